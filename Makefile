@@ -1,0 +1,99 @@
+# bootagent. `make` alone says what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The version is a tag's, else that of CHANGELOG.md. The date in the packages
+# is the changelog's, so that the same tree makes the same bytes.
+VERSION ?= $(shell packaging/changelog version)
+BUILD   ?= build
+ARCHES  := amd64 arm64
+
+export GOTOOLCHAIN := local
+export SOURCE_DATE_EPOCH := $(shell packaging/changelog date)
+
+tool := go tool -modfile=test/tools.mod
+
+help: ## say what there is; times are the budgets on two cores without KVM
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
+
+# Building
+
+build: build-$(shell go env GOARCH) ## the two programs, static, into build/
+	cp $(BUILD)/$(shell go env GOARCH)/bootagent* $(BUILD)/
+
+build-%:
+	mkdir -p $(BUILD)/$*
+	GOOS=linux GOARCH=$* CGO_ENABLED=0 go build -trimpath -buildvcs=false \
+		-ldflags '-s -w -X main.version=$(VERSION)' -o $(BUILD)/$*/ ./cmd/...
+
+package: $(ARCHES:%=package-%) ## .deb and .rpm, amd64 and arm64, into build/ (20 s; the first time 3 min)
+
+package-%: build-% package-doc
+	rm -f $(BUILD)/bootagent_*_$*.deb $(BUILD)/bootagent-*.$(if $(filter arm64,$*),aarch64,x86_64).rpm
+	for format in deb rpm; do \
+		ARCH=$* BUILD=$(BUILD) VERSION=$(VERSION) \
+		$(tool) nfpm package --config packaging/nfpm.yaml --packager $$format --target $(BUILD)/; \
+	done
+
+package-doc:
+	mkdir -p $(BUILD)/doc
+	gzip -9nc packaging/man/bootagent.8 >$(BUILD)/doc/bootagent.8.gz
+	gzip -9nc packaging/man/bootagent-role.5 >$(BUILD)/doc/bootagent-role.5.gz
+	gzip -9nc CHANGELOG.md >$(BUILD)/doc/changelog.gz
+	packaging/changelog debian | gzip -9nc >$(BUILD)/doc/changelog.Debian.gz
+
+# Checking. Each suite leaves its counts in build/results; the target that was
+# asked for ends with their sum.
+
+results := $(abspath $(BUILD))/results
+summary := $(abspath $(BUILD))/summary
+total    = $(summary) -to $(results) total
+
+test: prerequisites ## all there is, from the packages it needs to the virtual machines (40 min)
+	rm -rf $(results)
+	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory package summary
+	status=0; $(MAKE) --no-print-directory total=: unit lab e2e || status=1; \
+		$(summary) -packages -to $(results) total unit rules lab e2e && exit $$status
+
+unit: prerequisites package summary ## unit tests with the race detector; what needs no machine (2 min)
+	$(summary) -to $(results) -budget 90s unit -race -timeout 5m ./...
+	cd test && $(summary) -to $(results) -budget 30s rules -count=1 -timeout 5m \
+		$$(go list ./... | grep -vE '/(lab|e2e|demo)(/|$$)')
+	$(total) unit rules
+
+lab: prerequisites package summary ## the lab's own tests, in a virtual machine (5 min)
+	cd test && $(summary) -to $(results) -live -budget 5m lab -count=1 -timeout 20m ./lab/...
+	$(total) lab
+
+e2e: prerequisites package summary ## the whole way in virtual machines (30 min)
+	cd test && $(summary) -to $(results) -live -budget 30m e2e -count=1 -p 1 -timeout 60m ./e2e/...
+	$(total) e2e
+
+demo: prerequisites package ## the README's story, told as it happens in virtual machines (5 min)
+	cd test && go run ./demo
+
+lint: prerequisites ## gofumpt, go vet, staticcheck, shellcheck, mandoc (1 min; the first time 3 min)
+	unformatted=$$($(tool) gofumpt -l cmd pkg test); \
+		[ -z "$$unformatted" ] || { echo "gofumpt would change:"; echo "$$unformatted"; exit 1; }
+	go vet ./...
+	$(tool) staticcheck ./...
+	cd test && go vet ./...
+	cd test && go tool -modfile=tools.mod staticcheck ./...
+	find . \( -name .git -o -path ./build \) -prune -o -type f -print0 | \
+		xargs -0 awk 'FNR == 1 && /^#!.*sh|^# shellcheck shell=/ { print FILENAME } { nextfile }' | \
+		xargs shellcheck
+	mandoc -T lint -W warning packaging/man/*
+
+clean: ## delete build/
+	rm -rf $(BUILD)
+
+prerequisites:
+	@test/prerequisites
+
+summary:
+	cd test && go build -buildvcs=false -o $(summary) ./summary
+
+.PHONY: help build package package-doc test unit lab e2e demo lint clean prerequisites summary

@@ -1,0 +1,195 @@
+// Package rules holds the rules that the tree itself has to keep: who may
+// import whom, what the programs may be made of, and what is in the packages.
+// It reads the tree and what `make package` left in build/.
+package rules
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The roots of the tree and of what make built there.
+const (
+	root  = "../.."
+	build = root + "/build"
+)
+
+// A row is what one package may import of other modules and of ours. Beside
+// that it may import the standard library, but for what never names.
+type row struct {
+	pkg   string
+	may   []string // packages of ours, or modules with all their packages
+	never []string // of the standard library; os/... is os with all below it
+	why   string
+}
+
+const (
+	xsys      = "golang.org/x/sys"
+	yaml      = "gopkg.in/yaml.v3"
+	goSystemd = "github.com/coreos/go-systemd/v22"
+	godbus    = "github.com/godbus/dbus/v5"
+	renameio  = "github.com/google/renameio/v2"
+)
+
+var (
+	all     = []string{"bootagent/pkg", xsys, yaml, goSystemd, godbus, renameio}
+	network = []string{"net", "net/http"}
+	effects = []string{"net", "net/http", "os/...", "syscall"}
+)
+
+// table is the dependency table of the design. A new package gets a row here
+// before it gets code.
+var table = []row{
+	{pkg: "cmd/bootagent", may: all, why: "wires all and knows how nothing works"},
+	{
+		pkg: "cmd/bootagent-generator", may: []string{"bootagent/pkg/role", "bootagent/pkg/systemd/guard"}, never: network,
+		why: "runs before all else in every boot, so it is small and asks nobody",
+	},
+	{pkg: "pkg/strictyaml", may: []string{yaml}, never: effects, why: "the one place that knows YAML; text in, facts out"},
+	{pkg: "pkg/userdata", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "bytes to a Selection: no disk, no network"},
+	{
+		pkg: "pkg/role", may: []string{"bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"},
+		why: "role files to a Plan: it reads those and touches nothing",
+	},
+	{pkg: "pkg/settings", may: []string{"bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"}, why: "one file to Settings"},
+	{pkg: "pkg/boot", may: []string{"bootagent/pkg/role"}, never: effects, why: "the story decides; every effect is behind an interface of its own"},
+	{pkg: "pkg/block", may: []string{xsys}, never: network, why: "ioctls of disks; no cloud"},
+	{pkg: "pkg/filesystem", may: []string{xsys}, never: network, why: "extended attributes and statx; no volumes"},
+	{pkg: "pkg/datadir", may: []string{xsys}, never: network, why: "renameat2, which never replaces; no volumes, no units"},
+	{pkg: "pkg/systemd", may: []string{"bootagent/pkg/systemd/guard", goSystemd, godbus, xsys}, never: network, why: "D-Bus; it knows units, no plans"},
+	{pkg: "pkg/systemd/guard", never: []string{"net", "net/http", "os/exec"}, why: "the generator links it"},
+	{pkg: "pkg/status", never: []string{"net", "net/http", "os/exec", "syscall"}, why: "how a state came about is not its concern"},
+}
+
+// listed is what "go list" says of a package.
+type listed struct {
+	ImportPath                         string
+	Imports, TestImports, XTestImports []string
+}
+
+func TestEveryPackageImportsOnlyWhatTheTableAllows(t *testing.T) {
+	rows := map[string]row{}
+	for _, r := range table {
+		rows["bootagent/"+r.pkg] = r
+	}
+	found := map[string]bool{}
+	for pkg := range list(t) {
+		found[pkg.ImportPath] = true
+		r, ok := rows[pkg.ImportPath]
+		if !ok {
+			t.Errorf("%s has no row in the dependency table; give it one that says what it may import, and why", pkg.ImportPath)
+			continue
+		}
+		for _, path := range pkg.Imports {
+			if problem := r.forbids(path); problem != "" {
+				t.Errorf("%s imports %s, %s (%s)", pkg.ImportPath, path, problem, r.why)
+			}
+		}
+		// A package's tests may do what they want with the standard library.
+		r.never = nil
+		for _, path := range slices.Concat(pkg.TestImports, pkg.XTestImports) {
+			if problem := r.forbids(path); problem != "" && path != pkg.ImportPath {
+				t.Errorf("the tests of %s import %s, %s (%s)", pkg.ImportPath, path, problem, r.why)
+			}
+		}
+	}
+	for path := range rows {
+		if !found[path] {
+			t.Errorf("the dependency table has a row for %s, which is not there", path)
+		}
+	}
+}
+
+// forbids says what is wrong with an import, or nothing.
+func (r row) forbids(path string) string {
+	below := func(dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+	first, _, _ := strings.Cut(path, "/")
+	foreign := first == "bootagent" || strings.Contains(first, ".")
+	switch {
+	case foreign && !slices.ContainsFunc(r.may, below):
+		return "which its row does not allow"
+	case slices.ContainsFunc(r.never, func(no string) bool {
+		dir, tree := strings.CutSuffix(no, "/...")
+		return path == no || tree && below(dir)
+	}):
+		return "which its row forbids"
+	}
+	return ""
+}
+
+// list gives all packages of the main module.
+func list(t *testing.T) func(yield func(listed) bool) {
+	t.Helper()
+	dec := json.NewDecoder(bytes.NewReader(run(t, "go", "-C", root, "list", "-json=ImportPath,Imports,TestImports,XTestImports", "./...")))
+	return func(yield func(listed) bool) {
+		for {
+			var pkg listed
+			err := dec.Decode(&pkg)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !yield(pkg) {
+				return
+			}
+		}
+	}
+}
+
+// banned are the packages of the standard library that no program may link,
+// not even by way of another.
+var banned = map[string]string{
+	"text/template":  "finds methods by their name, so the linker keeps all there are",
+	"html/template":  "the same",
+	"net/http/pprof": "serves the agent's memory",
+	"expvar":         "serves the agent's command line",
+	"plugin":         "loads code at run time",
+}
+
+func TestNoProgramLinksWhatIsBanned(t *testing.T) {
+	for _, program := range programs {
+		deps := strings.Fields(string(run(t, "go", "-C", root, "list", "-deps", "./cmd/"+program.name)))
+		for _, dep := range deps {
+			if why, bad := banned[dep]; bad {
+				t.Errorf("%s links %s, which %s", program.name, dep, why)
+			}
+		}
+	}
+}
+
+// Where a program can reach a call of a method by a name that is only known
+// when it runs, the linker keeps every exported method of every type.
+func TestNoProgramCallsMethodsByName(t *testing.T) {
+	for _, program := range programs {
+		dump, err := exec.Command("go", "-C", root, "build", "-o", "/dev/null", "-ldflags=-dumpdep", "./cmd/"+program.name).CombinedOutput()
+		if err != nil || !bytes.Contains(dump, []byte("main.main")) {
+			t.Fatalf("the linker does not tell what %s holds: %v\n%s", program.name, err, dump)
+		}
+		for line := range strings.Lines(string(dump)) {
+			// "from -> to <ReflectMethod>": who calls it, and what calls by name.
+			if strings.HasSuffix(strings.TrimSpace(line), "<ReflectMethod>") {
+				t.Errorf("%s: %s", program.name, strings.TrimSpace(line))
+			}
+		}
+	}
+}
+
+// run runs a program and gives its output; one that fails fails the test.
+func run(t *testing.T, name string, args ...string) []byte {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s: %v\n%s%s", cmd, err, stdout.Bytes(), stderr.Bytes())
+	}
+	return stdout.Bytes()
+}

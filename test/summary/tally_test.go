@@ -1,0 +1,150 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestResult(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		events   string
+		counts   string
+		failures []string
+		skips    []string
+		printed  string // has to be part of what was printed
+	}{
+		{
+			name: "a test with subtests counts by its subtests",
+			events: `
+{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"run","Package":"p","Test":"TestA/one"}
+{"Action":"run","Package":"p","Test":"TestA/two"}
+{"Action":"pass","Package":"p","Test":"TestA/one"}
+{"Action":"pass","Package":"p","Test":"TestA/two"}
+{"Action":"pass","Package":"p","Test":"TestA"}
+{"Action":"output","Package":"p","Output":"ok  \tp\t0.3s\n"}
+{"Action":"pass","Package":"p"}`,
+			counts:  "2 passed, 0 failed, 0 skipped",
+			printed: "ok  \tp\t0.3s\n",
+		},
+		{
+			name: "a slash in a name makes no test",
+			events: `
+{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"run","Package":"p","Test":"TestA/a_unit_in_/etc"}
+{"Action":"pass","Package":"p","Test":"TestA/a_unit_in_/etc"}
+{"Action":"pass","Package":"p","Test":"TestA"}`,
+			counts: "1 passed, 0 failed, 0 skipped",
+		},
+		{
+			name: "a failure is counted once, where it happened, and told",
+			events: `
+{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"run","Package":"p","Test":"TestA/one"}
+{"Action":"run","Package":"p","Test":"TestA/two"}
+{"Action":"output","Package":"p","Test":"TestA/one","Output":"    a_test.go:7: lost it\n"}
+{"Action":"fail","Package":"p","Test":"TestA/one"}
+{"Action":"pass","Package":"p","Test":"TestA/two"}
+{"Action":"fail","Package":"p","Test":"TestA"}
+{"Action":"fail","Package":"p"}`,
+			counts:   "1 passed, 1 failed, 0 skipped",
+			failures: []string{"p TestA/one"},
+			printed:  "a_test.go:7: lost it\n",
+		},
+		{
+			name: "a test may fail by itself when its subtests pass",
+			events: `
+{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"run","Package":"p","Test":"TestA/one"}
+{"Action":"pass","Package":"p","Test":"TestA/one"}
+{"Action":"fail","Package":"p","Test":"TestA"}
+{"Action":"fail","Package":"p"}`,
+			counts:   "1 passed, 1 failed, 0 skipped",
+			failures: []string{"p TestA"},
+		},
+		{
+			name: "a skipped test says what it lacks",
+			events: `
+{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:7: no mkfs.ocfs2 here\n"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"--- SKIP: TestA (0.00s)\n"}
+{"Action":"skip","Package":"p","Test":"TestA"}
+{"Action":"pass","Package":"p"}`,
+			counts: "0 passed, 0 failed, 1 skipped",
+			skips:  []string{"p TestA: no mkfs.ocfs2 here"},
+		},
+		{
+			name: "a package that does not build is a failure",
+			events: `
+{"ImportPath":"p [p.test]","Action":"build-output","Output":"a.go:3: undefined: x\n"}
+{"ImportPath":"p [p.test]","Action":"build-fail"}
+{"Action":"output","Package":"p","Output":"FAIL\tp [build failed]\n"}
+{"Action":"fail","Package":"p","FailedBuild":"p [p.test]"}`,
+			counts:   "0 passed, 1 failed, 0 skipped",
+			failures: []string{"p"},
+			printed:  "a.go:3: undefined: x\n",
+		},
+		{
+			name: "a test whose process died is a failure",
+			events: `
+{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"run","Package":"p","Test":"TestA/one"}
+{"Action":"fail","Package":"p"}`,
+			counts:   "0 passed, 1 failed, 0 skipped",
+			failures: []string{"p TestA/one: did not end"},
+		},
+		{
+			name:     "a suite without a test is a failure",
+			events:   `{"Action":"skip","Package":"p"}`,
+			counts:   "0 passed, 1 failed, 0 skipped",
+			failures: []string{"no test was run"},
+		},
+		{
+			name: "what is no event is passed on",
+			events: `go: downloading something
+{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"pass","Package":"p","Test":"TestA"}`,
+			counts:  "1 passed, 0 failed, 0 skipped",
+			printed: "go: downloading something\n",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out strings.Builder
+			tally := newTally(&out, false)
+			if err := tally.read(strings.NewReader(strings.TrimSpace(tt.events) + "\n")); err != nil {
+				t.Fatal(err)
+			}
+			r := tally.result("unit")
+			if r.counts() != tt.counts {
+				t.Errorf("counted %q, want %q", r.counts(), tt.counts)
+			}
+			if !slices.Equal(r.Failures, tt.failures) {
+				t.Errorf("failures %q, want %q", r.Failures, tt.failures)
+			}
+			if !slices.Equal(r.Skips, tt.skips) {
+				t.Errorf("skips %q, want %q", r.Skips, tt.skips)
+			}
+			if !strings.Contains(out.String(), tt.printed) {
+				t.Errorf("printed %q, want in it %q", out.String(), tt.printed)
+			}
+		})
+	}
+}
+
+// A suite that did not run, or died, must never let the sum look good.
+func TestTotal(t *testing.T) {
+	var out strings.Builder
+	ok, err := total(&out, t.TempDir(), []string{"unit"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ok {
+		t.Error("a suite that left no result passed")
+	}
+	if want := "\n0 passed, 1 failed, 0 skipped\n"; !strings.HasSuffix(out.String(), want) {
+		t.Errorf("printed %q, want at its end %q", out.String(), want)
+	}
+}
