@@ -1,0 +1,464 @@
+package role
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"syscall"
+	"testing"
+
+	"bootagent/pkg/strictyaml"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// checkGolden compares what people read with what they read before.
+func checkGolden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s: got\n%swant\n%s", path, got, want)
+	}
+}
+
+func decodeFile(t *testing.T, path string) (*Role, error) {
+	t.Helper()
+	src, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Decode(filepath.Base(path), src)
+}
+
+func glob(t testing.TB, pattern string) []string {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no test data for %s: %v", pattern, err)
+	}
+	return files
+}
+
+func TestARefusedFileTellsAllItsMistakes(t *testing.T) {
+	for _, file := range glob(t, "testdata/refused/*.yaml") {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			role, err := decodeFile(t, file)
+			if err == nil || role != nil {
+				t.Fatalf("accepted: %+v", role)
+			}
+			checkGolden(t, strings.TrimSuffix(file, ".yaml")+".golden", err.Error()+"\n")
+		})
+	}
+}
+
+func planJSON(t *testing.T, r *Role, params, volumes map[string]string) string {
+	t.Helper()
+	plan, err := r.Plan(params, volumes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.MarshalIndent(plan, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text) + "\n"
+}
+
+func TestThePlanOfARoleIsWhole(t *testing.T) {
+	for _, c := range []struct {
+		file            string
+		params, volumes map[string]string
+	}{
+		{file: "testdata/mysql.yaml", params: map[string]string{"disk": "vol0123456789abcdef0"}},
+		{file: "testdata/web.yaml"},
+		{
+			file:    "testdata/plan/full.yaml",
+			params:  map[string]string{"first": "7"},
+			volumes: map[string]string{"bound": "vol-0a1b2c3d"},
+		},
+	} {
+		t.Run(filepath.Base(c.file), func(t *testing.T) {
+			r, err := decodeFile(t, c.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden := "testdata/plan/" + strings.TrimSuffix(filepath.Base(c.file), ".yaml") + ".golden"
+			checkGolden(t, golden, planJSON(t, r, c.params, c.volumes))
+		})
+	}
+}
+
+func TestAPlanSharesNothingWithItsRole(t *testing.T) {
+	r, err := decodeFile(t, "testdata/plan/full.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	params, volumes := map[string]string{"first": "7"}, map[string]string{"bound": "b"}
+	before := planJSON(t, r, params, volumes)
+	plan, err := r.Plan(params, volumes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan.Volumes[0].At, plan.Data[0].Dir = "/x", "x"
+	for i := range plan.Services {
+		s := &plan.Services[i]
+		s.Unit = "x"
+		clear(s.Needs)
+		clear(s.AlsoGuard)
+		if s.Ready != nil {
+			s.Ready.Unit = "x"
+		}
+	}
+	if after := planJSON(t, r, params, volumes); after != before {
+		t.Errorf("a change of one plan changed the next: %s", after)
+	}
+}
+
+const selected = `
+version: 1
+role: db
+params:
+  disk: {pattern: "[a-z0-9-]*"}
+  zone: {pattern: "a|b", default: a}
+  free: {default: ""}
+volumes:
+  data: {find: {serial: "${params.disk}"}}
+  logs: {find: {serial: "logs${params.free}"}}
+services:
+  db.service:
+`
+
+func TestASelectionThatDoesNotFitIsRefused(t *testing.T) {
+	const secret = "hunter2"
+	for _, c := range []struct {
+		name            string
+		params, volumes map[string]string
+		want            string
+	}{
+		{"no parameter", nil, nil, `parameter "disk" is not set and has no default; set it below params in the user-data`},
+		{"near miss", map[string]string{"disk": "d", "zoen": secret}, nil, `unknown parameter "zoen"; did you mean "zone"? (parameters: disk, free, zone)`},
+		{"unknown parameter", map[string]string{"disk": "d", "password": secret}, nil, `unknown parameter "password" (parameters: disk, free, zone)`},
+		{"pattern", map[string]string{"disk": "HUNTER2"}, nil, `parameter "disk" does not match its pattern [a-z0-9-]*`},
+		{"pattern, only the beginning fits", map[string]string{"disk": "d", "zone": "ahunter2"}, nil, `parameter "zone" does not match its pattern a|b`},
+		{"pattern, only the end fits", map[string]string{"disk": "d", "zone": "hunter2b"}, nil, `parameter "zone" does not match its pattern a|b`},
+		{"pattern, a line more", map[string]string{"disk": "d", "zone": "a\n"}, nil, `parameter "zone" may hold printable characters and spaces only`},
+		{"slash", map[string]string{"disk": "d", "free": "hunter2/"}, nil, `parameter "free" may not hold /`},
+		{"dots", map[string]string{"disk": "d", "free": "hunter2.."}, nil, `parameter "free" may not hold ..`},
+		{"star", map[string]string{"disk": "d", "free": "hunter2*"}, nil, `parameter "free" may not hold *`},
+		{"question mark", map[string]string{"disk": "d", "free": "hunter2?"}, nil, `parameter "free" may not hold ?`},
+		{"newline", map[string]string{"disk": "d", "free": "hunter2\n"}, nil, `parameter "free" may hold printable characters and spaces only`},
+		{"control character", map[string]string{"disk": "d", "free": "hunter2\x1b"}, nil, `parameter "free" may hold printable characters and spaces only`},
+		{"no UTF-8", map[string]string{"disk": "d", "free": "hunter2\xff"}, nil, `parameter "free" may hold printable characters and spaces only`},
+		{"long", map[string]string{"disk": "d", "free": strings.Repeat("x", 257)}, nil, `parameter "free" is too long: 257 bytes, and 256 are allowed`},
+		{"no serial", map[string]string{"disk": ""}, nil, `the serial of volume "data" is empty`},
+		{"long serial", map[string]string{"disk": strings.Repeat("x", 21)}, nil, `the serial of volume "data" is too long: 21 characters, and an NVMe disk's serial number has at most 20`},
+		{"serial with a space", map[string]string{"disk": "d", "free": "hunter2 "}, nil, `the serial of volume "logs" may have printable ASCII characters only, without spaces and / * ? $ \ { } and quotes`},
+		{"nothing is expanded twice", map[string]string{"disk": "d", "free": "${params.disk}"}, nil, `the serial of volume "logs" may have printable ASCII characters only, without spaces and / * ? $ \ { } and quotes`},
+		{"volume id where a serial is wanted", map[string]string{"disk": "vol-0123456789abcdef0"}, nil, `the serial of volume "data" is written as a volume id; the disk tells its id without the dash: vol and 8 or 17 hexadecimal digits`},
+		{"no volume id", map[string]string{"disk": "d"}, map[string]string{"data": "vol-hunter2"}, `the serial of volume "data" is written as a volume id; the disk tells its id without the dash: vol and 8 or 17 hexadecimal digits`},
+		{"path as a volume", map[string]string{"disk": "d"}, map[string]string{"data": "/dev/sdb"}, `the serial of volume "data" may have printable ASCII characters only, without spaces and / * ? $ \ { } and quotes`},
+		{"bound to nothing", map[string]string{"disk": "d"}, map[string]string{"data": ""}, `the serial of volume "data" is empty`},
+		{"volume near miss", map[string]string{"disk": "d"}, map[string]string{"dtaa": secret}, `unknown volume "dtaa"; did you mean "data"? (volumes: data, logs)`},
+		{"two volumes, one disk", map[string]string{"disk": "logs"}, nil, `volumes "data" and "logs" are one disk: both have the same serial`},
+		{"two volumes, one disk bound", map[string]string{"disk": "d"}, map[string]string{"logs": "d"}, `volumes "data" and "logs" are one disk: both have the same serial`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, err := Decode("db.yaml", []byte(selected))
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan, err := r.Plan(c.params, c.volumes)
+			if plan != nil || err == nil {
+				t.Fatalf("accepted: %+v", plan)
+			}
+			if want := `role "db" can't be planned: ` + c.want; err.Error() != want {
+				t.Errorf("got  %v\nwant %s", err, want)
+			}
+			if strings.Contains(strings.ToLower(err.Error()), secret) {
+				t.Errorf("the error quotes a value: %v", err)
+			}
+		})
+	}
+}
+
+func TestAllMistakesOfASelectionAreTold(t *testing.T) {
+	r, err := Decode("db.yaml", []byte(selected))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.Plan(map[string]string{"zone": "c", "x": "", "w": ""}, map[string]string{"y": ""})
+	lines := strings.Split(fmt.Sprint(err), "\n")
+	for i, want := range []string{`"disk" is not set`, `"zone" does not match`, `parameter "w"`, `parameter "x"`, `volume "y"`} {
+		if i >= len(lines) || !strings.Contains(lines[i], want) {
+			t.Errorf("line %d of %q has no %s", i, lines, want)
+		}
+	}
+}
+
+func TestAVolumeIdBindsAVolumeToItsSerial(t *testing.T) {
+	r, err := Decode("db.yaml", []byte(selected))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for bound, want := range map[string]string{
+		"vol-0123456789abcdef0": "vol0123456789abcdef0",
+		"vol-1234abcd":          "vol1234abcd",
+		"vol0123456789abcdef0":  "vol0123456789abcdef0",
+		"QEMU-7":                "QEMU-7",
+	} {
+		plan, err := r.Plan(map[string]string{"disk": "d"}, map[string]string{"data": bound})
+		if err != nil {
+			t.Errorf("%s: %v", bound, err)
+			continue
+		}
+		if got := plan.Volumes[0].Find.Serial; got != want {
+			t.Errorf("%s is bound to %s, want %s", bound, got, want)
+		}
+	}
+}
+
+func TestAVolumeThatNothingFindsHasToBeBound(t *testing.T) {
+	r, err := Decode("db.yaml", []byte("version: 1\nrole: db\nvolumes: {data: {}}\nservices: {db.service: {}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.Plan(nil, nil)
+	if want := `role "db" can't be planned: volume "data" has no disk: the role does not say how to find it; name its id below volumes in the user-data`; fmt.Sprint(err) != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	if _, err := r.Plan(nil, map[string]string{"data": "vol-0123456789abcdef0"}); err != nil {
+		t.Error(err)
+	}
+}
+
+// writeRoles makes a directory with files of these names and texts.
+func writeRoles(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func roleText(name string, services ...string) string {
+	return "version: 1\nrole: " + name + "\nservices:\n  " + strings.Join(services, "\n  ") + "\n"
+}
+
+func names(roles []*Role) string {
+	var names []string
+	for _, r := range roles {
+		names = append(names, r.Name)
+	}
+	return strings.Join(names, " ")
+}
+
+func TestABrokenFileDoesNotHideTheOthers(t *testing.T) {
+	dir := writeRoles(t, map[string]string{
+		"1.yaml":        roleText("web", "nginx.service:"),
+		"2.yaml":        "version: 1\nrole: [",
+		"3.yaml":        roleText("mysql", "mariadb.service:"),
+		"4.yaml":        roleText("x", "y:"),
+		"README":        "not a role",
+		".hidden.yaml":  "not a role",
+		"old.yaml~":     "not a role",
+		"forgotten.yml": roleText("forgotten", "f.service:"),
+	})
+	roles, err := Load(dir)
+	if got := names(roles); got != "mysql web" {
+		t.Errorf("got the roles %s", got)
+	}
+	for _, want := range []string{"2.yaml:2:1: not YAML", "4.yaml:4:3: ", "forgotten.yml is not read"} {
+		if !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("no %q in %v", want, err)
+		}
+	}
+	for _, not := range []string{"1.yaml", "3.yaml", "README", "hidden", "old"} {
+		if strings.Contains(fmt.Sprint(err), not) {
+			t.Errorf("%q in %v", not, err)
+		}
+	}
+	var mistakes strictyaml.Errors
+	if !errors.As(err, &mistakes) {
+		t.Errorf("no strictyaml.Errors in %v", err)
+	}
+}
+
+func TestARoleThatStandsInTwoFilesIsHeldButNeverPlanned(t *testing.T) {
+	dir := writeRoles(t, map[string]string{
+		"a.yaml": roleText("web", "nginx.service:"),
+		"b.yaml": roleText("web", "apache2.service:"),
+		"c.yaml": roleText("web", "lighttpd.service:"),
+		"d.yaml": roleText("app", "app.service:"),
+	})
+	roles, err := Load(dir)
+	if got := names(roles); got != "app web web web" {
+		t.Errorf("got the roles %s", got)
+	}
+	for _, want := range []string{
+		fmt.Sprintf(`role "web" stands in two files, %[1]s/a.yaml and %[1]s/b.yaml`, dir),
+		fmt.Sprintf(`role "web" stands in two files, %[1]s/b.yaml and %[1]s/c.yaml`, dir),
+	} {
+		if !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("no %q in %v", want, err)
+		}
+	}
+	for _, r := range roles {
+		if _, err := r.Plan(nil, nil); (err == nil) != (r.Name == "app") {
+			t.Errorf("plan of %s from %s: %v", r.Name, r.File, err)
+		}
+	}
+	if r, err := ByName(roles, "web"); err == nil || r != nil {
+		t.Errorf("%s was taken for the role web, of three", r.File)
+	}
+}
+
+func TestAUnitThatTwoRolesHoldWithTwoServicesIsAnError(t *testing.T) {
+	dir := writeRoles(t, map[string]string{
+		"a.yaml": roleText("a", "one.service: {also-guard: [x.socket]}", "same.service:"),
+		"b.yaml": roleText("b", "two.service: {also-guard: [x.socket]}", "same.service:"),
+	})
+	_, err := Load(dir)
+	want := fmt.Sprintf("x.socket is held with one.service in %[1]s/a.yaml and with two.service in %[1]s/b.yaml; it can be held with one service only", dir)
+	if fmt.Sprint(err) != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
+func TestWithoutADirectoryThereAreNoRoles(t *testing.T) {
+	roles, err := Load(filepath.Join(t.TempDir(), "roles.d"))
+	if len(roles) > 0 || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v, %v", roles, err)
+	}
+}
+
+func TestAPipeIsNotReadAsARoleFile(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mkfifo(filepath.Join(dir, "a.yaml"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "b.yaml"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Load(dir)
+	for _, want := range []string{"a.yaml is not a regular file", "b.yaml is not a regular file"} {
+		if !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("no %q in %v", want, err)
+		}
+	}
+}
+
+func TestAnUnknownRoleIsAnsweredWithTheNearMiss(t *testing.T) {
+	roles := []*Role{{Name: "mysql"}, {Name: "web"}}
+	if r, err := ByName(roles, "web"); err != nil || r != roles[1] {
+		t.Errorf("got %v, %v", r, err)
+	}
+	for _, c := range []struct {
+		roles []*Role
+		want  string
+	}{
+		{roles, `unknown role "mysq"; did you mean "mysql"? (roles of this machine: mysql, web)`},
+		{nil, `unknown role "mysq": there is no role file that can be read`},
+	} {
+		if _, err := ByName(c.roles, "mysq"); fmt.Sprint(err) != c.want {
+			t.Errorf("got %v, want %s", err, c.want)
+		}
+	}
+}
+
+func TestEveryUnitOfARoleIsHeldWithItsService(t *testing.T) {
+	r, err := decodeFile(t, "testdata/plan/full.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []HeldUnit{
+		{`a\x2db.service`, `a\x2db.service`, false},
+		{"mariadb.service", "mariadb.service", true},
+		{"mariadb-backup.timer", "mariadb.service", true},
+		{"mariadb-extra.socket", "mariadb.service", true},
+		{"z@main.service", "z@main.service", false},
+	}
+	if got := r.Units(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// An accepted role makes the same plan again and again, whatever fuzzing made
+// of it, and the plan holds nothing that Decode should have refused.
+func FuzzDecode(f *testing.F) {
+	for _, pattern := range []string{"testdata/*.yaml", "testdata/plan/*.yaml", "testdata/refused/*.yaml"} {
+		for _, file := range glob(f, pattern) {
+			src, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(src, "vol0123456789abcdef0")
+		}
+	}
+	f.Fuzz(func(t *testing.T, src []byte, value string) {
+		r, err := Decode("f.yaml", src)
+		if err != nil {
+			var mistakes strictyaml.Errors
+			if !errors.As(err, &mistakes) {
+				t.Fatalf("not strictyaml.Errors: %T %v", err, err)
+			}
+			for _, m := range mistakes {
+				if m.Line < 1 || m.Column < 1 || strings.Contains(m.Problem, "\n") {
+					t.Errorf("no place, or more than one line: %q", m)
+				}
+			}
+			return
+		}
+		params := make(map[string]string)
+		for _, p := range r.Params {
+			params[p.Name] = value
+		}
+		plan, err := r.Plan(params, nil)
+		again, errAgain := r.Plan(params, nil)
+		if !reflect.DeepEqual(plan, again) || fmt.Sprint(err) != fmt.Sprint(errAgain) {
+			t.Errorf("two plans differ:\n%+v %v\n%+v %v", plan, err, again, errAgain)
+		}
+		if err != nil {
+			return
+		}
+		if len(plan.Services) == 0 || plan.Role == "" {
+			t.Errorf("an empty plan: %+v", plan)
+		}
+		for i, v := range plan.Volumes {
+			if checkSerial(v.Find.Serial) != nil || checkMountPoint(v.At) != nil || v.Wait <= 0 {
+				t.Errorf("volume %+v", v)
+			}
+			for _, other := range plan.Volumes[:i] {
+				if overlap(v.At, other.At) || v.Find.Serial == other.Find.Serial {
+					t.Errorf("volumes %+v and %+v", v, other)
+				}
+			}
+		}
+		for _, d := range plan.Data {
+			if d.On == "" || d.Engine == "" || checkDir(d.Dir) != nil || checkMountPoint(d.Bind) != nil {
+				t.Errorf("data %+v", d)
+			}
+		}
+		for _, s := range plan.Services {
+			if checkUnit(s.Unit, ".service") != nil {
+				t.Errorf("service %+v", s)
+			}
+		}
+	})
+}

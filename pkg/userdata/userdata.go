@@ -1,0 +1,91 @@
+// Package userdata reads the user-data of an instance, which selects a role
+// and its parameters. It touches neither disk nor network.
+package userdata
+
+import (
+	"bytes"
+	"errors"
+
+	"bootagent/pkg/strictyaml"
+)
+
+// A Selection is what the user-data of an instance says: its role, the values
+// of the role's parameters, and the disks bound to the role's volumes. Whether
+// they fit the role, the role knows (role.Plan).
+type Selection struct {
+	Role    string
+	Params  map[string]string
+	Volumes map[string]string // name of the volume: EBS volume id or serial number
+}
+
+// The user-data of an instance that leaves its role to others: there is none,
+// or it is plainly meant for another program, such as cloud-init.
+var (
+	ErrNone    = errors.New("there is no user-data")
+	ErrForeign = errors.New("the user-data is not meant for bootagent")
+)
+
+// version is the version of the grammar that is read here.
+const version = 1
+
+// mark is the first line of user-data that is meant for bootagent.
+const mark = "#bootagent"
+
+// Parse reads user-data: a document whose first line is #bootagent, as it is
+// or packed by gzip, or a MIME message with one part of the type
+// application/vnd.bootagent+yaml.
+//
+// ErrNone and ErrForeign say that a role may come from elsewhere. All other
+// errors are strictyaml.Errors: the user-data is meant for bootagent, or seems
+// to be, and is broken, so no other role may be taken in its place. Errors
+// quote keys and the name of the role, and no other value, since what people
+// put into user-data may be secret.
+func Parse(raw []byte) (Selection, error) {
+	text, err := unpack("user-data", raw)
+	if err != nil {
+		return Selection{}, err
+	}
+	switch {
+	case len(bytes.TrimSpace(text)) == 0:
+		return Selection{}, ErrNone
+	case firstLine(text) == mark:
+		return decode("user-data", text)
+	}
+	part, err := findPart(text)
+	switch {
+	case err != nil:
+		return Selection{}, err
+	case part != nil:
+		return decode(part.name, part.text)
+	}
+	if err := nearMiss(text); err != nil {
+		return Selection{}, err
+	}
+	return Selection{}, ErrForeign
+}
+
+func decode(name string, text []byte) (Selection, error) {
+	doc := strictyaml.Parse(name, text)
+	root := doc.Root("the user-data")
+	var s Selection
+	if root.Version(version) {
+		s.Role, _ = root.Need("role").Name()
+		s.Params = texts(root.Take("params").Map("params"))
+		s.Volumes = texts(root.Take("volumes").Map("volumes"))
+		root.Done()
+	}
+	if err := doc.Err(); err != nil {
+		return Selection{}, err
+	}
+	return s, nil
+}
+
+// texts reads a map of names to texts.
+func texts(m *strictyaml.Map) map[string]string {
+	values := make(map[string]string)
+	for _, e := range m.Entries() {
+		name, _ := e.Key.Name()
+		values[name], _ = e.Value.Text()
+	}
+	return values
+}
