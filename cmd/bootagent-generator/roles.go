@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"bootagent/pkg/role"
+	"bootagent/pkg/systemd/guard"
+)
+
+const (
+	maxFiles = 1000
+	maxSize  = 1 << 20 // bytes of one role file
+)
+
+// Roles are what the role files of one directory say is to be held.
+type roles struct {
+	told     []guard.Hold // by files that can be read
+	guessed  []guard.Hold // by others, as far as their words can be made out
+	problems []string     // what is wrong with the others
+}
+
+// readRoles reads a directory of role files. A directory that does not exist
+// has none.
+func readRoles(root, dir string) roles {
+	var rs roles
+	file, err := os.Open(filepath.Join(root, dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return rs
+	}
+	if err != nil {
+		rs.problems = append(rs.problems, fmt.Sprintf("cannot read the role files: %v", err))
+		return rs
+	}
+	defer file.Close()
+	found, err := file.Readdirnames(maxFiles)
+	if err != nil && !errors.Is(err, io.EOF) {
+		rs.problems = append(rs.problems, fmt.Sprintf("cannot read the role files: %v", err))
+	}
+	if len(found) == maxFiles {
+		rs.problems = append(rs.problems, fmt.Sprintf("%s has more than %d files: units of some may not be held", dir, maxFiles-1))
+	}
+	slices.Sort(found)
+	for _, name := range found {
+		if ext := filepath.Ext(name); name[0] != '.' && (ext == ".yaml" || ext == ".yml") {
+			rs.read(filepath.Join(root, dir, name))
+		}
+	}
+	return rs
+}
+
+// read reads one role file, or what is left of it.
+func (rs *roles) read(path string) {
+	text, err := readFile(path)
+	if err == nil && filepath.Ext(path) == ".yml" {
+		err = fmt.Errorf("%s is not read: the name of a role file ends in .yaml; rename it", path)
+	}
+	if err == nil {
+		err = protect(func() error {
+			r, err := role.Decode(path, text)
+			if err != nil {
+				return err
+			}
+			for _, unit := range r.Units() {
+				rs.told = append(rs.told, guard.Hold(unit))
+			}
+			return nil
+		})
+	}
+	if err == nil {
+		return
+	}
+	rs.problems = append(rs.problems, err.Error())
+	for _, unit := range named(text) {
+		service := strings.TrimSuffix(unit, filepath.Ext(unit)) + ".service"
+		rs.guessed = append(rs.guessed, guard.Hold{Unit: unit, Service: service})
+	}
+}
+
+// readFile gives the text of a role file, as far as it can be read. It waits
+// for nothing: a pipe in the place of a role file must not hang a boot.
+func readFile(path string) ([]byte, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read a role file: %w", err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("cannot read a role file: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("cannot read the role file %s: not a regular file", path)
+	}
+	text, err := io.ReadAll(io.LimitReader(file, maxSize))
+	if err != nil {
+		return text, fmt.Errorf("cannot read a role file: %w", err)
+	}
+	if info.Size() > maxSize {
+		return text, fmt.Errorf("cannot read the role file %s: larger than %d bytes", path, maxSize)
+	}
+	return text, nil
+}

@@ -1,0 +1,188 @@
+// Package guard writes the drop-ins that hold the units of every role until
+// the agent grants them.
+//
+// It reads unit files and drop-ins in systemd's search path below a root,
+// which is "/" on a machine and the root of an image at bake time, and writes
+// /etc/systemd/system/<unit>.d/50-held-by-bootagent.conf there. It knows no
+// role file: its callers say what is to be held. It imports the standard
+// library only, as the generator, which runs before anything else on a boot,
+// is made of it.
+package guard
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+const (
+	// installDir is where guards are installed, below a root.
+	installDir = "/etc/systemd/system"
+
+	// fileName is the same for every unit: a guard of the generator takes the
+	// place of the installed one, as systemd reads one file of each name.
+	fileName = "50-held-by-bootagent.conf"
+
+	// tempName is what a guard is while it is written. systemd reads no file
+	// that begins with a dot.
+	tempName = "." + fileName + ".new"
+
+	// mark begins every guard. A file without it is not ours to change.
+	mark = "# Made by bootagent"
+
+	header = mark + ` from its role files: "bootagent guard install" reverts what is edited here.`
+
+	// imds4 and imds6 are where an instance's metadata service is (EC2 User
+	// Guide, "Use IMDS").
+	imds4 = "169.254.169.254"
+	imds6 = "fd00:ec2::254"
+
+	// maxUnitName is systemd's UNIT_NAME_MAX less the terminating zero
+	// (src/basic/unit-name.h).
+	maxUnitName = 255
+)
+
+// A Hold says that a unit may not start before the agent grants a service.
+type Hold struct {
+	// Unit is the unit that is held.
+	Unit string
+
+	// Service is the one whose grant opens it: Unit itself, where that is a
+	// service of a role, and else the service that it triggers, or that a role
+	// names it beside.
+	Service string
+
+	// IMDS leaves the unit its way to the instance's metadata service.
+	IMDS bool
+}
+
+// GrantUnit is the name of the transient unit that a service is bound to:
+// bootagent-grant-mariadb.service for mariadb.service.
+func GrantUnit(service string) string {
+	return "bootagent-grant-" + service
+}
+
+// Token is the path of the file that a service asserts, on the machine that
+// runs it: /run/bootagent/granted/mariadb.service for mariadb.service.
+func Token(service string) string {
+	return "/run/bootagent/granted/" + service
+}
+
+// Path is where the guard of a unit is installed, below the root.
+func Path(unit string) string {
+	return dropIn(installDir, unit)
+}
+
+func dropIn(dir, unit string) string {
+	return path.Join(dir, unit+".d", fileName)
+}
+
+// Text is the guard itself. It is the same for every role that holds the unit.
+//
+// Unit names need no escaping in it: systemd allows no % in them, and takes
+// the backslash of \x2d as it stands in both settings that have one
+// (config_parse_unit_deps, config_parse_unit_condition_path).
+func (h Hold) Text() string {
+	var b strings.Builder
+	b.WriteString(header + "\n[Unit]\nDocumentation=man:bootagent(8)\n")
+	// A socket or a path is started before basic.target, the agent after it:
+	// an order between them would be a cycle, which systemd breaks by leaving
+	// out a job of its choice. The assertion needs no order to hold.
+	if path.Ext(h.Unit) == ".service" {
+		b.WriteString("After=bootagent.service " + GrantUnit(h.Service) + "\n")
+	}
+	b.WriteString("BindsTo=" + GrantUnit(h.Service) + "\n")
+	b.WriteString("AssertPathExists=" + Token(h.Service) + "\n")
+	if path.Ext(h.Unit) == ".service" && !h.IMDS {
+		b.WriteString("\n[Service]\nIPAddressDeny=" + imds4 + " " + imds6 + "\n")
+	}
+	return b.String()
+}
+
+// check tells why a unit can't be held in this way, or nil.
+func (h Hold) check() error {
+	switch {
+	case !ValidName(h.Unit):
+		return fmt.Errorf("cannot hold %q: not the name of a unit", h.Unit)
+	case own(h.Unit):
+		return fmt.Errorf("cannot hold %s: it belongs to the agent, which would wait for itself", h.Unit)
+	case !ValidName(h.Service) || path.Ext(h.Service) != ".service":
+		return fmt.Errorf("cannot hold %s for %q: not the name of a service", h.Unit, h.Service)
+	case isTemplate(h.Service):
+		return fmt.Errorf("cannot hold %s for %s: a template has no grant; name an instance of it", h.Unit, h.Service)
+	case len(GrantUnit(h.Service)) > maxUnitName:
+		return fmt.Errorf("cannot hold %s for %s: the name of its grant would be longer than %d bytes", h.Unit, h.Service, maxUnitName)
+	}
+	return nil
+}
+
+// ValidName tells whether systemd takes name as that of a service, socket,
+// timer or path, a template included. Units of other kinds can't be held, as
+// too much else of a boot is ordered by them.
+func ValidName(name string) bool {
+	return slices.Contains([]string{".service", ".socket", ".timer", ".path"}, path.Ext(name)) && isUnit(name)
+}
+
+// isUnit tells whether systemd takes name as that of a unit (unit_name_is_valid).
+func isUnit(name string) bool {
+	kind := path.Ext(name)
+	stem := strings.TrimSuffix(name, kind)
+	if !slices.Contains([]string{".service", ".socket", ".timer", ".path", ".target", ".mount", ".automount",
+		".swap", ".slice", ".scope", ".device"}, kind) {
+		return false
+	}
+	if stem == "" || stem[0] == '@' || len(name) > maxUnitName {
+		return false
+	}
+	for i := range len(stem) {
+		if !nameByte(stem[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// nameByte tells whether c may stand in the name of a unit (VALID_CHARS_WITH_AT).
+func nameByte(c byte) bool {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		return true
+	}
+	return strings.IndexByte(`:-_.\@`, c) >= 0
+}
+
+// own tells whether a unit is one of the agent's, which it needs to grant any.
+func own(unit string) bool {
+	return strings.HasPrefix(unit, "bootagent.") || strings.HasPrefix(unit, "bootagent-")
+}
+
+// merge puts the holds of all roles together: one for each unit, sorted. What
+// it refuses is in the error; all else is in the list.
+func merge(holds []Hold) ([]Hold, error) {
+	sorted := slices.Clone(holds)
+	slices.SortFunc(sorted, func(a, b Hold) int {
+		return strings.Compare(a.Unit+" "+a.Service, b.Unit+" "+b.Service)
+	})
+	var merged []Hold
+	var problems []error
+	for _, h := range sorted {
+		if err := h.check(); err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		last := len(merged) - 1
+		switch {
+		case last < 0 || merged[last].Unit != h.Unit:
+			merged = append(merged, h)
+		case merged[last].Service != h.Service:
+			problems = append(problems, fmt.Errorf(
+				"cannot hold %s for both %s and %s: a unit is bound to one grant; list it under services: of its own in each role",
+				h.Unit, merged[last].Service, h.Service))
+		default:
+			merged[last].IMDS = merged[last].IMDS || h.IMDS
+		}
+	}
+	return merged, errors.Join(problems...)
+}

@@ -1,0 +1,126 @@
+package guard
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// A machine is a root directory as data: path → text. A text that begins with
+// "-> " is a link.
+type machine map[string]string
+
+func (m machine) root(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	for name, text := range m {
+		file := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		err := error(nil)
+		if target, link := strings.CutPrefix(text, "-> "); link {
+			err = os.Symlink(target, file)
+		} else {
+			err = os.WriteFile(file, []byte(text), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+const service = "[Service]\nExecStart=/bin/true\n"
+
+func hold(unit string) Hold { return Hold{Unit: unit, Service: unit} }
+
+func TestText(t *testing.T) {
+	for golden, h := range map[string]Hold{
+		"service":      hold("mariadb.service"),
+		"imds-allowed": {Unit: "web.service", Service: "web.service", IMDS: true},
+		"also-guarded": {Unit: "mysql-exporter.service", Service: "mariadb.service"},
+		"socket":       {Unit: "mariadb.socket", Service: "mariadb.service"},
+		"escaped":      hold(`srv-my\x2ddata.service`),
+		"instance":     hold("postgresql@15-main.service"),
+	} {
+		t.Run(golden, func(t *testing.T) {
+			file := filepath.Join("testdata", golden+".conf")
+			if *update {
+				if err := os.WriteFile(file, []byte(h.Text()), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := h.Text(); got != string(want) {
+				t.Errorf("the guard of %s is\n%s\nand not as in %s; if that is wanted: go test -update", h.Unit, got, file)
+			}
+		})
+	}
+}
+
+func TestNames(t *testing.T) {
+	if got, want := GrantUnit("mariadb.service"), "bootagent-grant-mariadb.service"; got != want {
+		t.Errorf("the grant is %s, not %s", got, want)
+	}
+	if got, want := Token("mariadb.service"), "/run/bootagent/granted/mariadb.service"; got != want {
+		t.Errorf("the token is %s, not %s", got, want)
+	}
+	if got, want := Path("mariadb.service"), "/etc/systemd/system/mariadb.service.d/50-held-by-bootagent.conf"; got != want {
+		t.Errorf("the guard is %s, not %s", got, want)
+	}
+}
+
+func TestWhatCannotBeHeldIsRefusedAndTheRestIsNot(t *testing.T) {
+	long := strings.Repeat("a", 240) + ".service"
+	for _, test := range []struct {
+		name  string
+		hold  Hold
+		words string
+	}{
+		{"no unit", hold("mariadb"), `cannot hold "mariadb": not the name of a unit`},
+		{"a way out of the directory", hold("../../x.service"), `cannot hold "../../x.service": not the name of a unit`},
+		{"a specifier", hold("a%i.service"), `cannot hold "a%i.service": not the name of a unit`},
+		{"a second line", hold("a\n[Service].service"), `cannot hold "a\n[Service].service": not the name of a unit`},
+		{"a target", hold("basic.target"), `cannot hold "basic.target": not the name of a unit`},
+		{"the agent", hold("bootagent.service"), "it belongs to the agent, which would wait for itself"},
+		{"a grant", hold("bootagent-grant-a.service"), "it belongs to the agent"},
+		{"a socket without a service", hold("a.socket"), `cannot hold a.socket for "a.socket": not the name of a service`},
+		{"a template", hold("a@.service"), "a template has no grant; name an instance of it"},
+		{"a name that leaves no room", hold(long), "the name of its grant would be longer than 255 bytes"},
+		{"two services for one unit", Hold{Unit: "b.timer", Service: "z.service"},
+			"cannot hold b.timer for both b.service and z.service: a unit is bound to one grant"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			all, err := Expand(t.TempDir(), []Hold{test.hold, hold("b.service"), {Unit: "b.timer", Service: "b.service"}})
+			if err == nil || !strings.Contains(err.Error(), test.words) {
+				t.Errorf("the error is %v, without %q", err, test.words)
+			}
+			if got := units(all); got != "b.service b.timer" {
+				t.Errorf("held is %s", got)
+			}
+		})
+	}
+}
+
+func TestOneRoleThatAllowsIMDSAllowsIt(t *testing.T) {
+	all, err := Expand(t.TempDir(), []Hold{hold("a.service"), {Unit: "a.service", Service: "a.service", IMDS: true}, hold("a.service")})
+	if err != nil || len(all) != 1 || !all[0].IMDS {
+		t.Errorf("got %v, %v", all, err)
+	}
+}
+
+func units(holds []Hold) string {
+	var names []string
+	for _, h := range holds {
+		names = append(names, h.Unit)
+	}
+	return strings.Join(names, " ")
+}
