@@ -1,0 +1,161 @@
+// Package boot tells how an instance gets its role: which steps there are,
+// what each needs, when each is tried again, and which doubts stop it.
+//
+// It decides; it touches nothing. Every effect goes through the interfaces of
+// World, which others implement with disks, filesystems and systemd.
+package boot
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"bootagent/pkg/role"
+)
+
+// A Boot is a plan being made true, and kept true, on one instance.
+type Boot struct {
+	*Story
+	plan     role.Plan
+	world    World
+	log      *slog.Logger
+	volumes  map[string]*volume
+	data     map[string]*data
+	services []*service
+}
+
+// New tells the story of a plan. This is the whole way of a boot:
+func New(plan role.Plan, world World, log *slog.Logger) *Boot {
+	b := &Boot{
+		Story: NewStory(), plan: plan, world: world, log: log,
+		volumes: make(map[string]*volume), data: make(map[string]*data),
+	}
+	for _, v := range plan.Volumes {
+		vol := &volume{Volume: v, boot: b}
+		name := "volume " + v.Name + ": "
+		vol.found = b.Tell(name+"device", vol.device)
+		prove := b.Tell(name+"prove", vol.prove, vol.found)
+		prepare := b.Tell(name+"prepare", vol.prepare, prove)
+		vol.mounted = b.Tell(name+"mount", vol.mount, prepare)
+		vol.noted = b.Tell(name+"ledger", vol.note, vol.mounted)
+		b.volumes[v.Name] = vol
+	}
+	for _, d := range plan.Data {
+		dir := &data{Data: d, boot: b, volume: b.volumes[d.On]}
+		name := "data " + d.Name + ": "
+		engine := b.Tell(name+"engine", dir.askEngine)
+		directory := b.Tell(name+"directory", dir.directory, dir.volume.noted)
+		dir.there = b.Tell(name+"bind", dir.bind, engine, directory)
+		b.data[d.Name] = dir
+	}
+	for _, s := range plan.Services {
+		svc := &service{Service: s, boot: b}
+		name := "service " + s.Unit + ": "
+		svc.granted = b.Tell(name+"grant", svc.grant, b.steps(s.Needs)...)
+		svc.up = b.Tell(name+"up", svc.comeUp, svc.granted)
+		b.services = append(b.services, svc)
+	}
+	return b
+}
+
+// steps are the last steps of what a service needs.
+func (b *Boot) steps(needs []role.Need) (steps []*Step) {
+	for _, need := range needs {
+		switch need.Kind {
+		case role.KindVolume:
+			steps = append(steps, b.volumes[need.Name].noted)
+		case role.KindData:
+			steps = append(steps, b.data[need.Name].there)
+		}
+	}
+	return steps
+}
+
+// Run makes the plan true and keeps it so until ctx ends. After every change,
+// report gets the progress of all steps.
+func (b *Boot) Run(ctx context.Context, report func([]Progress)) {
+	b.Story.Run(ctx, b.log, report)
+}
+
+// A Change is a unit whose state has changed.
+type Change struct {
+	Unit   string
+	Active string // its ActiveState= now
+}
+
+// Units are the names of the units whose changes the plan depends on.
+func (b *Boot) Units(mountUnit, grantUnit func(string) string) map[string]bool {
+	units := make(map[string]bool)
+	for _, v := range b.volumes {
+		units[mountUnit(v.At)] = true
+	}
+	for _, d := range b.data {
+		units[mountUnit(d.Bind)] = true
+	}
+	for _, s := range b.services {
+		units[s.Unit], units[grantUnit(s.Unit)] = true, true
+	}
+	return units
+}
+
+// Changed takes note of a unit that changed, and has the steps run again that
+// it undoes. While the machine shuts down, what stops is meant to stop.
+func (b *Boot) Changed(ctx context.Context, c Change, mountUnit, grantUnit func(string) string) {
+	if stopping, err := b.world.Units.Stopping(ctx); stopping || err != nil {
+		return
+	}
+	down := c.Active == "inactive" || c.Active == "failed"
+	for _, v := range b.volumes {
+		if down && c.Unit == mountUnit(v.At) {
+			b.Undone(v.mounted, v.found, v.At+" is not mounted any more")
+		}
+	}
+	for _, d := range b.data {
+		if down && c.Unit == mountUnit(d.Bind) {
+			b.Undone(d.there, d.volume.found, d.Bind+" is not mounted any more")
+		}
+	}
+	for _, s := range b.services {
+		switch c.Unit {
+		case grantUnit(s.Unit):
+			if down {
+				b.Undone(s.granted, s.granted, "the grant of "+s.Unit+" is gone")
+			}
+		case s.Unit:
+			why := s.Unit + " is " + c.Active
+			switch {
+			case c.Active == "active":
+				b.Recheck(s.up, why, Failed)
+			case down:
+				b.Recheck(s.up, why, Done, Failed)
+			}
+		}
+	}
+}
+
+// RetryNow runs every failed step again, and starts every service that could
+// run and does not, those that a person stopped among them.
+func (b *Boot) RetryNow(ctx context.Context) error {
+	var errs []error
+	for _, s := range b.services {
+		errs = append(errs, s.startAgain(ctx))
+	}
+	b.Retry()
+	return errors.Join(errs...)
+}
+
+// StoppedServices notes in each volume's ledger how the services that use it
+// were stopped. It does so only while the machine shuts down: at any other
+// time the services go on without the agent.
+func (b *Boot) StoppedServices(ctx context.Context) error {
+	stopping, err := b.world.Units.Stopping(ctx)
+	if err != nil || !stopping {
+		return err
+	}
+	for _, v := range b.volumes {
+		if err := v.noteStop(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,498 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bootagent/pkg/role"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+const serial = "vol0123456789abcdef0"
+
+// plan is that of the example role.
+func plan() role.Plan {
+	return role.Plan{
+		Role: "mysql",
+		Volumes: []role.Volume{{
+			Name: "data", Find: role.Find{Serial: serial}, Filesystem: role.XFS,
+			Make: role.MakeIfBlank, At: "/srv/data", Wait: 20 * time.Minute,
+		}},
+		Data: []role.Data{{
+			Name: "mysql", On: "data", Dir: "mysql", Bind: "/var/lib/mysql",
+			Engine: role.MariaDB, Owner: "mysql", IfAbsent: role.Initialize,
+		}},
+		Services: []role.Service{{
+			Unit: "mariadb.service",
+			Needs: []role.Need{
+				{Kind: role.KindData, Name: "mysql"},
+				{Kind: role.KindVolume, Name: "data"},
+			},
+			Ready: &role.Ready{Unit: "mysql-ready.service", Within: time.Minute},
+		}},
+	}
+}
+
+func blank() *disk {
+	return &disk{dev: 0x10300, plugged: true, content: Content{Blank: true, Words: "is blank"}}
+}
+
+// a run is an agent on a machine, until stop.
+type run struct {
+	*Boot
+	t    *testing.T
+	stop func()
+
+	mu       sync.Mutex
+	progress []Progress
+}
+
+// start runs an agent, and waits until it has come to rest. It belongs into a
+// synctest bubble.
+func start(t *testing.T, p role.Plan, m *machine) *run {
+	ctx, cancel := context.WithCancel(t.Context())
+	r := &run{t: t, Boot: New(p, m.world(), slog.New(slog.NewTextHandler(io.Discard, nil)))}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.Run(ctx, func(p []Progress) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.progress = p
+		})
+	}()
+	r.stop = func() { cancel(); <-ended }
+	synctest.Wait()
+	return r
+}
+
+func (r *run) step(name string) Progress {
+	r.t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.IndexFunc(r.progress, func(p Progress) bool { return p.Step == name })
+	if i < 0 {
+		r.t.Fatalf("there is no step %q", name)
+	}
+	return r.progress[i]
+}
+
+// is fails the test unless a step is in a state and says all of the words.
+func (r *run) is(name string, state State, words ...string) {
+	r.t.Helper()
+	p := r.step(name)
+	text := p.String() + " " + p.Wait.Hint + " " + HintOf(p.Err)
+	if p.State != state {
+		r.t.Errorf("step %q is %s, not %s: %s", name, p.State, state, text)
+	}
+	for _, w := range words {
+		if !strings.Contains(text, w) {
+			r.t.Errorf("step %q does not say %q, but: %s", name, w, text)
+		}
+	}
+}
+
+func (r *run) isUp() { r.t.Helper(); r.is("service mariadb.service: up", Done) }
+
+func TestTheStoryIsTold(t *testing.T) {
+	got := New(plan(), World{}, nil).String()
+	const golden = "testdata/mysql.story"
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("the story is\n%s\nand was\n%s", got, want)
+	}
+}
+
+func TestABlankDiskBecomesARunningDatabase(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		r := start(t, plan(), m)
+		r.is("volume data: device", Waiting, "the disk with serial "+serial, "attach it")
+		time.Sleep(5 * time.Second)
+		m.mu.Lock()
+		m.disks[serial] = blank()
+		m.mu.Unlock()
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		r.isUp()
+		r.stop()
+
+		ledger, err := DecodeLedger(m.disks[serial].ledger)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ledger.Volume != serial || ledger.Made == nil || ledger.Generation != 1 || !ledger.Data["mysql"].Ready {
+			t.Errorf("the ledger says %+v", ledger)
+		}
+		if m.intents[serial] != (Intent{UUID: ledger.UUID, Made: true}) {
+			t.Errorf("the intent is %+v", m.intents[serial])
+		}
+
+		before := len(m.effects)
+		r = start(t, plan(), m)
+		r.isUp()
+		r.stop()
+		if again := m.effects[before:]; !slices.Equal(again, []string{"probe mysql-ready.service"}) {
+			t.Errorf("an agent that was started again did %q", again)
+		}
+	})
+}
+
+// TestRefusals goes through what must not become a mount for the service. Each
+// says why, and changes nothing.
+func TestRefusals(t *testing.T) {
+	const uuid = "6f9ff1a3-5c4a-4f3c-9c5e-6a0f1f3c2a11"
+	ledger := func(l Ledger) []byte {
+		if l.UUID == "" {
+			l.UUID = uuid
+		}
+		src, err := l.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return src
+	}
+	xfs := Content{Filesystem: "xfs", UUID: uuid, Words: "has an XFS signature at 0x0"}
+	for _, c := range []struct {
+		name   string
+		disk   disk
+		plan   func(*role.Plan)
+		intent Intent
+		step   string
+		words  []string
+	}{
+		{
+			name: "a disk that holds something else", disk: disk{content: Content{Words: "has an LVM2 signature at 0x218"}},
+			step: "volume data: prove", words: []string{"is not the xfs volume", "has an LVM2 signature at 0x218", "nothing was changed"},
+		},
+		{
+			name: "a disk with another filesystem", disk: disk{content: Content{Filesystem: "ext4", Words: "has an ext4 signature at 0x438"}},
+			step: "volume data: prove", words: []string{"is not the xfs volume", "has an ext4 signature at 0x438"},
+		},
+		{
+			name: "a blank disk that nothing may be made on", disk: disk{content: Content{Blank: true}},
+			plan: func(p *role.Plan) { p.Volumes[0].Make = role.MakeNever },
+			step: "volume data: prove", words: []string{"is blank and the role may not make", "make: if-blank"},
+		},
+		{
+			name: "a blank disk that was not blank before", disk: disk{content: Content{Blank: true}},
+			intent: Intent{UUID: uuid, Made: true},
+			step:   "volume data: prove", words: []string{"is blank, but this machine made", uuid},
+		},
+		{
+			name: "a filesystem that was not finished", disk: disk{content: Content{Words: "holds data at 0x1000: no known format"}},
+			intent: Intent{UUID: uuid},
+			step:   "volume data: prove", words: []string{"was being made on it and was not finished", "0x1000"},
+		},
+		{
+			name: "a filesystem without a ledger", disk: disk{content: xfs},
+			step: "volume data: prepare", words: []string{"without a ledger", uuid, "adopt: true"},
+		},
+		{
+			name: "a copy of the volume", disk: disk{content: xfs, ledger: ledger(Ledger{Volume: "vol0fedcba9876543210", Role: "mysql"})},
+			step: "volume data: prepare", words: []string{"holds a copy of volume vol0fedcba9876543210"},
+		},
+		{
+			name: "the volume of another role", disk: disk{content: xfs, ledger: ledger(Ledger{Volume: serial, Role: "kafka"})},
+			step: "volume data: prepare", words: []string{`is a volume of role "kafka"`, `has role "mysql"`},
+		},
+		{
+			name: "a ledger of another filesystem", disk: disk{content: xfs, ledger: ledger(Ledger{Volume: serial, Role: "mysql", UUID: "other"})},
+			step: "volume data: prepare", words: []string{"its ledger speaks of other"},
+		},
+		{
+			name: "a ledger of a newer agent", disk: disk{content: xfs, ledger: []byte(`{"version":2}`)},
+			step: "volume data: prepare", words: []string{"has version 2", "reads version 1"},
+		},
+		{
+			name: "a data directory that is gone",
+			disk: disk{content: xfs, ledger: ledger(Ledger{
+				Volume: serial, Role: "mysql", Made: now(), Data: map[string]LedgerData{"mysql": {Engine: "mariadb", Ready: true}},
+			})},
+			step: "data mysql: directory", words: []string{"absent", "ledger says that it was there"},
+		},
+		{
+			name: "a data directory that may not be made", disk: disk{content: xfs, ledger: ledger(Ledger{Volume: serial, Role: "mysql", Made: now()})},
+			plan: func(p *role.Plan) { p.Data[0].IfAbsent = role.Fail },
+			step: "data mysql: directory", words: []string{"absent and the role may not initialise it"},
+		},
+		{
+			name: "an adopted filesystem that holds something under another name",
+			disk: disk{
+				content: xfs, ledger: ledger(Ledger{Volume: serial, Role: "mysql", Adopted: now()}),
+				names: map[string]DirectoryState{"lost+found": Foreign, "database": Ready},
+			},
+			step: "data mysql: directory", words: []string{"did not make", `"database"`},
+		},
+		{
+			name: "a damaged data directory",
+			disk: disk{
+				content: xfs, ledger: ledger(Ledger{Volume: serial, Role: "mysql", Made: now()}),
+				names: map[string]DirectoryState{"mysql": Damaged},
+			},
+			step: "data mysql: directory", words: []string{"no data directory that mariadb may start on", "damaged"},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, p, d := newMachine(), plan(), c.disk
+				d.dev, d.plugged = 0x10300, true
+				before := string(d.ledger)
+				m.disks[serial] = &d
+				m.intents[serial] = c.intent
+				if c.plan != nil {
+					c.plan(&p)
+				}
+				r := start(t, p, m)
+				time.Sleep(time.Hour) // it stays refused
+				synctest.Wait()
+				r.is(c.step, Failed, c.words...)
+				r.is("service mariadb.service: grant", Skipped)
+				r.stop()
+				if m.made+m.initialised > 0 || m.granted["mariadb.service"] {
+					t.Errorf("it did %q", m.effects)
+				}
+				if strings.HasPrefix(c.step, "volume") && before != string(d.ledger) {
+					t.Errorf("the ledger became %s", d.ledger)
+				}
+			})
+		})
+	}
+}
+
+func TestAnEngineThatLooksElsewhereIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		m.disks[serial] = blank()
+		m.engine = "/srv/other"
+		r := start(t, plan(), m)
+		r.is("data mysql: engine", Failed, "set to use /srv/other", "bind: /srv/other")
+		r.is("service mariadb.service: grant", Skipped)
+		r.stop()
+	})
+}
+
+func TestAFilesystemIsAdoptedWhenTheRoleSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p := newMachine(), plan()
+		p.Volumes[0].Adopt = true
+		m.disks[serial] = &disk{
+			dev: 1, plugged: true, content: Content{Filesystem: "xfs", UUID: "u"},
+			names: map[string]DirectoryState{"mysql": Ready},
+		}
+		r := start(t, p, m)
+		r.isUp()
+		r.stop()
+		if m.made+m.initialised > 0 {
+			t.Errorf("it did %q", m.effects)
+		}
+	})
+}
+
+func TestADiskThatIsPulledComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		m.disks[serial] = blank()
+		r := start(t, plan(), m)
+		r.isUp()
+
+		m.pull(serial)
+		r.Undone(r.volumes["data"].mounted, r.volumes["data"].found, "the disk was pulled")
+		synctest.Wait()
+		r.is("volume data: device", Waiting, serial)
+		r.is("service mariadb.service: up", Pending)
+
+		m.mu.Lock()
+		m.disks[serial].plugged = true
+		m.mu.Unlock()
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		r.isUp()
+		r.stop()
+		if m.made != 1 || m.initialised != 1 {
+			t.Errorf("it made %d filesystems and %d databases", m.made, m.initialised)
+		}
+	})
+}
+
+func TestADiskThatNeverComesIsFailedAtItsDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		r := start(t, plan(), m)
+		time.Sleep(20*time.Minute + time.Second)
+		synctest.Wait()
+		r.is("volume data: device", Failed, "no disk with serial "+serial+" appeared within 20m0s", "attach it")
+
+		m.mu.Lock()
+		m.disks[serial] = blank()
+		m.mu.Unlock()
+		r.Retry() // as an event of the kernel has it done
+		synctest.Wait()
+		r.isUp()
+		r.stop()
+	})
+}
+
+// TestACrashAtAnyEffectConverges has the agent die at each of its effects in
+// turn: before it, and after it. The next agent brings the role up, and makes
+// nothing twice.
+func TestACrashAtAnyEffectConverges(t *testing.T) {
+	var whole []string
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		m.disks[serial] = blank()
+		r := start(t, plan(), m)
+		r.isUp()
+		r.stop()
+		whole = m.effects
+	})
+	for at, effect := range whole {
+		t.Run(strings.ReplaceAll(effect, "/", "-"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMachine()
+				m.disks[serial] = blank()
+				n := 0
+				m.fail = func(string) error {
+					if n++; n > at {
+						return errors.New("the agent is dead")
+					}
+					return nil
+				}
+				r := start(t, plan(), m)
+				r.stop()
+
+				m.fail = func(string) error { return nil }
+				for where := range m.mounts { // a look that was cut off
+					if strings.HasPrefix(where, "/run/") {
+						delete(m.mounts, where)
+					}
+				}
+				r = start(t, plan(), m)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				r.isUp()
+				r.stop()
+				if m.made != 1 || m.initialised != 1 {
+					t.Errorf("it made %d filesystems and %d databases: %q", m.made, m.initialised, m.effects)
+				}
+			})
+		})
+	}
+}
+
+func TestATransientFailureIsTriedAgainEverLessOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		m.disks[serial] = blank()
+		var at []time.Time
+		m.fail = func(effect string) error {
+			if effect == "read "+serial && len(at) < 4 {
+				at = append(at, time.Now())
+				return errors.New("input/output error")
+			}
+			return nil
+		}
+		r := start(t, plan(), m)
+		r.is("volume data: prove", Failed, "input/output error")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		r.isUp()
+		r.stop()
+		for i := 2; i < len(at); i++ {
+			if rest, before := at[i].Sub(at[i-1]), at[i-1].Sub(at[i-2]); rest <= before {
+				t.Errorf("it rested %s, and then %s", before, rest)
+			}
+		}
+	})
+}
+
+func TestWhatAPersonStoppedStaysStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		m.disks[serial] = blank()
+		r := start(t, plan(), m)
+		r.isUp()
+
+		m.mu.Lock()
+		m.units["mariadb.service"] = UnitState{Active: "inactive", Result: "success", Ran: true}
+		m.mu.Unlock()
+		r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "inactive"}, strings.Clone, strings.ToUpper)
+		synctest.Wait()
+		r.is("service mariadb.service: up", Failed, "stopped by hand", "bootagent retry")
+
+		m.pull(serial)
+		m.mu.Lock()
+		m.disks[serial].plugged = true
+		m.mu.Unlock()
+		r.Undone(r.volumes["data"].mounted, r.volumes["data"].found, "the disk was pulled")
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		r.is("service mariadb.service: up", Failed, "stopped by hand")
+
+		if err := r.RetryNow(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		r.isUp()
+		r.stop()
+	})
+}
+
+func TestTheLedgerTellsHowTheServicesStopped(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		state UnitState
+		why   string
+	}{
+		{"clean", UnitState{Active: "inactive", Result: "success"}, ""},
+		{"killed", UnitState{Active: "failed", Result: "timeout"}, "mariadb.service is failed: timeout"},
+		{"left a process", UnitState{Active: "inactive", Result: "success", Processes: true}, "mariadb.service left processes behind"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMachine()
+				m.disks[serial] = blank()
+				r := start(t, plan(), m)
+				r.isUp()
+				r.stop()
+				if err := r.StoppedServices(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if l, _ := DecodeLedger(m.disks[serial].ledger); l.Stopped != nil {
+					t.Error("it noted a stop though the machine goes on")
+				}
+				m.stopping = true
+				m.units["mariadb.service"] = c.state
+				if err := r.StoppedServices(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				l, err := DecodeLedger(m.disks[serial].ledger)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if l.Stopped == nil || l.Stopped.Clean != (c.why == "") || l.Stopped.Why != c.why {
+					t.Errorf("the ledger says %+v", l.Stopped)
+				}
+			})
+		})
+	}
+}

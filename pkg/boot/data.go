@@ -1,0 +1,204 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"bootagent/pkg/role"
+)
+
+// A data is one data directory of the plan on its way to its engine.
+type data struct {
+	role.Data
+	boot   *Boot
+	volume *volume
+	there  *Step // the last step
+}
+
+// unfinishedMax bounds how many unfinished initialisations may lie on a
+// volume. None is ever deleted: a person looks why they did not finish.
+const unfinishedMax = 3
+
+// path is where the data directory is on its volume.
+func (d *data) path() string { return filepath.Join(d.volume.At, d.Dir) }
+
+// askEngine makes sure that the engine will look where the data is put.
+func (d *data) askEngine(ctx context.Context) error {
+	set, err := d.boot.world.Engines.DataDirectory(ctx, d.Data)
+	if err != nil {
+		return err
+	}
+	if filepath.Clean(set) == d.Bind {
+		return nil
+	}
+	same, err := d.boot.world.Directories.SameDirectory(set, d.Bind)
+	if err != nil {
+		return err
+	}
+	if !same {
+		return Final(WithHint(
+			fmt.Errorf("%s is set to use %s as its data directory, and the role binds %q to %s", d.Engine, set, d.Name, d.Bind),
+			fmt.Sprintf("say bind: %s in the role file, or change the engine's own settings", set)))
+	}
+	return nil
+}
+
+// directory checks the data directory, and has the engine make it where the
+// volume never had one and the role allows it.
+func (d *data) directory(ctx context.Context) error {
+	found, err := d.boot.world.Directories.Examine(d.path(), d.Data)
+	if err != nil {
+		return err
+	}
+	switch found.State {
+	case Absent:
+		return d.initialize(ctx)
+	case Ready:
+		if err := d.boot.world.Engines.Initialized(ctx, d.Data); err != nil {
+			return err
+		}
+		return d.noteReady(found)
+	default:
+		return Final(WithHint(
+			fmt.Errorf("%s is no data directory that %s may start on: it is %s: %s", d.path(), d.Engine, found.State, found.Words),
+			found.Hint))
+	}
+}
+
+// initialize has the engine make a new database beside the place where it
+// belongs, and gives it its name when it is whole and on the disk.
+func (d *data) initialize(ctx context.Context) error {
+	noted, known := d.volume.entry(d.Name)
+	switch {
+	case noted.Ready:
+		return Final(WithHint(
+			fmt.Errorf("%s is absent, but the volume's ledger says that it was there", d.path()),
+			"find out who removed it, and restore it; bootagent makes no new database in its place"))
+	case d.IfAbsent != role.Initialize:
+		return Final(WithHint(
+			fmt.Errorf("%s is absent and the role may not initialise it", d.path()),
+			"restore it; or, for a new database, say if-absent: initialize in the role file"))
+	}
+	if !known {
+		if err := d.mayInitialize(); err != nil {
+			return err
+		}
+	}
+	staging, err := d.staging(ctx, noted)
+	if err != nil {
+		return err
+	}
+	if err := d.boot.world.Engines.Initialize(ctx, d.Data, staging); err != nil {
+		return err
+	}
+	made, err := d.boot.world.Directories.Examine(staging, d.Data)
+	if err != nil {
+		return err
+	}
+	if made.State != Ready {
+		return Finalf("%s initialised %s, and left it %s: %s", d.Engine, staging, made.State, made.Words)
+	}
+	if err := d.boot.world.Directories.Publish(staging, d.path()); err != nil {
+		return err
+	}
+	if err := d.boot.world.Engines.Initialized(ctx, d.Data); err != nil {
+		return err
+	}
+	return d.noteReady(made)
+}
+
+// mayInitialize refuses a filesystem that may have held this data before.
+func (d *data) mayInitialize() error {
+	names, err := d.boot.world.Directories.Names(d.volume.At)
+	if err != nil {
+		return err
+	}
+	strange := slices.DeleteFunc(names, func(name string) bool { return name == "lost+found" })
+	if d.volume.ledger.Made == nil && len(strange) > 0 {
+		return Final(WithHint(
+			fmt.Errorf("%s is absent from a filesystem that bootagent did not make and that holds %q", d.path(), strange[0]),
+			"if the data is there under another name, say dir: for it in the role file"))
+	}
+	return nil
+}
+
+// staging returns the directory in which to initialise: the one that is under
+// way or was left empty, or a new one.
+func (d *data) staging(ctx context.Context, noted LedgerData) (string, error) {
+	if noted.Staging != "" {
+		dir := filepath.Join(d.volume.At, noted.Staging)
+		if going, err := d.boot.world.Engines.Initializing(ctx, d.Data, dir); going || err != nil {
+			return dir, err
+		}
+		if names, err := d.boot.world.Directories.Names(dir); err == nil && len(names) == 0 {
+			return dir, nil
+		}
+	}
+	there, err := d.boot.world.Directories.Names(d.volume.At)
+	if err != nil {
+		return "", err
+	}
+	for n := 1; n <= unfinishedMax; n++ {
+		name := fmt.Sprintf("%s.initializing-%d", d.Dir, n)
+		if slices.Contains(there, name) {
+			continue
+		}
+		if err := d.record(LedgerData{Engine: string(d.Engine), Staging: name}); err != nil {
+			return "", err
+		}
+		dir := filepath.Join(d.volume.At, name)
+		return dir, d.boot.world.Directories.Create(dir, d.Owner)
+	}
+	return "", Final(WithHint(
+		fmt.Errorf("%s was initialised %d times and never finished", d.path(), unfinishedMax),
+		fmt.Sprintf("find out why in the journal, remove %s.initializing-*, which no service ever used, then: bootagent retry", d.path())))
+}
+
+// noteReady writes into the ledger that the data is there.
+func (d *data) noteReady(found Directory) error {
+	want := LedgerData{Engine: string(d.Engine), Version: found.Version, Ready: true}
+	if noted, _ := d.volume.entry(d.Name); noted == want {
+		return nil
+	}
+	return d.record(want)
+}
+
+func (d *data) record(entry LedgerData) error {
+	return d.volume.record(func(l *Ledger) {
+		if l.Data == nil {
+			l.Data = make(map[string]LedgerData)
+		}
+		l.Data[d.Name] = entry
+	})
+}
+
+// bind mounts the data directory where its engine looks for it.
+func (d *data) bind(ctx context.Context) error {
+	_, mounted, err := d.boot.world.Mounts.At(d.Bind)
+	if err != nil {
+		return err
+	}
+	if !mounted {
+		err := d.boot.world.Mounts.Mount(ctx, Mount{
+			What: d.path(), Where: d.Bind, On: d.volume.At,
+			Options: []string{"bind", "nosuid", "nodev"},
+		})
+		if err != nil {
+			return err
+		}
+	}
+	same, err := d.boot.world.Directories.SameDirectory(d.path(), d.Bind)
+	switch {
+	case err == nil && same:
+		return nil
+	case err == nil:
+		err = Finalf("%s is not what is mounted at %s", d.path(), d.Bind)
+	}
+	if !mounted {
+		err = errors.Join(err, d.boot.world.Mounts.Unmount(context.WithoutCancel(ctx), d.Bind))
+	}
+	return err
+}

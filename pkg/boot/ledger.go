@@ -1,0 +1,69 @@
+package boot
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// A Ledger is what a volume says of itself: small JSON, kept as an extended
+// attribute of its filesystem's root directory, where only root reads and
+// writes it and a copy of the files does not carry it. It is evidence that a
+// volume is the one that the plan means, never a command.
+type Ledger struct {
+	Version    int                   `json:"version"`
+	Volume     string                `json:"volume"` // serial of the disk it was written on
+	UUID       string                `json:"uuid"`   // of the filesystem
+	Role       string                `json:"role"`
+	Made       *time.Time            `json:"made,omitempty"`    // when bootagent made the filesystem
+	Adopted    *time.Time            `json:"adopted,omitempty"` // when it took one that was there
+	Data       map[string]LedgerData `json:"data,omitempty"`    // by name
+	Generation int                   `json:"generation"`        // boots that mounted it
+	Instance   string                `json:"instance"`          // the last machine that did
+	BootID     string                `json:"boot_id"`           // in this boot of its
+	Stopped    *Stop                 `json:"stopped,omitempty"` // nil while it is in use
+}
+
+// LedgerData is what a ledger says of one data directory.
+type LedgerData struct {
+	Engine  string `json:"engine"`
+	Version string `json:"version,omitempty"`
+	Ready   bool   `json:"ready"`             // it was there and valid once
+	Staging string `json:"staging,omitempty"` // where it is being initialised
+}
+
+// Stop says how the services that use a volume were last stopped.
+type Stop struct {
+	At    time.Time `json:"at"`
+	Clean bool      `json:"clean"`         // each by its own will, to the last process
+	Why   string    `json:"why,omitempty"` // it was not clean
+}
+
+const ledgerVersion = 1
+
+// DecodeLedger reads a ledger. Nothing at all gives nil; what it does not
+// understand is an error, because a newer agent may have meant it as a refusal.
+func DecodeLedger(src []byte) (*Ledger, error) {
+	if len(src) == 0 {
+		return nil, nil
+	}
+	var l Ledger
+	dec := json.NewDecoder(bytes.NewReader(src))
+	if err := dec.Decode(&l); err != nil {
+		return nil, fmt.Errorf("cannot read the ledger: %w", err)
+	}
+	if l.Version != ledgerVersion {
+		return nil, fmt.Errorf("the ledger has version %d, and this agent reads version %d", l.Version, ledgerVersion)
+	}
+	if l.Volume == "" || l.UUID == "" || l.Role == "" {
+		return nil, fmt.Errorf("the ledger names no volume, filesystem or role")
+	}
+	return &l, nil
+}
+
+// Encode writes a ledger.
+func (l *Ledger) Encode() ([]byte, error) {
+	l.Version = ledgerVersion
+	return json.Marshal(l)
+}

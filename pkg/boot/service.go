@@ -1,0 +1,215 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"bootagent/pkg/role"
+)
+
+// A service is one service of the plan: held, granted, up.
+type service struct {
+	role.Service
+	boot    *Boot
+	granted *Step
+	up      *Step
+}
+
+// startWithin bounds how long a granted service may take until systemd calls
+// it active. Databases set themselves 15 minutes for recovery from a crash;
+// this is more, so that their own limit speaks first.
+const startWithin = 20 * time.Minute
+
+// probeEvery is the rest between two probes of a service that does not serve.
+const probeEvery = 2 * time.Second
+
+// grant lets the service start, now that all it needs is there, and starts
+// it, unless a person had stopped it.
+func (s *service) grant(ctx context.Context) error {
+	units := s.boot.world.Units
+	if err := units.Grant(ctx, s.Unit, s.mounts()); err != nil {
+		return err
+	}
+	byHand, err := units.StoppedByHand(s.Unit)
+	if err != nil || byHand {
+		return err
+	}
+	return units.StartOnce(ctx, s.Unit)
+}
+
+// mounts are the mount points that the service stands on.
+func (s *service) mounts() (at []string) {
+	for _, need := range s.Needs {
+		switch need.Kind {
+		case role.KindVolume:
+			at = append(at, s.boot.volumes[need.Name].At)
+		case role.KindData:
+			d := s.boot.data[need.Name]
+			at = append(at, d.volume.At, d.Bind)
+		}
+	}
+	slices.Sort(at)
+	return slices.Compact(at)
+}
+
+// comeUp waits until the service is active and its probe, if it has one, says
+// that it serves.
+func (s *service) comeUp(ctx context.Context) error {
+	state, err := s.started(ctx)
+	if err != nil {
+		return err
+	}
+	look := "systemctl status " + s.Unit
+	switch {
+	case state.Active == "active":
+		if err := s.boot.world.Units.SetStoppedByHand(s.Unit, false); err != nil {
+			return err
+		}
+		return s.probe(ctx)
+	case state.Active == "failed":
+		return Final(WithHint(fmt.Errorf("%s failed: %s", s.Unit, state.Result), look))
+	}
+	byHand, err := s.boot.world.Units.StoppedByHand(s.Unit)
+	if err != nil {
+		return err
+	}
+	granted, err := s.boot.world.Units.Granted(ctx, s.Unit)
+	switch {
+	case err != nil:
+		return err
+	case !granted && !byHand:
+		return fmt.Errorf("%s lost its grant", s.Unit)
+	case !state.Ran && !byHand:
+		return Final(WithHint(fmt.Errorf("%s was granted and did not start", s.Unit), look))
+	}
+	if err := s.boot.world.Units.SetStoppedByHand(s.Unit, true); err != nil {
+		return err
+	}
+	return Final(WithHint(fmt.Errorf("%s was stopped by hand, or ended by itself", s.Unit),
+		"systemctl start "+s.Unit+", or: bootagent retry"))
+}
+
+// started waits until systemd has started the service, or has nothing more to
+// do for it.
+func (s *service) started(ctx context.Context) (UnitState, error) {
+	until := time.Now().Add(startWithin)
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	defer Waits(ctx, Wait{For: s.Unit + " to start", Until: until, Hint: "systemctl status " + s.Unit})()
+
+	state, err := s.boot.world.Units.Await(ctx, s.Unit, func(u UnitState) bool {
+		return u.Active == "active" || u.Active == "failed" || u.Active == "inactive" && !u.Busy
+	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%s did not start within %s", s.Unit, startWithin)
+	}
+	return state, err
+}
+
+// probe runs the service's probe until it succeeds.
+func (s *service) probe(ctx context.Context) error {
+	if s.Ready == nil {
+		return nil
+	}
+	until := time.Now().Add(s.Ready.Within)
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	hint := "systemctl status " + s.Ready.Unit
+	defer Waits(ctx, Wait{For: s.Unit + " to serve, as " + s.Ready.Unit + " tells", Until: until, Hint: hint})()
+	for {
+		err := s.boot.world.Units.Probe(ctx, s.Ready.Unit)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(probeEvery):
+		case <-ctx.Done():
+			return WithHint(fmt.Errorf("%s is active but did not serve within %s: %w", s.Unit, s.Ready.Within, err), hint)
+		}
+	}
+}
+
+// startAgain starts the service if it is granted and does not run, whoever
+// stopped it.
+func (s *service) startAgain(ctx context.Context) error {
+	units := s.boot.world.Units
+	granted, err := units.Granted(ctx, s.Unit)
+	if err != nil || !granted {
+		return err
+	}
+	state, err := units.State(ctx, s.Unit)
+	if err != nil || state.Active != "inactive" && state.Active != "failed" {
+		return err
+	}
+	if err := units.SetStoppedByHand(s.Unit, false); err != nil {
+		return err
+	}
+	return units.Start(ctx, s.Unit)
+}
+
+// uncleanStop says what was not clean about how the service stopped, or "".
+func (s *service) uncleanStop(ctx context.Context) string {
+	state, err := s.boot.world.Units.State(ctx, s.Unit)
+	switch {
+	case err != nil:
+		return err.Error()
+	case state.Active != "inactive":
+		return fmt.Sprintf("%s is %s: %s", s.Unit, state.Active, state.Result)
+	case state.Result != "success":
+		return fmt.Sprintf("%s ended with %s", s.Unit, state.Result)
+	case state.Processes:
+		return s.Unit + " left processes behind"
+	}
+	return ""
+}
+
+// Held says of each service that may not start yet which step holds it, from
+// the progress of the story.
+func (b *Boot) Held(progress []Progress) map[string]Progress {
+	at := make(map[string]Progress, len(progress))
+	for _, p := range progress {
+		at[p.Step] = p
+	}
+	held := make(map[string]Progress)
+	for _, s := range b.services {
+		if by := s.granted.heldBy(at); by != nil {
+			held[s.Unit] = at[by.name]
+		}
+	}
+	return held
+}
+
+// heldBy follows a step's needs to the first one that holds it up.
+func (s *Step) heldBy(at map[string]Progress) *Step {
+	if at[s.name].State == Done {
+		return nil
+	}
+	for _, need := range s.needs {
+		if by := need.heldBy(at); by != nil {
+			return by
+		}
+	}
+	return s
+}
+
+// String says in a sentence what a step is at.
+func (p Progress) String() string {
+	switch p.State {
+	case Waiting:
+		return fmt.Sprintf("%s: waiting since %s until %s for %s",
+			p.Step, clock(p.Since), clock(p.Wait.Until), p.Wait.For)
+	case Failed:
+		return fmt.Sprintf("%s failed at %s: %v", p.Step, clock(p.Since), p.Err)
+	}
+	text := fmt.Sprintf("%s: %s since %s", p.Step, p.State, clock(p.Since))
+	if p.Err != nil {
+		text += fmt.Sprintf(", after it failed: %v", p.Err)
+	}
+	return text
+}
+
+// clock is a time of day as people compare it with their own clock.
+func clock(t time.Time) string { return t.Format("15:04:05") }

@@ -1,0 +1,212 @@
+package boot
+
+import (
+	"context"
+
+	"bootagent/pkg/role"
+)
+
+// A World is everything that a story reads and changes. Each part is declared
+// here, by what the story needs of it, so that the whole story also runs where
+// there is no disk and no systemd.
+type World struct {
+	Disks       Disks
+	Filesystems Filesystems
+	Ledgers     Ledgers
+	Intents     Intents
+	Mounts      Mounts
+	Directories Directories
+	Engines     Engines
+	Units       Units
+	Instance    Instance
+}
+
+// Instance says which machine, in which of its boots, the story runs on.
+type Instance struct {
+	ID     string // what names the machine to people: its machine id
+	BootID string // what the kernel calls this boot
+}
+
+// Disks finds and reads the disks of the machine. Nothing in it writes.
+type Disks interface {
+	// Find returns the disk with a serial number, if it is there.
+	Find(ctx context.Context, serial string) (disk Disk, there bool, err error)
+
+	// Appear returns the disk with a serial number, as soon as it is there.
+	Appear(ctx context.Context, serial string) (Disk, error)
+
+	// Read says what is on a disk, from what it could read of it.
+	// A disk that could not be read is an error, never Blank.
+	Read(ctx context.Context, disk Disk) (Content, error)
+}
+
+// A Disk is one disk that is plugged in.
+type Disk struct {
+	Serial string
+	Path   string // of its device node, until it is pulled
+	Link   string // that names it under whatever number it comes back
+	Dev    uint64 // device number, as in st_rdev
+}
+
+// Content is what is on a disk.
+type Content struct {
+	Blank      bool   // proven to hold nothing
+	Filesystem string // the type of the one filesystem on it, or ""
+	UUID       string // of that filesystem
+	Words      string // what was found and where: "has an LVM2 signature at 0x218"
+}
+
+// Filesystems makes and checks filesystems.
+type Filesystems interface {
+	// Make makes a filesystem on a disk that was just proven blank. It never
+	// forces, and goes on where an agent that died left it.
+	Make(ctx context.Context, disk Disk, t role.FilesystemType, uuid string) error
+
+	// Settle waits until no Make runs on the disk.
+	Settle(ctx context.Context, disk Disk) error
+
+	// Check mends what the filesystem's own checker mends without being
+	// asked, before the first mount, and refuses what it would not.
+	Check(ctx context.Context, disk Disk, t role.FilesystemType) error
+}
+
+// Ledgers keeps a volume's ledger on the root directory of its filesystem.
+type Ledgers interface {
+	ReadLedger(root string) ([]byte, error) // nil where there is none
+	WriteLedger(root string, ledger []byte) error
+}
+
+// Intents keeps what the agent is about to make on a disk, so that after a
+// crash what it half made can be told from what is someone else's.
+type Intents interface {
+	Intent(serial string) (Intent, error) // the zero Intent where there is none
+	Intend(serial string, intent Intent) error
+}
+
+// An Intent is a filesystem that the agent makes, or has made.
+type Intent struct {
+	UUID string `json:"uuid"`
+	Made bool   `json:"made"`
+}
+
+// Mounts mounts and unmounts by systemd.
+type Mounts interface {
+	// At returns the device that is mounted at a path, and whether one is.
+	At(where string) (dev uint64, mounted bool, err error)
+
+	// Mount mounts, and returns when it is done. Nobody else can have the
+	// same mounted before, or afterwards without another call.
+	Mount(ctx context.Context, m Mount) error
+
+	// Unmount unmounts what was mounted by Mount.
+	Unmount(ctx context.Context, where string) error
+}
+
+// A Mount is a device, or a directory of another mount, to be mounted.
+type Mount struct {
+	What    string
+	Where   string
+	Type    string // "" for a directory, which is bound
+	Options []string
+	On      string // mount point that it goes with, for a directory
+	Look    bool   // only to look at: not part of the role
+}
+
+// Directories looks at data directories.
+type Directories interface {
+	// Examine says in which state a data directory is.
+	Examine(path string, d role.Data) (Directory, error)
+
+	// Names lists what is in a directory.
+	Names(path string) ([]string, error)
+
+	// SameDirectory tells whether two paths are one directory.
+	SameDirectory(a, b string) (bool, error)
+
+	// Create makes an empty directory, owned by a user, that must not exist.
+	Create(path, owner string) error
+
+	// Publish gives a directory its final name, once all that is in it is
+	// on the disk. It replaces nothing.
+	Publish(staging, path string) error
+}
+
+// A Directory is the state of a data directory, and why it is in it.
+type Directory struct {
+	State   DirectoryState
+	Version string // of the engine that wrote it, where it says so
+	Words   string // what is wrong with it: "ibdata1 is missing"
+	Hint    string
+}
+
+// DirectoryState is the state of a data directory.
+type DirectoryState string
+
+// The states of a data directory.
+const (
+	Absent  DirectoryState = "absent"  // there is none
+	Ready   DirectoryState = "ready"   // the engine can start on it
+	Foreign DirectoryState = "foreign" // holds something, but not this engine's
+	Damaged DirectoryState = "damaged" // this engine's, but not whole or not its owner's
+)
+
+// Engines knows the engines that keep data directories.
+type Engines interface {
+	// DataDirectory asks an engine which data directory it is set to use.
+	DataDirectory(ctx context.Context, d role.Data) (string, error)
+
+	// Initialize has the engine make a new database in an empty directory.
+	// It goes on where an agent that died left it.
+	Initialize(ctx context.Context, d role.Data, dir string) error
+
+	// Initializing tells whether an Initialize of this directory is under way,
+	// or done and not forgotten.
+	Initializing(ctx context.Context, d role.Data, dir string) (bool, error)
+
+	// Initialized forgets about an Initialize whose directory has its name.
+	Initialized(ctx context.Context, d role.Data) error
+}
+
+// Units grants services what they wait for, and starts them.
+type Units interface {
+	// Grant lets a service start for as long as all of its mounts are there.
+	// It does not wait for what it asks systemd to do, because that comes
+	// after the agent's own start.
+	Grant(ctx context.Context, unit string, mounts []string) error
+
+	// Granted tells whether a service is granted, and not about to lose it.
+	Granted(ctx context.Context, unit string) (bool, error)
+
+	// StartOnce starts a unit, once for each grant.
+	StartOnce(ctx context.Context, unit string) error
+
+	// Start starts a unit, without waiting for it.
+	Start(ctx context.Context, unit string) error
+
+	// Probe starts a oneshot unit and returns when it has succeeded.
+	Probe(ctx context.Context, unit string) error
+
+	// State returns what a unit is doing.
+	State(ctx context.Context, unit string) (UnitState, error)
+
+	// Await returns what a unit is doing as soon as until holds of it.
+	Await(ctx context.Context, unit string, until func(UnitState) bool) (UnitState, error)
+
+	// Stopping tells whether the machine is shutting down.
+	Stopping(ctx context.Context) (bool, error)
+
+	// StoppedByHand keeps which services a person stopped.
+	StoppedByHand(unit string) (bool, error)
+	SetStoppedByHand(unit string, stopped bool) error
+}
+
+// UnitState is what systemd says of a unit.
+type UnitState struct {
+	Active string // as ActiveState= in systemd's D-Bus interface
+	Sub    string // as SubState=
+	Result string // as Result=: "success", or how its last run ended
+	Busy   bool   // a job is queued for it
+	Ran    bool   // it was active in this boot
+
+	Processes bool // its cgroup is not empty
+}

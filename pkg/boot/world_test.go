@@ -1,0 +1,405 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"bootagent/pkg/role"
+)
+
+// A machine is a World in memory: it keeps state as the real one does, and
+// counts what can't be taken back. Its disks outlive it.
+type machine struct {
+	mu      sync.Mutex
+	disks   map[string]*disk
+	mounts  map[string]string // by mount point, the disk's serial or the directory that is bound
+	intents map[string]Intent
+	engine  string // data directory that the engine is set to use
+	granted map[string]bool
+	started map[string]bool
+	byHand  map[string]bool
+	units   map[string]UnitState
+
+	made, initialised int
+	effects           []string // in their order
+	fail              func(effect string) error
+	stopping          bool
+}
+
+// A disk holds at most one filesystem.
+type disk struct {
+	dev      uint64
+	plugged  bool
+	content  Content
+	ledger   []byte
+	names    map[string]DirectoryState
+	writable bool // nothing but a read-write mount or mkfs may change it
+}
+
+func newMachine() *machine {
+	return &machine{
+		disks:   make(map[string]*disk),
+		mounts:  make(map[string]string),
+		intents: make(map[string]Intent),
+		engine:  "/var/lib/mysql/",
+		granted: make(map[string]bool),
+		started: make(map[string]bool),
+		byHand:  make(map[string]bool),
+		units:   make(map[string]UnitState),
+		fail:    func(string) error { return nil },
+	}
+}
+
+func (m *machine) world() World {
+	return World{
+		Disks: m, Filesystems: m, Ledgers: m, Intents: m, Mounts: m,
+		Directories: m, Engines: m, Units: m,
+		Instance: Instance{ID: "machine", BootID: "boot"},
+	}
+}
+
+// does notes an effect, and fails it where the test wants that.
+func (m *machine) does(format string, args ...any) error {
+	effect := fmt.Sprintf(format, args...)
+	m.effects = append(m.effects, effect)
+	return m.fail(effect)
+}
+
+func (m *machine) Find(_ context.Context, serial string) (Disk, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d := m.disks[serial]
+	if d == nil || !d.plugged {
+		return Disk{}, false, nil
+	}
+	return Disk{Serial: serial, Path: "/dev/nvme1n1", Link: serial, Dev: d.dev}, true, nil
+}
+
+func (m *machine) Appear(ctx context.Context, serial string) (Disk, error) {
+	for {
+		if d, there, err := m.Find(ctx, serial); there || err != nil {
+			return d, err
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return Disk{}, ctx.Err()
+		}
+	}
+}
+
+func (m *machine) Read(_ context.Context, d Disk) (Content, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.does("read %s", d.Serial); err != nil {
+		return Content{}, err
+	}
+	return m.disks[d.Serial].content, nil
+}
+
+func (m *machine) Make(_ context.Context, d Disk, t role.FilesystemType, uuid string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	on := m.disks[d.Serial]
+	if !on.content.Blank {
+		panic("a filesystem is made on a disk that " + on.content.Words)
+	}
+	if err := m.does("make %s", d.Serial); err != nil {
+		return err
+	}
+	m.made++
+	on.content = Content{Filesystem: string(t), UUID: uuid, Words: "has a filesystem"}
+	on.names = make(map[string]DirectoryState)
+	return nil
+}
+
+func (m *machine) Settle(context.Context, Disk) error { return nil }
+
+func (m *machine) Check(context.Context, Disk, role.FilesystemType) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.does("check")
+}
+
+// at is the disk that is mounted at or above a path, and the rest of the path.
+func (m *machine) at(p string) (*disk, string) {
+	for where := p; where != "/"; where = path.Dir(where) {
+		if what, ok := m.mounts[where]; ok {
+			rest := strings.TrimPrefix(strings.TrimPrefix(p, where), "/")
+			if d := m.disks[what]; d != nil {
+				return d, rest
+			}
+			return m.at(path.Join(what, rest))
+		}
+	}
+	return nil, p
+}
+
+func (m *machine) ReadLedger(root string) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, _ := m.at(root)
+	if d == nil {
+		return nil, fmt.Errorf("nothing is mounted at %s", root)
+	}
+	return d.ledger, nil
+}
+
+func (m *machine) WriteLedger(root string, ledger []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, _ := m.at(root)
+	if d == nil || !d.writable {
+		panic("a ledger is written to " + root + ", which is not mounted read-write")
+	}
+	if err := m.does("ledger"); err != nil {
+		return err
+	}
+	d.ledger = ledger
+	return nil
+}
+
+func (m *machine) Intent(serial string) (Intent, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.intents[serial], nil
+}
+
+func (m *machine) Intend(serial string, intent Intent) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.does("intend %v", intent.Made); err != nil {
+		return err
+	}
+	m.intents[serial] = intent
+	return nil
+}
+
+func (m *machine) At(where string) (uint64, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.mounts[where]; !ok {
+		return 0, false, nil
+	}
+	d, _ := m.at(where)
+	return d.dev, true, nil
+}
+
+func (m *machine) Mount(_ context.Context, mt Mount) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.does("mount %s %s", mt.Where, strings.Join(mt.Options, ",")); err != nil {
+		return err
+	}
+	if d := m.disks[mt.What]; d != nil {
+		if !d.plugged || d.content.Filesystem == "" {
+			return fmt.Errorf("cannot mount %s", mt.What)
+		}
+		d.writable = !slices.Contains(mt.Options, "ro")
+	}
+	m.mounts[mt.Where] = mt.What
+	return nil
+}
+
+func (m *machine) Unmount(_ context.Context, where string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.mounts, where)
+	return m.does("unmount %s", where)
+}
+
+func (m *machine) Examine(p string, _ role.Data) (Directory, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, name := m.at(p)
+	if state, ok := d.names[name]; ok {
+		return Directory{State: state, Words: "as the test wants it"}, nil
+	}
+	return Directory{State: Absent}, nil
+}
+
+func (m *machine) Names(p string) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, name := m.at(p)
+	switch {
+	case name == "":
+		return slices.Collect(maps.Keys(d.names)), nil
+	case d.names[name] == Foreign:
+		return nil, nil // created, and nothing in it yet
+	case d.names[name] == "":
+		return nil, errors.New("no such directory")
+	}
+	return []string{"something"}, nil
+}
+
+func (m *machine) SameDirectory(a, b string) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	diskA, restA := m.at(a)
+	diskB, restB := m.at(b)
+	return diskA == diskB && restA == restB, nil
+}
+
+func (m *machine) Create(p, _ string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, name := m.at(p)
+	if err := m.does("create %s", name); err != nil {
+		return err
+	}
+	d.names[name] = Foreign
+	return nil
+}
+
+func (m *machine) Publish(staging, p string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, from := m.at(staging)
+	_, to := m.at(p)
+	if err := m.does("publish %s", to); err != nil {
+		return err
+	}
+	if _, taken := d.names[to]; taken {
+		panic(to + " is replaced")
+	}
+	d.names[to] = d.names[from]
+	delete(d.names, from)
+	return nil
+}
+
+func (m *machine) DataDirectory(context.Context, role.Data) (string, error) { return m.engine, nil }
+
+func (m *machine) Initialize(_ context.Context, _ role.Data, dir string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, name := m.at(dir)
+	if d.names[name] == Ready {
+		return nil // the command has succeeded and is not forgotten
+	}
+	if err := m.does("initialize %s", name); err != nil {
+		d.names[name] = Damaged
+		return err
+	}
+	m.initialised++
+	d.names[name] = Ready
+	return nil
+}
+
+func (m *machine) Initializing(_ context.Context, _ role.Data, dir string) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, name := m.at(dir)
+	return d.names[name] == Ready, nil
+}
+
+func (m *machine) Initialized(context.Context, role.Data) error { return nil }
+
+func (m *machine) Grant(_ context.Context, unit string, mounts []string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, where := range mounts {
+		if _, ok := m.mounts[where]; !ok {
+			panic(unit + " is granted without " + where)
+		}
+	}
+	if m.granted[unit] {
+		return nil
+	}
+	m.granted[unit] = true
+	return m.does("grant %s", unit)
+}
+
+func (m *machine) Granted(_ context.Context, unit string) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.granted[unit], nil
+}
+
+func (m *machine) StartOnce(ctx context.Context, unit string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.started[unit] {
+		return nil
+	}
+	m.started[unit] = true
+	return m.start(unit)
+}
+
+func (m *machine) Start(_ context.Context, unit string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.start(unit)
+}
+
+func (m *machine) start(unit string) error {
+	m.units[unit] = UnitState{Active: "active", Result: "success", Ran: true}
+	return m.does("start %s", unit)
+}
+
+func (m *machine) Probe(_ context.Context, unit string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.does("probe %s", unit)
+}
+
+func (m *machine) State(_ context.Context, unit string) (UnitState, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s, ok := m.units[unit]; ok {
+		return s, nil
+	}
+	return UnitState{Active: "inactive", Result: "success"}, nil
+}
+
+func (m *machine) Await(ctx context.Context, unit string, until func(UnitState) bool) (UnitState, error) {
+	for {
+		if s, err := m.State(ctx, unit); err != nil || until(s) {
+			return s, err
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return UnitState{}, ctx.Err()
+		}
+	}
+}
+
+func (m *machine) Stopping(context.Context) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.stopping, nil
+}
+
+func (m *machine) StoppedByHand(unit string) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.byHand[unit], nil
+}
+
+func (m *machine) SetStoppedByHand(unit string, stopped bool) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.byHand[unit] = stopped
+	return nil
+}
+
+// pull takes a disk out, with all that systemd stops for it.
+func (m *machine) pull(serial string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.disks[serial].plugged = false
+	clear(m.mounts)
+	for unit := range m.granted {
+		m.units[unit] = UnitState{Active: "inactive", Result: "success", Ran: true}
+		delete(m.granted, unit)
+		delete(m.started, unit)
+	}
+}
