@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/boot"
+)
+
+// controlSocket is where the agent takes orders, by HTTP, from root alone.
+var controlSocket = filepath.Join(runDir, "control.sock")
+
+func serveControl(ctx context.Context, b *boot.Boot) error {
+	if err := os.Remove(controlSocket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	listener, err := net.Listen("unix", controlSocket)
+	if err != nil {
+		return err
+	}
+	if err := os.Chmod(controlSocket, 0o600); err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/retry", func(w http.ResponseWriter, r *http.Request) {
+		if err := b.RetryNow(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	})
+	server := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second}
+	context.AfterFunc(ctx, func() { server.Close() })
+	if err := server.Serve(rootOnly{listener}); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// rootOnly hangs up on every peer but root, whatever the mode of the socket.
+type rootOnly struct{ net.Listener }
+
+func (l rootOnly) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if uid, err := peer(conn.(*net.UnixConn)); err == nil && uid == 0 {
+			return conn, nil
+		}
+		conn.Close()
+	}
+}
+
+// peer returns the user number of who connected, unix(7).
+func peer(conn *net.UnixConn) (uid uint32, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var cred *unix.Ucred
+	ctlErr := raw.Control(func(fd uintptr) {
+		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if err := errors.Join(ctlErr, err); err != nil {
+		return 0, err
+	}
+	return cred.Uid, nil
+}
+
+// retry has the running agent try again what failed.
+func retry(ctx context.Context, args []string, _ io.Writer) error {
+	if err := parse("retry", args, nil, 0, 0); err != nil {
+		return err
+	}
+	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", controlSocket)
+		},
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://bootagent/v1/retry", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return boot.WithHint(fmt.Errorf("cannot reach the agent: %w", err), "it takes orders from root only, while it runs: systemctl status bootagent")
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		why, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+		return fmt.Errorf("the agent could not retry: %s", why)
+	}
+	return nil
+}

@@ -1,0 +1,155 @@
+// Bootagent gives an instance its role: see bootagent(8).
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"bootagent/pkg/boot"
+)
+
+// version is set by the linker.
+var version = "unknown"
+
+// Where the agent keeps what it reads and writes; see design section "Files"
+// in bootagent(8).
+const (
+	agentFile  = "/etc/bootagent/agent.yaml"
+	rolesDir   = "/etc/bootagent/roles.d"
+	runDir     = "/run/bootagent"
+	statusFile = runDir + "/status.json"
+	stateDir   = "/var/lib/bootagent"
+)
+
+// Exit codes, beside those of status.State.ExitCode.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+	exitConfig = 78 // EX_CONFIG of sysexits.h: trying again does not help
+)
+
+// A command is one thing that bootagent can be told to do.
+type command struct {
+	name, args, does string
+	run              func(ctx context.Context, args []string, out io.Writer) error
+}
+
+func commands() []command {
+	return []command{
+		{"status", "[--json]", "say what the agent is doing, and why", showStatus},
+		{"wait", "[--timeout DURATION]", "wait until the role is ready", wait},
+		{"retry", "", "try what failed again, and start what was stopped by hand", retry},
+		{"plan", "[--json] [--roles DIR] [--user-data FILE]", "print what this instance has to make true, and in which order", showPlan},
+		{"validate", "[--roles DIR] [--user-data FILE] [FILE...]", "check role files and user-data", validate},
+		{"guard", "install|check|remove|show [--root DIR]", "hold the units of every role until they are granted", guardCommand},
+		{"prove", "[--json] DEVICE", "say what is on a disk, without writing to it", prove},
+		{"version", "", "print the version", showVersion},
+		{"daemon", "", "be the agent: what bootagent.service runs", daemonCommand},
+		{"release", "", "let go of the volumes: what bootagent-release.service runs", release},
+	}
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run runs a command and returns its exit code. This is where errors become
+// exit codes.
+func run(ctx context.Context, args []string, out, errs io.Writer) int {
+	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" || args[0] == "help" {
+		usage(out)
+		return 0
+	}
+	for _, c := range commands() {
+		if c.name != args[0] {
+			continue
+		}
+		err := c.run(ctx, args[1:], out)
+		var code exitCode
+		switch {
+		case err == nil:
+			return 0
+		case errors.As(err, &code):
+			return int(code)
+		case errors.Is(err, flag.ErrHelp):
+			fmt.Fprintf(out, "usage: bootagent %s %s\n%s\n", c.name, c.args, c.does)
+			return 0
+		case errors.As(err, new(usageError)):
+			fmt.Fprintf(errs, "bootagent: %v\nusage: bootagent %s %s\n", err, c.name, c.args)
+			return exitUsage
+		}
+		fmt.Fprintf(errs, "bootagent: %v\n", err)
+		if hint := boot.HintOf(err); hint != "" {
+			fmt.Fprintf(errs, "hint: %s\n", hint)
+		}
+		if errors.As(err, new(configError)) {
+			return exitConfig
+		}
+		return exitFailed
+	}
+	fmt.Fprintf(errs, "bootagent: unknown command %q; bootagent help lists them\n", args[0])
+	return exitUsage
+}
+
+func usage(out io.Writer) {
+	fmt.Fprint(out, "bootagent gives an instance its role, and starts its services only on their own data.\n\n")
+	for _, c := range commands() {
+		fmt.Fprintf(out, "  bootagent %s\n        %s\n", strings.TrimSpace(c.name+" "+c.args), c.does)
+	}
+	fmt.Fprint(out, "\nman bootagent tells more.\n")
+}
+
+func showVersion(_ context.Context, args []string, out io.Writer) error {
+	if err := parse("version", args, nil, 0, 0); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "bootagent", version)
+	return nil
+}
+
+// exitCode ends the program with a code, when all is said.
+type exitCode int
+
+func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+
+// usageError is a command that was called the wrong way.
+type usageError struct{ error }
+
+// configError is a configuration that a person has to mend.
+type configError struct{ error }
+
+func (e configError) Unwrap() error { return e.error }
+
+// parse parses the flags that define defines, and leaves from least to most
+// arguments to it by flags.Args; most < 0 is without bound.
+func parse(name string, args []string, define func(*flag.FlagSet) func([]string), least, most int) error {
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	take := func([]string) {}
+	if define != nil {
+		take = define(flags)
+	}
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return err
+		}
+		return usageError{err}
+	}
+	switch n := flags.NArg(); {
+	case n < least:
+		return usageError{fmt.Errorf("%s wants %d more argument(s)", name, least-n)}
+	case most >= 0 && n > most:
+		return usageError{fmt.Errorf("%s does not know what to do with %q", name, flags.Arg(most))}
+	}
+	take(flags.Args())
+	return nil
+}

@@ -1,0 +1,361 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"bootagent/pkg/block"
+	"bootagent/pkg/boot"
+	"bootagent/pkg/datadir"
+	"bootagent/pkg/filesystem"
+	"bootagent/pkg/role"
+	"bootagent/pkg/systemd"
+)
+
+// newWorld is the machine itself, as the story of pkg/boot sees it.
+func newWorld(m *systemd.Manager) (boot.World, error) {
+	machine, err := os.ReadFile("/etc/machine-id")
+	if err != nil {
+		return boot.World{}, err
+	}
+	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return boot.World{}, err
+	}
+	return boot.World{
+		Disks:       disks{block.Host()},
+		Filesystems: filesystems{m, disks{block.Host()}},
+		Ledgers:     ledgers{},
+		Intents:     intents{filepath.Join(stateDir, "intents")},
+		Mounts:      mounts{m},
+		Directories: directories{},
+		Engines:     engines{m},
+		Units:       units{m},
+		Instance:    boot.Instance{ID: strings.TrimSpace(string(machine)), BootID: strings.TrimSpace(string(bootID))},
+	}, nil
+}
+
+// disks are the disks of the machine.
+type disks struct{ block.System }
+
+func (d disks) Find(ctx context.Context, serial string) (boot.Disk, bool, error) {
+	disk, err := d.System.Find(ctx, serial)
+	if errors.Is(err, block.ErrAbsent) || errors.Is(err, block.ErrNoLink) {
+		return boot.Disk{}, false, nil
+	}
+	return asBoot(disk), err == nil, err
+}
+
+func (d disks) Appear(ctx context.Context, serial string) (boot.Disk, error) {
+	disk, err := d.WaitFor(ctx, serial)
+	return asBoot(disk), err
+}
+
+func asBoot(d block.Disk) boot.Disk {
+	return boot.Disk{Serial: d.Serial, Path: d.Path, Link: d.Link, Dev: d.Dev()}
+}
+
+// same finds the disk again, and refuses another that has come in its place.
+func (d disks) same(ctx context.Context, want boot.Disk) (block.Disk, error) {
+	disk, err := d.System.Find(ctx, want.Serial)
+	if err == nil && asBoot(disk) != want {
+		err = fmt.Errorf("disk %s was %s and is now %s", want.Serial, want.Path, disk.Path)
+	}
+	return disk, err
+}
+
+// readWithin bounds the reading of one disk. A slow volume gives 125 MB/s, so
+// that even one of which all 4 GiB are read takes half a minute.
+const readWithin = 10 * time.Minute
+
+func (d disks) Read(ctx context.Context, want boot.Disk) (boot.Content, error) {
+	disk, err := d.same(ctx, want)
+	if err != nil {
+		return boot.Content{}, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, readWithin,
+		fmt.Errorf("reading disk %s took longer than %s", want.Serial, readWithin))
+	defer cancel()
+	out, err := runChild(ctx, nil, "/proc/self/exe", "prove", "--json", "--", disk.Path)
+	if err != nil {
+		return boot.Content{}, err
+	}
+	var report block.Report
+	if err := json.Unmarshal(out, &report); err != nil {
+		return boot.Content{}, fmt.Errorf("cannot understand what was read on %s: %w", disk.Path, err)
+	}
+	if err := report.Check(disk); err != nil {
+		return boot.Content{}, err
+	}
+	if len(report.InUse) > 0 {
+		return boot.Content{}, fmt.Errorf("disk %s %v", want.Serial, report)
+	}
+	content := boot.Content{Blank: report.Blank, Words: report.String()}
+	if fs := report.Filesystem; fs != nil && !report.Ambiguous && len(report.Partitions) == 0 {
+		content.Filesystem, content.UUID = fs.Type, fs.UUID
+	}
+	return content, nil
+}
+
+// filesystems are made and checked by units of PID 1's, which outlive the agent.
+type filesystems struct {
+	manager *systemd.Manager
+	disks   disks
+}
+
+const (
+	makeWithin  = 10 * time.Minute
+	checkWithin = time.Hour // a whole e2fsck of a large, damaged filesystem
+)
+
+func makeUnit(d boot.Disk) string { return "bootagent-make-" + d.Serial + ".service" }
+
+func (f filesystems) Make(ctx context.Context, d boot.Disk, t role.FilesystemType, uuid string) error {
+	if _, err := f.disks.same(ctx, d); err != nil {
+		return err
+	}
+	argv, err := filesystem.MakeCommand(string(t), uuid, d.Path)
+	if err != nil {
+		return err
+	}
+	return f.run(ctx, systemd.Command{
+		Unit: makeUnit(d), Description: "Making of the filesystem on disk " + d.Serial,
+		Argv: argv, Devices: []string{d.Path}, Timeout: makeWithin,
+	})
+}
+
+func (f filesystems) Settle(ctx context.Context, d boot.Disk) error {
+	if err := f.manager.Settle(ctx, makeUnit(d)); err != nil {
+		return err
+	}
+	return f.manager.Forget(ctx, makeUnit(d))
+}
+
+func (f filesystems) Check(ctx context.Context, d boot.Disk, t role.FilesystemType) error {
+	argv, success := filesystem.CheckCommand(string(t), d.Path)
+	if argv == nil {
+		return nil
+	}
+	return f.run(ctx, systemd.Command{
+		Unit: "bootagent-check-" + d.Serial + ".service", Description: "Check of the filesystem on disk " + d.Serial,
+		Argv: argv, Success: success, Devices: []string{d.Path}, Timeout: checkWithin,
+	})
+}
+
+func (f filesystems) run(ctx context.Context, c systemd.Command) error {
+	if err := f.manager.Run(ctx, c); err != nil {
+		return err
+	}
+	return f.manager.Forget(ctx, c.Unit)
+}
+
+type ledgers struct{}
+
+func (ledgers) ReadLedger(root string) ([]byte, error) { return filesystem.ReadLedger(root) }
+func (ledgers) WriteLedger(root string, ledger []byte) error {
+	return filesystem.WriteLedger(root, ledger)
+}
+
+// intents are files of this machine's own disk.
+type intents struct{ dir string }
+
+func (i intents) file(serial string) string { return filepath.Join(i.dir, serial+".json") }
+
+func (i intents) Intent(serial string) (intent boot.Intent, err error) {
+	src, err := os.ReadFile(i.file(serial))
+	if errors.Is(err, fs.ErrNotExist) {
+		return intent, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(src, &intent)
+	}
+	if err != nil {
+		err = fmt.Errorf("cannot tell whether a filesystem was made on disk %s before: %w", serial, err)
+	}
+	return intent, err
+}
+
+func (i intents) Intend(serial string, intent boot.Intent) error {
+	src, err := json.Marshal(intent)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(i.dir, 0o700); err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(i.file(serial), src, 0o600); err != nil {
+		return fmt.Errorf("cannot note that a filesystem is made on disk %s: %w", serial, err)
+	}
+	// The name has to be on the disk before the filesystem is.
+	dir, err := os.Open(i.dir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
+
+// mounts are transient units of PID 1's.
+type mounts struct{ manager *systemd.Manager }
+
+func (mounts) At(where string) (uint64, bool, error) { return systemd.MountedAt(where) }
+
+func (m mounts) Mount(ctx context.Context, mt boot.Mount) error {
+	return m.manager.Mount(ctx, systemd.Mount(mt))
+}
+
+func (m mounts) Unmount(ctx context.Context, where string) error {
+	return m.manager.Unmount(ctx, where)
+}
+
+// directories are data directories on mounted volumes.
+type directories struct{}
+
+func (directories) Examine(path string, d role.Data) (boot.Directory, error) {
+	r, err := datadir.Examine(path, string(d.Engine), d.Owner)
+	return boot.Directory{State: boot.DirectoryState(r.State), Version: r.Version, Words: r.Words, Hint: r.Hint}, err
+}
+
+func (directories) Names(path string) ([]string, error)     { return datadir.Names(path) }
+func (directories) SameDirectory(a, b string) (bool, error) { return datadir.Same(a, b) }
+func (directories) Create(path, owner string) error         { return datadir.Create(path, owner) }
+func (directories) Publish(staging, path string) error      { return datadir.Publish(staging, path) }
+
+// engines are programs of the image, which run as the owner of the data.
+type engines struct{ manager *systemd.Manager }
+
+const (
+	askWithin        = time.Minute
+	initializeWithin = 15 * time.Minute
+)
+
+func (engines) DataDirectory(ctx context.Context, d role.Data) (string, error) {
+	argv, err := datadir.AskCommand(string(d.Engine))
+	if err != nil {
+		return "", err
+	}
+	owner, err := credential(d.Owner)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, askWithin,
+		fmt.Errorf("%s did not tell its data directory within %s", d.Engine, askWithin))
+	defer cancel()
+	out, err := runChild(ctx, owner, argv[0], argv[1:]...)
+	if err != nil {
+		return "", err
+	}
+	return datadir.Answer(string(d.Engine), out)
+}
+
+func (e engines) command(d role.Data, dir string) (systemd.Command, error) {
+	argv, err := datadir.InitializeCommand(string(d.Engine), dir, d.Owner)
+	return systemd.Command{
+		Unit: "bootagent-initialize-" + d.Name + ".service", Description: "Making of the data directory " + d.Name,
+		Argv: argv, User: d.Owner, Writable: []string{dir},
+		Timeout: initializeWithin, Mounts: []string{filepath.Dir(dir)},
+	}, err
+}
+
+func (e engines) Initialize(ctx context.Context, d role.Data, dir string) error {
+	c, err := e.command(d, dir)
+	if err != nil {
+		return err
+	}
+	return e.manager.Run(ctx, c)
+}
+
+func (e engines) Initializing(ctx context.Context, d role.Data, dir string) (bool, error) {
+	c, err := e.command(d, dir)
+	if err != nil {
+		return false, err
+	}
+	return e.manager.Going(ctx, c)
+}
+
+func (e engines) Initialized(ctx context.Context, d role.Data) error {
+	c, err := e.command(d, "")
+	if err != nil {
+		return err
+	}
+	return e.manager.Forget(ctx, c.Unit)
+}
+
+// units are the services of the role.
+type units struct{ *systemd.Manager }
+
+func (u units) Probe(ctx context.Context, unit string) error { return u.StartAndWait(ctx, unit) }
+
+func (u units) State(ctx context.Context, unit string) (boot.UnitState, error) {
+	s, err := u.Manager.State(ctx, unit)
+	return asUnitState(s), err
+}
+
+func (u units) Await(ctx context.Context, unit string, until func(boot.UnitState) bool) (boot.UnitState, error) {
+	s, err := u.Manager.Await(ctx, unit, func(s systemd.UnitState) bool { return until(asUnitState(s)) })
+	return asUnitState(s), err
+}
+
+func asUnitState(s systemd.UnitState) boot.UnitState {
+	return boot.UnitState{Active: s.Active, Sub: s.Sub, Result: s.Result, Busy: s.Job != "", Ran: s.Ran, Processes: s.Processes}
+}
+
+// outputMax bounds what is kept of a child's output, in bytes.
+const outputMax = 1 << 20
+
+// runChild runs a program that may hang, and returns what it prints. It comes
+// back when ctx ends, also where the kernel does not let go of the program.
+func runChild(ctx context.Context, as *syscall.Credential, program string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
+	var out, errs limited
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.WaitDelay = time.Second
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case err := <-ended:
+		if err != nil && ctx.Err() == nil {
+			return nil, fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(string(errs.kept)))
+		}
+		return out.kept, context.Cause(ctx)
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// limited keeps the first outputMax bytes that are written to it.
+type limited struct{ kept []byte }
+
+func (l *limited) Write(p []byte) (int, error) {
+	l.kept = append(l.kept, p[:min(len(p), outputMax-len(l.kept))]...)
+	return len(p), nil
+}
+
+// credential is what a program runs as that belongs to a user.
+func credential(name string) (*syscall.Credential, error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	uid, errU := strconv.ParseUint(u.Uid, 10, 32)
+	gid, errG := strconv.ParseUint(u.Gid, 10, 32)
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, errors.Join(errU, errG)
+}

@@ -1,0 +1,137 @@
+// Package datadir looks at data directories: which state one is in, what
+// makes a new one, and how it gets its name. It reads and writes below the
+// paths that it is given, follows no symbolic link out of them, and deletes
+// nothing.
+package datadir
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// State is the state of a data directory.
+type State string
+
+// The states of a data directory.
+const (
+	Absent  State = "absent"  // there is none
+	Ready   State = "ready"   // the engine can start on it
+	Foreign State = "foreign" // holds something, but not this engine's
+	Damaged State = "damaged" // this engine's, but not whole, or not its owner's
+)
+
+// A Report is the state of a data directory and why it is in it.
+type Report struct {
+	State   State
+	Version string // of the engine that wrote it, where it says so
+	Words   string // what is wrong: "ibdata1 is missing"
+	Hint    string // what a person can do
+}
+
+// Examine says in which state the data directory of an engine is. Its owner
+// is compared by number, because a disk carries numbers from image to image.
+func Examine(path, engine, owner string) (Report, error) {
+	e, err := lookUp(engine)
+	if err != nil {
+		return Report{}, err
+	}
+	uid, _, err := ids(owner)
+	if err != nil {
+		return Report{}, err
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return Report{State: Absent}, nil
+	case err != nil:
+		return Report{}, err
+	case !info.IsDir():
+		return Report{State: Foreign, Words: fmt.Sprintf("it is no directory but %v", info.Mode().Type())}, nil
+	}
+	names, err := Names(path)
+	if err != nil {
+		return Report{}, err
+	}
+	report := e.examine(path, names)
+	if stat, ok := info.Sys().(*syscall.Stat_t); report.State == Ready && ok && stat.Uid != uid {
+		report.State = Damaged
+		report.Words = fmt.Sprintf("it belongs to user number %d, and %s has number %d on this machine", stat.Uid, owner, uid)
+		report.Hint = fmt.Sprintf("if the data is right, give it to its user: chown -R --no-dereference --from=%d %s: -- %s",
+			stat.Uid, owner, path)
+	}
+	return report, nil
+}
+
+// Names lists what is in a directory.
+func Names(path string) ([]string, error) {
+	dir, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return dir.Readdirnames(-1)
+}
+
+// Same tells whether two paths are one directory. One that does not exist is
+// the same as none.
+func Same(a, b string) (bool, error) {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	err := errors.Join(errA, errB)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return os.SameFile(infoA, infoB), nil
+}
+
+// Create makes an empty directory for a user alone, where there is nothing.
+func Create(path, owner string) error {
+	uid, gid, err := ids(owner)
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return err
+	}
+	return os.Lchown(path, int(uid), int(gid))
+}
+
+// Publish renames a directory once all of its filesystem's data is on the
+// disk. What has the name already stays, and is an error.
+func Publish(staging, path string) error {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := unix.Syncfs(int(dir.Fd())); err != nil {
+		return fmt.Errorf("cannot bring %s to its disk: %w", staging, err)
+	}
+	err = unix.Renameat2(unix.AT_FDCWD, staging, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
+	if err != nil {
+		return fmt.Errorf("cannot rename %s to %s: %w", staging, path, err)
+	}
+	return dir.Sync()
+}
+
+// ids returns the numbers of a user and of its group.
+func ids(name string) (uid, gid uint32, err error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return 0, 0, fmt.Errorf("cannot find the owner of a data directory: %w", err)
+	}
+	uid64, errU := strconv.ParseUint(u.Uid, 10, 32)
+	gid64, errG := strconv.ParseUint(u.Gid, 10, 32)
+	return uint32(uid64), uint32(gid64), errors.Join(errU, errG)
+}

@@ -1,0 +1,173 @@
+// Package status is the agent's state as people and programs read it: a file
+// of JSON that holds no secret, a line for systemctl status, a page for a
+// person, and exit codes for scripts.
+package status
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// State is the state of the role as a whole.
+type State string
+
+// The states of a role.
+const (
+	Idle     State = "idle"     // this instance has no role
+	Starting State = "starting" // on its way
+	Waiting  State = "waiting"  // for something outside
+	Ready    State = "ready"    // all that the role needs is true
+	Degraded State = "degraded" // some of its services run
+	Failed   State = "failed"   // none can, or there is no plan
+)
+
+// ExitCode is what bootagent status exits with.
+func (s State) ExitCode() int {
+	switch s {
+	case Ready, Idle:
+		return 0
+	case Failed:
+		return 1
+	case Degraded:
+		return 3
+	default:
+		return 4
+	}
+}
+
+// Final tells whether a state lasts until something happens that the agent
+// can't bring about.
+func (s State) Final() bool { return s == Ready || s == Idle || s == Failed || s == Degraded }
+
+// Status is the state of the agent and of its role.
+type Status struct {
+	Version int       `json:"version"` // of this format
+	Agent   Agent     `json:"agent"`
+	Role    string    `json:"role,omitempty"`
+	State   State     `json:"state"`
+	Since   time.Time `json:"since"`            // when it came into this state
+	Reason  string    `json:"reason,omitempty"` // why it is not ready
+	Hint    string    `json:"hint,omitempty"`   // what a person can do
+	Held    []Held    `json:"held,omitempty"`   // services that may not start
+	Steps   []Step    `json:"steps,omitempty"`
+}
+
+// Agent says which agent wrote a status.
+type Agent struct {
+	Version string    `json:"version"`
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+}
+
+// Held is a service that may not start, and why.
+type Held struct {
+	Unit string `json:"unit"`
+	Why  string `json:"why"`
+}
+
+// Step is one step of the way.
+type Step struct {
+	Name    string     `json:"name"`
+	State   string     `json:"state"`
+	Since   time.Time  `json:"since"`
+	For     string     `json:"for,omitempty"`   // what it waits for
+	Until   *time.Time `json:"until,omitempty"` // when it gives up
+	Error   string     `json:"error,omitempty"`
+	Hint    string     `json:"hint,omitempty"`
+	RetryAt *time.Time `json:"retry_at,omitempty"`
+}
+
+const formatVersion = 1
+
+// ErrNone is returned where no agent has written a status since the boot.
+var ErrNone = errors.New("bootagent has not run since this machine booted")
+
+// Read reads the status file.
+func Read(path string) (Status, error) {
+	src, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Status{}, ErrNone
+	}
+	if err != nil {
+		return Status{}, err
+	}
+	var s Status
+	if err := json.Unmarshal(src, &s); err != nil {
+		return Status{}, fmt.Errorf("cannot read %s: %w", path, err)
+	}
+	return s, nil
+}
+
+// Write replaces the status file, in one step, for all to read.
+func (s Status) Write(path string) error {
+	s.Version = formatVersion
+	src, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	temp := filepath.Join(filepath.Dir(path), ".status.new")
+	if err := os.WriteFile(temp, append(src, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}
+
+// Line is the status in one line. It tells times of day, not durations, which
+// would be wrong as soon as they were read.
+func (s Status) Line() string {
+	line := fmt.Sprintf("%s since %s", s.State, clock(s.Since))
+	if s.Role != "" {
+		line = s.Role + ": " + line
+	}
+	if s.Reason != "" {
+		line += ": " + s.Reason
+	}
+	return line
+}
+
+// Print writes the status for a person.
+func (s Status) Print(w io.Writer) {
+	fmt.Fprintln(w, s.Line())
+	if s.Hint != "" {
+		fmt.Fprintln(w, "  hint:", s.Hint)
+	}
+	for _, h := range s.Held {
+		fmt.Fprintf(w, "%s is held: %s\n", h.Unit, h.Why)
+	}
+	width := 0
+	for _, st := range s.Steps {
+		width = max(width, len(st.Name))
+	}
+	if len(s.Steps) > 0 {
+		fmt.Fprintln(w)
+	}
+	for _, st := range s.Steps {
+		fmt.Fprintf(w, "  %s  %-8s %-*s %s\n", clock(st.Since), st.State, width, st.Name, st.detail())
+	}
+}
+
+func (s Step) detail() string {
+	var parts []string
+	if s.For != "" {
+		parts = append(parts, "for "+s.For)
+	}
+	if s.Until != nil {
+		parts = append(parts, "until "+clock(*s.Until))
+	}
+	if s.Error != "" {
+		parts = append(parts, s.Error)
+	}
+	if s.RetryAt != nil {
+		parts = append(parts, "(next try "+clock(*s.RetryAt)+")")
+	}
+	return strings.Join(parts, " ")
+}
+
+func clock(t time.Time) string { return t.Local().Format("15:04:05") }

@@ -1,0 +1,120 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+
+	"bootagent/pkg/systemd/guard"
+)
+
+// Grant lets a unit start, by starting the grant that its guard is bound to.
+// The grant holds for as long as all of the mounts are there, whether the
+// agent lives or not. Grant only queues its start: it comes after the agent's
+// own, which may not be over.
+func (m *Manager) Grant(ctx context.Context, unit string, mounts []string) error {
+	conn, err := m.connection()
+	if err != nil {
+		return err
+	}
+	grant := guard.GrantUnit(unit)
+	state, err := m.State(ctx, grant)
+	if err != nil {
+		return err
+	}
+	if state.Active == "active" && state.Job == "" {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Join(m.run, "granted"), 0o755); err != nil {
+		return err
+	}
+	_, err = conn.StartTransientUnitContext(ctx, grant, "fail", m.grantProperties(unit, mounts), nil)
+	if isBusError(err, "UnitExists") {
+		_, err = conn.StartUnitContext(ctx, grant, "fail", nil)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot grant %s: %w", unit, err)
+	}
+	return nil
+}
+
+func (m *Manager) grantProperties(unit string, mounts []string) []dbus.Property {
+	token := guard.Token(unit)
+	props := []dbus.Property{
+		dbus.PropDescription("Leave for " + unit + " to start, from bootagent"),
+		dbus.PropType("oneshot"),
+		dbus.PropRemainAfterExit(true),
+		property("ExecStart", []execCommand{{"/bin/touch", []string{"touch", "--", token}, false}}),
+		property("ExecStopPost", []execCommand{{"/bin/rm", []string{"rm", "-f", "--", token, m.started(unit)}, false}}),
+		dbus.PropAfter(agentUnit),
+	}
+	for _, where := range mounts {
+		props = append(props, dbus.PropBindsTo(MountUnit(where)), dbus.PropAfter(MountUnit(where)))
+	}
+	return props
+}
+
+// execCommand is an element of ExecStart and its like on the bus, a(sasb).
+type execCommand struct {
+	Path             string
+	Args             []string
+	UncleanIsFailure bool
+}
+
+// Granted tells whether the grant of a unit holds and is not about to end.
+func (m *Manager) Granted(ctx context.Context, unit string) (bool, error) {
+	state, err := m.State(ctx, guard.GrantUnit(unit))
+	return err == nil && state.Active == "active" && state.Job != "stop" && state.Job != "restart", err
+}
+
+// StartOnce starts a unit, unless that was done since its grant began.
+func (m *Manager) StartOnce(ctx context.Context, unit string) error {
+	mark := m.started(unit)
+	if there, err := exists(mark); there || err != nil {
+		return err
+	}
+	if err := m.Start(ctx, unit); err != nil {
+		return err
+	}
+	return touch(mark)
+}
+
+// StoppedByHand tells whether a unit was noted as stopped by a person.
+func (m *Manager) StoppedByHand(unit string) (bool, error) { return exists(m.byHand(unit)) }
+
+// SetStoppedByHand notes that a person stopped a unit, or no longer did.
+func (m *Manager) SetStoppedByHand(unit string, stopped bool) error {
+	if stopped {
+		return touch(m.byHand(unit))
+	}
+	if err := os.Remove(m.byHand(unit)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// started is the file that says that the unit was started since its grant.
+func (m *Manager) started(unit string) string { return filepath.Join(m.run, "started", unit) }
+
+// byHand is the file that says that a person stopped the unit.
+func (m *Manager) byHand(unit string) string { return filepath.Join(m.run, "stopped", unit) }
+
+func exists(path string) (bool, error) {
+	_, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func touch(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, nil, 0o600)
+}

@@ -1,0 +1,355 @@
+// Package systemd asks PID 1, over its private D-Bus socket, for what the
+// agent needs of it: transient mounts and grants, jobs, and the states of
+// units. It keeps permits and tokens in /run/bootagent. It never reloads the
+// manager and never calls mount(2).
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+	godbus "github.com/godbus/dbus/v5"
+)
+
+// A Manager is a connection to PID 1, made again when PID 1 executes itself
+// anew and drops it.
+type Manager struct {
+	log *slog.Logger
+	run string // /run/bootagent
+
+	mu       sync.Mutex
+	conn     *dbus.Conn
+	watchers map[chan<- Change]func(unit string) bool
+	updates  chan *dbus.PropertiesUpdate
+}
+
+// A Change is a unit whose state may have changed. Lost is set where some may
+// have gone by unseen, and then Unit is empty.
+type Change struct {
+	Unit string
+	Lost bool
+}
+
+// NewManager connects to PID 1. Files for units to look at are kept in run.
+func NewManager(run string, log *slog.Logger) (*Manager, error) {
+	m := &Manager{
+		log: log, run: run,
+		watchers: make(map[chan<- Change]func(string) bool),
+		updates:  make(chan *dbus.PropertiesUpdate, 1024),
+	}
+	if _, err := m.connection(); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// connection returns a live connection.
+func (m *Manager) connection() (*dbus.Conn, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.conn != nil && m.conn.Connected() {
+		return m.conn, nil
+	}
+	// The context bounds the life of the connection, not the time to make it.
+	conn, err := dbus.NewSystemdConnectionContext(context.Background())
+	if err != nil {
+		return nil, fmt.Errorf("cannot reach systemd at /run/systemd/private: %w", err)
+	}
+	if m.conn != nil {
+		m.conn.Close()
+	}
+	m.conn = conn
+	return conn, nil
+}
+
+// Follow delivers changes of units to those that Watch, until ctx ends.
+func (m *Manager) Follow(ctx context.Context) error {
+	var followed *dbus.Conn
+	alive := time.NewTicker(time.Second)
+	defer alive.Stop()
+	full := make(chan error, 1)
+	for {
+		conn, err := m.connection()
+		if err == nil && conn != followed {
+			conn.SetPropertiesSubscriber(m.updates, full)
+			err = conn.Subscribe()
+			followed = conn
+			m.deliver(Change{Lost: true})
+		}
+		if err != nil {
+			m.log.Warn("cannot follow systemd", "error", err)
+		}
+		select {
+		case u := <-m.updates:
+			m.deliver(Change{Unit: u.UnitName})
+		case <-full:
+			m.deliver(Change{Lost: true})
+		case <-alive.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Watch sends the changes of the units that match until ctx ends. A change
+// that finds the channel full comes later as Lost.
+func (m *Manager) Watch(ctx context.Context, match func(unit string) bool) <-chan Change {
+	ch := make(chan Change, 64)
+	m.mu.Lock()
+	m.watchers[ch] = match
+	m.mu.Unlock()
+	context.AfterFunc(ctx, func() {
+		m.mu.Lock()
+		delete(m.watchers, ch)
+		m.mu.Unlock()
+	})
+	return ch
+}
+
+func (m *Manager) deliver(c Change) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for ch, match := range m.watchers {
+		if !c.Lost && !match(c.Unit) {
+			continue
+		}
+		select {
+		case ch <- c:
+		default: // it has 64 reasons to look again already
+		}
+	}
+}
+
+// UnitState is what systemd says of a unit, in the words of its D-Bus
+// interface (org.freedesktop.systemd1(5)).
+type UnitState struct {
+	Load      string // LoadState
+	Active    string // ActiveState
+	Sub       string // SubState
+	Result    string // of a service or mount
+	Job       string // type of the job that is queued, or ""
+	Ran       bool   // it was active in this boot
+	Processes bool   // its cgroup is not empty
+}
+
+// State returns what a unit is doing.
+func (m *Manager) State(ctx context.Context, unit string) (UnitState, error) {
+	conn, err := m.connection()
+	if err != nil {
+		return UnitState{}, err
+	}
+	props, err := conn.GetUnitPropertiesContext(ctx, unit)
+	if err != nil {
+		return UnitState{}, fmt.Errorf("cannot ask systemd about %s: %w", unit, err)
+	}
+	s := UnitState{Load: text(props["LoadState"]), Active: text(props["ActiveState"]), Sub: text(props["SubState"])}
+	entered, _ := props["ActiveEnterTimestampMonotonic"].(uint64)
+	s.Ran = entered > 0
+	if job, ok := props["Job"].([]any); ok && len(job) == 2 {
+		if id, _ := job[0].(uint32); id != 0 {
+			s.Job = m.jobType(ctx, conn, id)
+		}
+	}
+	if kind := unitType(unit); kind == "Service" || kind == "Mount" {
+		own, err := conn.GetUnitTypePropertiesContext(ctx, unit, kind)
+		if err != nil {
+			return UnitState{}, fmt.Errorf("cannot ask systemd about %s: %w", unit, err)
+		}
+		s.Result = text(own["Result"])
+		if cgroup := text(own["ControlGroup"]); cgroup != "" && s.Active == "inactive" {
+			s.Processes = cgroupPopulated(cgroup)
+		}
+	}
+	return s, nil
+}
+
+// Await returns what a unit is doing as soon as until holds of it, or the
+// error of ctx.
+func (m *Manager) Await(ctx context.Context, unit string, until func(UnitState) bool) (UnitState, error) {
+	watch, cancel := context.WithCancel(ctx)
+	defer cancel()
+	changes := m.Watch(watch, func(u string) bool { return u == unit })
+	for {
+		state, err := m.State(ctx, unit)
+		if err == nil && until(state) {
+			return state, nil
+		}
+		if err != nil && ctx.Err() == nil {
+			m.log.Warn("asking again", "unit", unit, "error", err)
+		}
+		select {
+		case <-changes:
+		case <-time.After(5 * time.Second): // the net below, should a signal be lost
+		case <-ctx.Done():
+			return state, ctx.Err()
+		}
+	}
+}
+
+// Start queues a start job in mode "fail", which changes no job that is
+// queued already, a shutdown's stop above all.
+func (m *Manager) Start(ctx context.Context, unit string) error {
+	conn, err := m.connection()
+	if err != nil {
+		return err
+	}
+	if _, err := conn.StartUnitContext(ctx, unit, "fail", nil); err != nil {
+		return fmt.Errorf("cannot start %s: %w", unit, err)
+	}
+	return nil
+}
+
+// Restart queues a restart job in mode "fail", without waiting for it; a unit
+// that does not run is started.
+func (m *Manager) Restart(ctx context.Context, unit string) error {
+	conn, err := m.connection()
+	if err != nil {
+		return err
+	}
+	if _, err := conn.RestartUnitContext(ctx, unit, "fail", nil); err != nil {
+		return fmt.Errorf("cannot restart %s: %w", unit, err)
+	}
+	return nil
+}
+
+// StartAndWait starts a unit and returns when its job has ended.
+func (m *Manager) StartAndWait(ctx context.Context, unit string) error {
+	return m.job(ctx, unit, "start", func(conn *dbus.Conn, ended chan<- string) (int, error) {
+		return conn.StartUnitContext(ctx, unit, "fail", ended)
+	})
+}
+
+// StopAndWait stops a unit, which may be unknown, and returns when its job
+// has ended.
+func (m *Manager) StopAndWait(ctx context.Context, unit string) error {
+	err := m.job(ctx, unit, "stop", func(conn *dbus.Conn, ended chan<- string) (int, error) {
+		return conn.StopUnitContext(ctx, unit, "fail", ended)
+	})
+	if isBusError(err, "NoSuchUnit") {
+		return nil
+	}
+	return err
+}
+
+// ResetFailed has systemd forget that a unit failed.
+func (m *Manager) ResetFailed(ctx context.Context, unit string) error {
+	conn, err := m.connection()
+	if err != nil {
+		return err
+	}
+	if err := conn.ResetFailedUnitContext(ctx, unit); err != nil && !isBusError(err, "NoSuchUnit") {
+		return fmt.Errorf("cannot reset %s: %w", unit, err)
+	}
+	return nil
+}
+
+// Stopping tells whether the machine is shutting down.
+func (m *Manager) Stopping(ctx context.Context) (bool, error) {
+	conn, err := m.connection()
+	if err != nil {
+		return false, err
+	}
+	state, err := conn.SystemStateContext(ctx)
+	if err != nil {
+		return false, fmt.Errorf("cannot ask systemd for its state: %w", err)
+	}
+	return state.Value.Value() == "stopping", nil
+}
+
+// startTransient makes a transient unit and returns when its start job has
+// ended; one that is loaded already is started as it is.
+func (m *Manager) startTransient(ctx context.Context, unit string, props []dbus.Property) error {
+	err := m.job(ctx, unit, "start", func(conn *dbus.Conn, ended chan<- string) (int, error) {
+		return conn.StartTransientUnitContext(ctx, unit, "fail", props, ended)
+	})
+	if isBusError(err, "UnitExists") {
+		return m.StartAndWait(ctx, unit)
+	}
+	return err
+}
+
+// job queues a job and waits for its end. A job that ended otherwise than
+// "done" is a *JobError.
+func (m *Manager) job(ctx context.Context, unit, verb string, queue func(*dbus.Conn, chan<- string) (int, error)) error {
+	conn, err := m.connection()
+	if err != nil {
+		return err
+	}
+	ended := make(chan string, 1)
+	if _, err := queue(conn, ended); err != nil {
+		return fmt.Errorf("cannot %s %s: %w", verb, unit, err)
+	}
+	alive := time.NewTicker(time.Second)
+	defer alive.Stop()
+	for {
+		select {
+		case result := <-ended:
+			if result != "done" {
+				return &JobError{Unit: unit, Verb: verb, Result: result}
+			}
+			return nil
+		case <-alive.C:
+			if !conn.Connected() {
+				return fmt.Errorf("cannot tell how the %s of %s ended: systemd closed the connection", verb, unit)
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("the %s of %s has not ended: %w", verb, unit, context.Cause(ctx))
+		}
+	}
+}
+
+// A JobError is a job that did not do what it was queued for.
+type JobError struct {
+	Unit   string
+	Verb   string // "start" or "stop"
+	Result string // "failed", "timeout", "canceled", "dependency", "assert", ...
+}
+
+func (e *JobError) Error() string {
+	return fmt.Sprintf("the %s of %s ended as %q; journalctl -u %s tells more", e.Verb, e.Unit, e.Result, e.Unit)
+}
+
+func (m *Manager) jobType(ctx context.Context, conn *dbus.Conn, id uint32) string {
+	jobs, err := conn.ListJobsContext(ctx)
+	if err != nil {
+		return "unknown"
+	}
+	for _, j := range jobs {
+		if j.Id == id {
+			return j.JobType
+		}
+	}
+	return ""
+}
+
+// isBusError tells whether an error is one of systemd's own, by its name.
+func isBusError(err error, name string) bool {
+	var e godbus.Error
+	return errors.As(err, &e) && e.Name == "org.freedesktop.systemd1."+name
+}
+
+func text(v any) string {
+	s, _ := v.(string)
+	return s
+}
+
+func property(name string, value any) dbus.Property {
+	return dbus.Property{Name: name, Value: godbus.MakeVariant(value)}
+}
+
+// unitType is the name of the D-Bus interface of a unit's type.
+func unitType(unit string) string {
+	switch path.Ext(unit) {
+	case ".service":
+		return "Service"
+	case ".mount":
+		return "Mount"
+	}
+	return ""
+}

@@ -1,0 +1,149 @@
+package systemd
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+	"github.com/coreos/go-systemd/v22/unit"
+	"golang.org/x/sys/unix"
+)
+
+// A Mount is a transient mount unit.
+type Mount struct {
+	What    string // device, or directory to bind
+	Where   string // absolute, clean path
+	Type    string // of the filesystem, "" for a bind
+	Options []string
+	On      string // mount point that this mount goes with, or ""
+	Look    bool   // only to look at: forgotten when it is unmounted
+}
+
+// mountTimeout bounds one mount or unmount. Replaying the log of a large XFS
+// takes minutes on a slow volume.
+const mountTimeout = 10 * time.Minute
+
+// agentUnit is the unit that the agent runs in.
+const agentUnit = "bootagent.service"
+
+// MountUnit returns the name of the mount unit of a path.
+func MountUnit(where string) string { return unit.UnitNamePathEscape(where) + ".mount" }
+
+// permit is the file that a mount unit of the agent's asserts. It exists only
+// while the agent itself mounts.
+func (m *Manager) permit(where string) string {
+	return filepath.Join(m.run, "permit", MountUnit(where))
+}
+
+// Mount mounts by PID 1, and returns when that is done.
+func (m *Manager) Mount(ctx context.Context, mt Mount) error {
+	permit := m.permit(mt.Where)
+	if err := os.MkdirAll(filepath.Dir(permit), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(permit, nil, 0o600); err != nil {
+		return err
+	}
+	defer os.Remove(permit)
+
+	if err := m.startTransient(ctx, MountUnit(mt.Where), mt.properties(permit)); err != nil {
+		return fmt.Errorf("cannot mount %s at %s: %w", mt.What, mt.Where, err)
+	}
+	return nil
+}
+
+func (mt Mount) properties(permit string) []dbus.Property {
+	props := []dbus.Property{
+		dbus.PropDescription(mt.What + " at " + mt.Where + " for bootagent"),
+		property("What", mt.What),
+		property("Options", strings.Join(mt.Options, ",")),
+		property("TimeoutUSec", uint64(mountTimeout.Microseconds())),
+		property("DirectoryMode", uint32(0o755)),
+		property("Asserts", []condition{{Type: "AssertPathExists", Parameter: permit}}),
+		// At shutdown the agent stops before the mounts, and what releases the
+		// volumes after them.
+		dbus.PropBefore(agentUnit),
+		dbus.PropAfter("bootagent-release.service"),
+	}
+	if mt.Type != "" {
+		props = append(props, property("Type", mt.Type))
+	}
+	if mt.On != "" {
+		props = append(props, dbus.PropBindsTo(MountUnit(mt.On)), dbus.PropAfter(MountUnit(mt.On)))
+	}
+	if mt.Look {
+		props = append(props, property("CollectMode", "inactive-or-failed"))
+	}
+	return props
+}
+
+// condition is an element of Conditions and Asserts on the bus, a(sbbs).
+type condition struct {
+	Type      string
+	Trigger   bool
+	Negate    bool
+	Parameter string
+}
+
+// Unmount unmounts what Mount mounted, and returns when that is done.
+func (m *Manager) Unmount(ctx context.Context, where string) error {
+	if err := m.StopAndWait(ctx, MountUnit(where)); err != nil {
+		return fmt.Errorf("cannot unmount %s: %w", where, err)
+	}
+	return nil
+}
+
+// MountedAt returns the number of the device that is mounted at a path, and
+// whether one is.
+func MountedAt(where string) (dev uint64, mounted bool, err error) {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return 0, false, err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() { // the last mount at a path is the one that is seen
+		field := strings.Fields(lines.Text())
+		if len(field) < 5 || unescapeMountinfo(field[4]) != where {
+			continue
+		}
+		if dev, err = parseDev(field[2]); err != nil {
+			return 0, false, err
+		}
+		mounted = true
+	}
+	return dev, mounted, lines.Err()
+}
+
+// parseDev reads MAJOR:MINOR.
+func parseDev(s string) (uint64, error) {
+	major, minor, _ := strings.Cut(s, ":")
+	ma, err1 := strconv.ParseUint(major, 10, 32)
+	mi, err2 := strconv.ParseUint(minor, 10, 32)
+	if err := errors.Join(err1, err2); err != nil {
+		return 0, fmt.Errorf("mountinfo names device %q: %w", s, err)
+	}
+	return unix.Mkdev(uint32(ma), uint32(mi)), nil
+}
+
+// unescapeMountinfo undoes the octal escapes of proc(5).
+func unescapeMountinfo(s string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+}
+
+// cgroupPopulated tells whether a process is left in a cgroup.
+func cgroupPopulated(cgroup string) bool {
+	events, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", cgroup, "cgroup.events"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	return err != nil || strings.Contains(string(events), "populated 1")
+}
