@@ -1,0 +1,247 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"bootagent/test/lab"
+)
+
+// TestLifeOfADatabase goes with one volume through its life: a first boot, all that can happen to a
+// running database, a second boot, and a second machine. One boot serves many checks, so the
+// subtests stand in their order.
+func TestLifeOfADatabase(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*runFor)
+	defer cancel()
+	img := image(t)
+	disk := newDisk(t)
+	first := machine(ctx, t, img, "first", mysql, nil)
+	step := func(name string, m *lab.Machine, f func(guest)) {
+		t.Run(name, func(t *testing.T) { f(guest{m, t, ctx}) })
+		if t.Failed() {
+			t.FailNow() // what comes after stands on it
+		}
+	}
+
+	step("without its disk nothing starts the database", first, func(g guest) {
+		g.until(settles, "systemctl is-active multi-user.target")
+		g.is("inactive", "systemctl is-active mariadb")
+		g.is("inactive", "systemctl is-active nginx")
+		g.is("inactive", "systemctl is-active needs-database")
+		g.is("inactive", "systemctl is-active poke-database.timer")
+		g.is("inactive", "systemctl is-active front-database.socket")
+		g.is("", "ls /var/lib/mysql")
+		for _, start := range []string{
+			"systemctl start mariadb", "systemctl restart mysql", "systemctl start needs-database",
+			"systemctl start poke-database.timer", "systemctl start front-database.socket",
+			"systemctl start bootagent-grant-mariadb.service", "service mariadb start", "/etc/init.d/mariadb start",
+		} {
+			if out := g.sh("%s; echo exit $?", start); !strings.Contains(out, "exit ") || strings.HasSuffix(out, "exit 0") {
+				t.Errorf("%s did not fail: %s", start, out)
+			}
+		}
+		g.is("inactive", "systemctl is-active mariadb")
+		g.is("", "pidof mariadbd")
+		g.says("systemctl status mariadb", "50-held-by-bootagent.conf", "man:bootagent(8)", "waiting since", "disk with serial "+serial)
+		g.says("systemctl status bootagent", "mysql: waiting since", "disk with serial "+serial)
+		g.says("bootagent status; echo exit $?", "mariadb.service is held", "until", "attach it", "exit 4")
+		g.says("systemctl is-active bootagent bootagent-role", "active\nactivating")
+		g.is("starting", "systemctl is-system-running")
+	})
+
+	step("the disk comes and the database starts on it", first, func(g guest) {
+		g.plug(disk)
+		g.until(settles, "bootagent wait --timeout 2m")
+		g.is("active", "systemctl is-active mariadb")
+		g.is("active", "systemctl is-active bootagent-role")
+		g.is("active", "systemctl is-active bootagent-ready.target")
+		g.is("xfs", "findmnt --noheadings --output FSTYPE /srv/data")
+		g.is("/dev/nvme1n1[/mysql]", "findmnt --noheadings --output SOURCE /var/lib/mysql")
+		g.says("findmnt --noheadings --output OPTIONS /srv/data; findmnt --noheadings --output OPTIONS /var/lib/mysql", "nosuid,nodev")
+		g.says("systemctl status bootagent", "mysql: ready since")
+		g.is("running", "systemctl is-system-running")
+		g.is("", "systemctl --failed --no-legend")
+		g.createUser()
+		g.exec("CREATE TABLE orders (id INT PRIMARY KEY, name TEXT)")
+		g.exec("INSERT INTO orders VALUES (1, 'first order')")
+	})
+
+	step("the agent is killed and adopts what runs", first, func(g guest) {
+		before := g.sh("systemctl show --value --property MainPID mariadb")
+		g.sh("systemctl kill --signal=KILL --kill-whom=main bootagent")
+		g.until(settles, "journalctl -b -u bootagent | grep -q 'Scheduled restart job' && bootagent wait --timeout 60s")
+		g.is(before, "systemctl show --value --property MainPID mariadb")
+		g.sh("systemctl restart bootagent")
+		g.until(settles, "bootagent wait --timeout 60s")
+		g.is(before, "systemctl show --value --property MainPID mariadb")
+	})
+
+	step("an upgrade of the package leaves the database running", first, func(g guest) {
+		before := g.sh("systemctl show --value --property MainPID mariadb")
+		agent := g.sh("systemctl show --value --property MainPID bootagent")
+		g.upgrade()
+		g.until(settles, "test $(systemctl show --value --property MainPID bootagent) != %s && bootagent wait --timeout 60s", agent)
+		g.is(before, "systemctl show --value --property MainPID mariadb")
+	})
+
+	step("a database that crashes comes back", first, func(g guest) {
+		before := g.sh("systemctl show --value --property MainPID mariadb")
+		g.sh("kill -KILL %s", before)
+		g.until(settles, "systemctl is-active mariadb && test $(systemctl show --value --property MainPID mariadb) != %s", before)
+		g.until(settles, "bootagent wait --timeout 60s")
+		if got := g.row(); got != "first order" {
+			t.Errorf("after the crash the row is %q", got)
+		}
+	})
+
+	step("a role file that breaks or goes changes nothing that runs and lets nothing start", first, func(g guest) {
+		before := g.sh("systemctl show --value --property MainPID mariadb")
+		g.sh("cp -a /etc/bootagent/roles.d /root/; echo broken: >/etc/bootagent/roles.d/mysql.yaml; systemctl daemon-reload")
+		g.is(before, "systemctl show --value --property MainPID mariadb")
+		g.sh("rm /etc/bootagent/roles.d/*; systemctl daemon-reload")
+		g.is(before, "systemctl show --value --property MainPID mariadb")
+		g.says("systemctl cat mariadb nginx", "AssertPathExists=/run/bootagent/granted/mariadb.service", "AssertPathExists=/run/bootagent/granted/nginx.service")
+		g.sh("systemctl start nginx")
+		g.is("inactive", "systemctl is-active nginx")
+		// Even without the guards that were installed, the copy of what is in force holds.
+		g.sh("mkdir /root/guards; for d in /etc/systemd/system/*.service.d; do mv $d /root/guards/; done; systemctl daemon-reload; systemctl start nginx")
+		g.is("inactive", "systemctl is-active nginx")
+		g.is(before, "systemctl show --value --property MainPID mariadb")
+		g.sh("mv /root/guards/* /etc/systemd/system/; cp -a /root/roles.d/* /etc/bootagent/roles.d/; systemctl daemon-reload")
+		g.is("", "bootagent guard check")
+		g.is(before, "systemctl show --value --property MainPID mariadb")
+	})
+
+	step("what a person stopped stays stopped", first, func(g guest) {
+		g.sh("systemctl stop mariadb")
+		g.until(settles, "bootagent status | grep -q 'stopped by hand'")
+		g.sh("systemctl restart bootagent")
+		g.until(settles, "bootagent status | grep -q 'stopped by hand'")
+		g.unplug(disk)
+		g.until(settles, "bootagent status | grep -q 'waiting since'")
+		g.plug(disk)
+		g.until(settles, "bootagent status | grep -q 'stopped by hand'")
+		g.is("inactive", "systemctl is-active mariadb")
+		g.is("failed", "systemctl is-active bootagent-role")
+		g.sh("bootagent retry")
+		g.until(settles, "bootagent wait --timeout 60s && systemctl is-active mariadb")
+		g.sh("systemctl stop mariadb")
+		g.until(settles, "bootagent status | grep -q 'stopped by hand'")
+		g.sh("systemctl start mariadb")
+		g.until(settles, "bootagent wait --timeout 60s")
+	})
+
+	step("the disk is pulled under load, and comes back", first, func(g guest) {
+		load, stop := context.WithCancel(ctx)
+		db := g.database()
+		loaded := make(chan struct{})
+		go func() {
+			defer close(loaded)
+			for n := 2; load.Err() == nil; n++ {
+				if _, err := db.ExecContext(load, "INSERT INTO orders VALUES (?, 'load')", n); err != nil {
+					return
+				}
+			}
+		}()
+		time.Sleep(time.Second)
+		g.unplug(disk)
+		g.until(settles, "! systemctl is-active mariadb && ! test -e /run/bootagent/granted/mariadb.service")
+		stop()
+		<-loaded
+		g.is("", "findmnt /srv/data")
+		g.until(settles, "bootagent status | grep -q 'waiting since .* disk with serial'")
+		g.says("systemctl status bootagent", "waiting since")
+		g.sh("systemctl start mariadb")
+		g.is("", "pidof mariadbd")
+
+		// The mount that systemd still knows can't be had without the agent's proof.
+		g.sh("systemctl stop bootagent")
+		g.plug(disk)
+		g.until(settles, "test -e /dev/disk/by-id/nvme-QEMU_NVMe_Ctrl_%s", serial)
+		g.says("systemctl start srv-data.mount", "Assertion failed")
+		g.sh("systemctl start bootagent-grant-mariadb.service; systemctl start mariadb")
+		g.is("", "pidof mariadbd")
+		g.is("", "findmnt /srv/data")
+		g.sh("systemctl start bootagent")
+		g.until(settles, "bootagent wait --timeout 2m")
+		g.is("active", "systemctl is-active mariadb")
+		if got := g.row(); got != "first order" {
+			t.Errorf("after the disk came back the row is %q", got)
+		}
+	})
+
+	step("at power-off the database stops before the disk, and the network goes last", first, func(g guest) {
+		g.powerOff()
+		g.inOrder("Stopped mariadb.service", "Stopped bootagent-grant-mariadb.service", "Stopped bootagent.service",
+			"Unmounted var-lib-mysql.mount", "Unmounted srv-data.mount", "Stopped bootagent-release.service", "Stopped target network.target")
+	})
+
+	step("a second boot finds all there", first, func(g guest) {
+		if err := g.Boot(ctx); err != nil {
+			t.Fatal(err)
+		}
+		g.until(settles, "bootagent wait --timeout 2m")
+		if got := g.row(); got != "first order" {
+			t.Errorf("after the second boot the row is %q", got)
+		}
+		g.healthy()
+		g.is("", "journalctl -b --no-pager | grep -i 'ordering cycle'")
+		g.is("", "journalctl -b --no-pager -u bootagent | grep -i 'daemon-reload'")
+		g.is("0", "journalctl -b --no-pager _PID=1 | grep -c 'Reloading'")
+		g.powerOff()
+	})
+
+	second := machine(ctx, t, img, "second", mysql, nil)
+	step("a second machine takes the volume", second, func(g guest) {
+		g.plug(disk)
+		g.until(settles, "bootagent wait --timeout 2m")
+		if got := g.row(); got != "first order" {
+			t.Errorf("on the second machine the row is %q", got)
+		}
+		g.healthy()
+		g.powerOff()
+	})
+}
+
+// healthy fails the test if any unit failed.
+func (g guest) healthy() {
+	g.t.Helper()
+	g.is("", "systemctl --failed --no-legend")
+	g.is("running", "systemctl is-system-running --wait")
+}
+
+// upgrade installs the package again, as a newer version is installed over an older one.
+func (g guest) upgrade() {
+	g.t.Helper()
+	src := packageFile(g.t)
+	if err := g.WriteFile(g.ctx, "/root/bootagent.deb", lab.File{Data: src}); err != nil {
+		g.t.Fatal(err)
+	}
+	if out := g.sh("dpkg --install /root/bootagent.deb; echo exit $?"); !strings.HasSuffix(out, "exit 0") {
+		g.t.Fatal(out)
+	}
+}
+
+// inOrder fails the test unless the console tells these in this order, after the last boot began.
+func (g guest) inOrder(lines ...string) {
+	g.t.Helper()
+	console, err := g.Console()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	rest := console
+	for i, line := range lines {
+		at := strings.Index(rest, line)
+		if at < 0 {
+			where := "at all"
+			if i > 0 {
+				where = fmt.Sprintf("after %q", lines[i-1])
+			}
+			g.t.Fatalf("the console does not tell %q %s:\n%s", line, where, g.ConsoleTail())
+		}
+		rest = rest[at:]
+	}
+}

@@ -1,0 +1,191 @@
+package e2e
+
+import (
+	"context"
+	"crypto/sha256"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"bootagent/test/lab"
+)
+
+// TestADiskOfSomeoneElse plugs disks that hold something, one after the other, each with the serial
+// that the role wants: every one is refused, for the right reason, and not a byte of it changes.
+// Then, with a blank one, the agent is killed at every step of its way.
+func TestADiskOfSomeoneElse(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), runFor)
+	defer cancel()
+	m := machine(ctx, t, image(t), "machine", mysql, nil)
+	g := guest{m, t, ctx}
+	g.until(settles, "bootagent status | grep -q 'waiting since'")
+
+	for _, c := range []struct {
+		name  string
+		write func(t *testing.T, path string)
+		words []string
+	}{
+		{"an ext4 filesystem", tool("mkfs.ext4", "-q"), []string{"is not the xfs volume", "ext4"}},
+		{"an XFS filesystem without a ledger", tool("mkfs.xfs", "-q"), []string{"without a ledger", "adopt: true"}},
+		{"a partition table", patch(0x1fe, "\x55\xaa"), []string{"at 0x1fe"}},
+		{"LVM", patch(0x200, "LABELONE"+strings.Repeat("\x00", 16)+"LVM2 001"), []string{"has an LVM2 signature at 0x218"}},
+		{"one byte", patch(300*mib+77, "x"), []string{"holds data at 0x12c0004d"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := guest{m, t, ctx}
+			disk := newDisk(t)
+			c.write(t, disk.Path)
+			before := sum(t, disk.Path)
+			g.plug(disk)
+			g.until(settles, "bootagent status | grep -q 'mysql: failed'")
+			g.says("systemctl status bootagent", append(c.words, "nothing was changed")...)
+			g.says("systemctl status mariadb", c.words[0])
+			g.is("inactive", "systemctl is-active mariadb")
+			g.is("failed", "systemctl is-active bootagent-role")
+			g.says("systemctl --failed", "bootagent-role.service")
+			g.is("", "findmnt /srv/data")
+			g.unplug(disk)
+			if sum(t, disk.Path) != before {
+				t.Error("the disk was changed")
+			}
+			g.until(settles, "! test -e /dev/nvme1n1")
+		})
+	}
+
+	t.Run("an agent that is killed at every step gets there, and makes nothing twice", func(t *testing.T) {
+		g := guest{m, t, ctx}
+		killer := `journalctl --follow --lines=0 --output=cat --unit=bootagent | while read -r line; do
+	case $line in
+	*": started") grep -qxF "$line" /run/killed || { echo "$line" >>/run/killed; systemctl kill --signal=KILL --kill-whom=main bootagent; } ;;
+	esac
+done`
+		if err := g.WriteFile(ctx, "/run/killer", lab.File{Data: []byte(killer)}); err != nil {
+			t.Fatal(err)
+		}
+		g.sh("touch /run/killed; systemd-run --unit=killer /bin/sh /run/killer; sleep 2; systemctl restart bootagent")
+		g.plug(newDisk(t))
+		g.until(2*settles, "test $(wc -l </run/killed) -ge 10 && bootagent wait --timeout 60s")
+		g.sh("systemctl stop killer")
+		t.Log(g.sh("cat /run/killed"))
+		g.is("1", "journalctl -b --no-pager _PID=1 | grep -c 'Finished bootagent-make-'")
+		g.is("1", "journalctl -b --no-pager _PID=1 | grep -c 'Finished bootagent-initialize-'")
+		g.is("mysql", "ls /srv/data")
+		g.is("1", "journalctl -b --no-pager _PID=1 | grep -c 'Started mariadb.service'")
+		g.is("active", "systemctl is-active mariadb")
+	})
+}
+
+// tool makes a filesystem with its own tool.
+func tool(argv ...string) func(*testing.T, string) {
+	return func(t *testing.T, path string) {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), argv[0], append(argv[1:], path)...)
+		cmd.Env = append(os.Environ(), "PATH=/usr/sbin:/sbin:"+os.Getenv("PATH"))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", argv, err, out)
+		}
+	}
+}
+
+// patch writes a few bytes.
+func patch(at int64, text string) func(*testing.T, string) {
+	return func(t *testing.T, path string) {
+		t.Helper()
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err == nil {
+			defer f.Close()
+			_, err = f.WriteAt([]byte(text), at)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func sum(t *testing.T, path string) string {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		t.Fatal(err)
+	}
+	return string(h.Sum(nil))
+}
+
+// TestAnotherRole boots the same image as a web server: nginx runs and MariaDB, which Debian has
+// enabled as well, does not.
+func TestAnotherRole(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), runFor)
+	defer cancel()
+	g := guest{machine(ctx, t, image(t), "web", web, nil), t, ctx}
+	g.until(settles, "bootagent wait --timeout 60s")
+	g.is("active", "systemctl is-active nginx")
+	g.is("inactive", "systemctl is-active mariadb")
+	g.sh("systemctl start mariadb")
+	g.is("inactive", "systemctl is-active mariadb")
+	g.is("", "pidof mariadbd")
+	g.is("", "ls /var/lib/mysql")
+	g.says("systemctl status bootagent", "web: ready since")
+	g.healthy()
+
+	t.Run("user-data that breaks is told, and what runs goes on", func(t *testing.T) {
+		g := guest{g.Machine, t, ctx}
+		for _, c := range []struct{ userData, want string }{
+			{"#bootagent\\nversion: 1\\nrole: wep\\n", "did you mean \"web\""},
+			{"#bootagent\\nversion: 1\\nrole: [\\n", "user-data:"},
+		} {
+			g.sh("cp /etc/bootagent/user-data /root/; printf '%s' >/etc/bootagent/user-data; systemctl restart bootagent", c.userData)
+			g.is("failed", "systemctl is-active bootagent")
+			g.says("systemctl status bootagent", c.want)
+			g.says("bootagent status; echo exit $?", c.want, "exit 1")
+			g.is("active", "systemctl is-active nginx")
+			g.sh("mv /root/user-data /etc/bootagent/user-data; systemctl restart bootagent")
+			g.until(settles, "bootagent wait --timeout 60s")
+		}
+	})
+
+	t.Run("without the package nothing starts that was held", func(t *testing.T) {
+		g := guest{g.Machine, t, ctx}
+		g.is("active", "systemctl is-active nginx")
+		out := g.sh("dpkg --remove bootagent; echo exit $?")
+		for _, word := range []string{"/etc/systemd/system/nginx.service.d/50-held-by-bootagent.conf", "daemon-reload", "exit 0"} {
+			if !strings.Contains(out, word) {
+				t.Errorf("the removal does not say %q:\n%s", word, out)
+			}
+		}
+		g.is("active", "systemctl is-active nginx")
+		g.sh("systemctl stop nginx; systemctl start mariadb")
+		g.is("inactive", "systemctl is-active mariadb")
+	})
+}
+
+// TestNothingStartsUngated boots with a generator and a role file that were cut to nothing: the
+// guards that were installed hold alone.
+func TestNothingStartsUngated(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), runFor)
+	defer cancel()
+	g := guest{machine(ctx, t, image(t), "broken", mysql, map[string]lab.File{
+		"/usr/lib/systemd/system-generators/bootagent-generator": {Mode: 0o755},
+		"/etc/bootagent/roles.d/mysql.yaml":                      {Data: []byte("version: 1\nrole: mysql\nservices")},
+	}), t, ctx}
+	disk := newDisk(t)
+	before := sum(t, disk.Path)
+	g.plug(disk)
+	g.until(settles, "systemctl is-failed bootagent")
+	g.is("inactive", "systemctl is-active mariadb")
+	g.is("inactive", "systemctl is-active nginx")
+	g.sh("systemctl start mariadb nginx")
+	g.is("inactive\ninactive", "systemctl is-active mariadb nginx")
+	g.says("systemctl status bootagent", "unknown role", "mysql.yaml:3:1")
+	g.says("systemctl --failed", "bootagent.service")
+	g.powerOff()
+	if sum(t, disk.Path) != before {
+		t.Error("the disk was changed")
+	}
+}
