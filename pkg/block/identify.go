@@ -1,0 +1,136 @@
+package block
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// An identity is what a disk says of itself on an opened descriptor.
+type identity struct {
+	serial, model string
+	major, minor  uint32
+}
+
+// adminCommand is struct nvme_admin_cmd of linux/nvme_ioctl.h.
+type adminCommand struct {
+	opcode      uint8
+	flags       uint8
+	_           uint16
+	nsid        uint32
+	cdw2, cdw3  uint32
+	metadata    uint64
+	addr        uint64
+	metadataLen uint32
+	dataLen     uint32
+	cdw10       uint32
+	_           [5]uint32
+	timeout     uint32 // milliseconds, 0 for the kernel's
+	result      uint32
+}
+
+const (
+	nvmeIoctlAdminCommand = 0xC0484E41 // _IOWR('N', 0x41, struct nvme_admin_cmd)
+
+	// NVM Express Base Specification, "Identify command"
+	nvmeIdentify           = 0x06
+	nvmeIdentifyController = 1 // CNS
+	nvmeIdentifySize       = 4096
+)
+
+// identifyController asks the NVMe controller of an opened disk who it is. It
+// fails with ENOTTY or the like where the disk is not an NVMe one, and with
+// EACCES before Linux 6.2 where the caller has no CAP_SYS_ADMIN.
+func identifyController(f *os.File) (serial, model string, err error) {
+	data := make([]byte, nvmeIdentifySize)
+	var pin runtime.Pinner
+	pin.Pin(&data[0])
+	defer pin.Unpin()
+	cmd := adminCommand{
+		opcode:  nvmeIdentify,
+		addr:    uint64(uintptr(unsafe.Pointer(&data[0]))),
+		dataLen: nvmeIdentifySize,
+		cdw10:   nvmeIdentifyController,
+	}
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return "", "", err
+	}
+	var status uintptr
+	var errno unix.Errno
+	err = conn.Control(func(fd uintptr) {
+		status, _, errno = unix.Syscall(unix.SYS_IOCTL, fd, nvmeIoctlAdminCommand, uintptr(unsafe.Pointer(&cmd)))
+	})
+	switch {
+	case err != nil:
+		return "", "", err
+	case errno != 0:
+		return "", "", os.NewSyscallError("identify", errno)
+	case status != 0:
+		return "", "", fmt.Errorf("identify: NVMe status %#x", status)
+	}
+	return strings.Trim(string(data[4:24]), " \x00"), strings.Trim(string(data[24:64]), " \x00"), nil
+}
+
+// identifyPath opens a disk's node and asks the disk who it is. A controller
+// that does not answer holds the caller until the context's end only.
+func identifyPath(ctx context.Context, path string, ask func(string) (identity, error)) (identity, error) {
+	type answer struct {
+		id  identity
+		err error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		id, err := ask(path)
+		got <- answer{id, err}
+	}()
+	select {
+	case a := <-got:
+		return a.id, a.err
+	case <-ctx.Done():
+		return identity{}, fmt.Errorf("%s does not answer: %w", path, context.Cause(ctx))
+	}
+}
+
+func askDevice(path string) (identity, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return identity{}, err
+	}
+	defer f.Close()
+	major, minor, err := deviceNumber(path, f)
+	if err != nil {
+		return identity{}, err
+	}
+	serial, model, err := identifyController(f)
+	if err != nil {
+		return identity{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return identity{serial: serial, model: model, major: major, minor: minor}, nil
+}
+
+var errNotDevice = errors.New("not a block device")
+
+// deviceNumber returns the number of an opened block device, or of the node at
+// a path if f is nil.
+func deviceNumber(path string, f *os.File) (major, minor uint32, err error) {
+	var st unix.Stat_t
+	if f != nil {
+		err = unix.Fstat(int(f.Fd()), &st)
+	} else {
+		err = unix.Stat(path, &st)
+	}
+	switch {
+	case err != nil:
+		return 0, 0, &os.PathError{Op: "stat", Path: path, Err: err}
+	case st.Mode&unix.S_IFMT != unix.S_IFBLK:
+		return 0, 0, fmt.Errorf("%s: %w", path, errNotDevice)
+	}
+	return unix.Major(st.Rdev), unix.Minor(st.Rdev), nil
+}

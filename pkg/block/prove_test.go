@@ -1,0 +1,597 @@
+package block
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) {
+	// Where a person's PATH does not look for what the tests run.
+	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+func TestZeroDisksOfAnySizeAreBlank(t *testing.T) {
+	for _, size := range []Bytes{1, 511, 512, 1025, 4 * KiB, 4*KiB + 1, MiB - 512, MiB, MiB + 512, 5*MiB + 3, 64 * MiB} {
+		r := prove(t, newImage(t, size))
+		want := fmt.Sprintf("is blank: all %v of it read and zero", size)
+		if !r.Blank || !r.Whole || r.Read != size || r.Size != size || r.String() != want {
+			t.Errorf("%d bytes: it %v, of which %d were read", size, r, r.Read)
+		}
+	}
+}
+
+func TestADiskWithoutSizeIsNotBlank(t *testing.T) {
+	r, err := Host().Prove(t.Context(), newImage(t, 0))
+	if err == nil || r.Blank || !strings.Contains(err.Error(), "no size") {
+		t.Errorf("it %v, %v", r, err)
+	}
+}
+
+func TestOneByteAnywhereIsSeen(t *testing.T) {
+	for range 200 {
+		size := 1 + rand.Int64N(int64(20*MiB))
+		at := rand.Int64N(size)
+		r := proveSparse(t, sparse{size, map[int64]string{at: string([]byte{byte(1 + rand.IntN(255))})}})
+		if r.Blank || r.FirstData == nil || *r.FirstData != Offset(at) {
+			t.Fatalf("with a byte at %v of %d it %v", Offset(at), size, r)
+		}
+	}
+	disk := newImage(t, 20*MiB)
+	put(t, disk, 0x1234567, "\x80")
+	if r := prove(t, disk); r.Blank || r.String() != "holds data at 0x1234567: no known format" {
+		t.Errorf("it %v", r)
+	}
+}
+
+func TestALargeDiskIsSampledAtTheStatedStride(t *testing.T) {
+	const size = 10*GiB + 512
+	disk := newImage(t, size)
+	r := prove(t, disk)
+	if !r.Blank || r.Whole || r.Stride != 3*MiB || r.Read < 200*MiB {
+		t.Errorf("it %v: %+v", r, r)
+	}
+	if want := "is blank as far as was read: "; !strings.HasPrefix(r.String(), want) || !strings.HasSuffix(r.String(), "of 10.0 GiB, samples 3.0 MiB apart") {
+		t.Errorf("it %v", r)
+	}
+
+	for _, seen := range []Offset{0, Offset(ends) - 1, 1000 * 3 << 20, 1000*3<<20 + Offset(sampleSize) - 1, Offset(int64(size) - ends), Offset(size) - 1} {
+		r := proveSparse(t, sparse{int64(size), map[int64]string{int64(seen): "\x01"}})
+		if r.Blank || *r.FirstData != seen {
+			t.Errorf("with a byte at %v it %v", seen, r)
+		}
+	}
+	// What the package comment says that the proof can't see.
+	between := int64(1000*3<<20) + sampleSize
+	if r := proveSparse(t, sparse{int64(size), map[int64]string{between: "\x01"}}); !r.Blank {
+		t.Errorf("a byte between the samples is seen: say so in the package comment: it %v", r)
+	}
+}
+
+// A broken disk fails where it is read at or after a place.
+type broken struct {
+	sparse
+	at  int64
+	err error
+}
+
+func (b broken) ReadAt(p []byte, off int64) (int, error) {
+	if off+int64(len(p)) <= b.at {
+		return b.sparse.ReadAt(p, off)
+	}
+	n, _ := b.sparse.ReadAt(p[:max(0, b.at-off)], off)
+	return n, b.err
+}
+
+func TestADiskThatCanNotBeReadIsRefusedWithPlaceAndReason(t *testing.T) {
+	const at = 0x523400
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{&os.PathError{Op: "read", Path: "/dev/nvme1n1", Err: unix.EIO}, "cannot read 1.0 MiB at 0x500000: input/output error"},
+		{io.EOF, "cannot read 1.0 MiB at 0x500000: it ends after 141.0 KiB: unexpected EOF"},
+		{nil, "cannot read 1.0 MiB at 0x500000: it ends after 141.0 KiB: unexpected EOF"},
+	} {
+		var r Report
+		err := r.scan(t.Context(), broken{sparse{size: int64(16 * MiB)}, at, test.err}, int64(16*MiB))
+		var readErr *ReadError
+		if !errors.As(err, &readErr) || readErr.Offset != 0x500000 || err.Error() != test.want {
+			t.Errorf("%v: %v, want %s", test.err, err, test.want)
+		}
+		if _, err := match(t.Context(), broken{sparse{size: int64(16 * MiB)}, at, test.err}, int64(16*MiB), new(Offset)); !errors.As(err, &readErr) {
+			t.Errorf("%v: %v when marks are compared", test.err, err)
+		}
+	}
+}
+
+func TestProvingEndsWithTheContext(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("no time")
+	cancel(why)
+	if r, err := Host().Prove(ctx, newImage(t, MiB)); !errors.Is(err, why) || r.Blank {
+		t.Errorf("%v: %v", err, r)
+	}
+}
+
+func TestOnlyDisksAndImagesAreProven(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{fifo, t.TempDir(), "/dev/zero"} {
+		if r, err := Host().Prove(t.Context(), path); !errors.Is(err, errNotDevice) || r.Blank {
+			t.Errorf("%s: %v, %v", path, r, err)
+		}
+	}
+	if r, err := Host().Prove(t.Context(), fifo+"x"); !errors.Is(err, os.ErrNotExist) || r.Blank {
+		t.Errorf("a missing path: %v, %v", r, err)
+	}
+}
+
+// toolbox makes a folder with programs, given as sh scripts; those not given
+// are the real ones.
+func toolbox(t *testing.T, scripts map[string]string) System {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range []string{"blkid", "wipefs"} {
+		if script, ok := scripts[name]; !ok {
+			if err := os.Symlink("/sbin/"+name, filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		} else if script != "" {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s := Host()
+	s.tools = []string{dir, "/usr/bin", "/bin"}
+	if slices.Contains(slices.Collect(maps.Values(scripts)), "") {
+		s.tools = s.tools[:1] // where the missing one is not found either
+	}
+	return s
+}
+
+func TestBlkidAndWipefsHaveToSayThatThereIsNothing(t *testing.T) {
+	for _, test := range []struct {
+		name, blkid, wipefs string
+		want                string
+	}{
+		{"blkid can't read", "echo 'blkid: error: input/output error' >&2; exit 2", "", "blkid failed with exit status 2: blkid: error: input/output error"},
+		{"blkid is used wrongly", "exit 4", "", "blkid failed with exit status 4: nothing said"},
+		{"blkid finds nothing but prints", "echo DEVNAME=x; exit 2", "", "blkid failed with exit status 2: nothing said"},
+		{"blkid is killed", "kill -9 $$", "", "blkid: signal: killed"},
+		{"blkid floods", "yes", "", "blkid said more than 64.0 KiB"},
+		{"wipefs fails", "exit 2", "echo 'wipefs: error' >&2; exit 1", "wipefs failed with exit status 1: wipefs: error"},
+		{"wipefs warns", "exit 2", "echo 'wipefs: strange' >&2", "wipefs failed with exit status 0: wipefs: strange"},
+		{"wipefs says what is not understood", "exit 2", "echo hello", `cannot understand wipefs: "hello"`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			wipefs := test.wipefs
+			if wipefs == "" {
+				wipefs = "exit 0"
+			}
+			s := toolbox(t, map[string]string{"blkid": test.blkid, "wipefs": wipefs})
+			r, err := s.Prove(t.Context(), newImage(t, MiB))
+			if err == nil || r.Blank || !strings.HasSuffix(err.Error(), ": "+test.want) {
+				t.Errorf("%v: it %v, want %s", err, r, test.want)
+			}
+		})
+	}
+}
+
+func TestAMissingProgramIsNotNothingFound(t *testing.T) {
+	for _, missing := range []string{"blkid", "wipefs"} {
+		s := toolbox(t, map[string]string{missing: ""})
+		r, err := s.Prove(t.Context(), newImage(t, MiB))
+		if !errors.Is(err, errNoTool) || r.Blank || !strings.Contains(err.Error(), missing) {
+			t.Errorf("without %s: %v, it %v", missing, err, r)
+		}
+	}
+}
+
+func TestAHangingProgramIsStopped(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	r, err := toolbox(t, map[string]string{"blkid": "exec sleep 60"}).Prove(ctx, newImage(t, MiB))
+	if !errors.Is(err, context.DeadlineExceeded) || r.Blank || time.Since(start) > 5*time.Second {
+		t.Errorf("after %v: %v, it %v", time.Since(start), err, r)
+	}
+}
+
+func TestWhatOnlyBlkidOrWipefsFindIsNotBlank(t *testing.T) {
+	for _, test := range []struct {
+		name, blkid, wipefs string
+		want                string
+		fs                  *Filesystem
+	}{
+		{"wipefs", "exit 2", "echo '# offset,uuid,label,type'; echo '0x3000,,a\\x2cb,frobfs'", "has a frobfs signature at 0x3000", nil},
+		{"blkid", "echo TYPE=frobfs; echo USAGE=filesystem; echo UUID=1-2", "exit 0", "has a frobfs signature at 0x0 (frobfs, UUID 1-2)", &Filesystem{"frobfs", "1-2"}},
+		{"a partition table", "echo PTTYPE=frob", "exit 0", "has a frob signature at 0x0", nil},
+		{"several", "exit 8", "exit 0", "is ambiguous: it has several signatures", nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r, err := toolbox(t, map[string]string{"blkid": test.blkid, "wipefs": test.wipefs}).Prove(t.Context(), newImage(t, MiB))
+			if err != nil || r.Blank || r.String() != test.want || !reflect.DeepEqual(r.Filesystem, test.fs) {
+				t.Errorf("%v, it %v: %+v", err, r, r)
+			}
+		})
+	}
+}
+
+func TestTheRealToolsAgreeThatTwoFilesystemsAreAmbiguous(t *testing.T) {
+	for _, tool := range []string{"/sbin/mkfs.ext4", "/sbin/mkfs.xfs"} {
+		if _, err := os.Stat(tool); err != nil {
+			t.Skip(err)
+		}
+	}
+	disk, other := newImage(t, 320*MiB), newImage(t, 320*MiB)
+	for tool, image := range map[string]string{"/sbin/mkfs.ext4": disk, "/sbin/mkfs.xfs": other} {
+		if out, err := exec.Command(tool, "-q", image).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	xfs, err := os.Open(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer xfs.Close()
+	superblock := make([]byte, 512)
+	if _, err := xfs.ReadAt(superblock, 0); err != nil {
+		t.Fatal(err)
+	}
+	put(t, disk, 0, string(superblock))
+	r := prove(t, disk)
+	want := "is ambiguous: it has an XFS signature at 0x0 and an ext2/3/4 signature at 0x438"
+	if r.Blank || r.Filesystem != nil || r.String() != want {
+		t.Errorf("it %v, want %s", r, want)
+	}
+}
+
+// watchWrites returns whether something opened a file for writing, or wrote to
+// it, since the call.
+func watchWrites(t *testing.T, path string) func() bool {
+	t.Helper()
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if _, err := unix.InotifyAddWatch(fd, path, unix.IN_CLOSE_WRITE|unix.IN_MODIFY|unix.IN_ATTRIB); err != nil {
+		t.Fatal(err)
+	}
+	return func() bool {
+		n, err := unix.Read(fd, make([]byte, 4096))
+		if err != nil && err != unix.EAGAIN {
+			t.Fatal(err)
+		}
+		return n > 0
+	}
+}
+
+func TestNothingOpensTheDiskForWriting(t *testing.T) {
+	disk := newImage(t, 8*MiB)
+	written := watchWrites(t, disk)
+	prove(t, disk)
+	put(t, disk, 0x218, "LVM2 001")
+	if !written() {
+		t.Fatal("the watch does not see a write")
+	}
+	prove(t, disk)
+	if written() {
+		t.Error("the proof, or a program that it ran, opened the disk for writing")
+	}
+}
+
+func TestTheDescriptorThatProgramsGetIsReadOnly(t *testing.T) {
+	record := filepath.Join(t.TempDir(), "flags")
+	disk := newImage(t, MiB)
+	s := toolbox(t, map[string]string{"blkid": "cat /proc/self/fdinfo/3 >" + record + "; exit 2"})
+	if r, err := s.Prove(t.Context(), disk); err != nil || !r.Blank {
+		t.Fatalf("%v, it %v", err, r)
+	}
+	if flags := recordedFlags(t, record); flags&unix.O_ACCMODE != unix.O_RDONLY {
+		t.Errorf("it has the flags %#o", flags)
+	}
+}
+
+func recordedFlags(t *testing.T, record string) (flags int) {
+	t.Helper()
+	info, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(info)) {
+		if n, _ := fmt.Sscanf(line, "flags: %o", &flags); n == 1 {
+			return flags
+		}
+	}
+	t.Fatalf("no flags in %q", info)
+	return 0
+}
+
+func TestReportsPassAsJSON(t *testing.T) {
+	at := Offset(0x218)
+	for _, r := range []Report{
+		{},
+		{Path: "/dev/nvme1n1", Serial: "vol1", Major: 259, Minor: 3, Size: GiB, Blank: true, Read: GiB, Whole: true},
+		{Size: GiB, Found: []Signature{{"LVM2", at}, {"XFS", at}}, Ambiguous: true, FirstData: &at, Partitions: []string{"nvme1n1p1"}, InUse: []string{"held by dm-0"}},
+		{Filesystem: &Filesystem{"xfs", "1234"}, Stride: 2 * MiB},
+	} {
+		b, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got Report
+		if err := json.Unmarshal(b, &got); err != nil || !reflect.DeepEqual(got, r) || got.String() != r.String() {
+			t.Errorf("%s became %+v, %v", b, got, err)
+		}
+	}
+	if (Report{}).Blank || (Report{}).String() != "is not proven blank" {
+		t.Error("the zero report proves something")
+	}
+}
+
+func TestAReportIsAboutOneDisk(t *testing.T) {
+	d := Disk{Path: "/dev/nvme1n1", Serial: "vol1", Major: 259, Minor: 3, Size: GiB}
+	r := Report{Path: "/dev/nvme1n1", Serial: "vol1", Major: 259, Minor: 3, Size: GiB}
+	if err := r.Check(d); err != nil {
+		t.Error(err)
+	}
+	for _, other := range []Disk{{Serial: "vol2"}, {Major: 8}, {Minor: 4}, {Size: GiB + 512}} {
+		changed := d
+		changed.Serial = cmp.Or(other.Serial, d.Serial)
+		changed.Major = cmp.Or(other.Major, d.Major)
+		changed.Minor = cmp.Or(other.Minor, d.Minor)
+		changed.Size = cmp.Or(other.Size, d.Size)
+		if r.Check(changed) == nil {
+			t.Errorf("%+v is taken for %+v", r, changed)
+		}
+	}
+}
+
+func TestBytesAndOffsets(t *testing.T) {
+	for b, want := range map[Bytes]string{0: "0 B", 512: "512 B", KiB: "1.0 KiB", 1536 * KiB: "1.5 MiB", GiB: "1.0 GiB", 64 * TiB: "64.0 TiB"} {
+		if b.String() != want {
+			t.Errorf("%d is %v, want %s", int64(b), b, want)
+		}
+	}
+	if s := Offset(0x218).String(); s != "0x218" {
+		t.Error(s)
+	}
+}
+
+// needLoop skips where there are no loop devices, or fails where they are
+// required.
+func needLoop(t *testing.T) {
+	t.Helper()
+	_, err := os.Stat("/dev/loop-control")
+	if err == nil && os.Getuid() == 0 {
+		return
+	}
+	const lack = "proving a block device needs root and loop devices"
+	if os.Getenv("BOOTAGENT_REQUIRE_TOOLS") == "1" {
+		t.Fatal(lack)
+	}
+	t.Skip(lack)
+}
+
+// loopDisk makes a block device, for the test's time.
+func loopDisk(t *testing.T, image string, options ...string) string {
+	t.Helper()
+	device := attachLoop(t, image, options...)
+	t.Cleanup(func() { detachLoop(t, device) })
+	return device
+}
+
+func mustRun(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+}
+
+func TestABlankBlockDevice(t *testing.T) {
+	needLoop(t)
+	image := newImage(t, 20*MiB+512)
+	device := loopDisk(t, image)
+	written := watchWrites(t, device)
+	record := filepath.Join(t.TempDir(), "flags")
+	s := toolbox(t, map[string]string{"blkid": "cat /proc/self/fdinfo/3 >" + record + `; exec /sbin/blkid "$@"`})
+	before := fingerprint(t, image)
+
+	r, err := s.Prove(t.Context(), device)
+	if err != nil || !r.Blank || !r.Whole || r.Size != 20*MiB+512 || r.Serial != "" || r.Major != 7 {
+		t.Fatalf("%v, it %v: %+v", err, r, r)
+	}
+	flags := recordedFlags(t, record)
+	if flags&unix.O_ACCMODE != unix.O_RDONLY || flags&unix.O_DIRECT == 0 {
+		t.Errorf("it was opened with the flags %#o", flags)
+	}
+	if written() || fingerprint(t, image) != before {
+		t.Error("the proof wrote")
+	}
+}
+
+func TestTheProofHoldsTheDiskExclusively(t *testing.T) {
+	needLoop(t)
+	device := loopDisk(t, newImage(t, 8*MiB))
+	asked := filepath.Join(t.TempDir(), "asked")
+	s := toolbox(t, map[string]string{"blkid": "touch " + asked + "; while test -e " + asked + "; do sleep 0.01; done; exit 2"})
+	claim := make(chan error, 1)
+	go func() {
+		defer os.Remove(asked)
+		for _, err := os.Stat(asked); err != nil && t.Context().Err() == nil; _, err = os.Stat(asked) {
+			time.Sleep(time.Millisecond)
+		}
+		f, err := os.OpenFile(device, os.O_RDONLY|os.O_EXCL, 0)
+		f.Close()
+		claim <- err
+	}()
+	r, err := s.Prove(t.Context(), device)
+	if err != nil || !r.Blank {
+		t.Errorf("%v, it %v", err, r)
+	}
+	if err := <-claim; !errors.Is(err, unix.EBUSY) {
+		t.Errorf("while blkid ran, another could claim the disk: %v", err)
+	}
+}
+
+func TestADiskInUseIsRefused(t *testing.T) {
+	needLoop(t)
+	t.Run("mounted", func(t *testing.T) {
+		device := loopDisk(t, newImage(t, 32*MiB))
+		mustRun(t, "mkfs.ext4", "-q", device)
+		where := filepath.Join(t.TempDir(), "a b")
+		if err := os.Mkdir(where, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		mustRun(t, "mount", "-o", "ro", device, where)
+		defer mustRun(t, "umount", where)
+		r := proveDevice(t, device)
+		if want := "is in use: mounted at " + where; r.Blank || r.String() != want {
+			t.Errorf("it %v, want %s", r, want)
+		}
+	})
+	t.Run("swap", func(t *testing.T) {
+		image := filepath.Join(t.TempDir(), "disk")
+		if err := os.WriteFile(image, make([]byte, 16*MiB), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		device := loopDisk(t, image)
+		mustRun(t, "mkswap", device)
+		if out, err := exec.Command("swapon", device).CombinedOutput(); err != nil {
+			t.Skipf("swapon: %s", out)
+		}
+		defer mustRun(t, "swapoff", device)
+		r := proveDevice(t, device)
+		if want := "is in use: swap is on " + filepath.Base(device); r.Blank || r.String() != want {
+			t.Errorf("it %v, want %s", r, want)
+		}
+	})
+	t.Run("by another program", func(t *testing.T) {
+		device := loopDisk(t, newImage(t, 8*MiB))
+		f, err := os.OpenFile(device, os.O_RDONLY|os.O_EXCL, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		r := proveDevice(t, device)
+		if want := "is in use: opened exclusively by another program or by the kernel"; r.Blank || r.String() != want {
+			t.Errorf("it %v, want %s", r, want)
+		}
+	})
+	t.Run("partitioned", func(t *testing.T) {
+		device := loopDisk(t, newImage(t, 16*MiB), "--partscan")
+		mustRun(t, "sh", "-c", "echo ,,L | sfdisk -q --no-tell-kernel --no-reread "+device)
+		mustRun(t, "partx", "--update", device)
+		defer exec.Command("partx", "--delete", device).Run()
+		r := proveDevice(t, device)
+		if want := "has an MBR signature at 0x1fe; has partitions: " + filepath.Base(device) + "p1"; r.Blank || r.String() != want {
+			t.Errorf("it %v, want %s", r, want)
+		}
+	})
+	t.Run("partitioned in the kernel's mind only", func(t *testing.T) {
+		device := loopDisk(t, newImage(t, 16*MiB), "--partscan")
+		mustRun(t, "addpart", device, "1", "2048", "2048")
+		defer exec.Command("delpart", device, "1").Run()
+		r := proveDevice(t, device)
+		if want := "has partitions: " + filepath.Base(device) + "p1"; r.Blank || r.String() != want {
+			t.Errorf("it %v, want %s", r, want)
+		}
+	})
+}
+
+func proveDevice(t *testing.T, device string) Report {
+	t.Helper()
+	r, err := Host().Prove(t.Context(), device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestARealReadErrorIsRefused(t *testing.T) {
+	needLoop(t)
+	image := newImage(t, 16*MiB)
+	device := loopDisk(t, image)
+	if err := os.Truncate(image, int64(10*MiB)); err != nil { // reads behind the end are EIO
+		t.Fatal(err)
+	}
+	r, err := Host().Prove(t.Context(), device)
+	var readErr *ReadError
+	if r.Blank || !errors.As(err, &readErr) || readErr.Offset != Offset(10*MiB) || !errors.Is(err, unix.EIO) {
+		t.Errorf("%v: it %v", err, r)
+	}
+	want := "cannot tell what is on " + device + ": cannot read 1.0 MiB at 0xa00000: input/output error"
+	if err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	if r.Read != 10*MiB {
+		t.Errorf("%v were read", r.Read)
+	}
+}
+
+func TestTheProofReadsPastThePageCache(t *testing.T) {
+	needLoop(t)
+	image := newImage(t, 8*MiB)
+	device := loopDisk(t, image, "--direct-io=on")
+	f, err := os.Open(device) // keeps the device's page cache alive
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.ReadAt(make([]byte, 8*MiB), 0); err != nil {
+		t.Fatal(err)
+	}
+	put(t, image, 0x300000, "behind its back")
+	mustRun(t, "sync", image)
+	stale := make([]byte, 15)
+	if _, err := f.ReadAt(stale, 0x300000); err != nil || !bytes.Equal(stale, make([]byte, 15)) {
+		t.Skipf("the page cache is not stale here: %q, %v", stale, err)
+	}
+	if r := proveDevice(t, device); r.Blank || r.FirstData == nil || *r.FirstData != 0x300000 {
+		t.Errorf("it %v", r)
+	}
+}
+
+func TestTheIdentifyCommandIsWhatTheKernelTakes(t *testing.T) {
+	if size := binary.Size(struct {
+		A [4]uint8
+		B [3]uint32
+		C [2]uint64
+		D [10]uint32
+	}{}); size != 72 || reflect.TypeFor[adminCommand]().Size() != 72 {
+		t.Errorf("struct nvme_admin_cmd takes %d bytes", reflect.TypeFor[adminCommand]().Size())
+	}
+	var cmd adminCommand
+	typ := reflect.TypeOf(cmd)
+	for name, want := range map[string]uintptr{"nsid": 4, "metadata": 16, "addr": 24, "dataLen": 36, "cdw10": 40, "timeout": 64, "result": 68} {
+		field, _ := typ.FieldByName(name)
+		if field.Offset != want {
+			t.Errorf("%s is at %d, want %d", name, field.Offset, want)
+		}
+	}
+}

@@ -1,0 +1,203 @@
+package block
+
+import (
+	"io"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// A sparse disk is zero but for what is put on it.
+type sparse struct {
+	size int64
+	data map[int64]string
+}
+
+func (s sparse) ReadAt(p []byte, off int64) (n int, err error) {
+	n = int(max(0, min(int64(len(p)), s.size-off)))
+	clear(p[:n])
+	for at, data := range s.data {
+		if from := at - off; from < int64(n) && from+int64(len(data)) > 0 {
+			copy(p[max(0, from):n], data[max(0, -from):])
+		}
+	}
+	if n < len(p) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// proveSparse proves a disk without blkid and wipefs, which say nothing.
+func proveSparse(t testing.TB, disk sparse) Report {
+	t.Helper()
+	var r Report
+	if err := r.scan(t.Context(), disk, disk.size); err != nil {
+		t.Fatal(err)
+	}
+	marks, err := match(t.Context(), disk, disk.size, r.FirstData)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.conclude(marks, opinion{nothing: true})
+	return r
+}
+
+func TestEveryPlaceOfTheTableIsReadAndCompared(t *testing.T) {
+	for _, size := range []int64{8 * int64(MiB), 600*int64(MiB) + 512*3, 9*int64(GiB) + 512*5, 3 * int64(TiB)} {
+		spans, _ := plan(size)
+		places := 0
+		for _, f := range formats() {
+			for _, m := range f.marks {
+				disk := sparse{size, map[int64]string{}}
+				for _, p := range m.places {
+					at, ok := p.on(size, len(m.bytes))
+					if !ok {
+						continue
+					}
+					disk.data[at] = m.bytes
+					if !slices.ContainsFunc(spans, func(s span) bool { return s.from <= at && at+int64(len(m.bytes)) <= s.to }) {
+						t.Errorf("on %v, %s at %v is not read", Bytes(size), f.name, Offset(at))
+					}
+				}
+				there, err := match(t.Context(), disk, size, new(Offset))
+				if err != nil {
+					t.Fatal(err)
+				}
+				for at := range disk.data {
+					places++
+					if !slices.ContainsFunc(there, func(x found) bool { return x.format.name == f.name && x.offset == Offset(at) }) {
+						t.Errorf("on %v, %s at %v is not found", Bytes(size), f.name, Offset(at))
+					}
+				}
+			}
+		}
+		t.Logf("%v: %d places", Bytes(size), places)
+	}
+}
+
+func TestPlanReadsInOrderWithoutOverlapsAndWithinTheDisk(t *testing.T) {
+	for _, size := range []int64{1, 4096, wholeUpTo, wholeUpTo + 512, 8 * int64(GiB), 100*int64(GiB) + 512, 64 * int64(TiB)} {
+		spans, stride := plan(size)
+		end, sum := int64(0), int64(0)
+		for i, s := range spans {
+			if s.from%page != 0 || s.from < end || s.to <= s.from || i > 0 && s.from == end {
+				t.Fatalf("on %v, %v follows %v", Bytes(size), s, Offset(end))
+			}
+			end = s.to
+			sum += s.to - s.from
+		}
+		if spans[0].from != 0 || end != size {
+			t.Errorf("on %v, it reads from %v to %v", Bytes(size), spans[0].from, end)
+		}
+		t.Logf("%v: %v, samples %v apart", Bytes(size), Bytes(sum), Bytes(stride))
+		if whole := size <= wholeUpTo; whole != (stride == 0) || whole != (sum == size) {
+			t.Errorf("on %v, it reads %v, samples %v apart", Bytes(size), Bytes(sum), Bytes(stride))
+		}
+		if sum > int64(320*MiB) && stride > 0 {
+			t.Errorf("on %v, it reads %v", Bytes(size), Bytes(sum))
+		}
+	}
+}
+
+func TestPlacesFollowTheDisksEnd(t *testing.T) {
+	const size = 10*int64(MiB) + 3*512
+	for _, test := range []struct {
+		format string
+		want   Offset
+	}{
+		{"md RAID 0.90", Offset(10*MiB - 64*KiB)},
+		{"md RAID 1.0", Offset(10*MiB - 8*KiB)},
+		{"LSI MegaRAID", Offset(size - 512)},
+		{"DRBD", Offset(size - 4096 + 0x3c)},
+	} {
+		f := formatNamed(test.format)
+		at, ok := f.marks[0].places[0].on(size, len(f.marks[0].bytes))
+		if !ok || Offset(at) != test.want {
+			t.Errorf("%s is looked for at %v, want %v", test.format, Offset(at), test.want)
+		}
+	}
+}
+
+func TestTwoFormatsAreAmbiguous(t *testing.T) {
+	r := proveSparse(t, sparse{int64(8 * MiB), map[int64]string{0: "XFSB", 0x218: "LVM2 001"}})
+	want := "is ambiguous: it has an XFS signature at 0x0 and an LVM2 signature at 0x218"
+	if !r.Ambiguous || r.Filesystem != nil || r.String() != want {
+		t.Errorf("it %v, want %s", r, want)
+	}
+}
+
+func TestSpareAndWeakMarksDoNotMakeADiskAmbiguous(t *testing.T) {
+	for _, at := range []int64{0x438, 0x1fe, 0x800438, int64(9*MiB) - 4096 + 6} {
+		for _, mark := range []string{"\x53\xef", "\x55\xaa", "\x34\x34"} {
+			r := proveSparse(t, sparse{int64(9 * MiB), map[int64]string{0: "XFSB", at: mark}})
+			if r.Ambiguous || r.String() != "has an XFS signature at 0x0" {
+				t.Errorf("with %q at %#x it %v", mark, at, r)
+			}
+		}
+	}
+}
+
+func TestArticle(t *testing.T) {
+	for name, want := range map[string]string{
+		"LVM2": "an", "LUKS2": "a", "XFS": "an", "ext2/3/4": "an", "btrfs": "a", "md RAID 1.2": "an", "NTFS": "an",
+		"FAT": "a", "F2FS": "an", "UFS": "a", "Ultrix disklabel": "an", "Reiser4": "a", "NILFS2": "a", "SGI disklabel": "an",
+		"Sun disklabel": "a", "swap": "a", "MBR": "an", "GPT": "a", "x": "a",
+	} {
+		if got := article(name); got != want {
+			t.Errorf("%s %s, want %s", got, name, want)
+		}
+	}
+}
+
+// FuzzMatch puts bytes somewhere on a disk: it is blank only if all are zero
+// or off the disk.
+func FuzzMatch(f *testing.F) {
+	for i := range formats() {
+		m := formats()[i].marks[0]
+		at, _ := m.places[0].on(int64(2*MiB), len(m.bytes))
+		f.Add(int64(2*MiB), at, m.bytes)
+	}
+	f.Add(int64(1), int64(0), "x")
+	f.Add(int64(513), int64(512), "xy")
+	f.Fuzz(func(t *testing.T, size, at int64, data string) {
+		if size <= 0 || size > int64(5*MiB) || at < 0 || at > size {
+			t.Skip()
+		}
+		r := proveSparse(t, sparse{size, map[int64]string{at: data}})
+		on := data[:min(int64(len(data)), size-at)]
+		if zero := firstNonzero([]byte(on)) < 0; r.Blank != zero {
+			t.Errorf("%q at %v of %v: %v", data, Offset(at), Bytes(size), r)
+		}
+		if i := firstNonzero([]byte(on)); i >= 0 && *r.FirstData != Offset(at+int64(i)) {
+			t.Errorf("first data at %v, want %v", *r.FirstData, Offset(at+int64(i)))
+		}
+	})
+}
+
+func TestFirstNonzero(t *testing.T) {
+	for range 2000 {
+		b := make([]byte, 1+rand.IntN(3*int(page)))
+		if got := firstNonzero(b); got != -1 {
+			t.Fatalf("%d of %d zeros", got, len(b))
+		}
+		i := rand.IntN(len(b))
+		b[i] = byte(1 + rand.IntN(255))
+		if j := rand.IntN(len(b)); j > i {
+			b[j] = 1
+		}
+		if got := firstNonzero(b); got != i {
+			t.Fatalf("%d of %d, want %d", got, len(b), i)
+		}
+	}
+}
+
+func BenchmarkScan(b *testing.B) {
+	disk := sparse{size: int64(GiB)}
+	b.SetBytes(disk.size)
+	for b.Loop() {
+		var r Report
+		if err := r.scan(b.Context(), disk, disk.size); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,185 @@
+package block
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// An opinion is what blkid and wipefs say of a disk.
+type opinion struct {
+	nothing    bool // both: nothing is on it
+	ambiguous  bool
+	signatures []Signature // by libblkid's names
+	filesystem *Filesystem
+}
+
+// consult asks blkid and wipefs what is on an opened disk.
+func (s System) consult(ctx context.Context, f *os.File) (opinion, error) {
+	blkid, err := s.run(ctx, f, "blkid", "-p", "-o", "export")
+	if err != nil {
+		return opinion{}, err
+	}
+	wipefs, err := s.run(ctx, f, "wipefs", "--no-act", "--parsable")
+	if err != nil {
+		return opinion{}, err
+	}
+	var o opinion
+	format := ""
+	// blkid(8): 0 found, 2 nothing, 8 ambivalent. It also exits with 2 where it
+	// could not open or read; then it writes why.
+	switch {
+	case blkid.exit == 0:
+		format, o.filesystem = parseBlkid(blkid.stdout)
+	case blkid.exit == 2 && blkid.stderr == "" && blkid.stdout == "":
+	case blkid.exit == 8:
+		o.ambiguous = true
+	default:
+		return opinion{}, blkid.complaint()
+	}
+	if wipefs.exit != 0 {
+		return opinion{}, wipefs.complaint()
+	}
+	if o.signatures, err = parseWipefs(wipefs.stdout); err != nil {
+		return opinion{}, err
+	}
+	if format != "" && len(o.signatures) == 0 {
+		o.signatures = []Signature{{Name: format}} // blkid does not say where
+	}
+	o.nothing = blkid.exit == 2 && len(o.signatures) == 0
+	if o.nothing && wipefs.stderr != "" {
+		return opinion{}, wipefs.complaint()
+	}
+	return o, nil
+}
+
+// parseBlkid reads the output of blkid -o export. It returns the format that
+// blkid found, and the filesystem if it is one and no partition table is there
+// too.
+func parseBlkid(out string) (format string, fs *Filesystem) {
+	values := map[string]string{}
+	for line := range strings.Lines(out) {
+		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		values[key] = value
+	}
+	format = cmp.Or(values["TYPE"], values["PTTYPE"])
+	// libblkid takes a disk of a ZFS pool for a filesystem.
+	isFilesystem := values["USAGE"] == "filesystem" && !strings.HasSuffix(values["TYPE"], "_member")
+	if isFilesystem && values["TYPE"] != "" && values["PTTYPE"] == "" {
+		fs = &Filesystem{Type: values["TYPE"], UUID: values["UUID"]}
+	}
+	return format, fs
+}
+
+// parseWipefs reads the output of wipefs --parsable: "# offset,uuid,label,type",
+// then such lines. wipefs escapes the commas of a label.
+func parseWipefs(out string) ([]Signature, error) {
+	var found []Signature
+	for line := range strings.Lines(out) {
+		line = strings.TrimSuffix(line, "\n")
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		fields := strings.Split(line, ",")
+		offset, err := strconv.ParseInt(fields[0], 0, 64)
+		if err != nil || len(fields) < 4 {
+			return nil, fmt.Errorf("cannot understand wipefs: %q", line)
+		}
+		found = append(found, Signature{Name: fields[len(fields)-1], Offset: Offset(offset)})
+	}
+	return found, nil
+}
+
+const (
+	// toolWithin is how long one program may take: each reads a few hundred
+	// kilobytes.
+	toolWithin = time.Minute
+
+	// toolOutput is how much of a program's output is kept; a disk full of
+	// signatures takes a few kilobytes.
+	toolOutput = 64 * KiB
+)
+
+func (s System) toolDirs() []string {
+	if s.tools != nil {
+		return s.tools
+	}
+	return []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+}
+
+// An outcome is how a program ended that could be run.
+type outcome struct {
+	name           string
+	exit           int
+	stdout, stderr string
+}
+
+func (o outcome) complaint() error {
+	said := strings.TrimSpace(o.stderr)
+	if said == "" {
+		said = "nothing said"
+	}
+	return fmt.Errorf("%s failed with exit status %d: %s", o.name, o.exit, said)
+}
+
+// errNoTool says that a program is not installed.
+var errNoTool = errors.New("program missing; it comes with util-linux")
+
+// run runs a program on an opened disk. The program opens it again, by the
+// descriptor and not by its path: that is this disk even if its name by now
+// means another.
+func (s System) run(ctx context.Context, disk *os.File, name string, args ...string) (outcome, error) {
+	path := ""
+	for _, dir := range s.toolDirs() {
+		if p, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			path = p
+			break
+		}
+	}
+	if path == "" {
+		return outcome{}, fmt.Errorf("%s: %w", name, errNoTool)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, toolWithin, fmt.Errorf("no answer within %s", toolWithin))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, append(args, "--", "/proc/self/fd/3")...)
+	cmd.ExtraFiles = []*os.File{disk}
+	cmd.Env = []string{"LC_ALL=C", "PATH=" + strings.Join(s.toolDirs(), ":")}
+	cmd.Dir = "/"
+	cmd.WaitDelay = time.Second
+	var stdout, stderr bounded
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return outcome{}, fmt.Errorf("%s: %w", name, context.Cause(ctx))
+	case stdout.full || stderr.full:
+		return outcome{}, fmt.Errorf("%s said more than %v", name, toolOutput)
+	case err != nil && (!errors.As(err, &exit) || !exit.Exited()):
+		return outcome{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return outcome{name: name, exit: cmd.ProcessState.ExitCode(), stdout: stdout.buf.String(), stderr: stderr.buf.String()}, nil
+}
+
+// bounded keeps what is written to it, up to toolOutput. With more the program's
+// pipe breaks, which stops it.
+type bounded struct {
+	buf  bytes.Buffer // not embedded: its ReadFrom knows no bounds
+	full bool
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.full = len(p) > int(toolOutput)-b.buf.Len(); b.full {
+		return 0, io.ErrShortWrite
+	}
+	return b.buf.Write(p)
+}

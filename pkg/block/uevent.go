@@ -1,0 +1,183 @@
+package block
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// An Event says that something happened to a disk or a partition. It is a
+// reason to look, and no more: what it says may be over by now.
+type Event struct {
+	Action string // "add", "remove", "change"; "" if Lost
+	Name   string // of the disk or partition, as the kernel calls it
+	Type   string // "disk" or "partition"
+	Udev   bool   // udevd is done with it: its links are made
+	Lost   bool   // the kernel dropped events: look at everything again
+}
+
+// Multicast groups of NETLINK_KOBJECT_UEVENT. udevd's messages are as in
+// systemd's src/libsystemd/sd-device/device-monitor.c.
+const (
+	groupKernel = 1 // the kernel's own
+	groupUdev   = 2 // sent on by udevd, when its rules have run
+)
+
+// receiveBuffer is what a burst of events may take before the kernel drops
+// some; a boot's coldplug is a few hundred, below 1 KiB each.
+const receiveBuffer = int(2 * MiB)
+
+// Listen returns what happens to block devices from now on: each event as the
+// kernel sends it, and again when udevd is done with it. It has to run in the
+// host's network namespace. The channel is closed when the context ends, or if
+// the socket fails.
+func Listen(ctx context.Context) (<-chan Event, error) {
+	socket, err := openUevents()
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen for uevents: %w", err)
+	}
+	context.AfterFunc(ctx, func() { socket.Close() })
+	events := make(chan Event, 64)
+	go func() {
+		defer close(events)
+		defer socket.Close()
+		buf := make([]byte, 16*KiB)
+		for {
+			event, ok, err := receive(socket, buf)
+			if err != nil {
+				return
+			}
+			if !ok {
+				continue
+			}
+			select {
+			case events <- event:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return events, nil
+}
+
+func openUevents() (*os.File, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_KOBJECT_UEVENT)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	socket := os.NewFile(uintptr(fd), "uevents")
+	// Forcing it past the limit takes CAP_NET_ADMIN; with less, more is lost,
+	// which is told.
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED, 1); err != nil {
+		socket.Close()
+		return nil, os.NewSyscallError("setsockopt", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groupKernel | groupUdev}); err != nil {
+		socket.Close()
+		return nil, os.NewSyscallError("bind", err)
+	}
+	return socket, nil
+}
+
+// receive waits for one message. It is not ok if the message is none of ours.
+func receive(socket *os.File, buf []byte) (event Event, ok bool, err error) {
+	conn, err := socket.SyscallConn()
+	if err != nil {
+		return Event{}, false, err
+	}
+	oob := make([]byte, unix.CmsgSpace(unix.SizeofUcred))
+	var n, oobn, flags int
+	var from unix.Sockaddr
+	var recvErr error
+	err = conn.Read(func(fd uintptr) bool {
+		n, oobn, flags, from, recvErr = unix.Recvmsg(int(fd), buf, oob, 0)
+		return recvErr != unix.EAGAIN && recvErr != unix.EINTR
+	})
+	switch {
+	case err != nil:
+		return Event{}, false, err
+	case recvErr == unix.ENOBUFS:
+		return Event{Lost: true}, true, nil
+	case recvErr != nil:
+		return Event{}, false, os.NewSyscallError("recvmsg", recvErr)
+	case flags&unix.MSG_TRUNC != 0:
+		return Event{Lost: true}, true, nil
+	}
+	sender, isNetlink := from.(*unix.SockaddrNetlink)
+	if !isNetlink || !fromRoot(oob[:oobn]) {
+		return Event{}, false, nil
+	}
+	event, ok = parseEvent(buf[:n])
+	// Only the kernel sends to its own group with port 0.
+	fromKernel := sender.Groups == groupKernel && sender.Pid == 0
+	return event, ok && (fromKernel || event.Udev && sender.Groups == groupUdev), nil
+}
+
+// fromRoot tells whether the kernel vouches for a message's sender as root.
+func fromRoot(oob []byte) bool {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return false
+	}
+	for _, m := range messages {
+		if cred, err := unix.ParseUnixCredentials(&m); err == nil {
+			return cred.Uid == 0
+		}
+	}
+	return false
+}
+
+// udevHeader begins a message of udevd: "libudev\0", a magic number in network
+// order, then in the host's order the size of the header, and the offset and
+// length of the properties.
+const udevHeader = 8 + 4 + 4 + 4 + 4
+
+var udevMagic = []byte{0xfe, 0xed, 0xca, 0xfe}
+
+// parseEvent reads a message; it is not ok if that is not about a block device.
+func parseEvent(msg []byte) (event Event, ok bool) {
+	var properties []byte
+	isUdev := bytes.HasPrefix(msg, []byte("libudev\x00"))
+	if isUdev {
+		if len(msg) < udevHeader || !bytes.Equal(msg[8:12], udevMagic) {
+			return Event{}, false
+		}
+		from := uint64(binary.NativeEndian.Uint32(msg[16:]))
+		length := uint64(binary.NativeEndian.Uint32(msg[20:]))
+		if from < udevHeader || from+length > uint64(len(msg)) {
+			return Event{}, false
+		}
+		properties = msg[from : from+length]
+	} else {
+		// The kernel's: "add@/devices/...", then the properties.
+		summary, rest, found := bytes.Cut(msg, []byte{0})
+		if !found || !bytes.ContainsRune(summary, '@') {
+			return Event{}, false
+		}
+		properties = rest
+	}
+	event.Udev = isUdev
+	subsystem := ""
+	for line := range strings.SplitSeq(string(properties), "\x00") {
+		key, value, _ := strings.Cut(line, "=")
+		switch key {
+		case "ACTION":
+			event.Action = value
+		case "SUBSYSTEM":
+			subsystem = value
+		case "DEVNAME":
+			event.Name = strings.TrimPrefix(value, "/dev/")
+		case "DEVTYPE":
+			event.Type = value
+		}
+	}
+	return event, subsystem == "block" && event.Action != "" && event.Name != ""
+}
