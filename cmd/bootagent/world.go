@@ -53,7 +53,7 @@ type disks struct{ block.System }
 
 func (d disks) Find(ctx context.Context, serial string) (boot.Disk, bool, error) {
 	disk, err := d.System.Find(ctx, serial)
-	if errors.Is(err, block.ErrAbsent) || errors.Is(err, block.ErrNoLink) {
+	if errors.Is(err, block.ErrAbsent) || err == nil && disk.Link == "" {
 		return boot.Disk{}, false, nil
 	}
 	return asBoot(disk), err == nil, err

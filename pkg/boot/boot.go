@@ -107,19 +107,19 @@ func (b *Boot) Changed(ctx context.Context, c Change, mountUnit, grantUnit func(
 	down := c.Active == "inactive" || c.Active == "failed"
 	for _, v := range b.volumes {
 		if down && c.Unit == mountUnit(v.At) {
-			b.Undone(v.mounted, v.found, v.At+" is not mounted any more")
+			b.Undone(v.mounted, v.At+" is not mounted any more", v.found)
 		}
 	}
 	for _, d := range b.data {
 		if down && c.Unit == mountUnit(d.Bind) {
-			b.Undone(d.there, d.volume.found, d.Bind+" is not mounted any more")
+			b.Undone(d.there, d.Bind+" is not mounted any more", d.volume.found)
 		}
 	}
 	for _, s := range b.services {
 		switch c.Unit {
 		case grantUnit(s.Unit):
 			if down {
-				b.Undone(s.granted, s.granted, "the grant of "+s.Unit+" is gone")
+				s.lostGrant(ctx, mountUnit)
 			}
 		case s.Unit:
 			why := s.Unit + " is " + c.Active

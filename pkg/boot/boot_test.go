@@ -316,7 +316,7 @@ func TestADiskThatIsPulledComesBack(t *testing.T) {
 		r.isUp()
 
 		m.pull(serial)
-		r.Undone(r.volumes["data"].mounted, r.volumes["data"].found, "the disk was pulled")
+		r.Undone(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
 		synctest.Wait()
 		r.is("volume data: device", Waiting, serial)
 		r.is("service mariadb.service: up", Pending)
@@ -443,7 +443,7 @@ func TestWhatAPersonStoppedStaysStopped(t *testing.T) {
 		m.mu.Lock()
 		m.disks[serial].plugged = true
 		m.mu.Unlock()
-		r.Undone(r.volumes["data"].mounted, r.volumes["data"].found, "the disk was pulled")
+		r.Undone(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		r.is("service mariadb.service: up", Failed, "stopped by hand")

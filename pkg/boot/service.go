@@ -30,6 +30,11 @@ const probeEvery = 2 * time.Second
 // it, unless a person had stopped it.
 func (s *service) grant(ctx context.Context) error {
 	units := s.boot.world.Units
+	for _, where := range s.mounts() {
+		if _, mounted, err := s.boot.world.Mounts.At(where); err != nil || !mounted {
+			return errors.Join(err, fmt.Errorf("%s is not mounted any more", where))
+		}
+	}
 	if err := units.Grant(ctx, s.Unit, s.mounts()); err != nil {
 		return err
 	}
@@ -53,6 +58,32 @@ func (s *service) mounts() (at []string) {
 	}
 	slices.Sort(at)
 	return slices.Compact(at)
+}
+
+// lostGrant starts over from what the grant stands on. Where that is all
+// there, it was a person who took the grant away, and with it the service.
+func (s *service) lostGrant(ctx context.Context, mountUnit func(string) string) {
+	units := s.boot.world.Units
+	standing := true
+	for _, where := range s.mounts() {
+		mount, err := units.State(ctx, mountUnit(where))
+		standing = standing && err == nil && mount.Active == "active" && !mount.Busy
+	}
+	from := []*Step{s.granted}
+	if standing {
+		if err := units.SetStoppedByHand(s.Unit, true); err != nil {
+			s.boot.log.Error("cannot note that a person stopped a service", "unit", s.Unit, "error", err)
+		}
+	}
+	for _, need := range s.Needs {
+		switch need.Kind {
+		case role.KindVolume:
+			from = append(from, s.boot.volumes[need.Name].found)
+		case role.KindData:
+			from = append(from, s.boot.data[need.Name].volume.found)
+		}
+	}
+	s.boot.Undone(s.granted, "the grant of "+s.Unit+" is gone", from...)
 }
 
 // comeUp waits until the service is active and its probe, if it has one, says
@@ -101,7 +132,7 @@ func (s *service) started(ctx context.Context) (UnitState, error) {
 	defer Waits(ctx, Wait{For: s.Unit + " to start", Until: until, Hint: "systemctl status " + s.Unit})()
 
 	state, err := s.boot.world.Units.Await(ctx, s.Unit, func(u UnitState) bool {
-		return u.Active == "active" || u.Active == "failed" || u.Active == "inactive" && !u.Busy
+		return u.Active == "active" || !u.Busy && (u.Active == "failed" || u.Active == "inactive")
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("%s did not start within %s", s.Unit, startWithin)

@@ -133,14 +133,17 @@ func (s *Story) Run(ctx context.Context, log *slog.Logger, report func([]Progres
 }
 
 // Undone says that what a step made true is true no more: if it is done, the
-// story starts over from another step, which and all that needs it run again.
+// story starts over from other steps, which and all that needs them run again.
 // A function of theirs that is running is cancelled first.
-func (s *Story) Undone(step, from *Step, why string) {
+func (s *Story) Undone(step *Step, why string, from ...*Step) {
 	s.tell(func() {
 		if step.state != Done {
 			return
 		}
-		affected := map[*Step]bool{from: true}
+		affected := make(map[*Step]bool)
+		for _, st := range from {
+			affected[st] = true
+		}
 		for _, st := range s.steps {
 			for _, need := range st.needs {
 				affected[st] = affected[st] || affected[need]
