@@ -44,8 +44,10 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 	set, plan, err := preparePlan(log)
 	switch {
 	case errors.Is(err, errNoRole):
-		teller.tell(status.Status{State: status.Idle, Reason: err.Error(),
-			Hint: "give it user-data whose first line is #bootagent, or set default-role in " + agentFile})
+		teller.tell(status.Status{
+			State: status.Idle, Reason: err.Error(),
+			Hint: "give it user-data whose first line is #bootagent, or set default-role in " + agentFile,
+		})
 		teller.ready()
 		<-ctx.Done()
 		return nil

@@ -57,15 +57,19 @@ func Check(dir string, holds []Hold) ([]Problem, error) {
 		if same := t.unit(h.Unit); same != h.Unit {
 			i := slices.IndexFunc(wanted, func(o Hold) bool { return o.Unit == same })
 			if of := wanted[i].Service; of != h.Service {
-				problems = append(problems, Problem{h.Unit, SameUnit,
-					"is another name of " + same + ", which is held for " + of + ": use one name in every role, or it can never start"})
+				problems = append(problems, Problem{
+					h.Unit, SameUnit,
+					"is another name of " + same + ", which is held for " + of + ": use one name in every role, or it can never start",
+				})
 			}
 		}
 	}
 	for _, h := range holds {
 		if h.check() == nil && !t.exists(h.Unit) {
-			problems = append(problems, Problem{h.Unit, Absent,
-				"has no unit file: is the name right, and its package installed? (a unit of another name is not held)"})
+			problems = append(problems, Problem{
+				h.Unit, Absent,
+				"has no unit file: is the name right, and its package installed? (a unit of another name is not held)",
+			})
 		}
 	}
 	for _, g := range t.guards() {
@@ -111,12 +115,16 @@ func (t *tree) checkEffect(h Hold) []Problem {
 		}
 	}
 	if by := assertion.undoneBy; by != "" {
-		problems = append(problems, Problem{h.Unit, Reset,
-			by + " takes back what its guard asserts, so that anything can start it: remove the empty Assert setting there"})
+		problems = append(problems, Problem{
+			h.Unit, Reset,
+			by + " takes back what its guard asserts, so that anything can start it: remove the empty Assert setting there",
+		})
 	}
 	if by := cmp.Or(denial.allowedBy, denial.undoneBy); by != "" && path.Ext(h.Unit) == ".service" && !h.IMDS {
-		problems = append(problems, Problem{h.Unit, OpensIMDS,
-			by + " lets it reach the metadata service: remove that setting, or say imds: allow in its role"})
+		problems = append(problems, Problem{
+			h.Unit, OpensIMDS,
+			by + " lets it reach the metadata service: remove that setting, or say imds: allow in its role",
+		})
 	}
 	return problems
 }

@@ -129,8 +129,10 @@ func ValidName(name string) bool {
 func isUnit(name string) bool {
 	kind := path.Ext(name)
 	stem := strings.TrimSuffix(name, kind)
-	if !slices.Contains([]string{".service", ".socket", ".timer", ".path", ".target", ".mount", ".automount",
-		".swap", ".slice", ".scope", ".device"}, kind) {
+	if !slices.Contains([]string{
+		".service", ".socket", ".timer", ".path", ".target", ".mount", ".automount",
+		".swap", ".slice", ".scope", ".device",
+	}, kind) {
 		return false
 	}
 	if stem == "" || stem[0] == '@' || len(name) > maxUnitName {

@@ -95,8 +95,11 @@ func TestWhatCannotBeHeldIsRefusedAndTheRestIsNot(t *testing.T) {
 		{"a socket without a service", hold("a.socket"), `cannot hold a.socket for "a.socket": not the name of a service`},
 		{"a template", hold("a@.service"), "a template has no grant; name an instance of it"},
 		{"a name that leaves no room", hold(long), "the name of its grant would be longer than 255 bytes"},
-		{"two services for one unit", Hold{Unit: "b.timer", Service: "z.service"},
-			"cannot hold b.timer for both b.service and z.service: a unit is bound to one grant"},
+		{
+			"two services for one unit",
+			Hold{Unit: "b.timer", Service: "z.service"},
+			"cannot hold b.timer for both b.service and z.service: a unit is bound to one grant",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			all, err := Expand(t.TempDir(), []Hold{test.hold, hold("b.service"), {Unit: "b.timer", Service: "b.service"}})

@@ -194,8 +194,10 @@ func TestSystemdHoldsWhatAGuardHolds(t *testing.T) {
 		t.Run(h.Unit, func(t *testing.T) {
 			m := machine{"usr/lib/systemd/system/" + h.Unit: service}
 			if path.Ext(h.Unit) == ".socket" {
-				m = machine{"usr/lib/systemd/system/" + h.Unit: "[Socket]\nListenStream=1\nService=mariadb.service\n",
-					"usr/lib/systemd/system/mariadb.service": service}
+				m = machine{
+					"usr/lib/systemd/system/" + h.Unit:       "[Socket]\nListenStream=1\nService=mariadb.service\n",
+					"usr/lib/systemd/system/mariadb.service": service,
+				}
 			}
 			root := m.root(t)
 			install_(t, root, h)
