@@ -108,7 +108,7 @@ func serve(ctx context.Context, b *boot.Boot, plan role.Plan, set settings.Setti
 	for _, run := range []func(context.Context) error{
 		m.Follow,
 		func(ctx context.Context) error { return heal(ctx, b, m) },
-		func(ctx context.Context) error { return onNewDisks(ctx, b) },
+		func(ctx context.Context) error { return onDisks(ctx, b) },
 		func(ctx context.Context) error { return serveControl(ctx, b) },
 		func(ctx context.Context) error { return t.keepRoleUnit(ctx, m) },
 	} {
@@ -185,16 +185,16 @@ func heal(ctx context.Context, b *boot.Boot, m *systemd.Manager) error {
 	}
 }
 
-// onNewDisks tries again what failed when a disk comes or changes. A burst of
-// events is one reason to look.
-func onNewDisks(ctx context.Context, b *boot.Boot) error {
+// onDisks tries again what failed when a disk comes, goes or changes. A burst
+// of events is one reason to look.
+func onDisks(ctx context.Context, b *boot.Boot) error {
 	events, err := block.Listen(ctx)
 	if err != nil {
 		return err
 	}
 	const burst = time.Second
 	for e := range events {
-		if e.Udev && e.Type == "disk" && e.Action != "remove" || e.Lost {
+		if e.Udev && e.Type == "disk" || e.Lost {
 			b.Retry()
 			select {
 			case <-time.After(burst):

@@ -68,7 +68,7 @@ func rank(p boot.Progress) int {
 	switch {
 	case p.State == boot.Failed && p.RetryAt.IsZero():
 		return 3
-	case p.State == boot.Failed, p.State == boot.Waiting, p.State == boot.Running && p.Err != nil:
+	case p.State == boot.Failed, p.State == boot.Waiting, p.Err != nil && p.State != boot.Skipped:
 		return 2
 	case p.State == boot.Running:
 		return 1

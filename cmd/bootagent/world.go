@@ -65,14 +65,14 @@ func (d disks) Appear(ctx context.Context, serial string) (boot.Disk, error) {
 }
 
 func asBoot(d block.Disk) boot.Disk {
-	return boot.Disk{Serial: d.Serial, Path: d.Path, Link: d.Link, Dev: d.Dev()}
+	return boot.Disk{Serial: d.Serial, Path: d.Path, Link: d.Link, Dev: d.Dev(), Seq: d.Seq}
 }
 
 // same finds the disk again, and refuses another that has come in its place.
 func (d disks) same(ctx context.Context, want boot.Disk) (block.Disk, error) {
 	disk, err := d.System.Find(ctx, want.Serial)
 	if err == nil && asBoot(disk) != want {
-		err = fmt.Errorf("disk %s was %s and is now %s", want.Serial, want.Path, disk.Path)
+		err = fmt.Errorf("disk %s was pulled, or another took its place", want.Serial)
 	}
 	return disk, err
 }
@@ -98,6 +98,9 @@ func (d disks) Read(ctx context.Context, want boot.Disk) (boot.Content, error) {
 		return boot.Content{}, fmt.Errorf("cannot understand what was read on %s: %w", disk.Path, err)
 	}
 	if err := report.Check(disk); err != nil {
+		return boot.Content{}, err
+	}
+	if _, err := d.same(ctx, want); err != nil { // it was pulled meanwhile
 		return boot.Content{}, err
 	}
 	if len(report.InUse) > 0 {

@@ -107,6 +107,7 @@ type Disk struct {
 	Size   Bytes
 	Major  uint32
 	Minor  uint32
+	Seq    uint64 // another one each time that a disk is plugged in; 0 before Linux 5.15
 }
 
 // Dev returns the device number, as in st_rdev and in the st_dev of what is

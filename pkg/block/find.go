@@ -154,6 +154,7 @@ func (s System) describe(d *Disk) error {
 	if _, err := fmt.Sscanf(readLine(dir, "dev"), "%d:%d", &d.Major, &d.Minor); err != nil {
 		return fmt.Errorf("%s has no device number yet", d.Path)
 	}
+	d.Seq, _ = strconv.ParseUint(readLine(dir, "diskseq"), 10, 64)
 	return nil
 }
 

@@ -34,10 +34,10 @@ func New(plan role.Plan, world World, log *slog.Logger) *Boot {
 		vol := &volume{Volume: v, boot: b}
 		name := "volume " + v.Name + ": "
 		vol.found = b.Tell(name+"device", vol.device)
-		prove := b.Tell(name+"prove", vol.prove, vol.found)
-		prepare := b.Tell(name+"prepare", vol.prepare, prove)
-		vol.mounted = b.Tell(name+"mount", vol.mount, prepare)
-		vol.noted = b.Tell(name+"ledger", vol.note, vol.mounted)
+		prove := b.Tell(name+"prove", vol.prove, vol.found).From(vol.found)
+		prepare := b.Tell(name+"prepare", vol.prepare, prove).From(vol.found)
+		vol.mounted = b.Tell(name+"mount", vol.mount, prepare).From(vol.found)
+		vol.noted = b.Tell(name+"ledger", vol.note, vol.mounted).From(vol.found)
 		b.volumes[v.Name] = vol
 	}
 	for _, d := range plan.Data {

@@ -399,6 +399,31 @@ func TestACrashAtAnyEffectConverges(t *testing.T) {
 	}
 }
 
+// A proof is about the disk as it was read. When something goes wrong after
+// it, the disk that is there next time is proven anew.
+func TestADiskThatIsSwappedAfterItsProofIsProvenAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		m.disks[serial] = blank()
+		m.fail = func(effect string) error {
+			if effect == "make "+serial {
+				m.disks[serial].content = Content{Words: "has an LVM2 signature at 0x218"}
+				return errors.New("the disk is gone")
+			}
+			return nil
+		}
+		r := start(t, plan(), m)
+		r.is("volume data: prepare", Failed, "the disk is gone")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		r.is("volume data: prove", Failed, "was being made on it and was not finished", "LVM2 signature at 0x218")
+		r.stop()
+		if n := len(slices.DeleteFunc(m.effects, func(e string) bool { return e != "make "+serial })); n != 1 {
+			t.Errorf("mkfs was tried %d times", n)
+		}
+	})
+}
+
 func TestATransientFailureIsTriedAgainEverLessOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine()

@@ -31,7 +31,8 @@ type Step struct {
 	run   func(context.Context) error
 	needs []*Step
 
-	needed bool // by a step that was told later
+	needed bool  // by a step that was told later
+	from   *Step // where the story starts over when this step failed
 
 	// What follows belongs to the goroutine of Run.
 	state    State
@@ -83,11 +84,19 @@ func NewStory() *Story {
 // Tell adds a step that runs once all that it needs is done.
 func (s *Story) Tell(name string, run func(context.Context) error, needs ...*Step) *Step {
 	step := &Step{name: name, run: run, needs: needs, state: Pending}
+	step.from = step
 	for _, need := range needs {
 		need.needed = true
 	}
 	s.steps = append(s.steps, step)
 	return step
+}
+
+// From has the story start over from an earlier step when this one failed and
+// is tried again: what the steps between found out may not hold any more.
+func (s *Step) From(step *Step) *Step {
+	s.from = step
+	return s
 }
 
 // String tells the story as text: a line for each step, with what it needs.
@@ -140,19 +149,24 @@ func (s *Story) Undone(step *Step, why string, from ...*Step) {
 		if step.state != Done {
 			return
 		}
-		affected := make(map[*Step]bool)
-		for _, st := range from {
-			affected[st] = true
-		}
-		for _, st := range s.steps {
-			for _, need := range st.needs {
-				affected[st] = affected[st] || affected[need]
-			}
-			if affected[st] {
-				st.reset(fmt.Errorf("starting over: %s", why))
-			}
-		}
+		s.startOver(why, from...)
 	})
+}
+
+// startOver has steps, and all that needs them, run again.
+func (s *Story) startOver(why string, from ...*Step) {
+	affected := make(map[*Step]bool)
+	for _, st := range from {
+		affected[st] = true
+	}
+	for _, st := range s.steps {
+		for _, need := range st.needs {
+			affected[st] = affected[st] || affected[need]
+		}
+		if affected[st] {
+			st.reset(fmt.Errorf("starting over: %s", why))
+		}
+	}
 }
 
 // Recheck runs a step again that is in one of these states.
@@ -169,7 +183,7 @@ func (s *Story) Retry() {
 	s.tell(func() {
 		for _, step := range s.steps {
 			if step.state == Failed {
-				step.reset(nil)
+				s.startOver("trying again", step.from)
 			}
 		}
 	})
@@ -325,9 +339,12 @@ func (s *Story) untilRetry() time.Duration {
 
 func (s *Story) retryDue() {
 	for _, step := range s.steps {
-		if !step.retryAt.IsZero() && time.Until(step.retryAt) <= 0 {
-			step.become(Pending)
+		if step.retryAt.IsZero() || time.Until(step.retryAt) > 0 {
+			continue
 		}
+		failed, err := step.attempts, step.err
+		s.startOver("trying again", step.from)
+		step.attempts, step.err = failed, err // it is no better yet
 	}
 }
 

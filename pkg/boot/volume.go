@@ -31,7 +31,7 @@ type volume struct {
 
 // device finds the disk, or waits for it.
 func (v *volume) device(ctx context.Context) error {
-	v.proven = false
+	v.proven, v.content = false, Content{}
 	disk, there, err := v.boot.world.Disks.Find(ctx, v.Find.Serial)
 	if err == nil && !there {
 		disk, err = v.appear(ctx)

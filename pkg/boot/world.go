@@ -46,6 +46,7 @@ type Disk struct {
 	Path   string // of its device node, until it is pulled
 	Link   string // that names it under whatever number it comes back
 	Dev    uint64 // device number, as in st_rdev
+	Seq    uint64 // another one each time that it is plugged in
 }
 
 // Content is what is on a disk.

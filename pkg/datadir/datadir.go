@@ -36,6 +36,9 @@ type Report struct {
 	Hint    string // what a person can do
 }
 
+// hintForeign is for what an engine did not put there.
+const hintForeign = "move it away, or say another dir: for the data in the role file, then: bootagent retry"
+
 // Examine says in which state the data directory of an engine is. Its owner
 // is compared by number, because a disk carries numbers from image to image.
 func Examine(path, engine, owner string) (Report, error) {
@@ -54,7 +57,7 @@ func Examine(path, engine, owner string) (Report, error) {
 	case err != nil:
 		return Report{}, err
 	case !info.IsDir():
-		return Report{State: Foreign, Words: fmt.Sprintf("it is no directory but %v", info.Mode().Type())}, nil
+		return Report{State: Foreign, Words: "it is " + kind(info.Mode()) + ", not a directory", Hint: hintForeign}, nil
 	}
 	names, err := Names(path)
 	if err != nil {
@@ -68,6 +71,17 @@ func Examine(path, engine, owner string) (Report, error) {
 			stat.Uid, owner, path)
 	}
 	return report, nil
+}
+
+// kind names what is no directory.
+func kind(mode fs.FileMode) string {
+	switch mode.Type() {
+	case 0:
+		return "a file"
+	case fs.ModeSymlink:
+		return "a symbolic link"
+	}
+	return "a pipe, socket or device"
 }
 
 // Names lists what is in a directory.
@@ -96,15 +110,26 @@ func Same(a, b string) (bool, error) {
 }
 
 // Create makes an empty directory for a user alone, where there is nothing.
+// It gets its name when it is the user's, so that one that is found after a
+// crash can be used.
 func Create(path, owner string) error {
 	uid, gid, err := ids(owner)
 	if err != nil {
 		return err
 	}
-	if err := os.Mkdir(path, 0o700); err != nil {
+	fresh := path + ".new"
+	if err := os.Mkdir(fresh, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return os.Lchown(path, int(uid), int(gid))
+	dir, err := os.OpenFile(fresh, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := dir.Chown(int(uid), int(gid)); err != nil {
+		return err
+	}
+	return rename(fresh, path)
 }
 
 // Publish renames a directory once all of its filesystem's data is on the
@@ -118,11 +143,19 @@ func Publish(staging, path string) error {
 	if err := unix.Syncfs(int(dir.Fd())); err != nil {
 		return fmt.Errorf("cannot bring %s to its disk: %w", staging, err)
 	}
-	err = unix.Renameat2(unix.AT_FDCWD, staging, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
-	if err != nil {
-		return fmt.Errorf("cannot rename %s to %s: %w", staging, path, err)
+	if err := rename(staging, path); err != nil {
+		return err
 	}
 	return dir.Sync()
+}
+
+// rename replaces nothing: what has the name already is fs.ErrExist.
+func rename(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if err != nil {
+		return fmt.Errorf("cannot rename %s to %s: %w", from, to, err)
+	}
+	return nil
 }
 
 // ids returns the numbers of a user and of its group.

@@ -89,10 +89,10 @@ func examineMariaDB(path string, names []string) Report {
 	case len(missing) == len(needed) && len(names) == 0:
 		return Report{State: Foreign, Words: "it is empty", Hint: "if nothing belongs there, remove the empty directory, then: bootagent retry"}
 	case len(missing) == len(needed):
-		return Report{State: Foreign, Words: fmt.Sprintf("it holds %q and nothing of MariaDB's", slices.Min(names))}
+		return Report{State: Foreign, Words: fmt.Sprintf("it holds %q and nothing of MariaDB's", slices.Min(names)), Hint: hintForeign}
 	case len(missing) > 0:
 		report.State = Damaged
-		report.Words = strings.Join(missing, " and ") + " missing"
+		report.Words = strings.Join(missing, " and ") + []string{" is", " are"}[len(missing)-1] + " missing"
 		report.Hint = "restore the directory from a backup; bootagent changes nothing in it"
 	}
 	return report
@@ -102,20 +102,27 @@ func examineMariaDB(path string, names []string) Report {
 // file has one name up to 10.x and another since 11.
 func mariadbVersion(path string) string {
 	for _, name := range []string{"mariadb_upgrade_info", "mysql_upgrade_info"} {
-		// Who owns the directory can put there what it likes: a link to a
-		// secret, or a pipe that never ends.
-		f, err := os.OpenFile(filepath.Join(path, name), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-		if err != nil {
-			continue
-		}
-		defer f.Close()
-		version := make([]byte, 64)
-		n, _ := f.Read(version)
-		if found := versionPattern.Find(version[:n]); found != nil {
+		if found := versionPattern.Find(head(filepath.Join(path, name))); found != nil {
 			return string(found)
 		}
 	}
 	return ""
+}
+
+// head reads the beginning of a regular file. Who owns the directory can put
+// there what it likes: a link to a secret, or a pipe in which nothing comes.
+func head(path string) []byte {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	text := make([]byte, 64)
+	n, _ := f.Read(text)
+	return text[:n]
 }
 
 var versionPattern = regexp.MustCompile(`^[0-9]+(\.[0-9]+)*(-[A-Za-z]+)?`)

@@ -170,7 +170,7 @@ func checkSerialText(text string) error {
 	}
 	switch {
 	case strings.Contains(text, ".."):
-		return fmt.Errorf("may not hold ..")
+		return fmt.Errorf(`may not hold ".."`)
 	case len(text) > maxSerial:
 		return fmt.Errorf("is too long: %d characters, and an NVMe disk's serial number has at most %d", len(text), maxSerial)
 	}

@@ -79,6 +79,15 @@ func TestLifeOfADatabase(t *testing.T) {
 		g.is(before, "systemctl show --value --property MainPID mariadb")
 	})
 
+	step("the agent's own are all there", first, func(g guest) {
+		g.is("active", "systemctl is-active bootagent-release")
+		g.is("ramfs", "findmnt --noheadings --output FSTYPE /run/bootagent/secrets")
+		g.is("700 root root", "stat --format '%%a %%U %%G' /run/bootagent/secrets")
+		g.is("644", "stat --format %%a /run/bootagent/status.json")
+		g.is("600", "stat --format %%a /run/bootagent/control.sock")
+		g.says("bootagent daemon; echo exit $?", "another agent runs", "exit 1")
+	})
+
 	step("an upgrade of the package leaves the database running", first, func(g guest) {
 		before := g.sh("systemctl show --value --property MainPID mariadb")
 		agent := g.sh("systemctl show --value --property MainPID bootagent")
@@ -154,7 +163,7 @@ func TestLifeOfADatabase(t *testing.T) {
 		g.is("", "findmnt /srv/data")
 		g.until(settles, "bootagent status | grep -q 'waiting since .* disk with serial'")
 		g.says("systemctl status bootagent", "waiting since")
-		g.sh("systemctl start mariadb")
+		g.sh("systemctl start --no-block mariadb") // it would wait for the disk
 		g.is("", "pidof mariadbd")
 
 		// The mount that systemd still knows can't be had without the agent's proof.
@@ -174,6 +183,7 @@ func TestLifeOfADatabase(t *testing.T) {
 	})
 
 	step("at power-off the database stops before the disk, and the network goes last", first, func(g guest) {
+		g.is("active", "systemctl is-active bootagent-release")
 		g.powerOff()
 		g.inOrder("Stopped mariadb.service", "Stopped bootagent-grant-mariadb.service", "Stopped bootagent.service",
 			"Unmounted var-lib-mysql.mount", "Unmounted srv-data.mount", "Stopped bootagent-release.service", "Stopped target network.target")
