@@ -1,0 +1,130 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+)
+
+func newCache(t *testing.T) *cache {
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	c, err := openCache()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// made counts the builds; each leaves a file and, as a killed one might, what it was at.
+func (c *cache) make(t *testing.T, key string) (lock io.Closer, built bool) {
+	t.Helper()
+	dir, lock, err := c.entry(t.Context(), "thing", key, 2, slog.New(slog.DiscardHandler), func(tmp string) error {
+		built = true
+		return os.WriteFile(filepath.Join(tmp, "content"), []byte(key), 0o600)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if content, err := os.ReadFile(filepath.Join(dir, "content")); err != nil || string(content) != key {
+		t.Fatalf("entry %s has %q, %v", key, content, err)
+	}
+	return lock, built
+}
+
+func (c *cache) has(t *testing.T) []string {
+	t.Helper()
+	dirs, err := filepath.Glob(filepath.Join(c.dir, "*-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range dirs {
+		dirs[i] = filepath.Base(dirs[i])
+	}
+	return dirs
+}
+
+func TestCacheBuildsOnceAndKeepsTheNewest(t *testing.T) {
+	c := newCache(t)
+	old := time.Now().Add(-time.Hour)
+	for _, key := range []string{"a", "b"} {
+		lock, built := c.make(t, key)
+		if !built {
+			t.Errorf("%s was there", key)
+		}
+		lock.Close()
+		if err := os.Chtimes(filepath.Join(c.dir, "thing-"+key), old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lock, built := c.make(t, "a") // and is the newest now
+	if built {
+		t.Error("a was built twice")
+	}
+	lock.Close()
+	lock, _ = c.make(t, "c")
+	lock.Close()
+	if got, want := c.has(t), []string{"thing-a", "thing-c"}; !slices.Equal(got, want) {
+		t.Errorf("kept %v, want %v", got, want)
+	}
+}
+
+func TestCacheDropsNothingInUse(t *testing.T) {
+	c := newCache(t)
+	for _, key := range []string{"a", "b", "c", "d"} {
+		lock, _ := c.make(t, key)
+		defer lock.Close()
+	}
+	if got, want := c.has(t), []string{"thing-a", "thing-b", "thing-c", "thing-d"}; !slices.Equal(got, want) {
+		t.Errorf("kept %v, want %v", got, want)
+	}
+}
+
+func TestCacheDoesNotShowHalfABuild(t *testing.T) {
+	c := newCache(t)
+	left := filepath.Join(c.dir, "build-thing", "root") // by one that was killed
+	if err := os.MkdirAll(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	failure := errors.New("no space left")
+	_, _, err := c.entry(t.Context(), "thing", "a", 2, slog.New(slog.DiscardHandler), func(tmp string) error {
+		if _, err := os.Stat(filepath.Join(tmp, "root")); err == nil {
+			t.Error("a build began on what another left")
+		}
+		return errors.Join(failure, os.WriteFile(filepath.Join(tmp, "content"), nil, 0o600))
+	})
+	if !errors.Is(err, failure) {
+		t.Errorf("got %v", err)
+	}
+	if got := c.has(t); len(got) != 0 {
+		t.Errorf("left %v", got)
+	}
+	lock, built := c.make(t, "a")
+	if !built {
+		t.Error("a failed build was taken for a good one")
+	}
+	lock.Close()
+}
+
+func TestCacheWaitsForAnotherBuildWithADeadline(t *testing.T) {
+	c := newCache(t)
+	building, err := lockFile(t.Context(), filepath.Join(c.dir, "thing.lock"), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer building.Close()
+	soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, _, err = c.entry(soon, "thing", "a", 2, slog.New(slog.DiscardHandler), func(string) error {
+		t.Error("two build at once")
+		return nil
+	})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}

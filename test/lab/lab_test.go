@@ -1,0 +1,218 @@
+package lab_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"bootagent/test/lab"
+	"bootagent/test/lab/labtest"
+)
+
+// One machine serves all checks: a boot takes longer than all of them.
+func TestMachine(t *testing.T) {
+	img := labtest.Image(t, lab.Spec{
+		Debs:  []string{deb(t)},
+		Files: map[string]lab.File{"/etc/lab/image": {Data: []byte("the image's\n")}},
+		Commands: [][]string{
+			{"sh", "-c", "cat /etc/lab/installed /etc/lab/image >/etc/lab/command"},
+			{"systemctl", "mask", "mariadb.service"}, // its data directory is empty
+		},
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
+
+	dir := t.TempDir()
+	first := disk(t, dir, "vol0123456789abcdef0")
+	second := disk(t, dir, "vol0123456789abcdef1")
+	second.BadSectors = []int64{4096}
+
+	m := labtest.Machine(t, img, "machine", lab.Config{
+		Files: map[string]lab.File{
+			"/etc/lab/image":               {Data: []byte("the machine's\n"), Mode: 0o600},
+			"/etc/lab/deep/down below/two": {Data: make([]byte, 100_000)},
+		},
+		Ports: []int{80},
+	})
+	ok(t, m.Plug(ctx, first))
+	ok(t, m.Boot(ctx))
+	ok(t, m.WaitConsole(ctx, "Reached target multi-user.target"))
+
+	t.Run("has what the package, the image and the machine brought", func(t *testing.T) {
+		output(t, m, "configure\nthe image's", "cat", "/etc/lab/command")
+		output(t, m, "the machine's", "cat", "/etc/lab/image")
+		output(t, m, "600 root root\n644 root root\n755 root root",
+			"stat", "--format=%a %U %G", "/etc/lab/image", "/etc/lab/deep/down below/two", "/etc/lab/deep")
+		if data, err := m.ReadFile(ctx, "/etc/lab/deep/down below/two"); err != nil || len(data) != 100_000 {
+			t.Errorf("read %d bytes, %v", len(data), err)
+		}
+	})
+	t.Run("is healthy, and its database's directory is empty", func(t *testing.T) {
+		output(t, m, "running", "systemctl", "is-system-running", "--wait")
+		output(t, m, "755 mysql mysql", "stat", "--format=%a %U %G", "/var/lib/mysql")
+		output(t, m, "", "ls", "-A", "/var/lib/mysql")
+	})
+	t.Run("serves a client on the host", func(t *testing.T) {
+		res, err := http.Get("http://" + m.Addr(80))
+		ok(t, err)
+		defer res.Body.Close()
+		page, err := io.ReadAll(res.Body)
+		if err != nil || !strings.Contains(string(page), "nginx") {
+			t.Errorf("nginx answered %q, %v", page, err)
+		}
+	})
+	t.Run("tells how a command ended", func(t *testing.T) {
+		r, err := m.Run(ctx, "sh", "-c", "echo out; echo err >&2; exit 3")
+		if want := (lab.Result{Stdout: "out\n", Stderr: "err\n", Exit: 3}); err != nil || r != want {
+			t.Errorf("got %+v, %v", r, err)
+		}
+		if _, err := m.Run(ctx, "no-such-command"); err == nil {
+			t.Error("a command that is not there ran")
+		}
+	})
+	t.Run("ends a command that nobody waits for", func(t *testing.T) {
+		soon, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if _, err := m.Run(soon, "sleep", "1000"); err == nil {
+			t.Error("it was waited for")
+		}
+		until(t, m, "the end of sleep", "sh", "-c", "! pgrep --full 'slee[p] 1000'")
+	})
+	t.Run("has a disk that was plugged before its boot", func(t *testing.T) {
+		until(t, m, first.Serial, "test", "-b", byID(first))
+	})
+	t.Run("sees a disk come", func(t *testing.T) {
+		ok(t, m.Plug(ctx, second))
+		until(t, m, second.Serial, "test", "-b", byID(second))
+	})
+	t.Run("can't read bad sectors", func(t *testing.T) {
+		for sector, readable := range map[string]bool{"4095": true, "4096": false, "4097": true} {
+			r, err := m.Run(ctx, "dd", "if="+byID(second), "of=/dev/null", "bs=512", "count=1", "iflag=direct", "skip="+sector)
+			if ok(t, err); (r.Exit == 0) != readable {
+				t.Errorf("sector %s: %s", sector, r.Stderr)
+			}
+		}
+	})
+	t.Run("loses a disk that is written to", func(t *testing.T) {
+		output(t, m, "", "sh", "-c", `
+			mkfs.xfs -q "$1" && mount "$1" /mnt && touch /mnt/kept && sync
+			while echo >/mnt/more; do :; done >/dev/null 2>&1 &`, "sh", byID(first))
+		ok(t, m.Unplug(ctx, first))
+		until(t, m, "its end", "sh", "-c", `! grep "$1" /sys/class/nvme/*/serial`, "sh", first.Serial)
+		output(t, m, "", "umount", "--lazy", "/mnt")
+	})
+	t.Run("has it back", func(t *testing.T) {
+		ok(t, m.Plug(ctx, first))
+		until(t, m, first.Serial, "mount", byID(first), "/mnt")
+		output(t, m, "/mnt/kept", "ls", "/mnt/kept")
+		output(t, m, "", "umount", "/mnt")
+	})
+	t.Run("shares no disk", func(t *testing.T) {
+		other := labtest.Machine(t, img, "other", lab.Config{})
+		ok(t, other.Plug(ctx, first))
+		if err := other.Start(ctx); err == nil || !strings.Contains(err.Error(), "lock") {
+			t.Errorf("another machine started with it: %v", err)
+		}
+	})
+
+	bootID := func() string {
+		t.Helper()
+		id, err := m.Output(ctx, "cat", "/proc/sys/kernel/random/boot_id")
+		ok(t, err)
+		return id
+	}
+	ok(t, m.WriteFile(ctx, "/srv/lab/kept", lab.File{Data: []byte("\x00kept\xff"), Mode: 0o640}))
+	before := bootID()
+	ok(t, m.PowerOff(ctx))
+	t.Run("tells how it went down", func(t *testing.T) {
+		log, err := m.Console()
+		ok(t, err)
+		from := 0
+		for _, line := range []string{"Reached target multi-user.target.", "Stopped nginx.service.", "Stopped target network.target.", "Power down"} {
+			at := strings.Index(log[from:], line)
+			if at < 0 {
+				t.Fatalf("no %q in, or not in this order:\n%s", line, log)
+			}
+			from += at
+		}
+	})
+	if _, err := m.Run(ctx, "true"); err == nil {
+		t.Error("a machine that is off ran a command")
+	}
+
+	ok(t, m.Boot(ctx))
+	t.Run("keeps its files and disks", func(t *testing.T) {
+		if data, err := m.ReadFile(ctx, "/srv/lab/kept"); string(data) != "\x00kept\xff" {
+			t.Errorf("read %q, %v", data, err)
+		}
+		output(t, m, "640", "stat", "--format=%a", "/srv/lab/kept")
+		until(t, m, second.Serial, "test", "-b", byID(second))
+	})
+	again := bootID()
+	ok(t, m.Reboot(ctx))
+	if last := bootID(); before == again || again == last {
+		t.Errorf("boots %s, %s, %s are not three", before, again, last)
+	}
+	m.Kill()
+	if m.Addr(80) != "" {
+		t.Error("a killed machine has an address")
+	}
+}
+
+// deb makes a package whose script says what it was called for, if it can't start anything.
+func deb(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"control":  "Package: lab-test\nVersion: 1\nArchitecture: all\nMaintainer: Lab <lab@example.org>\nDescription: test\n",
+		"postinst": "#!/bin/sh -e\nsystemctl start nginx.service; ! pgrep nginx\nmkdir /etc/lab; echo $1 >/etc/lab/installed\n",
+	} {
+		file := filepath.Join(dir, "lab-test", "DEBIAN", name)
+		ok(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		ok(t, os.WriteFile(file, []byte(text), 0o755))
+	}
+	cmd := exec.Command("dpkg-deb", "--root-owner-group", "--build", "lab-test")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=0") // the same bytes each time, for the cache
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return filepath.Join(dir, "lab-test.deb")
+}
+
+func disk(t *testing.T, dir, serial string) *lab.Disk {
+	t.Helper()
+	d, err := lab.NewDisk(filepath.Join(dir, serial+".raw"), serial, 1<<30)
+	ok(t, err)
+	return d
+}
+
+func byID(d *lab.Disk) string { return "/dev/disk/by-id/nvme-QEMU_NVMe_Ctrl_" + d.Serial }
+
+func output(t *testing.T, m *lab.Machine, want string, argv ...string) {
+	t.Helper()
+	got, err := m.Output(t.Context(), argv...)
+	if err != nil || got != want {
+		t.Errorf("%s: got %q, %v; want %q", strings.Join(argv, " "), got, err, want)
+	}
+}
+
+func until(t *testing.T, m *lab.Machine, what string, argv ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ok(t, m.Until(ctx, what, argv...))
+}
+
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,136 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+)
+
+// A monitor speaks QMP, QEMU's control protocol: one JSON object per line, replies told apart from
+// events by their id. https://www.qemu.org/docs/master/interop/qmp-spec.html
+type monitor struct {
+	conn net.Conn
+	done chan struct{} // closed when QEMU hung up
+
+	mu       sync.Mutex
+	last     int
+	pending  map[int]chan message
+	watchers map[*watcher]bool
+}
+
+type message struct {
+	ID     int             `json:"id"`
+	Event  string          `json:"event"`
+	Data   json.RawMessage `json:"data"`
+	Return json.RawMessage `json:"return"`
+	Error  *struct {
+		Class string `json:"class"`
+		Desc  string `json:"desc"`
+	} `json:"error"`
+}
+
+// A watcher waits for the one event that it matches.
+type watcher struct {
+	match func(message) bool
+	seen  chan struct{}
+}
+
+var errHungUp = errors.New("QEMU hung up")
+
+// newMonitor reads conn until QEMU closes it.
+func newMonitor(ctx context.Context, conn net.Conn) (*monitor, error) {
+	m := &monitor{
+		conn:     conn,
+		done:     make(chan struct{}),
+		pending:  map[int]chan message{},
+		watchers: map[*watcher]bool{},
+	}
+	go m.read()
+	return m, m.do(ctx, "qmp_capabilities", nil, nil) // without it, no other command is taken
+}
+
+func (m *monitor) read() {
+	defer close(m.done)
+	in := json.NewDecoder(m.conn)
+	for {
+		var msg message
+		if err := in.Decode(&msg); err != nil {
+			return
+		}
+		m.mu.Lock()
+		if msg.Event != "" {
+			for w := range m.watchers {
+				if w.match(msg) {
+					close(w.seen)
+					delete(m.watchers, w)
+				}
+			}
+		} else if reply, ok := m.pending[msg.ID]; ok { // not the greeting
+			reply <- msg
+			delete(m.pending, msg.ID)
+		}
+		m.mu.Unlock()
+	}
+}
+
+// do executes a command. A refusal of QEMU's is an error with its words.
+func (m *monitor) do(ctx context.Context, command string, args, result any) error {
+	reply := make(chan message, 1)
+	m.mu.Lock()
+	m.last++
+	id := m.last
+	m.pending[id] = reply
+	request := map[string]any{"execute": command, "id": id}
+	if args != nil {
+		request["arguments"] = args
+	}
+	err := json.NewEncoder(m.conn).Encode(request)
+	m.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("QEMU's %s: %w", command, err)
+	}
+
+	select {
+	case msg := <-reply:
+		if msg.Error != nil {
+			return fmt.Errorf("QEMU's %s: %s", command, msg.Error.Desc)
+		}
+		if result == nil {
+			return nil
+		}
+		return json.Unmarshal(msg.Return, result)
+	case <-m.done:
+		return fmt.Errorf("QEMU's %s: %w", command, errHungUp)
+	case <-ctx.Done():
+		return fmt.Errorf("QEMU's %s: %w", command, context.Cause(ctx))
+	}
+}
+
+// watch is called before what causes the event, so that it can't be missed.
+func (m *monitor) watch(match func(message) bool) *watcher {
+	w := &watcher{match: match, seen: make(chan struct{})}
+	m.mu.Lock()
+	m.watchers[w] = true
+	m.mu.Unlock()
+	return w
+}
+
+// wait waits for the event, and ends the watch.
+func (m *monitor) wait(ctx context.Context, w *watcher) error {
+	defer func() {
+		m.mu.Lock()
+		delete(m.watchers, w)
+		m.mu.Unlock()
+	}()
+	select {
+	case <-w.seen:
+		return nil
+	case <-m.done:
+		return errHungUp
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
