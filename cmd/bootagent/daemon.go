@@ -49,8 +49,7 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 			Hint: "give it user-data whose first line is #bootagent, or set default-role in " + agentFile,
 		})
 		teller.ready()
-		<-ctx.Done()
-		return nil
+		return teller.watchdog(ctx, func() {})
 	case err != nil:
 		teller.tell(status.Status{State: status.Failed, Reason: err.Error(), Hint: boot.HintOf(err)})
 		return configError{err}
@@ -111,6 +110,7 @@ func serve(ctx context.Context, b *boot.Boot, plan role.Plan, set settings.Setti
 		func(ctx context.Context) error { return onDisks(ctx, b) },
 		func(ctx context.Context) error { return serveControl(ctx, b) },
 		func(ctx context.Context) error { return t.keepRoleUnit(ctx, m) },
+		func(ctx context.Context) error { return t.watchdog(ctx, b.Turn) },
 	} {
 		background.Go(func() {
 			if err := run(ctx); err != nil && ctx.Err() == nil {

@@ -103,18 +103,12 @@ func (t *teller) notify(state string) {
 // keepRoleUnit runs the role's unit again whenever its state tells another
 // thing than the role's: it runs bootagent wait, and so ends as the role does.
 func (t *teller) keepRoleUnit(ctx context.Context, m *systemd.Manager) error {
-	watchdog := time.NewTicker(watchdogEvery())
-	defer watchdog.Stop()
 	for {
 		select {
 		case <-t.changed:
 			if err := t.runRoleUnit(ctx, m); err != nil {
 				t.log.Error("cannot run the role's unit", "error", err)
 			}
-		case <-watchdog.C:
-			t.mu.Lock() // a teller that is stuck is an agent that is stuck
-			t.notify(daemon.SdNotifyWatchdog)
-			t.mu.Unlock()
 		case <-ctx.Done():
 			return nil
 		}
@@ -138,10 +132,26 @@ func (t *teller) runRoleUnit(ctx context.Context, m *systemd.Manager) error {
 	return m.Restart(ctx, roleUnit)
 }
 
-// watchdogEvery is how often systemd wants to hear of the agent, with a margin.
-func watchdogEvery() time.Duration {
-	if every, err := daemon.SdWatchdogEnabled(false); err == nil && every > 0 {
-		return every / 3
+// watchdog tells systemd that the agent is not stuck, as often as it wants to
+// hear, with a margin, for as long as turn comes back, until ctx ends.
+func (t *teller) watchdog(ctx context.Context, turn func()) error {
+	every, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		return err
 	}
-	return time.Hour
+	if every == 0 {
+		<-ctx.Done()
+		return nil
+	}
+	tick := time.NewTicker(every / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			turn()
+			t.notify(daemon.SdNotifyWatchdog)
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }

@@ -16,7 +16,7 @@ import (
 // that does not exist can't be needed.
 //
 // A story is told once, by Tell, and then run once, by Run. While it runs,
-// Undone, Recheck and Retry may be called from any goroutine.
+// Undone, Recheck, Retry and Turn may be called from any goroutine.
 type Story struct {
 	steps  []*Step
 	events chan func() // what happened, told to the goroutine of Run
@@ -188,6 +188,9 @@ func (s *Story) Retry() {
 		}
 	})
 }
+
+// Turn returns when the story has taken a turn, and so is not stuck.
+func (s *Story) Turn() { s.tell(func() {}) }
 
 // Waits tells that the step whose function got ctx waits for something
 // outside, until the function that is returned is called.

@@ -121,7 +121,7 @@ type guest struct {
 // sh runs a command line in the guest and returns what it prints, whatever its exit code is.
 func (g guest) sh(line string, args ...any) string {
 	g.t.Helper()
-	r, err := g.Run(g.ctx, "/bin/sh", "-c", fmt.Sprintf(line, args...)+" 2>&1")
+	r, err := g.Run(g.ctx, "/bin/sh", "-c", "exec 2>&1; "+fmt.Sprintf(line, args...))
 	if err != nil {
 		g.t.Fatalf("%s: %v", line, err)
 	}

@@ -150,6 +150,17 @@ func TestAnotherRole(t *testing.T) {
 		}
 	})
 
+	t.Run("without user-data the agent is idle", func(t *testing.T) {
+		g := guest{g.Machine, t, ctx}
+		g.sh("mv /etc/bootagent/user-data /root/user-data; systemctl restart bootagent")
+		g.is("active", "systemctl is-active bootagent")
+		g.says("bootagent status; echo exit $?", "idle since", "has no role", "default-role", "exit 0")
+		g.sh("echo 'default-role: web' >/etc/bootagent/agent.yaml; systemctl restart bootagent")
+		g.until(settles, "bootagent status | grep -q 'web: ready since'")
+		g.sh("mv /root/user-data /etc/bootagent/user-data; systemctl restart bootagent")
+		g.until(settles, "bootagent wait --timeout 60s")
+	})
+
 	t.Run("without the package nothing starts that was held", func(t *testing.T) {
 		g := guest{g.Machine, t, ctx}
 		g.is("active", "systemctl is-active nginx")
@@ -184,8 +195,28 @@ func TestNothingStartsUngated(t *testing.T) {
 	g.is("inactive\ninactive", "systemctl is-active mariadb nginx")
 	g.says("systemctl status bootagent", "unknown role", "mysql.yaml:3:1")
 	g.says("systemctl --failed", "bootagent.service")
-	g.powerOff()
+	g.unplug(disk)
 	if sum(t, disk.Path) != before {
 		t.Error("the disk was changed")
 	}
+
+	t.Run("a role file that is mended brings it up, on ext4 this time", func(t *testing.T) {
+		g := guest{g.Machine, t, ctx}
+		g.sh("sed 's/filesystem: xfs/filesystem: ext4/' /usr/share/doc/bootagent/examples/roles.d/mysql.yaml >/etc/bootagent/roles.d/mysql.yaml")
+		g.is("", "bootagent guard check")
+		g.sh("systemctl restart bootagent")
+		g.plug(disk)
+		g.until(settles, "bootagent wait --timeout 2m")
+		g.is("ext4", "findmnt --noheadings --output FSTYPE /srv/data")
+		g.is("active", "systemctl is-active mariadb")
+
+		// After the disk was pulled, its journal is replayed by e2fsck before the mount.
+		g.unplug(disk)
+		g.until(settles, "bootagent status | grep -q 'waiting since'")
+		g.plug(disk)
+		g.until(settles, "bootagent wait --timeout 2m")
+		g.is("active", "systemctl is-active mariadb")
+		g.says("journalctl -b --no-pager -u bootagent-check-"+serial, "recovering journal")
+		g.powerOff()
+	})
 }

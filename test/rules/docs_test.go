@@ -37,10 +37,15 @@ func TestExampleRolesAreValid(t *testing.T) {
 	}
 }
 
-func TestExamplesInTheManualPagesAreValid(t *testing.T) {
+// The examples that people copy: out of the manual pages, and out of README.md.
+func TestExamplesInTheDocsAreValid(t *testing.T) {
 	found := map[string]int{}
-	for _, page := range []string{"bootagent.8", "bootagent-role.5"} {
-		for _, example := range literals(t, page) {
+	for page, display := range map[string]string{
+		"packaging/man/bootagent.8":      `(?ms)^\.Bd -literal.*?\n(.*?)^\.Ed`,
+		"packaging/man/bootagent-role.5": `(?ms)^\.Bd -literal.*?\n(.*?)^\.Ed`,
+		"README.md":                      "(?ms)^```yaml\n(?:# /.*?\n)?(.*?)^```",
+	} {
+		for _, example := range displays(t, page, display) {
 			var kind string
 			var err error
 			switch {
@@ -64,19 +69,19 @@ func TestExamplesInTheManualPagesAreValid(t *testing.T) {
 			}
 		}
 	}
-	if found["user-data"] == 0 || found["role file"] < 2 || found["settings"] == 0 {
-		t.Errorf("the manual pages lack examples: found %v", found)
+	if found["user-data"] < 2 || found["role file"] < 3 || found["settings"] == 0 {
+		t.Errorf("the docs lack examples: found %v", found)
 	}
 }
 
-// literals are the displays of a manual page that are shown as they stand.
-func literals(t *testing.T, page string) (all []string) {
+// displays are what a document shows as it stands.
+func displays(t *testing.T, page, display string) (all []string) {
 	t.Helper()
-	text, err := os.ReadFile(root + "/packaging/man/" + page)
+	text, err := os.ReadFile(root + "/" + page)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range regexp.MustCompile(`(?ms)^\.Bd -literal.*?\n(.*?)^\.Ed`).FindAllStringSubmatch(string(text), -1) {
+	for _, m := range regexp.MustCompile(display).FindAllStringSubmatch(string(text), -1) {
 		all = append(all, m[1])
 	}
 	return all
