@@ -7,12 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -314,51 +310,4 @@ func (u units) Await(ctx context.Context, unit string, until func(boot.UnitState
 
 func asUnitState(s systemd.UnitState) boot.UnitState {
 	return boot.UnitState{Active: s.Active, Sub: s.Sub, Result: s.Result, Busy: s.Job != "", Ran: s.Ran, Processes: s.Processes}
-}
-
-// outputMax bounds what is kept of a child's output, in bytes.
-const outputMax = 1 << 20
-
-// runChild runs a program that may hang, and returns what it prints. It comes
-// back when ctx ends, also where the kernel does not let go of the program.
-func runChild(ctx context.Context, as *syscall.Credential, program string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
-	var out, errs limited
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	cmd.WaitDelay = time.Second
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	select {
-	case err := <-ended:
-		if err != nil && ctx.Err() == nil {
-			return nil, fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(string(errs.kept)))
-		}
-		return out.kept, context.Cause(ctx)
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
-// limited keeps the first outputMax bytes that are written to it.
-type limited struct{ kept []byte }
-
-func (l *limited) Write(p []byte) (int, error) {
-	l.kept = append(l.kept, p[:min(len(p), outputMax-len(l.kept))]...)
-	return len(p), nil
-}
-
-// credential is what a program runs as that belongs to a user.
-func credential(name string) (*syscall.Credential, error) {
-	u, err := user.Lookup(name)
-	if err != nil {
-		return nil, err
-	}
-	uid, errU := strconv.ParseUint(u.Uid, 10, 32)
-	gid, errG := strconv.ParseUint(u.Gid, 10, 32)
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, errors.Join(errU, errG)
 }
