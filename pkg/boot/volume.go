@@ -63,6 +63,9 @@ func (v *volume) prove(ctx context.Context) error {
 	if err := v.boot.world.Filesystems.Settle(ctx, v.disk); err != nil {
 		return err
 	}
+	if err := v.tidy(ctx); err != nil {
+		return err
+	}
 	content, err := v.boot.world.Disks.Read(ctx, v.disk)
 	if err != nil {
 		return err
@@ -183,7 +186,7 @@ func (v *volume) look(ctx context.Context) (ledger *Ledger, err error) {
 // aside mounts the filesystem where no service looks for it, for as long as
 // do takes. Read-only means that not even its log is replayed.
 func (v *volume) aside(ctx context.Context, readOnly bool, do func(root string) error) error {
-	m := Mount{What: v.disk.Link, Where: "/run/bootagent/look/" + v.Name, Type: string(v.Filesystem), Look: true}
+	m := Mount{What: v.disk.Link, Where: v.asidePath(), Type: string(v.Filesystem), Look: true}
 	m.Options = append(m.Options, "nosuid", "nodev", "noexec")
 	switch {
 	case readOnly && v.Filesystem == role.XFS:
@@ -199,6 +202,17 @@ func (v *volume) aside(ctx context.Context, readOnly bool, do func(root string) 
 		err = do(m.Where)
 	}
 	return errors.Join(err, v.boot.world.Mounts.Unmount(context.WithoutCancel(ctx), m.Where))
+}
+
+func (v *volume) asidePath() string { return "/run/bootagent/look/" + v.Name }
+
+// tidy unmounts what an agent that died left mounted aside.
+func (v *volume) tidy(ctx context.Context) error {
+	_, left, err := v.boot.world.Mounts.At(v.asidePath())
+	if err != nil || !left {
+		return err
+	}
+	return v.boot.world.Mounts.Unmount(ctx, v.asidePath())
 }
 
 // mount mounts the volume where the role wants it, and makes sure that what is

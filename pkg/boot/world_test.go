@@ -101,6 +101,11 @@ func (m *machine) Read(_ context.Context, d Disk) (Content, error) {
 	if err := m.does("read %s", d.Serial); err != nil {
 		return Content{}, err
 	}
+	for where, what := range m.mounts {
+		if what == d.Serial {
+			return Content{}, fmt.Errorf("disk %s is in use: mounted at %s", d.Serial, where)
+		}
+	}
 	return m.disks[d.Serial].content, nil
 }
 
@@ -211,8 +216,11 @@ func (m *machine) Mount(_ context.Context, mt Mount) error {
 func (m *machine) Unmount(_ context.Context, where string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.does("unmount %s", where); err != nil {
+		return err
+	}
 	delete(m.mounts, where)
-	return m.does("unmount %s", where)
+	return nil
 }
 
 func (m *machine) Examine(p string, _ role.Data) (Directory, error) {

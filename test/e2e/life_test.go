@@ -134,7 +134,7 @@ func TestLifeOfADatabase(t *testing.T) {
 		g.plug(disk)
 		g.until(settles, "bootagent status | grep -q 'stopped by hand'")
 		g.is("inactive", "systemctl is-active mariadb")
-		g.is("failed", "systemctl is-active bootagent-role")
+		g.until(settles, "systemctl is-failed bootagent-role")
 		g.sh("bootagent retry")
 		g.until(settles, "bootagent wait --timeout 60s && systemctl is-active mariadb")
 		g.sh("systemctl stop mariadb")
