@@ -477,6 +477,25 @@ func TestWhatAPersonStoppedStaysStopped(t *testing.T) {
 	})
 }
 
+func TestRetryForgetsThatAPersonStoppedAServiceThatIsNotGrantedYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		m.byHand["mariadb.service"] = true
+		r := start(t, plan(), m)
+		r.is("volume data: device", Waiting, serial)
+		if err := r.RetryNow(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		m.mu.Lock()
+		m.disks[serial] = blank()
+		m.mu.Unlock()
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		r.isUp()
+		r.stop()
+	})
+}
+
 func TestTheLedgerTellsHowTheServicesStopped(t *testing.T) {
 	for _, c := range []struct {
 		name  string

@@ -163,19 +163,19 @@ func (s *service) probe(ctx context.Context) error {
 	}
 }
 
-// startAgain starts the service if it is granted and does not run, whoever
-// stopped it.
+// startAgain forgets that a person stopped the service, and starts it if it is
+// granted and does not run. One that is not granted yet starts when it is.
 func (s *service) startAgain(ctx context.Context) error {
 	units := s.boot.world.Units
+	if err := units.SetStoppedByHand(s.Unit, false); err != nil {
+		return err
+	}
 	granted, err := units.Granted(ctx, s.Unit)
 	if err != nil || !granted {
 		return err
 	}
 	state, err := units.State(ctx, s.Unit)
 	if err != nil || state.Active != "inactive" && state.Active != "failed" {
-		return err
-	}
-	if err := units.SetStoppedByHand(s.Unit, false); err != nil {
 		return err
 	}
 	return units.Start(ctx, s.Unit)

@@ -130,7 +130,7 @@ func TestLifeOfADatabase(t *testing.T) {
 		g.sh("systemctl restart bootagent")
 		g.until(settles, "bootagent status | grep -q 'stopped by hand'")
 		g.unplug(disk)
-		g.until(settles, "bootagent status | grep -q 'waiting since'")
+		g.until(settles, "bootagent status | grep -q 'waiting since .* disk with serial'")
 		g.plug(disk)
 		g.until(settles, "bootagent status | grep -q 'stopped by hand'")
 		g.is("inactive", "systemctl is-active mariadb")
