@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -93,6 +94,9 @@ func retry(ctx context.Context, args []string, _ io.Writer) error {
 	}
 	resp, err := client.Do(req)
 	if err != nil {
+		if cause := (*url.Error)(nil); errors.As(err, &cause) {
+			err = cause.Err // without the address, which is none of a person's
+		}
 		return boot.WithHint(fmt.Errorf("cannot reach the agent: %w", err), "it takes orders from root only, while it runs: systemctl status bootagent")
 	}
 	defer resp.Body.Close()

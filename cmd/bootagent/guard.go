@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -15,8 +14,8 @@ import (
 // guardCommand holds the units of every role file of a machine, or of the
 // image below --root, until they are granted.
 func guardCommand(_ context.Context, args []string, out io.Writer) error {
-	if len(args) == 0 {
-		return usageError{errors.New("guard wants to know what to do")}
+	if err := parse("guard", args[:min(len(args), 1)], nil, 1, 1); err != nil {
+		return err
 	}
 	root := "/"
 	verb := args[0]

@@ -35,7 +35,13 @@ func (h journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 func (h journalHandler) WithGroup(string) slog.Handler { return h }
 
 func (h journalHandler) Handle(_ context.Context, r slog.Record) error {
-	fields := make(map[string]string)
+	message, fields := h.entry(r)
+	return journal.Send(message, priority(r.Level), fields)
+}
+
+// entry is what a record becomes in the journal.
+func (h journalHandler) entry(r slog.Record) (message string, fields map[string]string) {
+	fields = make(map[string]string)
 	var prefix, suffix strings.Builder
 	add := func(a slog.Attr) bool {
 		value := a.Value.Resolve().String()
@@ -56,7 +62,7 @@ func (h journalHandler) Handle(_ context.Context, r slog.Record) error {
 		add(a)
 	}
 	r.Attrs(add)
-	return journal.Send(prefix.String()+r.Message+suffix.String(), priority(r.Level), fields)
+	return prefix.String() + r.Message + suffix.String(), fields
 }
 
 // fieldUnit makes systemctl status of another unit show a message of ours, as

@@ -23,7 +23,7 @@ func statusOf(plan string, held map[string]boot.Progress, progress []boot.Progre
 	var worst *boot.Progress
 	up := false
 	for i, p := range progress {
-		step := status.Step{Name: p.Step, State: string(p.State), Since: p.Since, For: p.Wait.For, Hint: p.Wait.Hint}
+		step := status.Step{Name: p.Step, State: string(p.State), Since: p.Since, For: p.Wait.For, Hint: hintOf(p)}
 		if !p.Wait.Until.IsZero() {
 			step.Until = &progress[i].Wait.Until
 		}
@@ -31,7 +31,7 @@ func statusOf(plan string, held map[string]boot.Progress, progress []boot.Progre
 			step.RetryAt = &progress[i].RetryAt
 		}
 		if p.Err != nil {
-			step.Error, step.Hint = p.Err.Error(), boot.HintOf(p.Err)
+			step.Error = p.Err.Error()
 		}
 		s.Steps = append(s.Steps, step)
 		up = up || p.Last && p.State == boot.Done
@@ -42,7 +42,7 @@ func statusOf(plan string, held map[string]boot.Progress, progress []boot.Progre
 	if worst == nil {
 		return s
 	}
-	s.Reason, s.Hint = worst.String(), worst.Wait.Hint
+	s.Reason, s.Hint = worst.String(), hintOf(*worst)
 	switch {
 	case rank(*worst) == 3 && up:
 		s.State = status.Degraded
@@ -53,13 +53,19 @@ func statusOf(plan string, held map[string]boot.Progress, progress []boot.Progre
 	default:
 		s.State = status.Starting
 	}
-	if worst.Err != nil {
-		s.Hint = boot.HintOf(worst.Err)
-	}
 	for _, unit := range slices.Sorted(maps.Keys(held)) {
 		s.Held = append(s.Held, status.Held{Unit: unit, Why: held[unit].String()})
 	}
 	return s
+}
+
+// hintOf says what a person can do about a step: for what it waits for now, or
+// else about why it failed.
+func hintOf(p boot.Progress) string {
+	if p.Wait.Hint != "" {
+		return p.Wait.Hint
+	}
+	return boot.HintOf(p.Err)
 }
 
 // rank says how much a step keeps its role from being ready: 3 for good, 2
@@ -145,6 +151,9 @@ func wait(ctx context.Context, args []string, out io.Writer) error {
 				return exitCode(code)
 			}
 			return nil
+		}
+		if err != nil && !errors.Is(err, status.ErrNone) {
+			return err
 		}
 		select {
 		case <-tick.C:

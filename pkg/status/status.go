@@ -89,7 +89,7 @@ const formatVersion = 1
 // ErrNone is returned where no agent has written a status since the boot.
 var ErrNone = errors.New("bootagent has not run since this machine booted")
 
-// Read reads the status file.
+// Read reads the status file. ErrNone may pass by itself; other errors do not.
 func Read(path string) (Status, error) {
 	src, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -101,6 +101,9 @@ func Read(path string) (Status, error) {
 	var s Status
 	if err := json.Unmarshal(src, &s); err != nil {
 		return Status{}, fmt.Errorf("cannot read %s: %w", path, err)
+	}
+	if s.Version != formatVersion {
+		return Status{}, fmt.Errorf("cannot read %s: it has version %d, and this program reads version %d", path, s.Version, formatVersion)
 	}
 	return s, nil
 }
@@ -127,10 +130,14 @@ func (s Status) Line() string {
 		line = s.Role + ": " + line
 	}
 	if s.Reason != "" {
-		line += ": " + s.Reason
+		line += ": " + oneLine(s.Reason)
 	}
 	return line
 }
+
+// oneLine joins the lines of an error, as a role file with several mistakes
+// gives: what is sent to systemd as STATUS= ends with its line.
+func oneLine(text string) string { return strings.ReplaceAll(strings.TrimSpace(text), "\n", "; ") }
 
 // Print writes the status for a person.
 func (s Status) Print(w io.Writer) {
@@ -139,7 +146,7 @@ func (s Status) Print(w io.Writer) {
 		fmt.Fprintln(w, "  hint:", s.Hint)
 	}
 	for _, h := range s.Held {
-		fmt.Fprintf(w, "%s is held: %s\n", h.Unit, h.Why)
+		fmt.Fprintf(w, "%s is held: %s\n", h.Unit, oneLine(h.Why))
 	}
 	width := 0
 	for _, st := range s.Steps {
@@ -149,7 +156,8 @@ func (s Status) Print(w io.Writer) {
 		fmt.Fprintln(w)
 	}
 	for _, st := range s.Steps {
-		fmt.Fprintf(w, "  %s  %-8s %-*s %s\n", clock(st.Since), st.State, width, st.Name, st.detail())
+		line := fmt.Sprintf("  %s  %-8s %-*s %s", clock(st.Since), st.State, width, st.Name, st.detail())
+		fmt.Fprintln(w, strings.TrimRight(line, " "))
 	}
 }
 
@@ -162,7 +170,7 @@ func (s Step) detail() string {
 		parts = append(parts, "until "+clock(*s.Until))
 	}
 	if s.Error != "" {
-		parts = append(parts, s.Error)
+		parts = append(parts, oneLine(s.Error))
 	}
 	if s.RetryAt != nil {
 		parts = append(parts, "(next try "+clock(*s.RetryAt)+")")

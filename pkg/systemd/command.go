@@ -31,7 +31,11 @@ func (m *Manager) Run(ctx context.Context, c Command) error {
 		return err
 	}
 	if going {
-		return m.Settle(ctx, c.Unit)
+		state, err := m.settled(ctx, c.Unit)
+		if err == nil && state.Active != "active" {
+			err = &JobError{Unit: c.Unit, Verb: "start", Result: "failed"}
+		}
+		return err
 	}
 	if err := m.Forget(ctx, c.Unit); err != nil {
 		return err
@@ -57,16 +61,19 @@ func (m *Manager) Going(ctx context.Context, c Command) (bool, error) {
 	return slices.Equal(execArgv(p.Value.Value()), c.Argv), nil
 }
 
-// Settle waits until a command, which may be unknown, does not run any more.
-// One that failed is a *JobError.
+// Settle waits until a command, which may be unknown, does not run any more,
+// however it ended.
 func (m *Manager) Settle(ctx context.Context, unit string) error {
-	state, err := m.Await(ctx, unit, func(s UnitState) bool {
+	_, err := m.settled(ctx, unit)
+	return err
+}
+
+// settled returns what a command has come to: "active" when it succeeded. One
+// that failed, systemd forgets by itself, and then it is "inactive".
+func (m *Manager) settled(ctx context.Context, unit string) (UnitState, error) {
+	return m.Await(ctx, unit, func(s UnitState) bool {
 		return s.Active != "activating" && s.Active != "deactivating" && s.Job == ""
 	})
-	if err == nil && state.Active == "failed" {
-		err = &JobError{Unit: unit, Verb: "start", Result: "failed"}
-	}
-	return err
 }
 
 // Forget ends a command and has systemd forget it.

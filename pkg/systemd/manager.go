@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -36,17 +38,25 @@ type Change struct {
 	Lost bool
 }
 
-// NewManager connects to PID 1. Files for units to look at are kept in run.
+// NewManager connects to PID 1. Files for units to look at are kept in run. A
+// permit that is there was left by an agent that died while it mounted.
 func NewManager(run string, log *slog.Logger) (*Manager, error) {
-	m := &Manager{
-		log: log, run: run,
-		watchers: make(map[chan<- Change]func(string) bool),
-		updates:  make(chan *dbus.PropertiesUpdate, 1024),
+	m := newManager(run, log)
+	if err := os.RemoveAll(filepath.Join(run, "permit")); err != nil {
+		return nil, err
 	}
 	if _, err := m.connection(); err != nil {
 		return nil, err
 	}
 	return m, nil
+}
+
+func newManager(run string, log *slog.Logger) *Manager {
+	return &Manager{
+		log: log, run: run,
+		watchers: make(map[chan<- Change]func(string) bool),
+		updates:  make(chan *dbus.PropertiesUpdate, 1024),
+	}
 }
 
 // connection returns a live connection.
@@ -138,34 +148,55 @@ type UnitState struct {
 	Processes bool   // its cgroup is not empty
 }
 
-// State returns what a unit is doing.
+// State returns what a unit is doing. It asks for few properties, as all of
+// them are a hundred, and this is asked often.
 func (m *Manager) State(ctx context.Context, unit string) (UnitState, error) {
+	s, err := m.state(ctx, unit)
+	if err != nil {
+		return s, fmt.Errorf("cannot ask systemd about %s: %w", unit, err)
+	}
+	return s, nil
+}
+
+func (m *Manager) state(ctx context.Context, unit string) (UnitState, error) {
 	conn, err := m.connection()
 	if err != nil {
 		return UnitState{}, err
 	}
-	props, err := conn.GetUnitPropertiesContext(ctx, unit)
+	listed, err := conn.ListUnitsByNamesContext(ctx, []string{unit})
 	if err != nil {
-		return UnitState{}, fmt.Errorf("cannot ask systemd about %s: %w", unit, err)
+		return UnitState{}, err
 	}
-	s := UnitState{Load: text(props["LoadState"]), Active: text(props["ActiveState"]), Sub: text(props["SubState"])}
-	entered, _ := props["ActiveEnterTimestampMonotonic"].(uint64)
-	s.Ran = entered > 0
-	if job, ok := props["Job"].([]any); ok && len(job) == 2 {
-		if id, _ := job[0].(uint32); id != 0 {
-			s.Job = m.jobType(ctx, conn, id)
-		}
+	if len(listed) != 1 {
+		return UnitState{}, fmt.Errorf("it knows %d units of that name", len(listed))
 	}
-	if kind := unitType(unit); kind == "Service" || kind == "Mount" {
-		own, err := conn.GetUnitTypePropertiesContext(ctx, unit, kind)
-		if err != nil {
-			return UnitState{}, fmt.Errorf("cannot ask systemd about %s: %w", unit, err)
-		}
-		s.Result = text(own["Result"])
-		if cgroup := text(own["ControlGroup"]); cgroup != "" && s.Active == "inactive" {
-			s.Processes = cgroupPopulated(cgroup)
-		}
+	u := listed[0]
+	s := UnitState{Load: u.LoadState, Active: u.ActiveState, Sub: u.SubState, Ran: u.ActiveState == "active"}
+	if u.JobId != 0 {
+		s.Job = u.JobType
 	}
+	if s.Active != "inactive" && s.Active != "failed" || s.Load == "not-found" {
+		return s, nil
+	}
+	entered, err := conn.GetUnitPropertyContext(ctx, unit, "ActiveEnterTimestampMonotonic")
+	if err != nil {
+		return s, err
+	}
+	s.Ran = entered.Value.Value() != uint64(0)
+	kind := unitType(unit)
+	if kind == "" {
+		return s, nil
+	}
+	result, err := conn.GetUnitTypePropertyContext(ctx, unit, kind, "Result")
+	if err != nil {
+		return s, err
+	}
+	cgroup, err := conn.GetUnitTypePropertyContext(ctx, unit, kind, "ControlGroup")
+	if err != nil {
+		return s, err
+	}
+	s.Result = text(result.Value.Value())
+	s.Processes = cgroupPopulated(text(cgroup.Value.Value()))
 	return s, nil
 }
 
@@ -313,19 +344,6 @@ type JobError struct {
 
 func (e *JobError) Error() string {
 	return fmt.Sprintf("the %s of %s ended as %q; journalctl -u %s tells more", e.Verb, e.Unit, e.Result, e.Unit)
-}
-
-func (m *Manager) jobType(ctx context.Context, conn *dbus.Conn, id uint32) string {
-	jobs, err := conn.ListJobsContext(ctx)
-	if err != nil {
-		return "unknown"
-	}
-	for _, j := range jobs {
-		if j.Id == id {
-			return j.JobType
-		}
-	}
-	return ""
 }
 
 // isBusError tells whether an error is one of systemd's own, by its name.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -109,7 +110,12 @@ func MountedAt(where string) (dev uint64, mounted bool, err error) {
 		return 0, false, err
 	}
 	defer f.Close()
-	lines := bufio.NewScanner(f)
+	return mountedAt(f, where)
+}
+
+// mountedAt reads mountinfo, proc(5).
+func mountedAt(mountinfo io.Reader, where string) (dev uint64, mounted bool, err error) {
+	lines := bufio.NewScanner(mountinfo)
 	for lines.Scan() { // the last mount at a path is the one that is seen
 		field := strings.Fields(lines.Text())
 		if len(field) < 5 || unescapeMountinfo(field[4]) != where {
@@ -139,8 +145,11 @@ func unescapeMountinfo(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
-// cgroupPopulated tells whether a process is left in a cgroup.
+// cgroupPopulated tells whether a process is left in a cgroup, "" being none.
 func cgroupPopulated(cgroup string) bool {
+	if cgroup == "" {
+		return false
+	}
 	events, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", cgroup, "cgroup.events"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false

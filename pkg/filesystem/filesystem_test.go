@@ -1,0 +1,214 @@
+package filesystem
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+const uuid = "6d2f6f1c-6a55-4f8c-9d3e-0b7f3c1a2b4d"
+
+// types are the filesystems that there are commands for.
+var types = []string{"xfs", "ext4"}
+
+func TestCommandsAreThoseThatWereReviewed(t *testing.T) {
+	var b strings.Builder
+	for _, fstype := range types {
+		argv, err := MakeCommand(fstype, uuid, "/dev/nvme1n1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&b, "make %s: %q\n", fstype, argv)
+		argv, success := CheckCommand(fstype, "/dev/nvme1n1")
+		fmt.Fprintf(&b, "check %s: %q, success beside 0: %v\n", fstype, argv, success)
+	}
+	const path = "testdata/commands.golden"
+	if *update {
+		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := b.String(); got != string(want) {
+		t.Errorf("%s: got\n%swant\n%s", path, got, want)
+	}
+}
+
+// Never lose data is the first promise, and outranks every feature: no command
+// of the agent overrides what a tool refuses. In mkfs.xfs(8) and mkfs.ext4(8)
+// that is -f and -F, in xfs_repair(8) -L, which throws the log away, and in
+// e2fsck(8) -y, which answers yes to whatever it asks.
+func TestNoCommandForces(t *testing.T) {
+	forces := []string{"-f", "-F", "-ff", "-FF", "--force", "-L", "-y"}
+	for _, fstype := range types {
+		maker, err := MakeCommand(fstype, uuid, "/dev/nvme1n1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		checker, _ := CheckCommand(fstype, "/dev/nvme1n1")
+		for _, argv := range [][]string{maker, checker} {
+			for _, arg := range argv {
+				if slices.Contains(forces, arg) {
+					t.Errorf("%q forces: %s", argv, arg)
+				}
+			}
+		}
+	}
+}
+
+func TestThereIsNoCommandForAnotherType(t *testing.T) {
+	for _, fstype := range []string{"", "btrfs", "XFS", "xfs -f"} {
+		if argv, err := MakeCommand(fstype, uuid, "/dev/nvme1n1"); err == nil {
+			t.Errorf("%q: %q", fstype, argv)
+		}
+	}
+}
+
+func TestMakeCommandMakesAFilesystemWithTheUUID(t *testing.T) {
+	for _, fstype := range types {
+		t.Run(fstype, func(t *testing.T) {
+			t.Parallel()
+			need(t, "mkfs."+fstype, "blkid")
+			disk := newImage(t)
+			succeed(t, makeCommand(t, fstype, uuid, disk)...)
+			if got, want := probe(t, disk), fstype+" "+uuid; got != want {
+				t.Errorf("the disk holds %s, want %s", got, want)
+			}
+		})
+	}
+}
+
+// The proof that a disk is blank comes first. What the proof can't see, or
+// what is written between it and mkfs, mkfs.xfs refuses by itself.
+func TestMkfsXFSRefusesWhatHoldsAFilesystem(t *testing.T) {
+	for _, fstype := range types {
+		t.Run(fstype, func(t *testing.T) {
+			t.Parallel()
+			need(t, "mkfs.xfs", "mkfs."+fstype, "blkid")
+			disk := newImage(t)
+			succeed(t, makeCommand(t, fstype, uuid, disk)...)
+			const other = "00000000-6a55-4f8c-9d3e-0b7f3c1a2b4d"
+			if code, out := run(t, makeCommand(t, "xfs", other, disk)...); code == 0 || !strings.Contains(out, "appears to contain an existing filesystem") {
+				t.Errorf("exit %d: %s", code, out)
+			}
+			if got, want := probe(t, disk), fstype+" "+uuid; got != want {
+				t.Errorf("the disk holds %s, want %s", got, want)
+			}
+		})
+	}
+}
+
+func TestCheckCommandMendsWhatNeedsNoQuestion(t *testing.T) {
+	for name, c := range map[string]struct {
+		damage []string // for debugfs; state 0 has e2fsck look closely
+		exit   int
+		good   bool
+	}{
+		"sound":             {nil, 0, true},
+		"a wrong count":     {[]string{"ssv state 0", "ssv free_blocks_count 1"}, 1, true},
+		"no root directory": {[]string{"ssv state 0", "clri <2>"}, 4, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			need(t, "mkfs.ext4", "e2fsck", "debugfs")
+			disk := newImage(t)
+			succeed(t, makeCommand(t, "ext4", uuid, disk)...)
+			for _, request := range c.damage {
+				succeed(t, "debugfs", "-w", "-R", request, disk)
+			}
+			argv, success := CheckCommand("ext4", disk)
+			code, out := run(t, argv...)
+			if code != c.exit || c.good != (code == 0 || slices.Contains(success, code)) {
+				t.Errorf("exit %d, want %d: %s", code, c.exit, out)
+			}
+		})
+	}
+}
+
+func TestXFSNeedsNoCheck(t *testing.T) {
+	if argv, success := CheckCommand("xfs", "/dev/nvme1n1"); argv != nil || success != nil {
+		t.Errorf("got %q, %v", argv, success)
+	}
+}
+
+// need skips a test for which a tool is missing, or fails it where none may be.
+func need(t *testing.T, tools ...string) {
+	t.Helper()
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			lack(t, tool+" is missing: apt-get install xfsprogs e2fsprogs util-linux")
+		}
+	}
+}
+
+func lack(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("BOOTAGENT_REQUIRE_TOOLS") == "1" {
+		t.Fatal(what)
+	}
+	t.Skip(what)
+}
+
+// newImage makes a sparse disk. mkfs.xfs refuses those below 300 MB, and
+// mkfs.ext4 makes small blocks on those below 512 MB, mke2fs.conf(5).
+func newImage(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 600<<20); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func makeCommand(t *testing.T, fstype, uuid, disk string) []string {
+	t.Helper()
+	argv, err := MakeCommand(fstype, uuid, disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return argv
+}
+
+// probe tells the type and UUID of the filesystem on a disk.
+func probe(t *testing.T, disk string) string {
+	t.Helper()
+	var found []string
+	for _, tag := range []string{"TYPE", "UUID"} {
+		found = append(found, strings.TrimSpace(succeed(t, "blkid", "-p", "-o", "value", "-s", tag, disk)))
+	}
+	return strings.Join(found, " ")
+}
+
+// run runs a program without a terminal, as the agent's units do.
+func run(t *testing.T, argv ...string) (code int, out string) {
+	t.Helper()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	text, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		t.Fatalf("%q: %v", argv, err)
+	}
+	return cmd.ProcessState.ExitCode(), string(text)
+}
+
+func succeed(t *testing.T, argv ...string) string {
+	t.Helper()
+	code, out := run(t, argv...)
+	if code != 0 {
+		t.Fatalf("%q: exit %d\n%s", argv, code, out)
+	}
+	return out
+}

@@ -1,0 +1,295 @@
+package status
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// checkGolden compares what people read with what they read before.
+func checkGolden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s: got\n%swant\n%s", path, got, want)
+	}
+}
+
+// TestMain has times told as on a machine whose clock shows UTC.
+func TestMain(m *testing.M) {
+	time.Local = time.UTC
+	os.Exit(m.Run())
+}
+
+func at(clock string) time.Time {
+	t, err := time.Parse(time.DateTime, "2026-11-23 "+clock)
+	if err != nil {
+		panic(err)
+	}
+	return t
+}
+
+func ptr(t time.Time) *time.Time { return &t }
+
+var agent = Agent{Version: "1.2.3", PID: 412, Started: at("10:00:00")}
+
+// statuses are what an agent tells in its life.
+var statuses = map[string]Status{
+	"idle": {
+		Agent: agent, State: Idle, Since: at("10:00:01"),
+		Reason: "this instance has no role: its user-data selects none and no default-role is set",
+		Hint:   "give it user-data whose first line is #bootagent",
+	},
+	"waiting": {
+		Agent: agent, Role: "mysql", State: Waiting, Since: at("10:00:01"),
+		Reason: "volume data: device: waiting since 10:00:01 until 10:20:01 for the disk with serial vol0123456789abcdef0",
+		Hint:   "attach it; the agent goes on as soon as it is there",
+		Held: []Held{{
+			Unit: "mariadb.service",
+			Why:  "volume data: device: waiting since 10:00:01 until 10:20:01 for the disk with serial vol0123456789abcdef0",
+		}},
+		Steps: []Step{
+			{
+				Name: "volume data: device", State: "waiting", Since: at("10:00:01"), For: "the disk with serial vol0123456789abcdef0",
+				Until: ptr(at("10:20:01")), Hint: "attach it; the agent goes on as soon as it is there",
+			},
+			{Name: "volume data: prove", State: "pending", Since: at("10:00:00")},
+			{Name: "data mysql: engine", State: "done", Since: at("10:00:02")},
+		},
+	},
+	"ready": {
+		Agent: agent, Role: "web", State: Ready, Since: at("10:00:09"),
+		Steps: []Step{
+			{Name: "service nginx.service: grant", State: "done", Since: at("10:00:08")},
+			{Name: "service nginx.service: up", State: "done", Since: at("10:00:09")},
+		},
+	},
+	"failed": {
+		Agent: agent, Role: "mysql", State: Failed, Since: at("10:00:03"),
+		Reason: "volume data: prove failed at 10:00:03: disk vol0 is not the xfs volume that the role means: it has an LVM2 signature at 0x218",
+		Hint:   "bootagent prove /dev/nvme1n1 shows what is on it; nothing was changed",
+		Steps: []Step{
+			{Name: "volume data: device", State: "done", Since: at("10:00:01")},
+			{
+				Name: "volume data: prove", State: "failed", Since: at("10:00:03"),
+				Error: "disk vol0 is not the xfs volume that the role means: it has an LVM2 signature at 0x218",
+				Hint:  "bootagent prove /dev/nvme1n1 shows what is on it; nothing was changed",
+			},
+			{Name: "volume data: mount", State: "skipped", Since: at("10:00:03"), Error: `needs "volume data: prove"`},
+			{
+				Name: "data mysql: engine", State: "failed", Since: at("10:00:04"),
+				Error: "mariadbd --verbose --help names no datadir", RetryAt: ptr(at("10:00:05")),
+			},
+		},
+	},
+	"broken": {
+		Agent: agent, State: Failed, Since: at("10:00:01"),
+		Reason: "/etc/bootagent/roles.d/mysql.yaml:3:1: unknown key \"volume\"\n/etc/bootagent/roles.d/mysql.yaml:9:1: unknown key \"servics\"\n",
+	},
+	"starting": {Agent: agent, Role: "web", State: Starting, Since: at("10:00:01")},
+	"degraded": {Agent: agent, Role: "web", State: Degraded, Since: at("10:00:01"), Reason: "service a.service: up failed at 10:00:01: a.service failed: exit-code"},
+}
+
+func TestPageForAPerson(t *testing.T) {
+	for name, s := range statuses {
+		var page strings.Builder
+		s.Print(&page)
+		checkGolden(t, filepath.Join("testdata", name+".golden"), page.String())
+	}
+}
+
+// Users' scripts read it.
+func TestJSONKeepsItsForm(t *testing.T) {
+	for name, s := range statuses {
+		path := filepath.Join(t.TempDir(), "status.json")
+		if err := s.Write(path); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkGolden(t, filepath.Join("testdata", name+".json"), string(text))
+	}
+}
+
+func TestWhatIsWrittenIsRead(t *testing.T) {
+	for name, s := range statuses {
+		path := filepath.Join(t.TempDir(), "status.json")
+		if err := s.Write(path); err != nil {
+			t.Fatal(err)
+		}
+		got, err := Read(path)
+		s.Version = formatVersion
+		if err != nil || !reflect.DeepEqual(got, s) {
+			t.Errorf("%s: got %+v, %v", name, got, err)
+		}
+	}
+}
+
+// What is sent to systemd as STATUS= ends with its line.
+func TestLineIsOneLine(t *testing.T) {
+	for name, s := range statuses {
+		if line := s.Line(); strings.Contains(line, "\n") || !strings.Contains(line, s.Since.Format("15:04:05")) {
+			t.Errorf("%s: %q", name, line)
+		}
+	}
+}
+
+func TestTimesAreThoseOfTheMachinesClock(t *testing.T) {
+	time.Local = time.FixedZone("CET", 3600)
+	defer func() { time.Local = time.UTC }()
+	want := "web: ready since 11:00:09"
+	if line := statuses["ready"].Line(); line != want {
+		t.Errorf("got %q, want %q", line, want)
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	for _, c := range []struct {
+		state State
+		code  int
+		final bool
+	}{
+		{Ready, 0, true},
+		{Idle, 0, true},
+		{Failed, 1, true},
+		{Degraded, 3, true},
+		{Starting, 4, false},
+		{Waiting, 4, false},
+		{"", 4, false},
+		{"of a newer agent", 4, false},
+	} {
+		if code := c.state.ExitCode(); code != c.code {
+			t.Errorf("%q exits with %d, want %d", c.state, code, c.code)
+		}
+		if c.state.Final() != c.final {
+			t.Errorf("%q is final: %t, want %t", c.state, c.state.Final(), c.final)
+		}
+	}
+}
+
+func TestReadOfWhatIsNoStatus(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "status.json")
+	if _, err := Read(path); !errors.Is(err, ErrNone) {
+		t.Errorf("of nothing: %v", err)
+	}
+	for name, c := range map[string]struct{ text, want string }{
+		"empty":           {"", "unexpected end of JSON input"},
+		"cut":             {`{"version": 1, "state": "rea`, "unexpected end of JSON input"},
+		"no JSON":         {"ready\n", "invalid character"},
+		"other types":     {`{"version": 1, "state": 7}`, "cannot unmarshal number"},
+		"foreign":         {`{"status": "ok"}`, "it has version 0, and this program reads version 1"},
+		"of a newer time": {`{"version": 2, "state": "ready"}`, "it has version 2, and this program reads version 1"},
+	} {
+		if err := os.WriteFile(path, []byte(c.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Read(path)
+		if err == nil || errors.Is(err, ErrNone) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %+v, %v", name, s, err)
+		}
+	}
+	if _, err := Read(filepath.Dir(path)); err == nil || errors.Is(err, ErrNone) {
+		t.Errorf("of a directory: %v", err)
+	}
+}
+
+func TestWriteLeavesAFileThatAllMayRead(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "status.json")
+	for range 2 {
+		if err := statuses["ready"].Write(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode() != 0o644 {
+		t.Errorf("it is %v, %v", info.Mode(), err)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, ".*")); err != nil || len(left) > 0 {
+		t.Errorf("%q is left, %v", left, err)
+	}
+	if err := statuses["ready"].Write(filepath.Join(dir, "absent", "status.json")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A link in its place is replaced, and not followed.
+func TestWriteReplacesALink(t *testing.T) {
+	dir := t.TempDir()
+	path, other := filepath.Join(dir, "status.json"), filepath.Join(dir, "other")
+	if err := errors.Join(os.WriteFile(other, []byte("other"), 0o600), os.Symlink(other, path)); err != nil {
+		t.Fatal(err)
+	}
+	if err := statuses["ready"].Write(path); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(other); err != nil || string(text) != "other" {
+		t.Errorf("behind the link there is %q, %v", text, err)
+	}
+}
+
+func TestAReaderNeverSeesHalfAStatus(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "status.json")
+	short, long := statuses["starting"], statuses["failed"]
+	if err := short.Write(path); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			s := short
+			if i%2 == 0 {
+				s = long
+			}
+			if err := s.Write(path); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 2000 {
+		if _, err := Read(path); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	close(stop)
+	writer.Wait()
+}
+
+func TestJSONHoldsNoEmptyFields(t *testing.T) {
+	text, err := json.Marshal(Status{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range []string{"role", "reason", "hint", "held", "steps"} {
+		if strings.Contains(string(text), `"`+field+`"`) {
+			t.Errorf("%s is in %s", field, text)
+		}
+	}
+}

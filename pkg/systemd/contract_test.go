@@ -1,0 +1,141 @@
+package systemd
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+	godbus "github.com/godbus/dbus/v5"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func checkGolden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		ok(t, os.WriteFile(path, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(path)
+	ok(t, err)
+	if got != string(want) {
+		t.Errorf("%s: got\n%swant\n%s", path, got, want)
+	}
+}
+
+// asText writes properties as a review reads them: name, type on the bus, and
+// what comes out of the bus.
+func asText(t *testing.T, props []dbus.Property) string {
+	t.Helper()
+	var b strings.Builder
+	for _, p := range props {
+		value, err := json.Marshal(overTheBus(t, p.Value.Value()))
+		ok(t, err)
+		fmt.Fprintf(&b, "%s %s = %s\n", p.Name, p.Value.Signature(), value)
+	}
+	return b.String()
+}
+
+// The properties of the transient units are the contract with systemd: a
+// change of one is a change of what holds when the agent is dead.
+func TestTransientUnitsAreThoseThatWereReviewed(t *testing.T) {
+	const agent = "/run/bootagent"
+	m := newManager(agent, nil)
+	bind := Mount{What: "/srv/data/mysql", Where: "/var/lib/mysql", On: "/srv/data", Options: []string{"bind", "nosuid", "nodev"}}
+	look := Mount{
+		What: data.What, Where: "/run/bootagent/look/data", Type: "xfs",
+		Options: []string{"nosuid", "nodev", "noexec", "ro", "norecovery"}, Look: true,
+	}
+	make := Command{
+		Unit: mkfs.Unit, Description: "Making of the filesystem on disk vol1",
+		Argv: []string{"/sbin/mkfs.xfs", "-q", "/dev/nvme1n1"}, Devices: []string{"/dev/nvme1n1"}, Timeout: 10 * time.Minute,
+	}
+	initialize := Command{
+		Unit: "bootagent-initialize-mysql.service", Description: "Making of the data directory mysql",
+		Argv: []string{"/usr/bin/mariadb-install-db", "--datadir=/srv/data/mysql.initializing-1"}, User: "mysql",
+		Writable: []string{"/srv/data/mysql.initializing-1"}, Success: []int{1, 3}, Timeout: 15 * time.Minute, Mounts: []string{"/srv/data"},
+	}
+	for name, props := range map[string][]dbus.Property{
+		"mount":      data.properties(m.permit(data.Where)),
+		"bind":       bind.properties(m.permit(bind.Where)),
+		"look":       look.properties(m.permit(look.Where)),
+		"grant":      m.grantProperties("mariadb.service", []string{"/srv/data", "/var/lib/mysql"}),
+		"make":       make.properties(),
+		"initialize": initialize.properties(),
+	} {
+		checkGolden(t, "testdata/"+name+".golden", asText(t, props))
+	}
+}
+
+// What the goldens hold has to keep to this, also after they are rewritten.
+func TestTheContractWithSystemd(t *testing.T) {
+	m := newManager("/run/bootagent", nil)
+	mount := asText(t, data.properties(m.permit(data.Where)))
+	grant := asText(t, m.grantProperties("mariadb.service", []string{"/srv/data", "/var/lib/mysql"}))
+	for unit, lines := range map[string][]string{
+		mount: {
+			`Before as = ["bootagent.service"]`,
+			`After as = ["bootagent-release.service"]`,
+			`Asserts a(sbbs) = [["AssertPathExists",false,false,"/run/bootagent/permit/srv-data.mount"]]`,
+		},
+		grant: {
+			`BindsTo as = ["srv-data.mount"]`, `After as = ["srv-data.mount"]`,
+			`BindsTo as = ["var-lib-mysql.mount"]`, `After as = ["var-lib-mysql.mount"]`,
+			`After as = ["bootagent.service"]`,
+			`RemainAfterExit b = true`,
+			`ExecStart a(sasb) = [["/bin/touch",["touch","--","/run/bootagent/granted/mariadb.service"],false]]`,
+			`ExecStopPost a(sasb) = [["/bin/rm",["rm","-f","--","/run/bootagent/granted/mariadb.service","/run/bootagent/started/mariadb.service"],false]]`,
+		},
+	} {
+		for _, line := range lines {
+			if !strings.Contains("\n"+unit, "\n"+line+"\n") {
+				t.Errorf("it lacks %s:\n%s", line, unit)
+			}
+		}
+	}
+	// With a condition that fails, a unit counts as started; not with an assertion.
+	if strings.Contains(mount, "Conditions") {
+		t.Errorf("a mount has a condition:\n%s", mount)
+	}
+}
+
+func TestExecArgvIsReadAsTheBusTellsIt(t *testing.T) {
+	argv := []string{"/sbin/mkfs.xfs", "-m", "uuid=1", "/dev/nvme1n1"}
+	for name, c := range map[string]struct {
+		told any
+		want []string
+	}{
+		"one":      {[]told{{Path: argv[0], Argv: argv}}, argv},
+		"several":  {[]told{{Path: argv[0], Argv: argv}, {Path: "/bin/true", Argv: []string{"true"}}}, argv},
+		"none":     {[]told{}, nil},
+		"no list":  {"text", nil},
+		"too few":  {[]struct{ Path string }{{"/bin/true"}}, nil},
+		"no words": {[]struct{ Path, Argv string }{{"/bin/true", "true"}}, nil},
+	} {
+		equal(t, name, execArgv(overTheBus(t, c.told)), c.want)
+	}
+}
+
+// overTheBus sends a value through the bus's own encoding.
+func overTheBus(t *testing.T, v any) any {
+	t.Helper()
+	msg := &godbus.Message{
+		Type: godbus.TypeMethodReply,
+		Headers: map[godbus.HeaderField]godbus.Variant{
+			godbus.FieldReplySerial: godbus.MakeVariant(uint32(1)),
+			godbus.FieldSignature:   godbus.MakeVariant(godbus.SignatureOf(godbus.MakeVariant(v))),
+		},
+		Body: []any{godbus.MakeVariant(v)},
+	}
+	var wire bytes.Buffer
+	ok(t, msg.EncodeTo(&wire, binary.LittleEndian))
+	got, err := godbus.DecodeMessage(&wire)
+	ok(t, err)
+	return got.Body[0].(godbus.Variant).Value()
+}
