@@ -44,7 +44,8 @@ func TestEntriesOfTheJournal(t *testing.T) {
 		},
 		"of a step": {
 			func() { step.Info("started") },
-			"volume data: mount: started", map[string]string{"STEP": "volume data: mount"},
+			"volume data: mount: started",
+			map[string]string{"STEP": "volume data: mount"},
 		},
 		"with attributes": {
 			func() {
@@ -60,11 +61,13 @@ func TestEntriesOfTheJournal(t *testing.T) {
 		},
 		"for the page of another unit": {
 			func() { log.Info("mariadb.service may not start yet", fieldUnit, "mariadb.service") },
-			"mariadb.service may not start yet", map[string]string{"OBJECT_SYSTEMD_UNIT": "mariadb.service"},
+			"mariadb.service may not start yet",
+			map[string]string{"OBJECT_SYSTEMD_UNIT": "mariadb.service"},
 		},
 		"a number": {
 			func() { log.Warn("tried", "attempts", 3) },
-			"tried; attempts: 3", map[string]string{"ATTEMPTS": "3"},
+			"tried; attempts: 3",
+			map[string]string{"ATTEMPTS": "3"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -79,7 +82,7 @@ func TestEntriesOfTheJournal(t *testing.T) {
 func TestLoggersOfSeveralStepsShareNothing(t *testing.T) {
 	var message string
 	var fields map[string]string
-	log := slog.New(kept{message: &message, fields: &fields}).With("role", "mysql")
+	log := slog.New(kept{message: &message, fields: &fields}).With("role", "mysql").With("x", 1).With("y", 2) // a slice of three has room for a fourth
 	a, b := log.With("step", "a"), log.With("step", "b")
 	a.Info("done")
 	if fields["STEP"] != "a" {

@@ -18,7 +18,9 @@ import (
 )
 
 // errNoRole says that nothing gives this instance a role.
-var errNoRole = errors.New("this instance has no role: its user-data selects none and no default-role is set")
+var errNoRole = boot.WithHint(
+	errors.New("this instance has no role: its user-data selects none and no default-role is set"),
+	"give it user-data whose first line is #bootagent, or set default-role in "+agentFile)
 
 // makePlan reads the user-data and the role files and says what this instance
 // has to make true.
@@ -30,9 +32,17 @@ func makePlan(set settings.Settings, rolesDir string) (role.Plan, error) {
 	// A broken file of another role is told by validate and by the guards;
 	// this instance's own is enough for it.
 	roles, loadErr := role.Load(rolesDir)
+	if _, err := role.ByName(roles, sel.Role); err != nil {
+		return role.Plan{}, errors.Join(err, loadErr)
+	}
+	return planFrom(set, sel, roles)
+}
+
+// planFrom makes the plan of the selected role.
+func planFrom(set settings.Settings, sel userdata.Selection, roles []*role.Role) (role.Plan, error) {
 	r, err := role.ByName(roles, sel.Role)
 	if err != nil {
-		return role.Plan{}, errors.Join(err, loadErr)
+		return role.Plan{}, fmt.Errorf("%s: %w", set.UserDataFile, err)
 	}
 	plan, err := r.Plan(sel.Params, sel.Volumes)
 	if err != nil {
@@ -99,32 +109,41 @@ func validate(_ context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	var errs []error
+	roles, err := decodeRoles(files)
 	if len(files) == 0 {
-		roles, err := role.Load(dir)
-		errs = append(errs, err)
-		for _, r := range roles {
-			fmt.Fprintf(out, "%s: role %s\n", r.File, r.Name)
-		}
+		roles, err = role.Load(dir)
 	}
+	for _, r := range roles {
+		fmt.Fprintf(out, "%s: role %s\n", r.File, r.Name)
+	}
+	if userData == "" {
+		return err
+	}
+	set := settings.Settings{UserDataFile: userData}
+	sel, selErr := selection(set)
+	if selErr == nil {
+		_, selErr = planFrom(set, sel, roles)
+	}
+	if selErr == nil {
+		fmt.Fprintf(out, "%s: selects role %s\n", userData, sel.Role)
+	}
+	return errors.Join(err, selErr)
+}
+
+// decodeRoles reads role files wherever they are.
+func decodeRoles(files []string) (roles []*role.Role, err error) {
+	var errs []error
 	for _, file := range files {
 		src, err := os.ReadFile(file)
 		if err == nil {
 			var r *role.Role
 			if r, err = role.Decode(file, src); err == nil {
-				fmt.Fprintf(out, "%s: role %s\n", file, r.Name)
+				roles = append(roles, r)
 			}
 		}
 		errs = append(errs, err)
 	}
-	if userData != "" {
-		plan, err := makePlan(settings.Settings{UserDataFile: userData}, dir)
-		if err == nil {
-			fmt.Fprintf(out, "%s: selects role %s\n", userData, plan.Role)
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
+	return roles, errors.Join(errs...)
 }
 
 // planFlags parses --roles and --user-data, and what more adds.
