@@ -12,8 +12,12 @@ import (
 	"time"
 )
 
-// outputMax bounds what is kept of a child's output, in bytes.
-const outputMax = 1 << 20
+// What is kept of a child's output, in bytes: of what it answers, and of what
+// it complains, which goes into the status.
+const (
+	outputMax    = 1 << 20
+	complaintMax = 2 << 10
+)
 
 // runChild runs a program that may hang, and returns what it prints. It comes
 // back when ctx ends, also where the kernel does not let go of the program.
@@ -21,7 +25,7 @@ func runChild(ctx context.Context, as *syscall.Credential, program string, args 
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
-	var out, errs limited
+	out, errs := limited{max: outputMax}, limited{max: complaintMax}
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.WaitDelay = time.Second
 	if err := cmd.Start(); err != nil {
@@ -32,7 +36,11 @@ func runChild(ctx context.Context, as *syscall.Credential, program string, args 
 	select {
 	case err := <-ended:
 		if err != nil && ctx.Err() == nil {
-			return nil, fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(string(errs.kept)))
+			err = fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err)
+			if complaint := strings.TrimSpace(string(errs.kept)); complaint != "" {
+				err = fmt.Errorf("%w: %s", err, complaint)
+			}
+			return nil, err
 		}
 		return out.kept, context.Cause(ctx)
 	case <-ctx.Done():
@@ -40,11 +48,14 @@ func runChild(ctx context.Context, as *syscall.Credential, program string, args 
 	}
 }
 
-// limited keeps the first outputMax bytes that are written to it.
-type limited struct{ kept []byte }
+// limited keeps the first max bytes that are written to it.
+type limited struct {
+	max  int
+	kept []byte
+}
 
 func (l *limited) Write(p []byte) (int, error) {
-	l.kept = append(l.kept, p[:min(len(p), outputMax-len(l.kept))]...)
+	l.kept = append(l.kept, p[:min(len(p), l.max-len(l.kept))]...)
 	return len(p), nil
 }
 

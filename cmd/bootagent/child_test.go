@@ -76,7 +76,7 @@ func TestAChildsOutputIsBounded(t *testing.T) {
 }
 
 func TestLimitedKeepsTheFirstAndTakesAll(t *testing.T) {
-	var l limited
+	l := limited{max: outputMax}
 	for _, n := range []int{1, outputMax - 2, 5, 0, outputMax} {
 		if took, err := l.Write(make([]byte, n)); took != n || err != nil {
 			t.Errorf("of %d bytes it took %d, %v", n, took, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -21,29 +22,35 @@ import (
 // controlSocket is where the agent takes orders, by HTTP, from root alone.
 var controlSocket = filepath.Join(runDir, "control.sock")
 
-func serveControl(ctx context.Context, b *boot.Boot) error {
-	if err := os.Remove(controlSocket); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	listener, err := net.Listen("unix", controlSocket)
+// serveControl takes orders until ctx ends. An agent that can't goes on without.
+func serveControl(ctx context.Context, log *slog.Logger, retry func(context.Context) error) {
+	listener, err := listenControl()
 	if err != nil {
-		return err
-	}
-	if err := os.Chmod(controlSocket, 0o600); err != nil {
-		return err
+		log.Error("cannot take orders", "error", err)
+		return
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/retry", func(w http.ResponseWriter, r *http.Request) {
-		if err := b.RetryNow(r.Context()); err != nil {
+		if err := retry(r.Context()); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	})
 	server := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second}
 	context.AfterFunc(ctx, func() { server.Close() })
 	if err := server.Serve(rootOnly{listener}); !errors.Is(err, http.ErrServerClosed) {
-		return err
+		log.Error("takes no more orders", "error", err)
 	}
-	return nil
+}
+
+func listenControl() (net.Listener, error) {
+	if err := os.Remove(controlSocket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	listener, err := net.Listen("unix", controlSocket)
+	if err != nil {
+		return nil, err
+	}
+	return listener, os.Chmod(controlSocket, 0o600)
 }
 
 // rootOnly hangs up on every peer but root, whatever the mode of the socket.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
 	"bootagent/pkg/block"
@@ -44,11 +45,11 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 	set, plan, err := preparePlan(log)
 	switch {
 	case errors.Is(err, errNoRole):
-		teller.tell(status.Status{
-			State: status.Idle, Reason: err.Error(),
-			Hint: "give it user-data whose first line is #bootagent, or set default-role in " + agentFile,
-		})
+		teller.tell(status.Status{State: status.Idle, Reason: err.Error(), Hint: boot.HintOf(err)})
 		teller.ready()
+		var background sync.WaitGroup
+		defer background.Wait()
+		background.Go(func() { serveControl(ctx, log, func(context.Context) error { return err }) })
 		return teller.watchdog(ctx, func() {})
 	case err != nil:
 		teller.tell(status.Status{State: status.Failed, Reason: err.Error(), Hint: boot.HintOf(err)})
@@ -108,7 +109,7 @@ func serve(ctx context.Context, b *boot.Boot, plan role.Plan, set settings.Setti
 		m.Follow,
 		func(ctx context.Context) error { return heal(ctx, b, m) },
 		func(ctx context.Context) error { return onDisks(ctx, b) },
-		func(ctx context.Context) error { return serveControl(ctx, b) },
+		func(ctx context.Context) error { serveControl(ctx, log, b.RetryNow); return nil },
 		func(ctx context.Context) error { return t.keepRoleUnit(ctx, m) },
 		func(ctx context.Context) error { return t.watchdog(ctx, b.Turn) },
 	} {
@@ -221,26 +222,20 @@ func takeLock() (*os.File, error) {
 	return lock, nil
 }
 
-// keepRoles copies the role files, so that the generator guards what is in
-// force even when a file is deleted or broken meanwhile.
+// keepRoles copies the role files that can be read, so that the generator
+// guards what is in force even when a file is deleted or broken meanwhile. A
+// copy is never replaced by a file that is broken.
 func keepRoles(from, to string) error {
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return err
 	}
-	files, err := filepath.Glob(filepath.Join(from, "*.yaml"))
-	if err != nil {
-		return err
-	}
-	for _, file := range files {
-		src, err := os.ReadFile(file)
+	roles, _ := role.Load(from) // makePlan has told what it could not read
+	for _, r := range roles {
+		src, err := os.ReadFile(r.File)
 		if err != nil {
 			return err
 		}
-		kept := filepath.Join(to, filepath.Base(file))
-		if err := os.WriteFile(kept+".new", src, 0o644); err != nil {
-			return err
-		}
-		if err := os.Rename(kept+".new", kept); err != nil {
+		if err := renameio.WriteFile(filepath.Join(to, filepath.Base(r.File)), src, 0o644); err != nil {
 			return err
 		}
 	}

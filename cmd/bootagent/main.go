@@ -41,6 +41,8 @@ type command struct {
 	run              func(ctx context.Context, args []string, out io.Writer) error
 }
 
+func (c command) String() string { return strings.TrimSpace(c.name + " " + c.args) }
+
 func commands() []command {
 	return []command{
 		{"status", "[--json]", "say what the agent is doing, and why", showStatus},
@@ -81,10 +83,10 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 		case errors.As(err, &code):
 			return int(code)
 		case errors.Is(err, flag.ErrHelp):
-			fmt.Fprintf(out, "usage: bootagent %s %s\n%s\n", c.name, c.args, c.does)
+			fmt.Fprintf(out, "usage: bootagent %s\n%s\n", c, c.does)
 			return 0
 		case errors.As(err, new(usageError)):
-			fmt.Fprintf(errs, "bootagent: %v\nusage: bootagent %s %s\n", err, c.name, c.args)
+			fmt.Fprintf(errs, "bootagent: %v\nusage: bootagent %s\n", err, c)
 			return exitUsage
 		}
 		fmt.Fprintf(errs, "bootagent: %v\n", err)
@@ -103,7 +105,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 func usage(out io.Writer) {
 	fmt.Fprint(out, "bootagent gives an instance its role, and starts its services only on their own data.\n\n")
 	for _, c := range commands() {
-		fmt.Fprintf(out, "  bootagent %s\n        %s\n", strings.TrimSpace(c.name+" "+c.args), c.does)
+		fmt.Fprintf(out, "  bootagent %s\n        %s\n", c, c.does)
 	}
 	fmt.Fprint(out, "\nman bootagent tells more.\n")
 }

@@ -34,7 +34,7 @@ func statusOf(plan string, held map[string]boot.Progress, progress []boot.Progre
 			step.Error = p.Err.Error()
 		}
 		s.Steps = append(s.Steps, step)
-		up = up || p.Last && p.State == boot.Done
+		up = up || p.Serves && p.State == boot.Done
 		if rank(p) > 0 && (worst == nil || rank(p) > rank(*worst)) {
 			worst = &progress[i]
 		}

@@ -21,13 +21,13 @@ var (
 	broken = boot.WithHint(errors.New("it is broken"), "mend it")
 )
 
-// A story of two services: the last step of each is told by Last.
+// A story of two services: the last step of each Serves.
 func device(state boot.State) boot.Progress {
 	return boot.Progress{Step: "volume data: device", State: state, Since: since}
 }
 
 func up(unit string, state boot.State) boot.Progress {
-	return boot.Progress{Step: "service " + unit + ": up", State: state, Since: since, Last: true}
+	return boot.Progress{Step: "service " + unit + ": up", State: state, Since: since, Serves: true}
 }
 
 func waiting(p boot.Progress, w boot.Wait) boot.Progress {

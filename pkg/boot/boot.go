@@ -53,6 +53,7 @@ func New(plan role.Plan, world World, log *slog.Logger) *Boot {
 		name := "service " + s.Unit + ": "
 		svc.granted = b.Tell(name+"grant", svc.grant, b.steps(s.Needs)...)
 		svc.up = b.Tell(name+"up", svc.comeUp, svc.granted)
+		svc.up.serves = true
 		b.services = append(b.services, svc)
 	}
 	return b
@@ -126,7 +127,7 @@ func (b *Boot) Changed(ctx context.Context, c Change, mountUnit, grantUnit func(
 			switch {
 			case c.Active == "active":
 				b.Recheck(s.up, why, Failed)
-			case down:
+			case down || c.Active == "deactivating":
 				b.Recheck(s.up, why, Done, Failed)
 			}
 		}

@@ -477,6 +477,34 @@ func TestWhatAPersonStoppedStaysStopped(t *testing.T) {
 	})
 }
 
+// A database that hangs while it stops is left to hang, as it may be writing,
+// unless its disk is gone.
+func TestAServiceThatHangsIsKilledOnlyWhenItsDiskIsGone(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMachine()
+			m.disks[serial] = blank()
+			r := start(t, plan(), m)
+			r.isUp()
+
+			m.mu.Lock()
+			m.disks[serial].plugged = !gone
+			m.units["mariadb.service"] = UnitState{Active: "deactivating", Ran: true, Busy: true}
+			m.mu.Unlock()
+			r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "deactivating"}, strings.Clone, strings.ToUpper)
+			time.Sleep(hangsAfter / 2)
+			synctest.Wait()
+			r.is("service mariadb.service: up", Waiting, "mariadb.service to stop")
+			time.Sleep(10 * time.Minute)
+			synctest.Wait()
+			if killed := slices.Contains(m.effects, "kill mariadb.service"); killed != gone {
+				t.Errorf("the disk gone: %t, the service killed: %t", gone, killed)
+			}
+			r.stop()
+		})
+	}
+}
+
 func TestRetryForgetsThatAPersonStoppedAServiceThatIsNotGrantedYet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine()

@@ -23,6 +23,9 @@ type service struct {
 // this is more, so that their own limit speaks first.
 const startWithin = 20 * time.Minute
 
+// hangsAfter is how long a service whose disk is gone may take to stop.
+const hangsAfter = 30 * time.Second
+
 // probeEvery is the rest between two probes of a service that does not serve.
 const probeEvery = 2 * time.Second
 
@@ -60,6 +63,19 @@ func (s *service) mounts() (at []string) {
 	return slices.Compact(at)
 }
 
+// volumes are those that the service stands on.
+func (s *service) volumes() (volumes []*volume) {
+	for _, need := range s.Needs {
+		switch need.Kind {
+		case role.KindVolume:
+			volumes = append(volumes, s.boot.volumes[need.Name])
+		case role.KindData:
+			volumes = append(volumes, s.boot.data[need.Name].volume)
+		}
+	}
+	return volumes
+}
+
 // lostGrant starts over from what the grant stands on. Where that is all
 // there, it was a person who took the grant away, and with it the service.
 func (s *service) lostGrant(ctx context.Context, mountUnit func(string) string) {
@@ -75,13 +91,8 @@ func (s *service) lostGrant(ctx context.Context, mountUnit func(string) string) 
 			s.boot.log.Error("cannot note that a person stopped a service", "unit", s.Unit, "error", err)
 		}
 	}
-	for _, need := range s.Needs {
-		switch need.Kind {
-		case role.KindVolume:
-			from = append(from, s.boot.volumes[need.Name].found)
-		case role.KindData:
-			from = append(from, s.boot.data[need.Name].volume.found)
-		}
+	for _, v := range s.volumes() {
+		from = append(from, v.found)
 	}
 	s.boot.Undone(s.granted, "the grant of "+s.Unit+" is gone", from...)
 }
@@ -89,6 +100,9 @@ func (s *service) lostGrant(ctx context.Context, mountUnit func(string) string) 
 // comeUp waits until the service is active and its probe, if it has one, says
 // that it serves.
 func (s *service) comeUp(ctx context.Context) error {
+	if err := s.stopped(ctx); err != nil {
+		return err
+	}
 	state, err := s.started(ctx)
 	if err != nil {
 		return err
@@ -121,6 +135,52 @@ func (s *service) comeUp(ctx context.Context) error {
 	}
 	return Final(WithHint(fmt.Errorf("%s was stopped by hand, or ended by itself", s.Unit),
 		"systemctl start "+s.Unit+", or: bootagent retry"))
+}
+
+// stopped waits, if the service is being stopped, until it has stopped. One
+// that hangs because its disk is gone is killed: nothing that it still holds
+// can be written any more, and until it ends, its mounts can't go and nothing
+// can come back. MariaDB's unit is never killed by systemd (SendSIGKILL=no).
+func (s *service) stopped(ctx context.Context) error {
+	units := s.boot.world.Units
+	stopping := func(u UnitState) bool { return u.Active == "deactivating" }
+	state, err := units.State(ctx, s.Unit)
+	if err != nil || !stopping(state) {
+		return err
+	}
+	defer Waits(ctx, Wait{
+		For: s.Unit + " to stop", Until: time.Now().Add(startWithin), Hint: "systemctl status " + s.Unit,
+	})()
+	for range startWithin / hangsAfter {
+		patience, cancel := context.WithTimeout(ctx, hangsAfter)
+		_, err := units.Await(patience, s.Unit, func(u UnitState) bool { return !stopping(u) })
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return err
+		}
+		gone, err := s.diskGone(ctx)
+		if err != nil {
+			return err
+		}
+		if gone != "" {
+			s.boot.log.Warn("killing "+s.Unit+", which hangs", "why", "its disk "+gone+" is gone")
+			if err := units.Kill(ctx, s.Unit); err != nil {
+				return err
+			}
+		}
+	}
+	return fmt.Errorf("%s did not stop within %s", s.Unit, startWithin)
+}
+
+// diskGone is the serial number of a disk that the service stands on and that
+// is not there, or "".
+func (s *service) diskGone(ctx context.Context) (string, error) {
+	for _, v := range s.volumes() {
+		if _, there, err := s.boot.world.Disks.Find(ctx, v.Find.Serial); err != nil || !there {
+			return v.Find.Serial, err
+		}
+	}
+	return "", nil
 }
 
 // started waits until systemd has started the service, or has nothing more to

@@ -31,7 +31,7 @@ type Step struct {
 	run   func(context.Context) error
 	needs []*Step
 
-	needed bool  // by a step that was told later
+	serves bool  // it is done when a service serves
 	from   *Step // where the story starts over when this step failed
 
 	// What follows belongs to the goroutine of Run.
@@ -73,7 +73,7 @@ type Progress struct {
 	Wait    Wait  // while Waiting
 	Err     error // why it Failed, also while it is tried again, or was Skipped
 	RetryAt time.Time
-	Last    bool // no other step needs it
+	Serves  bool // it is Done when a service serves
 }
 
 // NewStory returns a story without steps.
@@ -85,9 +85,6 @@ func NewStory() *Story {
 func (s *Story) Tell(name string, run func(context.Context) error, needs ...*Step) *Step {
 	step := &Step{name: name, run: run, needs: needs, state: Pending}
 	step.from = step
-	for _, need := range needs {
-		need.needed = true
-	}
 	s.steps = append(s.steps, step)
 	return step
 }
@@ -364,7 +361,7 @@ func (s *Story) end() {
 func (s *Story) progress() []Progress {
 	all := make([]Progress, len(s.steps))
 	for i, st := range s.steps {
-		all[i] = Progress{st.name, st.state, st.since, st.wait, st.err, st.retryAt, !st.needed}
+		all[i] = Progress{st.name, st.state, st.since, st.wait, st.err, st.retryAt, st.serves}
 	}
 	return all
 }

@@ -311,7 +311,7 @@ func (v *volume) noteStop(ctx context.Context) error {
 	}
 	stop := Stop{At: *now(), Clean: true}
 	for _, s := range v.boot.services {
-		if !slices.ContainsFunc(s.Needs, func(n role.Need) bool { return v.boot.needsVolume(n, v.Name) }) {
+		if !slices.Contains(s.volumes(), v) {
 			continue
 		}
 		if why := s.uncleanStop(ctx); why != "" {
@@ -319,12 +319,6 @@ func (v *volume) noteStop(ctx context.Context) error {
 		}
 	}
 	return v.record(func(l *Ledger) { l.Stopped = &stop })
-}
-
-// needsVolume tells whether a need stands on a volume.
-func (b *Boot) needsVolume(n role.Need, volume string) bool {
-	return n.Kind == role.KindVolume && n.Name == volume ||
-		n.Kind == role.KindData && b.data[n.Name].On == volume
 }
 
 func (v *volume) read(root string) (*Ledger, error) {

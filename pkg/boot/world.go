@@ -184,6 +184,9 @@ type Units interface {
 	// Start starts a unit, without waiting for it.
 	Start(ctx context.Context, unit string) error
 
+	// Kill ends all processes of a unit at once.
+	Kill(ctx context.Context, unit string) error
+
 	// Probe starts a oneshot unit and returns when it has succeeded.
 	Probe(ctx context.Context, unit string) error
 

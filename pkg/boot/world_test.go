@@ -352,6 +352,13 @@ func (m *machine) start(unit string) error {
 	return m.does("start %s", unit)
 }
 
+func (m *machine) Kill(_ context.Context, unit string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.units[unit] = UnitState{Active: "failed", Result: "signal", Ran: true}
+	return m.does("kill %s", unit)
+}
+
 func (m *machine) Probe(_ context.Context, unit string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

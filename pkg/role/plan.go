@@ -1,6 +1,9 @@
 package role
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // A Plan is what one instance has to make true: a role file with the
 // parameters of the user-data put in. It holds no expansion any more. Every
@@ -108,4 +111,22 @@ const (
 type Ready struct {
 	Unit   string        `json:"unit"`   // a oneshot .service that succeeds when it does
 	Within time.Duration `json:"within"` // how long that may take after the service is active
+}
+
+// MarshalJSON writes the durations as people do: "20m0s".
+func (v Volume) MarshalJSON() ([]byte, error) {
+	type plain Volume
+	return json.Marshal(struct {
+		plain
+		Wait string `json:"wait"`
+	}{plain(v), v.Wait.String()})
+}
+
+// MarshalJSON writes the durations as people do: "5m0s".
+func (r Ready) MarshalJSON() ([]byte, error) {
+	type plain Ready
+	return json.Marshal(struct {
+		plain
+		Within string `json:"within"`
+	}{plain(r), r.Within.String()})
 }

@@ -125,7 +125,7 @@ func (s Status) Write(path string) error {
 // Line is the status in one line. It tells times of day, not durations, which
 // would be wrong as soon as they were read.
 func (s Status) Line() string {
-	line := fmt.Sprintf("%s since %s", s.State, clock(s.Since))
+	line := fmt.Sprintf("%s since %s", s.State, s.Since.Local().Format(time.DateTime))
 	if s.Role != "" {
 		line = s.Role + ": " + line
 	}

@@ -157,7 +157,7 @@ func TestLineIsOneLine(t *testing.T) {
 func TestTimesAreThoseOfTheMachinesClock(t *testing.T) {
 	time.Local = time.FixedZone("CET", 3600)
 	defer func() { time.Local = time.UTC }()
-	want := "web: ready since 11:00:09"
+	want := "web: ready since 2026-11-23 11:00:09"
 	if line := statuses["ready"].Line(); line != want {
 		t.Errorf("got %q, want %q", line, want)
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/coreos/go-systemd/v22/dbus"
 
@@ -27,6 +28,11 @@ func (m *Manager) Grant(ctx context.Context, unit string, mounts []string) error
 	if err != nil {
 		return err
 	}
+	if state.Load == "loaded" {
+		if err := m.standsOn(ctx, grant, mounts); err != nil {
+			return err
+		}
+	}
 	if state.Active == "active" && state.Job == "" {
 		return nil
 	}
@@ -39,6 +45,36 @@ func (m *Manager) Grant(ctx context.Context, unit string, mounts []string) error
 	}
 	if err != nil {
 		return fmt.Errorf("cannot grant %s: %w", unit, err)
+	}
+	return nil
+}
+
+// A StaleGrantError is a grant that was made earlier in this boot for another
+// plan. systemd keeps it until the next one.
+type StaleGrantError struct {
+	Grant string
+	Mount string // that it is not bound to
+}
+
+func (e *StaleGrantError) Error() string {
+	return fmt.Sprintf("%s was made in this boot without %s, before the role file was changed; the change counts after a reboot", e.Grant, e.Mount)
+}
+
+// standsOn refuses a grant that would outlive one of the mounts.
+func (m *Manager) standsOn(ctx context.Context, grant string, mounts []string) error {
+	conn, err := m.connection()
+	if err != nil {
+		return err
+	}
+	bound, err := conn.GetUnitPropertyContext(ctx, grant, "BindsTo")
+	if err != nil {
+		return fmt.Errorf("cannot ask systemd about %s: %w", grant, err)
+	}
+	to, _ := bound.Value.Value().([]string)
+	for _, where := range mounts {
+		if !slices.Contains(to, MountUnit(where)) {
+			return &StaleGrantError{Grant: grant, Mount: MountUnit(where)}
+		}
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	godbus "github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
 )
 
 // A Manager is a connection to PID 1, made again when PID 1 executes itself
@@ -266,6 +267,18 @@ func (m *Manager) StopAndWait(ctx context.Context, unit string) error {
 		return nil
 	}
 	return err
+}
+
+// Kill sends SIGKILL to all processes of a unit.
+func (m *Manager) Kill(ctx context.Context, unit string) error {
+	conn, err := m.connection()
+	if err != nil {
+		return err
+	}
+	if err := conn.KillUnitWithTarget(ctx, unit, dbus.All, int32(unix.SIGKILL)); err != nil {
+		return fmt.Errorf("cannot kill %s: %w", unit, err)
+	}
+	return nil
 }
 
 // ResetFailed has systemd forget that a unit failed.

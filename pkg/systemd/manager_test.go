@@ -113,6 +113,17 @@ func TestAGrantIsMadeOnce(t *testing.T) {
 	equal(t, "jobs", p.took(), []string{"start bootagent-grant-mariadb.service fail"})
 }
 
+// systemd does not take back what a grant is bound to: one that was made for an
+// earlier plan would outlive the mounts of this one.
+func TestAGrantThatWasMadeForOtherMountsIsRefused(t *testing.T) {
+	_, m, _ := newPID1(t)
+	ok(t, m.Grant(t.Context(), "mariadb.service", []string{"/srv/data"}))
+	err := m.Grant(t.Context(), "mariadb.service", []string{"/srv/data", "/srv/log"})
+	if stale := (*StaleGrantError)(nil); !errors.As(err, &stale) || stale.Mount != "srv-log.mount" || !strings.Contains(err.Error(), "reboot") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestAUnitIsStartedOnceForEachGrant(t *testing.T) {
 	p, m, run := newPID1(t)
 	p.add("mariadb.service", "inactive")

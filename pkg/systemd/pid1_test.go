@@ -267,6 +267,9 @@ func (p *pid1) property(path godbus.ObjectPath, property string) godbus.Variant 
 	case "ExecStart":
 		exec, _ := u.props["ExecStart"].Value().([][]any)
 		return godbus.MakeVariant(asTold(exec))
+	case "BindsTo":
+		bound, _ := u.props["BindsTo"].Value().([]string)
+		return godbus.MakeVariant(append([]string{}, bound...))
 	case "Result":
 		return godbus.MakeVariant("success")
 	}
@@ -291,10 +294,14 @@ func asTold(given [][]any) (all []told) {
 	return all
 }
 
-// add has the machine know a unit file.
+// add has the machine know a unit file, or a unit be in another state.
 func (p *pid1) add(unit, active string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if u := p.units[unit]; u != nil {
+		u.active = active
+		return
+	}
 	p.units[unit] = &unitOfPID1{active: active}
 }
 
