@@ -477,6 +477,39 @@ func TestWhatAPersonStoppedStaysStopped(t *testing.T) {
 	})
 }
 
+// Only what was granted can be taken away: an agent that looks at the units
+// for the first time sees a grant that is not there yet.
+func TestAGrantThatIsTakenAwayIsAPersonsStop(t *testing.T) {
+	for _, before := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMachine()
+			m.mounts["/srv/data"], m.mounts["/var/lib/mysql"] = serial, "/srv/data/mysql"
+			for _, mount := range []string{"/SRV/DATA", "/VAR/LIB/MYSQL"} {
+				m.units[mount] = UnitState{Active: "active"}
+			}
+			if !before {
+				m.disks[serial] = blank()
+				clear(m.mounts)
+			}
+			r := start(t, plan(), m)
+			if !before {
+				r.isUp()
+				m.mu.Lock()
+				delete(m.granted, "mariadb.service")
+				delete(m.started, "mariadb.service")
+				m.units["mariadb.service"] = UnitState{Active: "inactive", Result: "success", Ran: true}
+				m.mu.Unlock()
+			}
+			r.Changed(t.Context(), Change{Unit: "grant", Active: "inactive"}, strings.ToUpper, func(string) string { return "grant" })
+			synctest.Wait()
+			if m.byHand["mariadb.service"] == before {
+				t.Errorf("before the grant: %t; noted as stopped by hand: %t", before, !before)
+			}
+			r.stop()
+		})
+	}
+}
+
 // A database that hangs while it stops is left to hang, as it may be writing,
 // unless its disk is gone.
 func TestAServiceThatHangsIsKilledOnlyWhenItsDiskIsGone(t *testing.T) {

@@ -79,6 +79,9 @@ func (s *service) volumes() (volumes []*volume) {
 // lostGrant starts over from what the grant stands on. Where that is all
 // there, it was a person who took the grant away, and with it the service.
 func (s *service) lostGrant(ctx context.Context, mountUnit func(string) string) {
+	if !s.boot.IsDone(s.granted) {
+		return
+	}
 	units := s.boot.world.Units
 	standing := true
 	for _, where := range s.mounts() {

@@ -16,7 +16,7 @@ import (
 // that does not exist can't be needed.
 //
 // A story is told once, by Tell, and then run once, by Run. While it runs,
-// Undone, Recheck, Retry and Turn may be called from any goroutine.
+// the other methods may be called from any goroutine.
 type Story struct {
 	steps  []*Step
 	events chan func() // what happened, told to the goroutine of Run
@@ -184,6 +184,18 @@ func (s *Story) Retry() {
 			}
 		}
 	})
+}
+
+// IsDone tells whether a step is done.
+func (s *Story) IsDone(step *Step) bool {
+	is := make(chan bool, 1)
+	s.tell(func() { is <- step.state == Done })
+	select {
+	case done := <-is:
+		return done
+	case <-s.over:
+		return false
+	}
 }
 
 // Turn returns when the story has taken a turn, and so is not stuck.

@@ -49,7 +49,7 @@ const (
 // How many of each the cache keeps, newest first. A base is 0.5 GB, an image as much.
 const (
 	keepBases  = 2
-	keepImages = 3
+	keepImages = 4
 )
 
 // A Spec says what an image holds beside Debian.

@@ -133,8 +133,14 @@ func parents(name string) []string {
 	return up
 }
 
-// Boot starts the machine and waits until commands can be run in it.
+// A machine that does not answer after this long hangs: the slowest seen, beside much else on two
+// CPUs, took 72 s.
+const bootDeadline = 5 * time.Minute
+
+// Boot starts the machine and waits until commands can be run in it, for 5 minutes at most.
 func (m *Machine) Boot(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, bootDeadline, fmt.Errorf("not up after %v", bootDeadline))
+	defer cancel()
 	began := time.Now()
 	if err := m.Start(ctx); err != nil {
 		return err
@@ -244,7 +250,8 @@ func (m *Machine) PowerOff(ctx context.Context) error {
 	return nil
 }
 
-// Reboot has systemd reboot the machine, and waits until commands can be run in it again.
+// Reboot has systemd reboot the machine, and waits until commands can be run in it again; how long it
+// may take to go down is for ctx to say.
 func (m *Machine) Reboot(ctx context.Context) error {
 	q := m.running()
 	if q == nil {
@@ -267,6 +274,8 @@ func (m *Machine) Reboot(ctx context.Context) error {
 	m.console = end
 	m.mu.Unlock()
 	q.agent.reset()
+	ctx, cancel := context.WithTimeoutCause(ctx, bootDeadline, fmt.Errorf("not up after %v", bootDeadline))
+	defer cancel()
 	if err := m.WaitGuest(ctx); err != nil {
 		return err
 	}
