@@ -29,8 +29,8 @@ func newAgent(conn net.Conn) *agent {
 // sentinel is no part of any UTF-8 text: it resets the parser of the side that reads it.
 const sentinel = 0xff
 
-// How long to wait for the answer to a synchronisation before another is sent: a guest that resets
-// drops what its agent had read.
+// How long to wait for the answer to a synchronisation before another is sent: an agent that is
+// restarted drops what it had read.
 const resync = 2 * time.Second
 
 // do executes a command, once the agent answers at all. If ctx ends meanwhile, whether the command
@@ -67,13 +67,6 @@ func (a *agent) do(ctx context.Context, command string, args, result any) error 
 		return nil
 	}
 	return json.Unmarshal(reply.Return, result)
-}
-
-// reset makes the next command wait for a new agent: the guest restarts.
-func (a *agent) reset() {
-	a.mu.Lock()
-	a.synced = false
-	a.mu.Unlock()
 }
 
 // sync drops the answers to commands that nobody waits for any more.

@@ -27,6 +27,7 @@
 //	err = m.Unplug(ctx, disk)
 //
 //	err = m.PowerOff(ctx) // the power button: logind shuts the machine down; Kill pulls the plug
+//	log, err := m.Console() // what systemd said meanwhile: "Stopped mariadb.service", in order
 //	err = m.Boot(ctx)     // the same machine again; disks stay plugged until Unplug
 //
 // Tests use package labtest, which closes machines, and keeps and prints the console of one whose

@@ -19,7 +19,7 @@ import (
 	"strings"
 )
 
-// Version is part of every key of the cache: raise it when the way an image is made changes in
+// version is part of every key of the cache: raise it when the way an image is made changes in
 // anything that the keys don't cover (the package list and the scripts are covered).
 const version = "1"
 

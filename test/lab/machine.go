@@ -238,48 +238,43 @@ func (m *Machine) PowerOff(ctx context.Context) error {
 	if err := q.monitor.do(ctx, "system_powerdown", nil, nil); err != nil {
 		return fmt.Errorf("cannot power off: %w", err)
 	}
-	select {
-	case <-q.exited:
-	case <-ctx.Done():
-		return m.explain(fmt.Errorf("the machine has not powered off: %w", context.Cause(ctx)))
-	}
-	if q.err != nil {
-		return m.explain(fmt.Errorf("the machine has not powered off: QEMU: %w", q.err))
+	if err := m.waitOff(ctx, q); err != nil {
+		return err
 	}
 	m.log.Info("off", "took", since(began))
 	return nil
 }
 
-// Reboot has systemd reboot the machine, and waits until commands can be run in it again; how long it
-// may take to go down is for ctx to say.
+// Reboot has systemd reboot the machine, and waits until commands can be run in it again, for 5
+// minutes at most; how long it may take to go down is for ctx to say. QEMU is started anew: in one
+// that has run a kernel the next takes twice as long.
 func (m *Machine) Reboot(ctx context.Context) error {
 	q := m.running()
 	if q == nil {
 		return fmt.Errorf("cannot reboot: %w", errOff)
 	}
 	began := time.Now()
-	reset := q.monitor.watch(func(msg message) bool { return msg.Event == "RESET" })
 	// Its end can't be waited for: the agent goes down as well.
 	if err := q.agent.do(ctx, "guest-exec", map[string]any{"path": "systemctl", "arg": []string{"reboot"}}, nil); err != nil {
 		return fmt.Errorf("cannot reboot: %w", err)
 	}
-	if err := q.monitor.wait(ctx, reset); err != nil {
-		return m.explain(fmt.Errorf("the machine has not rebooted: %w", err))
-	}
-	end, err := size(m.path("console.log"))
-	if err != nil {
+	if err := m.waitOff(ctx, q); err != nil {
 		return err
 	}
-	m.mu.Lock()
-	m.console = end
-	m.mu.Unlock()
-	q.agent.reset()
-	ctx, cancel := context.WithTimeoutCause(ctx, bootDeadline, fmt.Errorf("not up after %v", bootDeadline))
-	defer cancel()
-	if err := m.WaitGuest(ctx); err != nil {
-		return err
+	m.log.Info("down", "took", since(began))
+	return m.Boot(ctx)
+}
+
+// waitOff waits until QEMU ends because the guest has ended.
+func (m *Machine) waitOff(ctx context.Context, q *qemu) error {
+	select {
+	case <-q.exited:
+	case <-ctx.Done():
+		return m.explain(fmt.Errorf("the machine has not gone down: %w", context.Cause(ctx)))
 	}
-	m.log.Info("rebooted", "took", since(began))
+	if q.err != nil {
+		return m.explain(fmt.Errorf("the machine has not gone down: QEMU: %w", q.err))
+	}
 	return nil
 }
 

@@ -29,6 +29,7 @@ type qemu struct {
 var commandLine = strings.Join([]string{
 	fmt.Sprintf("root=PARTUUID=%08x-01", diskSignature), "rw", "rootwait",
 	"console=ttyS0",
+	"panic=-1",        // ends QEMU, by -no-reboot
 	"mitigations=off", // they cost emulated time, and protect nobody
 	// The emulated counter is the host's, and good. A kernel that measures it on a busy host marks it
 	// unstable; one that did so while it compared the counters of its two CPUs hung (one CPU skips the
@@ -49,14 +50,14 @@ func (m *Machine) arguments() ([]string, error) {
 		network += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:0-:%d", port)
 	}
 	args := []string{
-		"-nodefaults", "-no-user-config", "-display", "none",
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		// Each device that is left out is a driver that udev need not load, emulated.
 		"-machine", "q35,sata=off,smbus=off,vmport=off,hpet=off",
 		"-accel", accel, "-cpu", "Nehalem", "-smp", "2", "-m", "1024",
 		"-kernel", m.kernel, "-append", commandLine,
 		"-netdev", network, "-device", "virtio-net-pci,netdev=net,romfile=",
 		"-device", "virtio-rng-pci",
-		"-chardev", "file,id=console,append=on,path=" + m.path("console.log"), "-serial", "chardev:console",
+		"-chardev", "file,id=console,append=on,path=" + strings.ReplaceAll(m.path("console.log"), ",", ",,"), "-serial", "chardev:console",
 		"-chardev", "socket,id=monitor,fd=3", "-mon", "chardev=monitor,mode=control",
 		"-chardev", "socket,id=agent,fd=4", "-device", "virtio-serial-pci",
 		"-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
