@@ -80,7 +80,7 @@ func TestTheContractWithSystemd(t *testing.T) {
 	grant := asText(t, m.grantProperties("mariadb.service", []string{"/srv/data", "/var/lib/mysql"}))
 	for unit, lines := range map[string][]string{
 		mount: {
-			`Before as = ["bootagent.service"]`,
+			`DefaultDependencies b = false`, `Conflicts as = ["umount.target"]`, `Before as = ["umount.target","bootagent.service"]`,
 			`After as = ["bootagent-release.service"]`,
 			`Asserts a(sbbs) = [["AssertPathExists",false,false,"/run/bootagent/permit/srv-data.mount"]]`,
 		},

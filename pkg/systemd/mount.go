@@ -70,8 +70,12 @@ func (mt Mount) properties(permit string) []dbus.Property {
 		property("DirectoryMode", uint32(0o755)),
 		property("Asserts", []condition{{Type: "AssertPathExists", Parameter: permit}}),
 		// At shutdown the agent stops before the mounts, and what releases the
-		// volumes after them.
-		dbus.PropBefore(agentUnit),
+		// volumes after them, while there is a network. The default dependencies
+		// would put the mounts before local-fs.target, which outlives the network:
+		// a cycle at shutdown, that systemd breaks by leaving a mount behind.
+		property("DefaultDependencies", false),
+		dbus.PropConflicts("umount.target"),
+		dbus.PropBefore("umount.target", agentUnit),
 		dbus.PropAfter("bootagent-release.service"),
 	}
 	if mt.Type != "" {
