@@ -160,7 +160,7 @@ func TestLifeOfADatabase(t *testing.T) {
 		g.until(settles, "! systemctl is-active mariadb && ! test -e /run/bootagent/granted/mariadb.service")
 		stop()
 		<-loaded
-		g.is("", "findmnt /srv/data")
+		g.until(settles, "! findmnt /srv/data")
 		g.until(settles, "bootagent status | grep -q 'waiting since .* disk with serial'")
 		g.says("systemctl status bootagent", "waiting since")
 		g.sh("systemctl start --no-block mariadb") // it would wait for the disk
