@@ -101,8 +101,8 @@ func database(ctx context.Context, img *lab.Image, dir string, disk *lab.Disk) e
 	if err := show(ctx, m, "systemctl status bootagent --lines 0", "systemctl status mariadb --lines 3"); err != nil {
 		return err
 	}
-	if out, err := m.Output(ctx, "sh", "-c", "systemctl is-active mariadb || true; ls /var/lib/mysql"); err != nil || out != "inactive\n" {
-		return fmt.Errorf("MariaDB was to wait for its disk, but: %q (%w)", out, err)
+	if err := expect(ctx, m, "inactive", "systemctl is-active mariadb; ls /var/lib/mysql"); err != nil {
+		return err
 	}
 	say("Now the disk is plugged in, blank.")
 	if err := m.Plug(ctx, disk); err != nil {
@@ -172,8 +172,8 @@ func webServer(ctx context.Context, img *lab.Image, dir string) error {
 	if err := show(ctx, m, "bootagent status", "systemctl is-active nginx mariadb", "systemctl start mariadb"); err != nil {
 		return err
 	}
-	if out, err := m.Output(ctx, "sh", "-c", "systemctl is-active nginx mariadb || true"); err != nil || out != "active\ninactive\n" {
-		return fmt.Errorf("nginx was to run, and MariaDB not, but: %q (%w)", out, err)
+	if err := expect(ctx, m, "active\ninactive", "systemctl is-active nginx mariadb"); err != nil {
+		return err
 	}
 	resp, err := http.Get("http://" + m.Addr(80))
 	if err != nil {
@@ -249,6 +249,18 @@ func show(ctx context.Context, m *lab.Machine, lines ...string) error {
 			return err
 		}
 		fmt.Printf("\n    # %s\n    %s\n", line, strings.ReplaceAll(strings.TrimSpace(string(r.Stdout)), "\n", "\n    "))
+	}
+	return nil
+}
+
+// expect fails unless a command line prints what is wanted.
+func expect(ctx context.Context, m *lab.Machine, want, line string) error {
+	r, err := m.Run(ctx, "sh", "-c", line)
+	if err != nil {
+		return err
+	}
+	if got := strings.TrimSpace(string(r.Stdout)); got != want {
+		return fmt.Errorf("%s: got %q, want %q", line, got, want)
 	}
 	return nil
 }
