@@ -120,7 +120,7 @@ func (b *Boot) Changed(ctx context.Context, c Change, mountUnit, grantUnit func(
 		switch c.Unit {
 		case grantUnit(s.Unit):
 			if down {
-				s.lostGrant(ctx, mountUnit)
+				s.lostGrant(ctx, c.Unit, mountUnit)
 			}
 		case s.Unit:
 			why := s.Unit + " is " + c.Active

@@ -478,34 +478,38 @@ func TestWhatAPersonStoppedStaysStopped(t *testing.T) {
 }
 
 // Only what was granted can be taken away: an agent that looks at the units
-// for the first time sees a grant that is not there yet.
+// sees grants that are not there yet, and some whose start comes after its own.
 func TestAGrantThatIsTakenAwayIsAPersonsStop(t *testing.T) {
-	for _, before := range []bool{true, false} {
-		synctest.Test(t, func(t *testing.T) {
-			m := newMachine()
-			m.mounts["/srv/data"], m.mounts["/var/lib/mysql"] = serial, "/srv/data/mysql"
-			for _, mount := range []string{"/SRV/DATA", "/VAR/LIB/MYSQL"} {
-				m.units[mount] = UnitState{Active: "active"}
-			}
-			if !before {
-				m.disks[serial] = blank()
-				clear(m.mounts)
-			}
-			r := start(t, plan(), m)
-			if !before {
-				r.isUp()
+	for _, c := range []struct {
+		name    string
+		granted bool
+		grant   UnitState
+		byHand  bool
+	}{
+		{"not granted yet", false, UnitState{Active: "inactive"}, false},
+		{"granted, and still to start", true, UnitState{Active: "inactive", Busy: true}, false},
+		{"taken away", true, UnitState{Active: "inactive"}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMachine()
+				for _, mount := range []string{"/SRV/DATA", "/VAR/LIB/MYSQL"} {
+					m.units[mount] = UnitState{Active: "active"}
+				}
+				if c.granted {
+					m.disks[serial] = blank()
+				}
+				r := start(t, plan(), m)
 				m.mu.Lock()
-				delete(m.granted, "mariadb.service")
-				delete(m.started, "mariadb.service")
-				m.units["mariadb.service"] = UnitState{Active: "inactive", Result: "success", Ran: true}
+				m.units["grant"] = c.grant
 				m.mu.Unlock()
-			}
-			r.Changed(t.Context(), Change{Unit: "grant", Active: "inactive"}, strings.ToUpper, func(string) string { return "grant" })
-			synctest.Wait()
-			if m.byHand["mariadb.service"] == before {
-				t.Errorf("before the grant: %t; noted as stopped by hand: %t", before, !before)
-			}
-			r.stop()
+				r.Changed(t.Context(), Change{Unit: "grant", Active: "inactive"}, strings.ToUpper, func(string) string { return "grant" })
+				if byHand, _ := m.StoppedByHand("mariadb.service"); byHand != c.byHand {
+					t.Errorf("noted as stopped by hand: %t", byHand)
+				}
+				synctest.Wait()
+				r.stop()
+			})
 		})
 	}
 }

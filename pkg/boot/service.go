@@ -77,12 +77,14 @@ func (s *service) volumes() (volumes []*volume) {
 }
 
 // lostGrant starts over from what the grant stands on. Where that is all
-// there, it was a person who took the grant away, and with it the service.
-func (s *service) lostGrant(ctx context.Context, mountUnit func(string) string) {
-	if !s.boot.IsDone(s.granted) {
+// there, it was a person who took the grant away, and with it the service. A
+// grant that has yet to start, after the agent itself, is not lost.
+func (s *service) lostGrant(ctx context.Context, grant string, mountUnit func(string) string) {
+	units := s.boot.world.Units
+	now, err := units.State(ctx, grant)
+	if err != nil || now.Active == "active" || now.Busy || !s.boot.IsDone(s.granted) {
 		return
 	}
-	units := s.boot.world.Units
 	standing := true
 	for _, where := range s.mounts() {
 		mount, err := units.State(ctx, mountUnit(where))
