@@ -42,7 +42,7 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 	defer lock.Close()
 
 	teller := newTeller(log)
-	set, plan, err := preparePlan(log)
+	set, plan, err := preparePlan()
 	switch {
 	case errors.Is(err, errNoRole):
 		teller.tell(status.Status{State: status.Idle, Reason: err.Error(), Hint: boot.HintOf(err)})
@@ -59,6 +59,7 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 	if err != nil {
 		return err
 	}
+	warnOfGuards(ctx, plan, manager, log)
 	world, err := newWorld(manager)
 	if err != nil {
 		return err
@@ -68,7 +69,7 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 
 // preparePlan makes the plan, and keeps a copy of the role files that are in
 // force from now on, where the generator finds it.
-func preparePlan(log *slog.Logger) (settings.Settings, role.Plan, error) {
+func preparePlan() (settings.Settings, role.Plan, error) {
 	set, err := settings.Load(agentFile)
 	if err != nil {
 		return set, role.Plan{}, err
@@ -77,22 +78,18 @@ func preparePlan(log *slog.Logger) (settings.Settings, role.Plan, error) {
 	if err == nil {
 		err = keepRoles(rolesDir, filepath.Join(runDir, "roles.d"))
 	}
-	warnOfGuards(log)
 	return set, plan, err
 }
 
-// warnOfGuards tells of units that a role's services could start without.
-func warnOfGuards(log *slog.Logger) {
-	holds, err := holdsOf("/")
-	var problems []guard.Problem
-	if err == nil {
-		problems, err = guard.Check("/", holds)
-	}
-	for _, p := range problems {
-		log.Warn("a guard is not as it should be", "problem", p.String(), "hint", "bootagent guard install")
-	}
-	if err != nil {
-		log.Warn("cannot check the guards", "error", err)
+// warnOfGuards tells of services that could start before they are granted.
+func warnOfGuards(ctx context.Context, plan role.Plan, m *systemd.Manager, log *slog.Logger) {
+	for _, s := range plan.Services {
+		switch held, err := m.Held(ctx, s.Unit); {
+		case err != nil:
+			log.Error("cannot tell whether "+s.Unit+" is held", "error", err)
+		case !held:
+			log.Error(s.Unit+" is not held: it can start before its data is there", "hint", "bootagent guard install")
+		}
 	}
 }
 

@@ -62,21 +62,36 @@ func (e *StaleGrantError) Error() string {
 
 // standsOn refuses a grant that would outlive one of the mounts.
 func (m *Manager) standsOn(ctx context.Context, grant string, mounts []string) error {
-	conn, err := m.connection()
+	to, err := m.bindsTo(ctx, grant)
 	if err != nil {
 		return err
 	}
-	bound, err := conn.GetUnitPropertyContext(ctx, grant, "BindsTo")
-	if err != nil {
-		return fmt.Errorf("cannot ask systemd about %s: %w", grant, err)
-	}
-	to, _ := bound.Value.Value().([]string)
 	for _, where := range mounts {
 		if !slices.Contains(to, MountUnit(where)) {
 			return &StaleGrantError{Grant: grant, Mount: MountUnit(where)}
 		}
 	}
 	return nil
+}
+
+// Held tells whether a unit, as systemd has it loaded, can't start without its
+// grant.
+func (m *Manager) Held(ctx context.Context, unit string) (bool, error) {
+	to, err := m.bindsTo(ctx, unit)
+	return slices.Contains(to, guard.GrantUnit(unit)), err
+}
+
+func (m *Manager) bindsTo(ctx context.Context, unit string) ([]string, error) {
+	conn, err := m.connection()
+	if err != nil {
+		return nil, err
+	}
+	bound, err := conn.GetUnitPropertyContext(ctx, unit, "BindsTo")
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask systemd about %s: %w", unit, err)
+	}
+	to, _ := bound.Value.Value().([]string)
+	return to, nil
 }
 
 func (m *Manager) grantProperties(unit string, mounts []string) []dbus.Property {

@@ -124,6 +124,20 @@ func TestAGrantThatWasMadeForOtherMountsIsRefused(t *testing.T) {
 	}
 }
 
+func TestAUnitWithoutItsGuardIsNotHeld(t *testing.T) {
+	p, m, _ := newPID1(t)
+	p.add("mariadb.service", "inactive")
+	for _, c := range []struct {
+		to   []string
+		held bool
+	}{{nil, false}, {[]string{"other.service"}, false}, {[]string{"bootagent-grant-mariadb.service"}, true}} {
+		p.units["mariadb.service"].props = map[string]godbus.Variant{"BindsTo": godbus.MakeVariant(c.to)}
+		if held, err := m.Held(t.Context(), "mariadb.service"); held != c.held || err != nil {
+			t.Errorf("bound to %q it is held: %t, %v", c.to, held, err)
+		}
+	}
+}
+
 func TestAUnitIsStartedOnceForEachGrant(t *testing.T) {
 	p, m, run := newPID1(t)
 	p.add("mariadb.service", "inactive")
