@@ -198,7 +198,7 @@ func TestLifeOfADatabase(t *testing.T) {
 			t.Errorf("after the second boot the row is %q", got)
 		}
 		g.healthy()
-		g.is("", "journalctl --no-pager | grep -i 'ordering cycle'") // of this boot, or of the shutdown before
+		g.is("", "journalctl --no-pager _PID=1 | grep -i 'ordering cycle'") // of this boot, or of the shutdown before
 		g.is("", "journalctl -b --no-pager -u bootagent | grep -i 'daemon-reload'")
 		g.is("0", "journalctl -b --no-pager _PID=1 | grep -c 'Reloading'")
 		g.powerOff()
