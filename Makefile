@@ -75,6 +75,9 @@ e2e: prerequisites package summary ## the whole way in virtual machines (30 min)
 demo: prerequisites package ## the README's story, told as it happens in virtual machines (5 min)
 	cd test && go run ./demo
 
+figures: prerequisites package ## what bootagent costs: CPU, memory, time to start, sizes (15 min)
+	cd test && go run ./figures
+
 lint: prerequisites ## gofumpt, go vet, staticcheck, shellcheck, mandoc (1 min; the first time 3 min)
 	unformatted=$$($(tool) gofumpt -l cmd pkg test); \
 		[ -z "$$unformatted" ] || { echo "gofumpt would change:"; echo "$$unformatted"; exit 1; }
@@ -96,4 +99,4 @@ prerequisites:
 summary:
 	cd test && go build -buildvcs=false -o $(summary) ./summary
 
-.PHONY: help build package package-doc test unit lab e2e demo lint clean prerequisites summary
+.PHONY: help build package package-doc test unit lab e2e demo figures lint clean prerequisites summary

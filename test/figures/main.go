@@ -69,13 +69,14 @@ func measure(ctx context.Context, rounds, boots int) (err error) {
 	}
 	defer func() { err = errors.Join(err, g.Close()) }()
 
-	if err := firstBoot(ctx, g, disk); err != nil {
+	sandbox, err := firstBoot(ctx, g, disk)
+	if err != nil {
 		return err
 	}
 	if err := plugged(ctx, g, disk, rounds); err != nil {
 		return err
 	}
-	return booted(ctx, g, disk, boots)
+	return booted(ctx, g, disk, sandbox, boots)
 }
 
 // sizes prints the sizes of the programs in the package.
