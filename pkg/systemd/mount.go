@@ -144,10 +144,10 @@ func parseDev(s string) (uint64, error) {
 	return unix.Mkdev(uint32(ma), uint32(mi)), nil
 }
 
-// unescapeMountinfo undoes the octal escapes of proc(5).
-func unescapeMountinfo(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
-}
+// mountinfoEscapes are the octal escapes of proc(5).
+var mountinfoEscapes = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+
+func unescapeMountinfo(s string) string { return mountinfoEscapes.Replace(s) }
 
 // cgroupPopulated tells whether a process is left in a cgroup, "" being none.
 func cgroupPopulated(cgroup string) bool {
