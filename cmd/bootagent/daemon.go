@@ -104,7 +104,7 @@ func serve(ctx context.Context, b *boot.Boot, plan role.Plan, set settings.Setti
 	var background sync.WaitGroup
 	for _, run := range []func(context.Context) error{
 		m.Follow,
-		func(ctx context.Context) error { return heal(ctx, b, m) },
+		func(ctx context.Context) error { return heal(ctx, b, m, log) },
 		func(ctx context.Context) error { return onDisks(ctx, b) },
 		func(ctx context.Context) error { serveControl(ctx, log, b.RetryNow); return nil },
 		func(ctx context.Context) error { return t.keepRoleUnit(ctx, m) },
@@ -152,35 +152,43 @@ func running(plan role.Plan) bool {
 }
 
 // heal has steps run again that a change of a unit undoes.
-func heal(ctx context.Context, b *boot.Boot, m *systemd.Manager) error {
+func heal(ctx context.Context, b *boot.Boot, m *systemd.Manager, log *slog.Logger) error {
 	units := b.Units(systemd.MountUnit, guard.GrantUnit)
 	changes := m.Watch(ctx, func(unit string) bool { return units[unit] })
 	last := make(map[string]string)
 	for {
 		select {
 		case c := <-changes:
-			look := []string{c.Unit}
+			at := []string{c.Unit}
 			if c.Lost {
-				look = look[:0]
+				at = at[:0]
 				for unit := range units {
-					look = append(look, unit)
+					at = append(at, unit)
 				}
 			}
-			for _, unit := range look {
-				state, err := m.State(ctx, unit)
-				if err != nil {
-					return err
+			for _, unit := range at {
+				if err := look(ctx, b, m, unit, last); err != nil && ctx.Err() == nil {
+					// systemd closed the connection; Lost comes with the next one.
+					log.Warn("will look again", "unit", unit, "error", err)
 				}
-				if last[unit] == state.Active {
-					continue
-				}
-				last[unit] = state.Active
-				b.Changed(ctx, boot.Change{Unit: unit, Active: state.Active}, systemd.MountUnit, guard.GrantUnit)
 			}
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+// look tells the boot of a unit whose state is another than at the last look.
+func look(ctx context.Context, b *boot.Boot, m *systemd.Manager, unit string, last map[string]string) error {
+	state, err := m.State(ctx, unit)
+	if err != nil || last[unit] == state.Active {
+		return err
+	}
+	err = b.Changed(ctx, boot.Change{Unit: unit, Active: state.Active}, systemd.MountUnit, guard.GrantUnit)
+	if err == nil {
+		last[unit] = state.Active
+	}
+	return err
 }
 
 // onDisks tries again what failed when a disk comes, goes or changes. A burst

@@ -100,10 +100,11 @@ func (b *Boot) Units(mountUnit, grantUnit func(string) string) map[string]bool {
 }
 
 // Changed takes note of a unit that changed, and has the steps run again that
-// it undoes. While the machine shuts down, what stops is meant to stop.
-func (b *Boot) Changed(ctx context.Context, c Change, mountUnit, grantUnit func(string) string) {
+// it undoes. While the machine shuts down, what stops is meant to stop. After
+// an error, which is that of World.Units, nothing was noted.
+func (b *Boot) Changed(ctx context.Context, c Change, mountUnit, grantUnit func(string) string) error {
 	if stopping, err := b.world.Units.Stopping(ctx); stopping || err != nil {
-		return
+		return err
 	}
 	down := c.Active == "inactive" || c.Active == "failed"
 	for _, v := range b.volumes {
@@ -132,6 +133,7 @@ func (b *Boot) Changed(ctx context.Context, c Change, mountUnit, grantUnit func(
 			}
 		}
 	}
+	return nil
 }
 
 // RetryNow runs every failed step again, and starts every service that could
