@@ -144,6 +144,7 @@ func TestLifeOfADatabase(t *testing.T) {
 	})
 
 	step("the disk is pulled under load, and comes back", first, func(g guest) {
+		g.sh("systemctl daemon-reexec") // the agent has lost its connection, and goes on
 		load, stop := context.WithCancel(ctx)
 		db := g.database()
 		loaded := make(chan struct{})
