@@ -68,8 +68,8 @@ func (rs *roles) read(path string) {
 			if err != nil {
 				return err
 			}
-			for _, unit := range r.Units() {
-				rs.told = append(rs.told, guard.Hold(unit))
+			for _, u := range r.Units() {
+				rs.told = append(rs.told, guard.Hold{Unit: u.Unit, Service: u.Service, IMDS: u.IMDS})
 			}
 			return nil
 		})

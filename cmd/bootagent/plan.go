@@ -44,7 +44,7 @@ func planFrom(set settings.Settings, sel userdata.Selection, roles []*role.Role)
 	if err != nil {
 		return role.Plan{}, fmt.Errorf("%s: %w", set.UserDataFile, err)
 	}
-	plan, err := r.Plan(sel.Params, sel.Volumes)
+	plan, err := r.Plan(sel.Params, sel.Volumes, role.Instance{})
 	if err != nil {
 		return role.Plan{}, fmt.Errorf("%s does not fit its role: %w", set.UserDataFile, err)
 	}

@@ -177,6 +177,181 @@ func checkSerialText(text string) error {
 	return nil
 }
 
+// volumeID is the id of an EBS volume; the older ones have 8 digits.
+var volumeID = regexp.MustCompile(`^vol-([0-9a-f]{8}|[0-9a-f]{17})$`)
+
+const howID = "vol- and 8 or 17 hexadecimal digits"
+
+// checkID refuses what is no id of an EBS volume.
+func checkID(id string) error {
+	switch {
+	case volumeID.MatchString(id):
+		return nil
+	case id == "":
+		return fmt.Errorf("is empty")
+	case volumeID.MatchString("vol-" + strings.TrimPrefix(id, "vol")):
+		return fmt.Errorf("is written as a serial number; an id has a dash after vol")
+	}
+	return fmt.Errorf("is no id of an EBS volume: %s", howID)
+}
+
+// idText is what can be a part of an id, some of which an expansion gives.
+var idText = regexp.MustCompile(`^[vol0-9a-f-]{0,21}$`)
+
+func checkIDText(text string) error {
+	if !idText.MatchString(text) {
+		return fmt.Errorf("has what no id of an EBS volume has: %s", howID)
+	}
+	return nil
+}
+
+// How long the key and the value of a tag may be, in characters, and the
+// prefix that is kept for AWS, in capitals as well (EC2 User Guide, "Tag your
+// Amazon EC2 resources").
+const (
+	maxTagKey = 128
+	maxTag    = 256
+	awsTag    = "aws:"
+)
+
+// ownTag begins the keys of the tags that bootagent itself writes on a volume.
+const ownTag = "bootagent:"
+
+// checkTagKey refuses the keys that no volume can be found by.
+func checkTagKey(key string) error {
+	length := utf8.RuneCountInString(key)
+	lower := strings.ToLower(key)
+	switch {
+	case key == "":
+		return fmt.Errorf("is empty")
+	case length > maxTagKey:
+		return fmt.Errorf("is too long: %d characters, and EC2 allows %d", length, maxTagKey)
+	case strings.HasPrefix(lower, awsTag):
+		return fmt.Errorf("can't begin with %s, which AWS keeps for itself", awsTag)
+	case strings.HasPrefix(lower, ownTag):
+		return fmt.Errorf("can't begin with %s: bootagent writes those itself, on the volume that it found", ownTag)
+	}
+	return checkTagText(key)
+}
+
+// checkTag refuses the values that no volume can be found by. An empty one
+// is most likely what an expansion left of a tag.
+func checkTag(value string) error {
+	if value == "" {
+		return fmt.Errorf("is empty")
+	}
+	return checkTagText(value)
+}
+
+// checkTagText refuses what can't even be a part of a tag. What a filter of
+// EC2 takes for more than a letter is refused, though EC2 allows it in tags
+// (EC2 API Reference, "Filter").
+func checkTagText(text string) error {
+	switch length := utf8.RuneCountInString(text); {
+	case strings.ContainsAny(text, `*?\`):
+		return fmt.Errorf(`may not hold * ? \, which EC2 would take for wildcards, and more than one volume for the one`)
+	case !printable(text):
+		return fmt.Errorf("may hold printable characters and spaces only")
+	case length > maxTag:
+		return fmt.Errorf("is too long: %d characters, and EC2 allows %d", length, maxTag)
+	}
+	return nil
+}
+
+// The schemes of the sources of secrets.
+const (
+	s3Scheme   = "s3://"
+	fileScheme = "file://"
+)
+
+// bucketName is a general purpose bucket, which may look like a name of the
+// DNS but not like an address (Amazon S3 User Guide, "General purpose bucket
+// naming rules"). The names that S3 keeps for itself are left to S3.
+var (
+	bucketName    = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+	bucketAddress = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+$`)
+)
+
+func checkBucket(bucket string) error {
+	switch {
+	case strings.Contains(bucket, "$"):
+		return fmt.Errorf("can't have an expansion ${...} in it; the key of the object can")
+	case !bucketName.MatchString(bucket):
+		return fmt.Errorf("has to be named as S3 wants it: 3 to 63 small letters, digits, dots and dashes, the first and last a letter or digit")
+	case strings.Contains(bucket, ".."):
+		return fmt.Errorf("can't have two dots in a row, says S3")
+	case bucketAddress.MatchString(bucket):
+		return fmt.Errorf("can't look like an IP address, says S3")
+	}
+	return nil
+}
+
+// maxKey is how long the key of an object may be, in bytes (Amazon S3 User
+// Guide, "Naming Amazon S3 objects").
+const maxKey = 1024
+
+// checkKey refuses what is no key of one object.
+func checkKey(key string) error {
+	for element := range strings.SplitSeq(key, "/") {
+		switch {
+		case key == "":
+			return fmt.Errorf("is empty")
+		case element == "":
+			return fmt.Errorf("has an empty element: it begins or ends with /, or has // in it")
+		case element == "." || element == "..":
+			return fmt.Errorf("has %s for an element, which leads elsewhere where it is taken for a path", element)
+		}
+	}
+	return checkKeyText(key)
+}
+
+// checkKeyText refuses what can't even be a part of a key. Wildcards may stand
+// in one, but where the least policy for a role names it, they would allow
+// more than the one object.
+func checkKeyText(text string) error {
+	switch {
+	case strings.ContainsAny(text, "*?"):
+		return fmt.Errorf("may not hold * ?, which a policy of IAM would take for wildcards")
+	case !printable(text):
+		return fmt.Errorf("may hold printable characters and spaces only")
+	case len(text) > maxKey:
+		return fmt.Errorf("is too long: %d bytes, and S3 allows %d", len(text), maxKey)
+	}
+	return nil
+}
+
+// maxPath is Linux's PATH_MAX less the terminating zero.
+const maxPath = 4095
+
+// checkFile refuses what is no path of a file.
+func checkFile(p string) error {
+	switch {
+	case strings.Contains(p, "$"):
+		return fmt.Errorf("can't have an expansion ${...} in it; the key of an object of S3 can")
+	case !path.IsAbs(p):
+		return fmt.Errorf("has to be absolute: %s and the path, with its own / at the beginning", fileScheme)
+	case path.Clean(p) != p || p == "/":
+		return fmt.Errorf("has to be that of a file, written without . and .., doubled / or a / at the end")
+	case !pathChars.MatchString(p):
+		return fmt.Errorf("may have letters, digits and / _ . + @ : - only")
+	case len(p) > maxPath:
+		return fmt.Errorf("is too long: %d characters, and Linux allows %d", len(p), maxPath)
+	}
+	return nil
+}
+
+// credentialName is what a credential can be called: less than systemd allows
+// (credential_name_valid), so that it is a word in a unit file and not hidden
+// as a file.
+var credentialName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,63}$`)
+
+func checkCredential(name string) error {
+	if !credentialName.MatchString(name) {
+		return fmt.Errorf("is no name of a credential: letters, digits and _ . -, beginning with a letter, digit or _, 64 at the most")
+	}
+	return nil
+}
+
 // maxParam bounds the value of a parameter, in bytes. A tag of EC2 has 256.
 const maxParam = 256
 
@@ -191,8 +366,12 @@ func checkParam(value string) error {
 	switch {
 	case len(value) > maxParam:
 		return fmt.Errorf("is too long: %d bytes, and %d are allowed", len(value), maxParam)
-	case !utf8.ValidString(value) || strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) }):
+	case !printable(value):
 		return fmt.Errorf("may hold printable characters and spaces only")
 	}
 	return nil
+}
+
+func printable(text string) bool {
+	return utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
 }

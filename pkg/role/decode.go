@@ -1,6 +1,7 @@
 package role
 
 import (
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -38,16 +39,28 @@ func Decode(file string, src []byte) (*Role, error) {
 // refuseExpansion refuses expansions wherever they would make the user-data
 // decide about more than which disk is meant.
 func refuseExpansion(path []string, v strictyaml.Value) {
-	inSerial := len(path) == 4 && path[0] == "volumes" && path[2] == "find" && path[3] == "serial"
-	if !inSerial && strings.Contains(v.String(), "${") {
-		v.Failf("an expansion ${...} can't stand here; it may stand in the serial of a volume's find only")
+	if strings.Contains(v.String(), "${") && !mayExpand(path) {
+		v.Failf("an expansion ${...} can't stand here; it may stand in the serial, the id and the tags of a volume's find, and in the key of a secret's object")
 	}
+}
+
+// mayExpand tells whether expansions may stand in the value that the keys of
+// path lead to. No key itself ever has one.
+func mayExpand(path []string) bool {
+	switch {
+	case len(path) == 4 && path[0] == "volumes" && path[2] == "find":
+		return path[3] == "serial" || path[3] == "id"
+	case len(path) == 5 && path[0] == "volumes" && path[2] == "find":
+		return path[3] == "tags" && !strings.Contains(path[4], "${")
+	}
+	return len(path) == 3 && path[0] == "secrets" && path[2] == "from"
 }
 
 func (r *Role) sort() {
 	slices.SortFunc(r.Params, func(a, b Param) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(r.Volumes, func(a, b Volume) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(r.Data, func(a, b Data) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(r.Secrets, func(a, b Secret) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(r.Services, func(a, b Service) int { return strings.Compare(a.Unit, b.Unit) })
 }
 
@@ -57,12 +70,14 @@ type decoder struct {
 
 	params  []string // names, also of those that are wrong otherwise
 	volumes []string
+	units   []string // of services
 	needs   []string // all that a service can need: data.mysql, volume.data
 
 	mountPoints []place
 	binds       []place
-	serials     map[string]string // a serial without expansions, and its volume
+	finds       finds
 	dirs        map[string]string // volume and directory, and its data
+	credentials map[string]string // service and credential, and its secret
 	held        map[string]string // a unit, and the service that it is held with
 }
 
@@ -70,11 +85,13 @@ type decoder struct {
 type place struct{ path, what string }
 
 func (d *decoder) decode(root *strictyaml.Map) {
-	d.serials, d.dirs, d.held = make(map[string]string), make(map[string]string), make(map[string]string)
+	d.finds, d.dirs = make(finds), make(map[string]string)
+	d.credentials, d.held = make(map[string]string), make(map[string]string)
 	d.role.Name, _ = root.Need("role").Name()
 	params := root.Take("params").Map("params").Entries()
 	volumes := root.Take("volumes").Map("volumes").Entries()
 	data := root.Take("data").Map("data").Entries()
+	secrets := root.Take("secrets").Map("secrets").Entries()
 	services := root.Need("services")
 	root.Done()
 
@@ -90,6 +107,13 @@ func (d *decoder) decode(root *strictyaml.Map) {
 	for _, e := range data {
 		d.need(KindData, e)
 		d.data(e)
+	}
+	for _, e := range services.Map("services").Entries() {
+		d.units = append(d.units, e.Key.String())
+	}
+	for _, e := range secrets {
+		d.need(KindSecret, e)
+		d.secret(e)
 	}
 	d.services(services)
 }
@@ -141,11 +165,7 @@ func (d *decoder) volume(e strictyaml.Entry) {
 	m := e.Value.Map(what)
 	v := Volume{Name: name, Filesystem: XFS, Make: MakeNever, At: "/srv/bootagent/" + name, Wait: defaultWait}
 	if find := m.Take("find"); find.Given() {
-		f := find.Map("find of " + what)
-		if serial := f.Need("serial"); serial.Given() {
-			v.Find.Serial = d.serial(serial, what)
-		}
-		f.Done()
+		v.Find = d.find(find, e.Key.String(), what)
 	}
 	if filesystem, ok := m.Take("filesystem").OneOf(string(XFS), string(Ext4)); ok {
 		v.Filesystem = FilesystemType(filesystem)
@@ -169,37 +189,91 @@ func (d *decoder) volume(e strictyaml.Entry) {
 	d.role.Volumes = append(d.role.Volumes, v)
 }
 
-func (d *decoder) serial(v strictyaml.Value, what string) string {
-	serial, ok := v.Text()
+// find reads which disk a volume is.
+func (d *decoder) find(v strictyaml.Value, name, what string) (find Find) {
+	m := v.Map("find of " + what)
+	var way string // the first of the ways to find it that stands there
+	var by strictyaml.Value
+	take := func(key string) strictyaml.Value {
+		value := m.Take(key)
+		switch {
+		case !value.Given():
+		case way == "":
+			way, by = key, value
+		default:
+			value.Failf("%q can't stand beside %q in find of %s; a disk is found in one way", key, way, what)
+		}
+		return value
+	}
+	find.Serial = d.expandable(take("serial"), "the serial of "+what, checkSerial, checkSerialText)
+	find.ID = d.expandable(take("id"), "the id of "+what, checkID, checkIDText)
+	if tags := take("tags"); tags.Given() {
+		find.Tags = d.tags(tags, what)
+	}
+	pick := m.Take("pick")
+	m.Done()
+	if way == "" {
+		v.Failf("find of %s says no way to find it; it needs one of serial, id and tags, or to be left out", what)
+		return Find{}
+	}
+	if _, ok := pick.OneOf("one"); ok && way != "tags" {
+		pick.Failf(`"pick" can't stand beside %q in find of %s; it is about the volumes that the tags fit`, way, what)
+	}
+	if !find.open() {
+		if err := d.finds.add(name, find); err != nil {
+			by.Failf("%v", err)
+		}
+	}
+	return find
+}
+
+// expandable reads a text that may have expansions in it.
+func (d *decoder) expandable(v strictyaml.Value, what string, check, checkPart func(string) error) string {
+	text, ok := v.Text()
 	if !ok {
 		return ""
 	}
-	names, parts, err := expansions(serial)
-	switch {
-	case err != nil:
-		v.Failf("the serial of %s %v", what, err)
-	case len(names) == 0:
-		if err := checkSerial(serial); err != nil {
-			v.Failf("the serial of %s %v", what, err)
-		}
-		if other := d.serials[serial]; other != "" {
-			v.Failf("%s has the same serial as %s", what, other)
-		}
-		d.serials[serial] = what
-	default:
-		for _, part := range parts {
-			if err := checkSerialText(part); err != nil {
-				v.Failf("the serial of %s %v", what, err)
-			}
+	if err := d.checkExpandable(text, check, checkPart); err != nil {
+		v.Failf("%s %v", what, err)
+	}
+	return text
+}
+
+// checkExpandable checks a text, or the parts of it between its expansions.
+func (d *decoder) checkExpandable(text string, check, checkPart func(string) error) error {
+	refs, parts, err := expansions(text, d.params)
+	if err != nil {
+		return err
+	}
+	if len(refs) == 0 {
+		return check(text)
+	}
+	for _, part := range parts {
+		if err := checkPart(part); err != nil {
+			return err
 		}
 	}
-	for _, name := range names {
-		if !slices.Contains(d.params, name) {
-			v.Failf("the serial of %s has an unknown parameter %s%s (parameters: %s)",
-				what, strictyaml.Quote(name), strictyaml.DidYouMean(name, d.params), listOrNone(d.params))
+	return nil
+}
+
+func (d *decoder) tags(v strictyaml.Value, what string) map[string]string {
+	tags := make(map[string]string)
+	entries := v.Map("tags of " + what).Entries()
+	for _, e := range entries {
+		key, ok := e.Key.Text()
+		if !ok {
+			continue
 		}
+		tag := "the tag " + strictyaml.Quote(key) + " of " + what
+		if err := checkTagKey(key); err != nil {
+			e.Key.Failf("the key of %s %v", tag, err)
+		}
+		tags[key] = d.expandable(e.Value, tag, checkTag, checkTagText)
 	}
-	return serial
+	if len(entries) == 0 {
+		v.Failf("the tags of %s are empty; every volume has none of them, so name at least one", what)
+	}
+	return tags
 }
 
 func (d *decoder) mountPoint(path, what string, v strictyaml.Value) {
@@ -282,6 +356,95 @@ func (d *decoder) bind(v strictyaml.Value, path, what string) {
 	d.binds = append(d.binds, place{path, what})
 }
 
+func (d *decoder) secret(e strictyaml.Entry) {
+	name, _ := e.Key.Name()
+	what := "secret " + strictyaml.Quote(e.Key.String())
+	m := e.Value.Map(what)
+	s := Secret{Name: name, Credential: name}
+	if from := m.Need("from"); from.Given() {
+		s.From = d.source(from, what)
+	}
+	blame := e.Key
+	if credential := m.Take("credential"); credential.Given() {
+		blame = credential
+		s.Credential, _ = credential.Text()
+		if err := checkCredential(s.Credential); err != nil {
+			credential.Failf("the credential %s of %s %v", strictyaml.Quote(s.Credential), what, err)
+		}
+	}
+	if whom := m.Need("for"); whom.Given() {
+		s.For = d.forUnits(whom, what)
+	}
+	m.Done()
+	for _, unit := range s.For {
+		place := unit + "/" + s.Credential
+		if other := d.credentials[place]; other != "" {
+			blame.Failf("%s is the credential %q of %s, as %s is; give one of them another name by credential:", what, s.Credential, unit, other)
+		}
+		d.credentials[place] = what
+	}
+	d.role.Secrets = append(d.role.Secrets, s)
+}
+
+// forUnits reads the services that a secret is for.
+func (d *decoder) forUnits(v strictyaml.Value, what string) (units []string) {
+	list, ok := v.List()
+	if ok && len(list) == 0 {
+		v.Failf("%s is for no service; name at least one of this role", what)
+	}
+	for _, entry := range list {
+		unit, ok := entry.OneOf(d.units...)
+		switch {
+		case !ok:
+		case slices.Contains(units, unit):
+			entry.Failf("%s is for %s twice", what, unit)
+		default:
+			units = append(units, unit)
+		}
+	}
+	slices.Sort(units)
+	return units
+}
+
+// source reads where a secret comes from.
+func (d *decoder) source(v strictyaml.Value, what string) Source {
+	text, ok := v.Text()
+	if !ok {
+		return Source{}
+	}
+	if rest, is := strings.CutPrefix(text, fileScheme); is {
+		if err := checkFile(rest); err != nil {
+			v.Failf("the path %s of %s %v", strictyaml.Quote(rest), what, err)
+		}
+		return Source{Path: rest}
+	}
+	rest, is := strings.CutPrefix(text, s3Scheme)
+	if !is {
+		v.Failf("%s can't come from %s%s (allowed: s3://bucket/key, file:///path)", what, strictyaml.Quote(text), nearSource(text))
+		return Source{}
+	}
+	bucket, key, _ := strings.Cut(rest, "/")
+	if err := checkBucket(bucket); err != nil {
+		v.Failf("the bucket %s of %s %v", strictyaml.Quote(bucket), what, err)
+		return Source{}
+	}
+	// Whatever an expansion gives, it is no / and so a part of an element.
+	likely := expansion.ReplaceAllString(key, "x")
+	if err := d.checkExpandable(key, checkKey, func(string) error { return checkKey(likely) }); err != nil {
+		v.Failf("the key of %s %v", what, err)
+	}
+	return Source{Bucket: bucket, Key: key}
+}
+
+// nearSource is the hint for a source that is nearly one.
+func nearSource(text string) string {
+	if path.IsAbs(text) {
+		return "; did you mean " + strictyaml.Quote(fileScheme+text) + "?"
+	}
+	scheme, _, _ := strings.Cut(text, ":")
+	return strictyaml.DidYouMean(scheme+"://", []string{s3Scheme, fileScheme})
+}
+
 func (d *decoder) services(v strictyaml.Value) {
 	entries := v.Map("services").Entries()
 	if v.Given() && len(entries) == 0 {
@@ -301,7 +464,7 @@ func (d *decoder) service(e strictyaml.Entry) {
 	unit := e.Key.String()
 	what := "service " + strictyaml.Quote(unit)
 	m := e.Value.Map(what)
-	s := Service{Unit: unit, Needs: d.serviceNeeds(m.Take("needs"), what)}
+	s := Service{Unit: unit, Needs: d.serviceNeeds(m.Take("needs"), unit, what)}
 	if ready := m.Take("ready"); ready.Given() {
 		s.Ready = d.ready(ready.Map("ready of "+what), unit)
 	}
@@ -356,42 +519,50 @@ func (d *decoder) ready(m *strictyaml.Map, service string) *Ready {
 	return &ready
 }
 
-// serviceNeeds reads what a service needs, by default everything that the role
-// has. Who needs data, needs the volume that it is on: the service has to stop
-// when either goes.
-func (d *decoder) serviceNeeds(v strictyaml.Value, what string) []Need {
-	words := d.needs
-	if v.Given() {
-		words = d.needWords(v, what)
-	}
+// serviceNeeds reads what a service needs, by default all volumes and data of
+// the role. Who needs data, needs the volume that it is on: the service has to
+// stop when either goes. What is for a service, it needs whatever it says:
+// without the credential that its guard names, it can't start.
+func (d *decoder) serviceNeeds(v strictyaml.Value, unit, what string) []Need {
 	var needs []Need
-	for _, word := range words {
-		kind, name, _ := strings.Cut(word, ".")
-		needs = append(needs, Need{Kind(kind), name})
-		for _, data := range d.role.Data {
-			if Kind(kind) == KindData && data.Name == name {
-				needs = append(needs, Need{KindVolume, data.On})
-			}
+	for _, word := range d.needs {
+		if kind, name, _ := strings.Cut(word, "."); Kind(kind) != KindSecret && !v.Given() {
+			needs = append(needs, Need{Kind(kind), name})
+		}
+	}
+	if v.Given() {
+		needs = d.needWords(v, what)
+	}
+	for _, data := range d.role.Data {
+		if slices.Contains(needs, Need{KindData, data.Name}) {
+			needs = append(needs, Need{KindVolume, data.On})
+		}
+	}
+	for _, secret := range d.role.Secrets {
+		if slices.Contains(secret.For, unit) {
+			needs = append(needs, Need{KindSecret, secret.Name})
 		}
 	}
 	slices.SortFunc(needs, func(a, b Need) int { return strings.Compare(a.String(), b.String()) })
 	return slices.Compact(needs)
 }
 
-func (d *decoder) needWords(v strictyaml.Value, what string) (words []string) {
+func (d *decoder) needWords(v strictyaml.Value, what string) (needs []Need) {
 	list, _ := v.List()
 	for _, entry := range list {
 		if word, ok := entry.Text(); ok && len(d.needs) == 0 {
-			entry.Failf("%s can't need %s: the role has neither volumes nor data", what, strictyaml.Quote(word))
+			entry.Failf("%s can't need %s: the role has no volumes, data or secrets", what, strictyaml.Quote(word))
 			continue
 		}
 		word, ok := entry.OneOf(d.needs...)
-		if ok && slices.Contains(words, word) {
+		kind, name, _ := strings.Cut(word, ".")
+		need := Need{Kind(kind), name}
+		if ok && slices.Contains(needs, need) {
 			entry.Failf("%s needs %s twice", what, word)
 		}
-		words = append(words, word)
+		needs = append(needs, need)
 	}
-	return words
+	return needs
 }
 
 func listOrNone(words []string) string {

@@ -2,6 +2,7 @@ package role
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -12,6 +13,7 @@ type Plan struct {
 	Role     string    `json:"role"`
 	Volumes  []Volume  `json:"volumes,omitempty"`
 	Data     []Data    `json:"data,omitempty"`
+	Secrets  []Secret  `json:"secrets,omitempty"`
 	Services []Service `json:"services,omitempty"`
 }
 
@@ -26,11 +28,20 @@ type Volume struct {
 	Adopt      bool           `json:"adopt,omitempty"` // take a filesystem that has no ledger
 }
 
-// Find says which disk a volume is.
+// Find says which disk a volume is, in one of three ways. In a Plan, one of
+// them is there.
 type Find struct {
-	// Serial is the serial number that the disk's NVMe controller reports,
-	// for an EBS volume its id without the dash.
-	Serial string `json:"serial"`
+	// Serial is the serial number that the NVMe controller of a disk reports
+	// which is there without the agent's doing.
+	Serial string `json:"serial,omitempty"`
+
+	// ID is the id of an EBS volume, which the agent attaches: vol-...
+	ID string `json:"id,omitempty"`
+
+	// Tags are what the one EBS volume has that is meant, beside whatever
+	// other tags. None of their keys and values has a wildcard of EC2's
+	// filters in it, nor the backslash that escapes one.
+	Tags map[string]string `json:"tags,omitempty"`
 }
 
 // FilesystemType is a kind of filesystem that a volume may hold.
@@ -80,6 +91,33 @@ const (
 	Fail       IfAbsent = "fail"
 )
 
+// A Secret is something that services get as a credential of systemd.
+type Secret struct {
+	Name       string   `json:"name"`
+	From       Source   `json:"from"`
+	Credential string   `json:"credential"` // its name for the services
+	For        []string `json:"for"`        // units of services of the role
+}
+
+// Source is where the ciphertext of a secret is: an object of S3, or a file.
+type Source struct {
+	Bucket string // of S3
+	Key    string // of the object; in a Role it may still hold expansions
+	Path   string // absolute, clean path of a file, where there is no bucket
+}
+
+// String gives a source as a role file writes it: "s3://bucket/key" or
+// "file:///path".
+func (s Source) String() string {
+	if s.Bucket != "" {
+		return s3Scheme + s.Bucket + "/" + s.Key
+	}
+	return fileScheme + s.Path
+}
+
+// MarshalJSON writes a source as a role file does.
+func (s Source) MarshalJSON() ([]byte, error) { return json.Marshal(s.String()) }
+
 // A Service is a systemd unit that is held until its needs are met.
 type Service struct {
 	Unit      string   `json:"unit"`                 // a .service
@@ -89,7 +127,7 @@ type Service struct {
 	IMDS      bool     `json:"imds,omitempty"`       // may reach the metadata service
 }
 
-// A Need names a volume or a data directory of the same role.
+// A Need names a volume, a data directory or a secret of the same role.
 type Need struct {
 	Kind Kind   `json:"kind"`
 	Name string `json:"name"`
@@ -105,12 +143,33 @@ type Kind string
 const (
 	KindVolume Kind = "volume"
 	KindData   Kind = "data"
+	KindSecret Kind = "secret"
 )
 
 // Ready names the unit that probes whether a service serves.
 type Ready struct {
 	Unit   string        `json:"unit"`   // a oneshot .service that succeeds when it does
 	Within time.Duration `json:"within"` // how long that may take after the service is active
+}
+
+// NeedsCloud says what of the plan no machine without the API of a cloud can
+// make true, if there is such a thing: `volume "data", which is found by its
+// tags`. (What stands on ${instance.id} and the like has no plan there.)
+func (p *Plan) NeedsCloud() (what string, needs bool) {
+	for _, v := range p.Volumes {
+		switch {
+		case v.Find.ID != "":
+			return fmt.Sprintf("volume %q, which is the EBS volume %s", v.Name, v.Find.ID), true
+		case len(v.Find.Tags) > 0:
+			return fmt.Sprintf("volume %q, which is found by its tags", v.Name), true
+		}
+	}
+	for _, s := range p.Secrets {
+		if s.From.Bucket != "" {
+			return fmt.Sprintf("secret %q, which comes from %s", s.Name, s.From), true
+		}
+	}
+	return "", false
 }
 
 // MarshalJSON writes the durations as people do: "20m0s".

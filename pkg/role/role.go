@@ -26,8 +26,9 @@ type Role struct {
 	Name     string
 	File     string // where it was read
 	Params   []Param
-	Volumes  []Volume // the serials may still hold expansions
+	Volumes  []Volume // what finds them may still hold expansions
 	Data     []Data
+	Secrets  []Secret // the keys of their sources as well
 	Services []Service
 
 	namesake string // another file with a role of this name
@@ -153,6 +154,10 @@ type HeldUnit struct {
 	Unit    string
 	Service string // the service whose grant lets it start; Unit itself for a service
 	IMDS    bool   // may reach the metadata service
+
+	// Credentials are the names of those that a service gets from secrets,
+	// sorted; what is held with it gets none.
+	Credentials []string
 }
 
 // Units gives all units that the role file names to be held: its services and,
@@ -160,12 +165,23 @@ type HeldUnit struct {
 func (r *Role) Units() []HeldUnit {
 	var held []HeldUnit
 	for _, s := range r.Services {
-		held = append(held, HeldUnit{s.Unit, s.Unit, s.IMDS})
+		held = append(held, HeldUnit{Unit: s.Unit, Service: s.Unit, IMDS: s.IMDS, Credentials: r.credentials(s.Unit)})
 		for _, also := range s.AlsoGuard {
-			held = append(held, HeldUnit{also, s.Unit, s.IMDS})
+			held = append(held, HeldUnit{Unit: also, Service: s.Unit, IMDS: s.IMDS})
 		}
 	}
 	return held
+}
+
+// credentials are the names of those that the secrets are to a service.
+func (r *Role) credentials(unit string) (names []string) {
+	for _, s := range r.Secrets {
+		if slices.Contains(s.For, unit) {
+			names = append(names, s.Credential)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // ByName gives the role of a name from those that Load gave. The error for an

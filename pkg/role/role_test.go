@@ -67,7 +67,7 @@ func TestARefusedFileTellsAllItsMistakes(t *testing.T) {
 
 func planJSON(t *testing.T, r *Role, params, volumes map[string]string) string {
 	t.Helper()
-	plan, err := r.Plan(params, volumes)
+	plan, err := r.Plan(params, volumes, Instance{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestAPlanSharesNothingWithItsRole(t *testing.T) {
 	}
 	params, volumes := map[string]string{"first": "7"}, map[string]string{"bound": "b"}
 	before := planJSON(t, r, params, volumes)
-	plan, err := r.Plan(params, volumes)
+	plan, err := r.Plan(params, volumes, Instance{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func TestASelectionThatDoesNotFitIsRefused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			plan, err := r.Plan(c.params, c.volumes)
+			plan, err := r.Plan(c.params, c.volumes, Instance{})
 			if plan != nil || err == nil {
 				t.Fatalf("accepted: %+v", plan)
 			}
@@ -200,7 +200,7 @@ func TestAllMistakesOfASelectionAreTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = r.Plan(map[string]string{"zone": "c", "x": "", "w": ""}, map[string]string{"y": ""})
+	_, err = r.Plan(map[string]string{"zone": "c", "x": "", "w": ""}, map[string]string{"y": ""}, Instance{})
 	lines := strings.Split(fmt.Sprint(err), "\n")
 	for i, want := range []string{`"disk" is not set`, `"zone" does not match`, `parameter "w"`, `parameter "x"`, `volume "y"`} {
 		if i >= len(lines) || !strings.Contains(lines[i], want) {
@@ -220,7 +220,7 @@ func TestAVolumeIdBindsAVolumeToItsSerial(t *testing.T) {
 		"vol0123456789abcdef0":  "vol0123456789abcdef0",
 		"QEMU-7":                "QEMU-7",
 	} {
-		plan, err := r.Plan(map[string]string{"disk": "d"}, map[string]string{"data": bound})
+		plan, err := r.Plan(map[string]string{"disk": "d"}, map[string]string{"data": bound}, Instance{})
 		if err != nil {
 			t.Errorf("%s: %v", bound, err)
 			continue
@@ -236,11 +236,11 @@ func TestAVolumeThatNothingFindsHasToBeBound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = r.Plan(nil, nil)
+	_, err = r.Plan(nil, nil, Instance{})
 	if want := `role "db" can't be planned: volume "data" has no disk: the role does not say how to find it; name its id below volumes in the user-data`; fmt.Sprint(err) != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
-	if _, err := r.Plan(nil, map[string]string{"data": "vol-0123456789abcdef0"}); err != nil {
+	if _, err := r.Plan(nil, map[string]string{"data": "vol-0123456789abcdef0"}, Instance{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -320,7 +320,7 @@ func TestARoleThatStandsInTwoFilesIsHeldButNeverPlanned(t *testing.T) {
 		}
 	}
 	for _, r := range roles {
-		if _, err := r.Plan(nil, nil); (err == nil) != (r.Name == "app") {
+		if _, err := r.Plan(nil, nil, Instance{}); (err == nil) != (r.Name == "app") {
 			t.Errorf("plan of %s from %s: %v", r.Name, r.File, err)
 		}
 	}
@@ -388,11 +388,11 @@ func TestEveryUnitOfARoleIsHeldWithItsService(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []HeldUnit{
-		{`a\x2db.service`, `a\x2db.service`, false},
-		{"mariadb.service", "mariadb.service", true},
-		{"mariadb-backup.timer", "mariadb.service", true},
-		{"mariadb-extra.socket", "mariadb.service", true},
-		{"z@main.service", "z@main.service", false},
+		{`a\x2db.service`, `a\x2db.service`, false, nil},
+		{"mariadb.service", "mariadb.service", true, nil},
+		{"mariadb-backup.timer", "mariadb.service", true, nil},
+		{"mariadb-extra.socket", "mariadb.service", true, nil},
+		{"z@main.service", "z@main.service", false, nil},
 	}
 	if got := r.Units(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
@@ -429,8 +429,8 @@ func FuzzDecode(f *testing.F) {
 		for _, p := range r.Params {
 			params[p.Name] = value
 		}
-		plan, err := r.Plan(params, nil)
-		again, errAgain := r.Plan(params, nil)
+		plan, err := r.Plan(params, nil, Instance{})
+		again, errAgain := r.Plan(params, nil, Instance{})
 		if !reflect.DeepEqual(plan, again) || fmt.Sprint(err) != fmt.Sprint(errAgain) {
 			t.Errorf("two plans differ:\n%+v %v\n%+v %v", plan, err, again, errAgain)
 		}

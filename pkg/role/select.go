@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -13,37 +12,50 @@ import (
 
 // Plan puts the user-data's selection into the role: the values of its
 // parameters, and the disks that it binds to volumes, as an EBS volume id or
-// as a serial number. The error joins all that is wrong with the selection. It
-// names parameters and volumes but quotes none of the values.
-func (r *Role) Plan(params, volumes map[string]string) (*Plan, error) {
+// as a serial number. Where the role says so, it also puts in what the
+// instance is. The error joins all that is wrong with the selection. It names
+// parameters and volumes but quotes none of the values.
+func (r *Role) Plan(params, volumes map[string]string, instance Instance) (*Plan, error) {
 	if err := r.checkNamesake(); err != nil {
 		return nil, err
 	}
-	values, errs := r.values(params)
+	set, errs := r.values(params)
 	errs = append(errs, r.unknownVolumes(volumes)...)
 	plan := &Plan{
 		Role:     r.Name,
 		Volumes:  slices.Clone(r.Volumes),
 		Data:     slices.Clone(r.Data),
+		Secrets:  slices.Clone(r.Secrets),
 		Services: cloneServices(r.Services),
 	}
 	if len(errs) > 0 {
 		return nil, r.refuse(errs)
 	}
-	disks := make(map[string]string)
+	values := values{set, instance}
+	disks := make(finds)
 	for i := range plan.Volumes {
 		v := &plan.Volumes[i]
 		bound, isBound := volumes[v.Name]
-		serial, err := v.serial(values, bound, isBound)
-		switch {
-		case err != nil:
-			errs = append(errs, err)
-		case disks[serial] != "":
-			errs = append(errs, fmt.Errorf("volumes %q and %q are one disk: both have the same serial", disks[serial], v.Name))
-		default:
-			disks[serial] = v.Name
+		find, problems := v.find(values, bound, isBound)
+		if len(problems) == 0 {
+			if err := disks.add(v.Name, find); err != nil {
+				problems = append(problems, err)
+			}
 		}
-		v.Find.Serial = serial
+		errs = append(errs, problems...)
+		v.Find = find
+	}
+	for i := range plan.Secrets {
+		s := &plan.Secrets[i]
+		s.For = slices.Clone(s.For)
+		key, err := values.expand(s.From.Key)
+		if err == nil && s.From.Bucket != "" {
+			err = checkKey(key)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("the key of secret %q %w", s.Name, err))
+		}
+		s.From.Key = key
 	}
 	if len(errs) > 0 {
 		return nil, r.refuse(errs)
@@ -125,49 +137,112 @@ func (r *Role) unknownVolumes(volumes map[string]string) (errs []error) {
 	return errs
 }
 
-// volumeID is the id of an EBS volume; the older ones have 8 digits.
-var volumeID = regexp.MustCompile(`^vol-([0-9a-f]{8}|[0-9a-f]{17})$`)
-
-// serial gives the serial number of the disk that a volume is: that of the one
-// bound to it, or the one that the role says.
-func (v Volume) serial(values map[string]string, bound string, isBound bool) (string, error) {
-	serial := expand(v.Find.Serial, values)
-	switch {
-	case volumeID.MatchString(bound):
-		serial = "vol" + strings.TrimPrefix(bound, "vol-")
-	case isBound:
-		serial = bound
-	case serial == "" && v.Find.Serial == "":
-		return "", fmt.Errorf("volume %q has no disk: the role does not say how to find it; name its id below volumes in the user-data", v.Name)
-	}
-	if err := checkSerial(serial); err != nil {
-		return "", fmt.Errorf("the serial of volume %q %w", v.Name, err)
-	}
-	return serial, nil
-}
-
-// expansion is a parameter in a text.
-var expansion = regexp.MustCompile(`\$\{params\.([a-z0-9-]+)\}`)
-
-// expansions gives the names of the parameters in a text, and the parts of it
-// between them.
-func expansions(text string) (names, parts []string, err error) {
-	for _, match := range expansion.FindAllStringSubmatch(text, -1) {
-		names = append(names, match[1])
-	}
-	parts = expansion.Split(text, -1)
-	for _, part := range parts {
-		if strings.Contains(part, "$") {
-			return nil, nil, fmt.Errorf("has a $ that does not begin a parameter, which is written as ${params.NAME}")
+// find gives the disk that a volume is on one instance: the one bound to it,
+// or the one that the role says. An id that is bound where the role goes by
+// serial numbers is that of a disk which somebody else attaches.
+func (v Volume) find(values values, bound string, isBound bool) (find Find, errs []error) {
+	if isBound {
+		find, err := v.bind(bound)
+		if err != nil {
+			return Find{}, []error{err}
 		}
+		return find, nil
 	}
-	return names, parts, nil
+	put := func(text, what string, check func(string) error) string {
+		value, err := values.expand(text)
+		if err == nil {
+			err = check(value)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s of volume %q %w", what, v.Name, err))
+		}
+		return value
+	}
+	switch v.Find.way() {
+	case "serial":
+		find.Serial = put(v.Find.Serial, "the serial", checkSerial)
+	case "id":
+		find.ID = put(v.Find.ID, "the id", checkID)
+	case "tags":
+		find.Tags = make(map[string]string)
+		for _, key := range slices.Sorted(maps.Keys(v.Find.Tags)) {
+			find.Tags[key] = put(v.Find.Tags[key], fmt.Sprintf("the tag %q", key), checkTag)
+		}
+	default:
+		errs = append(errs, fmt.Errorf("volume %q has no disk: the role does not say how to find it; name its id below volumes in the user-data", v.Name))
+	}
+	return find, errs
 }
 
-// expand puts the values of the parameters into a text. What is put in is not
-// expanded again.
-func expand(text string, values map[string]string) string {
-	return expansion.ReplaceAllStringFunc(text, func(match string) string {
-		return values[expansion.FindStringSubmatch(match)[1]]
-	})
+// bind gives the disk that the user-data names for a volume.
+func (v Volume) bind(bound string) (Find, error) {
+	isID := volumeID.MatchString(bound)
+	switch way := v.Find.way(); {
+	case isID && way == "serial":
+		return Find{Serial: serialOf(bound)}, nil
+	case isID:
+		return Find{ID: bound}, nil
+	case way == "id" || way == "tags":
+		return Find{}, fmt.Errorf("the disk bound to volume %q is no id of an EBS volume, %s, and the role finds it by %s", v.Name, howID, way)
+	case way == "" && strings.HasPrefix(bound, "vol-"):
+		return Find{}, fmt.Errorf("the disk bound to volume %q is no id of an EBS volume: %s", v.Name, howID)
+	}
+	if err := checkSerial(bound); err != nil {
+		return Find{}, fmt.Errorf("the serial of volume %q %w", v.Name, err)
+	}
+	return Find{Serial: bound}, nil
+}
+
+// serialOf is what the disk that an EBS volume is tells as its serial number.
+func serialOf(id string) string { return "vol" + strings.TrimPrefix(id, "vol-") }
+
+// way is how a disk is found, or "".
+func (f Find) way() string {
+	switch {
+	case f.Serial != "":
+		return "serial"
+	case f.ID != "":
+		return "id"
+	case len(f.Tags) > 0:
+		return "tags"
+	}
+	return ""
+}
+
+// disk is the same text for two ways to find one disk.
+func (f Find) disk() string {
+	switch f.way() {
+	case "serial":
+		return f.Serial
+	case "id":
+		return serialOf(f.ID)
+	}
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(f.Tags)) {
+		fmt.Fprintf(&b, "%q = %q ", key, f.Tags[key])
+	}
+	return b.String()
+}
+
+// open tells whether the disk depends on expansions, or on user-data alone.
+func (f Find) open() bool { return f.way() == "" || strings.Contains(f.disk(), "${") }
+
+// finds are the disks of the volumes of one role.
+type finds map[string]struct {
+	volume string
+	way    string
+}
+
+// add refuses a disk that is another volume's already.
+func (f finds) add(volume string, find Find) error {
+	disk, way := find.disk(), find.way()
+	other, twice := f[disk]
+	switch {
+	case !twice:
+		f[disk] = struct{ volume, way string }{volume, way}
+		return nil
+	case other.way == way:
+		return fmt.Errorf("volumes %q and %q are one disk: both have the same %s", other.volume, volume, way)
+	}
+	return fmt.Errorf("volumes %q and %q are one disk: the %s of the one is the %s of the other", other.volume, volume, other.way, way)
 }

@@ -31,7 +31,7 @@ func TestExampleRolesAreValid(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if _, err := r.Plan(s.Params, s.Volumes); err != nil {
+		if _, err := r.Plan(s.Params, s.Volumes, role.Instance{}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
