@@ -61,7 +61,7 @@ func (d disks) Appear(ctx context.Context, serial string) (boot.Disk, error) {
 }
 
 func asBoot(d block.Disk) boot.Disk {
-	return boot.Disk{Serial: d.Serial, Path: d.Path, Link: d.Link, Dev: d.Dev(), Seq: d.Seq}
+	return boot.Disk{Serial: d.Serial, Path: d.Path, Link: d.Link, Dev: d.Dev(), Seq: d.Seq, Size: int64(d.Size)}
 }
 
 // same finds the disk again, and refuses another that has come in its place.
@@ -173,7 +173,7 @@ type intents struct{ dir string }
 
 func (i intents) file(serial string) string { return filepath.Join(i.dir, serial+".json") }
 
-func (i intents) Intent(serial string) (intent boot.Intent, err error) {
+func (i intents) Intent(_ context.Context, serial string) (intent boot.Intent, err error) {
 	src, err := os.ReadFile(i.file(serial))
 	if errors.Is(err, fs.ErrNotExist) {
 		return intent, nil
@@ -187,7 +187,7 @@ func (i intents) Intent(serial string) (intent boot.Intent, err error) {
 	return intent, err
 }
 
-func (i intents) Intend(serial string, intent boot.Intent) error {
+func (i intents) Intend(_ context.Context, serial string, intent boot.Intent) error {
 	src, err := json.Marshal(intent)
 	if err != nil {
 		return err

@@ -21,19 +21,28 @@ type Boot struct {
 	log      *slog.Logger
 	volumes  map[string]*volume
 	data     map[string]*data
+	secrets  map[string]*secret
 	services []*service
+	unlocked *Step // nil where there are no secrets
 }
 
 // New tells the story of a plan. This is the whole way of a boot:
 func New(plan role.Plan, world World, log *slog.Logger) *Boot {
 	b := &Boot{
 		Story: NewStory(), plan: plan, world: world, log: log,
-		volumes: make(map[string]*volume), data: make(map[string]*data),
+		volumes: make(map[string]*volume), data: make(map[string]*data), secrets: make(map[string]*secret),
 	}
 	for _, v := range plan.Volumes {
 		vol := &volume{Volume: v, boot: b}
 		name := "volume " + v.Name + ": "
-		vol.found = b.Tell(name+"device", vol.device)
+		if inCloud(v) {
+			find := b.Tell(name+"find", vol.find)
+			claim := b.Tell(name+"claim", vol.claim, find).From(find)
+			attach := b.Tell(name+"attach", vol.attach, claim).From(find)
+			vol.found = b.Tell(name+"device", vol.device, attach).From(find)
+		} else {
+			vol.found = b.Tell(name+"device", vol.device)
+		}
 		prove := b.Tell(name+"prove", vol.prove, vol.found).From(vol.found)
 		prepare := b.Tell(name+"prepare", vol.prepare, prove).From(vol.found)
 		vol.mounted = b.Tell(name+"mount", vol.mount, prepare).From(vol.found)
@@ -47,6 +56,16 @@ func New(plan role.Plan, world World, log *slog.Logger) *Boot {
 		directory := b.Tell(name+"directory", dir.directory, dir.volume.noted)
 		dir.there = b.Tell(name+"bind", dir.bind, engine, directory)
 		b.data[d.Name] = dir
+	}
+	if len(plan.Secrets) > 0 {
+		b.unlocked = b.Tell("key", b.unlock)
+	}
+	for _, s := range plan.Secrets {
+		sec := &secret{Secret: s, boot: b}
+		name := "secret " + s.Name + ": "
+		sec.fetched = b.Tell(name+"fetch", sec.fetch)
+		sec.opened = b.Tell(name+"decrypt", sec.open, b.unlocked, sec.fetched)
+		b.secrets[s.Name] = sec
 	}
 	for _, s := range plan.Services {
 		svc := &service{Service: s, boot: b}
@@ -67,6 +86,8 @@ func (b *Boot) steps(needs []role.Need) (steps []*Step) {
 			steps = append(steps, b.volumes[need.Name].noted)
 		case role.KindData:
 			steps = append(steps, b.data[need.Name].there)
+		case role.KindSecret:
+			steps = append(steps, b.secrets[need.Name].opened)
 		}
 	}
 	return steps

@@ -1,8 +1,11 @@
 package boot
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"time"
 )
 
 // Final marks an error that no amount of trying again will mend by itself:
@@ -34,3 +37,62 @@ type hintedError struct {
 }
 
 func (e *hintedError) Unwrap() error { return e.error }
+
+// A NotYetError says that what was asked for is not so yet, but may become so
+// by itself. Its words complete "waiting for".
+type NotYetError struct {
+	For  string
+	Hint string // what a person can do, or ""
+}
+
+func (e *NotYetError) Error() string { return "still waiting for " + e.For }
+
+// An expiredError is a NotYetError that lasted for too long.
+type expiredError struct {
+	within time.Duration
+	last   *NotYetError
+}
+
+func (e *expiredError) Error() string {
+	return fmt.Sprintf("waited %s in vain for %s", e.within, e.last.For)
+}
+
+func (e *expiredError) Unwrap() error { return WithHint(e.last, e.last.Hint) }
+
+// await asks again until the answer is another than a NotYetError, for at most
+// as long as within, and tells what it waits for meanwhile. The error is that
+// of ask, of ctx, or an *expiredError.
+func await(ctx context.Context, within time.Duration, ask func(context.Context) error) error {
+	until := time.Now().Add(within)
+	told, done := NotYetError{}, func() {}
+	defer func() { done() }()
+	for asked := 1; ; asked++ {
+		var notYet *NotYetError
+		if err := ask(ctx); !errors.As(err, &notYet) {
+			return err
+		}
+		if *notYet != told {
+			done()
+			told, done = *notYet, Waits(ctx, Wait{For: notYet.For, Until: until, Hint: notYet.Hint})
+		}
+		rest := min(askEvery(asked), time.Until(until))
+		if rest <= 0 {
+			return &expiredError{within, notYet}
+		}
+		select {
+		case <-time.After(rest):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// askEvery is the rest after a question that was asked so many times: half a
+// second, half as much again each time, up to 10 s, and up to a quarter more.
+func askEvery(asked int) time.Duration {
+	rest := 500 * time.Millisecond
+	for range min(asked-1, 8) {
+		rest = min(rest*3/2, 10*time.Second)
+	}
+	return rest + rand.N(rest/4)
+}

@@ -181,8 +181,8 @@ func (s *service) stopped(ctx context.Context) error {
 // is not there, or "".
 func (s *service) diskGone(ctx context.Context) (string, error) {
 	for _, v := range s.volumes() {
-		if _, there, err := s.boot.world.Disks.Find(ctx, v.Find.Serial); err != nil || !there {
-			return v.Find.Serial, err
+		if _, there, err := s.boot.world.Disks.Find(ctx, v.serial()); err != nil || !there {
+			return v.serial(), err
 		}
 	}
 	return "", nil

@@ -37,7 +37,9 @@ type Step struct {
 	// What follows belongs to the goroutine of Run.
 	state    State
 	since    time.Time
+	began    time.Time // when its function was last started
 	wait     Wait
+	remark   string // what is to be known of it, see Remark
 	err      error
 	attempts int       // failures in a row
 	retryAt  time.Time // zero where only an event makes it run again
@@ -70,10 +72,12 @@ type Progress struct {
 	Step    string
 	State   State
 	Since   time.Time
-	Wait    Wait  // while Waiting
-	Err     error // why it Failed, also while it is tried again, or was Skipped
+	Began   time.Time // when it was last started; zero where it never was
+	Wait    Wait      // while Waiting
+	Err     error     // why it Failed, also while it is tried again, or was Skipped
 	RetryAt time.Time
-	Serves  bool // it is Done when a service serves
+	Serves  bool   // it is Done when a service serves
+	Remark  string // what is to be known of it although it is Done
 }
 
 // NewStory returns a story without steps.
@@ -204,20 +208,34 @@ func (s *Story) Turn() { s.tell(func() {}) }
 // Waits tells that the step whose function got ctx waits for something
 // outside, until the function that is returned is called.
 func Waits(ctx context.Context, w Wait) (done func()) {
-	running, ok := ctx.Value(runningKey{}).(running)
-	if !ok {
-		return func() {}
-	}
 	become := func(state State, w Wait) {
-		running.story.tell(func() {
-			if !running.step.stale {
-				running.step.become(state)
-				running.step.wait = w
-			}
+		tellOf(ctx, func(step *Step) {
+			step.become(state)
+			step.wait = w
 		})
 	}
 	become(Waiting, w)
 	return func() { become(Running, Wait{}) }
+}
+
+// Remark tells something that is to be known of the step whose function got
+// ctx, until it runs again: that it did what it does in another way.
+func Remark(ctx context.Context, remark string) {
+	tellOf(ctx, func(step *Step) { step.remark = remark })
+}
+
+// tellOf tells something of the step whose function got ctx, unless what that
+// function is doing counts no more.
+func tellOf(ctx context.Context, happened func(*Step)) {
+	running, ok := ctx.Value(runningKey{}).(running)
+	if !ok {
+		return
+	}
+	running.story.tell(func() {
+		if !running.step.stale {
+			happened(running.step)
+		}
+	})
 }
 
 type (
@@ -272,7 +290,8 @@ func (s *Step) needsMet() (blocked *Step, ready bool) {
 func (s *Story) start(ctx context.Context, log *slog.Logger, step *Step) {
 	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, runningKey{}, running{s, step}))
 	step.become(Running)
-	step.cancel = cancel
+	step.began = step.since
+	step.cancel, step.remark = cancel, ""
 	log = log.With("step", step.name)
 	go func() {
 		began := time.Now()
@@ -373,7 +392,7 @@ func (s *Story) end() {
 func (s *Story) progress() []Progress {
 	all := make([]Progress, len(s.steps))
 	for i, st := range s.steps {
-		all[i] = Progress{st.name, st.state, st.since, st.wait, st.err, st.retryAt, st.serves}
+		all[i] = Progress{st.name, st.state, st.since, st.began, st.wait, st.err, st.retryAt, st.serves, st.remark}
 	}
 	return all
 }

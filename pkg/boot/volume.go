@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +22,8 @@ type volume struct {
 
 	found, mounted, noted *Step
 
+	id      string // of the volume of the cloud, once it is found
+	here    bool   // it was mounted before, and its disk is there: the cloud need not be asked
 	disk    Disk
 	content Content
 	proven  bool // the disk is this volume, read as it is now
@@ -29,10 +32,64 @@ type volume struct {
 	ledger *Ledger
 }
 
+// find tells which volume of the cloud is meant. One that this instance had
+// mounted before and that is still attached is taken without asking: a plain
+// reboot needs no API.
+func (v *volume) find(ctx context.Context) error {
+	id, err := v.boot.world.Records.Recorded(v.Name, v.Find)
+	if err != nil {
+		return err
+	}
+	v.id, v.here = id, false
+	if id != "" {
+		_, v.here, err = v.boot.world.Disks.Find(ctx, serialOf(id))
+		if v.here || err != nil {
+			return err
+		}
+	}
+	return v.await(ctx, func(ctx context.Context) (err error) {
+		v.id, err = v.boot.world.Volumes.FindVolume(ctx, v.Find)
+		return err
+	})
+}
+
+// claim makes sure that the volume is one that this instance may use.
+func (v *volume) claim(ctx context.Context) error {
+	if v.here {
+		return nil
+	}
+	return v.await(ctx, func(ctx context.Context) error { return v.boot.world.Volumes.Claim(ctx, v.id) })
+}
+
+// attach has the volume attached to this instance, when nobody else has it.
+func (v *volume) attach(ctx context.Context) error {
+	if v.here {
+		return nil
+	}
+	return v.await(ctx, func(ctx context.Context) error { return v.boot.world.Volumes.Attach(ctx, v.id) })
+}
+
+// await waits for the cloud for as long as the role lets the volume take.
+func (v *volume) await(ctx context.Context, ask func(context.Context) error) error {
+	err := await(ctx, v.Wait, ask)
+	if errors.As(err, new(*expiredError)) {
+		err = Final(err)
+	}
+	return err
+}
+
+// serial is the serial number of the volume's disk.
+func (v *volume) serial() string {
+	if v.id != "" {
+		return serialOf(v.id)
+	}
+	return v.Find.Serial
+}
+
 // device finds the disk, or waits for it.
 func (v *volume) device(ctx context.Context) error {
 	v.proven, v.content = false, Content{}
-	disk, there, err := v.boot.world.Disks.Find(ctx, v.Find.Serial)
+	disk, there, err := v.boot.world.Disks.Find(ctx, v.serial())
 	if err == nil && !there {
 		disk, err = v.appear(ctx)
 	}
@@ -45,11 +102,11 @@ func (v *volume) appear(ctx context.Context) (Disk, error) {
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	hint := "attach it; the agent goes on as soon as it is there"
-	defer Waits(ctx, Wait{For: "the disk with serial " + v.Find.Serial, Until: until, Hint: hint})()
+	defer Waits(ctx, Wait{For: "the disk with serial " + v.serial(), Until: until, Hint: hint})()
 
-	disk, err := v.boot.world.Disks.Appear(ctx, v.Find.Serial)
+	disk, err := v.boot.world.Disks.Appear(ctx, v.serial())
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = Final(WithHint(fmt.Errorf("no disk with serial %s appeared within %s", v.Find.Serial, v.Wait), hint))
+		err = Final(WithHint(fmt.Errorf("no disk with serial %s appeared within %s", v.serial(), v.Wait), hint))
 	}
 	return disk, err
 }
@@ -70,16 +127,18 @@ func (v *volume) prove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	intent, err := v.boot.world.Intents.Intent(v.disk.Serial)
-	if err != nil {
-		return err
-	}
 	v.content = content
+	var intent Intent
+	if content.Filesystem == "" { // a filesystem speaks for itself, by its ledger
+		if intent, err = v.intent(ctx); err != nil {
+			return err
+		}
+	}
 	look := "bootagent prove " + v.disk.Path + " shows what is on it"
 	switch {
 	case content.Blank && intent.Made:
 		return Final(WithHint(
-			fmt.Errorf("disk %s is blank, but this machine made the %s filesystem %s on it before",
+			fmt.Errorf("disk %s is blank, but the %s filesystem %s was made on it before",
 				v.disk.Serial, v.Filesystem, intent.UUID),
 			"its data is gone or it is another disk: find out which, and restore it"))
 	case content.Blank && v.Make != role.MakeIfBlank:
@@ -87,7 +146,7 @@ func (v *volume) prove(ctx context.Context) error {
 			fmt.Errorf("disk %s is blank and the role may not make a filesystem on it", v.disk.Serial),
 			fmt.Sprintf("if it is meant to be new, say make: %s for the volume in the role file", role.MakeIfBlank)))
 	case content.Blank:
-		return nil
+		return v.isNew(ctx)
 	case content.Filesystem == "" && intent.UUID != "" && !intent.Made:
 		return Final(WithHint(
 			fmt.Errorf("disk %s %s: a filesystem was being made on it and was not finished", v.disk.Serial, content.Words),
@@ -106,18 +165,20 @@ func (v *volume) prepare(ctx context.Context) error {
 	if mounted, err := v.isMounted(); mounted || err != nil {
 		return err
 	}
-	intent, err := v.boot.world.Intents.Intent(v.disk.Serial)
-	if err != nil {
-		return err
-	}
 	if v.content.Blank {
-		err := v.make(ctx, intent)
+		err := v.make(ctx)
 		v.proven = err == nil
 		return err
 	}
 	ledger, err := v.look(ctx)
 	if err != nil {
 		return err
+	}
+	var intent Intent
+	if ledger == nil {
+		if intent, err = v.intent(ctx); err != nil {
+			return err
+		}
 	}
 	switch {
 	case ledger != nil:
@@ -145,10 +206,14 @@ func (v *volume) prepare(ctx context.Context) error {
 
 // make makes the filesystem, with a UUID that is noted before, so that after
 // a crash it can be told from another's.
-func (v *volume) make(ctx context.Context, intent Intent) error {
+func (v *volume) make(ctx context.Context) error {
+	intent, err := v.intent(ctx)
+	if err != nil {
+		return err
+	}
 	if intent.UUID == "" {
 		intent.UUID = newUUID()
-		if err := v.boot.world.Intents.Intend(v.disk.Serial, intent); err != nil {
+		if err := v.intend(ctx, intent); err != nil {
 			return err
 		}
 	}
@@ -157,6 +222,42 @@ func (v *volume) make(ctx context.Context, intent Intent) error {
 	}
 	v.content = Content{Filesystem: string(v.Filesystem), UUID: intent.UUID}
 	return v.introduce(ctx, Ledger{UUID: intent.UUID, Made: now()})
+}
+
+// isNew refuses a blank volume that the cloud knows to be more than it looks,
+// or to be another than the disk that was read.
+func (v *volume) isNew(ctx context.Context) error {
+	if v.id == "" {
+		return nil
+	}
+	origin, err := v.boot.world.Volumes.Origin(ctx, v.id)
+	switch {
+	case err != nil:
+		return err
+	case origin.Snapshot != "":
+		return Final(WithHint(
+			fmt.Errorf("volume %s is blank, but was made from snapshot %s: what was in it should be on it", v.id, origin.Snapshot),
+			"look whether the snapshot is the right one; no filesystem is made on a volume that was made from one"))
+	case origin.Size != v.disk.Size:
+		return fmt.Errorf("volume %s has %d bytes, and disk %s has %d: they are not the same", v.id, origin.Size, v.disk.Serial, v.disk.Size)
+	}
+	return nil
+}
+
+// intent is what the agent was about to make on the disk. It is noted on the
+// volume itself where the cloud lets it, and else on this machine.
+func (v *volume) intent(ctx context.Context) (Intent, error) {
+	if v.id != "" {
+		return v.boot.world.Volumes.Intent(ctx, v.id)
+	}
+	return v.boot.world.Intents.Intent(ctx, v.disk.Serial)
+}
+
+func (v *volume) intend(ctx context.Context, intent Intent) error {
+	if v.id != "" {
+		return v.boot.world.Volumes.Intend(ctx, v.id, intent)
+	}
+	return v.boot.world.Intents.Intend(ctx, v.disk.Serial, intent)
 }
 
 // introduce writes the first ledger of a filesystem. It is mounted aside for
@@ -169,7 +270,7 @@ func (v *volume) introduce(ctx context.Context, l Ledger) error {
 		return err
 	}
 	if l.Made != nil {
-		return v.boot.world.Intents.Intend(v.disk.Serial, Intent{UUID: l.UUID, Made: true})
+		return v.intend(ctx, Intent{UUID: l.UUID, Made: true})
 	}
 	return nil
 }
@@ -247,8 +348,14 @@ func (v *volume) mount(ctx context.Context) error {
 	return err
 }
 
-// note writes into the ledger that this machine has the volume now.
+// note writes into the ledger that this machine has the volume now, and keeps
+// which volume it is.
 func (v *volume) note(context.Context) error {
+	if v.id != "" && !v.here {
+		if err := v.boot.world.Records.Record(v.Name, v.Find, v.id); err != nil {
+			return err
+		}
+	}
 	if v.ledger.BootID == v.boot.world.Instance.BootID && v.ledger.Stopped == nil {
 		return nil
 	}
@@ -376,3 +483,11 @@ func newUUID() string {
 	b[8] = b[8]&0x3f | 0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
+
+// inCloud tells whether a volume is the cloud's, to be found and attached by
+// its API, and not a disk of this machine.
+func inCloud(v role.Volume) bool { return v.Find.ID != "" || len(v.Find.Tags) > 0 }
+
+// serialOf is the serial number that the disk of an EBS volume reports: its id
+// without the dash (EC2 User Guide, "EBS volumes and NVMe").
+func serialOf(id string) string { return strings.Replace(id, "-", "", 1) }

@@ -2,6 +2,7 @@ package boot
 
 import (
 	"context"
+	"time"
 
 	"bootagent/pkg/role"
 )
@@ -10,6 +11,8 @@ import (
 // here, by what the story needs of it, so that the whole story also runs where
 // there is no disk and no systemd.
 type World struct {
+	Volumes     Volumes // nil where no volume of the plan is one of a cloud
+	Records     Records
 	Disks       Disks
 	Filesystems Filesystems
 	Ledgers     Ledgers
@@ -17,14 +20,51 @@ type World struct {
 	Mounts      Mounts
 	Directories Directories
 	Engines     Engines
+	Secrets     Secrets
 	Units       Units
 	Instance    Instance
+
+	UnlockWithin time.Duration // how long a person may take to bring a key
 }
 
 // Instance says which machine, in which of its boots, the story runs on.
 type Instance struct {
-	ID     string // what names the machine to people: its machine id
+	ID     string // what names the machine to people: its instance id, or its machine id
 	BootID string // what the kernel calls this boot
+}
+
+// Volumes are those of the cloud, by their ids. Where an answer may become
+// another by itself, the error is a NotYetError.
+type Volumes interface {
+	// FindVolume returns the id of the one volume that is meant.
+	FindVolume(ctx context.Context, find role.Find) (id string, err error)
+
+	// Claim refuses a volume that this instance may not use, and has the
+	// volume say its own name, by which a copy of it is told.
+	Claim(ctx context.Context, id string) error
+
+	// Attach returns nil once the volume is attached to this instance. It
+	// neither forces nor detaches.
+	Attach(ctx context.Context, id string) error
+
+	// Origin says what the cloud knows of a volume that is taken for new.
+	Origin(ctx context.Context, id string) (Origin, error)
+
+	// Intents are kept as a tag of the volume, by its id.
+	Intents
+}
+
+// Origin is what is known of a volume besides what is on it.
+type Origin struct {
+	Snapshot string // that it was made from, or ""
+	Size     int64  // in bytes
+}
+
+// Records keeps which volume of the cloud this very instance had mounted for a
+// volume of the plan.
+type Records interface {
+	Recorded(name string, find role.Find) (id string, err error) // "" where there is none
+	Record(name string, find role.Find, id string) error
 }
 
 // Disks finds and reads the disks of the machine. Nothing in it writes.
@@ -47,6 +87,7 @@ type Disk struct {
 	Link   string // that names it under whatever number it comes back
 	Dev    uint64 // device number, as in st_rdev
 	Seq    uint64 // another one each time that it is plugged in
+	Size   int64  // in bytes
 }
 
 // Content is what is on a disk.
@@ -80,8 +121,8 @@ type Ledgers interface {
 // Intents keeps what the agent is about to make on a disk, so that after a
 // crash what it half made can be told from what is someone else's.
 type Intents interface {
-	Intent(serial string) (Intent, error) // the zero Intent where there is none
-	Intend(serial string, intent Intent) error
+	Intent(ctx context.Context, of string) (Intent, error) // the zero Intent where there is none
+	Intend(ctx context.Context, of string, intent Intent) error
 }
 
 // An Intent is a filesystem that the agent makes, or has made.
@@ -166,6 +207,31 @@ type Engines interface {
 
 	// Initialized forgets about an Initialize whose directory has its name.
 	Initialized(ctx context.Context, d role.Data) error
+}
+
+// Secrets are fetched sealed and opened in memory. No plaintext passes through
+// the story.
+type Secrets interface {
+	// Staged tells whether, in this boot, a secret is where the services that
+	// it is for are given it.
+	Staged(s role.Secret) (bool, error)
+
+	// Unlock gets the keys that the agent is set to use. A NotYetError says
+	// that a person has to bring one.
+	Unlock(ctx context.Context) error
+
+	// Fetch returns a secret as it is sealed.
+	Fetch(ctx context.Context, s role.Secret) (Sealed, error)
+
+	// Open decrypts a secret and stages it. A NotYetError says that none of
+	// the keys fits, and that a person may bring another.
+	Open(ctx context.Context, s role.Secret, sealed []byte) error
+}
+
+// A Sealed is a secret that is encrypted.
+type Sealed struct {
+	Bytes  []byte
+	Relies string // on what copy, and why, where it is not fresh from its source
 }
 
 // Units grants services what they wait for, and starts them.

@@ -26,6 +26,9 @@ type machine struct {
 	started map[string]bool
 	byHand  map[string]bool
 	units   map[string]UnitState
+	records map[string]string // by the volume's name
+	cloud   cloud
+	safe    safe
 
 	made, initialised int
 	effects           []string // in their order
@@ -44,7 +47,8 @@ type disk struct {
 }
 
 func newMachine() *machine {
-	return &machine{
+	m := &machine{
+		records: make(map[string]string),
 		disks:   make(map[string]*disk),
 		mounts:  make(map[string]string),
 		intents: make(map[string]Intent),
@@ -55,13 +59,17 @@ func newMachine() *machine {
 		units:   make(map[string]UnitState),
 		fail:    func(string) error { return nil },
 	}
+	m.cloud = cloud{machine: m, volumes: make(map[string]*ebs)}
+	m.safe = safe{machine: m, sources: make(map[string]string), kept: make(map[string]string), staged: make(map[string]bool)}
+	return m
 }
 
 func (m *machine) world() World {
 	return World{
+		Volumes: &m.cloud, Records: m,
 		Disks: m, Filesystems: m, Ledgers: m, Intents: m, Mounts: m,
-		Directories: m, Engines: m, Units: m,
-		Instance: Instance{ID: "machine", BootID: "boot"},
+		Directories: m, Engines: m, Secrets: &m.safe, Units: m,
+		Instance: Instance{ID: "machine", BootID: "boot"}, UnlockWithin: 24 * time.Hour,
 	}
 }
 
@@ -79,7 +87,7 @@ func (m *machine) Find(_ context.Context, serial string) (Disk, bool, error) {
 	if d == nil || !d.plugged {
 		return Disk{}, false, nil
 	}
-	return Disk{Serial: serial, Path: "/dev/nvme1n1", Link: serial, Dev: d.dev}, true, nil
+	return Disk{Serial: serial, Path: "/dev/nvme1n1", Link: serial, Dev: d.dev, Size: gib}, true, nil
 }
 
 func (m *machine) Appear(ctx context.Context, serial string) (Disk, error) {
@@ -171,13 +179,13 @@ func (m *machine) WriteLedger(root string, ledger []byte) error {
 	return nil
 }
 
-func (m *machine) Intent(serial string) (Intent, error) {
+func (m *machine) Intent(_ context.Context, serial string) (Intent, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.intents[serial], nil
 }
 
-func (m *machine) Intend(serial string, intent Intent) error {
+func (m *machine) Intend(_ context.Context, serial string, intent Intent) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.does("intend %v", intent.Made); err != nil {

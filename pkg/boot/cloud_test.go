@@ -1,0 +1,269 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bootagent/pkg/role"
+)
+
+const (
+	gib      = 1 << 30
+	volumeID = "vol-0123456789abcdef0"
+)
+
+// A cloud is EC2 in memory, with what it knows of volumes.
+type cloud struct {
+	*machine
+	volumes map[string]*ebs
+	asked   int
+	silent  bool // it does not answer
+}
+
+// An ebs is a volume of a cloud.
+type ebs struct {
+	tags     map[string]string
+	holder   string // instance that has it attached
+	snapshot string
+	size     int64
+	intent   Intent
+	named    bool // it has the tag of its own name
+}
+
+func (c *cloud) ask() error {
+	c.asked++
+	if c.silent {
+		return errors.New("EC2 does not answer")
+	}
+	return nil
+}
+
+func (c *cloud) FindVolume(_ context.Context, find role.Find) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.ask(); err != nil {
+		return "", err
+	}
+	for id, v := range c.volumes {
+		if id == find.ID || find.ID == "" && maps.Equal(v.tags, find.Tags) {
+			return id, nil
+		}
+	}
+	return "", &NotYetError{For: "a volume to match", Hint: "make one"}
+}
+
+func (c *cloud) Claim(_ context.Context, id string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.ask(); err != nil {
+		return err
+	}
+	c.volumes[id].named = true
+	return c.does("claim %s", id)
+}
+
+func (c *cloud) Attach(_ context.Context, id string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.ask(); err != nil {
+		return err
+	}
+	v := c.volumes[id]
+	switch v.holder {
+	case "":
+		v.holder = "machine"
+		c.disks[serialOf(id)].plugged = true
+		return c.does("attach %s", id)
+	case "machine":
+		return nil
+	}
+	return &NotYetError{For: fmt.Sprintf("volume %s to be let go by %s", id, v.holder), Hint: "stop " + v.holder}
+}
+
+func (c *cloud) Origin(_ context.Context, id string) (Origin, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Origin{Snapshot: c.volumes[id].snapshot, Size: c.volumes[id].size}, c.ask()
+}
+
+func (c *cloud) Intent(_ context.Context, id string) (Intent, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.volumes[id].intent, c.ask()
+}
+
+func (c *cloud) Intend(_ context.Context, id string, intent Intent) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := errors.Join(c.ask(), c.does("intend %v", intent.Made)); err != nil {
+		return err
+	}
+	c.volumes[id].intent = intent
+	return nil
+}
+
+func (m *machine) Recorded(name string, _ role.Find) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.records[name], nil
+}
+
+func (m *machine) Record(name string, _ role.Find, id string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.records[name] = id
+	return m.does("record %s", id)
+}
+
+// inEC2 is the plan with its volume found by a tag, and a cloud that has a new
+// one.
+func inEC2() (*machine, role.Plan) {
+	m, p := newMachine(), plan()
+	p.Volumes[0].Find = role.Find{Tags: map[string]string{"cluster": "orders"}}
+	m.cloud.volumes[volumeID] = &ebs{tags: p.Volumes[0].Find.Tags, size: gib}
+	m.disks[serial] = blank()
+	m.disks[serial].plugged = false
+	return m, p
+}
+
+func TestAVolumeOfTheCloudIsFoundClaimedAndAttached(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p := inEC2()
+		r := start(t, p, m)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		r.isUp()
+		r.stop()
+		for _, effect := range []string{"claim " + volumeID, "attach " + volumeID, "record " + volumeID} {
+			if !slices.Contains(m.effects, effect) {
+				t.Errorf("it did %q, and not %q", m.effects, effect)
+			}
+		}
+		if v := m.cloud.volumes[volumeID]; !v.intent.Made || len(m.intents) > 0 {
+			t.Errorf("the intent is %+v on the volume, and %v on the machine", v.intent, m.intents)
+		}
+	})
+}
+
+func TestAPlainRebootAsksTheCloudForNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p := inEC2()
+		r := start(t, p, m)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		r.isUp()
+		r.stop()
+
+		m.reboot()
+		m.cloud.silent, m.cloud.asked = true, 0
+		r = start(t, p, m)
+		r.isUp()
+		r.stop()
+		if m.cloud.asked > 0 {
+			t.Errorf("the cloud was asked %d times", m.cloud.asked)
+		}
+		if m.made != 1 || m.initialised != 1 {
+			t.Errorf("%d filesystems, %d databases were made", m.made, m.initialised)
+		}
+	})
+}
+
+// A record alone is no reason: the volume may have been moved while the
+// instance was off.
+func TestAVolumeThatIsNotThereAnyMoreIsAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p := inEC2()
+		r := start(t, p, m)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		r.isUp()
+		r.stop()
+
+		m.reboot()
+		m.disks[serial].plugged = false
+		m.cloud.volumes[volumeID].holder = "i-2"
+		r = start(t, p, m)
+		r.is("volume data: attach", Waiting, "to be let go by i-2", "stop i-2")
+		m.mu.Lock()
+		m.cloud.volumes[volumeID].holder = ""
+		m.mu.Unlock()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		r.isUp()
+		r.stop()
+	})
+}
+
+func TestAVolumeThatNobodyLetsGoIsGivenUpAtTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p := inEC2()
+		m.cloud.volumes[volumeID].holder = "i-2"
+		r := start(t, p, m)
+		time.Sleep(19 * time.Minute)
+		synctest.Wait()
+		r.is("volume data: attach", Waiting, "to be let go by i-2")
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		r.is("volume data: attach", Failed, "waited 20m0s in vain for volume "+volumeID+" to be let go by i-2", "stop i-2")
+		asked := m.cloud.asked
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if m.cloud.asked != asked {
+			t.Error("it was asked for again, without a person's word")
+		}
+		m.mu.Lock()
+		m.cloud.volumes[volumeID].holder = ""
+		m.mu.Unlock()
+		r.Retry()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		r.isUp()
+		r.stop()
+	})
+}
+
+// The cloud knows what the disk itself can't tell.
+func TestAVolumeThatTheCloudDoesNotCallNewIsNeverFormatted(t *testing.T) {
+	for name, c := range map[string]struct {
+		volume ebs
+		words  string
+	}{
+		"made from a snapshot": {ebs{snapshot: "snap-1", size: gib}, "was made from snapshot snap-1"},
+		"of another size":      {ebs{size: 2 * gib}, "they are not the same"},
+		"made before":          {ebs{size: gib, intent: Intent{UUID: "u", Made: true}}, "filesystem u was made on it before"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, p := inEC2()
+				c.volume.tags = p.Volumes[0].Find.Tags
+				m.cloud.volumes[volumeID] = &c.volume
+				r := start(t, p, m)
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				r.is("volume data: prove", Failed, c.words)
+				r.stop()
+				if m.made > 0 {
+					t.Errorf("it did %q", m.effects)
+				}
+			})
+		})
+	}
+}
+
+// reboot is a plain one: the disks stay attached.
+func (m *machine) reboot() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.mounts)
+	clear(m.granted)
+	clear(m.started)
+	clear(m.units)
+	clear(m.safe.staged)
+	m.safe.keys = nil
+}

@@ -1,0 +1,110 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"bootagent/pkg/role"
+)
+
+// A Launch is the way to a plan, where a cloud tells the instance who it is:
+// it asks for that and for the user-data, and makes the plan of the two.
+type Launch struct {
+	*Story
+	metadata Metadata
+	make     func(context.Context, Facts) (role.Plan, error)
+
+	facts Facts
+	plan  role.Plan
+	err   error
+}
+
+// Metadata is what the cloud tells of the instance.
+type Metadata interface {
+	// Ask asks for it, and keeps the answer. A NotYetError says why there is
+	// none yet.
+	Ask(ctx context.Context) (Facts, error)
+
+	// Kept is the answer that was kept last, and when that was, if it was given
+	// to this very machine.
+	Kept() (Facts, time.Time, error)
+}
+
+// Facts are what an instance is told of itself.
+type Facts struct {
+	Instance role.Instance
+	UserData []byte // nil where there is none
+	RoleTag  string // of the instance, "" where there is none
+}
+
+const (
+	// askMetadataWithin bounds one try to reach the metadata service, after
+	// which its step has failed and is tried again.
+	askMetadataWithin = 10 * time.Minute
+
+	// relyAfter is how long the metadata service may be silent until an
+	// instance that was told before who it is goes by that. A network that is
+	// slow to come up takes some seconds.
+	relyAfter = 5 * time.Second
+)
+
+// NewLaunch tells the story of a launch. Make makes the plan; an error of its
+// own can't be mended by trying again.
+func NewLaunch(m Metadata, makePlan func(context.Context, Facts) (role.Plan, error)) *Launch {
+	l := &Launch{Story: NewStory(), metadata: m, make: makePlan}
+	asked := l.Tell("instance: metadata", l.ask)
+	l.Tell("instance: plan", l.makePlan, asked)
+	return l
+}
+
+// Run returns the plan and what it was made of, or why there is none: what is
+// wrong with the user-data or the role, or the error of ctx.
+func (l *Launch) Run(ctx context.Context, log *slog.Logger, report func([]Progress)) (role.Plan, Facts, error) {
+	running, end := context.WithCancel(ctx)
+	defer end()
+	l.Story.Run(running, log, func(progress []Progress) {
+		report(progress)
+		if last := progress[len(progress)-1].State; last == Done || last == Failed {
+			end()
+		}
+	})
+	if l.err == nil {
+		l.err = ctx.Err()
+	}
+	return l.plan, l.facts, l.err
+}
+
+// ask asks the metadata service, and goes by its last answer where it is
+// silent.
+func (l *Launch) ask(ctx context.Context) error {
+	kept, when, keptErr := l.metadata.Kept()
+	within := askMetadataWithin
+	if keptErr == nil {
+		within = relyAfter
+	}
+	err := await(ctx, within, func(ctx context.Context) (err error) {
+		l.facts, err = l.metadata.Ask(ctx)
+		return err
+	})
+	silent := (*expiredError)(nil)
+	if errors.As(err, &silent) && keptErr == nil {
+		l.facts = kept
+		Remark(ctx, fmt.Sprintf("relies on what was kept at %s, as it %v", stamp(when), silent))
+		return nil
+	}
+	if errors.As(err, &silent) && keptErr != nil {
+		err = WithHint(fmt.Errorf("%w; nothing that was kept can take its place: %w", err, keptErr), HintOf(err))
+	}
+	return err
+}
+
+func (l *Launch) makePlan(ctx context.Context) error {
+	l.plan, l.err = l.make(ctx, l.facts)
+	return l.err
+}
+
+// stamp is a time as people find it in a log.
+func stamp(t time.Time) string { return t.Local().Format(time.DateTime) }

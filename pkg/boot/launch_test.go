@@ -1,0 +1,121 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bootagent/pkg/role"
+)
+
+// metadata is a metadata service that answers after a while.
+type metadata struct {
+	began    time.Time
+	answers  time.Duration
+	facts    Facts
+	kept     Facts
+	keptWhen time.Time
+}
+
+func (m *metadata) Ask(context.Context) (Facts, error) {
+	if time.Since(m.began) < m.answers {
+		return Facts{}, &NotYetError{For: "the metadata service to answer", Hint: "raise the hop limit"}
+	}
+	return m.facts, nil
+}
+
+func (m *metadata) Kept() (Facts, time.Time, error) {
+	if m.keptWhen.IsZero() {
+		return Facts{}, time.Time{}, errors.New("nothing was kept")
+	}
+	return m.kept, m.keptWhen, nil
+}
+
+func launch(t *testing.T, ctx context.Context, m *metadata, report func([]Progress)) (role.Plan, Facts, error) {
+	m.began = time.Now()
+	makePlan := func(_ context.Context, f Facts) (role.Plan, error) {
+		if len(f.UserData) == 0 {
+			return role.Plan{}, Finalf("no role")
+		}
+		return role.Plan{Role: string(f.UserData)}, nil
+	}
+	return NewLaunch(m, makePlan).Run(ctx, slog.New(slog.NewTextHandler(io.Discard, nil)), report)
+}
+
+func TestAnInstanceWaitsToBeToldWhoItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &metadata{answers: time.Minute, facts: Facts{UserData: []byte("mysql")}}
+		var told []string
+		plan, _, err := launch(t, t.Context(), m, func(p []Progress) { told = append(told, p[0].String()+" "+p[0].Wait.Hint) })
+		if err != nil || plan.Role != "mysql" {
+			t.Fatalf("got %+v, %v", plan, err)
+		}
+		if all := strings.Join(told, "\n"); !strings.Contains(all, "for the metadata service to answer raise the hop limit") {
+			t.Errorf("it told\n%s", all)
+		}
+	})
+}
+
+func TestAnInstanceThatWasToldBeforeGoesByThat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &metadata{answers: time.Hour, kept: Facts{UserData: []byte("mysql")}, keptWhen: time.Now().Add(-time.Hour)}
+		began := time.Now()
+		var last []Progress
+		plan, _, err := launch(t, t.Context(), m, func(p []Progress) { last = p })
+		if err != nil || plan.Role != "mysql" {
+			t.Fatalf("got %+v, %v", plan, err)
+		}
+		if took := time.Since(began); took > 6*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		if remark := last[0].Remark; !strings.Contains(remark, "relies on what was kept at") || !strings.Contains(remark, "metadata service") {
+			t.Errorf("it says %q", remark)
+		}
+	})
+}
+
+func TestANewAnswerCountsMoreThanAKeptOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &metadata{
+			answers: 2 * time.Second, facts: Facts{UserData: []byte("web")},
+			kept: Facts{UserData: []byte("mysql")}, keptWhen: time.Now(),
+		}
+		plan, _, err := launch(t, t.Context(), m, func([]Progress) {})
+		if err != nil || plan.Role != "web" {
+			t.Errorf("got %+v, %v", plan, err)
+		}
+	})
+}
+
+func TestAnInstanceThatIsNeverToldSaysSoAndAsksAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
+		defer cancel()
+		m := &metadata{answers: time.Hour}
+		var told []string
+		_, _, err := launch(t, ctx, m, func(p []Progress) { told = append(told, p[0].String()+HintOf(p[0].Err)) })
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		all := strings.Join(told, "\n")
+		for _, words := range []string{"waited 10m0s in vain for the metadata service", "nothing was kept", "raise the hop limit", "after it failed"} {
+			if !strings.Contains(all, words) {
+				t.Errorf("it did not tell %q, but\n%s", words, all)
+			}
+		}
+	})
+}
+
+func TestAPlanThatCantBeMadeEndsTheLaunch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, _, err := launch(t, t.Context(), &metadata{}, func([]Progress) {})
+		if err == nil || err.Error() != "no role" {
+			t.Errorf("got %v", err)
+		}
+	})
+}

@@ -1,0 +1,86 @@
+package boot
+
+import (
+	"context"
+	"errors"
+
+	"bootagent/pkg/role"
+)
+
+// A secret is one secret of the plan on its way to the services it is for. It
+// is sealed for as long as the story has it.
+type secret struct {
+	role.Secret
+	boot *Boot
+
+	sealed  []byte
+	opened  *Step
+	fetched *Step
+}
+
+// unlock waits for a key, unless nothing is left to be opened in this boot.
+func (b *Boot) unlock(ctx context.Context) error {
+	for _, s := range b.secrets {
+		staged, err := b.world.Secrets.Staged(s.Secret)
+		if err != nil {
+			return err
+		}
+		if !staged {
+			return b.awaitKey(ctx, b.world.Secrets.Unlock)
+		}
+	}
+	return nil
+}
+
+// awaitKey waits for as long as a person may take to bring a key.
+func (b *Boot) awaitKey(ctx context.Context, ask func(context.Context) error) error {
+	err := await(ctx, b.world.UnlockWithin, ask)
+	if errors.As(err, new(*expiredError)) {
+		return Final(err) // until a key is brought, see Unlocked
+	}
+	return err
+}
+
+// Unlocked has what waits for a key, or failed for the lack of the right one,
+// look at the keys again.
+func (b *Boot) Unlocked() {
+	const why = "a key was brought"
+	if b.unlocked == nil {
+		return
+	}
+	b.Recheck(b.unlocked, why, Waiting, Failed)
+	for _, s := range b.secrets {
+		b.Recheck(s.opened, why, Waiting, Failed)
+	}
+}
+
+// fetch gets the sealed secret from its source, while nobody need have the
+// key yet.
+func (s *secret) fetch(ctx context.Context) error {
+	staged, err := s.boot.world.Secrets.Staged(s.Secret)
+	if staged || err != nil {
+		return err
+	}
+	sealed, err := s.boot.world.Secrets.Fetch(ctx, s.Secret)
+	if err != nil {
+		return err
+	}
+	if sealed.Relies != "" {
+		Remark(ctx, sealed.Relies)
+	}
+	s.sealed = sealed.Bytes
+	return nil
+}
+
+// open decrypts the secret in memory, and puts it where systemd hands it to
+// the services that it is for. What was staged in this boot stays: a service
+// that runs has been given it.
+func (s *secret) open(ctx context.Context) error {
+	staged, err := s.boot.world.Secrets.Staged(s.Secret)
+	if staged || err != nil {
+		return err
+	}
+	return s.boot.awaitKey(ctx, func(ctx context.Context) error {
+		return s.boot.world.Secrets.Open(ctx, s.Secret, s.sealed)
+	})
+}
