@@ -2,7 +2,9 @@ package lab_test
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -38,7 +40,9 @@ func TestMachine(t *testing.T) {
 			"/etc/lab/image":               {Data: []byte("the machine's\n"), Mode: 0o600},
 			"/etc/lab/deep/down below/two": {Data: make([]byte, 100_000)},
 		},
-		Ports: []int{80},
+		Ports:   []int{80},
+		Servers: map[string]string{"169.254.169.254:80": greeter(t)},
+		UUID:    "ec2a1b2c-1111-2222-3333-444455556666", AssetTag: "i-0123456789abcdef0",
 	})
 	ok(t, m.Plug(ctx, first))
 	ok(t, m.Boot(ctx))
@@ -52,6 +56,17 @@ func TestMachine(t *testing.T) {
 		if data, err := m.ReadFile(ctx, "/etc/lab/deep/down below/two"); err != nil || len(data) != 100_000 {
 			t.Errorf("read %d bytes, %v", len(data), err)
 		}
+	})
+	t.Run("reaches its servers, each time anew, and nothing else", func(t *testing.T) {
+		ask := `printf 'GET /whoami HTTP/1.0\r\n\r\n' | nc -w 10 %s | tail -n 1`
+		for range 2 {
+			output(t, m, "hello from /whoami", "sh", "-c", fmt.Sprintf(ask, "169.254.169.254 80"))
+		}
+		output(t, m, "", "sh", "-c", fmt.Sprintf(ask, "169.254.169.2 80"))
+	})
+	t.Run("says who it is as EC2's firmware does", func(t *testing.T) {
+		output(t, m, "ec2a1b2c-1111-2222-3333-444455556666\ni-0123456789abcdef0",
+			"cat", "/sys/class/dmi/id/product_uuid", "/sys/class/dmi/id/board_asset_tag")
 	})
 	t.Run("is healthy, and its database's directory is empty", func(t *testing.T) {
 		output(t, m, "running", "systemctl", "is-system-running", "--wait")
@@ -215,4 +230,18 @@ func ok(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// greeter is a server on a Unix socket that tells what it was asked for.
+func greeter(t *testing.T) (socket string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "greeter,1.sock")
+	listener, err := net.Listen("unix", socket)
+	ok(t, err)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(w, "hello from "+r.URL.Path)
+	})}
+	go server.Serve(listener)
+	t.Cleanup(func() { server.Close() })
+	return socket
 }

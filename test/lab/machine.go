@@ -21,6 +21,14 @@ type Config struct {
 	Dir   string          // the machine's own; made if need be. console.log and qemu.log stay in it
 	Files map[string]File // by absolute path, on the disk before the first boot
 	Ports []int           // TCP ports of the guest that clients on this host may reach, at Addr
+
+	// Servers that the guest reaches, by address and TCP port ("169.254.169.254:80"), each a Unix
+	// socket of this host. With any, the guest's network is 169.254.169.0/24 and not 10.0.2.0/24.
+	Servers map[string]string
+
+	// What the firmware says of the machine, as EC2's does: product_uuid and board_asset_tag in
+	// /sys/class/dmi/id. QEMU's own where they are empty.
+	UUID, AssetTag string
 }
 
 // A Machine is a computer with a disk of its own, on or off. Its methods may be called from several

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -45,22 +47,24 @@ func (m *Machine) arguments() ([]string, error) {
 	if accel == "" {
 		accel = "tcg,thread=multi"
 	}
-	network := "user,id=net,restrict=on" // the guest reaches nothing but the forwarded ports' clients
-	for _, port := range m.config.Ports {
-		network += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:0-:%d", port)
-	}
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		// Each device that is left out is a driver that udev need not load, emulated.
 		"-machine", "q35,sata=off,smbus=off,vmport=off,hpet=off",
 		"-accel", accel, "-cpu", "Nehalem", "-smp", "2", "-m", "1024",
 		"-kernel", m.kernel, "-append", commandLine,
-		"-netdev", network, "-device", "virtio-net-pci,netdev=net,romfile=",
+		"-netdev", m.network(), "-device", "virtio-net-pci,netdev=net,romfile=",
 		"-device", "virtio-rng-pci",
 		"-chardev", "file,id=console,append=on,path=" + strings.ReplaceAll(m.path("console.log"), ",", ",,"), "-serial", "chardev:console",
 		"-chardev", "socket,id=monitor,fd=3", "-mon", "chardev=monitor,mode=control",
 		"-chardev", "socket,id=agent,fd=4", "-device", "virtio-serial-pci",
 		"-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
+	}
+	if m.config.UUID != "" {
+		args = append(args, "-smbios", "type=1,manufacturer=Amazon EC2,uuid="+m.config.UUID)
+	}
+	if m.config.AssetTag != "" {
+		args = append(args, "-smbios", "type=2,manufacturer=Amazon EC2,asset="+m.config.AssetTag)
 	}
 	for port, disk := range m.disks {
 		args = append(args, "-device", fmt.Sprintf("pcie-root-port,id=%s,chassis=%d,slot=%d", portName(port), port, port))
@@ -78,6 +82,23 @@ func (m *Machine) arguments() ([]string, error) {
 		args = append(args, "-blockdev", string(blockdev), "-device", string(device))
 	}
 	return args, nil
+}
+
+// network of the guest: it reaches its servers and the clients of its ports, and nothing else. A
+// server's every connection is a socat of its own, as QEMU's own forwarding takes one for ever.
+func (m *Machine) network() string {
+	network := "user,id=net,restrict=on"
+	if len(m.config.Servers) > 0 {
+		network += ",net=169.254.169.0/24,host=169.254.169.2,dns=169.254.169.3,dhcpstart=169.254.169.15"
+	}
+	for _, port := range m.config.Ports {
+		network += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:0-:%d", port)
+	}
+	for _, addr := range slices.Sorted(maps.Keys(m.config.Servers)) {
+		socket := strings.ReplaceAll(m.config.Servers[addr], ",", ",,")
+		network += fmt.Sprintf(",guestfwd=tcp:%s-cmd:socat STDIO UNIX-CONNECT:'%s'", addr, socket)
+	}
+	return network
 }
 
 // launch starts QEMU, which dies with this process.

@@ -21,6 +21,7 @@ func tools() map[string]string {
 		"mkfs.ext4":          "e2fsprogs",
 		"mmdebstrap":         "mmdebstrap",
 		"qemu-system-x86_64": "qemu-system-x86",
+		"socat":              "socat",
 		"tar":                "tar",
 		"unshare":            "util-linux",
 	}
