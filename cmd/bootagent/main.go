@@ -47,6 +47,7 @@ func commands() []command {
 	return []command{
 		{"status", "[--json]", "say what the agent is doing, and why", showStatus},
 		{"wait", "[--timeout DURATION]", "wait until the role is ready", wait},
+		{"timeline", "", "say when each step of this boot was started, and how long it took", timeline},
 		{"retry", "", "try what failed again, and start what was stopped by hand", retry},
 		{"plan", "[--json] [--roles DIR] [--user-data FILE]", "print what this instance has to make true, and in which order", showPlan},
 		{"validate", "[--roles DIR] [--user-data FILE] [FILE...]", "check role files and user-data", validate},

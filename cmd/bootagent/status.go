@@ -23,7 +23,10 @@ func statusOf(plan string, held map[string]boot.Progress, progress []boot.Progre
 	var worst *boot.Progress
 	up := false
 	for i, p := range progress {
-		step := status.Step{Name: p.Step, State: string(p.State), Since: p.Since, For: p.Wait.For, Hint: hintOf(p)}
+		step := status.Step{Name: p.Step, State: string(p.State), Since: p.Since, For: p.Wait.For, Hint: hintOf(p), Remark: p.Remark}
+		if !p.Began.IsZero() {
+			step.Began = &progress[i].Began
+		}
 		if !p.Wait.Until.IsZero() {
 			step.Until = &progress[i].Wait.Until
 		}
@@ -34,6 +37,9 @@ func statusOf(plan string, held map[string]boot.Progress, progress []boot.Progre
 			step.Error = p.Err.Error()
 		}
 		s.Steps = append(s.Steps, step)
+		if p.Remark != "" {
+			s.Remarks = append(s.Remarks, p.Step+": "+p.Remark)
+		}
 		up = up || p.Serves && p.State == boot.Done
 		if rank(p) > 0 && (worst == nil || rank(p) > rank(*worst)) {
 			worst = &progress[i]

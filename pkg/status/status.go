@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -52,10 +53,11 @@ type Status struct {
 	Agent   Agent     `json:"agent"`
 	Role    string    `json:"role,omitempty"`
 	State   State     `json:"state"`
-	Since   time.Time `json:"since"`            // when it came into this state
-	Reason  string    `json:"reason,omitempty"` // why it is not ready
-	Hint    string    `json:"hint,omitempty"`   // what a person can do
-	Held    []Held    `json:"held,omitempty"`   // services that may not start
+	Since   time.Time `json:"since"`             // when it came into this state
+	Reason  string    `json:"reason,omitempty"`  // why it is not ready
+	Hint    string    `json:"hint,omitempty"`    // what a person can do
+	Remarks []string  `json:"remarks,omitempty"` // what is to be known although all is well
+	Held    []Held    `json:"held,omitempty"`    // services that may not start
 	Steps   []Step    `json:"steps,omitempty"`
 }
 
@@ -77,11 +79,13 @@ type Step struct {
 	Name    string     `json:"name"`
 	State   string     `json:"state"`
 	Since   time.Time  `json:"since"`
+	Began   *time.Time `json:"began,omitempty"` // when it was last started
 	For     string     `json:"for,omitempty"`   // what it waits for
 	Until   *time.Time `json:"until,omitempty"` // when it gives up
 	Error   string     `json:"error,omitempty"`
 	Hint    string     `json:"hint,omitempty"`
 	RetryAt *time.Time `json:"retry_at,omitempty"`
+	Remark  string     `json:"remark,omitempty"` // what is to be known of it although it is done
 }
 
 const formatVersion = 1
@@ -132,6 +136,9 @@ func (s Status) Line() string {
 	if s.Reason != "" {
 		line += ": " + oneLine(s.Reason)
 	}
+	for _, remark := range s.Remarks {
+		line += "; " + oneLine(remark)
+	}
 	return line
 }
 
@@ -175,7 +182,24 @@ func (s Step) detail() string {
 	if s.RetryAt != nil {
 		parts = append(parts, "(next try "+clock(*s.RetryAt)+")")
 	}
+	if s.Remark != "" {
+		parts = append(parts, oneLine(s.Remark))
+	}
 	return strings.Join(parts, " ")
+}
+
+// Timeline writes when each step was started, after the machine was, and how
+// long it took: the steps of one boot in their order.
+func (s Status) Timeline(w io.Writer, booted time.Time) {
+	steps := slices.DeleteFunc(slices.Clone(s.Steps), func(st Step) bool { return st.Began == nil })
+	slices.SortStableFunc(steps, func(a, b Step) int { return a.Began.Compare(*b.Began) })
+	for _, st := range steps {
+		took := "so far"
+		if st.State == "done" || st.State == "failed" {
+			took = fmt.Sprintf("%6.2f s", st.Since.Sub(*st.Began).Seconds())
+		}
+		fmt.Fprintf(w, "%8.2f s  %8s  %-8s %s\n", st.Began.Sub(booted).Seconds(), took, st.State, st.Name)
+	}
 }
 
 func clock(t time.Time) string { return t.Local().Format("15:04:05") }

@@ -293,3 +293,37 @@ func TestJSONHoldsNoEmptyFields(t *testing.T) {
 		}
 	}
 }
+
+func TestTheTimelineIsInTheOrderOfTheBoot(t *testing.T) {
+	s := Status{Steps: []Step{
+		{Name: "volume data: mount", State: "done", Began: ptr(at("10:00:21")), Since: at("10:00:22")},
+		{Name: "service a.service: up", State: "pending", Since: at("10:00:01")},
+		{Name: "instance: metadata", State: "done", Began: ptr(at("10:00:18")), Since: at("10:00:19")},
+		{Name: "key", State: "waiting", Began: ptr(at("10:00:20")), Since: at("10:00:20")},
+	}}
+	var b strings.Builder
+	s.Timeline(&b, at("10:00:00"))
+	const want = `   18.00 s    1.00 s  done     instance: metadata
+   20.00 s    so far  waiting  key
+   21.00 s    1.00 s  done     volume data: mount
+`
+	if b.String() != want {
+		t.Errorf("got\n%swant\n%s", b.String(), want)
+	}
+}
+
+func TestWhatIsReliedOnIsSaid(t *testing.T) {
+	s := Status{
+		Role: "mysql", State: Ready, Since: at("10:00:30"),
+		Remarks: []string{"instance: metadata: relies on what was kept"},
+		Steps:   []Step{{Name: "instance: metadata", State: "done", Since: at("10:00:19"), Remark: "relies on what was kept"}},
+	}
+	if want := "mysql: ready since 2026-11-23 10:00:30; instance: metadata: relies on what was kept"; s.Line() != want {
+		t.Errorf("got %q", s.Line())
+	}
+	var b strings.Builder
+	s.Print(&b)
+	if !strings.Contains(b.String(), "10:00:19  done     instance: metadata relies on what was kept") {
+		t.Errorf("got\n%s", b.String())
+	}
+}
