@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -22,22 +23,59 @@ func write(t *testing.T, text string) string {
 }
 
 func TestWhatIsNotSetHasItsDefault(t *testing.T) {
-	want := Settings{UserDataFile: "/etc/bootagent/user-data", ReadyWithin: 60 * time.Second}
-	for _, text := range []string{"", "# nothing is set\n", "user-data: {}\n", "user-data:\n"} {
-		if got, err := Load(write(t, text)); err != nil || got != want {
+	want := Settings{Keys: []Key{{Operator: true}}, UnlockWithin: 24 * time.Hour, ReadyWithin: 60 * time.Second}
+	for _, text := range []string{"", "# nothing is set\n", "user-data: {}\n", "user-data:\nendpoints:\n", "endpoints: {}\n"} {
+		if got, err := Load(write(t, text)); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: got %+v, %v", text, got, err)
 		}
 	}
-	if got, err := Load(filepath.Join(t.TempDir(), "agent.yaml")); err != nil || got != want {
+	if got, err := Load(filepath.Join(t.TempDir(), "agent.yaml")); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("no file: got %+v, %v", got, err)
 	}
 }
 
 func TestWhatIsSetIsRead(t *testing.T) {
-	got, err := Load(write(t, "user-data: {file: /run/user-data}\nready-within: 2m\ndefault-role: web\n"))
-	want := Settings{UserDataFile: "/run/user-data", ReadyWithin: 2 * time.Minute, DefaultRole: "web"}
-	if err != nil || got != want {
-		t.Errorf("got %+v, %v", got, err)
+	for text, set := range map[string]func(*Settings){
+		"user-data: {file: /run/user-data}\n": func(s *Settings) { s.UserDataFile = "/run/user-data" },
+		"ready-within: 2m\n":                  func(s *Settings) { s.ReadyWithin = 2 * time.Minute },
+		"unlock-within: 168h\n":               func(s *Settings) { s.UnlockWithin = 7 * 24 * time.Hour },
+		"default-role: web\n":                 func(s *Settings) { s.DefaultRole = "web" },
+		"endpoints: {imds: \"http://[fd00:ec2::254]\", ec2: \"https://ec2.test:8443\"}\n": func(s *Settings) {
+			s.Endpoints = Endpoints{IMDS: "http://[fd00:ec2::254]", EC2: "https://ec2.test:8443"}
+		},
+		"endpoints: {s3: http://10.0.2.2:9000}\n": func(s *Settings) { s.Endpoints = Endpoints{S3: "http://10.0.2.2:9000"} },
+		"keys:\n- command: [/usr/bin/fetch-key, --for, \"1\", \"\"]\n- operator\n- file: /etc/a.key\n- file: /etc/b.key\n": func(s *Settings) {
+			s.Keys = []Key{
+				{Command: []string{"/usr/bin/fetch-key", "--for", "1", ""}},
+				{Operator: true},
+				{File: "/etc/a.key"},
+				{File: "/etc/b.key"},
+			}
+		},
+	} {
+		want := Default()
+		set(&want)
+		if got, err := Load(write(t, text)); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: got %+v, %v", text, got, err)
+		}
+	}
+}
+
+// The words of an error get into the journal and the status.
+func TestAMistakeDoesNotTellASecret(t *testing.T) {
+	for _, text := range []string{
+		"keys: [AGE-SECRET-KEY-1SECRET]\n",
+		"keys: AGE-SECRET-KEY-1SECRET\n",
+		"keys: [{file: [AGE-SECRET-KEY-1SECRET]}]\n",
+		"keys: [{file: AGE-SECRET-KEY-1SECRET}]\n",
+		"keys: [{command: [AGE-SECRET-KEY-1SECRET]}]\n",
+		"endpoints: {s3: \"https://user:SECRET@s3.test\"}\n",
+		"endpoints: {s3: \"https://s3.test/?token=SECRET\"}\n",
+	} {
+		_, err := decode("agent.yaml", []byte(text))
+		if err == nil || strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }
 
@@ -56,9 +94,25 @@ func TestMistakesAreTold(t *testing.T) {
 		"user-data: {file: /etc/../x}\nready-within: -1s\n",
 		"ready-within: 1m\nready-within: 2m\n",
 		"default-role: [\n",
+		"endpoint: {}\nkey: []\nunlock: 1h\n",
+		"endpoints: {imds: 169.254.169.254, ec2: \"http://h/\", s3: \"ftp://h\", sts: x}\n",
+		"endpoints: {imds: \"http://u@h\", ec2: \"http://h?x\", s3: \"http://h#x\"}\n",
+		"endpoints: {imds: \"http://h:\", ec2: \"http://h:65536\", s3: \"http://h:0\"}\n",
+		"endpoints: {imds: \"HTTP://h\", ec2: \"http:h\", s3: \"http://:80\"}\n",
+		"endpoints: {imds: \"\", ec2: 80, s3:}\n",
+		"endpoints: http://h\n",
+		"keys: []\n",
+		"keys:\n",
+		"keys: operator\n",
+		"keys: [operater, Operator, file, \"\", 1, []]\n",
+		"keys:\n-\n- {}\n- {file: /a, command: [/b]}\n- {path: /a}\n- {file:}\n",
+		"keys: [operator, {file: /a}, operator, {file: /a}, {command: [/a]}, {command: [/a]}]\n",
+		"keys: [{file: lab.key}, {file: /a/}, {command: /a}, {command: []}, {command: [a, b]}, {command: [/a, 1]}]\n",
+		"unlock-within: 8d\n",
+		"unlock-within: 169h\n",
 	} {
 		settings, err := decode("agent.yaml", []byte(text))
-		if err == nil || settings != (Settings{}) {
+		if err == nil || !reflect.DeepEqual(settings, Settings{}) {
 			t.Errorf("%q is accepted: %+v", text, settings)
 		}
 		fmt.Fprintln(&told, err)
@@ -81,10 +135,28 @@ func TestMistakesAreTold(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte("user-data: {file: /run/user-data}\nready-within: 2m\ndefault-role: web\n"))
 	f.Add([]byte("user-data:\n"))
+	f.Add([]byte("endpoints: {imds: http://169.254.169.254, s3: https://s3.test:9000}\nunlock-within: 1h\n"))
+	f.Add([]byte("keys: [operator, {file: /a.key}, {command: [/b, c]}]\n"))
 	f.Fuzz(func(t *testing.T, src []byte) {
 		s, err := decode("f", src)
-		if err == nil && (!filepath.IsAbs(s.UserDataFile) || s.ReadyWithin <= 0 || s.ReadyWithin > longestReadyWithin) {
+		if err != nil {
+			return
+		}
+		if s.UserDataFile != "" && !filepath.IsAbs(s.UserDataFile) ||
+			s.ReadyWithin <= 0 || s.ReadyWithin > longestReadyWithin ||
+			s.UnlockWithin <= 0 || s.UnlockWithin > longestUnlockWithin || len(s.Keys) == 0 {
 			t.Errorf("accepted: %+v", s)
+		}
+		for _, k := range s.Keys {
+			file, command := filepath.IsAbs(k.File), len(k.Command) > 0 && filepath.IsAbs(k.Command[0])
+			if n := map[bool]int{true: 1}; n[k.Operator]+n[file]+n[command] != 1 {
+				t.Errorf("accepted: %+v", k)
+			}
+		}
+		for _, e := range []string{s.Endpoints.IMDS, s.Endpoints.EC2, s.Endpoints.S3} {
+			if e != "" && !strings.HasPrefix(e, "http://") && !strings.HasPrefix(e, "https://") {
+				t.Errorf("accepted: %q", e)
+			}
 		}
 	})
 }
