@@ -16,6 +16,9 @@ func guardAll(root, early string, log logger) {
 	run := readRoles(root, "/run/bootagent/roles.d")
 
 	told := add(etc.told, run.told)
+	if len(etc.problems) > 0 {
+		told = append(told, credentials(run.told, etc.told)...)
+	}
 	wanted, err := expand(root, told)
 	if err != nil {
 		log.error("%v", err)
@@ -80,6 +83,19 @@ func write(root, early string, holds []guard.Hold, guess bool, log logger) (writ
 // add gives first and what of second is about other units.
 func add(first, second []guard.Hold) []guard.Hold {
 	return slices.Concat(first, without(second, first))
+}
+
+// credentials gives the holds that say which credentials the units of others
+// have besides. What a role gave that can't be read any more stays, and stays
+// optional where that role gave nothing: a restart must not fail for its sake.
+func credentials(holds, others []guard.Hold) (same []guard.Hold) {
+	for _, h := range holds {
+		if slices.ContainsFunc(others, func(o guard.Hold) bool { return o.Unit == h.Unit && o.Service == h.Service }) {
+			h.IMDS = false
+			same = append(same, h)
+		}
+	}
+	return same
 }
 
 // without gives the holds that are about other units than those of others.

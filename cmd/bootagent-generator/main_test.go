@@ -278,6 +278,64 @@ func TestABrokenRoleFileChangesNoInstalledGuard(t *testing.T) {
 	}
 }
 
+const (
+	secretRole = `version: 1
+role: orders
+secrets:
+  sql: {from: "s3://secrets/${params.cluster}/sql.age", for: [mariadb.service]}
+  tls: {from: "file:///etc/tls.age", credential: tls.key, for: [mariadb.service]}
+params: {cluster: {}}
+services:
+  mariadb.service: {also-guard: [mysql-exporter.service]}
+`
+	replicaRole = `version: 1
+role: replica
+secrets:
+  other: {from: "file:///etc/other.age", credential: tls.key, for: [mariadb.service]}
+services:
+  mariadb.service: {}
+`
+)
+
+var withSecrets = guard.Hold{
+	Unit: "mariadb.service", Service: "mariadb.service", Credentials: []string{"sql", "tls.key"}, Optional: []string{"sql"},
+}
+
+func TestCredentialsAreGuardedAsTheyAreInstalled(t *testing.T) {
+	m := newMachine(t, "etc/bootagent/roles.d/orders.yaml", secretRole, "etc/bootagent/roles.d/replica.yaml", replicaRole)
+	guards, _ := m.generate()
+	expect(t, guards, withSecrets, socket, exporter)
+	guards, said := m.installed(withSecrets, exporter).generate()
+	expect(t, guards)
+	if said != "" {
+		t.Errorf("said is %q", said)
+	}
+}
+
+// A unit of a role whose file is broken later may start anew all the same.
+func TestABrokenRoleFileTakesNoCredentialAway(t *testing.T) {
+	for _, broken := range []string{"orders", "replica"} {
+		t.Run(broken, func(t *testing.T) {
+			m := newMachine(t)
+			for _, dir := range []string{"etc", "run"} {
+				m.write(dir+"/bootagent/roles.d/orders.yaml", secretRole, dir+"/bootagent/roles.d/replica.yaml", replicaRole)
+			}
+			m.installed(withSecrets, exporter).write("etc/bootagent/roles.d/"+broken+".yaml", "oops")
+			guards, said := m.generate()
+			expect(t, guards)
+			if !strings.Contains(said, broken+".yaml:1:1: ") {
+				t.Errorf("said is %q", said)
+			}
+		})
+	}
+	t.Run("it lets nothing reach the metadata service", func(t *testing.T) {
+		m := newMachine(t, "etc/bootagent/roles.d/web.yaml", strings.Replace(webRole, "allow", "deny", 1),
+			"etc/bootagent/roles.d/broken.yaml", "oops", "run/bootagent/roles.d/web.yaml", webRole)
+		guards, _ := m.generate()
+		expect(t, guards, guard.Hold{Unit: "nginx.service", Service: "nginx.service"})
+	})
+}
+
 func TestABrokenRoleFileAndTheOneInForceHoldTogether(t *testing.T) {
 	broken := strings.Replace(mysqlRole, "      - backup.timer\n", "      - other.timer\n", 1) + "oops\n"
 	m := newMachine(t, "etc/bootagent/roles.d/mysql.yaml", broken, "run/bootagent/roles.d/mysql.yaml", mysqlRole)

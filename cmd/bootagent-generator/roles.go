@@ -69,7 +69,7 @@ func (rs *roles) read(path string) {
 				return err
 			}
 			for _, u := range r.Units() {
-				rs.told = append(rs.told, guard.Hold{Unit: u.Unit, Service: u.Service, IMDS: u.IMDS})
+				rs.told = append(rs.told, guard.Hold{Unit: u.Unit, Service: u.Service, IMDS: u.IMDS, Credentials: u.Credentials})
 			}
 			return nil
 		})

@@ -72,7 +72,7 @@ func holdsOf(root string) ([]guard.Hold, error) {
 	var holds []guard.Hold
 	for _, r := range roles {
 		for _, u := range r.Units() {
-			holds = append(holds, guard.Hold{Unit: u.Unit, Service: u.Service, IMDS: u.IMDS})
+			holds = append(holds, guard.Hold{Unit: u.Unit, Service: u.Service, IMDS: u.IMDS, Credentials: u.Credentials})
 		}
 	}
 	return holds, nil

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -77,7 +78,8 @@ func TestHoldsAreThoseOfEveryRole(t *testing.T) {
 	root := t.TempDir()
 	writeFile(t, filepath.Join(root, rolesDir, "web.yaml"), webRole)
 	writeFile(t, filepath.Join(root, rolesDir, "db.yaml"),
-		"version: 1\nrole: db\nservices:\n  mariadb.service: {also-guard: [mysql-backup.timer], imds: allow}\n")
+		"version: 1\nrole: db\nsecrets:\n  sql: {from: \"file:///etc/sql.age\", for: [mariadb.service]}\n"+
+			"services:\n  mariadb.service: {also-guard: [mysql-backup.timer], imds: allow}\n")
 	holds, err := holdsOf(root)
 	if err != nil || len(holds) != 3 {
 		t.Fatalf("got %+v, %v", holds, err)
@@ -86,6 +88,9 @@ func TestHoldsAreThoseOfEveryRole(t *testing.T) {
 		if holds[i].Unit != want || holds[i].IMDS != (i < 2) {
 			t.Errorf("hold %d is %+v", i, holds[i])
 		}
+	}
+	if got := holds[0].Credentials; !slices.Equal(got, []string{"sql"}) {
+		t.Errorf("%s gets the credentials %v", holds[0].Unit, got)
 	}
 	if holds[1].Service != "mariadb.service" {
 		t.Errorf("%s waits for %s", holds[1].Unit, holds[1].Service)

@@ -61,7 +61,7 @@ func TestCheck(t *testing.T) {
 		},
 		{
 			name:  "the generator's guard is not the one of /etc any more",
-			after: write("run/systemd/generator.early/mariadb.service.d/"+fileName, Hold{"mariadb.service", "mysql.service", false}.Text()),
+			after: write("run/systemd/generator.early/mariadb.service.d/"+fileName, Hold{Unit: "mariadb.service", Service: "mysql.service"}.Text()),
 			want:  []Problem{{"mariadb.service", Outranked, "/run/systemd/generator.early/mariadb.service.d/"}},
 		},
 		{
@@ -98,7 +98,7 @@ func TestCheck(t *testing.T) {
 		},
 		{
 			name:  "a role allows it as well",
-			holds: []Hold{{"mariadb.service", "mariadb.service", true}},
+			holds: []Hold{{Unit: "mariadb.service", Service: "mariadb.service", IMDS: true}},
 			after: write("etc/systemd/system/mariadb.service", service+"IPAddressAllow=any\n"),
 		},
 		{

@@ -36,7 +36,8 @@ func (t *tree) expand(holds []Hold) ([]Hold, error) {
 	for _, h := range merged {
 		// An alias may come and go with "systemctl enable"; the unit stays.
 		if unit := t.unit(h.Unit); held[unit].Unit == "" {
-			held[unit] = Hold{Unit: unit, Service: h.Service, IMDS: h.IMDS}
+			h.Unit = unit
+			held[unit] = h
 		}
 	}
 	targets := make(map[string]string) // trigger → what it starts

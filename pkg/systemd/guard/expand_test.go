@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -222,12 +223,15 @@ func TestAHoldOnAnotherNameHoldsTheUnit(t *testing.T) {
 		"usr/lib/systemd/system/mariadb.service": service,
 		"etc/systemd/system/mysql.service":       "-> /usr/lib/systemd/system/mariadb.service",
 	}.root(t)
-	all, err := Expand(root, []Hold{{Unit: "mysql.service", Service: "mysql.service", IMDS: true}})
+	all, err := Expand(root, []Hold{{Unit: "mysql.service", Service: "mysql.service", IMDS: true, Credentials: []string{"root-sql"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []Hold{{"mariadb.service", "mysql.service", true}, {"mysql.service", "mysql.service", true}}
-	if len(all) != 2 || all[0] != want[0] || all[1] != want[1] {
+	want := []Hold{
+		{Unit: "mariadb.service", Service: "mysql.service", IMDS: true, Credentials: []string{"root-sql"}},
+		{Unit: "mysql.service", Service: "mysql.service", IMDS: true, Credentials: []string{"root-sql"}},
+	}
+	if !reflect.DeepEqual(all, want) {
 		t.Errorf("held is %v, not %v", all, want)
 	}
 }

@@ -56,6 +56,14 @@ type Hold struct {
 
 	// IMDS leaves the unit its way to the instance's metadata service.
 	IMDS bool
+
+	// Credentials are the names of those that the unit gets when the agent has
+	// staged them, sorted. Only a service that is held for itself has any.
+	Credentials []string
+
+	// Optional are those of the credentials that not every role gives to the
+	// unit. In their place it gets a line without anything in it.
+	Optional []string
 }
 
 // GrantUnit is the name of the transient unit that a service is bound to:
@@ -70,6 +78,12 @@ func Token(service string) string {
 	return "/run/bootagent/granted/" + service
 }
 
+// Staged is the path of the file that a service gets as a credential, on the
+// machine that runs it: /run/bootagent/secrets/mariadb.service/root-sql.
+func Staged(service, credential string) string {
+	return "/run/bootagent/secrets/" + service + "/" + credential
+}
+
 // Path is where the guard of a unit is installed, below the root.
 func Path(unit string) string {
 	return dropIn(installDir, unit)
@@ -79,11 +93,17 @@ func dropIn(dir, unit string) string {
 	return path.Join(dir, unit+".d", fileName)
 }
 
+// nothing is a credential in the place of one that a role does not give:
+// systemd 252 takes no empty one (config_parse_set_credential). What is loaded
+// wins over it.
+const nothing = `\n`
+
 // Text is the guard itself. It is the same for every role that holds the unit.
 //
 // Unit names need no escaping in it: systemd allows no % in them, and takes
-// the backslash of \x2d as it stands in both settings that have one
-// (config_parse_unit_deps, config_parse_unit_condition_path).
+// the backslash of \x2d as it stands in the settings that have one
+// (config_parse_unit_deps, config_parse_unit_condition_path,
+// config_parse_load_credential).
 func (h Hold) Text() string {
 	var b strings.Builder
 	b.WriteString(header + "\n[Unit]\nDocumentation=man:bootagent(8)\n")
@@ -95,8 +115,26 @@ func (h Hold) Text() string {
 	}
 	b.WriteString("BindsTo=" + GrantUnit(h.Service) + "\n")
 	b.WriteString("AssertPathExists=" + Token(h.Service) + "\n")
-	if path.Ext(h.Unit) == ".service" && !h.IMDS {
-		b.WriteString("\n[Service]\nIPAddressDeny=" + imds4 + " " + imds6 + "\n")
+	if settings := h.serviceSettings(); settings != "" {
+		b.WriteString("\n[Service]\n" + settings)
+	}
+	return b.String()
+}
+
+// serviceSettings is what the guard sets of a service itself.
+func (h Hold) serviceSettings() string {
+	if path.Ext(h.Unit) != ".service" {
+		return ""
+	}
+	var b strings.Builder
+	if !h.IMDS {
+		b.WriteString("IPAddressDeny=" + imds4 + " " + imds6 + "\n")
+	}
+	for _, name := range h.Credentials {
+		b.WriteString("LoadCredential=" + name + ":" + Staged(h.Service, name) + "\n")
+		if slices.Contains(h.Optional, name) {
+			b.WriteString("SetCredential=" + name + ":" + nothing + "\n")
+		}
 	}
 	return b.String()
 }
@@ -115,7 +153,23 @@ func (h Hold) check() error {
 	case len(GrantUnit(h.Service)) > maxUnitName:
 		return fmt.Errorf("cannot hold %s for %s: the name of its grant would be longer than %d bytes", h.Unit, h.Service, maxUnitName)
 	}
+	for _, name := range h.Credentials {
+		if !isCredential(name) {
+			return fmt.Errorf("cannot hold %s with the credential %q: not the name of one", h.Unit, name)
+		}
+	}
 	return nil
+}
+
+// isCredential tells whether systemd takes name as that of a credential
+// (credential_name_valid), and as it stands: no specifier, no escape.
+func isCredential(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; !nameByte(c) || strings.IndexByte(`:\@`, c) >= 0 {
+			return false
+		}
+	}
+	return name != "" && name[0] != '.'
 }
 
 // ValidName tells whether systemd takes name as that of a service, socket,
@@ -183,8 +237,28 @@ func merge(holds []Hold) ([]Hold, error) {
 				"cannot hold %s for both %s and %s: a unit is bound to one grant; list it under services: of its own in each role",
 				h.Unit, merged[last].Service, h.Service))
 		default:
-			merged[last].IMDS = merged[last].IMDS || h.IMDS
+			merged[last] = merged[last].with(h)
 		}
 	}
 	return merged, errors.Join(problems...)
+}
+
+// with puts two holds of one unit for one service together. A credential that
+// either lacks is optional.
+func (h Hold) with(o Hold) Hold {
+	one := Hold{Unit: h.Unit, Service: h.Service, IMDS: h.IMDS || o.IMDS}
+	one.Credentials = union(h.Credentials, o.Credentials)
+	one.Optional = union(h.Optional, o.Optional)
+	for _, name := range one.Credentials {
+		if !slices.Contains(h.Credentials, name) || !slices.Contains(o.Credentials, name) {
+			one.Optional = union(one.Optional, []string{name})
+		}
+	}
+	return one
+}
+
+func union(a, b []string) []string {
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return slices.Compact(all)
 }

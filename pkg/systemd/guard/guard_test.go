@@ -47,6 +47,13 @@ func TestText(t *testing.T) {
 		"socket":       {Unit: "mariadb.socket", Service: "mariadb.service"},
 		"escaped":      hold(`srv-my\x2ddata.service`),
 		"instance":     hold("postgresql@15-main.service"),
+		"credentials": {
+			Unit: `srv-my\x2ddata.service`, Service: `srv-my\x2ddata.service`,
+			Credentials: []string{"replica.key", "root-sql"}, Optional: []string{"replica.key"},
+		},
+		"credentials-only": {Unit: "web.service", Service: "web.service", IMDS: true, Credentials: []string{"tls"}},
+		// Its [Service] would be one that systemd complains of.
+		"socket-of-credentials": {Unit: "web.socket", Service: "web.service", Credentials: []string{"tls"}},
 	} {
 		t.Run(golden, func(t *testing.T) {
 			file := filepath.Join("testdata", golden+".conf")
@@ -73,6 +80,9 @@ func TestNames(t *testing.T) {
 	if got, want := Token("mariadb.service"), "/run/bootagent/granted/mariadb.service"; got != want {
 		t.Errorf("the token is %s, not %s", got, want)
 	}
+	if got, want := Staged("mariadb.service", "root-sql"), "/run/bootagent/secrets/mariadb.service/root-sql"; got != want {
+		t.Errorf("the credential is staged as %s, not %s", got, want)
+	}
 	if got, want := Path("mariadb.service"), "/etc/systemd/system/mariadb.service.d/50-held-by-bootagent.conf"; got != want {
 		t.Errorf("the guard is %s, not %s", got, want)
 	}
@@ -95,6 +105,12 @@ func TestWhatCannotBeHeldIsRefusedAndTheRestIsNot(t *testing.T) {
 		{"a socket without a service", hold("a.socket"), `cannot hold a.socket for "a.socket": not the name of a service`},
 		{"a template", hold("a@.service"), "a template has no grant; name an instance of it"},
 		{"a name that leaves no room", hold(long), "the name of its grant would be longer than 255 bytes"},
+		{"a credential that is a path", with(hold("a.service"), "../key"), `cannot hold a.service with the credential "../key": not the name of one`},
+		{"a hidden one", with(hold("a.service"), ".."), `cannot hold a.service with the credential "..": not the name of one`},
+		{"one without a name", with(hold("a.service"), ""), `cannot hold a.service with the credential "": not the name of one`},
+		{"one with a specifier", with(hold("a.service"), "%n"), `cannot hold a.service with the credential "%n": not the name of one`},
+		{"one with a source of its own", with(hold("a.service"), "key:/etc/shadow"), `with the credential "key:/etc/shadow": not the name of one`},
+		{"one with a second line", with(hold("a.service"), "key\nUser=root"), `with the credential "key\nUser=root": not the name of one`},
 		{
 			"two services for one unit",
 			Hold{Unit: "b.timer", Service: "z.service"},
@@ -117,6 +133,58 @@ func TestOneRoleThatAllowsIMDSAllowsIt(t *testing.T) {
 	all, err := Expand(t.TempDir(), []Hold{hold("a.service"), {Unit: "a.service", Service: "a.service", IMDS: true}, hold("a.service")})
 	if err != nil || len(all) != 1 || !all[0].IMDS {
 		t.Errorf("got %v, %v", all, err)
+	}
+}
+
+func with(h Hold, credentials ...string) Hold {
+	h.Credentials = credentials
+	return h
+}
+
+// A unit can start for each role that holds it, with what that role gives it.
+func TestACredentialThatNotEveryRoleGivesIsOptional(t *testing.T) {
+	bare, sql := hold("a.service"), with(hold("a.service"), "sql")
+	for _, test := range []struct {
+		name                  string
+		roles                 []Hold
+		credentials, optional string
+	}{
+		{"one role", []Hold{sql}, "sql", ""},
+		{"two roles that agree", []Hold{sql, sql}, "sql", ""},
+		{"the second has none", []Hold{sql, bare}, "sql", "sql"},
+		{"the first has none", []Hold{bare, sql}, "sql", "sql"},
+		{"only one of three has it", []Hold{bare, sql, bare}, "sql", "sql"},
+		{"only one of three lacks it", []Hold{sql, bare, sql}, "sql", "sql"},
+		{"one in common", []Hold{with(bare, "sql", "tls"), with(bare, "key", "sql")}, "key sql tls", "key tls"},
+		{"another unit", []Hold{sql, hold("b.service")}, "sql", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			all, err := Expand(t.TempDir(), test.roles)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(all[0].Credentials, " "); got != test.credentials {
+				t.Errorf("the credentials are %q, not %q", got, test.credentials)
+			}
+			if got := strings.Join(all[0].Optional, " "); got != test.optional {
+				t.Errorf("optional are %q, not %q", got, test.optional)
+			}
+		})
+	}
+}
+
+func TestWhatIsHeldWithAServiceGetsNoneOfItsCredentials(t *testing.T) {
+	all, err := Expand(image().root(t), []Hold{with(hold("mariadb.service"), "sql"), {Unit: "nginx.service", Service: "mariadb.service"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := units(all); got != "mariadb.service mariadb.socket nginx.service" {
+		t.Fatalf("held is %s", got)
+	}
+	for _, h := range all[1:] {
+		if len(h.Credentials) > 0 {
+			t.Errorf("%s gets %v", h.Unit, h.Credentials)
+		}
 	}
 }
 

@@ -85,7 +85,7 @@ func TestInstallAddsChangesAndRemoves(t *testing.T) {
 	if err != nil || string(text) != hold("mariadb.service").Text() {
 		t.Errorf("installed is %q, %v", text, err)
 	}
-	if got, want := install_(t, root, Hold{"nginx.service", "nginx.service", true}),
+	if got, want := install_(t, root, Hold{Unit: "nginx.service", Service: "nginx.service", IMDS: true}),
 		"changed nginx.service, removed mariadb.service, removed mariadb.socket"; got != want {
 		t.Errorf("then: %s, not %s", got, want)
 	}

@@ -186,8 +186,8 @@ func TestSystemdDropsInAsWeSay(t *testing.T) {
 func TestSystemdHoldsWhatAGuardHolds(t *testing.T) {
 	for _, h := range []Hold{
 		hold("mariadb.service"),
-		{"web.service", "web.service", true},
-		{"db.socket", "mariadb.service", false},
+		{Unit: "web.service", Service: "web.service", IMDS: true},
+		{Unit: "db.socket", Service: "mariadb.service"},
 		hold(`srv-my\x2ddata.service`),
 		hold("postgresql@15-main.service"),
 	} {
@@ -226,6 +226,47 @@ func TestSystemdHoldsWhatAGuardHolds(t *testing.T) {
 	}
 }
 
+// systemd says which lines it can't use, and loads the rest of a file. Which
+// credentials it has, its verifier does not print.
+func TestSystemdTakesTheCredentialsOfAGuard(t *testing.T) {
+	complaints := func(h Hold, dropIn string) string {
+		m := machine{"usr/lib/systemd/system/" + h.Unit: service}
+		if dropIn != "" {
+			m["etc/systemd/system/"+h.Unit+".d/60.conf"] = "[Service]\n" + dropIn
+		}
+		root := m.root(t)
+		install_(t, root, h)
+		units, said := analyze(t, "LC_ALL=C", "--root="+root, h.Unit)
+		if units[h.Unit] == nil {
+			t.Fatalf("systemd did not load %s:\n%s", h.Unit, said)
+		}
+		return grep(said, ".conf:") // a file, and a line of it
+	}
+	for _, unit := range []string{"mariadb.service", `srv-my\x2ddata.service`, "postgresql@15-main.service"} {
+		h := hold(unit)
+		h.Credentials, h.Optional = []string{"root-sql", "a.b_c-1"}, []string{"root-sql"}
+		if said := complaints(h, ""); said != "" {
+			t.Errorf("of the guard of %s systemd says\n%s", unit, said)
+		}
+	}
+
+	// The same test sees what would be wrong with them. The paths tell that
+	// nothing is made of a backslash: neither the dots that it spells, nor
+	// what is left without it.
+	for dropIn, says := range map[string]string{
+		"SetCredential=root-sql\n":                "Invalid syntax",
+		"LoadCredential=a/b:/run/x\n":             "not valid",
+		"LoadCredential=a:/run/../x\n":            "not valid",
+		`LoadCredential=a:/run/\x2e\x2e/x` + "\n": "",
+		`LoadCredential=a:/run/.\./x` + "\n":      "",
+	} {
+		said := complaints(hold("mariadb.service"), dropIn)
+		if says == "" && said != "" || !strings.Contains(said, says) {
+			t.Errorf("of %q systemd says %q, without %q", dropIn, said, says)
+		}
+	}
+}
+
 // What Check says of a later drop-in is what systemd does with it.
 func TestSystemdResetsAsCheckSays(t *testing.T) {
 	m := image()
@@ -246,7 +287,7 @@ func TestSystemdResetsAsCheckSays(t *testing.T) {
 
 func TestTheGeneratorsGuardWinsOverTheInstalled(t *testing.T) {
 	root := image().root(t)
-	install_(t, root, Hold{"mariadb.service", "old.service", false})
+	install_(t, root, Hold{Unit: "mariadb.service", Service: "old.service"})
 	early := filepath.Join(root, "run/systemd/generator.early")
 	if err := Write(early, hold("mariadb.service")); err != nil {
 		t.Fatal(err)
@@ -291,7 +332,7 @@ func TestAGuardedSocketMakesNoOrderingCycle(t *testing.T) {
 	}
 
 	// The same tree has one as soon as the guard of the socket says After=.
-	wrong := Hold{"foo.service", "foo.service", true}.Text()
+	wrong := Hold{Unit: "foo.service", Service: "foo.service", IMDS: true}.Text()
 	if err := os.WriteFile(filepath.Join(root, Path("foo.socket")), []byte(wrong), 0o644); err != nil {
 		t.Fatal(err)
 	}
