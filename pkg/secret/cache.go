@@ -1,0 +1,95 @@
+package secret
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+// A Cache is the directory where the last good ciphertext of each secret is
+// kept, so that a machine boots again without its source. A file in it is as
+// age made it. Its name ends with a hash of the source, so that a secret that
+// comes from elsewhere now is not taken from where it came before.
+type Cache string
+
+// ErrNotKept says that nothing was ever kept of a secret from a source.
+var ErrNotKept = errors.New("nothing is kept")
+
+// Keep keeps the ciphertext that a plaintext was opened from: what was never
+// opened can't be kept. What was kept of the secret from other sources goes.
+func (c Cache) Keep(name, source string, p *Plaintext) error {
+	path, err := c.path(name, source)
+	if err != nil {
+		return err
+	}
+	if err := c.keep(path, p.opened().ciphertext); err != nil {
+		return fmt.Errorf("cannot keep the ciphertext of %s: %w", name, err)
+	}
+	return c.forgetOthers(name, path)
+}
+
+func (c Cache) keep(path string, ciphertext []byte) error {
+	if err := os.MkdirAll(string(c), 0o700); err != nil {
+		return err
+	}
+	if kept, _, err := readRegular(path, CiphertextMax); err == nil && bytes.Equal(kept, ciphertext) {
+		now := time.Now()
+		return os.Chtimes(path, now, now) // it is good as of now
+	}
+	return renameio.WriteFile(path, ciphertext, 0o600)
+}
+
+// Kept returns the last good ciphertext of a secret from a source, and when it
+// was last good. The error is ErrNotKept where there is none.
+func (c Cache) Kept(name, source string) (ciphertext []byte, when time.Time, err error) {
+	path, err := c.path(name, source)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	ciphertext, info, err := readRegular(path, CiphertextMax)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, time.Time{}, fmt.Errorf("%w of %s from %s", ErrNotKept, name, source)
+	case err != nil:
+		return nil, time.Time{}, fmt.Errorf("cannot read %s: %w", path, err)
+	}
+	return ciphertext, info.ModTime(), nil
+}
+
+func (c Cache) forgetOthers(name, path string) error {
+	entries, err := os.ReadDir(string(c))
+	for _, e := range entries {
+		hash, ok := strings.CutPrefix(strings.TrimSuffix(e.Name(), suffix), name+".")
+		if other := filepath.Join(string(c), e.Name()); ok && isHash(hash) && other != path {
+			err = errors.Join(err, os.Remove(other))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot clear the ciphertext of %s from other sources: %w", name, err)
+	}
+	return nil
+}
+
+const suffix = ".age"
+
+func (c Cache) path(name, source string) (string, error) {
+	if err := checkName(name); err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256([]byte(source))
+	return filepath.Join(string(c), name+"."+hex.EncodeToString(sum[:8])+suffix), nil
+}
+
+func isHash(s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == 8
+}

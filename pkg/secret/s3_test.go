@@ -1,0 +1,315 @@
+package secret
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"golang.org/x/sys/unix"
+)
+
+// A bucket answers as S3 does, on the loopback interface. It counts how often
+// it is asked.
+type bucket struct {
+	objects map[string][]byte
+	refuse  *Answer // all requests, so
+	asked   int
+	last    *http.Request
+}
+
+func (b *bucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	b.asked++
+	b.last = r
+	key, ok := strings.CutPrefix(r.URL.Path, "/secrets/")
+	switch object, found := b.objects[key]; {
+	case b.refuse != nil:
+		refuse(w, *b.refuse)
+	case !ok:
+		refuse(w, Answer{Status: http.StatusNotFound, Code: "NoSuchBucket", Message: "The specified bucket does not exist"})
+	case !found:
+		refuse(w, Answer{Status: http.StatusNotFound, Code: "NoSuchKey", Message: "The specified key does not exist."})
+	default:
+		w.Header().Set("Content-Length", strconv.Itoa(len(object)))
+		w.Write(object)
+	}
+}
+
+func refuse(w http.ResponseWriter, a Answer) {
+	if a.Region != "" {
+		w.Header().Set("x-amz-bucket-region", a.Region)
+	}
+	w.Header().Set("Content-Type", "application/xml")
+	w.WriteHeader(a.Status)
+	if a.Code != "" {
+		fmt.Fprintf(w, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>%s</Code><Message>%s</Message><RequestId>4442587FB7D0A2F9</RequestId></Error>", a.Code, a.Message)
+	}
+}
+
+// credentials are somebody's.
+type credentials struct{ err error }
+
+func (c credentials) Retrieve(context.Context) (aws.Credentials, error) {
+	return aws.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "wJalrXUtnFEMI", SessionToken: "token"}, c.err
+}
+
+func serve(t *testing.T, h http.Handler) *S3 {
+	t.Helper()
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	return NewS3("eu-west-1", server.URL, credentials{})
+}
+
+func TestAnObjectIsFetched(t *testing.T) {
+	b := &bucket{objects: map[string][]byte{"db/root pass.age": []byte("ciphertext"), "largest": bytes.Repeat([]byte{1}, CiphertextMax)}}
+	s := serve(t, b)
+	for key, want := range b.objects {
+		got, err := s.Object("secrets", key).Fetch(t.Context())
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: got %d bytes, %v", key, len(got), err)
+		}
+	}
+	if s := s.Object("secrets", "a/b.age").String(); s != "s3://secrets/a/b.age" {
+		t.Errorf("it is called %s", s)
+	}
+	if auth := b.last.Header.Get("Authorization"); !strings.Contains(auth, "/eu-west-1/s3/aws4_request") || b.last.Method != http.MethodGet {
+		t.Errorf("asked with %s, %q", b.last.Method, auth)
+	}
+}
+
+func TestWithoutCredentialsItAsksAsNobody(t *testing.T) {
+	b := &bucket{objects: map[string][]byte{"k": []byte("ciphertext")}}
+	server := httptest.NewServer(b)
+	defer server.Close()
+	got, err := NewS3("", server.URL, nil).Object("secrets", "k").Fetch(t.Context())
+	if err != nil || string(got) != "ciphertext" || b.last.Header.Get("Authorization") != "" {
+		t.Errorf("got %q, %v, asked with %v", got, err, b.last.Header)
+	}
+}
+
+// What S3 answers, and what a person is told.
+var answers = []struct {
+	name string
+	Answer
+}{
+	{"not allowed, or not there", Answer{403, "AccessDenied", "Access Denied", ""}},
+	{"not allowed, in new words", Answer{403, "AccessDenied", "User: arn:aws:sts::123456789012:assumed-role/db/i-0123456789abcdef0 is not authorized to perform: s3:GetObject on resource: \"arn:aws:s3:::secrets/db.age\" because no identity-based policy allows the s3:GetObject action", ""}},
+	{"KMS", Answer{403, "AccessDenied", "User: arn:aws:sts::123456789012:assumed-role/db/i-0123456789abcdef0 is not authorized to perform: kms:Decrypt on this resource", ""}},
+	{"no such key", Answer{404, "NoSuchKey", "The specified key does not exist.", ""}},
+	{"no such bucket", Answer{404, "NoSuchBucket", "The specified bucket does not exist", ""}},
+	{"another region", Answer{301, "PermanentRedirect", "The bucket you are attempting to access must be addressed using the specified endpoint. Please send all future requests to this endpoint.", "us-west-2"}},
+	{"another region, not told", Answer{301, "PermanentRedirect", "The bucket you are attempting to access must be addressed using the specified endpoint.", ""}},
+	{"another region, an old bucket", Answer{400, "AuthorizationHeaderMalformed", "The authorization header is malformed; the region 'eu-west-1' is wrong; expecting 'us-east-1'", ""}},
+	{"header malformed otherwise", Answer{400, "AuthorizationHeaderMalformed", "The authorization header is malformed; the Credential is mal-formed", ""}},
+	{"archived", Answer{403, "InvalidObjectState", "The operation is not valid for the object's storage class", ""}},
+	{"clock", Answer{403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large.", ""}},
+	{"expired", Answer{400, "ExpiredToken", "The provided token has expired.", ""}},
+	{"unknown credentials", Answer{403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.", ""}},
+	{"throttled", Answer{503, "SlowDown", "Please reduce your request rate.", "eu-west-1"}},
+	{"throttled by something between", Answer{429, "", "", ""}},
+	{"trouble", Answer{500, "InternalError", "We encountered an internal error. Please try again.", ""}},
+	{"trouble of something between", Answer{502, "", "", ""}},
+	{"something else", Answer{405, "MethodNotAllowed", "The specified\n method  is not allowed against this resource." + strings.Repeat(" Really.", 100), ""}},
+}
+
+func TestEveryAnswerOfS3IsToldInWords(t *testing.T) {
+	b := &bucket{}
+	s := serve(t, b)
+	var got strings.Builder
+	for _, a := range answers {
+		b.refuse, b.asked = &a.Answer, 0
+		_, err := s.Object("secrets", "db.age").Fetch(t.Context())
+		if b.asked != 1 {
+			t.Errorf("%s: asked %d times; trying again is the story's", a.name, b.asked)
+		}
+		fmt.Fprintf(&got, "%s: %d %s\n    %s\n", a.name, a.Status, a.Code, words(err))
+		// What a simulated world says is what the real one says.
+		if a.Code != "" && !strings.Contains(a.Message, "expecting") {
+			if direct := (Object{"secrets", "db.age", "eu-west-1"}).Refused(a.Answer); words(direct) != words(err) {
+				t.Errorf("%s: over the wire it is\n%s\nand by Refused\n%s", a.name, words(err), words(direct))
+			}
+		}
+	}
+	golden(t, "s3.golden", got.String())
+}
+
+func TestAnAnswerThatEndsEarlyIsNotTaken(t *testing.T) {
+	whole := []byte("age-encryption.org/v1\n and the rest of it")
+	for name, c := range map[string]struct {
+		serve http.HandlerFunc
+		want  string
+	}{
+		"the connection breaks": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", strconv.Itoa(len(whole)))
+			w.Write(whole[:20])
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}, "cannot fetch s3://secrets/k: it was cut off after 20 of 41 bytes"},
+		"in chunks": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Write(whole[:20])
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}, "cannot fetch s3://secrets/k: it was cut off after 20 bytes"},
+		"too large, and says so": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", strconv.Itoa(CiphertextMax+1))
+			w.Write(make([]byte, 100))
+		}, "cannot fetch s3://secrets/k: it has more than 2097152 bytes, which is too much for a secret"},
+		"too large, and does not say so": {func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				if _, err := w.Write(make([]byte, 1<<16)); err != nil {
+					return
+				}
+			}
+		}, "cannot fetch s3://secrets/k: it has more than 2097152 bytes, which is too much for a secret"},
+	} {
+		_, err := serve(t, c.serve).Object("secrets", "k").Fetch(t.Context())
+		if words(err) != c.want {
+			t.Errorf("%s: got %s", name, words(err))
+		}
+	}
+}
+
+// A response that is an error is read to its end by the SDK.
+func TestAnErrorWithoutEndEnds(t *testing.T) {
+	sent := 0
+	s := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		for r.Context().Err() == nil {
+			n, err := w.Write(bytes.Repeat([]byte("<Error>"), 1<<14))
+			if sent += n; err != nil {
+				return
+			}
+		}
+	}))
+	_, err := s.Object("secrets", "k").Fetch(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "s3:GetObject") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestS3ThatIsAwayIsToldAndIsNotFinal(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	_, err = NewS3("eu-west-1", "http://"+address, credentials{}).Object("secrets", "k").Fetch(t.Context())
+	want := "cannot fetch s3://secrets/k: cannot reach http://" + address + ": dial tcp " + address + ": connect: connection refused\n" +
+		"    hint: see that a route leads there, by an endpoint of the VPC or a NAT gateway, and that the security group lets HTTPS out"
+	if words(err) != want {
+		t.Errorf("got %s", words(err))
+	}
+}
+
+// blackhole takes no connection and refuses none, as behind a firewall that
+// drops: its queue is full.
+func blackhole(t *testing.T) (address string) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address = fmt.Sprintf("127.0.0.1:%d", name.(*unix.SockaddrInet4).Port)
+	for range 3 {
+		conn, err := net.DialTimeout("tcp", address, 300*time.Millisecond)
+		if err != nil {
+			return address
+		}
+		t.Cleanup(func() { conn.Close() })
+	}
+	t.Fatal("the queue is not full")
+	return ""
+}
+
+func TestABlackholedS3FailsInTime(t *testing.T) {
+	t.Parallel()
+	address := blackhole(t)
+	start := time.Now()
+	_, err := NewS3("eu-west-1", "http://"+address, credentials{}).Object("secrets", "k").Fetch(t.Context())
+	took := time.Since(start)
+	if err == nil || !strings.HasPrefix(err.Error(), "cannot fetch s3://secrets/k: cannot reach http://"+address+": dial tcp "+address+": i/o timeout") {
+		t.Errorf("got %v", err)
+	}
+	if took < connectWithin || took > fetchWithin {
+		t.Errorf("it took %s", took)
+	}
+}
+
+func TestS3ThatHangsFailsInTime(t *testing.T) {
+	hang := make(chan struct{})
+	s := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/secrets/later" {
+			w.Header().Set("Content-Length", "100")
+			io.WriteString(w, "first")
+			w.(http.Flusher).Flush()
+		}
+		<-hang
+	}))
+	t.Cleanup(func() { close(hang) }) // before the server is closed, which waits for it
+	s.within = 200 * time.Millisecond
+	for _, key := range []string{"at once", "later"} {
+		_, err := s.Object("secrets", key).Fetch(t.Context())
+		if err == nil || !strings.HasSuffix(err.Error(), ": no whole answer within 200ms") {
+			t.Errorf("%s: got %v", key, err)
+		}
+	}
+	// Who gives up first is told as the cause.
+	gone := errors.New("the agent is stopping")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	time.AfterFunc(20*time.Millisecond, func() { cancel(gone) })
+	if _, err := s.Object("secrets", "k").Fetch(ctx); !errors.Is(err, gone) {
+		t.Errorf("got %v", err)
+	}
+	if fetchWithin != 10*time.Second {
+		t.Errorf("S3 is given %s", fetchWithin)
+	}
+}
+
+// noRole is what the package for the instance says.
+type noRole struct{}
+
+func (noRole) Error() string { return "no role is attached to this instance" }
+func (noRole) Hint() string  { return "attach one" }
+
+func TestMissingCredentialsAreTheirOwnError(t *testing.T) {
+	b := &bucket{}
+	server := httptest.NewServer(b)
+	defer server.Close()
+	for name, provider := range map[string]aws.CredentialsProvider{
+		"as they are": credentials{noRole{}},
+		"cached":      aws.NewCredentialsCache(credentials{noRole{}}),
+	} {
+		_, err := NewS3("eu-west-1", server.URL, provider).Object("secrets", "k").Fetch(t.Context())
+		if !strings.HasPrefix(err.Error(), "cannot fetch s3://secrets/k: no credentials to ask for it with: ") ||
+			!strings.HasSuffix(words(err), "no role is attached to this instance\n    hint: attach one") || b.asked != 0 {
+			t.Errorf("%s: got %s, asked %d times", name, words(err), b.asked)
+		}
+	}
+}
+
+func TestWithoutARegionNothingIsAsked(t *testing.T) {
+	_, err := NewS3("", "", credentials{}).Object("secrets", "k").Fetch(t.Context())
+	want := "cannot fetch s3://secrets/k: no region is known to this machine\n" +
+		"    hint: name one to ask in agent.yaml: endpoints: {s3: https://...}\n    final"
+	if words(err) != want {
+		t.Errorf("got %s", words(err))
+	}
+}
