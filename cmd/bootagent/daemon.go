@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/role"
+	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/status"
 	"bootagent/pkg/systemd"
@@ -41,44 +43,121 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 	}
 	defer lock.Close()
 
-	teller := newTeller(log)
-	set, plan, err := preparePlan()
+	a := &agent{log: log, teller: newTeller(log), keys: new(secret.Keys)}
+	if a.set, err = settings.Load(agentFile); err != nil {
+		return a.fail(err)
+	}
+	if granted() {
+		a.teller.ready() // a role that was granted before waits for nothing
+	}
+	late := time.AfterFunc(a.set.ReadyWithin, a.teller.ready)
+	defer late.Stop()
+	background := a.background(ctx)
+	defer background.Wait()
+
+	plan, facts, err := a.launch(ctx)
 	switch {
+	case ctx.Err() != nil:
+		return nil
 	case errors.Is(err, errNoRole):
-		teller.tell(status.Status{State: status.Idle, Reason: err.Error(), Hint: boot.HintOf(err)})
-		teller.ready()
-		var background sync.WaitGroup
-		defer background.Wait()
-		background.Go(func() { serveControl(ctx, log, func(context.Context) error { return err }) })
-		return teller.watchdog(ctx, func() {})
+		a.begin(nil, nil)
+		a.teller.tell(status.Status{State: status.Idle, Reason: err.Error(), Hint: boot.HintOf(err)})
+		a.teller.ready()
+		<-ctx.Done()
+		return nil
 	case err != nil:
-		teller.tell(status.Status{State: status.Failed, Reason: err.Error(), Hint: boot.HintOf(err)})
-		return configError{err}
+		return a.fail(err)
+	}
+	if err := keep(plan); err != nil {
+		return err
 	}
 	manager, err := systemd.NewManager(runDir, log)
 	if err != nil {
 		return err
 	}
 	warnOfGuards(ctx, plan, manager, log)
-	world, err := newWorld(manager)
+	world, err := a.world(manager, facts)
 	if err != nil {
 		return err
 	}
-	return serve(ctx, boot.New(plan, world, log), plan, set, manager, teller, log)
+	return a.serve(ctx, boot.New(plan, world, log), plan, manager)
 }
 
-// preparePlan makes the plan, and keeps a copy of the role files that are in
-// force from now on, where the generator finds it.
-func preparePlan() (settings.Settings, role.Plan, error) {
-	set, err := settings.Load(agentFile)
+// An agent is the one of this machine. It launches, and then it boots.
+type agent struct {
+	log      *slog.Logger
+	set      settings.Settings
+	teller   *teller
+	keys     *secret.Keys
+	metadata *metadata                             // nil on a local machine
+	confirm  func(context.Context) (string, error) // whether what the launch relied on still holds
+
+	mu       sync.Mutex
+	story    *boot.Story // that is being told, the launch's and then the boot's; nil before
+	boot     *boot.Boot  // nil before it began
+	launched []boot.Progress
+}
+
+// fail tells what a person has to mend in a file.
+func (a *agent) fail(err error) error {
+	a.teller.tell(status.Status{State: status.Failed, Reason: err.Error(), Hint: boot.HintOf(err)})
+	return configError{err}
+}
+
+// begin says which story is told from now on.
+func (a *agent) begin(story *boot.Story, b *boot.Boot) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.story, a.boot = story, b
+}
+
+func (a *agent) told() (*boot.Story, *boot.Boot) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.story, a.boot
+}
+
+// retry has the story try again what failed.
+func (a *agent) retry(ctx context.Context) error {
+	story, b := a.told()
+	switch {
+	case b != nil:
+		return b.RetryNow(ctx)
+	case story != nil:
+		story.Retry()
+		return nil
+	}
+	return errNoRole
+}
+
+// background starts what the agent does from its beginning to its end.
+func (a *agent) background(ctx context.Context) *sync.WaitGroup {
+	var running sync.WaitGroup
+	running.Go(func() { serveControl(ctx, a.log, a.retry) })
+	running.Go(func() {
+		err := a.teller.watchdog(ctx, func() {
+			if story, _ := a.told(); story != nil {
+				story.Turn()
+			}
+		})
+		if err != nil {
+			a.log.Error("cannot tell systemd that the agent lives", "error", err)
+		}
+	})
+	return &running
+}
+
+// keep keeps what is in force from now on: the role files, where the generator
+// finds them, and the plan, by which the volumes are released.
+func keep(plan role.Plan) error {
+	if err := keepRoles(rolesDir, filepath.Join(runDir, "roles.d")); err != nil {
+		return err
+	}
+	src, err := json.Marshal(plan)
 	if err != nil {
-		return set, role.Plan{}, err
+		return err
 	}
-	plan, err := makePlan(set, rolesDir)
-	if err == nil {
-		err = keepRoles(rolesDir, filepath.Join(runDir, "roles.d"))
-	}
-	return set, plan, err
+	return renameio.WriteFile(planFile, src, 0o600)
 }
 
 // warnOfGuards tells of services that could start before they are granted.
@@ -94,21 +173,16 @@ func warnOfGuards(ctx context.Context, plan role.Plan, m *systemd.Manager, log *
 }
 
 // serve makes the plan true and keeps it so until ctx ends.
-func serve(ctx context.Context, b *boot.Boot, plan role.Plan, set settings.Settings, m *systemd.Manager, t *teller, log *slog.Logger) error {
-	if running(plan) {
-		t.ready() // a role that was granted before waits for nothing
-	}
-	late := time.AfterFunc(set.ReadyWithin, t.ready)
-	defer late.Stop()
-
+func (a *agent) serve(ctx context.Context, b *boot.Boot, plan role.Plan, m *systemd.Manager) error {
+	a.begin(b.Story, b)
+	log := a.log
 	var background sync.WaitGroup
 	for _, run := range []func(context.Context) error{
 		m.Follow,
 		func(ctx context.Context) error { return heal(ctx, b, m, log) },
 		func(ctx context.Context) error { return onDisks(ctx, b) },
-		func(ctx context.Context) error { serveControl(ctx, log, b.RetryNow); return nil },
-		func(ctx context.Context) error { return t.keepRoleUnit(ctx, m) },
-		func(ctx context.Context) error { return t.watchdog(ctx, b.Turn) },
+		func(ctx context.Context) error { return a.teller.keepRoleUnit(ctx, m) },
+		a.confirmLaunch,
 	} {
 		background.Go(func() {
 			if err := run(ctx); err != nil && ctx.Err() == nil {
@@ -118,10 +192,13 @@ func serve(ctx context.Context, b *boot.Boot, plan role.Plan, set settings.Setti
 	}
 	b.Run(ctx, func(progress []boot.Progress) {
 		held := b.Held(progress)
-		t.tell(statusOf(plan.Role, held, progress))
-		t.tellHeld(held)
+		a.mu.Lock()
+		progress = slices.Concat(a.launched, progress)
+		a.mu.Unlock()
+		a.teller.tell(statusOf(plan.Role, held, progress))
+		a.teller.tellHeld(held)
 		if settled(progress) {
-			t.ready()
+			a.teller.ready()
 		}
 	})
 	background.Wait()
@@ -141,14 +218,10 @@ func settled(progress []boot.Progress) bool {
 	return !slices.ContainsFunc(progress, func(p boot.Progress) bool { return p.State == boot.Running })
 }
 
-// running tells whether a service of the plan was granted already.
-func running(plan role.Plan) bool {
-	for _, s := range plan.Services {
-		if _, err := os.Lstat(guard.Token(s.Unit)); err == nil {
-			return true
-		}
-	}
-	return false
+// granted tells whether a service was granted already in this boot.
+func granted() bool {
+	tokens, err := os.ReadDir(filepath.Dir(guard.Token("any.service")))
+	return err == nil && len(tokens) > 0
 }
 
 // heal has steps run again that a change of a unit undoes.

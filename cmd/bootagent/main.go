@@ -25,6 +25,7 @@ const (
 	rolesDir   = "/etc/bootagent/roles.d"
 	runDir     = "/run/bootagent"
 	statusFile = runDir + "/status.json"
+	planFile   = runDir + "/plan.json" // that is in force
 	stateDir   = "/var/lib/bootagent"
 )
 

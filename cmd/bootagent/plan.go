@@ -7,73 +7,17 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 
 	"bootagent/pkg/boot"
+	"bootagent/pkg/instance"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/userdata"
 )
 
-// errNoRole says that nothing gives this instance a role.
-var errNoRole = boot.WithHint(
-	errors.New("this instance has no role: its user-data selects none and no default-role is set"),
-	"give it user-data whose first line is #bootagent, or set default-role in "+agentFile)
-
-// makePlan reads the user-data and the role files and says what this instance
-// has to make true.
-func makePlan(set settings.Settings, rolesDir string) (role.Plan, error) {
-	sel, err := selection(set)
-	if err != nil {
-		return role.Plan{}, err
-	}
-	// A broken file of another role is told by validate and by the guards;
-	// this instance's own is enough for it.
-	roles, loadErr := role.Load(rolesDir)
-	if _, err := role.ByName(roles, sel.Role); err != nil {
-		return role.Plan{}, errors.Join(err, loadErr)
-	}
-	return planFrom(set, sel, roles)
-}
-
-// planFrom makes the plan of the selected role.
-func planFrom(set settings.Settings, sel userdata.Selection, roles []*role.Role) (role.Plan, error) {
-	r, err := role.ByName(roles, sel.Role)
-	if err != nil {
-		return role.Plan{}, fmt.Errorf("%s: %w", set.UserDataFile, err)
-	}
-	plan, err := r.Plan(sel.Params, sel.Volumes, role.Instance{})
-	if err != nil {
-		return role.Plan{}, fmt.Errorf("%s does not fit its role: %w", set.UserDataFile, err)
-	}
-	return *plan, nil
-}
-
-// selection reads which role this instance has. Only where there is no
-// user-data, or plainly another's, does the default count: a document of ours
-// that can't be read is an error.
-func selection(set settings.Settings) (userdata.Selection, error) {
-	raw, err := os.ReadFile(set.UserDataFile)
-	if err == nil {
-		var sel userdata.Selection
-		if sel, err = userdata.Parse(raw); err == nil {
-			return sel, nil
-		}
-		if !errors.Is(err, userdata.ErrNone) && !errors.Is(err, userdata.ErrForeign) {
-			return sel, fmt.Errorf("%s: %w", set.UserDataFile, err)
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return userdata.Selection{}, fmt.Errorf("cannot read the user-data: %w", err)
-	}
-	if set.DefaultRole == "" {
-		return userdata.Selection{}, errNoRole
-	}
-	return userdata.Selection{Role: set.DefaultRole}, nil
-}
-
-func showPlan(_ context.Context, args []string, out io.Writer) error {
+func showPlan(ctx context.Context, args []string, out io.Writer) error {
 	var asJSON *bool
 	dir, userData, err := planFlags("plan", args, 0, func(f *flag.FlagSet) {
 		asJSON = f.Bool("json", false, "")
@@ -85,10 +29,11 @@ func showPlan(_ context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if userData != "" {
-		set.UserDataFile = userData
+	from, facts, err := tellFacts(ctx, set, userData)
+	if err != nil {
+		return err
 	}
-	plan, err := makePlan(set, dir)
+	plan, err := makePlan(set, dir, from, facts)
 	if err != nil {
 		return err
 	}
@@ -101,9 +46,29 @@ func showPlan(_ context.Context, args []string, out io.Writer) error {
 	return nil
 }
 
+// example is the instance that user-data is tried with where it is not that of
+// the machine itself.
+var example = role.Instance{ID: "i-0123456789abcdef0", Zone: "eu-central-1a", Region: "eu-central-1", Type: "m7g.large"}
+
+// tellFacts gives what this machine is told, or a machine that had this file as
+// its user-data.
+func tellFacts(ctx context.Context, set settings.Settings, userData string) (source, boot.Facts, error) {
+	switch {
+	case userData != "":
+		facts, err := localFacts(userData)
+		facts.Instance = example
+		return source(userData), facts, err
+	case set.UserDataFile != "":
+		facts, err := localFacts(set.UserDataFile)
+		return source(set.UserDataFile), facts, err
+	}
+	facts, err := instance.New(set.Endpoints.IMDS).Facts(ctx)
+	return imdsSource, asFacts(facts), err
+}
+
 // validate checks role files, those of the machine if none is named, and what
 // user-data makes of them.
-func validate(_ context.Context, args []string, out io.Writer) error {
+func validate(ctx context.Context, args []string, out io.Writer) error {
 	var files []string
 	dir, userData, err := planFlags("validate", args, -1, nil, &files)
 	if err != nil {
@@ -119,10 +84,13 @@ func validate(_ context.Context, args []string, out io.Writer) error {
 	if userData == "" {
 		return err
 	}
-	set := settings.Settings{UserDataFile: userData}
-	sel, selErr := selection(set)
+	from, facts, selErr := tellFacts(ctx, settings.Settings{}, userData)
+	var sel userdata.Selection
 	if selErr == nil {
-		_, selErr = planFrom(set, sel, roles)
+		sel, _, selErr = selection(settings.Settings{}, from, facts)
+	}
+	if selErr == nil {
+		_, selErr = planFrom(from, sel, roles, facts.Instance)
 	}
 	if selErr == nil {
 		fmt.Fprintf(out, "%s: selects role %s\n", userData, sel.Role)

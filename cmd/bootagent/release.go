@@ -2,13 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 
-	"bootagent/pkg/role"
-	"bootagent/pkg/settings"
 	"bootagent/pkg/systemd"
 )
 
@@ -19,18 +20,26 @@ func release(_ context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	log := newLog(os.Stderr)
-	set, err := settings.Load(agentFile)
-	if err != nil {
-		return err
+	src, err := os.ReadFile(planFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the agent has said why there is no plan, and mounted nothing
 	}
-	plan, err := makePlan(set, rolesDir)
+	var plan mounting
+	if err == nil {
+		err = json.Unmarshal(src, &plan)
+	}
 	if err != nil {
-		return nil // the agent has said so, and mounted nothing
+		return fmt.Errorf("cannot tell which volumes there are: %w", err)
 	}
 	return releaseVolumes(plan, log)
 }
 
-func releaseVolumes(plan role.Plan, log *slog.Logger) error {
+// mounting is what a kept plan says of mounts.
+type mounting struct {
+	Volumes []struct{ Name, At string }
+}
+
+func releaseVolumes(plan mounting, log *slog.Logger) error {
 	var mounted []string
 	for _, v := range plan.Volumes {
 		_, is, err := systemd.MountedAt(v.At)
@@ -41,7 +50,7 @@ func releaseVolumes(plan role.Plan, log *slog.Logger) error {
 			mounted = append(mounted, v.At)
 			continue
 		}
-		log.Info("volume released", "volume", v.Name, "serial", v.Find.Serial)
+		log.Info("volume released", "volume", v.Name, "at", v.At)
 	}
 	if len(mounted) > 0 {
 		return fmt.Errorf("still mounted at shutdown: %q", mounted)

@@ -18,20 +18,31 @@ import (
 	"bootagent/pkg/datadir"
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/role"
+	"bootagent/pkg/secret"
 	"bootagent/pkg/systemd"
 )
 
-// newWorld is the machine itself, as the story of pkg/boot sees it.
-func newWorld(m *systemd.Manager) (boot.World, error) {
-	machine, err := os.ReadFile("/etc/machine-id")
-	if err != nil {
-		return boot.World{}, err
+// world is the machine itself, and what of the cloud it has to do with, as the
+// story of pkg/boot sees it.
+func (a *agent) world(m *systemd.Manager, facts boot.Facts) (boot.World, error) {
+	id := facts.Instance.ID
+	if id == "" {
+		machine, err := os.ReadFile("/etc/machine-id")
+		if err != nil {
+			return boot.World{}, err
+		}
+		id = strings.TrimSpace(string(machine))
 	}
 	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return boot.World{}, err
 	}
-	return boot.World{
+	secrets := &secrets{
+		keys: a.keys, from: a.set.Keys, kept: secret.Cache(filepath.Join(stateDir, "secrets")),
+		store: secret.Store{Root: filepath.Join(runDir, "secrets")}, log: a.log,
+	}
+	world := boot.World{
+		Records:     records{filepath.Join(stateDir, "volumes.json"), id},
 		Disks:       disks{block.Host()},
 		Filesystems: filesystems{m, disks{block.Host()}},
 		Ledgers:     ledgers{},
@@ -39,9 +50,18 @@ func newWorld(m *systemd.Manager) (boot.World, error) {
 		Mounts:      mounts{m},
 		Directories: directories{},
 		Engines:     engines{m},
+		Secrets:     secrets,
 		Units:       units{m},
-		Instance:    boot.Instance{ID: strings.TrimSpace(string(machine)), BootID: strings.TrimSpace(string(bootID))},
-	}, nil
+		Instance:    boot.Instance{ID: id, BootID: strings.TrimSpace(string(bootID))},
+
+		UnlockWithin: a.set.UnlockWithin,
+	}
+	if a.metadata != nil {
+		credentials := a.metadata.Credentials()
+		world.Volumes = newVolumes(a.set, facts.Instance, credentials)
+		secrets.s3 = secret.NewS3(facts.Instance.Region, a.set.Endpoints.S3, credentials)
+	}
+	return world, nil
 }
 
 // disks are the disks of the machine.

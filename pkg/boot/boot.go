@@ -63,8 +63,8 @@ func New(plan role.Plan, world World, log *slog.Logger) *Boot {
 	for _, s := range plan.Secrets {
 		sec := &secret{Secret: s, boot: b}
 		name := "secret " + s.Name + ": "
-		sec.fetched = b.Tell(name+"fetch", sec.fetch)
-		sec.opened = b.Tell(name+"decrypt", sec.open, b.unlocked, sec.fetched)
+		fetch := b.Tell(name+"fetch", sec.fetch)
+		sec.opened = b.Tell(name+"decrypt", sec.open, b.unlocked, fetch).From(fetch)
 		b.secrets[s.Name] = sec
 	}
 	for _, s := range plan.Services {

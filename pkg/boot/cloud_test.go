@@ -28,12 +28,12 @@ type cloud struct {
 
 // An ebs is a volume of a cloud.
 type ebs struct {
-	tags     map[string]string
-	holder   string // instance that has it attached
-	snapshot string
-	size     int64
-	intent   Intent
-	named    bool // it has the tag of its own name
+	tags   map[string]string
+	holder string // instance that has it attached
+	from   string
+	size   int64
+	intent Intent
+	named  bool // it has the tag of its own name
 }
 
 func (c *cloud) ask() error {
@@ -89,7 +89,7 @@ func (c *cloud) Attach(_ context.Context, id string) error {
 func (c *cloud) Origin(_ context.Context, id string) (Origin, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return Origin{Snapshot: c.volumes[id].snapshot, Size: c.volumes[id].size}, c.ask()
+	return Origin{From: c.volumes[id].from, Size: c.volumes[id].size}, c.ask()
 }
 
 func (c *cloud) Intent(_ context.Context, id string) (Intent, error) {
@@ -234,7 +234,7 @@ func TestAVolumeThatTheCloudDoesNotCallNewIsNeverFormatted(t *testing.T) {
 		volume ebs
 		words  string
 	}{
-		"made from a snapshot": {ebs{snapshot: "snap-1", size: gib}, "was made from snapshot snap-1"},
+		"made from a snapshot": {ebs{from: "snapshot snap-1", size: gib}, "was made from snapshot snap-1"},
 		"of another size":      {ebs{size: 2 * gib}, "they are not the same"},
 		"made before":          {ebs{size: gib, intent: Intent{UUID: "u", Made: true}}, "filesystem u was made on it before"},
 	} {

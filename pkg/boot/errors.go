@@ -10,7 +10,8 @@ import (
 
 // Final marks an error that no amount of trying again will mend by itself:
 // its step runs again only after an event that touches it, or when a person
-// says so.
+// says so. An error of another package is final where it has a method
+// Final() bool that says so.
 func Final(err error) error { return &finalError{err} }
 
 // Finalf is Final of an error made as by fmt.Errorf.
@@ -19,14 +20,22 @@ func Finalf(format string, args ...any) error { return Final(fmt.Errorf(format, 
 type finalError struct{ error }
 
 func (e *finalError) Unwrap() error { return e.error }
+func (e *finalError) Final() bool   { return true }
 
-// WithHint adds to an error what a person can do about it.
+func isFinal(err error) bool {
+	var may interface{ Final() bool }
+	return errors.As(err, &may) && may.Final()
+}
+
+// WithHint adds to an error what a person can do about it. An error of another
+// package has a hint where it has a method Hint() string.
 func WithHint(err error, hint string) error { return &hintedError{err, hint} }
 
 // HintOf is the hint that was added to an error, or "".
 func HintOf(err error) string {
-	if h := (*hintedError)(nil); errors.As(err, &h) {
-		return h.hint
+	var may interface{ Hint() string }
+	if errors.As(err, &may) {
+		return may.Hint()
 	}
 	return ""
 }
@@ -37,6 +46,7 @@ type hintedError struct {
 }
 
 func (e *hintedError) Unwrap() error { return e.error }
+func (e *hintedError) Hint() string  { return e.hint }
 
 // A NotYetError says that what was asked for is not so yet, but may become so
 // by itself. Its words complete "waiting for".

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,11 +16,12 @@ import (
 type Launch struct {
 	*Story
 	metadata Metadata
-	make     func(context.Context, Facts) (role.Plan, error)
+	make     func(Facts) (role.Plan, error)
 
-	facts Facts
-	plan  role.Plan
-	err   error
+	facts  Facts
+	relied bool // on facts that were kept
+	plan   role.Plan
+	err    error
 }
 
 // Metadata is what the cloud tells of the instance.
@@ -40,6 +42,10 @@ type Facts struct {
 	RoleTag  string // of the instance, "" where there is none
 }
 
+func (f Facts) equal(to Facts) bool {
+	return f.Instance == to.Instance && bytes.Equal(f.UserData, to.UserData) && f.RoleTag == to.RoleTag
+}
+
 const (
 	// askMetadataWithin bounds one try to reach the metadata service, after
 	// which its step has failed and is tried again.
@@ -53,7 +59,7 @@ const (
 
 // NewLaunch tells the story of a launch. Make makes the plan; an error of its
 // own can't be mended by trying again.
-func NewLaunch(m Metadata, makePlan func(context.Context, Facts) (role.Plan, error)) *Launch {
+func NewLaunch(m Metadata, makePlan func(Facts) (role.Plan, error)) *Launch {
 	l := &Launch{Story: NewStory(), metadata: m, make: makePlan}
 	asked := l.Tell("instance: metadata", l.ask)
 	l.Tell("instance: plan", l.makePlan, asked)
@@ -91,7 +97,7 @@ func (l *Launch) ask(ctx context.Context) error {
 	})
 	silent := (*expiredError)(nil)
 	if errors.As(err, &silent) && keptErr == nil {
-		l.facts = kept
+		l.facts, l.relied = kept, true
 		Remark(ctx, fmt.Sprintf("relies on what was kept at %s, as it %v", stamp(when), silent))
 		return nil
 	}
@@ -101,9 +107,34 @@ func (l *Launch) ask(ctx context.Context) error {
 	return err
 }
 
-func (l *Launch) makePlan(ctx context.Context) error {
-	l.plan, l.err = l.make(ctx, l.facts)
+func (l *Launch) makePlan(context.Context) error {
+	l.plan, l.err = l.make(l.facts)
 	return l.err
+}
+
+// Confirm returns when a launch that relied on what was kept has been told the
+// same by the metadata service, which may be at once, or something else: that
+// is a remark on what the boot relies on.
+func (l *Launch) Confirm(ctx context.Context) (remark string, err error) {
+	if !l.relied {
+		return "", nil
+	}
+	var now Facts
+	for {
+		err := await(ctx, askMetadataWithin, func(ctx context.Context) (err error) {
+			now, err = l.metadata.Ask(ctx)
+			return err
+		})
+		switch {
+		case errors.As(err, new(*expiredError)):
+			continue
+		case err != nil:
+			return "", err
+		case !now.equal(l.facts):
+			return "relied on what was kept, and the metadata service now says otherwise: that counts after systemctl restart bootagent", nil
+		}
+		return "", nil
+	}
 }
 
 // stamp is a time as people find it in a log.

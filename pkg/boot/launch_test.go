@@ -38,7 +38,7 @@ func (m *metadata) Kept() (Facts, time.Time, error) {
 
 func launch(t *testing.T, ctx context.Context, m *metadata, report func([]Progress)) (role.Plan, Facts, error) {
 	m.began = time.Now()
-	makePlan := func(_ context.Context, f Facts) (role.Plan, error) {
+	makePlan := func(f Facts) (role.Plan, error) {
 		if len(f.UserData) == 0 {
 			return role.Plan{}, Finalf("no role")
 		}
@@ -77,6 +77,34 @@ func TestAnInstanceThatWasToldBeforeGoesByThat(t *testing.T) {
 			t.Errorf("it says %q", remark)
 		}
 	})
+}
+
+func TestWhatWasReliedOnIsConfirmed(t *testing.T) {
+	for name, c := range map[string]struct{ now, words string }{
+		"the same":       {"mysql", ""},
+		"something else": {"web", "now says otherwise"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := &metadata{
+					began: time.Now(), answers: time.Hour, facts: Facts{UserData: []byte(c.now)},
+					kept: Facts{UserData: []byte("mysql")}, keptWhen: time.Now(),
+				}
+				l := NewLaunch(m, func(f Facts) (role.Plan, error) { return role.Plan{Role: string(f.UserData)}, nil })
+				plan, _, err := l.Run(t.Context(), slog.New(slog.DiscardHandler), func([]Progress) {})
+				if err != nil || plan.Role != "mysql" {
+					t.Fatalf("got %+v, %v", plan, err)
+				}
+				remark, err := l.Confirm(t.Context())
+				if err != nil || (remark == "") != (c.words == "") || !strings.Contains(remark, c.words) {
+					t.Errorf("got %q, %v", remark, err)
+				}
+				if time.Since(m.began) < time.Hour {
+					t.Error("it was confirmed before there was an answer")
+				}
+			})
+		})
+	}
 }
 
 func TestANewAnswerCountsMoreThanAKeptOne(t *testing.T) {

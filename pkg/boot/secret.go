@@ -3,6 +3,7 @@ package boot
 import (
 	"context"
 	"errors"
+	"time"
 
 	"bootagent/pkg/role"
 )
@@ -13,10 +14,14 @@ type secret struct {
 	role.Secret
 	boot *Boot
 
-	sealed  []byte
-	opened  *Step
-	fetched *Step
+	opened *Step
+	sealed []byte
+	when   time.Time // it was fetched
 }
+
+// fetchAgainAfter is how old a sealed secret may be while a key for it is
+// waited for: somebody may seal it anew for a key that is here.
+const fetchAgainAfter = time.Minute
 
 // unlock waits for a key, unless nothing is left to be opened in this boot.
 func (b *Boot) unlock(ctx context.Context) error {
@@ -61,14 +66,16 @@ func (s *secret) fetch(ctx context.Context) error {
 	if staged || err != nil {
 		return err
 	}
+	return s.fetchNow(ctx)
+}
+
+func (s *secret) fetchNow(ctx context.Context) error {
 	sealed, err := s.boot.world.Secrets.Fetch(ctx, s.Secret)
 	if err != nil {
 		return err
 	}
-	if sealed.Relies != "" {
-		Remark(ctx, sealed.Relies)
-	}
-	s.sealed = sealed.Bytes
+	Remark(ctx, sealed.Relies)
+	s.sealed, s.when = sealed.Bytes, time.Now()
 	return nil
 }
 
@@ -81,6 +88,11 @@ func (s *secret) open(ctx context.Context) error {
 		return err
 	}
 	return s.boot.awaitKey(ctx, func(ctx context.Context) error {
+		if time.Since(s.when) > fetchAgainAfter {
+			if err := s.fetchNow(ctx); err != nil {
+				s.boot.log.Warn("opens a secret as it was fetched before", "secret", s.Name, "error", err)
+			}
+		}
 		return s.boot.world.Secrets.Open(ctx, s.Secret, s.sealed)
 	})
 }

@@ -53,7 +53,7 @@ func (s *safe) Open(_ context.Context, sec role.Secret, sealed []byte) error {
 	defer s.mu.Unlock()
 	var key string
 	if _, err := fmt.Sscanf(string(sealed), "%1s:", &key); err != nil {
-		return Finalf("the secret is damaged")
+		return errors.New("the secret is damaged")
 	}
 	if !slices.Contains(s.keys, key) {
 		return &NotYetError{For: "a key that fits", Hint: "bootagent unlock"}
@@ -107,6 +107,30 @@ func TestAServiceWaitsForItsSecretWhileAllElseGoesOn(t *testing.T) {
 		r.isUp()
 		r.stop()
 	})
+}
+
+func TestASecretIsFetchedAgainWhenItIsSealedAnew(t *testing.T) {
+	for name, sealed := range map[string]string{"for another key": "B:hush", "damaged": "damage"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMachine()
+				m.disks[serial] = blank()
+				m.safe.keys = []string{"A"}
+				m.safe.sources["root-sql"] = sealed
+				r := start(t, withSecret(), m)
+				if r.step("service mariadb.service: up").State == Done {
+					t.Error("it is up")
+				}
+				m.mu.Lock()
+				m.safe.sources["root-sql"] = "A:hush"
+				m.mu.Unlock()
+				time.Sleep(2 * time.Minute)
+				synctest.Wait()
+				r.isUp()
+				r.stop()
+			})
+		})
+	}
 }
 
 func TestAKeyThatNobodyBringsIsGivenUpAndStillTakenLater(t *testing.T) {

@@ -2,7 +2,6 @@ package boot
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -324,7 +323,7 @@ func (s *Step) finished(err error) {
 		s.attempts++
 		s.become(Failed)
 		s.err = err
-		if !errors.As(err, new(*finalError)) {
+		if !isFinal(err) {
 			s.retryAt = time.Now().Add(backoff(s.attempts))
 		}
 	}

@@ -234,10 +234,10 @@ func (v *volume) isNew(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return err
-	case origin.Snapshot != "":
+	case origin.From != "":
 		return Final(WithHint(
-			fmt.Errorf("volume %s is blank, but was made from snapshot %s: what was in it should be on it", v.id, origin.Snapshot),
-			"look whether the snapshot is the right one; no filesystem is made on a volume that was made from one"))
+			fmt.Errorf("volume %s is blank, but was made from %s: what is in that should be on it", v.id, origin.From),
+			"look whether it was made from the right one; no filesystem is made on a volume that is not new"))
 	case origin.Size != v.disk.Size:
 		return fmt.Errorf("volume %s has %d bytes, and disk %s has %d: they are not the same", v.id, origin.Size, v.disk.Serial, v.disk.Size)
 	}

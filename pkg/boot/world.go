@@ -56,8 +56,8 @@ type Volumes interface {
 
 // Origin is what is known of a volume besides what is on it.
 type Origin struct {
-	Snapshot string // that it was made from, or ""
-	Size     int64  // in bytes
+	From string // "snapshot snap-..." or another that its blocks are of, or ""
+	Size int64  // in bytes
 }
 
 // Records keeps which volume of the cloud this very instance had mounted for a

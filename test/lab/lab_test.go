@@ -235,7 +235,7 @@ func ok(t *testing.T, err error) {
 // greeter is a server on a Unix socket that tells what it was asked for.
 func greeter(t *testing.T) (socket string) {
 	t.Helper()
-	socket = filepath.Join(t.TempDir(), "greeter,1.sock")
+	socket = filepath.Join(t.TempDir(), "greeter.sock")
 	listener, err := net.Listen("unix", socket)
 	ok(t, err)
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

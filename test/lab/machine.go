@@ -23,7 +23,7 @@ type Config struct {
 	Ports []int           // TCP ports of the guest that clients on this host may reach, at Addr
 
 	// Servers that the guest reaches, by address and TCP port ("169.254.169.254:80"), each a Unix
-	// socket of this host. With any, the guest's network is 169.254.169.0/24 and not 10.0.2.0/24.
+	// socket of this host, whose path has letters, digits and - _ . / only. With any, the guest's network is 169.254.169.0/24 and not 10.0.2.0/24.
 	Servers map[string]string
 
 	// What the firmware says of the machine, as EC2's does: product_uuid and board_asset_tag in

@@ -95,8 +95,7 @@ func (m *Machine) network() string {
 		network += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:0-:%d", port)
 	}
 	for _, addr := range slices.Sorted(maps.Keys(m.config.Servers)) {
-		socket := strings.ReplaceAll(m.config.Servers[addr], ",", ",,")
-		network += fmt.Sprintf(",guestfwd=tcp:%s-cmd:socat STDIO UNIX-CONNECT:'%s'", addr, socket)
+		network += fmt.Sprintf(",guestfwd=tcp:%s-cmd:socat STDIO UNIX-CONNECT:%s", addr, m.config.Servers[addr])
 	}
 	return network
 }

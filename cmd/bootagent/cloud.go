@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/google/renameio/v2"
+
+	"bootagent/pkg/boot"
+	"bootagent/pkg/instance"
+	"bootagent/pkg/role"
+	"bootagent/pkg/settings"
+	"bootagent/pkg/volume"
+)
+
+// metadata is the instance metadata service, with its last good answers kept
+// on this machine.
+type metadata struct {
+	*instance.Client
+	kept    string // file of the last good answers
+	machine instance.Fingerprint
+	log     *slog.Logger
+}
+
+func newMetadata(endpoint string, log *slog.Logger) (*metadata, error) {
+	machine, err := instance.ReadFingerprint(instance.DMI, "/etc/machine-id")
+	return &metadata{instance.New(endpoint), filepath.Join(stateDir, "instance.json"), machine, log}, err
+}
+
+func (m *metadata) Ask(ctx context.Context) (boot.Facts, error) {
+	facts, err := m.Facts(ctx)
+	if diagnosed := (*instance.Error)(nil); errors.As(err, &diagnosed) {
+		return boot.Facts{}, &boot.NotYetError{For: "an answer: " + err.Error(), Hint: diagnosed.Hint()}
+	}
+	if err != nil {
+		return boot.Facts{}, err
+	}
+	if err := instance.Keep(m.kept, m.machine, facts); err != nil {
+		m.log.Warn("a boot without the metadata service will not know who this instance is", "error", err)
+	}
+	return asFacts(facts), nil
+}
+
+func (m *metadata) Kept() (boot.Facts, time.Time, error) {
+	facts, since, err := instance.Kept(m.kept, m.machine)
+	return asFacts(facts), since, err
+}
+
+func asFacts(f instance.Facts) boot.Facts {
+	who := role.Instance{ID: f.Identity.ID, Zone: f.Identity.Zone, Region: f.Identity.Region, Type: f.Identity.Type}
+	return boot.Facts{Instance: who, UserData: f.UserData, RoleTag: f.RoleTag}
+}
+
+// records are files of this machine's own disk, of this very instance.
+type records struct {
+	file     string
+	instance string // id of the instance
+}
+
+// A recorded is the volume of the cloud that an instance had mounted.
+type recorded struct {
+	Find role.Find `json:"find"` // how the role said which it is
+	ID   string    `json:"id"`
+}
+
+// recordsOf is what the file holds.
+type recordsOf struct {
+	Instance string              `json:"instance"`
+	Volumes  map[string]recorded `json:"volumes"` // by name
+}
+
+// read gives what is recorded of this instance. An image may carry the records
+// of another.
+func (r records) read() (all recordsOf, err error) {
+	src, err := os.ReadFile(r.file)
+	if err == nil {
+		err = json.Unmarshal(src, &all)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return all, fmt.Errorf("cannot tell which volumes were mounted before: %w", err)
+	}
+	if all.Instance != r.instance || all.Volumes == nil {
+		all = recordsOf{r.instance, make(map[string]recorded)}
+	}
+	return all, nil
+}
+
+func (r records) Recorded(name string, find role.Find) (string, error) {
+	all, err := r.read()
+	if known := all.Volumes[name]; err == nil && reflect.DeepEqual(known.Find, find) {
+		return known.ID, nil
+	}
+	return "", err
+}
+
+func (r records) Record(name string, find role.Find, id string) error {
+	all, err := r.read()
+	if err != nil {
+		return err
+	}
+	all.Volumes[name] = recorded{find, id}
+	src, err := json.Marshal(all)
+	if err == nil {
+		err = renameio.WriteFile(r.file, append(src, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot record which volume is mounted: %w", err)
+	}
+	return nil
+}
+
+// volumes are those of EC2, as this instance sees them.
+type volumes struct{ *volume.Volumes }
+
+func newVolumes(set settings.Settings, who role.Instance, credentials aws.CredentialsProvider) volumes {
+	api := volume.NewAPI(volume.Config{Region: who.Region, Endpoint: set.Endpoints.EC2, Credentials: credentials})
+	return volumes{volume.New(api, volume.Instance{ID: who.ID, Zone: who.Zone})}
+}
+
+func (v volumes) FindVolume(ctx context.Context, find role.Find) (string, error) {
+	found, err := v.Find(ctx, volume.Want{ID: find.ID, Tags: find.Tags})
+	return found.ID, asNotYet(err)
+}
+
+func (v volumes) Claim(ctx context.Context, id string) error {
+	found, err := v.Find(ctx, volume.Want{ID: id})
+	if err == nil {
+		err = v.Volumes.Claim(ctx, found)
+	}
+	return asNotYet(err)
+}
+
+func (v volumes) Attach(ctx context.Context, id string) error {
+	_, err := v.Volumes.Attach(ctx, id)
+	return asNotYet(err)
+}
+
+func (v volumes) Origin(ctx context.Context, id string) (boot.Origin, error) {
+	facts, err := v.Facts(ctx, id)
+	origin := boot.Origin{Size: facts.Size}
+	switch {
+	case facts.Snapshot != "":
+		origin.From = "snapshot " + facts.Snapshot
+	case facts.Source != "":
+		origin.From = "volume " + facts.Source
+	}
+	return origin, asNotYet(err)
+}
+
+func (v volumes) Intent(ctx context.Context, id string) (boot.Intent, error) {
+	facts, err := v.Facts(ctx, id)
+	return boot.Intent(facts.Filesystem), asNotYet(err)
+}
+
+func (v volumes) Intend(ctx context.Context, id string, intent boot.Intent) error {
+	return asNotYet(v.Note(ctx, id, volume.Filesystem(intent)))
+}
+
+// asNotYet has the story wait for what EC2 may bring by itself.
+func asNotYet(err error) error {
+	if waiting := (*volume.Waiting)(nil); errors.As(err, &waiting) {
+		return &boot.NotYetError{For: strings.TrimPrefix(waiting.Error(), "waiting for "), Hint: waiting.Hint}
+	}
+	return err
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"bootagent/pkg/boot"
+	"bootagent/pkg/role"
+	"bootagent/pkg/secret"
+	"bootagent/pkg/settings"
+)
+
+// secrets are opened with the keys that the agent has, and staged where
+// systemd takes them from.
+type secrets struct {
+	keys  *secret.Keys
+	from  []settings.Key
+	s3    *secret.S3 // nil on a local machine
+	kept  secret.Cache
+	store secret.Store
+	log   *slog.Logger
+}
+
+// relyAfter is how long a source may take to give a secret of which a good
+// copy is here.
+const relyAfter = 4 * time.Second
+
+func (s *secrets) Staged(of role.Secret) (bool, error) {
+	for _, unit := range of.For {
+		if staged, err := s.store.Staged(unit, of.Credential); err != nil || !staged {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// Unlock gets the keys that come without a person. What does not come is told,
+// and tried again while no key is there.
+func (s *secrets) Unlock(ctx context.Context) error {
+	var errs []error
+	for _, key := range s.from {
+		var err error
+		switch {
+		case key.File != "":
+			_, err = s.keys.AddFile(key.File)
+		case len(key.Command) > 0:
+			_, err = s.keys.AddCommand(ctx, runForKey, key.Command)
+		}
+		errs = append(errs, err)
+	}
+	err := errors.Join(errs...)
+	switch {
+	case len(s.keys.Recipients()) > 0:
+		if err != nil {
+			s.log.Warn("not every source of keys gave one", "error", err, "hint", boot.HintOf(err))
+		}
+		return nil
+	case s.byOperator() && err != nil:
+		return &boot.NotYetError{For: fmt.Sprintf("a key, after %v", err), Hint: "bootagent unlock"}
+	case s.byOperator():
+		return &boot.NotYetError{For: "a key for the secrets", Hint: "bring it: bootagent unlock"}
+	}
+	return err
+}
+
+func (s *secrets) byOperator() bool {
+	return slices.ContainsFunc(s.from, func(k settings.Key) bool { return k.Operator })
+}
+
+func runForKey(ctx context.Context, argv []string) ([]byte, error) {
+	return runChild(ctx, nil, argv[0], argv[1:]...)
+}
+
+func (s *secrets) source(of role.Secret) secret.Source {
+	if of.From.Bucket != "" {
+		return s.s3.Object(of.From.Bucket, of.From.Key)
+	}
+	return secret.File(of.From.Path)
+}
+
+// Fetch gets the ciphertext from its source, or the last good one where the
+// source does not give it.
+func (s *secrets) Fetch(ctx context.Context, of role.Secret) (boot.Sealed, error) {
+	source := s.source(of)
+	kept, when, keptErr := s.kept.Kept(of.Name, source.String())
+	fetch := ctx
+	if keptErr == nil {
+		var cancel context.CancelFunc
+		fetch, cancel = context.WithTimeoutCause(ctx, relyAfter, fmt.Errorf("%s gave nothing within %s", source, relyAfter))
+		defer cancel()
+	}
+	sealed, err := source.Fetch(fetch)
+	switch {
+	case err == nil:
+		return boot.Sealed{Bytes: sealed}, nil
+	case keptErr == nil && ctx.Err() == nil:
+		s.log.Warn("relies on a copy of a secret", "secret", of.Name, "error", err)
+		return boot.Sealed{Bytes: kept, Relies: fmt.Sprintf("relies on the ciphertext that was good at %s: %v",
+			when.Local().Format(time.DateTime), err)}, nil
+	case !errors.Is(keptErr, secret.ErrNotKept):
+		err = errors.Join(err, keptErr)
+	}
+	return boot.Sealed{}, err
+}
+
+// Open decrypts a secret, and keeps the ciphertext, now that it is known to be
+// good.
+func (s *secrets) Open(_ context.Context, of role.Secret, sealed []byte) error {
+	source := s.source(of)
+	plaintext, err := secret.Decrypt(sealed, s.keys)
+	if err != nil {
+		return s.unopened(fmt.Errorf("%s %w", source, err))
+	}
+	defer plaintext.Wipe()
+	for _, unit := range of.For {
+		if err := s.store.Stage(unit, of.Credential, plaintext); err != nil {
+			return err
+		}
+	}
+	if err := s.kept.Keep(of.Name, source.String(), plaintext); err != nil {
+		s.log.Warn("a boot without its source will not have this secret", "secret", of.Name, "error", err)
+	}
+	return nil
+}
+
+// unopened has the story wait for a person, who may bring the right key; a
+// secret that is damaged is fetched anew.
+func (s *secrets) unopened(err error) error {
+	if missing := (*secret.NoKeyError)(nil); errors.As(err, &missing) && s.byOperator() {
+		return &boot.NotYetError{For: fmt.Sprintf("another key: %v", err), Hint: missing.Hint()}
+	}
+	return err
+}
+
+// unlock takes keys that a person brings, and answers which they are.
+func (a *agent) unlock(_ context.Context, text []byte) (string, error) {
+	added, err := a.keys.Add(text)
+	if err != nil {
+		return "", err
+	}
+	if _, b := a.told(); b != nil {
+		b.Unlocked()
+	}
+	return secret.Taken(added), nil
+}
