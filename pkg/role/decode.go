@@ -37,7 +37,7 @@ func Decode(file string, src []byte) (*Role, error) {
 }
 
 // refuseExpansion refuses expansions wherever they would make the user-data
-// decide about more than which disk is meant.
+// decide about more than which disk, or which object, is meant.
 func refuseExpansion(path []string, v strictyaml.Value) {
 	if strings.Contains(v.String(), "${") && !mayExpand(path) {
 		v.Failf("an expansion ${...} can't stand here; it may stand in the serial, the id and the tags of a volume's find, and in the key of a secret's object")
