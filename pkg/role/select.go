@@ -183,9 +183,9 @@ func (v Volume) bind(bound string) (Find, error) {
 	case isID:
 		return Find{ID: bound}, nil
 	case way == "id" || way == "tags":
-		return Find{}, fmt.Errorf("the disk bound to volume %q is no id of an EBS volume, %s, and the role finds it by %s", v.Name, howID, way)
+		return Find{}, fmt.Errorf("the user-data binds volume %q to what is no id of an EBS volume, %s, and the role finds it by %s", v.Name, howID, way)
 	case way == "" && strings.HasPrefix(bound, "vol-"):
-		return Find{}, fmt.Errorf("the disk bound to volume %q is no id of an EBS volume: %s", v.Name, howID)
+		return Find{}, fmt.Errorf("the user-data binds volume %q to what is no id of an EBS volume: %s", v.Name, howID)
 	}
 	if err := checkSerial(bound); err != nil {
 		return Find{}, fmt.Errorf("the serial of volume %q %w", v.Name, err)
