@@ -260,10 +260,7 @@ func (d *decoder) tags(v strictyaml.Value, what string) map[string]string {
 	tags := make(map[string]string)
 	entries := v.Map("tags of " + what).Entries()
 	for _, e := range entries {
-		key, ok := e.Key.Text()
-		if !ok {
-			continue
-		}
+		key := e.Key.String()
 		tag := "the tag " + strictyaml.Quote(key) + " of " + what
 		if err := checkTagKey(key); err != nil {
 			e.Key.Failf("the key of %s %v", tag, err)

@@ -599,6 +599,21 @@ func TestEveryUnitOfARoleIsHeldWithItsService(t *testing.T) {
 	}
 }
 
+func TestASourceThatIsTooLongIsRefused(t *testing.T) {
+	for _, c := range []struct{ from, want string }{
+		{"s3://bucket/" + strings.Repeat("k", 1024), ""},
+		{"s3://bucket/" + strings.Repeat("k", 1025), `the key of secret "a" is too long: 1025 bytes, and S3 allows 1024`},
+		{"s3://bucket/${params.p}" + strings.Repeat("ä", 512), `the key of secret "a" is too long: 1025 bytes, and S3 allows 1024`},
+		{"file://" + strings.Repeat("/file", 819), ""},
+		{"file:///" + strings.Repeat("p", 4095), `the path "/` + strings.Repeat("p", 63) + `…" of secret "a" is too long: 4096 characters, and Linux allows 4095`},
+	} {
+		_, err := Decode("a.yaml", []byte("version: 1\nrole: a\nparams: {p: {}}\nsecrets: {a: {from: \""+c.from+"\", for: [a.service]}}\nservices: {a.service: {}}\n"))
+		if c.want == "" && err != nil || c.want != "" && fmt.Sprint(err) != "a.yaml:4:21: "+c.want {
+			t.Errorf("got  %v\nwant %s", err, c.want)
+		}
+	}
+}
+
 func TestAServiceGetsTheCredentialsThatAreForIt(t *testing.T) {
 	r, err := decodeFile(t, "testdata/plan/cloud.yaml")
 	if err != nil {
