@@ -37,7 +37,7 @@ func Decode(file string, src []byte) (*Role, error) {
 }
 
 // refuseExpansion refuses expansions wherever they would make the user-data
-// decide about more than which disk is meant.
+// decide about more than which disk, or which object, is meant.
 func refuseExpansion(path []string, v strictyaml.Value) {
 	if strings.Contains(v.String(), "${") && !mayExpand(path) {
 		v.Failf("an expansion ${...} can't stand here; it may stand in the serial, the id and the tags of a volume's find, and in the key of a secret's object")
@@ -260,10 +260,7 @@ func (d *decoder) tags(v strictyaml.Value, what string) map[string]string {
 	tags := make(map[string]string)
 	entries := v.Map("tags of " + what).Entries()
 	for _, e := range entries {
-		key, ok := e.Key.Text()
-		if !ok {
-			continue
-		}
+		key := e.Key.String()
 		tag := "the tag " + strictyaml.Quote(key) + " of " + what
 		if err := checkTagKey(key); err != nil {
 			e.Key.Failf("the key of %s %v", tag, err)

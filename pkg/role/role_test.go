@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -65,9 +66,12 @@ func TestARefusedFileTellsAllItsMistakes(t *testing.T) {
 	}
 }
 
+// anInstance is one on which every expansion has a value.
+var anInstance = Instance{ID: "i-0123456789abcdef0", Zone: "eu-central-1a", Region: "eu-central-1", Type: "m7g.large"}
+
 func planJSON(t *testing.T, r *Role, params, volumes map[string]string) string {
 	t.Helper()
-	plan, err := r.Plan(params, volumes, Instance{})
+	plan, err := r.Plan(params, volumes, anInstance)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,6 +94,17 @@ func TestThePlanOfARoleIsWhole(t *testing.T) {
 			params:  map[string]string{"first": "7"},
 			volumes: map[string]string{"bound": "vol-0a1b2c3d"},
 		},
+		{
+			file:   "testdata/plan/cloud.yaml",
+			params: map[string]string{"cluster": "orders"},
+			volumes: map[string]string{
+				"bound-from-tags":   "vol-00000000000000001",
+				"bound-from-id":     "vol-00000000000000002",
+				"bound-from-serial": "vol-00000000000000003",
+				"bound-to-id":       "vol-00000000000000004",
+				"bound-to-serial":   "QEMU-7",
+			},
+		},
 	} {
 		t.Run(filepath.Base(c.file), func(t *testing.T) {
 			r, err := decodeFile(t, c.file)
@@ -103,28 +118,46 @@ func TestThePlanOfARoleIsWhole(t *testing.T) {
 }
 
 func TestAPlanSharesNothingWithItsRole(t *testing.T) {
-	r, err := decodeFile(t, "testdata/plan/full.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	params, volumes := map[string]string{"first": "7"}, map[string]string{"bound": "b"}
-	before := planJSON(t, r, params, volumes)
-	plan, err := r.Plan(params, volumes, Instance{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	plan.Volumes[0].At, plan.Data[0].Dir = "/x", "x"
-	for i := range plan.Services {
-		s := &plan.Services[i]
-		s.Unit = "x"
-		clear(s.Needs)
-		clear(s.AlsoGuard)
-		if s.Ready != nil {
-			s.Ready.Unit = "x"
+	for file, volumes := range map[string]map[string]string{
+		"full":  {"bound": "b"},
+		"cloud": {"bound-to-id": "vol-00000001", "bound-to-serial": "b"},
+	} {
+		r, err := decodeFile(t, "testdata/plan/"+file+".yaml")
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if after := planJSON(t, r, params, volumes); after != before {
-		t.Errorf("a change of one plan changed the next: %s", after)
+		params := map[string]string{"first": "7"}
+		if file == "cloud" {
+			params = map[string]string{"cluster": "orders"}
+		}
+		before := planJSON(t, r, params, volumes)
+		plan, err := r.Plan(params, volumes, anInstance)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range plan.Volumes {
+			plan.Volumes[i].At = "/x"
+			clear(plan.Volumes[i].Find.Tags)
+		}
+		for i := range plan.Data {
+			plan.Data[i].Dir = "x"
+		}
+		for i := range plan.Secrets {
+			plan.Secrets[i].From.Key = "x"
+			clear(plan.Secrets[i].For)
+		}
+		for i := range plan.Services {
+			s := &plan.Services[i]
+			s.Unit = "x"
+			clear(s.Needs)
+			clear(s.AlsoGuard)
+			if s.Ready != nil {
+				s.Ready.Unit = "x"
+			}
+		}
+		if after := planJSON(t, r, params, volumes); after != before {
+			t.Errorf("a change of one plan changed the next: %s", after)
+		}
 	}
 }
 
@@ -205,6 +238,173 @@ func TestAllMistakesOfASelectionAreTold(t *testing.T) {
 	for i, want := range []string{`"disk" is not set`, `"zone" does not match`, `parameter "w"`, `parameter "x"`, `volume "y"`} {
 		if i >= len(lines) || !strings.Contains(lines[i], want) {
 			t.Errorf("line %d of %q has no %s", i, lines, want)
+		}
+	}
+}
+
+const tagged = `
+version: 1
+role: db
+params:
+  cluster: {default: orders}
+  suffix: {default: ""}
+volumes:
+  data: {find: {tags: {cluster: "${params.cluster}"}}}
+  logs: {find: {tags: {cluster: "logs${params.suffix}"}}}
+  temp: {find: {id: "vol-0000000${params.suffix}"}}
+  free: {}
+secrets:
+  sql: {from: "s3://secrets/${params.cluster}/${params.suffix}.age", for: [db.service]}
+services:
+  db.service:
+`
+
+func TestASelectionThatDoesNotFitEC2IsRefused(t *testing.T) {
+	const secret = "hunter2"
+	params := func(cluster, suffix string) map[string]string {
+		return map[string]string{"cluster": cluster, "suffix": suffix}
+	}
+	free := map[string]string{"free": "vol-0123456789abcdef0"}
+	for _, c := range []struct {
+		name            string
+		params, volumes map[string]string
+		want            []string
+	}{
+		{"the tag is empty", params("", "1"), free, []string{`the tag "cluster" of volume "data" is empty`, `the key of secret "sql" has an empty element: it begins or ends with /, or has // in it`}},
+		{"the tag has a backslash", params(`hunter2\`, "1"), free, []string{`the tag "cluster" of volume "data" may not hold * ? \, which EC2 would take for wildcards, and more than one volume for the one`}},
+		{"the tag has a wildcard", params("hunter2*", "1"), free, []string{`parameter "cluster" may not hold *`}},
+		{"the tag is a path", params("hunter2/x", "1"), free, []string{`parameter "cluster" may not hold /`}},
+		{"the key goes up", params(".", "."), free, []string{
+			`the id of volume "temp" is no id of an EBS volume: vol- and 8 or 17 hexadecimal digits`,
+			`the key of secret "sql" has . for an element, which leads elsewhere where it is taken for a path`,
+		}},
+		{"the tag is too long", params("x", strings.Repeat("x", 253)), free, []string{
+			`the tag "cluster" of volume "logs" is too long: 257 characters, and EC2 allows 256`,
+			`the id of volume "temp" is no id of an EBS volume: vol- and 8 or 17 hexadecimal digits`,
+		}},
+		{"the id is none", params("x", ""), free, []string{`the id of volume "temp" is no id of an EBS volume: vol- and 8 or 17 hexadecimal digits`}},
+		{"nothing finds it", params("x", "1"), nil, []string{`volume "free" has no disk: the role does not say how to find it; name its id below volumes in the user-data`}},
+		{"bound to nearly an id", params("x", "1"), map[string]string{"free": "vol-hunter2"}, []string{`the user-data binds volume "free" to what is no id of an EBS volume: vol- and 8 or 17 hexadecimal digits`}},
+		{"bound to a path", params("x", "1"), map[string]string{"free": "/dev/hunter2"}, []string{`the serial of volume "free" may have printable ASCII characters only, without spaces and / * ? $ \ { } and quotes`}},
+		{"bound to nothing", params("x", "1"), map[string]string{"free": ""}, []string{`the serial of volume "free" is empty`}},
+		{"bound to a serial instead of tags", params("x", "1"), map[string]string{"free": "a", "data": "hunter2"}, []string{`the user-data binds volume "data" to what is no id of an EBS volume, vol- and 8 or 17 hexadecimal digits, and the role finds it by tags`}},
+		{"bound to a serial instead of an id", params("x", "1"), map[string]string{"free": "a", "temp": "vol0123456789abcdef0"}, []string{`the user-data binds volume "temp" to what is no id of an EBS volume, vol- and 8 or 17 hexadecimal digits, and the role finds it by id`}},
+		{"the same tags", params("logs1", "1"), free, []string{`volumes "data" and "logs" are one disk: both have the same tags`}},
+		{"the same id", params("x", "1"), map[string]string{"free": "vol-00000001"}, []string{`volumes "free" and "temp" are one disk: both have the same id`}},
+		{"the id of a serial", params("x", "1"), map[string]string{"free": "vol00000001"}, []string{`volumes "free" and "temp" are one disk: the serial of the one is the id of the other`}},
+		{"the same disk bound twice", params("x", "1"), map[string]string{"free": "vol-00000002", "data": "vol-00000002"}, []string{`volumes "data" and "free" are one disk: both have the same id`}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, err := Decode("db.yaml", []byte(tagged))
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan, err := r.Plan(c.params, c.volumes, Instance{})
+			if plan != nil || err == nil {
+				t.Fatalf("accepted: %+v", plan)
+			}
+			for i, want := range c.want {
+				c.want[i] = `role "db" can't be planned: ` + want
+			}
+			if want := strings.Join(c.want, "\n"); err.Error() != want {
+				t.Errorf("got  %v\nwant %s", err, want)
+			}
+			if strings.Contains(err.Error(), secret) {
+				t.Errorf("the error quotes a value: %v", err)
+			}
+		})
+	}
+}
+
+// On a machine that is no instance there is nothing to put in; and what the
+// metadata service says is no more trusted than the user-data.
+func TestAFactThatTheInstanceLacksIsRefused(t *testing.T) {
+	r, err := Decode("db.yaml", []byte(`
+version: 1
+role: db
+volumes:
+  data: {find: {tags: {zone: "${instance.zone}", type: "${instance.type}"}}}
+secrets:
+  sql: {from: "s3://secrets/${instance.id}.age", for: [db.service]}
+services:
+  db.service:
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(change func(*Instance)) Instance {
+		instance := anInstance
+		change(&instance)
+		return instance
+	}
+	const local = "and this machine is local: no instance of EC2, which would have one"
+	for _, c := range []struct {
+		name     string
+		instance Instance
+		want     []string
+	}{
+		{"a local machine", Instance{}, []string{
+			`the tag "type" of volume "data" has ${instance.type}, ` + local,
+			`the tag "zone" of volume "data" has ${instance.zone}, ` + local,
+			`the key of secret "sql" has ${instance.id}, ` + local,
+		}},
+		{"half an answer", with(func(i *Instance) { i.Zone = "" }), []string{
+			`the tag "zone" of volume "data" has ${instance.zone}, which the metadata service of this instance did not tell`,
+		}},
+		{"a path", with(func(i *Instance) { i.ID = "../x" }), []string{
+			`the key of secret "sql" has ${instance.id}, and the id of this instance may not hold /`,
+		}},
+		{"a wildcard", with(func(i *Instance) { i.Type = "m7g.*" }), []string{
+			`the tag "type" of volume "data" has ${instance.type}, and the type of this instance may not hold *`,
+		}},
+		{"a second line", with(func(i *Instance) { i.Zone = "a\nb" }), []string{
+			`the tag "zone" of volume "data" has ${instance.zone}, and the zone of this instance may hold printable characters and spaces only`,
+		}},
+		{"what is expanded is not expanded again", with(func(i *Instance) { i.ID = "${instance.id}" }), nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			plan, err := r.Plan(nil, nil, c.instance)
+			if c.want == nil {
+				if err != nil || plan.Secrets[0].From.Key != "${instance.id}.age" {
+					t.Errorf("got %+v, %v", plan, err)
+				}
+				return
+			}
+			for i, want := range c.want {
+				c.want[i] = `role "db" can't be planned: ` + want
+			}
+			if want := strings.Join(c.want, "\n"); fmt.Sprint(err) != want {
+				t.Errorf("got  %v\nwant %s", err, want)
+			}
+		})
+	}
+}
+
+func TestAPlanSaysWhatNeedsTheCloud(t *testing.T) {
+	for _, c := range []struct{ role, bound, want string }{
+		{"volumes: {data: {find: {serial: vol0123456789abcdef0}}}", "", ""},
+		{"volumes: {data: {find: {serial: a}}}", "vol-0123456789abcdef0", ""},
+		{"volumes: {data: {}}", "QEMU-7", ""},
+		{"volumes: {data: {}}", "vol-0123456789abcdef0", `volume "data", which is the EBS volume vol-0123456789abcdef0`},
+		{"volumes: {data: {find: {id: vol-01234567}}}", "", `volume "data", which is the EBS volume vol-01234567`},
+		{"volumes: {data: {find: {tags: {a: b}}}}", "", `volume "data", which is found by its tags`},
+		{`secrets: {sql: {from: "file:///etc/sql.age", for: [db.service]}}`, "", ""},
+		{`secrets: {sql: {from: "s3://secrets/sql.age", for: [db.service]}}`, "", `secret "sql", which comes from s3://secrets/sql.age`},
+	} {
+		r, err := Decode("db.yaml", []byte("version: 1\nrole: db\n"+c.role+"\nservices: {db.service: {}}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var volumes map[string]string
+		if c.bound != "" {
+			volumes = map[string]string{"data": c.bound}
+		}
+		plan, err := r.Plan(nil, volumes, Instance{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if what, needs := plan.NeedsCloud(); what != c.want || needs != (c.want != "") {
+			t.Errorf("%s needs %q, %v, not %q", c.role, what, needs, c.want)
 		}
 	}
 }
@@ -399,6 +599,39 @@ func TestEveryUnitOfARoleIsHeldWithItsService(t *testing.T) {
 	}
 }
 
+func TestASourceThatIsTooLongIsRefused(t *testing.T) {
+	for _, c := range []struct{ from, want string }{
+		{"s3://bucket/" + strings.Repeat("k", 1024), ""},
+		{"s3://bucket/" + strings.Repeat("k", 1025), `the key of secret "a" is too long: 1025 bytes, and S3 allows 1024`},
+		{"s3://bucket/${params.p}" + strings.Repeat("ä", 512), `the key of secret "a" is too long: 1025 bytes, and S3 allows 1024`},
+		{"file://" + strings.Repeat("/file", 819), ""},
+		{"file:///" + strings.Repeat("p", 4095), `the path "/` + strings.Repeat("p", 63) + `…" of secret "a" is too long: 4096 characters, and Linux allows 4095`},
+	} {
+		_, err := Decode("a.yaml", []byte("version: 1\nrole: a\nparams: {p: {}}\nsecrets: {a: {from: \""+c.from+"\", for: [a.service]}}\nservices: {a.service: {}}\n"))
+		if c.want == "" && err != nil || c.want != "" && fmt.Sprint(err) != "a.yaml:4:21: "+c.want {
+			t.Errorf("got  %v\nwant %s", err, c.want)
+		}
+	}
+}
+
+func TestAServiceGetsTheCredentialsThatAreForIt(t *testing.T) {
+	r, err := decodeFile(t, "testdata/plan/cloud.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []HeldUnit{
+		{Unit: "a.service", Service: "a.service", Credentials: []string{"root.sql", "tls"}},
+		{Unit: "b.service", Service: "b.service"},
+		{Unit: "c.service", Service: "c.service"},
+		{Unit: "mariadb.service", Service: "mariadb.service", Credentials: []string{"LICENSE_1", "root.sql"}},
+		{Unit: "exporter.service", Service: "mariadb.service"},
+		{Unit: "mysql-backup.timer", Service: "mariadb.service"},
+	}
+	if got := r.Units(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
 // An accepted role makes the same plan again and again, whatever fuzzing made
 // of it, and the plan holds nothing that Decode should have refused.
 func FuzzDecode(f *testing.F) {
@@ -409,6 +642,8 @@ func FuzzDecode(f *testing.F) {
 				f.Fatal(err)
 			}
 			f.Add(src, "vol0123456789abcdef0")
+			f.Add(src, "orders")
+			f.Add(src, "1")
 		}
 	}
 	f.Fuzz(func(t *testing.T, src []byte, value string) {
@@ -429,8 +664,9 @@ func FuzzDecode(f *testing.F) {
 		for _, p := range r.Params {
 			params[p.Name] = value
 		}
-		plan, err := r.Plan(params, nil, Instance{})
-		again, errAgain := r.Plan(params, nil, Instance{})
+		instance := Instance{ID: value, Zone: value, Region: value, Type: value}
+		plan, err := r.Plan(params, nil, instance)
+		again, errAgain := r.Plan(params, nil, instance)
 		if !reflect.DeepEqual(plan, again) || fmt.Sprint(err) != fmt.Sprint(errAgain) {
 			t.Errorf("two plans differ:\n%+v %v\n%+v %v", plan, err, again, errAgain)
 		}
@@ -441,11 +677,22 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("an empty plan: %+v", plan)
 		}
 		for i, v := range plan.Volumes {
-			if checkSerial(v.Find.Serial) != nil || checkMountPoint(v.At) != nil || v.Wait <= 0 {
+			ways := 0
+			for _, is := range []bool{v.Find.Serial != "", v.Find.ID != "", len(v.Find.Tags) > 0} {
+				if is {
+					ways++
+				}
+			}
+			bad := ways != 1 || checkMountPoint(v.At) != nil || v.Wait <= 0 ||
+				v.Find.Serial != "" && checkSerial(v.Find.Serial) != nil || v.Find.ID != "" && checkID(v.Find.ID) != nil
+			for key, tag := range v.Find.Tags {
+				bad = bad || checkTagKey(key) != nil || checkTag(tag) != nil
+			}
+			if bad {
 				t.Errorf("volume %+v", v)
 			}
 			for _, other := range plan.Volumes[:i] {
-				if overlap(v.At, other.At) || v.Find.Serial == other.Find.Serial {
+				if overlap(v.At, other.At) || v.Find.disk() == other.Find.disk() {
 					t.Errorf("volumes %+v and %+v", v, other)
 				}
 			}
@@ -455,9 +702,25 @@ func FuzzDecode(f *testing.F) {
 				t.Errorf("data %+v", d)
 			}
 		}
+		for _, s := range plan.Secrets {
+			bad := len(s.For) == 0 || checkCredential(s.Credential) != nil
+			if s.From.Bucket != "" {
+				bad = bad || s.From.Path != "" || checkBucket(s.From.Bucket) != nil || checkKey(s.From.Key) != nil
+			} else {
+				bad = bad || s.From.Key != "" || checkFile(s.From.Path) != nil
+			}
+			if bad {
+				t.Errorf("secret %+v", s)
+			}
+		}
 		for _, s := range plan.Services {
 			if checkUnit(s.Unit, ".service") != nil {
 				t.Errorf("service %+v", s)
+			}
+			for _, secret := range plan.Secrets {
+				if slices.Contains(secret.For, s.Unit) && !slices.Contains(s.Needs, Need{KindSecret, secret.Name}) {
+					t.Errorf("%s does not need %+v", s.Unit, secret)
+				}
 			}
 		}
 	})

@@ -31,12 +31,12 @@ func (r *Role) Plan(params, volumes map[string]string, instance Instance) (*Plan
 	if len(errs) > 0 {
 		return nil, r.refuse(errs)
 	}
-	values := values{set, instance}
+	known := values{set, instance}
 	disks := make(finds)
 	for i := range plan.Volumes {
 		v := &plan.Volumes[i]
 		bound, isBound := volumes[v.Name]
-		find, problems := v.find(values, bound, isBound)
+		find, problems := v.find(known, bound, isBound)
 		if len(problems) == 0 {
 			if err := disks.add(v.Name, find); err != nil {
 				problems = append(problems, err)
@@ -48,7 +48,7 @@ func (r *Role) Plan(params, volumes map[string]string, instance Instance) (*Plan
 	for i := range plan.Secrets {
 		s := &plan.Secrets[i]
 		s.For = slices.Clone(s.For)
-		key, err := values.expand(s.From.Key)
+		key, err := known.expand(s.From.Key)
 		if err == nil && s.From.Bucket != "" {
 			err = checkKey(key)
 		}
@@ -140,7 +140,7 @@ func (r *Role) unknownVolumes(volumes map[string]string) (errs []error) {
 // find gives the disk that a volume is on one instance: the one bound to it,
 // or the one that the role says. An id that is bound where the role goes by
 // serial numbers is that of a disk which somebody else attaches.
-func (v Volume) find(values values, bound string, isBound bool) (find Find, errs []error) {
+func (v Volume) find(known values, bound string, isBound bool) (find Find, errs []error) {
 	if isBound {
 		find, err := v.bind(bound)
 		if err != nil {
@@ -149,7 +149,7 @@ func (v Volume) find(values values, bound string, isBound bool) (find Find, errs
 		return find, nil
 	}
 	put := func(text, what string, check func(string) error) string {
-		value, err := values.expand(text)
+		value, err := known.expand(text)
 		if err == nil {
 			err = check(value)
 		}
@@ -183,9 +183,9 @@ func (v Volume) bind(bound string) (Find, error) {
 	case isID:
 		return Find{ID: bound}, nil
 	case way == "id" || way == "tags":
-		return Find{}, fmt.Errorf("the disk bound to volume %q is no id of an EBS volume, %s, and the role finds it by %s", v.Name, howID, way)
+		return Find{}, fmt.Errorf("the user-data binds volume %q to what is no id of an EBS volume, %s, and the role finds it by %s", v.Name, howID, way)
 	case way == "" && strings.HasPrefix(bound, "vol-"):
-		return Find{}, fmt.Errorf("the disk bound to volume %q is no id of an EBS volume: %s", v.Name, howID)
+		return Find{}, fmt.Errorf("the user-data binds volume %q to what is no id of an EBS volume: %s", v.Name, howID)
 	}
 	if err := checkSerial(bound); err != nil {
 		return Find{}, fmt.Errorf("the serial of volume %q %w", v.Name, err)

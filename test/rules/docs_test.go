@@ -19,8 +19,9 @@ func TestExampleRolesAreValid(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, selection := range map[string]string{
-		"mysql": "#bootagent\nversion: 1\nrole: mysql\nparams: {disk: vol0123456789abcdef0}\n",
-		"web":   "#bootagent\nversion: 1\nrole: web\n",
+		"mysql":     "#bootagent\nversion: 1\nrole: mysql\nparams: {disk: vol0123456789abcdef0}\n",
+		"mysql-ec2": "#bootagent\nversion: 1\nrole: mysql-ec2\nparams: {cluster: orders}\n",
+		"web":       "#bootagent\nversion: 1\nrole: web\n",
 	} {
 		s, err := userdata.Parse([]byte(selection))
 		if err != nil {
@@ -69,7 +70,7 @@ func TestExamplesInTheDocsAreValid(t *testing.T) {
 			}
 		}
 	}
-	if found["user-data"] < 2 || found["role file"] < 3 || found["settings"] == 0 {
+	if found["user-data"] < 2 || found["role file"] < 4 || found["settings"] == 0 {
 		t.Errorf("the docs lack examples: found %v", found)
 	}
 }

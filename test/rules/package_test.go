@@ -100,14 +100,15 @@ func contents(t *testing.T) map[string]fs.FileMode {
 		"/etc/bootagent/roles.d/": 0o755,
 		"/var/lib/bootagent/":     0o700,
 		"/usr/bin/bootagent":      0o755,
-		"/usr/lib/systemd/system-generators/bootagent-generator": 0o755,
-		"/usr/lib/systemd/system-preset/50-bootagent.preset":     0o644,
-		"/usr/share/man/man5/bootagent-role.5.gz":                0o644,
-		"/usr/share/man/man8/bootagent.8.gz":                     0o644,
-		"/usr/share/doc/bootagent/changelog.gz":                  0o644,
-		"/usr/share/doc/bootagent/copyright":                     0o644,
-		"/usr/share/doc/bootagent/examples/roles.d/mysql.yaml":   0o644,
-		"/usr/share/doc/bootagent/examples/roles.d/web.yaml":     0o644,
+		"/usr/lib/systemd/system-generators/bootagent-generator":   0o755,
+		"/usr/lib/systemd/system-preset/50-bootagent.preset":       0o644,
+		"/usr/share/man/man5/bootagent-role.5.gz":                  0o644,
+		"/usr/share/man/man8/bootagent.8.gz":                       0o644,
+		"/usr/share/doc/bootagent/changelog.gz":                    0o644,
+		"/usr/share/doc/bootagent/copyright":                       0o644,
+		"/usr/share/doc/bootagent/examples/roles.d/mysql.yaml":     0o644,
+		"/usr/share/doc/bootagent/examples/roles.d/mysql-ec2.yaml": 0o644,
+		"/usr/share/doc/bootagent/examples/roles.d/web.yaml":       0o644,
 	}
 	for _, unit := range units(t) {
 		want["/usr/lib/systemd/system/"+unit] = 0o644
