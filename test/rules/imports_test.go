@@ -35,6 +35,10 @@ const (
 	goSystemd = "github.com/coreos/go-systemd/v22"
 	godbus    = "github.com/godbus/dbus/v5"
 	renameio  = "github.com/google/renameio/v2"
+	smithy    = "github.com/aws/smithy-go"
+	aws       = "github.com/aws/aws-sdk-go-v2/aws"
+	awsIMDS   = "github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	awsRole   = "github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 )
 
 var (
@@ -64,6 +68,10 @@ var table = []row{
 	{pkg: "pkg/datadir", may: []string{xsys}, never: network, why: "renameat2, which never replaces; no volumes, no units"},
 	{pkg: "pkg/systemd", may: []string{"bootagent/pkg/systemd/guard", goSystemd, godbus, xsys}, never: network, why: "D-Bus; it knows units, no plans"},
 	{pkg: "pkg/systemd/guard", never: []string{"net", "net/http", "os/exec"}, why: "the generator links it"},
+	{
+		pkg: "pkg/instance", may: []string{aws, awsIMDS, awsRole, smithy, renameio}, never: []string{"os/exec", "syscall"},
+		why: "it asks the metadata service, and no other; it knows no plans",
+	},
 	{pkg: "pkg/status", never: []string{"net", "net/http", "os/exec", "syscall"}, why: "how a state came about is not its concern"},
 }
 
