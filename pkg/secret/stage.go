@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -28,7 +29,7 @@ func OnRamfs(root *os.File) error {
 	}
 	if fs.Type != unix.RAMFS_MAGIC {
 		return &problem{
-			text: fmt.Sprintf("%s is not on ramfs, so what is in it could be written to a disk", root.Name()),
+			text: fmt.Sprintf("%s is not on ramfs, so what is in it could be written to a disk", filepath.Clean(root.Name())),
 			hint: "systemctl start run-bootagent-secrets.mount",
 		}
 	}
