@@ -1,0 +1,58 @@
+package cloud
+
+// like tells whether s fits a pattern, as in an IAM policy: * stands for any text, ? for one
+// character.
+func like(pattern, s string) bool { return fits(tokens(pattern, false), []rune(s)) }
+
+// likeFilter is like, as in the value of an EC2 filter: there, a backslash takes the meaning from
+// the character behind it.
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html
+func likeFilter(pattern, s string) bool { return fits(tokens(pattern, true), []rune(s)) }
+
+// A token is one character of a pattern.
+type token struct {
+	char rune
+	wild bool
+}
+
+func tokens(pattern string, escapes bool) []token {
+	var out []token
+	escaped := false
+	for _, r := range pattern {
+		switch {
+		case escapes && !escaped && r == '\\':
+			escaped = true
+			continue
+		case !escaped && (r == '*' || r == '?'):
+			out = append(out, token{r, true})
+		default:
+			out = append(out, token{r, false})
+		}
+		escaped = false
+	}
+	return out
+}
+
+// fits goes back to the last star whenever it is stuck, and has it stand for one character more.
+func fits(pattern []token, s []rune) bool {
+	p, n, star, from := 0, 0, -1, 0
+	for n < len(s) {
+		switch {
+		case p < len(pattern) && pattern[p] == token{'*', true}:
+			star, from = p, n
+			p++
+		case p < len(pattern) && (pattern[p] == token{'?', true} || pattern[p] == token{s[n], false}):
+			p++
+			n++
+		case star >= 0:
+			from++
+			p, n = star+1, from
+		default:
+			return false
+		}
+	}
+	for p < len(pattern) && pattern[p] == (token{'*', true}) {
+		p++
+	}
+	return p == len(pattern)
+}
