@@ -29,6 +29,8 @@ type Config struct {
 	// What the firmware says of the machine, as EC2's does: product_uuid and board_asset_tag in
 	// /sys/class/dmi/id. QEMU's own where they are empty.
 	UUID, AssetTag string
+
+	Capture string // file for all that goes over the guest's network, as pcap(5); none where it is empty
 }
 
 // A Machine is a computer with a disk of its own, on or off. Its methods may be called from several

@@ -60,6 +60,9 @@ func (m *Machine) arguments() ([]string, error) {
 		"-chardev", "socket,id=agent,fd=4", "-device", "virtio-serial-pci",
 		"-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
 	}
+	if m.config.Capture != "" {
+		args = append(args, "-object", "filter-dump,id=capture,netdev=net,file="+strings.ReplaceAll(m.config.Capture, ",", ",,"))
+	}
 	if m.config.UUID != "" {
 		args = append(args, "-smbios", "type=1,manufacturer=Amazon EC2,uuid="+m.config.UUID)
 	}
