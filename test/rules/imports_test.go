@@ -35,6 +35,8 @@ const (
 	goSystemd = "github.com/coreos/go-systemd/v22"
 	godbus    = "github.com/godbus/dbus/v5"
 	renameio  = "github.com/google/renameio/v2"
+	awsSDK    = "github.com/aws/aws-sdk-go-v2"
+	awsSmithy = "github.com/aws/smithy-go"
 )
 
 var (
@@ -64,6 +66,11 @@ var table = []row{
 	{pkg: "pkg/datadir", may: []string{xsys}, never: network, why: "renameat2, which never replaces; no volumes, no units"},
 	{pkg: "pkg/systemd", may: []string{"bootagent/pkg/systemd/guard", goSystemd, godbus, xsys}, never: network, why: "D-Bus; it knows units, no plans"},
 	{pkg: "pkg/systemd/guard", never: []string{"net", "net/http", "os/exec"}, why: "the generator links it"},
+	{
+		pkg: "pkg/volume", may: []string{awsSDK, awsSmithy, "bootagent/pkg/policy"}, never: []string{"os/...", "syscall"},
+		why: "EC2 and nothing of this machine; its tests compare what it asks for with the policy",
+	},
+	{pkg: "pkg/policy", never: effects, why: "needs to IAM's words; it asks nobody"},
 	{pkg: "pkg/status", never: []string{"net", "net/http", "os/exec", "syscall"}, why: "how a state came about is not its concern"},
 }
 
