@@ -39,10 +39,11 @@ const (
 	aws       = "github.com/aws/aws-sdk-go-v2/aws"
 	awsIMDS   = "github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	awsRole   = "github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
+	awsSDK    = "github.com/aws/aws-sdk-go-v2"
 )
 
 var (
-	all     = []string{"bootagent/pkg", xsys, yaml, goSystemd, godbus, renameio}
+	all     = []string{"bootagent/pkg", xsys, yaml, goSystemd, godbus, renameio, aws}
 	network = []string{"net", "net/http"}
 	effects = []string{"net", "net/http", "os/...", "syscall"}
 )
@@ -72,6 +73,11 @@ var table = []row{
 		pkg: "pkg/instance", may: []string{aws, awsIMDS, awsRole, smithy, renameio}, never: []string{"os/exec", "syscall"},
 		why: "it asks the metadata service, and no other; it knows no plans",
 	},
+	{
+		pkg: "pkg/volume", may: []string{awsSDK, smithy, "bootagent/pkg/policy"}, never: []string{"os/...", "syscall"},
+		why: "EC2 and nothing of this machine; its tests compare what it asks for with the policy",
+	},
+	{pkg: "pkg/policy", never: effects, why: "needs to IAM's words; it asks nobody"},
 	{pkg: "pkg/status", never: []string{"net", "net/http", "os/exec", "syscall"}, why: "how a state came about is not its concern"},
 }
 

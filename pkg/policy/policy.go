@@ -1,0 +1,164 @@
+// Package policy writes down, in IAM's words, the least that an instance's IAM
+// role has to allow for what a role of bootagent needs. It asks nobody.
+//
+// What it can't know is not in it: where a volume or an object is encrypted
+// with a customer's own KMS key, that key has to be allowed as well.
+package policy
+
+import (
+	"encoding/json"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Needs are what a role needs of AWS. In each of the texts, but for Partition
+// and Tagged, an expansion ${...} as of a role file stands for what only the
+// instance will know.
+type Needs struct {
+	Partition string // of the ARNs: "aws", "aws-cn", "aws-us-gov"; "" is "aws"
+
+	Volumes []Volume // that are found, claimed and attached
+	Tagged  []string // keys of the tags that are written on them
+
+	Objects []string // of S3 that are read, as "bucket/key"
+}
+
+// A Volume is a volume by its id, or by its tags.
+type Volume struct {
+	ID   string
+	Tags map[string]string
+}
+
+// A Policy is a policy document of IAM. One without statements is no document:
+// nothing is needed.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html
+type Policy struct {
+	Version   string
+	Statement []Statement
+}
+
+// A Statement allows actions on resources.
+type Statement struct {
+	Sid       string
+	Effect    string
+	Action    []string
+	Resource  []string
+	Condition Condition `json:",omitempty"`
+}
+
+// A Condition says by operator and key which values are allowed.
+type Condition map[string]map[string][]string
+
+// Of returns the least policy that allows what is needed. Its statements and
+// all in them have an order of their own.
+func Of(needs Needs) Policy {
+	if needs.Partition == "" {
+		needs.Partition = "aws"
+	}
+	p := Policy{Version: "2012-10-17"} // the one that has variables, which escape what is special
+	if len(needs.Volumes) > 0 {
+		p.volumes(needs)
+	}
+	var objects []string
+	for _, object := range needs.Objects {
+		objects = append(objects, "arn:"+needs.Partition+":s3:::"+pattern(object))
+	}
+	if len(objects) > 0 {
+		p.allow("ReadSecrets", []string{"s3:GetObject"}, sorted(objects), nil)
+	}
+	return p
+}
+
+// volumes allows to look at all volumes and instances, which IAM can't narrow,
+// and to attach and tag those that are meant.
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+func (p *Policy) volumes(needs Needs) {
+	arn := func(resource string) []string { return []string{"arn:" + needs.Partition + ":ec2:*:*:" + resource} }
+	p.allow("Look", []string{"ec2:DescribeInstances", "ec2:DescribeVolumes"}, []string{"*"}, nil)
+
+	// An attach is asked for both of its ends, and a condition on tags holds
+	// for each: so the instance has a statement without one.
+	attach, tag := []string{"ec2:AttachVolume"}, []string{"ec2:CreateTags"}
+	p.allow("AttachToInstance", attach, arn("instance/*"), nil)
+	var done []string
+	for _, v := range needs.Volumes {
+		resource, which := "volume/*", v.condition()
+		if v.ID != "" {
+			resource = "volume/" + pattern(v.ID)
+		}
+		own := v.condition()
+		own.add("ForAllValues:StringEquals", "aws:TagKeys", sorted(slices.Clone(needs.Tagged))...)
+		if same, _ := json.Marshal([]any{resource, which}); !slices.Contains(done, string(same)) {
+			done = append(done, string(same))
+			n := number(len(done))
+			p.allow("AttachVolume"+n, attach, arn(resource), which)
+			p.allow("TagVolume"+n, tag, arn(resource), own)
+		}
+	}
+}
+
+// number tells the volumes after the first one apart.
+func number(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
+
+// condition is what the tags of the volume have to be.
+func (v Volume) condition() Condition {
+	c := Condition{}
+	for _, key := range slices.Sorted(maps.Keys(v.Tags)) {
+		value, operator := v.Tags[key], "StringEquals"
+		if expansion.MatchString(value) {
+			value, operator = pattern(value), "StringLike"
+		} else {
+			value = strings.ReplaceAll(value, "$", "${$}")
+		}
+		c.add(operator, "aws:ResourceTag/"+key, value)
+	}
+	return c
+}
+
+func (c Condition) add(operator, key string, values ...string) {
+	if c[operator] == nil {
+		c[operator] = map[string][]string{}
+	}
+	c[operator][key] = values
+}
+
+func (p *Policy) allow(sid string, actions, resources []string, condition Condition) {
+	p.Statement = append(p.Statement, Statement{Sid: sid, Effect: "Allow", Action: actions, Resource: resources, Condition: condition})
+}
+
+// String is the policy as JSON, as IAM takes it.
+func (p Policy) String() string {
+	text, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		panic(err) // there is nothing in it that JSON has not
+	}
+	return string(text) + "\n"
+}
+
+// expansion is what stands in a role file for what only the instance knows.
+var expansion = regexp.MustCompile(`\$\{[a-z]+\.[a-z0-9-]+\}`)
+
+// pattern makes of a text a pattern of IAM, that is itself but for what the
+// instance alone knows.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
+func pattern(text string) string {
+	special := strings.NewReplacer("$", "${$}", "*", "${*}", "?", "${?}")
+	parts := expansion.Split(text, -1)
+	for i := range parts {
+		parts[i] = special.Replace(parts[i])
+	}
+	return strings.Join(parts, "*")
+}
+
+func sorted(all []string) []string {
+	slices.Sort(all)
+	return slices.Compact(all)
+}

@@ -1,0 +1,198 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// An attach takes seconds. One that takes longer than stuckAfter has failed,
+// as far as the EBS CSI driver's experience goes, and its device name will not
+// work again before the instance is stopped.
+const stuckAfter = 90 * time.Second
+
+// settle is how long EC2 may say "available" of a volume whose attach it has
+// accepted, before that counts as an attach that it gave up.
+const settle = 15 * time.Second
+
+// Attach brings a volume one round nearer to being attached to this instance:
+// it asks EC2 how the volume is, and asks for the attach if it is time. It
+// returns the attachment once EC2 says that it is there, whoever asked for it;
+// *Waiting while it is not; other errors are refusals, final where nothing but
+// a person can mend them.
+//
+// AttachVolume has no client token, and can fail and yet have attached: what
+// counts is only what EC2 says of the volume afterwards.
+func (v *Volumes) Attach(ctx context.Context, id string) (Attachment, error) {
+	vol, err := v.describe(ctx, id)
+	if err != nil {
+		return Attachment{}, err
+	}
+	if err := v.refuse(vol); err != nil {
+		return Attachment{}, err
+	}
+	held := slices.DeleteFunc(slices.Clone(vol.Attachments), func(a Attachment) bool { return a.State == Detached })
+	switch {
+	case len(held) > 1:
+		return Attachment{}, refuse("detach it from all but one, then: bootagent retry",
+			"volume %s is attached more than once, which must not be: %s", id, list([]Volume{vol}))
+	case len(held) == 1 && held[0].Instance == v.self.ID:
+		return held[0], v.own(vol, held[0])
+	case len(held) == 1:
+		return Attachment{}, v.heldBy(ctx, vol, held[0])
+	case vol.State != Available:
+		return Attachment{}, &Waiting{For: fmt.Sprintf("volume %s to be available (it is %s)", id, vol.State)}
+	}
+	return Attachment{}, v.attach(ctx, vol)
+}
+
+// own says how far the attachment of a volume to this instance is.
+func (v *Volumes) own(vol Volume, a Attachment) error {
+	switch a.State {
+	case Attached:
+		v.names.attached(vol.ID, a.Device)
+		return nil
+	case Attaching:
+		stuck := time.Since(a.Since) > stuckAfter
+		w := v.names.attaching(vol.ID, a, stuck).waiting(vol)
+		if stuck {
+			w.Hint = fmt.Sprintf("it seems to be stuck: detach it (aws ec2 detach-volume --volume-id %s), "+
+				"and the agent tries another device name; if that hangs as well, stop and start the instance", vol.ID)
+		}
+		return w
+	case Busy:
+		return &Waiting{
+			For:  fmt.Sprintf("volume %s to be detached from this instance, which still uses it (busy)", vol.ID),
+			Hint: "someone detached it while it was mounted: unmount it; the agent attaches it again when it is free",
+		}
+	}
+	return &Waiting{For: fmt.Sprintf("volume %s to be detached from this instance (%s), and then attached again", vol.ID, a.State)}
+}
+
+// waiting says that an attach is waited for.
+func (ask asking) waiting(vol Volume) *Waiting {
+	w := &Waiting{For: fmt.Sprintf("volume %s to be attached as %s, asked for at %s", vol.ID, ask.device, clock(ask.since))}
+	if ask.failed.IsZero() {
+		return w
+	}
+	w.For += fmt.Sprintf(", after the attach asked for at %s came to nothing", clock(ask.failed))
+	if vol.Encrypted {
+		w.Hint = "the volume is encrypted: check that its KMS key is enabled and that the instance's IAM role may use it"
+	}
+	return w
+}
+
+// heldBy names who holds a volume.
+func (v *Volumes) heldBy(ctx context.Context, vol Volume, a Attachment) error {
+	if a.Instance == "" {
+		return &Waiting{
+			For:  fmt.Sprintf("volume %s to be let go by %s, which has held it since %s", vol.ID, a.Service, clock(a.Since)),
+			Hint: "a service of AWS holds it; it has to be asked to let go",
+		}
+	}
+	state := "state unknown"
+	holder, err := v.api.Instance(ctx, a.Instance)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err == nil:
+		state = holder.State
+	case codeOf(err) == "InvalidInstanceID.NotFound":
+		state = "unknown to EC2"
+	}
+	w := &Waiting{For: fmt.Sprintf("volume %s to be let go by %s (%s), which has held it since %s",
+		vol.ID, a.Instance, state, clock(a.Since))}
+	detach := "aws ec2 detach-volume --volume-id " + vol.ID
+	switch {
+	case a.State == Busy:
+		w.For += " and is to let it go, but still uses it (busy)"
+		w.Hint = fmt.Sprintf("unmount it on %s, or stop that instance", a.Instance)
+	case a.State == Detaching:
+		w.For += " and is letting it go"
+	case state == "running" || state == "pending":
+		w.Hint = fmt.Sprintf("if %s is to give it up, stop its services, unmount the volume there, then: %s", a.Instance, detach)
+	case state == "stopped":
+		w.Hint = "a stopped instance keeps its volumes until they are detached: " + detach
+	}
+	return w
+}
+
+// attach asks for the attach of a volume that is available.
+func (v *Volumes) attach(ctx context.Context, vol Volume) error {
+	if ask, underWay := v.names.available(vol.ID, time.Now()); underWay {
+		return ask.waiting(vol)
+	}
+	self, err := v.api.Instance(ctx, v.self.ID)
+	switch {
+	case codeOf(err) == "InvalidInstanceID.NotFound":
+		return &Waiting{For: fmt.Sprintf("EC2 to know this instance, %s", v.self.ID), Err: err}
+	case err != nil:
+		return answer(err)
+	case self.State != "running":
+		return &Waiting{For: fmt.Sprintf("EC2 to say of this instance, %s, that it is running (it says %s)", v.self.ID, self.State)}
+	}
+	for device, id := range self.Devices {
+		if id == vol.ID {
+			return &Waiting{For: fmt.Sprintf("EC2 to say of volume %s, too, that this instance has it as %s", vol.ID, device)}
+		}
+	}
+	device, ok := v.names.take(vol.ID, self.Devices)
+	if !ok {
+		return refuse("detach what the instance does not need, or stop and start it, which frees the names",
+			"no device name is left for volume %s on this instance, %s: all are in use, or were in an attach that hung", vol.ID, v.self.ID)
+	}
+	if err := v.api.Attach(ctx, vol.ID, v.self.ID, device); err != nil {
+		return v.notAccepted(vol, device, err)
+	}
+	return v.names.accepted(vol.ID, time.Now()).waiting(vol)
+}
+
+// notAccepted makes of what AttachVolume answered what the caller can act on.
+func (v *Volumes) notAccepted(vol Volume, device string, err error) error {
+	e := (*APIError)(nil)
+	if !errors.As(err, &e) {
+		return err
+	}
+	cannot := fmt.Sprintf("volume %s can't be attached to this instance, %s", vol.ID, v.self.ID)
+	switch e.Code {
+	case "VolumeInUse":
+		return &Waiting{For: fmt.Sprintf("EC2 to say who holds volume %s", vol.ID), Err: err}
+	case "IncorrectState":
+		if strings.Contains(strings.ToLower(e.Message), "instance") {
+			return &Waiting{For: fmt.Sprintf("EC2 to say of this instance, %s, that it is running", v.self.ID), Err: err}
+		}
+		return &Waiting{For: fmt.Sprintf("volume %s to be available", vol.ID), Err: err}
+	case "InvalidVolume.NotFound":
+		return &Waiting{For: fmt.Sprintf("EC2 to know volume %s", vol.ID), Err: err}
+	case "InvalidInstanceID.NotFound":
+		return &Waiting{For: fmt.Sprintf("EC2 to know this instance, %s", v.self.ID), Err: err}
+	case "InvalidParameterValue":
+		if strings.Contains(e.Message, "already in use") {
+			v.names.spend(device)
+			return &Waiting{For: fmt.Sprintf("another device name for volume %s than %s, which is in use", vol.ID, device), Err: err}
+		}
+		return refuse("", "%s, as %s: %s", cannot, device, e.Message)
+	case "AttachmentLimitExceeded":
+		return refuse("detach what it does not need, or take a larger instance type, then: bootagent retry",
+			"%s: it has as many attachments as its type allows: %s", cannot, e.Message)
+	case "IncorrectInstanceState":
+		return refuse("a volume with a Marketplace product code can be attached to a stopped instance only: copy its data to one without",
+			"%s: %s", cannot, e.Message)
+	case "InvalidVolume.ZoneMismatch", "InvalidVolumeID.Malformed", "InvalidParameterCombination",
+		"OperationNotPermitted", "UnsupportedOperation":
+		return refuse("", "%s: %s: %s", cannot, e.Code, e.Message)
+	}
+	return answer(err)
+}
+
+// clock is a time of today, or a time with its day.
+func clock(t time.Time) string {
+	t = t.Local()
+	if t.Format(time.DateOnly) == time.Now().Format(time.DateOnly) {
+		return t.Format(time.TimeOnly)
+	}
+	return t.Format(time.DateTime)
+}

@@ -1,0 +1,151 @@
+package volume
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// slot is what two device names have in common that can't be used side by
+// side: to a Xen guest /dev/sdf is /dev/xvdf, and partitions are of their disk.
+func slot(device string) string {
+	device = strings.TrimPrefix(device, "/dev/")
+	for _, prefix := range []string{"xvd", "sd", "hd"} {
+		if rest, ok := strings.CutPrefix(device, prefix); ok {
+			return strings.TrimRight(rest, "0123456789")
+		}
+	}
+	return device
+}
+
+// deviceNames returns the names that a volume can be attached as, in the order
+// in which they are tried: first those that EC2 recommends for EBS volumes,
+// then the others that it takes, without what instance store volumes and the
+// root may have.
+// https://docs.aws.amazon.com/ebs/latest/userguide/device_naming.html
+func deviceNames() (all []string) {
+	for c := 'f'; c <= 'p'; c++ {
+		all = append(all, "/dev/sd"+string(c))
+	}
+	for b := 'b'; b <= 'c'; b++ {
+		for c := 'a'; c <= 'z'; c++ {
+			all = append(all, "/dev/xvd"+string(b)+string(c))
+		}
+	}
+	return all
+}
+
+// names gives out device names. It remembers, for as long as the agent runs,
+// which of them EC2 did not take, and which were in an attach that came to
+// nothing: such a name tends to hang. What else is in use EC2 says.
+type names struct {
+	mu    sync.Mutex
+	spent map[string]bool // slots that are not tried again
+	old   map[string]int  // slots that have served, to be tried when no other is left: the oldest first
+	count int
+	asked map[string]asking // by volume
+}
+
+// An asking is an attach that is asked for.
+type asking struct {
+	device string    // or "", before there is one again
+	since  time.Time // EC2 accepted it; zero if that is not known
+	seen   bool      // EC2 said that it is under way
+	failed time.Time // one came to nothing that was asked for then, or zero
+}
+
+func newNames() names {
+	return names{spent: map[string]bool{}, old: map[string]int{}, asked: map[string]asking{}}
+}
+
+// take returns the device name for the next attach of a volume: the one that
+// it has from a call whose outcome was not known, or one that is free.
+func (n *names) take(id string, inUse map[string]string) (device string, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	taken := maps.Clone(n.spent)
+	for device := range inUse {
+		taken[slot(device)] = true
+	}
+	for other, ask := range n.asked {
+		if other != id && ask.device != "" {
+			taken[slot(ask.device)] = true
+		}
+	}
+	ask := n.asked[id]
+	order := slices.Concat([]string{ask.device}, n.sorted())
+	i := slices.IndexFunc(order, func(device string) bool { return device != "" && !taken[slot(device)] })
+	if i < 0 {
+		return "", false
+	}
+	ask.device = order[i]
+	n.asked[id] = ask
+	return ask.device, true
+}
+
+// sorted returns the device names, those that have served last at the end.
+func (n *names) sorted() []string {
+	all := deviceNames()
+	slices.SortStableFunc(all, func(a, b string) int { return n.old[slot(a)] - n.old[slot(b)] })
+	return all
+}
+
+// spend sees to it that a name is not tried again.
+func (n *names) spend(device string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.spent[slot(device)] = true
+}
+
+// accepted notes that EC2 accepted an attach.
+func (n *names) accepted(id string, now time.Time) asking {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ask := n.asked[id]
+	ask.since = now
+	n.asked[id] = ask
+	return ask
+}
+
+// attaching notes that EC2 says that an attach is under way.
+func (n *names) attaching(id string, a Attachment, stuck bool) asking {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ask := n.asked[id]
+	ask.device, ask.since, ask.seen = a.Device, a.Since, true
+	n.asked[id] = ask
+	if stuck {
+		n.spent[slot(a.Device)] = true
+	}
+	return ask
+}
+
+// attached notes that a volume is attached.
+func (n *names) attached(id, device string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.asked, id)
+	n.count++
+	n.old[slot(device)] = n.count
+}
+
+// available notes that EC2 says that a volume is available, and tells whether
+// an attach of it may be under way all the same. One that was seen and is
+// gone, or that was accepted and is not to be seen, has come to nothing.
+func (n *names) available(id string, now time.Time) (ask asking, underWay bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ask = n.asked[id]
+	switch {
+	case ask.since.IsZero():
+		return ask, false
+	case !ask.seen && now.Sub(ask.since) < settle:
+		return ask, true
+	}
+	n.spent[slot(ask.device)] = true
+	ask = asking{failed: ask.since}
+	n.asked[id] = ask
+	return ask, false
+}

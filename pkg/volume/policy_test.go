@@ -1,0 +1,55 @@
+package volume
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bootagent/pkg/policy"
+)
+
+// The policy that `bootagent iam` prints has to allow all that is asked for on
+// the longest way, and nothing else.
+func TestThePolicyAllowsWhatIsAskedForAndNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCloud()
+		c.volumes[vol] = held(other, "/dev/sdf", Attached, time.Now())
+		v := New(c, Instance{ID: me, Zone: zone})
+		found, err := v.Find(t.Context(), orders)
+		ok(t, err)
+		ok(t, v.Claim(t.Context(), found))
+		for round := 0; ; round++ {
+			_, err := v.Attach(t.Context(), vol)
+			if err == nil {
+				break
+			}
+			if got, _ := kind(err); got != waiting {
+				t.Fatal(err)
+			}
+			if round == 0 {
+				c.release(vol)
+			}
+			time.Sleep(time.Second)
+		}
+		_, err = v.Facts(t.Context(), vol)
+		ok(t, err)
+		ok(t, v.Note(t.Context(), vol, Filesystem{UUID: uuid}))
+
+		var asked []string
+		for _, call := range c.took() {
+			action, _, _ := strings.Cut(call, " ")
+			asked = append(asked, action)
+		}
+		var allowed, tagged []string
+		for _, s := range policy.Of(policy.Needs{Volumes: []policy.Volume{{Tags: orders.Tags}}, Tagged: Tags()}).Statement {
+			allowed = append(allowed, s.Action...)
+			tagged = append(tagged, s.Condition["ForAllValues:StringEquals"]["aws:TagKeys"]...)
+		}
+		equal(t, "actions", set(asked), set(allowed))
+		equal(t, "tags", set(c.tagged), set(tagged))
+	})
+}
+
+func set(all []string) []string { return slices.Compact(slices.Sorted(slices.Values(all))) }
