@@ -60,6 +60,17 @@ func TestWhatIsEmptyIsThere(t *testing.T) {
 	}
 }
 
+// User-data may be packed, and has to come as it was given, whatever a service
+// says about it.
+func TestUserDataIsNotUnpacked(t *testing.T) {
+	const packed = "\x1f\x8b\x08 packed"
+	s := newService(t, map[string]string{userDataPath: packed})
+	s.packs = true
+	if got, err := New(s.url).UserData(t.Context()); err != nil || string(got) != packed {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
 func TestUserDataIsBounded(t *testing.T) {
 	for _, c := range []struct {
 		size    int

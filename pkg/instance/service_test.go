@@ -17,6 +17,7 @@ type service struct {
 	mu       sync.Mutex
 	items    map[string]string // by path
 	status   map[string]int    // of an answer that is an error, by method and path
+	packs    bool              // says that it packs its answers for whoever takes them so
 	hangs    map[string]bool   // requests that are never answered
 	hangsUp  map[string]bool   // requests whose connection is closed
 	tokens   map[string]bool
@@ -137,6 +138,9 @@ func (s *service) answer(w http.ResponseWriter, r *http.Request, request string)
 	case !there:
 		w.WriteHeader(http.StatusNotFound)
 	default:
+		if s.packs && r.Header.Get("Accept-Encoding") == "gzip" {
+			w.Header().Set("Content-Encoding", "gzip")
+		}
 		fmt.Fprint(w, item)
 	}
 }
