@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -41,12 +42,19 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Host == "" {
 		r.Host = r.URL.Host
 	}
+	if r.ContentLength > 0 {
+		r.Header.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10)) // as the server does
+	}
 	answer := &buffer{header: http.Header{}, status: http.StatusOK}
 	ended := make(chan error, 1)
 	go func() {
 		defer func() {
-			if p := recover(); p != nil {
+			switch p := recover(); p {
+			case nil:
+			case http.ErrAbortHandler:
 				ended <- errors.New("the connection ended")
+			default:
+				panic(p)
 			}
 		}()
 		d.handler.ServeHTTP(answer, r)

@@ -345,16 +345,17 @@ func (q query) params() map[string]string {
 	return params
 }
 
-// A response is an answer of EC2; all begin with a head.
+// A response is an answer of EC2; all begin with a Head.
 type response interface{ stamp(action, request string) }
 
-type head struct {
+// A Head is exported for encoding/xml, which finds no XMLName otherwise.
+type Head struct {
 	XMLName   xml.Name
 	Xmlns     string `xml:"xmlns,attr"`
 	RequestID string `xml:"requestId"`
 }
 
-func (h *head) stamp(action, request string) {
+func (h *Head) stamp(action, request string) {
 	h.XMLName.Local = action + "Response"
 	h.Xmlns = "http://ec2.amazonaws.com/doc/" + apiVersion + "/"
 	h.RequestID = request
@@ -379,7 +380,7 @@ func tagSet(tags map[string]string) set[xmlTag] {
 }
 
 type returned struct {
-	head
+	Head
 	Return bool `xml:"return"`
 }
 

@@ -342,7 +342,7 @@ var instanceFilters = map[string]func(described) []string{
 }
 
 type instancesResponse struct {
-	head
+	Head
 	Reservations set[xmlReservation] `xml:"reservationSet"`
 	NextToken    string              `xml:"nextToken,omitempty"`
 }

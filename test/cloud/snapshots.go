@@ -54,7 +54,7 @@ var snapshotFilters = map[string]func(Snapshot) []string{
 }
 
 type snapshotsResponse struct {
-	head
+	Head
 	Snapshots set[xmlSnapshot] `xml:"snapshotSet"`
 	NextToken string           `xml:"nextToken,omitempty"`
 }

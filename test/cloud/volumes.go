@@ -525,7 +525,7 @@ func asksOfAttachment(action string) func(*EC2, query) []ask {
 }
 
 type attachmentResponse struct {
-	head
+	Head
 	VolumeID   string `xml:"volumeId"`
 	InstanceID string `xml:"instanceId"`
 	Device     string `xml:"device"`
@@ -651,7 +651,7 @@ func (e *EC2) createVolume(q query) (response, error) {
 }
 
 type volumeResponse struct {
-	head
+	Head
 	volumeFields
 }
 
@@ -723,7 +723,7 @@ func ofAttachments(get func(Attachment) string) func(Volume) []string {
 }
 
 type volumesResponse struct {
-	head
+	Head
 	Volumes   set[volumeFields] `xml:"volumeSet"`
 	NextToken string            `xml:"nextToken,omitempty"`
 }

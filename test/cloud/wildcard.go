@@ -2,21 +2,21 @@ package cloud
 
 // like tells whether s fits a pattern, as in an IAM policy: * stands for any text, ? for one
 // character.
-func like(pattern, s string) bool { return fits(tokens(pattern, false), []rune(s)) }
+func like(pattern, s string) bool { return fits(parse(pattern, false), []rune(s)) }
 
 // likeFilter is like, as in the value of an EC2 filter: there, a backslash takes the meaning from
 // the character behind it.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html
-func likeFilter(pattern, s string) bool { return fits(tokens(pattern, true), []rune(s)) }
+func likeFilter(pattern, s string) bool { return fits(parse(pattern, true), []rune(s)) }
 
-// A token is one character of a pattern.
-type token struct {
+// A glyph is one character of a pattern.
+type glyph struct {
 	char rune
 	wild bool
 }
 
-func tokens(pattern string, escapes bool) []token {
-	var out []token
+func parse(pattern string, escapes bool) []glyph {
+	var out []glyph
 	escaped := false
 	for _, r := range pattern {
 		switch {
@@ -24,9 +24,9 @@ func tokens(pattern string, escapes bool) []token {
 			escaped = true
 			continue
 		case !escaped && (r == '*' || r == '?'):
-			out = append(out, token{r, true})
+			out = append(out, glyph{r, true})
 		default:
-			out = append(out, token{r, false})
+			out = append(out, glyph{r, false})
 		}
 		escaped = false
 	}
@@ -34,14 +34,14 @@ func tokens(pattern string, escapes bool) []token {
 }
 
 // fits goes back to the last star whenever it is stuck, and has it stand for one character more.
-func fits(pattern []token, s []rune) bool {
+func fits(pattern []glyph, s []rune) bool {
 	p, n, star, from := 0, 0, -1, 0
 	for n < len(s) {
 		switch {
-		case p < len(pattern) && pattern[p] == token{'*', true}:
+		case p < len(pattern) && pattern[p] == glyph{'*', true}:
 			star, from = p, n
 			p++
-		case p < len(pattern) && (pattern[p] == token{'?', true} || pattern[p] == token{s[n], false}):
+		case p < len(pattern) && (pattern[p] == glyph{'?', true} || pattern[p] == glyph{s[n], false}):
 			p++
 			n++
 		case star >= 0:
@@ -51,7 +51,7 @@ func fits(pattern []token, s []rune) bool {
 			return false
 		}
 	}
-	for p < len(pattern) && pattern[p] == (token{'*', true}) {
+	for p < len(pattern) && pattern[p] == (glyph{'*', true}) {
 		p++
 	}
 	return p == len(pattern)

@@ -1,0 +1,164 @@
+package cloud
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+func getObject(ctx context.Context, client *s3.Client, bucket, key string) (string, error) {
+	out, err := client.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	if err != nil {
+		return "", err
+	}
+	defer out.Body.Close()
+	body, err := io.ReadAll(out.Body)
+	return string(body), err
+}
+
+func TestObjectsAreForThoseWhoMay(t *testing.T) {
+	c := newCloud(t, Config{})
+	must(t, c.S3.Put("secrets", "root.sql.age", []byte("ciphertext")))
+	must(t, c.S3.Put("secrets", "a b/ü+&.age", []byte("odd")))
+	must(t, c.S3.Put("others", "root.sql.age", []byte("ciphertext")))
+	c.IAM.Allow("all", "s3:*")
+	must(t, c.IAM.SetPolicy("get", []byte(`{"Version": "2012-10-17", "Statement": [
+		{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::secrets/*"}]}`)))
+	must(t, c.IAM.SetPolicy("list", []byte(`{"Version": "2012-10-17", "Statement": [
+		{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::secrets/*"},
+		{"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::secrets"}]}`)))
+
+	for _, test := range []struct{ role, bucket, key, want, code, words string }{
+		{"get", "secrets", "root.sql.age", "ciphertext", "", ""},
+		{"get", "secrets", "a b/ü+&.age", "odd", "", ""},
+		{"get", "secrets", "missing", "", "AccessDenied", `is not authorized to perform: s3:ListBucket on resource: "arn:aws:s3:::secrets" because no identity-based policy allows the s3:ListBucket action`},
+		{"list", "secrets", "missing", "", "NoSuchKey", ""},
+		{"get", "others", "root.sql.age", "", "AccessDenied", `User: arn:aws:sts::123456789012:assumed-role/get/tester is not authorized to perform: s3:GetObject on resource: "arn:aws:s3:::others/root.sql.age" because`},
+		{"get", "nowhere", "x", "", "AccessDenied", "s3:GetObject"},
+		{"all", "nowhere", "x", "", "NoSuchBucket", ""},
+		{"none", "secrets", "root.sql.age", "", "AccessDenied", "s3:GetObject"},
+	} {
+		got, err := getObject(t.Context(), s3Client(c, test.role), test.bucket, test.key)
+		if test.code != "" {
+			wantError(t, err, test.code, test.words)
+		} else if err != nil || got != test.want {
+			t.Errorf("%s of %s: %q, %v", test.key, test.bucket, got, err)
+		}
+	}
+
+	answer, err := direct{c.S3}.RoundTrip(unsignedRequest(t, "http://s3.test/secrets/root.sql.age"))
+	must(t, err)
+	if body, _ := io.ReadAll(answer.Body); answer.StatusCode != 403 || !strings.Contains(string(body), "<Code>AccessDenied</Code>") {
+		t.Errorf("unsigned: %s", body)
+	}
+	must(t, c.S3.Delete("secrets", "root.sql.age"))
+	_, err = getObject(t.Context(), s3Client(c, "list"), "secrets", "root.sql.age")
+	wantError(t, err, "NoSuchKey", "")
+}
+
+func TestETagAndVersions(t *testing.T) {
+	c := newCloud(t, Config{})
+	c.IAM.Allow("db", "s3:*")
+	client := s3Client(c, "db")
+	must(t, c.S3.KeepVersions("secrets"))
+	head := func(in *s3.HeadObjectInput) *s3.HeadObjectOutput {
+		in.Bucket, in.Key = aws.String("secrets"), aws.String("k")
+		out, err := client.HeadObject(t.Context(), in)
+		must(t, err)
+		return out
+	}
+	must(t, c.S3.Put("secrets", "k", []byte("one")))
+	one := head(&s3.HeadObjectInput{})
+	must(t, c.S3.Put("secrets", "k", []byte("two!")))
+	two := head(&s3.HeadObjectInput{})
+	if *one.ETag != `"f97c5d29941bfb1b2fdab0874906ab82"` || *one.ContentLength != 3 || *two.ContentLength != 4 {
+		t.Errorf("one has %s and %d bytes, two %d", *one.ETag, *one.ContentLength, *two.ContentLength)
+	}
+	if one.VersionId == nil || *one.VersionId == *two.VersionId {
+		t.Fatalf("versions %v and %v", one.VersionId, two.VersionId)
+	}
+	if old := head(&s3.HeadObjectInput{VersionId: one.VersionId}); *old.ETag != *one.ETag {
+		t.Errorf("the old version has %s", *old.ETag)
+	}
+	if needs := strings.Join(c.Calls.Needs(), " "); needs != "s3:GetObject s3:GetObjectVersion" {
+		t.Errorf("needs %s", needs)
+	}
+	_, err := client.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("secrets"), Key: aws.String("k"), IfNoneMatch: two.ETag})
+	if err == nil || !strings.Contains(err.Error(), "StatusCode: 304") {
+		t.Errorf("unchanged: %v", err)
+	}
+}
+
+func TestObjectsAreListedAndWritten(t *testing.T) {
+	c := newCloud(t, Config{})
+	c.IAM.Allow("db", "s3:*")
+	client := s3Client(c, "db")
+	must(t, c.S3.Put("b", "x/1", nil))
+	_, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("b"), Key: aws.String("x/2"), Body: strings.NewReader("data")})
+	must(t, err)
+	out, err := client.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String("b"), Prefix: aws.String("x/")})
+	must(t, err)
+	if len(out.Contents) != 2 || *out.Contents[1].Key != "x/2" {
+		t.Errorf("listed %v", out.Contents)
+	}
+	if got, err := getObject(t.Context(), client, "b", "x/2"); got != "data" || err != nil {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
+
+func TestFaultsOfS3(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCloud(t, Config{})
+		c.IAM.Allow("db", "s3:*")
+		must(t, c.S3.Put("b", "k", []byte("data")))
+		client := s3Client(c, "db")
+		c.S3.Fail("GetObject", SlowDown, 1)
+		_, err := getObject(t.Context(), client, "b", "k")
+		wantError(t, err, "SlowDown", "Please reduce your request rate.")
+		c.S3.Blackhole()
+		if _, err := getObject(ctxOf(t, time.Hour), client, "b", "k"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("in a black hole: %v", err)
+		}
+		c.S3.Heal()
+		if got, err := getObject(t.Context(), client, "b", "k"); got != "data" || err != nil {
+			t.Errorf("healed: %q, %v", got, err)
+		}
+	})
+}
+
+func TestBodyThatIsCut(t *testing.T) {
+	c := newCloud(t, Config{})
+	c.IAM.Allow("db", "s3:*")
+	must(t, c.S3.Put("b", "k", make([]byte, 1000)))
+	url, err := c.Listen(c.S3)
+	must(t, err)
+	client := s3.New(s3.Options{
+		Region: c.Region(), BaseEndpoint: &url, UsePathStyle: true, RetryMaxAttempts: 1,
+		Credentials: provider(c.IAM.Credentials("db", "tester")),
+	})
+	c.S3.Fail("GetObject", Fault{Cut: 100}, 1)
+	got, err := getObject(t.Context(), client, "b", "k")
+	if !errors.Is(err, io.ErrUnexpectedEOF) || len(got) != 100 {
+		t.Errorf("read %d bytes: %v", len(got), err)
+	}
+	if calls := c.Calls.All(); calls[0].Code != Unanswered {
+		t.Errorf("recorded %v", calls)
+	}
+	if got, err := getObject(t.Context(), client, "b", "k"); len(got) != 1000 || err != nil {
+		t.Errorf("the second time %d bytes, %v", len(got), err)
+	}
+}
+
+func unsignedRequest(t *testing.T, url string) *http.Request {
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	must(t, err)
+	return r
+}
