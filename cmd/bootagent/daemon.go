@@ -19,6 +19,7 @@ import (
 	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/role"
+	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/status"
 	"bootagent/pkg/systemd"
@@ -30,6 +31,9 @@ const roleUnit = "bootagent-role.service"
 
 func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 	if err := parse("daemon", args, nil, 0, 0); err != nil {
+		return err
+	}
+	if err := secret.Harden(); err != nil {
 		return err
 	}
 	unix.Umask(0o022)
@@ -49,7 +53,7 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 		teller.ready()
 		var background sync.WaitGroup
 		defer background.Wait()
-		background.Go(func() { serveControl(ctx, log, func(context.Context) error { return err }) })
+		background.Go(func() { serveControl(ctx, log, func(context.Context) error { return err }, noKeyWaits) })
 		return teller.watchdog(ctx, func() {})
 	case err != nil:
 		teller.tell(status.Status{State: status.Failed, Reason: err.Error(), Hint: boot.HintOf(err)})
@@ -106,7 +110,7 @@ func serve(ctx context.Context, b *boot.Boot, plan role.Plan, set settings.Setti
 		m.Follow,
 		func(ctx context.Context) error { return heal(ctx, b, m, log) },
 		func(ctx context.Context) error { return onDisks(ctx, b) },
-		func(ctx context.Context) error { serveControl(ctx, log, b.RetryNow); return nil },
+		func(ctx context.Context) error { serveControl(ctx, log, b.RetryNow, noKeyWaits); return nil },
 		func(ctx context.Context) error { return t.keepRoleUnit(ctx, m) },
 		func(ctx context.Context) error { return t.watchdog(ctx, b.Turn) },
 	} {
