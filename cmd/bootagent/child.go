@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"bootagent/pkg/secret"
 )
 
 // What is kept of a child's output, in bytes: of what it answers, and of what
@@ -28,7 +30,11 @@ func runChild(ctx context.Context, as *syscall.Credential, program string, args 
 	out, errs := limited{max: outputMax}, limited{max: complaintMax}
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.WaitDelay = time.Second
-	if err := cmd.Start(); err != nil {
+	err := cmd.Start()
+	if as != nil { // it changed its user while it shared our memory: see Harden
+		err = errors.Join(err, secret.Harden())
+	}
+	if err != nil {
 		return nil, err
 	}
 	ended := make(chan error, 1)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,34 +13,60 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"bootagent/pkg/boot"
+	"bootagent/pkg/secret"
 )
 
 // controlSocket is where the agent takes orders, by HTTP, from root alone.
 var controlSocket = filepath.Join(runDir, "control.sock")
 
 // serveControl takes orders until ctx ends. An agent that can't goes on without.
-func serveControl(ctx context.Context, log *slog.Logger, retry func(context.Context) error) {
+func serveControl(ctx context.Context, log *slog.Logger, retry func(context.Context) error, unlock func(context.Context, []byte) (string, error)) {
 	listener, err := listenControl()
 	if err != nil {
 		log.Error("cannot take orders", "error", err)
 		return
 	}
+	server := &http.Server{Handler: orders(retry, unlock), ReadTimeout: 10 * time.Second}
+	context.AfterFunc(ctx, func() { server.Close() })
+	if err := server.Serve(rootOnly{listener}); !errors.Is(err, http.ErrServerClosed) {
+		log.Error("takes no more orders", "error", err)
+	}
+}
+
+// orders are what the agent can be told.
+func orders(retry func(context.Context) error, unlock func(context.Context, []byte) (string, error)) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/retry", func(w http.ResponseWriter, r *http.Request) {
 		if err := retry(r.Context()); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	})
-	server := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second}
-	context.AfterFunc(ctx, func() { server.Close() })
-	if err := server.Serve(rootOnly{listener}); !errors.Is(err, http.ErrServerClosed) {
-		log.Error("takes no more orders", "error", err)
-	}
+	// The body is a secret: it is told to unlock and to nobody else.
+	mux.HandleFunc("POST /v1/unlock", func(w http.ResponseWriter, r *http.Request) {
+		text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, secret.KeysTextMax))
+		defer clear(text)
+		if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
+			http.Error(w, fmt.Sprintf("more than %d bytes, which is too much for keys", large.Limit), http.StatusRequestEntityTooLarge)
+			return
+		}
+		if err != nil {
+			http.Error(w, "the keys did not come whole", http.StatusBadRequest)
+			return
+		}
+		answer, err := unlock(r.Context(), text)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+			return
+		}
+		io.WriteString(w, answer)
+	})
+	return mux
 }
 
 func listenControl() (net.Listener, error) {
@@ -90,26 +117,48 @@ func retry(ctx context.Context, args []string, _ io.Writer) error {
 	if err := parse("retry", args, nil, 0, 0); err != nil {
 		return err
 	}
+	_, err := order(ctx, controlSocket, "retry", nil)
+	if refused := (*refusedError)(nil); errors.As(err, &refused) {
+		return fmt.Errorf("the agent could not retry: %w", err)
+	}
+	return err
+}
+
+// refusedError is how an agent answers that does not do what it was told.
+type refusedError struct{ why string }
+
+func (e *refusedError) Error() string { return e.why }
+
+// order tells the running agent to do something, and returns what it answers.
+func order(ctx context.Context, socket, what string, body []byte) (string, error) {
 	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true, // the program ends
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", controlSocket)
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
 	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://bootagent/v1/retry", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://bootagent/v1/"+what, bytes.NewReader(body))
 	if err != nil {
-		return err
+		return "", err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
 		if cause := (*url.Error)(nil); errors.As(err, &cause) {
 			err = cause.Err // without the address, which is none of a person's
 		}
-		return boot.WithHint(fmt.Errorf("cannot reach the agent: %w", err), "it takes orders from root only, while it runs: systemctl status bootagent")
+		return "", boot.WithHint(fmt.Errorf("cannot reach the agent: %w", err), "it takes orders from root only, while it runs: systemctl status bootagent")
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		why, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
-		return fmt.Errorf("the agent could not retry: %s", why)
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, answerMax))
+	if err != nil {
+		return "", fmt.Errorf("the agent did not answer: %w", err)
 	}
-	return nil
+	text := strings.TrimSpace(string(answer))
+	if resp.StatusCode != http.StatusOK {
+		return "", &refusedError{text}
+	}
+	return text, nil
 }
+
+// answerMax is how much of an answer of the agent is shown, in bytes.
+const answerMax = 16 << 10

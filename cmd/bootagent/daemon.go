@@ -34,6 +34,9 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 	if err := parse("daemon", args, nil, 0, 0); err != nil {
 		return err
 	}
+	if err := secret.Harden(); err != nil {
+		return err
+	}
 	unix.Umask(0o022)
 	log := newLog(os.Stderr)
 	slog.SetDefault(log)
@@ -133,7 +136,7 @@ func (a *agent) retry(ctx context.Context) error {
 // background starts what the agent does from its beginning to its end.
 func (a *agent) background(ctx context.Context) *sync.WaitGroup {
 	var running sync.WaitGroup
-	running.Go(func() { serveControl(ctx, a.log, a.retry) })
+	running.Go(func() { serveControl(ctx, a.log, a.retry, a.unlock) })
 	running.Go(func() {
 		err := a.teller.watchdog(ctx, func() {
 			if story, _ := a.told(); story != nil {

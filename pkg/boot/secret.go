@@ -46,11 +46,14 @@ func (b *Boot) awaitKey(ctx context.Context, ask func(context.Context) error) er
 	return err
 }
 
+// HasSecrets tells whether a key is of any use to the boot.
+func (b *Boot) HasSecrets() bool { return b.unlocked != nil }
+
 // Unlocked has what waits for a key, or failed for the lack of the right one,
 // look at the keys again.
 func (b *Boot) Unlocked() {
 	const why = "a key was brought"
-	if b.unlocked == nil {
+	if !b.HasSecrets() {
 		return
 	}
 	b.Recheck(b.unlocked, why, Waiting, Failed)

@@ -134,7 +134,7 @@ func parseRecipient(text string) (age.Recipient, error) {
 	case secretKey.MatchString(text):
 		return nil, errors.New("a private key was given where a public one belongs, age1...: whoever saw the command has it now, so make a new one with age-keygen")
 	case strings.HasPrefix(text, "ssh-"):
-		return nil, errors.New("a key of SSH was given: bootagent opens secrets with keys that age-keygen made, age1...")
+		return nil, errors.New("a key of SSH was given: bootagent opens secrets with keys that age-keygen made, and those begin with age1")
 	}
 	return nil, errors.New("what was given for a public key is none: one looks like age1..., and age-keygen prints it")
 }

@@ -40,6 +40,7 @@ const (
 	awsIMDS   = "github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	awsRole   = "github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	awsSDK    = "github.com/aws/aws-sdk-go-v2"
+	age       = "filippo.io/age"
 )
 
 var (
@@ -67,6 +68,10 @@ var table = []row{
 	{pkg: "pkg/block", may: []string{xsys}, never: network, why: "ioctls of disks; no cloud"},
 	{pkg: "pkg/filesystem", may: []string{xsys}, never: network, why: "extended attributes and statx; no volumes"},
 	{pkg: "pkg/datadir", may: []string{xsys}, never: network, why: "renameat2, which never replaces; no volumes, no units"},
+	{
+		pkg: "pkg/secret", may: []string{age, awsSDK, smithy, renameio, xsys}, never: []string{"os/exec"},
+		why: "S3, age and ramfs; no volumes, and of units a name; a command for keys is run by who calls it",
+	},
 	{pkg: "pkg/systemd", may: []string{"bootagent/pkg/systemd/guard", goSystemd, godbus, xsys}, never: network, why: "D-Bus; it knows units, no plans"},
 	{pkg: "pkg/systemd/guard", never: []string{"net", "net/http", "os/exec"}, why: "the generator links it"},
 	{

@@ -135,15 +135,3 @@ func (s *secrets) unopened(err error) error {
 	}
 	return err
 }
-
-// unlock takes keys that a person brings, and answers which they are.
-func (a *agent) unlock(_ context.Context, text []byte) (string, error) {
-	added, err := a.keys.Add(text)
-	if err != nil {
-		return "", err
-	}
-	if _, b := a.told(); b != nil {
-		b.Unlocked()
-	}
-	return secret.Taken(added), nil
-}
