@@ -62,7 +62,10 @@ var table = []row{
 	{pkg: "pkg/block", may: []string{xsys}, never: network, why: "ioctls of disks; no cloud"},
 	{pkg: "pkg/filesystem", may: []string{xsys}, never: network, why: "extended attributes and statx; no volumes"},
 	{pkg: "pkg/datadir", may: []string{xsys}, never: network, why: "renameat2, which never replaces; no volumes, no units"},
-	{pkg: "pkg/systemd", may: []string{"bootagent/pkg/systemd/guard", goSystemd, godbus, xsys}, never: network, why: "D-Bus; it knows units, no plans"},
+	{
+		pkg: "pkg/systemd", may: []string{"bootagent/pkg/systemd/guard", goSystemd, godbus, xsys}, never: []string{"net/http"},
+		why: "D-Bus over a Unix socket; it knows units, no plans",
+	},
 	{pkg: "pkg/systemd/guard", never: []string{"net", "net/http", "os/exec"}, why: "the generator links it"},
 	{pkg: "pkg/status", never: []string{"net", "net/http", "os/exec", "syscall"}, why: "how a state came about is not its concern"},
 }
