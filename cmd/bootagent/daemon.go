@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -229,27 +230,16 @@ func granted() bool {
 
 // heal has steps run again that a change of a unit undoes.
 func heal(ctx context.Context, b *boot.Boot, m *systemd.Manager, log *slog.Logger) error {
-	units := b.Units(systemd.MountUnit, guard.GrantUnit)
-	changes := m.Watch(ctx, func(unit string) bool { return units[unit] })
+	changes := m.Watch(ctx, slices.Collect(maps.Keys(b.Units(systemd.MountUnit, guard.GrantUnit)))...)
 	last := make(map[string]string)
 	for {
-		select {
-		case c := <-changes:
-			at := []string{c.Unit}
-			if c.Lost {
-				at = at[:0]
-				for unit := range units {
-					at = append(at, unit)
-				}
-			}
-			for _, unit := range at {
-				if err := look(ctx, b, m, unit, last); err != nil && ctx.Err() == nil {
-					// systemd closed the connection; Lost comes with the next one.
-					log.Warn("will look again", "unit", unit, "error", err)
-				}
-			}
-		case <-ctx.Done():
+		unit, err := changes.Next(ctx)
+		if err != nil {
 			return nil
+		}
+		if err := look(ctx, b, m, unit, last); err != nil && ctx.Err() == nil {
+			// systemd closed the connection. With the next one, all are told of.
+			log.Warn("will look again", "unit", unit, "error", err)
 		}
 	}
 }

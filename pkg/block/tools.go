@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -23,14 +24,15 @@ type opinion struct {
 	filesystem *Filesystem
 }
 
-// consult asks blkid and wipefs what is on an opened disk.
+// consult asks blkid and wipefs, side by side, what is on an opened disk.
 func (s System) consult(ctx context.Context, f *os.File) (opinion, error) {
-	blkid, err := s.run(ctx, f, "blkid", "-p", "-o", "export")
-	if err != nil {
-		return opinion{}, err
-	}
-	wipefs, err := s.run(ctx, f, "wipefs", "--no-act", "--parsable")
-	if err != nil {
+	var blkid, wipefs outcome
+	var errBlkid, errWipefs error
+	var both sync.WaitGroup
+	both.Go(func() { blkid, errBlkid = s.run(ctx, f, "blkid", "-p", "-o", "export") })
+	both.Go(func() { wipefs, errWipefs = s.run(ctx, f, "wipefs", "--no-act", "--parsable") })
+	both.Wait()
+	if err := cmp.Or(errBlkid, errWipefs); err != nil {
 		return opinion{}, err
 	}
 	var o opinion
@@ -49,6 +51,7 @@ func (s System) consult(ctx context.Context, f *os.File) (opinion, error) {
 	if wipefs.exit != 0 {
 		return opinion{}, wipefs.complaint()
 	}
+	var err error
 	if o.signatures, err = parseWipefs(wipefs.stdout); err != nil {
 		return opinion{}, err
 	}

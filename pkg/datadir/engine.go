@@ -132,6 +132,9 @@ var versionPattern = regexp.MustCompile(`^[0-9]+(\.[0-9]+)*(-[A-Za-z]+)?`)
 func mariadbAnswer(output []byte) (string, error) {
 	lines := bufio.NewScanner(bytes.NewReader(output))
 	for lines.Scan() {
+		if !bytes.HasPrefix(lines.Bytes(), []byte("datadir")) {
+			continue // of three thousand lines, all but one
+		}
 		if field := strings.Fields(lines.Text()); len(field) == 2 && field[0] == "datadir" {
 			return filepath.Clean(field[1]), nil
 		}

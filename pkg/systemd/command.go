@@ -78,7 +78,7 @@ func (m *Manager) settled(ctx context.Context, unit string) (UnitState, error) {
 
 // Forget ends a command and has systemd forget it.
 func (m *Manager) Forget(ctx context.Context, unit string) error {
-	if err := m.StopAndWait(ctx, unit); err != nil {
+	if known, err := m.stop(ctx, unit); err != nil || !known {
 		return err
 	}
 	return m.ResetFailed(ctx, unit)

@@ -9,10 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
@@ -23,20 +25,17 @@ import (
 // A Manager is a connection to PID 1, made again when PID 1 executes itself
 // anew and drops it.
 type Manager struct {
-	log *slog.Logger
-	run string // /run/bootagent
+	log  *slog.Logger
+	run  string // /run/bootagent
+	dial func() (net.Conn, error)
 
-	mu       sync.Mutex
-	conn     *dbus.Conn
-	watchers map[chan<- Change]func(unit string) bool
-	updates  chan *dbus.PropertiesUpdate
-}
+	connecting sync.Mutex
+	conn       *bus
 
-// A Change is a unit whose state may have changed. Lost is set where some may
-// have gone by unseen, and then Unit is empty.
-type Change struct {
-	Unit string
-	Lost bool
+	jobs atomic.Int32 // how many ends of jobs are waited for
+
+	mu      sync.Mutex
+	watches map[*Watch]bool
 }
 
 // NewManager connects to PID 1. Files for units to look at are kept in run. A
@@ -53,86 +52,45 @@ func NewManager(run string, log *slog.Logger) (*Manager, error) {
 }
 
 func newManager(run string, log *slog.Logger) *Manager {
-	return &Manager{
-		log: log, run: run,
-		watchers: make(map[chan<- Change]func(string) bool),
-		updates:  make(chan *dbus.PropertiesUpdate, 1024),
-	}
+	return &Manager{log: log, run: run, dial: dial, watches: make(map[*Watch]bool)}
 }
 
 // connection returns a live connection.
-func (m *Manager) connection() (*dbus.Conn, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+func (m *Manager) connection() (*bus, error) {
+	m.connecting.Lock()
+	defer m.connecting.Unlock()
 	if m.conn != nil && m.conn.Connected() {
 		return m.conn, nil
 	}
-	// The context bounds the life of the connection, not the time to make it.
-	conn, err := dbus.NewSystemdConnectionContext(context.Background())
+	socket, err := m.dial()
+	if err == nil {
+		m.conn, err = connect(socket, m.heard)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot reach systemd at /run/systemd/private: %w", err)
+		return nil, fmt.Errorf("cannot reach systemd at %s: %w", privateSocket, err)
 	}
-	if m.conn != nil {
-		m.conn.Close()
-	}
-	m.conn = conn
-	return conn, nil
+	return m.conn, nil
 }
 
-// Follow delivers changes of units to those that Watch, until ctx ends.
+// Follow keeps a connection, so that changes of units are told to those that
+// Watch, until ctx ends.
 func (m *Manager) Follow(ctx context.Context) error {
-	var followed *dbus.Conn
-	alive := time.NewTicker(time.Second)
-	defer alive.Stop()
-	full := make(chan error, 1)
 	for {
 		conn, err := m.connection()
-		if err == nil && conn != followed {
-			conn.SetPropertiesSubscriber(m.updates, full)
-			err = conn.Subscribe()
-			followed = conn
-			m.deliver(Change{Lost: true})
-		}
 		if err != nil {
 			m.log.Warn("cannot follow systemd", "error", err)
-		}
-		select {
-		case u := <-m.updates:
-			m.deliver(Change{Unit: u.UnitName})
-		case <-full:
-			m.deliver(Change{Lost: true})
-		case <-alive.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// Watch sends the changes of the units that match until ctx ends. A change
-// that finds the channel full comes later as Lost.
-func (m *Manager) Watch(ctx context.Context, match func(unit string) bool) <-chan Change {
-	ch := make(chan Change, 64)
-	m.mu.Lock()
-	m.watchers[ch] = match
-	m.mu.Unlock()
-	context.AfterFunc(ctx, func() {
-		m.mu.Lock()
-		delete(m.watchers, ch)
-		m.mu.Unlock()
-	})
-	return ch
-}
-
-func (m *Manager) deliver(c Change) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for ch, match := range m.watchers {
-		if !c.Lost && !match(c.Unit) {
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 			continue
 		}
+		m.lost()
 		select {
-		case ch <- c:
-		default: // it has 64 reasons to look again already
+		case <-conn.closed.Done():
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }
@@ -206,7 +164,7 @@ func (m *Manager) state(ctx context.Context, unit string) (UnitState, error) {
 func (m *Manager) Await(ctx context.Context, unit string, until func(UnitState) bool) (UnitState, error) {
 	watch, cancel := context.WithCancel(ctx)
 	defer cancel()
-	changes := m.Watch(watch, func(u string) bool { return u == unit })
+	changes := m.Watch(watch, unit)
 	for {
 		state, err := m.State(ctx, unit)
 		if err == nil && until(state) {
@@ -215,10 +173,11 @@ func (m *Manager) Await(ctx context.Context, unit string, until func(UnitState) 
 		if err != nil && ctx.Err() == nil {
 			m.log.Warn("asking again", "unit", unit, "error", err)
 		}
-		select {
-		case <-changes:
-		case <-time.After(5 * time.Second): // the net below, should a signal be lost
-		case <-ctx.Done():
+		// The limit is the net below, should a signal be lost.
+		short, cancel := context.WithTimeout(ctx, 5*time.Second)
+		_, _ = changes.Next(short)
+		cancel()
+		if ctx.Err() != nil {
 			return state, ctx.Err()
 		}
 	}
@@ -260,13 +219,18 @@ func (m *Manager) StartAndWait(ctx context.Context, unit string) error {
 // StopAndWait stops a unit, which may be unknown, and returns when its job
 // has ended.
 func (m *Manager) StopAndWait(ctx context.Context, unit string) error {
-	err := m.job(ctx, unit, "stop", func(conn *dbus.Conn, ended chan<- string) (int, error) {
+	_, err := m.stop(ctx, unit)
+	return err
+}
+
+func (m *Manager) stop(ctx context.Context, unit string) (known bool, err error) {
+	err = m.job(ctx, unit, "stop", func(conn *dbus.Conn, ended chan<- string) (int, error) {
 		return conn.StopUnitContext(ctx, unit, "fail", ended)
 	})
 	if isBusError(err, "NoSuchUnit") {
-		return nil
+		return false, nil
 	}
-	return err
+	return true, err
 }
 
 // Kill sends SIGKILL to all processes of a unit.
@@ -325,26 +289,22 @@ func (m *Manager) job(ctx context.Context, unit, verb string, queue func(*dbus.C
 	if err != nil {
 		return err
 	}
+	m.jobs.Add(1) // before the job is queued, as it may end at once
+	defer m.jobs.Add(-1)
 	ended := make(chan string, 1)
-	if _, err := queue(conn, ended); err != nil {
+	if _, err := queue(conn.Conn, ended); err != nil {
 		return fmt.Errorf("cannot %s %s: %w", verb, unit, err)
 	}
-	alive := time.NewTicker(time.Second)
-	defer alive.Stop()
-	for {
-		select {
-		case result := <-ended:
-			if result != "done" {
-				return &JobError{Unit: unit, Verb: verb, Result: result}
-			}
-			return nil
-		case <-alive.C:
-			if !conn.Connected() {
-				return fmt.Errorf("cannot tell how the %s of %s ended: systemd closed the connection", verb, unit)
-			}
-		case <-ctx.Done():
-			return fmt.Errorf("the %s of %s has not ended: %w", verb, unit, context.Cause(ctx))
+	select {
+	case result := <-ended:
+		if result != "done" {
+			return &JobError{Unit: unit, Verb: verb, Result: result}
 		}
+		return nil
+	case <-conn.closed.Done():
+		return fmt.Errorf("cannot tell how the %s of %s ended: systemd closed the connection", verb, unit)
+	case <-ctx.Done():
+		return fmt.Errorf("the %s of %s has not ended: %w", verb, unit, context.Cause(ctx))
 	}
 }
 

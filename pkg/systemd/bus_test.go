@@ -1,0 +1,208 @@
+package systemd
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	godbus "github.com/godbus/dbus/v5"
+)
+
+// wire is a message as PID 1 sends it.
+func wire(t *testing.T, msg *godbus.Message) []byte {
+	t.Helper()
+	if len(msg.Body) > 0 {
+		msg.Headers[godbus.FieldSignature] = godbus.MakeVariant(godbus.SignatureOf(msg.Body...))
+	}
+	var b bytes.Buffer
+	ok(t, msg.EncodeTo(&b, binary.LittleEndian))
+	return b.Bytes()
+}
+
+func changed(unit, iface string) *godbus.Message {
+	return signal(pathOf(unit), "org.freedesktop.DBus.Properties", "PropertiesChanged",
+		iface, map[string]godbus.Variant{"ActiveState": godbus.MakeVariant("active")}, []string{})
+}
+
+func removed(unit string) *godbus.Message {
+	return signal("/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "JobRemoved",
+		uint32(1), godbus.ObjectPath("/org/freedesktop/systemd1/job/1"), unit, "done")
+}
+
+// What is decoded is what the reader hands on, byte for byte.
+func TestOnlyWantedSignalsAreHandedOn(t *testing.T) {
+	reply := wire(t, &godbus.Message{Type: godbus.TypeMethodReply, Headers: map[godbus.HeaderField]godbus.Variant{
+		godbus.FieldReplySerial: godbus.MakeVariant(uint32(7)),
+	}, Body: []any{"a signal is not what it speaks of: JobRemoved"}})
+	failed := wire(t, &godbus.Message{Type: godbus.TypeError, Headers: map[godbus.HeaderField]godbus.Variant{
+		godbus.FieldReplySerial: godbus.MakeVariant(uint32(8)),
+		godbus.FieldErrorName:   godbus.MakeVariant("org.freedesktop.systemd1.NoSuchUnit"),
+	}})
+	wanted := wire(t, removed("srv-data.mount"))
+	large := wire(t, &godbus.Message{Type: godbus.TypeMethodReply, Headers: map[godbus.HeaderField]godbus.Variant{
+		godbus.FieldReplySerial: godbus.MakeVariant(uint32(9)),
+	}, Body: []any{make([]byte, 100<<10)}})
+	unwanted := wire(t, changed("ssh.service", "org.freedesktop.systemd1.Unit"))
+	lines := []byte("REJECTED EXTERNAL\r\nOK 1234\r\n")
+	bigEndian := slices.Clone(unwanted)
+	bigEndian[0] = 'B'
+	slices.Reverse(bigEndian[4:8])
+	slices.Reverse(bigEndian[12:16])
+
+	said := slices.Concat(lines, unwanted, reply, unwanted, unwanted, wanted, failed, large, bigEndian, unwanted)
+	want := slices.Concat(lines, reply, wanted, failed, large)
+	for name, from := range map[string]io.Reader{"at once": bytes.NewReader(said), "byte by byte": iotest.OneByteReader(bytes.NewReader(said))} {
+		heard := 0
+		in := &incoming{in: bufio.NewReader(from), heard: func(signal []byte) bool {
+			heard++
+			return bytes.Equal(signal, wanted)
+		}}
+		got, err := io.ReadAll(in)
+		if err != nil || !bytes.Equal(got, want) || heard != 6 {
+			t.Errorf("%s: it hands on %q of %d signals, and %v", name, got, heard, err)
+		}
+	}
+}
+
+func TestAMessageThatIsCutOffOrTooLongIsAnError(t *testing.T) {
+	message := wire(t, removed("srv-data.mount"))
+	long := slices.Clone(message)
+	binary.LittleEndian.PutUint32(long[4:], messageMax)
+	for name, c := range map[string]struct {
+		said []byte
+		want string
+	}{
+		"in its head": {message[:fixedHead-1], "EOF"},
+		"in its body": {message[:len(message)-1], "unexpected EOF"},
+		"too long":    {long, "systemd sends a message of 134217872 bytes"},
+	} {
+		in := &incoming{in: bufio.NewReader(bytes.NewReader(c.said)), heard: func([]byte) bool { return false }}
+		if _, err := in.Read(make([]byte, 1)); err == nil || err.Error() != c.want {
+			t.Errorf("%s: got %v, want %s", name, err, c.want)
+		}
+	}
+}
+
+func TestChangesOfAWatchedUnitAreToldOnce(t *testing.T) {
+	m := newManager(t.TempDir(), nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	watch := m.Watch(ctx, "mariadb.service", "srv-data.mount")
+	other := m.Watch(ctx, "ssh.service")
+	for _, s := range []*godbus.Message{
+		changed("mariadb.service", "org.freedesktop.systemd1.Service"), // comes before the one that counts
+		changed("ssh.service", "org.freedesktop.systemd1.Unit"),
+		changed("srv-data.mount", "org.freedesktop.systemd1.Unit"),
+		changed("mariadb.service", "org.freedesktop.systemd1.Unit"),
+		changed("srv-data.mount", "org.freedesktop.systemd1.Unit"),
+	} {
+		if m.heard(wire(t, s)) {
+			t.Errorf("%v is decoded", s)
+		}
+	}
+	next := func(w *Watch, want string) {
+		t.Helper()
+		short, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer stop()
+		unit, err := w.Next(short)
+		if unit != want || (want == "") != errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %q, %v, want %q", unit, err, want)
+		}
+	}
+	next(watch, "srv-data.mount")
+	next(watch, "mariadb.service")
+	next(watch, "")
+	next(other, "ssh.service")
+
+	m.heard(wire(t, changed("mariadb.service", "org.freedesktop.systemd1.Service")))
+	next(watch, "")
+	cancel()
+	for len(m.watching()) > 0 {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// watching are those that watch.
+func (m *Manager) watching() (all []*Watch) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for w := range m.watches {
+		all = append(all, w)
+	}
+	return all
+}
+
+func TestTheEndOfAJobIsDecodedWhileOneIsWaitedFor(t *testing.T) {
+	m := newManager(t.TempDir(), nil)
+	if m.heard(wire(t, removed("srv-data.mount"))) {
+		t.Error("nobody waits, and it is decoded")
+	}
+	m.jobs.Add(1)
+	if !m.heard(wire(t, removed("srv-data.mount"))) {
+		t.Error("it is not decoded")
+	}
+	started := signal("/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "JobNew",
+		uint32(1), godbus.ObjectPath("/org/freedesktop/systemd1/job/1"), "srv-data.mount")
+	if m.heard(wire(t, started)) {
+		t.Error("the beginning of a job is decoded")
+	}
+}
+
+// PID 1 drops all connections when it executes itself anew. What changed until
+// there is another went by unseen.
+func TestAllIsLookedAtAgainAfterAConnectionIsLost(t *testing.T) {
+	p, m, _ := newPID1(t)
+	p.add("mariadb.service", "active")
+	p.add("srv-data.mount", "active")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	watch := m.Watch(ctx, "mariadb.service", "srv-data.mount")
+	go m.Follow(ctx)
+	both := func(when string) {
+		t.Helper()
+		var units []string
+		for range 2 {
+			unit, err := watch.Next(ctx)
+			ok(t, err)
+			units = append(units, unit)
+		}
+		slices.Sort(units)
+		equal(t, when, units, []string{"mariadb.service", "srv-data.mount"})
+	}
+	both("at first")
+	p.hangUp()
+	both("with another connection")
+	p.becomes("mariadb.service", "failed")
+	unit, err := watch.Next(ctx)
+	if unit != "mariadb.service" || err != nil {
+		t.Errorf("after that, got %q, %v", unit, err)
+	}
+}
+
+// While PID 1 executes itself anew, nobody listens.
+func TestFollowingGoesOnWhenSystemdIsBack(t *testing.T) {
+	p, m, _ := newPID1(t)
+	p.add("mariadb.service", "active")
+	refuse := true
+	m.dial = func() (net.Conn, error) {
+		if refuse {
+			refuse = false
+			return nil, errors.New("connection refused")
+		}
+		return p.dial()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	watch := m.Watch(ctx, "mariadb.service")
+	go m.Follow(ctx)
+	if unit, err := watch.Next(ctx); unit != "mariadb.service" || err != nil {
+		t.Errorf("got %q, %v", unit, err)
+	}
+}
