@@ -36,6 +36,7 @@ func image(t *testing.T) *lab.Image {
 	return labtest.Image(t, lab.Spec{
 		Debs: []string{deb(t)},
 		Files: map[string]lab.File{
+			"/etc/bootagent/agent.yaml": {Data: []byte("user-data: {file: /etc/bootagent/user-data}\n")},
 			"/etc/systemd/system/needs-database.service": {Data: []byte(`[Unit]
 Description=Service that wants the database
 Requires=mariadb.service
@@ -182,13 +183,13 @@ func (g guest) powerOff() {
 // createUser lets a client in over TCP. In a real role, SQL from a secret does this.
 func (g guest) createUser() {
 	g.t.Helper()
-	g.sh(`mariadb -e "CREATE DATABASE shop; CREATE USER app@'%%' IDENTIFIED BY 'app'; GRANT ALL ON shop.* TO app@'%%'"`)
+	g.sh(`mariadb -e "CREATE DATABASE shop; CREATE USER app@'%%' IDENTIFIED BY '%s'; GRANT ALL ON shop.* TO app@'%%'"`, password)
 }
 
 // database connects to the machine's MariaDB over TCP, as a client does.
 func (g guest) database() *sql.DB {
 	g.t.Helper()
-	db, err := sql.Open("mysql", "app:app@tcp("+g.Addr(3306)+")/shop?timeout=20s&readTimeout=60s")
+	db, err := sql.Open("mysql", "app:"+password+"@tcp("+g.Addr(3306)+")/shop?timeout=20s&readTimeout=60s")
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -212,4 +213,11 @@ func (g guest) row() string {
 		g.t.Fatal(err)
 	}
 	return name
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -112,6 +112,9 @@ func image(ctx context.Context) (*lab.Image, error) {
 	}
 	return lab.Build(ctx, lab.Spec{
 		Debs: debs,
+		Files: map[string]lab.File{
+			"/etc/bootagent/agent.yaml": {Data: []byte("user-data: {file: /etc/bootagent/user-data}\n")},
+		},
 		Commands: [][]string{
 			{"sh", "-c", "cp /usr/share/doc/bootagent/examples/roles.d/*.yaml /etc/bootagent/roles.d/"},
 			{"bootagent", "validate"},

@@ -37,6 +37,11 @@ func (m *Machine) Run(ctx context.Context, argv ...string) (Result, error) {
 	return m.exec(ctx, nil, argv)
 }
 
+// Input runs a command in the guest as Run does, and gives it stdin.
+func (m *Machine) Input(ctx context.Context, stdin []byte, argv ...string) (Result, error) {
+	return m.exec(ctx, stdin, argv)
+}
+
 // Output is what a command writes to its standard output, without the white space around it. It is
 // an error if the command fails.
 func (m *Machine) Output(ctx context.Context, argv ...string) (string, error) {

@@ -68,6 +68,12 @@ func (i *Image) Machine(ctx context.Context, cfg Config, log *slog.Logger) (*Mac
 	return m, nil
 }
 
+// Dir is the machine's own folder.
+func (m *Machine) Dir() string { return m.config.Dir }
+
+// DiskPath is the file of the machine's own disk.
+func (m *Machine) DiskPath() string { return m.disks[0].Path }
+
 func (m *Machine) path(name string) string { return filepath.Join(m.config.Dir, name) }
 
 // putFiles writes the machine's files into its filesystem, which is not mounted.

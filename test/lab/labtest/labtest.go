@@ -4,6 +4,7 @@ package labtest
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -34,7 +35,7 @@ func Image(t testing.TB, spec lab.Spec) *lab.Image {
 // than one names them.
 func Machine(t testing.TB, img *lab.Image, name string, cfg lab.Config) *lab.Machine {
 	t.Helper()
-	cfg.Dir = filepath.Join(keep(t), strings.ReplaceAll(t.Name(), "/", "-"), name)
+	cfg.Dir = filepath.Join(folder(t), name)
 	if err := os.RemoveAll(cfg.Dir); err != nil { // an earlier failure's
 		t.Fatal(err)
 	}
@@ -42,14 +43,37 @@ func Machine(t testing.TB, img *lab.Image, name string, cfg lab.Config) *lab.Mac
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { leave(t, m, cfg.Dir) })
+	t.Cleanup(func() { Leave(t, m) })
 	return m
+}
+
+// Dir makes an empty folder named for the test, which stays if the test fails.
+func Dir(t testing.TB) string {
+	t.Helper()
+	dir := folder(t)
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log("see", dir)
+		} else if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+func folder(t testing.TB) string {
+	return filepath.Join(keep(t), strings.ReplaceAll(t.Name(), "/", "-"))
 }
 
 // How long a failed machine may take to hand over its journal.
 const journalDeadline = 30 * time.Second
 
-func leave(t testing.TB, m *lab.Machine, dir string) {
+// Leave closes a machine at the end of its test.
+func Leave(t testing.TB, m *lab.Machine) {
+	dir := m.Dir()
 	if t.Failed() {
 		ctx, cancel := context.WithTimeout(context.Background(), journalDeadline) // the test's own has ended
 		defer cancel()
