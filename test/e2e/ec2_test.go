@@ -226,7 +226,7 @@ func TestTheWholeWayOnEC2(t *testing.T) {
 	step("services do not reach the metadata service, and the agent does", first, func(g guest) {
 		g.says("systemctl show --property IPAddressDeny mariadb", "169.254.169.254")
 	})
-	step("the secret is nowhere but in memory", first, func(g guest) { canary(g, capture) })
+	step("the secret is nowhere but in memory", first, func(g guest) { canary(g, key, capture) })
 	step("what is staged outlives the agent, and no key is asked for again", first, func(g guest) {
 		g.sh("systemctl kill --signal=KILL --kill-whom=main bootagent")
 		g.until(settles, "journalctl -b -u bootagent | grep -q 'Scheduled restart job' && bootagent wait --timeout 60s")
