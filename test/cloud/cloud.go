@@ -62,7 +62,7 @@ type Cloud struct {
 	cancel  context.CancelFunc
 	working sync.WaitGroup
 
-	mu      sync.Mutex
+	mu      sync.Mutex // held to begin what working waits for
 	servers []*http.Server
 }
 
@@ -87,8 +87,8 @@ func (c *Cloud) Region() string { return c.config.Region }
 // Close ends all connections, those that were never answered among them, and returns when nothing
 // goes on any more.
 func (c *Cloud) Close() error {
-	c.cancel()
 	c.mu.Lock()
+	c.cancel()
 	servers := c.servers
 	c.servers = nil
 	c.mu.Unlock()
@@ -141,6 +141,11 @@ func (c *Cloud) Serve(l net.Listener, h http.Handler) error {
 
 // later does something beside the request that asked for it, after a delay.
 func (c *Cloud) later(delay time.Duration, do func(ctx context.Context)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx.Err() != nil {
+		return
+	}
 	c.working.Go(func() {
 		if sleep(c.ctx, delay) {
 			do(c.ctx)

@@ -30,8 +30,10 @@ type EC2 struct {
 	changed   chan struct{} // closed with each change, and made anew
 	instances map[string]*Instance
 	wires     map[wire]*wiring
-	stuck     map[string]string        // by volume, the state that it does not leave
-	tokens    map[string]createdVolume // by ClientToken
+	stuck     map[string]string // by volume, the state that it does not leave
+
+	creating sync.Mutex               // held by CreateVolume
+	tokens   map[string]createdVolume // by ClientToken
 }
 
 // An apiError is an error in EC2's words.

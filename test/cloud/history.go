@@ -21,6 +21,7 @@ type seen struct {
 // add notes the world after a change.
 func (h *history) add(w world, lag time.Duration) {
 	*h = append(*h, seen{time.Now().Add(lag), w})
+	h.now() // forgets what is past
 }
 
 // now gives the newest world that can be seen.

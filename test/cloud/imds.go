@@ -173,7 +173,7 @@ func (m *IMDS) tree() map[string]string {
 		"meta-data/local-hostname":                 host,
 		"meta-data/local-ipv4":                     s.address,
 		"meta-data/placement/availability-zone":    s.zone,
-		"meta-data/placement/availability-zone-id": "euc1-az" + strconv.Itoa(int(s.zone[len(s.zone)-1]-'a')+1),
+		"meta-data/placement/availability-zone-id": zoneID(region, s.zone),
 		"meta-data/placement/region":               region,
 		"meta-data/reservation-id":                 "r-" + strings.TrimPrefix(s.id, "i-"),
 		"meta-data/services/domain":                "amazonaws.com",
@@ -202,6 +202,19 @@ func (m *IMDS) tree() map[string]string {
 		m.mu.Unlock()
 	}
 	return tree
+}
+
+// zoneID gives euc1-az2 for the zone b of eu-central-1. In AWS, which zone has which id depends on
+// the account.
+func zoneID(region, zone string) string {
+	short := ""
+	for n, part := range strings.Split(region, "-") {
+		if n == 1 {
+			part = part[:1]
+		}
+		short += part
+	}
+	return fmt.Sprintf("%s-az%d", short, zone[len(zone)-1]-'a'+1)
 }
 
 // entries lists a directory of the tree; those that are directories themselves end in a slash.

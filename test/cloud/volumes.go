@@ -61,8 +61,8 @@ type Attachment struct {
 // Serial is the serial number of the NVMe disk that an instance sees.
 func (v Volume) Serial() string { return strings.Replace(v.ID, "-", "", 1) }
 
-// Hardware is the machine that an instance is. Its methods are called without hurry, one at a time
-// for each volume, and beside requests.
+// Hardware is the machine that an instance is. Its methods are called beside requests, and may take
+// their time; of one volume one at a time, of several at once.
 type Hardware interface {
 	// Plug has the machine see a volume. If it fails, the attachment stays attaching.
 	Plug(ctx context.Context, v Volume) error
@@ -623,10 +623,9 @@ func (e *EC2) createVolume(q query) (response, error) {
 	params := q.params()
 	token := params["ClientToken"]
 	same := fmt.Sprint(params) // fmt sorts the keys
-	e.mu.Lock()
-	known, again := e.tokens[token]
-	e.mu.Unlock()
-	if token != "" && again {
+	e.creating.Lock()
+	defer e.creating.Unlock()
+	if known, again := e.tokens[token]; again {
 		if known.params != same {
 			return nil, refuse("IdempotentParameterMismatch", "Client token %s was already used with different parameters", token)
 		}
@@ -644,9 +643,9 @@ func (e *EC2) createVolume(q query) (response, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.mu.Lock()
-	e.tokens[token] = createdVolume{v.ID, same}
-	e.mu.Unlock()
+	if token != "" {
+		e.tokens[token] = createdVolume{v.ID, same}
+	}
 	return &volumeResponse{volumeFields: newVolumeFields(v)}, nil
 }
 

@@ -154,6 +154,9 @@ func TestAttachIsRefused(t *testing.T) {
 	gone := launch(t, c, Launch{ID: "i-0123456789abcdef3"})
 	must(t, gone.Terminate())
 	must(t, gone.Wait(t.Context(), Terminated))
+	if far.Zone() != "eu-central-1b" || gone.State() != Terminated {
+		t.Errorf("%s is in %s, %s is %s", far.ID, far.Zone(), gone.ID, gone.State())
+	}
 	v := volume(t, c, Volume{ID: "vol-0123456789abcdef0"})
 	held := volume(t, c, Volume{ID: "vol-0123456789abcdef1"})
 	must(t, c.EC2.Attach(held.ID, other.ID, "/dev/sdf"))
