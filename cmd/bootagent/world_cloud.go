@@ -21,6 +21,7 @@ import (
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/volume"
+	"bootagent/pkg/volume/ec2api"
 )
 
 // metadata is the instance metadata service, with its last good answers kept
@@ -123,7 +124,7 @@ func (r records) Record(name string, find role.Find, id string) error {
 type volumes struct{ *volume.Volumes }
 
 func newVolumes(set settings.Settings, who role.Instance, credentials aws.CredentialsProvider) volumes {
-	api := volume.NewAPI(volume.Config{Region: who.Region, Endpoint: set.Endpoints.EC2, Credentials: credentials})
+	api := ec2api.New(ec2api.Config{Region: who.Region, Endpoint: set.Endpoints.EC2, Credentials: credentials})
 	return volumes{volume.New(api, volume.Instance{ID: who.ID, Zone: who.Zone})}
 }
 

@@ -1,7 +1,8 @@
 // Package volume finds, claims and attaches EBS volumes by EC2's API. It
 // decides over the small interface API, without goroutines, sleeps or files of
 // its own: whoever calls it asks again while it says *Waiting, and holds the
-// deadline. NewAPI is that interface by the AWS SDK.
+// deadline. Package ec2api is that interface by the AWS
+// SDK.
 //
 // Nothing in it detaches a volume, and nothing forces: what holds a volume is
 // named, and waited for.

@@ -1,4 +1,6 @@
-package volume
+// Package ec2api is the interface that pkg/volume has to EC2, by the AWS SDK. It
+// is apart from what decides, so that this compiles in a second and that does not.
+package ec2api
 
 import (
 	"context"
@@ -18,6 +20,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/smithy-go"
+
+	"bootagent/pkg/volume"
 )
 
 // A call is given up after callTimeout, with all its attempts. Where nobody
@@ -41,10 +45,10 @@ type Config struct {
 	Credentials aws.CredentialsProvider // asked again only when what it gave expires
 }
 
-// NewAPI returns EC2 by the AWS SDK. Each of its calls ends within some ten
+// New returns EC2 by the AWS SDK. Each of its calls ends within some ten
 // seconds, and tries again what was throttled, or where there was no answer.
 // An attach is asked for once, as long as it is not throttled.
-func NewAPI(c Config) API { return newClient(c, callTimeout) }
+func New(c Config) volume.API { return newClient(c, callTimeout) }
 
 func newClient(c Config, timeout time.Duration) *client {
 	opts := ec2.Options{
@@ -78,7 +82,7 @@ type client struct {
 	timeout       time.Duration
 }
 
-func (c *client) Volumes(ctx context.Context, q Query) ([]Volume, error) {
+func (c *client) Volumes(ctx context.Context, q volume.Query) ([]volume.Volume, error) {
 	// EC2 refuses ids together with a size of page.
 	in := &ec2.DescribeVolumesInput{VolumeIds: q.IDs}
 	for _, key := range slices.Sorted(maps.Keys(q.Tags)) {
@@ -87,9 +91,9 @@ func (c *client) Volumes(ctx context.Context, q Query) ([]Volume, error) {
 	if len(q.IDs) == 0 {
 		in.MaxResults = aws.Int32(pageSize)
 	}
-	var all []Volume
+	var all []volume.Volume
 	for {
-		out, err := call(ctx, c, DescribeVolumes, in, c.retryer, c.ec2.DescribeVolumes)
+		out, err := call(ctx, c, volume.DescribeVolumes, in, c.retryer, c.ec2.DescribeVolumes)
 		if err != nil {
 			return nil, err
 		}
@@ -109,8 +113,8 @@ func escape(value string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`).Replace(value)
 }
 
-func volumeOf(vol types.Volume) Volume {
-	v := Volume{
+func volumeOf(vol types.Volume) volume.Volume {
+	v := volume.Volume{
 		ID:          aws.ToString(vol.VolumeId),
 		Zone:        aws.ToString(vol.AvailabilityZone),
 		State:       string(vol.State),
@@ -125,7 +129,7 @@ func volumeOf(vol types.Volume) Volume {
 		v.Tags[aws.ToString(tag.Key)] = aws.ToString(tag.Value)
 	}
 	for _, a := range vol.Attachments {
-		v.Attachments = append(v.Attachments, Attachment{
+		v.Attachments = append(v.Attachments, volume.Attachment{
 			Instance: aws.ToString(a.InstanceId),
 			Service:  aws.ToString(a.InstanceOwningService),
 			Device:   aws.ToString(a.Device),
@@ -136,24 +140,24 @@ func volumeOf(vol types.Volume) Volume {
 	return v
 }
 
-func (c *client) Instance(ctx context.Context, id string) (Instance, error) {
-	out, err := call(ctx, c, DescribeInstances, &ec2.DescribeInstancesInput{InstanceIds: []string{id}}, c.retryer, c.ec2.DescribeInstances)
+func (c *client) Instance(ctx context.Context, id string) (volume.Instance, error) {
+	out, err := call(ctx, c, volume.DescribeInstances, &ec2.DescribeInstancesInput{InstanceIds: []string{id}}, c.retryer, c.ec2.DescribeInstances)
 	if err != nil {
-		return Instance{}, err
+		return volume.Instance{}, err
 	}
 	for _, reservation := range out.Reservations {
 		for _, i := range reservation.Instances {
 			return instanceOf(i), nil
 		}
 	}
-	return Instance{}, &APIError{
-		Action: DescribeInstances, Status: http.StatusOK,
+	return volume.Instance{}, &volume.APIError{
+		Action: volume.DescribeInstances, Status: http.StatusOK,
 		Code: "InvalidInstanceID.NotFound", Message: fmt.Sprintf("EC2 returned nothing for %s", id),
 	}
 }
 
-func instanceOf(i types.Instance) Instance {
-	instance := Instance{ID: aws.ToString(i.InstanceId), Launched: aws.ToTime(i.LaunchTime), Devices: map[string]string{}}
+func instanceOf(i types.Instance) volume.Instance {
+	instance := volume.Instance{ID: aws.ToString(i.InstanceId), Launched: aws.ToTime(i.LaunchTime), Devices: map[string]string{}}
 	if i.State != nil {
 		instance.State = string(i.State.Name)
 	}
@@ -170,18 +174,18 @@ func instanceOf(i types.Instance) Instance {
 	return instance
 }
 
-func (c *client) Attach(ctx context.Context, volume, instance, device string) error {
-	in := &ec2.AttachVolumeInput{VolumeId: &volume, InstanceId: &instance, Device: &device}
-	_, err := call(ctx, c, AttachVolume, in, c.onlyThrottled, c.ec2.AttachVolume)
+func (c *client) Attach(ctx context.Context, id, instance, device string) error {
+	in := &ec2.AttachVolumeInput{VolumeId: &id, InstanceId: &instance, Device: &device}
+	_, err := call(ctx, c, volume.AttachVolume, in, c.onlyThrottled, c.ec2.AttachVolume)
 	return err
 }
 
-func (c *client) Tag(ctx context.Context, volume string, tags map[string]string) error {
-	in := &ec2.CreateTagsInput{Resources: []string{volume}}
+func (c *client) Tag(ctx context.Context, id string, tags map[string]string) error {
+	in := &ec2.CreateTagsInput{Resources: []string{id}}
 	for _, key := range slices.Sorted(maps.Keys(tags)) {
 		in.Tags = append(in.Tags, types.Tag{Key: aws.String(key), Value: aws.String(tags[key])})
 	}
-	_, err := call(ctx, c, CreateTags, in, c.retryer, c.ec2.CreateTags)
+	_, err := call(ctx, c, volume.CreateTags, in, c.retryer, c.ec2.CreateTags)
 	return err
 }
 
@@ -200,7 +204,7 @@ func call[In, Out any](ctx context.Context, c *client, action string, in In, ret
 	case errors.As(err, &caller):
 		return out, fmt.Errorf("cannot call %s: %w", action, caller.err)
 	}
-	e := &APIError{Action: action}
+	e := &volume.APIError{Action: action}
 	if response := (*awshttp.ResponseError)(nil); errors.As(err, &response) {
 		e.Status = response.HTTPStatusCode()
 	}

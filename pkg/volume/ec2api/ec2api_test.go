@@ -1,4 +1,4 @@
-package volume
+package ec2api
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+
+	"bootagent/pkg/volume"
 )
 
 // An endpoint is a server that speaks EC2's query protocol: it answers with
@@ -95,7 +98,7 @@ func TestVolumesOfAllPages(t *testing.T) {
 		xml("DescribeVolumes", `<volumeSet><item><volumeId>vol-1</volumeId></item></volumeSet><nextToken>more</nextToken>`),
 		xml("DescribeVolumes", `<volumeSet/><nextToken>evenmore</nextToken>`),
 		xml("DescribeVolumes", `<volumeSet><item><volumeId>vol-2</volumeId></item></volumeSet>`))
-	all, err := c.Volumes(t.Context(), Query{Tags: map[string]string{"cluster": "orders", "a": `*?\`, "empty": ""}})
+	all, err := c.Volumes(t.Context(), volume.Query{Tags: map[string]string{"cluster": "orders", "a": `*?\`, "empty": ""}})
 	ok(t, err)
 	if len(all) != 2 || all[0].ID != "vol-1" || all[1].ID != "vol-2" {
 		t.Errorf("got %+v", all)
@@ -117,18 +120,18 @@ func TestWhatEC2SaysOfAVolume(t *testing.T) {
 			<item><instanceOwningService>fargate.amazonaws.com</instanceOwningService><status>busy</status></item>
 		</attachmentSet></item>
 		<item><volumeId>vol-2</volumeId><size>16384</size><status>available</status></item></volumeSet>`))
-	got, err := c.Volumes(t.Context(), Query{IDs: []string{"vol-1", "vol-2"}})
+	got, err := c.Volumes(t.Context(), volume.Query{IDs: []string{"vol-1", "vol-2"}})
 	ok(t, err)
-	want := []Volume{
+	want := []volume.Volume{
 		{
-			ID: "vol-1", Zone: zone, State: InUse, Size: 8 << 30, Snapshot: "snap-1", Source: "vol-0", Encrypted: true, MultiAttach: true,
+			ID: "vol-1", Zone: "eu-west-1a", State: volume.InUse, Size: 8 << 30, Snapshot: "snap-1", Source: "vol-0", Encrypted: true, MultiAttach: true,
 			Tags: map[string]string{"cluster": "orders", "empty": ""},
-			Attachments: []Attachment{
-				{Instance: "i-1", Device: "/dev/sdf", State: Attaching, Since: time.Date(2026, 11, 26, 10, 4, 11, 0, time.UTC)},
-				{Service: "fargate.amazonaws.com", State: Busy},
+			Attachments: []volume.Attachment{
+				{Instance: "i-1", Device: "/dev/sdf", State: volume.Attaching, Since: time.Date(2026, 11, 26, 10, 4, 11, 0, time.UTC)},
+				{Service: "fargate.amazonaws.com", State: volume.Busy},
 			},
 		},
-		{ID: "vol-2", State: Available, Size: 16 << 40, Tags: map[string]string{}},
+		{ID: "vol-2", State: volume.Available, Size: 16 << 40, Tags: map[string]string{}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -149,8 +152,8 @@ func TestWhatEC2SaysOfAnInstance(t *testing.T) {
 		xml("DescribeInstances", `<reservationSet/>`))
 	got, err := c.Instance(t.Context(), "i-1")
 	ok(t, err)
-	want := Instance{
-		ID: "i-1", Zone: zone, State: "running", Launched: time.Date(2026, 11, 26, 10, 0, 0, 0, time.UTC),
+	want := volume.Instance{
+		ID: "i-1", Zone: "eu-west-1a", State: "running", Launched: time.Date(2026, 11, 26, 10, 0, 0, 0, time.UTC),
 		Devices: map[string]string{"/dev/xvda": "vol-1", "/dev/sdf": ""},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -166,7 +169,7 @@ func TestWhatEC2SaysOfAnInstance(t *testing.T) {
 func TestWhatIsSentToChangeAVolume(t *testing.T) {
 	e, c := serve(t, xml("AttachVolume", `<status>attaching</status>`), xml("CreateTags", `<return>true</return>`))
 	ok(t, c.Attach(t.Context(), "vol-1", "i-1", "/dev/sdf"))
-	ok(t, c.Tag(t.Context(), "vol-1", map[string]string{TagSelf: "vol-1", TagFilesystem: "made x"}))
+	ok(t, c.Tag(t.Context(), "vol-1", map[string]string{volume.TagSelf: "vol-1", volume.TagFilesystem: "made x"}))
 	equal(t, "forms", e.took(), []string{
 		"Action=AttachVolume&Device=/dev/sdf&InstanceId=i-1&VolumeId=vol-1",
 		"Action=CreateTags&ResourceId.1=vol-1&Tag.1.Key=bootagent:filesystem&Tag.1.Value=made x&Tag.2.Key=bootagent:volume&Tag.2.Value=vol-1",
@@ -174,15 +177,15 @@ func TestWhatIsSentToChangeAVolume(t *testing.T) {
 }
 
 // each makes each of the calls.
-var each = map[string]func(context.Context, API) error{
-	DescribeVolumes: func(ctx context.Context, api API) error {
-		_, err := api.Volumes(ctx, Query{IDs: []string{"vol-1"}})
+var each = map[string]func(context.Context, volume.API) error{
+	volume.DescribeVolumes: func(ctx context.Context, api volume.API) error {
+		_, err := api.Volumes(ctx, volume.Query{IDs: []string{"vol-1"}})
 		return err
 	},
-	DescribeInstances: func(ctx context.Context, api API) error { _, err := api.Instance(ctx, "i-1"); return err },
-	AttachVolume:      func(ctx context.Context, api API) error { return api.Attach(ctx, "vol-1", "i-1", "/dev/sdf") },
-	CreateTags: func(ctx context.Context, api API) error {
-		return api.Tag(ctx, "vol-1", map[string]string{TagSelf: "vol-1"})
+	volume.DescribeInstances: func(ctx context.Context, api volume.API) error { _, err := api.Instance(ctx, "i-1"); return err },
+	volume.AttachVolume:      func(ctx context.Context, api volume.API) error { return api.Attach(ctx, "vol-1", "i-1", "/dev/sdf") },
+	volume.CreateTags: func(ctx context.Context, api volume.API) error {
+		return api.Tag(ctx, "vol-1", map[string]string{volume.TagSelf: "vol-1"})
 	},
 }
 
@@ -214,11 +217,11 @@ func TestErrorsTellTheActionAndWhatEC2Said(t *testing.T) {
 			_, c := serve(t, test.answer)
 			c.once()
 			for action, do := range each {
-				if action == CreateTags && test.name == "a portal" {
+				if action == volume.CreateTags && test.name == "a portal" {
 					continue // nothing of its answer is read
 				}
 				err := do(t.Context(), c)
-				e := (*APIError)(nil)
+				e := (*volume.APIError)(nil)
 				if !errors.As(err, &e) || e.Action != action || e.Trouble() != test.trouble ||
 					!strings.HasPrefix(err.Error(), action+": "+test.want) {
 					t.Errorf("got %#v: %v", err, err)
@@ -247,13 +250,13 @@ func TestWhatIsThrottledOrHasNoAnswerIsTriedAgain(t *testing.T) {
 				err := do(t.Context(), c)
 				// An attach may be done though there is no answer, so it is not for the SDK to ask again.
 				want := 2
-				if action == AttachVolume && name != "throttled" {
+				if action == volume.AttachVolume && name != "throttled" {
 					want = 1
 				}
 				if got := len(e.took()); got != want || (err == nil) != (want == 2) {
 					t.Errorf("%d calls, %v", got, err)
 				}
-				if trouble := (*APIError)(nil); err != nil && (!errors.As(err, &trouble) || !trouble.Trouble()) {
+				if trouble := (*volume.APIError)(nil); err != nil && (!errors.As(err, &trouble) || !trouble.Trouble()) {
 					t.Errorf("%v is no trouble", err)
 				}
 			})
@@ -264,7 +267,7 @@ func TestWhatIsThrottledOrHasNoAnswerIsTriedAgain(t *testing.T) {
 func TestThrottlingThatDoesNotEndIsToldAsSuch(t *testing.T) {
 	t.Parallel()
 	e, c := serve(t, fault(503, "RequestLimitExceeded", "Request limit exceeded."))
-	_, err := c.Volumes(t.Context(), Query{})
+	_, err := c.Volumes(t.Context(), volume.Query{})
 	if codeOf(err) != "RequestLimitExceeded" || len(e.took()) != attempts {
 		t.Errorf("%d calls, %v", len(e.took()), err)
 	}
@@ -297,8 +300,8 @@ func TestAConnectionThatIsNotMadeLeavesTimeForOthers(t *testing.T) {
 func TestAnEndpointWhereNobodyListens(t *testing.T) {
 	e, c := serve(t)
 	e.Close()
-	_, err := c.Volumes(t.Context(), Query{})
-	trouble := (*APIError)(nil)
+	_, err := c.Volumes(t.Context(), volume.Query{})
+	trouble := (*volume.APIError)(nil)
 	if !errors.As(err, &trouble) || !trouble.Trouble() || !strings.HasPrefix(err.Error(), "ec2:DescribeVolumes: no answer: dial tcp 127.0.0.1") ||
 		!strings.HasSuffix(err.Error(), "connection refused") {
 		t.Errorf("got %v", err)
@@ -310,7 +313,7 @@ func TestACallThatItsCallerGivesUpSaysWhy(t *testing.T) {
 	_, c := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, why)
 	defer cancel()
-	if _, err := c.Volumes(ctx, Query{}); err != why {
+	if _, err := c.Volumes(ctx, volume.Query{}); err != why {
 		t.Errorf("got %v", err)
 	}
 }
@@ -318,13 +321,13 @@ func TestACallThatItsCallerGivesUpSaysWhy(t *testing.T) {
 func TestWhereThereAreNoCredentialsNothingIsSent(t *testing.T) {
 	why := errors.New("the instance has no role")
 	e, _ := serve(t, xml("DescribeVolumes", ""))
-	c := NewAPI(Config{
+	c := New(Config{
 		Region: "eu-west-1", Endpoint: e.URL,
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return aws.Credentials{}, why }),
 	})
 	for action, do := range each {
 		err := do(t.Context(), c)
-		if e := (*APIError)(nil); !errors.Is(err, why) || errors.As(err, &e) || !strings.HasPrefix(err.Error(), "cannot call "+action+": ") ||
+		if e := (*volume.APIError)(nil); !errors.Is(err, why) || errors.As(err, &e) || !strings.HasPrefix(err.Error(), "cannot call "+action+": ") ||
 			!strings.HasSuffix(err.Error(), why.Error()) {
 			t.Errorf("got %v", err)
 		}
@@ -335,7 +338,7 @@ func TestWhereThereAreNoCredentialsNothingIsSent(t *testing.T) {
 func TestCredentialsAreAskedForOnce(t *testing.T) {
 	asked := 0
 	e, _ := serve(t, xml("CreateTags", ""))
-	c := NewAPI(Config{
+	c := New(Config{
 		Region: "eu-west-1", Endpoint: e.URL,
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			asked++
@@ -343,9 +346,30 @@ func TestCredentialsAreAskedForOnce(t *testing.T) {
 		}),
 	})
 	for range 3 {
-		ok(t, each[CreateTags](t.Context(), c))
+		ok(t, each[volume.CreateTags](t.Context(), c))
 	}
 	if asked != 1 {
 		t.Errorf("asked %d times", asked)
 	}
+}
+
+func equal(t *testing.T, what string, got, want []string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: got %q, want %q", what, got, want)
+	}
+}
+
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func codeOf(err error) string {
+	if e := (*volume.APIError)(nil); errors.As(err, &e) {
+		return e.Code
+	}
+	return ""
 }
