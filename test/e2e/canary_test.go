@@ -23,7 +23,7 @@ var places = []place{
 	{"journal", `journalctl --boot --output=export --all | grep -aF -- "$1"`, `logger -- "$1"`},
 	{"kernel log", `dmesg | grep -aF -- "$1"`, `echo "$1" >/dev/kmsg`},
 	{"status", `{ bootagent status; bootagent status --json; systemctl status --no-pager bootagent mariadb; } | grep -aF -- "$1"`,
-		`sed -i "s/\"version\": \"[^\"]*\"/&, \"role\": \"$1\"/" /run/bootagent/status.json`},
+		`sed -i "s/\"role\": \"mysql\"/\"role\": \"$1\"/" /run/bootagent/status.json`},
 	{
 		"control socket",
 		`for ask in 'GET /' 'GET /v1/unlock' 'POST /v1/unlock' 'POST /v1/lock'; do
@@ -58,7 +58,7 @@ func canary(g guest, key *age.X25519Identity, capture string) {
 
 	// An agent that crashes leaves no core, not even where Go's runtime is told to: it has a key in its
 	// memory.
-	g.sh("mkdir -p /run/systemd/system/bootagent.service.d; printf '[Service]\\nEnvironment=GOTRACEBACK=crash\\n' "+
+	g.sh("mkdir -p /run/systemd/system/bootagent.service.d; printf '[Service]\\nEnvironment=GOTRACEBACK=crash\\n' " +
 		">/run/systemd/system/bootagent.service.d/crash.conf; systemctl daemon-reload; systemctl restart bootagent")
 	g.until(settles, "bootagent wait --timeout 60s")
 	g.unlock(key)
