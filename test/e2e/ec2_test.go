@@ -246,7 +246,8 @@ func TestTheWholeWayOnEC2(t *testing.T) {
 
 	second, _ := launch(ctx, t, r, "second", cloud.Launch{}, lab.Config{})
 	step("a second instance takes the volume", second, func(g guest) {
-		g.unlock(key) // before anything asks for it
+		g.until(settles, "test -S /run/bootagent/control.sock")
+		g.unlock(key) // maybe before anything asks for it
 		g.until(settles, "bootagent wait --timeout 2m")
 		if got := g.row(); got != "first order" {
 			g.t.Errorf("the row is %q", got)
