@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 
-	"bootagent/pkg/boot"
 	"bootagent/pkg/secret"
 )
 
@@ -52,9 +51,9 @@ func secretCommand(ctx context.Context, args []string, out io.Writer) error {
 	}
 	defer clear(plaintext)
 	if output == "" {
-		return hinted(secret.Seal(out, bytes.NewReader(plaintext), recipients, armored))
+		return secret.Seal(out, bytes.NewReader(plaintext), recipients, armored)
 	}
-	return hinted(sealTo(output, bytes.NewReader(plaintext), recipients, armored))
+	return sealTo(output, bytes.NewReader(plaintext), recipients, armored)
 }
 
 func appendTo(list *[]string) func(string) error {
@@ -76,12 +75,4 @@ func sealTo(path string, plaintext io.Reader, recipients []string, armored bool)
 		}
 	}()
 	return secret.Seal(f, plaintext, recipients, armored)
-}
-
-// hinted has run print the hint of an error of pkg/secret.
-func hinted(err error) error {
-	if h := (interface{ Hint() string })(nil); errors.As(err, &h) && h.Hint() != "" {
-		return boot.WithHint(err, h.Hint())
-	}
-	return err
 }

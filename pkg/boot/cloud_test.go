@@ -132,14 +132,19 @@ func inEC2() (*machine, role.Plan) {
 	return m, p
 }
 
+// firstBoot runs an agent until the role is up.
+func firstBoot(t *testing.T, p role.Plan, m *machine) *run {
+	r := start(t, p, m)
+	time.Sleep(5 * time.Second)
+	synctest.Wait()
+	r.isUp()
+	return r
+}
+
 func TestAVolumeOfTheCloudIsFoundClaimedAndAttached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, p := inEC2()
-		r := start(t, p, m)
-		time.Sleep(5 * time.Second)
-		synctest.Wait()
-		r.isUp()
-		r.stop()
+		firstBoot(t, p, m).stop()
 		for _, effect := range []string{"claim " + volumeID, "attach " + volumeID, "record " + volumeID} {
 			if !slices.Contains(m.effects, effect) {
 				t.Errorf("it did %q, and not %q", m.effects, effect)
@@ -154,15 +159,10 @@ func TestAVolumeOfTheCloudIsFoundClaimedAndAttached(t *testing.T) {
 func TestAPlainRebootAsksTheCloudForNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, p := inEC2()
-		r := start(t, p, m)
-		time.Sleep(5 * time.Second)
-		synctest.Wait()
-		r.isUp()
-		r.stop()
-
+		firstBoot(t, p, m).stop()
 		m.reboot()
 		m.cloud.silent, m.cloud.asked = true, 0
-		r = start(t, p, m)
+		r := start(t, p, m)
 		r.isUp()
 		r.stop()
 		if m.cloud.asked > 0 {
@@ -179,16 +179,11 @@ func TestAPlainRebootAsksTheCloudForNothing(t *testing.T) {
 func TestAVolumeThatIsNotThereAnyMoreIsAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, p := inEC2()
-		r := start(t, p, m)
-		time.Sleep(5 * time.Second)
-		synctest.Wait()
-		r.isUp()
-		r.stop()
-
+		firstBoot(t, p, m).stop()
 		m.reboot()
 		m.disks[serial].plugged = false
 		m.cloud.volumes[volumeID].holder = "i-2"
-		r = start(t, p, m)
+		r := start(t, p, m)
 		r.is("volume data: attach", Waiting, "to be let go by i-2", "stop i-2")
 		m.mu.Lock()
 		m.cloud.volumes[volumeID].holder = ""
