@@ -56,8 +56,12 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 	}
 	late := time.AfterFunc(a.set.ReadyWithin, a.teller.ready)
 	defer late.Stop()
+	ctx, stop := context.WithCancel(ctx)
 	background := a.background(ctx)
-	defer background.Wait()
+	defer func() {
+		stop()
+		background.Wait()
+	}()
 
 	plan, facts, err := a.launch(ctx)
 	switch {
