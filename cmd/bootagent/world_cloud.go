@@ -30,12 +30,15 @@ type metadata struct {
 	*instance.Client
 	kept    string // file of the last good answers
 	machine instance.Fingerprint
+	answer  instance.Facts // the last
 	log     *slog.Logger
 }
 
 func newMetadata(endpoint string, log *slog.Logger) (*metadata, error) {
 	machine, err := instance.ReadFingerprint(instance.DMI, "/etc/machine-id")
-	return &metadata{instance.New(endpoint), filepath.Join(stateDir, "instance.json"), machine, log}, err
+	return &metadata{
+		Client: instance.New(endpoint), kept: filepath.Join(stateDir, "instance.json"), machine: machine, log: log,
+	}, err
 }
 
 func (m *metadata) Ask(ctx context.Context) (boot.Facts, error) {
@@ -46,10 +49,15 @@ func (m *metadata) Ask(ctx context.Context) (boot.Facts, error) {
 	if err != nil {
 		return boot.Facts{}, err
 	}
-	if err := instance.Keep(m.kept, m.machine, facts); err != nil {
+	m.answer = facts
+	return asFacts(facts), nil
+}
+
+// Keep keeps the last answer.
+func (m *metadata) Keep(boot.Facts) {
+	if err := instance.Keep(m.kept, m.machine, m.answer); err != nil {
 		m.log.Warn("a boot without the metadata service will not know who this instance is", "error", err)
 	}
-	return asFacts(facts), nil
 }
 
 func (m *metadata) Kept() (boot.Facts, time.Time, error) {

@@ -20,15 +20,18 @@ type Launch struct {
 
 	facts  Facts
 	relied bool // on facts that were kept
+	misled bool // by them: no plan could be made
 	plan   role.Plan
 	err    error
 }
 
 // Metadata is what the cloud tells of the instance.
 type Metadata interface {
-	// Ask asks for it, and keeps the answer. A NotYetError says why there is
-	// none yet.
+	// Ask asks for it. A NotYetError says why there is no answer yet.
 	Ask(ctx context.Context) (Facts, error)
+
+	// Keep keeps an answer that a plan could be made of.
+	Keep(f Facts)
 
 	// Kept is the answer that was kept last, and when that was, if it was given
 	// to this very machine.
@@ -62,7 +65,7 @@ const (
 func NewLaunch(m Metadata, makePlan func(Facts) (role.Plan, error)) *Launch {
 	l := &Launch{Story: NewStory(), metadata: m, make: makePlan}
 	asked := l.Tell("instance: metadata", l.ask)
-	l.Tell("instance: plan", l.makePlan, asked)
+	l.Tell("instance: plan", l.makePlan, asked).From(asked)
 	return l
 }
 
@@ -73,7 +76,7 @@ func (l *Launch) Run(ctx context.Context, log *slog.Logger, report func([]Progre
 	defer end()
 	l.Story.Run(running, log, func(progress []Progress) {
 		report(progress)
-		if last := progress[len(progress)-1].State; last == Done || last == Failed {
+		if last := progress[len(progress)-1]; last.State == Done || last.State == Failed && isFinal(last.Err) {
 			end()
 		}
 	})
@@ -87,6 +90,9 @@ func (l *Launch) Run(ctx context.Context, log *slog.Logger, report func([]Progre
 // silent.
 func (l *Launch) ask(ctx context.Context) error {
 	kept, when, keptErr := l.metadata.Kept()
+	if l.misled {
+		keptErr = errors.New("no plan can be made of what was kept")
+	}
 	within := askMetadataWithin
 	if keptErr == nil {
 		within = relyAfter
@@ -95,6 +101,7 @@ func (l *Launch) ask(ctx context.Context) error {
 		l.facts, err = l.metadata.Ask(ctx)
 		return err
 	})
+	l.relied = false
 	silent := (*expiredError)(nil)
 	if errors.As(err, &silent) && keptErr == nil {
 		l.facts, l.relied = kept, true
@@ -107,8 +114,19 @@ func (l *Launch) ask(ctx context.Context) error {
 	return err
 }
 
+// makePlan makes the plan. What is wrong with a fresh answer is for a person to
+// mend; a kept one may have been mended since.
 func (l *Launch) makePlan(context.Context) error {
 	l.plan, l.err = l.make(l.facts)
+	switch {
+	case l.err == nil && !l.relied:
+		l.metadata.Keep(l.facts)
+	case l.err != nil && l.relied:
+		l.misled = true
+		l.err = WithHint(fmt.Errorf("no plan can be made of what was kept: %v", l.err), HintOf(l.err)) // not final
+	case l.err != nil:
+		l.err = Final(l.err)
+	}
 	return l.err
 }
 

@@ -29,6 +29,8 @@ func (m *metadata) Ask(context.Context) (Facts, error) {
 	return m.facts, nil
 }
 
+func (m *metadata) Keep(f Facts) { m.kept, m.keptWhen = f, time.Now() }
+
 func (m *metadata) Kept() (Facts, time.Time, error) {
 	if m.keptWhen.IsZero() {
 		return Facts{}, time.Time{}, errors.New("nothing was kept")
@@ -105,6 +107,34 @@ func TestWhatWasReliedOnIsConfirmed(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestOnlyWhatAPlanCouldBeMadeOfIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &metadata{facts: Facts{UserData: []byte("mysql")}}
+		if _, _, err := launch(t, t.Context(), m, func([]Progress) {}); err != nil || string(m.kept.UserData) != "mysql" {
+			t.Errorf("kept %q, %v", m.kept.UserData, err)
+		}
+		m.facts = Facts{}
+		if _, _, err := launch(t, t.Context(), m, func([]Progress) {}); err == nil || string(m.kept.UserData) != "mysql" {
+			t.Errorf("kept %q, %v", m.kept.UserData, err)
+		}
+	})
+}
+
+// The user-data may have been mended while the instance was stopped.
+func TestAKeptAnswerThatGivesNoPlanIsNotTheLastWord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &metadata{answers: time.Minute, facts: Facts{UserData: []byte("mysql")}, keptWhen: time.Now()}
+		var told []string
+		plan, _, err := launch(t, t.Context(), m, func(p []Progress) { told = append(told, p[1].String()) })
+		if err != nil || plan.Role != "mysql" {
+			t.Errorf("got %+v, %v", plan, err)
+		}
+		if all := strings.Join(told, "\n"); !strings.Contains(all, "instance: plan failed") || !strings.Contains(all, "no role") {
+			t.Errorf("it told\n%s", all)
+		}
+	})
 }
 
 func TestANewAnswerCountsMoreThanAKeptOne(t *testing.T) {

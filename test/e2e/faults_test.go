@@ -105,7 +105,7 @@ var toldWrong = []fault{
 	{
 		"a metadata service that is asked too often", func(r rig) { r.instance.Cloud.IMDS.Throttle(cloud.Always) },
 		func(r rig) { r.instance.Cloud.IMDS.Heal() },
-		[]string{"it was asked too often, or is busy"},
+		[]string{"it was asked too often, or is in trouble"},
 	},
 	{
 		"no IAM role", func(r rig) { r.ok(r.instance.Cloud.SetRole("")) },
