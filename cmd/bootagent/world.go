@@ -42,7 +42,7 @@ func (a *agent) world(m *systemd.Manager, facts boot.Facts) (boot.World, error) 
 		store: secret.Store{Root: filepath.Join(runDir, "secrets")}, log: a.log,
 	}
 	world := boot.World{
-		Records:     records{filepath.Join(stateDir, "volumes.json"), id},
+		Records:     records{filepath.Join(stateDir, "volumes.json"), id, a.log},
 		Disks:       disks{block.Host()},
 		Filesystems: filesystems{m, disks{block.Host()}},
 		Ledgers:     ledgers{},

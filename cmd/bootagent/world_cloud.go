@@ -66,6 +66,7 @@ func asFacts(f instance.Facts) boot.Facts {
 type records struct {
 	file     string
 	instance string // id of the instance
+	log      *slog.Logger
 }
 
 // A recorded is the volume of the cloud that an instance had mounted.
@@ -81,34 +82,31 @@ type recordsOf struct {
 }
 
 // read gives what is recorded of this instance. An image may carry the records
-// of another.
-func (r records) read() (all recordsOf, err error) {
+// of another. What can't be read is as nothing: then EC2 is asked.
+func (r records) read() recordsOf {
+	var all recordsOf
 	src, err := os.ReadFile(r.file)
 	if err == nil {
 		err = json.Unmarshal(src, &all)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return all, fmt.Errorf("cannot tell which volumes were mounted before: %w", err)
+		r.log.Warn("cannot tell which volumes were mounted before, and asks EC2", "error", err)
 	}
-	if all.Instance != r.instance || all.Volumes == nil {
-		all = recordsOf{r.instance, make(map[string]recorded)}
+	if err != nil || all.Instance != r.instance || all.Volumes == nil {
+		return recordsOf{r.instance, make(map[string]recorded)}
 	}
-	return all, nil
+	return all
 }
 
 func (r records) Recorded(name string, find role.Find) (string, error) {
-	all, err := r.read()
-	if known := all.Volumes[name]; err == nil && reflect.DeepEqual(known.Find, find) {
+	if known := r.read().Volumes[name]; reflect.DeepEqual(known.Find, find) {
 		return known.ID, nil
 	}
-	return "", err
+	return "", nil
 }
 
 func (r records) Record(name string, find role.Find, id string) error {
-	all, err := r.read()
-	if err != nil {
-		return err
-	}
+	all := r.read()
 	all.Volumes[name] = recorded{find, id}
 	src, err := json.Marshal(all)
 	if err == nil {

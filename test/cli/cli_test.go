@@ -22,7 +22,8 @@ var update = flag.Bool("update", false, "rewrite what the scripts compare with")
 const boxed = "BOOTAGENT_TEST_BOXED"
 
 // TestMain runs the tests on a /run of their own, so that they can say what an
-// agent has told, and see nothing of one that this machine may have.
+// agent has told, and see nothing of one that this machine may have; and without
+// a network, so that they ask nobody's metadata service.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if os.Getenv(boxed) == "" {
@@ -44,7 +45,7 @@ func runBoxed() (code int, err error) {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), boxed+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	if os.Getuid() != 0 {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}

@@ -1,9 +1,11 @@
-// Demo tells the story of the README as it happens: one image, a machine that becomes a database
-// server by its user-data, another one that takes over its volume, and one that becomes a web server.
-// It ends non-zero if any of it did not hold.
+// Demo tells the story of the README as it happens, on EC2 as the lab has it: one image; an instance
+// that becomes a database server by its user-data, with an EBS volume and a secret; another one that
+// takes over the volume when the first is gone; and one that becomes a web server. It ends non-zero
+// if any of it did not hold.
 package main
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -12,20 +14,35 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"filippo.io/age"
 	_ "github.com/go-sql-driver/mysql"
 
+	"bootagent/test/cloud"
 	"bootagent/test/lab"
+	"bootagent/test/lab/region"
 )
 
 const (
-	serial = "vol0123456789abcdef0"
-	mysql  = "#bootagent\nversion: 1\nrole: mysql\nparams: {disk: " + serial + "}\n"
-	web    = "#bootagent\nversion: 1\nrole: web\n"
+	mysql = "#bootagent\nversion: 1\nrole: mysql-ec2\nparams: {cluster: orders}\n"
+	web   = "#bootagent\nversion: 1\nrole: web\n"
+
+	// The secret, where the example role looks for it.
+	bucket, object = "example-secrets", "orders/root.sql.age"
+	password       = "only-who-knows-the-secret"
+
+	rootSQL = `CREATE DATABASE IF NOT EXISTS shop;
+CREATE USER IF NOT EXISTS app@'%' IDENTIFIED BY '` + password + `';
+ALTER USER app@'%' IDENTIFIED BY '` + password + `';
+GRANT ALL ON shop.* TO app@'%';
+`
+	// MariaDB is told to run at each start what it gets as a credential.
+	initFile = "[mariadbd]\ninit-file = /run/credentials/mariadb.service/root-sql\n"
 
 	within  = 15 * time.Minute // all of it, emulated, with room
 	settles = 3 * time.Minute  // one role coming up
@@ -62,18 +79,23 @@ func tell(ctx context.Context) (err error) {
 		return err
 	}
 	defer img.Close()
-
-	disk, err := lab.NewDisk(filepath.Join(dir, "volume.raw"), serial, 512<<20)
+	aws, err := region.New(img, dir, cloud.Typical(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
-	if err := database(ctx, img, dir, disk); err != nil {
+	defer func() { err = errors.Join(err, aws.Close()) }()
+
+	key, err := prepare(aws)
+	if err != nil {
 		return err
 	}
-	if err := takeover(ctx, img, dir, disk); err != nil {
+	if err := database(ctx, aws, key); err != nil {
 		return err
 	}
-	return webServer(ctx, img, dir)
+	if err := takeover(ctx, aws, key); err != nil {
+		return err
+	}
+	return webServer(ctx, aws)
 }
 
 func image(ctx context.Context) (*lab.Image, error) {
@@ -84,72 +106,127 @@ func image(ctx context.Context) (*lab.Image, error) {
 	return lab.Build(ctx, lab.Spec{
 		Debs: debs,
 		Files: map[string]lab.File{
-			"/etc/bootagent/agent.yaml": {Data: []byte("user-data: {file: /etc/bootagent/user-data}\n")},
+			"/etc/bootagent/agent.yaml":                {Data: []byte(region.AgentFile)},
+			"/etc/mysql/mariadb.conf.d/91-secrets.cnf": {Data: []byte(initFile)},
 		},
 		Commands: [][]string{
-			{"sh", "-c", "cp /usr/share/doc/bootagent/examples/roles.d/*.yaml /etc/bootagent/roles.d/"},
+			{"sh", "-c", "cd /usr/share/doc/bootagent/examples/roles.d && cp mysql-ec2.yaml web.yaml /etc/bootagent/roles.d/"},
 			{"bootagent", "validate"},
 			{"bootagent", "guard", "install"},
 		},
 	}, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 }
 
-// database is the first boot of a database server, up to its power-off.
-func database(ctx context.Context, img *lab.Image, dir string, disk *lab.Disk) error {
-	m, err := boot(ctx, img, filepath.Join(dir, "first"), "A machine boots with this user-data:", mysql)
+// prepare makes what there is in the cloud before any instance, and the key that is not there.
+func prepare(aws *region.Region) (*age.X25519Identity, error) {
+	say("The operator makes a key, which no cloud ever sees, and seals the SQL that sets the password.")
+	key, err := age.GenerateX25519Identity()
+	if err != nil {
+		return nil, err
+	}
+	recovery, err := age.GenerateX25519Identity()
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := host(rootSQL, "secret", "seal", "--to", key.Recipient().String(), "--recovery", recovery.Recipient().String())
+	if err != nil {
+		return nil, err
+	}
+	if err := aws.S3.Put(bucket, object, sealed); err != nil {
+		return nil, err
+	}
+	fmt.Printf("    $ bootagent secret seal --to %s --recovery %s <root.sql >root.sql.age\n", key.Recipient(), recovery.Recipient())
+	fmt.Printf("    %d bytes in s3://%s/%s\n", len(sealed), bucket, object)
+
+	say("The instances may do this, and no more:")
+	policy, err := host("", "iam", "--role", "mysql-ec2", "--roles", "../packaging/roles")
+	if err != nil {
+		return nil, err
+	}
+	fmt.Printf("    $ bootagent iam --role mysql-ec2\n    %s\n", indented(policy))
+	if err := aws.IAM.SetPolicy("db", policy); err != nil {
+		return nil, err
+	}
+	tags := map[string]string{"cluster": "orders", "holds": "mysql"}
+	volume, err := aws.EC2.CreateVolume(cloud.Volume{Tags: tags})
+	if err != nil {
+		return nil, err
+	}
+	say("There is an empty volume, %s, with the tags cluster=orders and holds=mysql.", volume.ID)
+	return key, nil
+}
+
+// host runs the program of the package on this host, as an operator does.
+func host(stdin string, args ...string) ([]byte, error) {
+	cmd := exec.Command("../build/amd64/bootagent", args...)
+	cmd.Stdin = strings.NewReader(stdin)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("bootagent %s: %w\n%s", strings.Join(args, " "), err, errs.Bytes())
+	}
+	return out.Bytes(), nil
+}
+
+// database is the first instance, from its launch to its end.
+func database(ctx context.Context, aws *region.Region, key *age.X25519Identity) error {
+	i, err := launch(ctx, aws, "first", "An instance is launched with this user-data:", mysql)
 	if err != nil {
 		return err
 	}
-	defer m.Close()
-	if err := show(ctx, m, "systemctl status bootagent --lines 0", "systemctl status mariadb --lines 3"); err != nil {
+	defer i.Close()
+	if err := follow(ctx, i, "all but the secret to be there", func(status string) bool {
+		return strings.Contains(status, "for a key for the secrets") && strings.Contains(status, "is held: key:")
+	}); err != nil {
 		return err
 	}
-	if err := expect(ctx, m, "inactive", "systemctl is-active mariadb; ls /var/lib/mysql"); err != nil {
+	if err := show(ctx, i, "bootagent status", "systemctl status mariadb --lines 3"); err != nil {
 		return err
 	}
-	say("Now the disk is plugged in, blank.")
-	if err := m.Plug(ctx, disk); err != nil {
+	if err := expect(ctx, i, "inactive", "systemctl is-active mariadb"); err != nil {
 		return err
 	}
-	if err := ready(ctx, m); err != nil {
+	if err := unlock(ctx, i, key); err != nil {
 		return err
 	}
-	if err := show(ctx, m, "systemctl status bootagent --lines 0", "bootagent status", "findmnt /srv/data", "findmnt /var/lib/mysql"); err != nil {
+	if err := ready(ctx, i); err != nil {
 		return err
 	}
-	say("A client writes a row over TCP.")
-	grant := "CREATE DATABASE shop; CREATE USER app@'%' IDENTIFIED BY 'app'; GRANT ALL ON shop.* TO app@'%'"
-	if _, err := m.Output(ctx, "mariadb", "--execute", grant); err != nil {
+	if err := show(ctx, i, "systemctl status bootagent --lines 0", "bootagent timeline", "findmnt /srv/data", "findmnt /var/lib/mysql"); err != nil {
 		return err
 	}
+	say("A client logs in with the password of the secret, and writes a row.")
 	for _, query := range []string{
 		"CREATE TABLE orders (id INT PRIMARY KEY, name TEXT)",
 		"INSERT INTO orders VALUES (1, 'the first order')",
 	} {
 		fmt.Println("   ", query)
-		if err := withDatabase(m, func(db *sql.DB) error { _, err := db.ExecContext(ctx, query); return err }); err != nil {
+		if err := withDatabase(i, func(db *sql.DB) error { _, err := db.ExecContext(ctx, query); return err }); err != nil {
 			return err
 		}
 	}
-	say("Power-off: MariaDB stops before its volume is unmounted.")
-	return powerOff(ctx, m, "Stopped mariadb.service", "Unmounted var-lib-mysql.mount", "Unmounted srv-data.mount")
+	say("The instance is terminated: MariaDB stops before its volume is unmounted, and then EC2 detaches it.")
+	return terminate(ctx, i, "Stopped mariadb.service", "Unmounted var-lib-mysql.mount", "Unmounted srv-data.mount")
 }
 
-// takeover is another machine that gets the volume.
-func takeover(ctx context.Context, img *lab.Image, dir string, disk *lab.Disk) error {
-	m, err := boot(ctx, img, filepath.Join(dir, "second"), "A second machine boots with the same user-data, and gets the same disk.", mysql)
+// takeover is another instance, whose tags lead it to the same volume.
+func takeover(ctx context.Context, aws *region.Region, key *age.X25519Identity) error {
+	i, err := launch(ctx, aws, "second", "A second instance is launched with the same user-data.", mysql)
 	if err != nil {
 		return err
 	}
-	defer m.Close()
-	if err := m.Plug(ctx, disk); err != nil {
+	defer i.Close()
+	if err := unlock(ctx, i, key); err != nil {
 		return err
 	}
-	if err := ready(ctx, m); err != nil {
+	if err := ready(ctx, i); err != nil {
+		return err
+	}
+	if err := show(ctx, i, "bootagent timeline"); err != nil {
 		return err
 	}
 	var name string
-	err = withDatabase(m, func(db *sql.DB) error {
+	err = withDatabase(i, func(db *sql.DB) error {
 		return db.QueryRowContext(ctx, "SELECT name FROM orders WHERE id = 1").Scan(&name)
 	})
 	if err != nil {
@@ -159,26 +236,26 @@ func takeover(ctx context.Context, img *lab.Image, dir string, disk *lab.Disk) e
 	if name != "the first order" {
 		return fmt.Errorf("the row is %q", name)
 	}
-	return powerOff(ctx, m, "Stopped mariadb.service", "Unmounted srv-data.mount")
+	return terminate(ctx, i, "Stopped mariadb.service", "Unmounted srv-data.mount")
 }
 
 // webServer is the same image with another role.
-func webServer(ctx context.Context, img *lab.Image, dir string) error {
-	m, err := boot(ctx, img, filepath.Join(dir, "web"), "The same image boots with another role:", web)
+func webServer(ctx context.Context, aws *region.Region) error {
+	i, err := launch(ctx, aws, "web", "The same image is launched with another role:", web)
 	if err != nil {
 		return err
 	}
-	defer m.Close()
-	if err := ready(ctx, m); err != nil {
+	defer i.Close()
+	if err := ready(ctx, i); err != nil {
 		return err
 	}
-	if err := show(ctx, m, "bootagent status", "systemctl is-active nginx mariadb", "systemctl start mariadb"); err != nil {
+	if err := show(ctx, i, "bootagent status", "systemctl is-active nginx mariadb", "systemctl start mariadb"); err != nil {
 		return err
 	}
-	if err := expect(ctx, m, "active\ninactive", "systemctl is-active nginx mariadb"); err != nil {
+	if err := expect(ctx, i, "active\ninactive", "systemctl is-active nginx mariadb"); err != nil {
 		return err
 	}
-	resp, err := http.Get("http://" + m.Addr(80))
+	resp, err := http.Get("http://" + i.Addr(80))
 	if err != nil {
 		return err
 	}
@@ -187,38 +264,58 @@ func webServer(ctx context.Context, img *lab.Image, dir string) error {
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
 		return errors.Join(err, errors.New("nginx does not serve"))
 	}
-	return powerOff(ctx, m)
+	return terminate(ctx, i)
 }
 
-// boot boots a machine and says so.
-func boot(ctx context.Context, img *lab.Image, dir, words, userData string) (*lab.Machine, error) {
+// launch launches an instance, and says so.
+func launch(ctx context.Context, aws *region.Region, name, words, userData string) (*region.Instance, error) {
 	say("%s", words)
-	fmt.Println("    " + strings.ReplaceAll(strings.TrimSpace(userData), "\n", "\n    "))
-	m, err := img.Machine(ctx, lab.Config{
-		Dir: dir, Ports: []int{3306, 80},
-		Files: map[string]lab.File{"/etc/bootagent/user-data": {Data: []byte(userData)}},
-	}, slog.New(slog.DiscardHandler))
+	fmt.Println("    " + indented([]byte(userData)))
+	i, err := aws.Launch(ctx, name, cloud.Launch{Role: "db", UserData: []byte(userData)}, lab.Config{Ports: []int{3306, 80}})
 	if err != nil {
 		return nil, err
 	}
-	if err := m.Boot(ctx); err != nil {
-		m.Close()
+	if err := i.Boot(ctx); err != nil {
+		i.Close()
 		return nil, err
 	}
-	if err := m.Until(ctx, "bootagent to tell its status", "test", "-e", "/run/bootagent/status.json"); err != nil {
-		m.Close()
+	if err := i.Until(ctx, "bootagent to take orders", "test", "-S", "/run/bootagent/control.sock"); err != nil {
+		i.Close()
 		return nil, err
 	}
-	return m, nil
+	return i, nil
 }
 
-// ready follows what the agent tells in the journal until the role is ready.
-func ready(ctx context.Context, m *lab.Machine) error {
+// unlock brings the key, over the guest channel as over SSH.
+func unlock(ctx context.Context, i *region.Instance, key *age.X25519Identity) error {
+	say("The operator brings the key.")
+	r, err := i.Input(ctx, []byte(key.String()+"\n"), "bootagent", "unlock")
+	if err == nil && r.Exit != 0 {
+		err = fmt.Errorf("bootagent unlock: %s", r.Stderr)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Printf("    $ ssh root@instance bootagent unlock <orders.key\n    %s\n", indented([]byte(r.Stdout)))
+	return nil
+}
+
+func indented(text []byte) string {
+	return strings.ReplaceAll(strings.TrimSpace(string(text)), "\n", "\n    ")
+}
+
+// ready follows what the agent tells until the role is ready.
+func ready(ctx context.Context, i *region.Instance) error {
+	return follow(ctx, i, "the role to be ready", func(status string) bool { return strings.Contains(status, ": ready since ") })
+}
+
+// follow prints what the agent tells in the journal until its status is as it should be.
+func follow(ctx context.Context, i *region.Instance, what string, is func(status string) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, settles)
 	defer cancel()
 	told := 0
 	for {
-		out, err := m.Output(ctx, "journalctl", "--boot", "--no-pager", "--unit=bootagent", "--output=short", "_COMM=bootagent")
+		out, err := i.Output(ctx, "journalctl", "--boot", "--no-pager", "--unit=bootagent", "--output=short", "_COMM=bootagent")
 		if err != nil {
 			return err
 		}
@@ -227,11 +324,11 @@ func ready(ctx context.Context, m *lab.Machine) error {
 			fmt.Println("   ", line)
 		}
 		told = len(lines)
-		status, err := m.Run(ctx, "bootagent", "status")
+		status, err := i.Run(ctx, "bootagent", "status")
 		switch {
 		case err != nil:
 			return err
-		case status.Exit == 0:
+		case is(status.Stdout):
 			return nil
 		case status.Exit == 1:
 			return fmt.Errorf("the role failed:\n%s", status.Stdout)
@@ -239,26 +336,26 @@ func ready(ctx context.Context, m *lab.Machine) error {
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
-			return fmt.Errorf("the role was not ready within %s:\n%s", settles, status.Stdout)
+			return fmt.Errorf("waited %s for %s:\n%s", settles, what, status.Stdout)
 		}
 	}
 }
 
 // show prints command lines and what they print.
-func show(ctx context.Context, m *lab.Machine, lines ...string) error {
+func show(ctx context.Context, i *region.Instance, lines ...string) error {
 	for _, line := range lines {
-		r, err := m.Run(ctx, "sh", "-c", line+" 2>&1")
+		r, err := i.Run(ctx, "sh", "-c", line+" 2>&1")
 		if err != nil {
 			return err
 		}
-		fmt.Printf("\n    # %s\n    %s\n", line, strings.ReplaceAll(strings.TrimSpace(string(r.Stdout)), "\n", "\n    "))
+		fmt.Printf("\n    # %s\n    %s\n", line, indented([]byte(r.Stdout)))
 	}
 	return nil
 }
 
 // expect fails unless a command line prints what is wanted.
-func expect(ctx context.Context, m *lab.Machine, want, line string) error {
-	r, err := m.Run(ctx, "sh", "-c", line)
+func expect(ctx context.Context, i *region.Instance, want, line string) error {
+	r, err := i.Run(ctx, "sh", "-c", line)
 	if err != nil {
 		return err
 	}
@@ -268,12 +365,12 @@ func expect(ctx context.Context, m *lab.Machine, want, line string) error {
 	return nil
 }
 
-// powerOff shuts a machine down, and wants its console to tell these in this order.
-func powerOff(ctx context.Context, m *lab.Machine, order ...string) error {
-	if err := m.PowerOff(ctx); err != nil {
+// terminate ends an instance, and wants its console to tell these in this order.
+func terminate(ctx context.Context, i *region.Instance, order ...string) error {
+	if err := i.Terminate(ctx); err != nil {
 		return err
 	}
-	console, err := m.Console()
+	console, err := i.Console()
 	if err != nil {
 		return err
 	}
@@ -288,8 +385,8 @@ func powerOff(ctx context.Context, m *lab.Machine, order ...string) error {
 	return nil
 }
 
-func withDatabase(m *lab.Machine, do func(*sql.DB) error) error {
-	db, err := sql.Open("mysql", "app:app@tcp("+m.Addr(3306)+")/shop?timeout=30s")
+func withDatabase(i *region.Instance, do func(*sql.DB) error) error {
+	db, err := sql.Open("mysql", "app:"+password+"@tcp("+i.Addr(3306)+")/shop?timeout=30s")
 	if err != nil {
 		return err
 	}

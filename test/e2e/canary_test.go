@@ -22,8 +22,10 @@ type place struct{ name, search, plant string }
 var places = []place{
 	{"journal", `journalctl --boot --output=export --all | grep -aF -- "$1"`, `logger -- "$1"`},
 	{"kernel log", `dmesg | grep -aF -- "$1"`, `echo "$1" >/dev/kmsg`},
-	{"status", `{ bootagent status; bootagent status --json; systemctl status --no-pager bootagent mariadb; } | grep -aF -- "$1"`,
-		`sed -i "s/\"role\": \"mysql\"/\"role\": \"$1\"/" /run/bootagent/status.json`},
+	{
+		"status", `{ bootagent status; bootagent status --json; systemctl status --no-pager bootagent mariadb; } | grep -aF -- "$1"`,
+		`sed -i "s/\"role\": \"mysql-ec2\"/\"role\": \"$1\"/" /run/bootagent/status.json`,
+	},
 	{
 		"control socket",
 		`for ask in 'GET /' 'GET /v1/unlock' 'POST /v1/unlock' 'POST /v1/lock'; do

@@ -20,19 +20,19 @@ import (
 )
 
 const (
-	serial  = "vol0123456789abcdef0"
-	mib     = 1 << 20
-	mysql   = "#bootagent\nversion: 1\nrole: mysql\nparams: {disk: " + serial + "}\n"
-	web     = "#bootagent\nversion: 1\nrole: web\n"
-	runFor  = 10 * time.Minute // longest that one scenario takes, emulated, with room
-	settles = 2 * time.Minute  // longest that the agent takes to come to rest after something happened
+	serial   = "vol0123456789abcdef0"
+	mib      = 1 << 20
+	mysql    = "#bootagent\nversion: 1\nrole: mysql\nparams: {disk: " + serial + "}\n"
+	web      = "#bootagent\nversion: 1\nrole: web\n"
+	runFor   = 10 * time.Minute // longest that one scenario takes, emulated, with room
+	examples = "/usr/share/doc/bootagent/examples/roles.d/"
+	settles  = 2 * time.Minute // longest that the agent takes to come to rest after something happened
 )
 
 // image is what an operator bakes: Debian, the package, the two example roles, the guards; and units
 // that try to start MariaDB in every other way there is.
 func image(t *testing.T) *lab.Image {
 	t.Helper()
-	example := "/usr/share/doc/bootagent/examples/roles.d/"
 	return labtest.Image(t, lab.Spec{
 		Debs: []string{deb(t)},
 		Files: map[string]lab.File{
@@ -62,7 +62,7 @@ WantedBy=sockets.target
 `)},
 		},
 		Commands: [][]string{
-			{"cp", example + "mysql.yaml", example + "web.yaml", "/etc/bootagent/roles.d/"},
+			{"cp", examples + "mysql.yaml", examples + "web.yaml", "/etc/bootagent/roles.d/"},
 			{"systemctl", "enable", "needs-database.service", "poke-database.timer", "front-database.socket"},
 			{"bootagent", "guard", "install"},
 			{"bootagent", "guard", "check"},
@@ -213,11 +213,4 @@ func (g guest) row() string {
 		g.t.Fatal(err)
 	}
 	return name
-}
-
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
 }

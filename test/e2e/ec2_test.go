@@ -19,31 +19,12 @@ import (
 )
 
 const (
-	orders = "#bootagent\nversion: 1\nrole: mysql\nparams: {cluster: orders}\n"
-	bucket = "orders-secrets"
+	orders = "#bootagent\nversion: 1\nrole: mysql-ec2\nparams: {cluster: orders}\n"
+	bucket = "example-secrets"
 	object = "orders/root.sql.age"
 
 	// password is what must be nowhere but in memory.
 	password = "canary-7d1f0c4be29a"
-
-	mysqlOnEC2 = `version: 1
-role: mysql
-params:
-  cluster: {pattern: "[a-z][a-z0-9-]*"}
-volumes:
-  data:
-    find: {tags: {cluster: "${params.cluster}", holds: mysql}, pick: one}
-    filesystem: xfs
-    make: if-blank
-    at: /srv/data
-    wait: 20m
-data:
-  mysql: {on: data, dir: mysql, bind: /var/lib/mysql, engine: mariadb, owner: mysql, if-absent: initialize}
-secrets:
-  root-sql: {from: "s3://orders-secrets/${params.cluster}/root.sql.age", for: [mariadb.service]}
-services:
-  mariadb.service: {}
-`
 )
 
 // rootSQL is what MariaDB runs at each of its starts.
@@ -55,18 +36,17 @@ GRANT ALL ON shop.* TO app@'%';
 `, "PASSWORD", password)
 }
 
-// onEC2 is what an operator bakes for EC2.
+// onEC2 is what an operator bakes for EC2: the example roles of the package, as they are.
 func onEC2(t *testing.T) *lab.Image {
 	t.Helper()
 	return labtest.Image(t, lab.Spec{
 		Debs: []string{deb(t)},
 		Files: map[string]lab.File{
 			"/etc/bootagent/agent.yaml":                {Data: []byte(region.AgentFile)},
-			"/etc/bootagent/roles.d/mysql.yaml":        {Data: []byte(mysqlOnEC2)},
 			"/etc/mysql/mariadb.conf.d/91-secrets.cnf": {Data: []byte("[mariadbd]\ninit-file = /run/credentials/mariadb.service/root-sql\n")},
 		},
 		Commands: [][]string{
-			{"cp", "/usr/share/doc/bootagent/examples/roles.d/web.yaml", "/etc/bootagent/roles.d/"},
+			{"cp", examples + "mysql-ec2.yaml", examples + "web.yaml", "/etc/bootagent/roles.d/"},
 			{"bootagent", "guard", "install"},
 			{"bootagent", "guard", "check"},
 		},
@@ -85,9 +65,8 @@ func newRegion(t *testing.T, img *lab.Image, key *age.X25519Identity) (*region.R
 			t.Error(err)
 		}
 	})
-	roles := t.TempDir()
-	write(t, filepath.Join(roles, "mysql.yaml"), mysqlOnEC2)
-	if err := r.IAM.SetPolicy("db", bootagent(t, "", "iam", "--role", "mysql", "--roles", roles)); err != nil {
+	policy := bootagent(t, "", "iam", "--role", "mysql-ec2", "--roles", "../../packaging/roles")
+	if err := r.IAM.SetPolicy("db", policy); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.S3.Put(bucket, object, seal(t, rootSQL(password), key)); err != nil {
@@ -186,7 +165,7 @@ func TestTheWholeWayOnEC2(t *testing.T) {
 
 	step("the service waits for its secret, and all else goes on", first, func(g guest) {
 		g.until(settles, "bootagent status | grep -q 'done .* data mysql: bind' && bootagent status | grep -q 'done .* secret root-sql: fetch'")
-		g.says("bootagent status; echo exit $?", "mysql: waiting since", "for a key for the secrets", "bring it: bootagent unlock", "exit 4")
+		g.says("bootagent status; echo exit $?", "mysql-ec2: waiting since", "for a key for the secrets", "bring it: bootagent unlock", "exit 4")
 		g.says("systemctl status mariadb", "may not start yet", "key: waiting since")
 		g.is("active", "systemctl is-active bootagent")
 		g.is("inactive", "systemctl is-active mariadb")
@@ -246,7 +225,8 @@ func TestTheWholeWayOnEC2(t *testing.T) {
 
 	second, _ := launch(ctx, t, r, "second", cloud.Launch{}, lab.Config{})
 	step("a second instance takes the volume", second, func(g guest) {
-		g.unlock(key) // before anything asks for it
+		g.until(settles, "test -S /run/bootagent/control.sock")
+		g.unlock(key) // maybe before anything asks for it
 		g.until(settles, "bootagent wait --timeout 2m")
 		if got := g.row(); got != "first order" {
 			g.t.Errorf("the row is %q", got)
@@ -284,7 +264,7 @@ func TestAHealthyInstanceStandsAlone(t *testing.T) {
 			if got := g.row(); got != "first order" {
 				t.Errorf("the row is %q", got)
 			}
-			g.says("systemctl status bootagent", append(words, "mysql: ready since")...)
+			g.says("systemctl status bootagent", append(words, "mysql-ec2: ready since")...)
 			var usec int64
 			fmt.Sscan(g.sh("systemctl show --value --property ActiveEnterTimestampMonotonic bootagent-role"), &usec)
 			took = time.Duration(usec) * time.Microsecond
