@@ -1,6 +1,6 @@
 #!/bin/sh
 # Looks whether an instance that has just booted with docs/first-instance.md's
-# role mysql is what it should be, reboots it, and looks again.
+# role mysql-ec2 is what it should be, reboots it, and looks again.
 #
 #   docs/smoke.sh [USER@]HOST KEYFILE
 #
