@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -195,7 +196,7 @@ func TestCommandsInTheDocsExist(t *testing.T) {
 					t.Errorf("%s names the command %q, and the program does not know it", page, m[1])
 				}
 				for _, f := range flag.FindAllString(m[2], -1) {
-					if !strings.Contains(known, f) {
+					if !slices.Contains(flag.FindAllString(known, -1), f) {
 						t.Errorf("%s gives %s to bootagent %s, which is called so: %s", page, f, m[1], known)
 					}
 				}
