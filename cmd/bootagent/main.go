@@ -56,7 +56,7 @@ func commands() []command {
 		{"iam", "--role ROLE [--partition aws] [--roles DIR]", "print the least IAM policy for the instances of a role", iam},
 		{"guard", "install|check|remove|show [--root DIR]", "hold the units of every role until they are granted", guardCommand},
 		{"prove", "[--json] DEVICE", "say what is on a disk, without writing to it", prove},
-		{"secret", "seal --to KEY... --recovery KEY... [--armor] [--output FILE]", "encrypt standard input as a secret of a role", secretCommand},
+		{"secret", "seal --to KEY... --recovery KEY...|--without-recovery [--armor] [--output FILE]", "encrypt standard input as a secret of a role", secretCommand},
 		{"version", "", "print the version", showVersion},
 		{"daemon", "", "be the agent: what bootagent.service runs", daemonCommand},
 		{"release", "", "let go of the volumes: what bootagent-release.service runs", release},
