@@ -18,8 +18,8 @@ import (
 // version is set by the linker.
 var version = "unknown"
 
-// Where the agent keeps what it reads and writes; see design section "Files"
-// in bootagent(8).
+// Where the agent keeps what it reads and writes; see FILES in
+// bootagent(8).
 const (
 	agentFile  = "/etc/bootagent/agent.yaml"
 	rolesDir   = "/etc/bootagent/roles.d"

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"bootagent/pkg/boot"
@@ -23,7 +24,14 @@ type secrets struct {
 	kept  secret.Cache
 	store secret.Store
 	log   *slog.Logger
+
+	mu    sync.Mutex
+	asked time.Time // when the sources of keys were, the last time
 }
+
+// askAgainAfter is how old the keys may be that do not fit, before their
+// sources are asked again: somebody may have put the right one there.
+const askAgainAfter = time.Minute
 
 // relyAfter is how long a source may take to give a secret of which a good
 // copy is here.
@@ -41,6 +49,9 @@ func (s *secrets) Staged(of role.Secret) (bool, error) {
 // Unlock gets the keys that come without a person. What does not come is told,
 // and tried again while no key is there.
 func (s *secrets) Unlock(ctx context.Context) error {
+	s.mu.Lock()
+	s.asked = time.Now()
+	s.mu.Unlock()
 	var errs []error
 	for _, key := range s.from {
 		var err error
@@ -109,9 +120,12 @@ func (s *secrets) Fetch(ctx context.Context, of role.Secret) (boot.Sealed, error
 
 // Open decrypts a secret, and keeps the ciphertext, now that it is known to be
 // good.
-func (s *secrets) Open(_ context.Context, of role.Secret, sealed []byte) error {
+func (s *secrets) Open(ctx context.Context, of role.Secret, sealed []byte) error {
 	source := s.source(of)
 	plaintext, err := secret.Decrypt(sealed, s.keys)
+	if errors.As(err, new(*secret.NoKeyError)) && s.stale() && s.Unlock(ctx) == nil {
+		plaintext, err = secret.Decrypt(sealed, s.keys)
+	}
 	if err != nil {
 		return s.unopened(fmt.Errorf("%s %w", source, err))
 	}
@@ -125,6 +139,13 @@ func (s *secrets) Open(_ context.Context, of role.Secret, sealed []byte) error {
 		s.log.Warn("a boot without its source will not have this secret", "secret", of.Name, "error", err)
 	}
 	return nil
+}
+
+// stale tells whether it is time to ask the sources of keys again.
+func (s *secrets) stale() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Since(s.asked) > askAgainAfter
 }
 
 // unopened has the story wait for a person, who may bring the right key; a

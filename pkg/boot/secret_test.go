@@ -89,7 +89,7 @@ func TestAServiceWaitsForItsSecretWhileAllElseGoesOn(t *testing.T) {
 		r := start(t, withSecret(), m)
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		r.is("key", Waiting, "for a key", "bootagent unlock")
+		r.is("key", Waiting, "until 2000-01-0", "for a key", "bootagent unlock")
 		r.is("secret root-sql: fetch", Done)
 		r.is("data mysql: bind", Done)
 		r.is("service mariadb.service: grant", Pending)

@@ -296,7 +296,7 @@ func (p Progress) String() string {
 	switch p.State {
 	case Waiting:
 		return fmt.Sprintf("%s: waiting since %s until %s for %s",
-			p.Step, clock(p.Since), clock(p.Wait.Until), p.Wait.For)
+			p.Step, clock(p.Since), until(p.Since, p.Wait.Until), p.Wait.For)
 	case Failed:
 		return fmt.Sprintf("%s failed at %s: %v", p.Step, clock(p.Since), p.Err)
 	}
@@ -308,4 +308,12 @@ func (p Progress) String() string {
 }
 
 // clock is a time of day as people compare it with their own clock.
-func clock(t time.Time) string { return t.Format("15:04:05") }
+func clock(t time.Time) string { return t.Format(time.TimeOnly) }
+
+// until is the end of what began at a time, with its day where that is another.
+func until(began, end time.Time) string {
+	if began.Format(time.DateOnly) != end.Format(time.DateOnly) {
+		return end.Format(time.DateTime)
+	}
+	return clock(end)
+}

@@ -150,7 +150,7 @@ func (o object) Fetch(ctx context.Context) ([]byte, error) {
 	if o.Region == "" {
 		return nil, &problem{
 			text:  fmt.Sprintf("cannot fetch %s: no region is known to this machine", o),
-			hint:  "name one to ask in agent.yaml: endpoints: {s3: https://...}",
+			hint:  "it comes from the metadata service: leave user-data: out of agent.yaml on an instance of EC2",
 			final: true,
 		}
 	}

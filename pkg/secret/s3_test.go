@@ -306,7 +306,7 @@ func TestMissingCredentialsAreTheirOwnError(t *testing.T) {
 func TestWithoutARegionNothingIsAsked(t *testing.T) {
 	_, err := NewS3("", "", credentials{}).Object("secrets", "k").Fetch(t.Context())
 	want := "cannot fetch s3://secrets/k: no region is known to this machine\n" +
-		"    hint: name one to ask in agent.yaml: endpoints: {s3: https://...}\n    final"
+		"    hint: it comes from the metadata service: leave user-data: out of agent.yaml on an instance of EC2\n    final"
 	if words(err) != want {
 		t.Errorf("got %s", words(err))
 	}

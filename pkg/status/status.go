@@ -174,7 +174,7 @@ func (s Step) detail() string {
 		parts = append(parts, "for "+s.For)
 	}
 	if s.Until != nil {
-		parts = append(parts, "until "+clock(*s.Until))
+		parts = append(parts, "until "+s.until())
 	}
 	if s.Error != "" {
 		parts = append(parts, oneLine(s.Error))
@@ -202,4 +202,13 @@ func (s Status) Timeline(w io.Writer, booted time.Time) {
 	}
 }
 
-func clock(t time.Time) string { return t.Local().Format("15:04:05") }
+// until is the time of day at which the step gives up, with its day where that
+// is not the one on which it began to wait.
+func (s Step) until() string {
+	if s.Until.Local().Format(time.DateOnly) != s.Since.Local().Format(time.DateOnly) {
+		return s.Until.Local().Format(time.DateTime)
+	}
+	return clock(*s.Until)
+}
+
+func clock(t time.Time) string { return t.Local().Format(time.TimeOnly) }

@@ -327,3 +327,16 @@ func TestWhatIsReliedOnIsSaid(t *testing.T) {
 		t.Errorf("got\n%s", b.String())
 	}
 }
+
+func TestAWaitOverMidnightTellsItsDay(t *testing.T) {
+	day := at("10:04:06").Add(24 * time.Hour)
+	s := Step{Name: "key", State: "waiting", Since: at("10:04:06"), For: "a key", Until: &day}
+	if want := "for a key until 2026-11-24 10:04:06"; s.detail() != want {
+		t.Errorf("got %q", s.detail())
+	}
+	soon := at("10:24:06")
+	s.Until = &soon
+	if want := "for a key until 10:24:06"; s.detail() != want {
+		t.Errorf("got %q", s.detail())
+	}
+}
