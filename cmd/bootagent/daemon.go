@@ -187,7 +187,7 @@ func (a *agent) serve(ctx context.Context, b *boot.Boot, plan role.Plan, m *syst
 	var background sync.WaitGroup
 	for _, run := range []func(context.Context) error{
 		m.Follow,
-		func(ctx context.Context) error { return heal(ctx, b, m, log) },
+		func(ctx context.Context) error { heal(ctx, b, m); return nil },
 		func(ctx context.Context) error { return onDisks(ctx, b) },
 		func(ctx context.Context) error { return a.teller.keepRoleUnit(ctx, m) },
 		a.confirmLaunch,
@@ -233,32 +233,9 @@ func granted() bool {
 }
 
 // heal has steps run again that a change of a unit undoes.
-func heal(ctx context.Context, b *boot.Boot, m *systemd.Manager, log *slog.Logger) error {
+func heal(ctx context.Context, b *boot.Boot, m *systemd.Manager) {
 	changes := m.Watch(ctx, slices.Collect(maps.Keys(b.Units(systemd.MountUnit, guard.GrantUnit)))...)
-	last := make(map[string]string)
-	for {
-		unit, err := changes.Next(ctx)
-		if err != nil {
-			return nil
-		}
-		if err := look(ctx, b, m, unit, last); err != nil && ctx.Err() == nil {
-			// systemd closed the connection. With the next one, all are told of.
-			log.Warn("will look again", "unit", unit, "error", err)
-		}
-	}
-}
-
-// look tells the boot of a unit whose state is another than at the last look.
-func look(ctx context.Context, b *boot.Boot, m *systemd.Manager, unit string, last map[string]string) error {
-	state, err := m.State(ctx, unit)
-	if err != nil || last[unit] == state.Active {
-		return err
-	}
-	err = b.Changed(ctx, boot.Change{Unit: unit, Active: state.Active}, systemd.MountUnit, guard.GrantUnit)
-	if err == nil {
-		last[unit] = state.Active
-	}
-	return err
+	b.Follow(ctx, changes.Next, systemd.MountUnit, guard.GrantUnit)
 }
 
 // onDisks tries again what failed when a disk comes, goes or changes. A burst

@@ -10,12 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/google/renameio/v2"
 
+	"bootagent/cmd/bootagent/inec2"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/instance"
 	"bootagent/pkg/role"
@@ -126,57 +126,7 @@ func (r records) Record(name string, find role.Find, id string) error {
 	return nil
 }
 
-// volumes are those of EC2, as this instance sees them.
-type volumes struct{ *volume.Volumes }
-
-func newVolumes(set settings.Settings, who role.Instance, credentials aws.CredentialsProvider) volumes {
+func newVolumes(set settings.Settings, who role.Instance, credentials aws.CredentialsProvider) inec2.Volumes {
 	api := ec2api.New(ec2api.Config{Region: who.Region, Endpoint: set.Endpoints.EC2, Credentials: credentials})
-	return volumes{volume.New(api, volume.Instance{ID: who.ID, Zone: who.Zone})}
-}
-
-func (v volumes) FindVolume(ctx context.Context, find role.Find) (string, error) {
-	found, err := v.Find(ctx, volume.Want{ID: find.ID, Tags: find.Tags})
-	return found.ID, asNotYet(err)
-}
-
-func (v volumes) Claim(ctx context.Context, id string) error {
-	found, err := v.Find(ctx, volume.Want{ID: id})
-	if err == nil {
-		err = v.Volumes.Claim(ctx, found)
-	}
-	return asNotYet(err)
-}
-
-func (v volumes) Attach(ctx context.Context, id string) error {
-	_, err := v.Volumes.Attach(ctx, id)
-	return asNotYet(err)
-}
-
-func (v volumes) Origin(ctx context.Context, id string) (boot.Origin, error) {
-	facts, err := v.Facts(ctx, id)
-	origin := boot.Origin{Size: facts.Size}
-	switch {
-	case facts.Snapshot != "":
-		origin.From = "snapshot " + facts.Snapshot
-	case facts.Source != "":
-		origin.From = "volume " + facts.Source
-	}
-	return origin, asNotYet(err)
-}
-
-func (v volumes) Intent(ctx context.Context, id string) (boot.Intent, error) {
-	facts, err := v.Facts(ctx, id)
-	return boot.Intent(facts.Filesystem), asNotYet(err)
-}
-
-func (v volumes) Intend(ctx context.Context, id string, intent boot.Intent) error {
-	return asNotYet(v.Note(ctx, id, volume.Filesystem(intent)))
-}
-
-// asNotYet has the story wait for what EC2 may bring by itself.
-func asNotYet(err error) error {
-	if waiting := (*volume.Waiting)(nil); errors.As(err, &waiting) {
-		return &boot.NotYetError{For: strings.TrimPrefix(waiting.Error(), "waiting for "), Hint: waiting.Hint}
-	}
-	return err
+	return inec2.Volumes{Volumes: volume.New(api, volume.Instance{ID: who.ID, Zone: who.Zone})}
 }

@@ -33,7 +33,7 @@ func New(plan role.Plan, world World, log *slog.Logger) *Boot {
 		volumes: make(map[string]*volume), data: make(map[string]*data), secrets: make(map[string]*secret),
 	}
 	for _, v := range plan.Volumes {
-		vol := &volume{Volume: v, boot: b}
+		vol := &volume{Volume: v, boot: b, lock: make(chan struct{}, 1)}
 		name := "volume " + v.Name + ": "
 		if inCloud(v) {
 			find := b.Tell(name+"find", vol.find)
@@ -103,6 +103,7 @@ func (b *Boot) Run(ctx context.Context, report func([]Progress)) {
 type Change struct {
 	Unit   string
 	Active string // its ActiveState= now
+	Again  bool   // it was the same at the last look, and perhaps another meanwhile
 }
 
 // Units are the names of the units whose changes the plan depends on.
@@ -128,14 +129,14 @@ func (b *Boot) Changed(ctx context.Context, c Change, mountUnit, grantUnit func(
 		return err
 	}
 	down := c.Active == "inactive" || c.Active == "failed"
-	for _, v := range b.volumes {
+	for _, v := range b.ordered() {
 		if down && c.Unit == mountUnit(v.At) {
-			b.Undone(v.mounted, v.At+" is not mounted any more", v.found)
+			b.unmounted(v.At)
 		}
 	}
-	for _, d := range b.data {
+	for _, d := range b.plan.Data {
 		if down && c.Unit == mountUnit(d.Bind) {
-			b.Undone(d.there, d.Bind+" is not mounted any more", d.volume.found)
+			b.unmounted(d.Bind)
 		}
 	}
 	for _, s := range b.services {
@@ -147,6 +148,9 @@ func (b *Boot) Changed(ctx context.Context, c Change, mountUnit, grantUnit func(
 		case s.Unit:
 			why := s.Unit + " is " + c.Active
 			switch {
+			case c.Again && down:
+				b.Recheck(s.up, why, Done)
+			case c.Again:
 			case c.Active == "active":
 				b.Recheck(s.up, why, Failed)
 			case down || c.Active == "deactivating":
@@ -155,6 +159,53 @@ func (b *Boot) Changed(ctx context.Context, c Change, mountUnit, grantUnit func(
 		}
 	}
 	return nil
+}
+
+// unmounted starts over from the disk of what is not mounted any more.
+func (b *Boot) unmounted(where string) {
+	why := where + " is not mounted any more"
+	for _, v := range b.ordered() {
+		if v.At == where {
+			b.Undone(v.mounted, why, v.found)
+		}
+	}
+	for _, d := range b.plan.Data {
+		if d.Bind == where {
+			b.Undone(b.data[d.Name].there, why, b.data[d.Name].volume.found)
+		}
+	}
+}
+
+// ordered are the volumes in the order of the plan.
+func (b *Boot) ordered() (volumes []*volume) {
+	for _, v := range b.plan.Volumes {
+		volumes = append(volumes, b.volumes[v.Name])
+	}
+	return volumes
+}
+
+// Follow has steps run again that a change of a unit undoes, until next, which
+// returns the name of a unit that may have changed, gives an error.
+func (b *Boot) Follow(ctx context.Context, next func(context.Context) (unit string, err error), mountUnit, grantUnit func(string) string) {
+	last := make(map[string]string)
+	for {
+		unit, err := next(ctx)
+		if err != nil {
+			return
+		}
+		state, err := b.world.Units.State(ctx, unit)
+		if err == nil {
+			change := Change{Unit: unit, Active: state.Active, Again: last[unit] == state.Active}
+			err = b.Changed(ctx, change, mountUnit, grantUnit)
+		}
+		switch {
+		case err == nil:
+			last[unit] = state.Active
+		case ctx.Err() == nil:
+			// systemd closed the connection. With the next one, all are told of.
+			b.log.Warn("will look again", "unit", unit, "error", err)
+		}
+	}
 }
 
 // RetryNow runs every failed step again, and starts every service that could
@@ -176,7 +227,7 @@ func (b *Boot) StoppedServices(ctx context.Context) error {
 	if err != nil || !stopping {
 		return err
 	}
-	for _, v := range b.volumes {
+	for _, v := range b.ordered() {
 		if err := v.noteStop(ctx); err != nil {
 			return err
 		}

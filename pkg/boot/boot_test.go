@@ -545,6 +545,50 @@ func TestAServiceThatHangsIsKilledOnlyWhenItsDiskIsGone(t *testing.T) {
 	}
 }
 
+// A disk that was pulled comes back as another device: what is mounted from the
+// first one stays gone, and so does what waits for it.
+func TestAServiceThatHangsIsKilledAlsoWhenItsDiskHasComeBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		m.disks[serial] = blank()
+		r := start(t, plan(), m)
+		r.isUp()
+
+		m.mu.Lock()
+		m.mounted, m.disks[serial].dev = m.disks[serial].dev, 0x10301
+		m.units["mariadb.service"] = UnitState{Active: "deactivating", Ran: true, Busy: true}
+		m.mu.Unlock()
+		r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "deactivating"}, strings.Clone, strings.ToUpper)
+		time.Sleep(hangsAfter + time.Second)
+		synctest.Wait()
+		if !slices.Contains(m.effects, "kill mariadb.service") {
+			t.Errorf("it did %q", m.effects)
+		}
+		r.stop()
+	})
+}
+
+func TestAServiceThatHangsWhileItIsStoppedAsItStartsIsKilledToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		m.disks[serial] = blank()
+		m.units["mariadb.service"] = UnitState{Active: "activating", Busy: true}
+		m.started["mariadb.service"] = true
+		r := start(t, plan(), m)
+		r.is("service mariadb.service: up", Waiting, "mariadb.service to start")
+		m.mu.Lock()
+		m.disks[serial].plugged = false
+		m.units["mariadb.service"] = UnitState{Active: "deactivating", Busy: true}
+		m.mu.Unlock()
+		time.Sleep(2 * hangsAfter)
+		synctest.Wait()
+		if !slices.Contains(m.effects, "kill mariadb.service") {
+			t.Errorf("it did %q", m.effects)
+		}
+		r.stop()
+	})
+}
+
 func TestRetryForgetsThatAPersonStoppedAServiceThatIsNotGrantedYet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine()

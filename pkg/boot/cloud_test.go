@@ -33,7 +33,8 @@ type ebs struct {
 	from   string
 	size   int64
 	intent Intent
-	named  bool // it has the tag of its own name
+	named  bool      // it has the tag of its own name
+	untold time.Time // until then the cloud does not tell of the intent
 }
 
 func (c *cloud) ask() error {
@@ -95,6 +96,9 @@ func (c *cloud) Origin(_ context.Context, id string) (Origin, error) {
 func (c *cloud) Intent(_ context.Context, id string) (Intent, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if time.Now().Before(c.volumes[id].untold) {
+		return Intent{}, c.ask()
+	}
 	return c.volumes[id].intent, c.ask()
 }
 
@@ -242,6 +246,39 @@ func TestAVolumeThatTheCloudDoesNotCallNewIsNeverFormatted(t *testing.T) {
 				time.Sleep(time.Hour)
 				synctest.Wait()
 				r.is("volume data: prove", Failed, c.words)
+				r.stop()
+				if m.made > 0 {
+					t.Errorf("it did %q", m.effects)
+				}
+			})
+		})
+	}
+}
+
+// EC2 may tell of a tag some seconds after it was written, and an agent that
+// died comes back sooner than that.
+func TestAFilesystemThatBootagentMadeIsItsOwnAsSoonAsTheCloudTells(t *testing.T) {
+	for name, c := range map[string]struct {
+		intent Intent
+		state  State
+		words  string
+	}{
+		"its own":     {Intent{UUID: "u"}, Done, ""},
+		"another's":   {Intent{UUID: "v"}, Failed, "holds the xfs filesystem u without a ledger"},
+		"nobody says": {Intent{}, Failed, "holds the xfs filesystem u without a ledger"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, p := inEC2()
+				v := m.cloud.volumes[volumeID]
+				v.intent, v.untold = c.intent, time.Now().Add(5*time.Second)
+				m.disks[serial].content = Content{Filesystem: "xfs", UUID: "u", Words: "has a filesystem"}
+				m.disks[serial].names = make(map[string]DirectoryState)
+				r := start(t, p, m)
+				r.is("volume data: prepare", Waiting, "EC2 to tell that the filesystem u was made by bootagent")
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				r.is("volume data: prepare", c.state, c.words)
 				r.stop()
 				if m.made > 0 {
 					t.Errorf("it did %q", m.effects)

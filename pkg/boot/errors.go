@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 )
 
@@ -72,7 +71,7 @@ func (e *expiredError) Unwrap() error { return WithHint(e.last, e.last.Hint) }
 // await asks again until the answer is another than a NotYetError, for at most
 // as long as within, and tells what it waits for meanwhile. The error is that
 // of ask, of ctx, or an *expiredError.
-func await(ctx context.Context, within time.Duration, ask func(context.Context) error) error {
+func (s *Story) await(ctx context.Context, within time.Duration, ask func(context.Context) error) error {
 	until := time.Now().Add(within)
 	told, done := NotYetError{}, func() {}
 	defer func() { done() }()
@@ -85,7 +84,8 @@ func await(ctx context.Context, within time.Duration, ask func(context.Context) 
 			done()
 			told, done = *notYet, Waits(ctx, Wait{For: notYet.For, Until: until, Hint: notYet.Hint})
 		}
-		rest := min(askEvery(asked), time.Until(until))
+		rest := askEvery(asked)
+		rest = min(rest+s.jitter(rest/4), time.Until(until))
 		if rest <= 0 {
 			return &expiredError{within, notYet}
 		}
@@ -98,11 +98,12 @@ func await(ctx context.Context, within time.Duration, ask func(context.Context) 
 }
 
 // askEvery is the rest after a question that was asked so many times: half a
-// second, half as much again each time, up to 10 s, and up to a quarter more.
+// second, half as much again each time, up to 10 s. Up to a quarter more is
+// added to it.
 func askEvery(asked int) time.Duration {
 	rest := 500 * time.Millisecond
 	for range min(asked-1, 8) {
 		rest = min(rest*3/2, 10*time.Second)
 	}
-	return rest + rand.N(rest/4)
+	return rest
 }

@@ -97,7 +97,7 @@ func (l *Launch) ask(ctx context.Context) error {
 	if keptErr == nil {
 		within = relyAfter
 	}
-	err := await(ctx, within, func(ctx context.Context) (err error) {
+	err := l.await(ctx, within, func(ctx context.Context) (err error) {
 		l.facts, err = l.metadata.Ask(ctx)
 		return err
 	})
@@ -139,7 +139,7 @@ func (l *Launch) Confirm(ctx context.Context) (remark string, err error) {
 	}
 	var now Facts
 	for {
-		err := await(ctx, askMetadataWithin, func(ctx context.Context) (err error) {
+		err := l.await(ctx, askMetadataWithin, func(ctx context.Context) (err error) {
 			now, err = l.metadata.Ask(ctx)
 			return err
 		})

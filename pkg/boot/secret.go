@@ -25,8 +25,8 @@ const fetchAgainAfter = time.Minute
 
 // unlock waits for a key, unless nothing is left to be opened in this boot.
 func (b *Boot) unlock(ctx context.Context) error {
-	for _, s := range b.secrets {
-		staged, err := b.world.Secrets.Staged(s.Secret)
+	for _, s := range b.plan.Secrets {
+		staged, err := b.world.Secrets.Staged(s)
 		if err != nil {
 			return err
 		}
@@ -39,7 +39,7 @@ func (b *Boot) unlock(ctx context.Context) error {
 
 // awaitKey waits for as long as a person may take to bring a key.
 func (b *Boot) awaitKey(ctx context.Context, ask func(context.Context) error) error {
-	err := await(ctx, b.world.UnlockWithin, ask)
+	err := b.await(ctx, b.world.UnlockWithin, ask)
 	if errors.As(err, new(*expiredError)) {
 		return Final(err) // until a key is brought, see Unlocked
 	}
@@ -57,8 +57,8 @@ func (b *Boot) Unlocked() {
 		return
 	}
 	b.Recheck(b.unlocked, why, Waiting, Failed)
-	for _, s := range b.secrets {
-		b.Recheck(s.opened, why, Waiting, Failed)
+	for _, s := range b.plan.Secrets {
+		b.Recheck(b.secrets[s.Name].opened, why, Waiting, Failed)
 	}
 }
 

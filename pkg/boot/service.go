@@ -34,8 +34,13 @@ const probeEvery = 2 * time.Second
 func (s *service) grant(ctx context.Context) error {
 	units := s.boot.world.Units
 	for _, where := range s.mounts() {
-		if _, mounted, err := s.boot.world.Mounts.At(where); err != nil || !mounted {
-			return errors.Join(err, fmt.Errorf("%s is not mounted any more", where))
+		_, mounted, err := s.boot.world.Mounts.At(where)
+		if err != nil {
+			return err
+		}
+		if !mounted {
+			s.boot.unmounted(where) // systemd may not have told
+			return fmt.Errorf("%s is not mounted any more", where)
 		}
 	}
 	if err := units.Grant(ctx, s.Unit, s.mounts()); err != nil {
@@ -105,10 +110,7 @@ func (s *service) lostGrant(ctx context.Context, grant string, mountUnit func(st
 // comeUp waits until the service is active and its probe, if it has one, says
 // that it serves.
 func (s *service) comeUp(ctx context.Context) error {
-	if err := s.stopped(ctx); err != nil {
-		return err
-	}
-	state, err := s.started(ctx)
+	state, err := s.settled(ctx)
 	if err != nil {
 		return err
 	}
@@ -140,6 +142,20 @@ func (s *service) comeUp(ctx context.Context) error {
 	}
 	return Final(WithHint(fmt.Errorf("%s was stopped by hand, or ended by itself", s.Unit),
 		"systemctl start "+s.Unit+", or: bootagent retry"))
+}
+
+// settled waits until the service has started, or will not. One that is stopped
+// while it starts has to stop first.
+func (s *service) settled(ctx context.Context) (UnitState, error) {
+	for {
+		if err := s.stopped(ctx); err != nil {
+			return UnitState{}, err
+		}
+		state, err := s.started(ctx)
+		if err != nil || state.Active != "deactivating" {
+			return state, err
+		}
+	}
 }
 
 // stopped waits, if the service is being stopped, until it has stopped. One
@@ -178,18 +194,24 @@ func (s *service) stopped(ctx context.Context) error {
 }
 
 // diskGone is the serial number of a disk that the service stands on and that
-// is not there, or "".
+// is not there, or "". One that was pulled and has come back is another device
+// than the one that is mounted, which stays gone.
 func (s *service) diskGone(ctx context.Context) (string, error) {
 	for _, v := range s.volumes() {
-		if _, there, err := s.boot.world.Disks.Find(ctx, v.serial()); err != nil || !there {
+		disk, there, err := s.boot.world.Disks.Find(ctx, v.serial())
+		if err != nil || !there {
+			return v.serial(), err
+		}
+		dev, mounted, err := s.boot.world.Mounts.At(v.At)
+		if err != nil || mounted && dev != disk.Dev {
 			return v.serial(), err
 		}
 	}
 	return "", nil
 }
 
-// started waits until systemd has started the service, or has nothing more to
-// do for it.
+// started waits until systemd has started the service, stops it, or has nothing
+// more to do for it.
 func (s *service) started(ctx context.Context) (UnitState, error) {
 	until := time.Now().Add(startWithin)
 	ctx, cancel := context.WithDeadline(ctx, until)
@@ -197,7 +219,7 @@ func (s *service) started(ctx context.Context) (UnitState, error) {
 	defer Waits(ctx, Wait{For: s.Unit + " to start", Until: until, Hint: "systemctl status " + s.Unit})()
 
 	state, err := s.boot.world.Units.Await(ctx, s.Unit, func(u UnitState) bool {
-		return u.Active == "active" || !u.Busy && (u.Active == "failed" || u.Active == "inactive")
+		return u.Active == "active" || u.Active == "deactivating" || !u.Busy && (u.Active == "failed" || u.Active == "inactive")
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("%s did not start within %s", s.Unit, startWithin)

@@ -17,6 +17,9 @@ import (
 // A story is told once, by Tell, and then run once, by Run. While it runs,
 // the other methods may be called from any goroutine.
 type Story struct {
+	// Jitter is what is added to a rest, below so much. nil is at random.
+	Jitter func(below time.Duration) time.Duration
+
 	steps  []*Step
 	events chan func() // what happened, told to the goroutine of Run
 	over   chan struct{}
@@ -306,11 +309,11 @@ func (s *Story) start(ctx context.Context, log *slog.Logger, step *Step) {
 			log.Error("failed", took, "error", err, "hint", HintOf(err))
 		}
 		cancel(nil)
-		s.tell(func() { step.finished(err) })
+		s.tell(func() { step.finished(err, s.jitter) })
 	}()
 }
 
-func (s *Step) finished(err error) {
+func (s *Step) finished(err error, jitter func(time.Duration) time.Duration) {
 	s.cancel = nil
 	switch {
 	case s.stale:
@@ -324,7 +327,8 @@ func (s *Step) finished(err error) {
 		s.become(Failed)
 		s.err = err
 		if !isFinal(err) {
-			s.retryAt = time.Now().Add(backoff(s.attempts))
+			rest := backoff(s.attempts)
+			s.retryAt = time.Now().Add(rest + jitter(rest/4))
 		}
 	}
 }
@@ -350,11 +354,17 @@ func (s *Step) become(state State) {
 }
 
 // backoff is how long a step rests after so many failures in a row: 1 s,
-// doubled up to a minute, and up to a quarter more, so that instances that
-// failed together don't come back together.
+// doubled up to a minute. Up to a quarter more is added to it, so that
+// instances that failed together don't come back together.
 func backoff(failures int) time.Duration {
-	rest := min(time.Second<<min(failures-1, 6), time.Minute)
-	return rest + rand.N(rest/4)
+	return min(time.Second<<min(failures-1, 6), time.Minute)
+}
+
+func (s *Story) jitter(below time.Duration) time.Duration {
+	if s.Jitter != nil {
+		return s.Jitter(below)
+	}
+	return rand.N(below)
 }
 
 func (s *Story) untilRetry() time.Duration {

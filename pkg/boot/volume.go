@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"bootagent/pkg/role"
@@ -28,7 +27,9 @@ type volume struct {
 	content Content
 	proven  bool // the disk is this volume, read as it is now
 
-	mu     sync.Mutex // several data directories may be noted at once
+	// Several data directories may be noted at once. This is a lock that a
+	// simulated world can see a step wait for.
+	lock   chan struct{}
 	ledger *Ledger
 }
 
@@ -71,7 +72,7 @@ func (v *volume) attach(ctx context.Context) error {
 
 // await waits for the cloud for as long as the role lets the volume take.
 func (v *volume) await(ctx context.Context, ask func(context.Context) error) error {
-	err := await(ctx, v.Wait, ask)
+	err := v.boot.await(ctx, v.Wait, ask)
 	if errors.As(err, new(*expiredError)) {
 		err = Final(err)
 	}
@@ -114,6 +115,9 @@ func (v *volume) appear(ctx context.Context) (Disk, error) {
 // prove reads what is on the disk and refuses all that is neither the
 // filesystem of the plan nor, where one may be made, proven to be nothing.
 func (v *volume) prove(ctx context.Context) error {
+	if err := v.left(ctx); err != nil {
+		return err
+	}
 	if mounted, err := v.isMounted(); mounted || err != nil {
 		return err
 	}
@@ -176,7 +180,7 @@ func (v *volume) prepare(ctx context.Context) error {
 	}
 	var intent Intent
 	if ledger == nil {
-		if intent, err = v.intent(ctx); err != nil {
+		if intent, err = v.settledIntent(ctx); err != nil {
 			return err
 		}
 	}
@@ -212,7 +216,7 @@ func (v *volume) make(ctx context.Context) error {
 		return err
 	}
 	if intent.UUID == "" {
-		intent.UUID = newUUID()
+		intent.UUID = v.boot.newUUID()
 		if err := v.intend(ctx, intent); err != nil {
 			return err
 		}
@@ -251,6 +255,28 @@ func (v *volume) intent(ctx context.Context) (Intent, error) {
 		return v.boot.world.Volumes.Intent(ctx, v.id)
 	}
 	return v.boot.world.Intents.Intent(ctx, v.disk.Serial)
+}
+
+// intentWithin is how long EC2 may take to tell of a tag that was just written.
+const intentWithin = 30 * time.Second
+
+// settledIntent is the intent once it fits the filesystem that is there, or
+// has not come to fit it: the cloud may not yet tell what an agent that died
+// has written, and whose a filesystem is can't be taken back.
+func (v *volume) settledIntent(ctx context.Context) (intent Intent, err error) {
+	told := false
+	err = v.boot.await(ctx, intentWithin, func(ctx context.Context) (err error) {
+		intent, err = v.intent(ctx)
+		told = err == nil
+		if told && v.id != "" && !v.Adopt && intent.UUID != v.content.UUID {
+			err = &NotYetError{For: fmt.Sprintf("EC2 to tell that the filesystem %s was made by bootagent", v.content.UUID)}
+		}
+		return err
+	})
+	if told && errors.As(err, new(*expiredError)) {
+		err = nil // that it is another's is the answer
+	}
+	return intent, err
 }
 
 func (v *volume) intend(ctx context.Context, intent Intent) error {
@@ -306,6 +332,21 @@ func (v *volume) aside(ctx context.Context, readOnly bool, do func(root string) 
 }
 
 func (v *volume) asidePath() string { return "/run/bootagent/look/" + v.Name }
+
+// left waits until the services have stopped that hold what was mounted from
+// the disk before it was pulled: it can't go before, and nothing can come back.
+func (v *volume) left(ctx context.Context) error {
+	dev, mounted, err := v.boot.world.Mounts.At(v.At)
+	if err != nil || !mounted || dev == v.disk.Dev {
+		return err
+	}
+	for _, s := range v.boot.services {
+		if slices.Contains(s.volumes(), v) {
+			err = errors.Join(err, s.stopped(ctx))
+		}
+	}
+	return err
+}
 
 // tidy unmounts what an agent that died left mounted aside.
 func (v *volume) tidy(ctx context.Context) error {
@@ -450,8 +491,8 @@ func (v *volume) write(root string, l *Ledger) error {
 
 // record changes the ledger of the volume while it is mounted for its role.
 func (v *volume) record(change func(*Ledger)) error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
+	v.lock <- struct{}{}
+	defer func() { <-v.lock }()
 	changed := *v.ledger
 	changed.Data = maps.Clone(v.ledger.Data)
 	change(&changed)
@@ -464,8 +505,8 @@ func (v *volume) record(change func(*Ledger)) error {
 
 // entry is what the ledger says of a data directory.
 func (v *volume) entry(name string) (LedgerData, bool) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
+	v.lock <- struct{}{}
+	defer func() { <-v.lock }()
 	d, ok := v.ledger.Data[name]
 	return d, ok
 }
@@ -475,8 +516,16 @@ func now() *time.Time {
 	return &t
 }
 
-// newUUID returns a random UUID, RFC 9562 version 4.
-func newUUID() string {
+// newUUID returns a random UUID, RFC 9562 version 4, unless the world has its
+// own.
+func (b *Boot) newUUID() string {
+	if b.world.NewUUID != nil {
+		return b.world.NewUUID()
+	}
+	return randomUUID()
+}
+
+func randomUUID() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails, see its documentation
 	b[6] = b[6]&0x0f | 0x40

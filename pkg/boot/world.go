@@ -25,6 +25,8 @@ type World struct {
 	Instance    Instance
 
 	UnlockWithin time.Duration // how long a person may take to bring a key
+
+	NewUUID func() string // for a filesystem; nil is at random
 }
 
 // Instance says which machine, in which of its boots, the story runs on.

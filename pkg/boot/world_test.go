@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,8 @@ type machine struct {
 	records map[string]string // by the volume's name
 	cloud   cloud
 	safe    safe
+
+	mounted uint64 // device that is mounted, where it is not the disk's any more
 
 	made, initialised int
 	effects           []string // in their order
@@ -202,7 +205,7 @@ func (m *machine) At(where string) (uint64, bool, error) {
 		return 0, false, nil
 	}
 	d, _ := m.at(where)
-	return d.dev, true, nil
+	return cmp.Or(m.mounted, d.dev), true, nil
 }
 
 func (m *machine) Mount(_ context.Context, mt Mount) error {

@@ -62,7 +62,7 @@ func (c *Client) diagnoseRole(what string, x exchange, err error) *Error {
 		return c.diagnose(what, x, err)
 	case role == "" && (x.status == http.StatusNotFound || x.status == http.StatusOK):
 		e.Kind = NoRole
-		e.why = "this instance has no IAM role"
+		e.why = "this instance has no IAM role, or EC2 does not tell it yet"
 		e.hint = "attach one: aws ec2 associate-iam-instance-profile --instance-id ID --iam-instance-profile Name=PROFILE"
 	case x.status == http.StatusNotFound:
 		e.Kind = CredentialsNotYet

@@ -39,6 +39,13 @@ func (m *Manager) Grant(ctx context.Context, unit string, mounts []string) error
 	if err := os.MkdirAll(filepath.Join(m.run, "granted"), 0o755); err != nil {
 		return err
 	}
+	if state.Job == "" {
+		// A grant that never began has left the mark of a start that came to
+		// nothing: its own end, which removes that, was none.
+		if err := os.Remove(m.started(unit)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	_, err = conn.StartTransientUnitContext(ctx, grant, "fail", m.grantProperties(unit, mounts), nil)
 	if isBusError(err, "UnitExists") {
 		_, err = conn.StartUnitContext(ctx, grant, "fail", nil)

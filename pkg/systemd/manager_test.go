@@ -154,6 +154,23 @@ func TestAUnitIsStartedOnceForEachGrant(t *testing.T) {
 	equal(t, "files", files(t, run), []string{"started/mariadb.service"}) // absent.service is tried again
 }
 
+// A mount that goes before the grant on it has begun fails the grant, and the
+// start that was queued behind it.
+func TestAUnitIsStartedAgainAfterAGrantThatNeverBegan(t *testing.T) {
+	p, m, run := newPID1(t)
+	p.add("mariadb.service", "inactive")
+	ok(t, touch(filepath.Join(run, "started", "mariadb.service")))
+	ok(t, m.Grant(t.Context(), "mariadb.service", []string{"/srv/data"}))
+	ok(t, m.StartOnce(t.Context(), "mariadb.service"))
+	if jobs := p.took(); !slices.Contains(jobs, "start mariadb.service fail") {
+		t.Errorf("the jobs are %q", jobs)
+	}
+	ok(t, m.Grant(t.Context(), "mariadb.service", []string{"/srv/data"})) // it holds
+	if there, err := exists(filepath.Join(run, "started", "mariadb.service")); !there || err != nil {
+		t.Errorf("the mark is there: %t, %v", there, err)
+	}
+}
+
 func TestStoppedByHandIsKept(t *testing.T) {
 	_, m, run := newPID1(t)
 	is := func(want bool) {

@@ -110,12 +110,12 @@ var toldWrong = []fault{
 	{
 		"no IAM role", func(r rig) { r.ok(r.instance.Cloud.SetRole("")) },
 		func(r rig) { r.ok(r.instance.Cloud.SetRole("db")) },
-		[]string{"this instance has no IAM role", "associate-iam-instance-profile"},
+		[]string{"this instance has no IAM role, or EC2 does not tell it yet", "associate-iam-instance-profile"},
 	},
 	{
 		"credentials that do not come", func(r rig) { r.instance.Cloud.IMDS.DelayCredentials(1 << 40) },
 		func(r rig) { r.instance.Cloud.IMDS.DelayCredentials(0) },
-		[]string{"this instance has the IAM role db, but no credentials of it yet"},
+		[]string{"this instance has no IAM role, or EC2 does not tell it yet"},
 	},
 }
 
@@ -228,7 +228,7 @@ func TestWhatGoesWrongOnEC2IsSaid(t *testing.T) {
 	if err := reg.S3.Put(bucket, object, []byte("nothing")); err != nil { // no service may start before the end
 		t.Fatal(err)
 	}
-	g, i := launch(ctx, t, reg, "wrong", cloud.Launch{}, lab.Config{Files: map[string]lab.File{
+	g, i := launch(ctx, t, reg, "wrong", cloud.Launch{UserData: []byte{}}, lab.Config{Files: map[string]lab.File{
 		"/etc/bootagent/agent.yaml":   {Data: []byte(region.AgentFile + "keys: [{file: /etc/bootagent/keys/machine}]\n")},
 		"/etc/bootagent/keys/machine": {Data: []byte(key.String() + "\n"), Mode: 0o600},
 	}})
@@ -245,7 +245,7 @@ func TestWhatGoesWrongOnEC2IsSaid(t *testing.T) {
 				}
 				r.is("inactive", "systemctl is-active mariadb")
 				r.is("inactive", "systemctl is-active nginx")
-				r.is("", "ls /var/lib/mysql")
+				r.is("", "pidof mariadbd")
 				if f.right != nil {
 					f.right(r)
 				}
