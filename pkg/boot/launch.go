@@ -57,7 +57,7 @@ const (
 	// relyAfter is how long the metadata service may be silent until an
 	// instance that was told before who it is goes by that. A network that is
 	// slow to come up takes some seconds.
-	relyAfter = 5 * time.Second
+	relyAfter = 3 * time.Second
 )
 
 // NewLaunch tells the story of a launch. Make makes the plan; an error of its
@@ -97,7 +97,10 @@ func (l *Launch) ask(ctx context.Context) error {
 	if keptErr == nil {
 		within = relyAfter
 	}
+	until := time.Now().Add(within)
 	err := l.await(ctx, within, func(ctx context.Context) (err error) {
+		ctx, cancel := context.WithDeadline(ctx, until)
+		defer cancel()
 		l.facts, err = l.metadata.Ask(ctx)
 		return err
 	})
