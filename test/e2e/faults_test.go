@@ -129,7 +129,7 @@ var volumesWrong = []fault{
 	{
 		"two volumes", func(r rig) { r.create(cloud.Volume{ID: "vol-0aaaaaaaaaaaaaaaa", Tags: ours}) },
 		func(r rig) { r.ok(r.region.EC2.Untag("vol-0aaaaaaaaaaaaaaaa", "holds")) },
-		[]string{"2 volumes are", "one is meant", "vol-0aaaaaaaaaaaaaaaa", "available in eu-central-1a"},
+		[]string{"2 volumes have the tags cluster=orders, holds=mysql", "one is meant", "vol-0aaaaaaaaaaaaaaaa", "available in eu-central-1a"},
 	},
 	{
 		"a copy alone", func(r rig) {
