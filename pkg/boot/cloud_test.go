@@ -199,6 +199,27 @@ func TestAVolumeThatIsNotThereAnyMoreIsAskedFor(t *testing.T) {
 	})
 }
 
+// What is waited for may be told in other words, as more is known of it.
+func TestAWaitIsToldSinceItBegan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p := inEC2()
+		m.cloud.volumes[volumeID].holder = "i-2"
+		r := start(t, p, m)
+		began := r.step("volume data: attach").Since
+		time.Sleep(5 * time.Minute)
+		m.mu.Lock()
+		m.cloud.volumes[volumeID].holder = "i-3"
+		m.mu.Unlock()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		r.is("volume data: attach", Waiting, "to be let go by i-3")
+		if since := r.step("volume data: attach").Since; !since.Equal(began) {
+			t.Errorf("it is told since %s, and began at %s", since, began)
+		}
+		r.stop()
+	})
+}
+
 func TestAVolumeThatNobodyLetsGoIsGivenUpAtTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, p := inEC2()

@@ -81,7 +81,6 @@ func (s *Story) await(ctx context.Context, within time.Duration, ask func(contex
 			return err
 		}
 		if *notYet != told {
-			done()
 			told, done = *notYet, Waits(ctx, Wait{For: notYet.For, Until: until, Hint: notYet.Hint})
 		}
 		rest := askEvery(asked)

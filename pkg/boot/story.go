@@ -346,7 +346,10 @@ func (s *Step) reset(cause error) {
 // become changes the state. Why the step failed before is remembered until it
 // is done or starts over.
 func (s *Step) become(state State) {
-	s.state, s.since = state, time.Now()
+	if s.state != state || s.since.IsZero() {
+		s.since = time.Now()
+	}
+	s.state = state
 	s.wait, s.retryAt = Wait{}, time.Time{}
 	if s.attempts == 0 {
 		s.err = nil

@@ -184,7 +184,7 @@ var volumesWrong = []fault{
 	{
 		"an attach that hangs", func(r rig) { r.region.EC2.StickAttach(r.volume.ID) },
 		func(r rig) { r.region.EC2.Release(r.volume.ID) },
-		[]string{"waiting since", "attach", "attaching"},
+		[]string{"waiting since", "to be attached as /dev/sdf, asked for at"},
 	},
 }
 
