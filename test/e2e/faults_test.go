@@ -238,6 +238,9 @@ func TestWhatGoesWrongOnEC2IsSaid(t *testing.T) {
 		for _, f := range faults {
 			t.Run(f.name, func(t *testing.T) {
 				r := rig{guest{g.Machine, t, ctx}, reg, i, v, key}
+				if f.right != nil {
+					defer f.right(r)
+				}
 				f.wrong(r)
 				// It holds up a boot for a minute, for the network, and nobody here need wait for that.
 				r.sh("systemctl stop bootagent; rm /run/bootagent/status.json; systemctl start --no-block bootagent")
@@ -247,9 +250,6 @@ func TestWhatGoesWrongOnEC2IsSaid(t *testing.T) {
 				r.is("inactive", "systemctl is-active mariadb")
 				r.is("inactive", "systemctl is-active nginx")
 				r.is("", "pidof mariadbd")
-				if f.right != nil {
-					f.right(r)
-				}
 			})
 		}
 	}
