@@ -647,3 +647,28 @@ func TestTheLedgerTellsHowTheServicesStopped(t *testing.T) {
 		})
 	}
 }
+
+// A service that hangs keeps its mounts, so systemd tells of none that goes.
+func TestADirectoryWhoseDiskIsGoneStartsOverFromTheDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		m.disks[serial] = blank()
+		r := start(t, plan(), m)
+		r.isUp()
+
+		m.mu.Lock()
+		m.disks[serial].plugged, m.sameErr = false, errors.New("input/output error")
+		m.mu.Unlock()
+		r.Recheck(r.data["mysql"].there, "somebody looks", Done)
+		synctest.Wait()
+		r.is("volume data: device", Waiting, serial)
+
+		m.mu.Lock()
+		m.disks[serial].plugged, m.sameErr = true, nil
+		m.mu.Unlock()
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		r.isUp()
+		r.stop()
+	})
+}

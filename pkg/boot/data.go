@@ -49,6 +49,22 @@ func (d *data) askEngine(ctx context.Context) error {
 // directory checks the data directory, and has the engine make it where the
 // volume never had one and the role allows it.
 func (d *data) directory(ctx context.Context) error {
+	return d.unlessGone(ctx, d.examine(ctx))
+}
+
+// unlessGone starts over from the disk where an error comes of its being gone:
+// its mounts may stay for as long as a service hangs on them.
+func (d *data) unlessGone(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if gone, findErr := d.volume.gone(ctx); findErr == nil && gone {
+		d.boot.Undone(d.volume.mounted, "its disk is gone", d.volume.found)
+	}
+	return err
+}
+
+func (d *data) examine(ctx context.Context) error {
 	found, err := d.boot.world.Directories.Examine(d.path(), d.Data)
 	if err != nil {
 		return err
@@ -177,6 +193,10 @@ func (d *data) record(entry LedgerData) error {
 
 // bind mounts the data directory where its engine looks for it.
 func (d *data) bind(ctx context.Context) error {
+	return d.unlessGone(ctx, d.mountBind(ctx))
+}
+
+func (d *data) mountBind(ctx context.Context) error {
 	_, mounted, err := d.boot.world.Mounts.At(d.Bind)
 	if err != nil {
 		return err

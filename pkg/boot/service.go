@@ -194,16 +194,10 @@ func (s *service) stopped(ctx context.Context) error {
 }
 
 // diskGone is the serial number of a disk that the service stands on and that
-// is not there, or "". One that was pulled and has come back is another device
-// than the one that is mounted, which stays gone.
+// is not there, or "".
 func (s *service) diskGone(ctx context.Context) (string, error) {
 	for _, v := range s.volumes() {
-		disk, there, err := s.boot.world.Disks.Find(ctx, v.serial())
-		if err != nil || !there {
-			return v.serial(), err
-		}
-		dev, mounted, err := s.boot.world.Mounts.At(v.At)
-		if err != nil || mounted && dev != disk.Dev {
+		if gone, err := v.gone(ctx); err != nil || gone {
 			return v.serial(), err
 		}
 	}

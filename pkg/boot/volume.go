@@ -333,6 +333,17 @@ func (v *volume) aside(ctx context.Context, readOnly bool, do func(root string) 
 
 func (v *volume) asidePath() string { return "/run/bootagent/look/" + v.Name }
 
+// gone tells whether the volume's disk is not there. One that was pulled and
+// has come back is another device than the one that is mounted, which stays gone.
+func (v *volume) gone(ctx context.Context) (bool, error) {
+	disk, there, err := v.boot.world.Disks.Find(ctx, v.serial())
+	if err != nil || !there {
+		return err == nil, err
+	}
+	dev, mounted, err := v.boot.world.Mounts.At(v.At)
+	return mounted && dev != disk.Dev, err
+}
+
 // left waits until the services have stopped that hold what was mounted from
 // the disk before it was pulled: it can't go before, and nothing can come back.
 func (v *volume) left(ctx context.Context) error {

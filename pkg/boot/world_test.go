@@ -31,6 +31,7 @@ type machine struct {
 	cloud   cloud
 	safe    safe
 
+	sameErr error  // of SameDirectory
 	mounted uint64 // device that is mounted, where it is not the disk's any more
 
 	made, initialised int
@@ -262,6 +263,9 @@ func (m *machine) Names(p string) ([]string, error) {
 func (m *machine) SameDirectory(a, b string) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.sameErr != nil {
+		return false, m.sameErr
+	}
 	diskA, restA := m.at(a)
 	diskB, restB := m.at(b)
 	return diskA == diskB && restA == restB, nil

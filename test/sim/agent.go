@@ -1,0 +1,374 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"bootagent/cmd/bootagent/inec2"
+	"bootagent/pkg/boot"
+	"bootagent/pkg/role"
+	"bootagent/pkg/userdata"
+	"bootagent/pkg/volume"
+)
+
+// An agent is one run of the program on a machine.
+type agent struct {
+	machine *machine
+	name    string
+	volumes inec2.Volumes
+	cancel  context.CancelFunc
+	died    chan struct{}
+	done    chan struct{}
+	doomed  bool     // it dies as soon as it has had its answer
+	keys    []string // in its memory
+	changes []string // units that it was not told of yet
+	boot    *boot.Boot
+	launch  *boot.Launch
+	started time.Time
+	onEnd   func()
+	people  int
+	working sync.WaitGroup // those that talk to it
+	config  error          // why it gave up
+
+	// World.mu guards these.
+	dead     bool
+	actors   map[string]string // by goroutine
+	progress []boot.Progress   // of the story that is being told
+	held     map[string]boot.Progress
+}
+
+// roleFile is what the image has of the role.
+const roleFile = `version: 1
+role: mysql
+params:
+  cluster: {pattern: "[a-z]+"}
+volumes:
+  data: {find: {tags: {cluster: "${params.cluster}"}, pick: one}, filesystem: xfs, make: if-blank, at: /srv/data, wait: 5m}
+data:
+  mysql: {on: data, dir: mysql, bind: /var/lib/mysql, engine: mariadb, owner: mysql, if-absent: initialize}
+secrets:
+  root-sql: {from: "s3://orders-secrets/root.sql.age", for: [mariadb.service]}
+services:
+  mariadb.service: {ready: {unit: mysql-ready.service, within: 2m}}
+`
+
+const (
+	goodUserData = "#bootagent\nversion: 1\nrole: mysql\nparams: {cluster: orders}\n"
+	badUserData  = "#bootagent\nversion: 1\nrole: mysqll\nparams: {cluster: orders}\n"
+)
+
+var roles = sync.OnceValue(func() []*role.Role {
+	r, err := role.Decode("mysql.yaml", []byte(roleFile))
+	if err != nil {
+		panic(err)
+	}
+	return []*role.Role{r}
+})
+
+// startAgent starts the program, as systemd does.
+func (m *machine) startAgent() {
+	if !m.up || m.agent != nil || m.stopping {
+		return
+	}
+	m.agents++
+	w := m.world
+	w.boots++
+	ctx, cancel := context.WithCancel(context.Background())
+	a := &agent{
+		machine: m, name: fmt.Sprintf("%s/%d.%d", short(m.id), m.booted, m.agents), cancel: cancel, started: time.Now(),
+		died: make(chan struct{}), done: make(chan struct{}), actors: make(map[string]string),
+	}
+	a.volumes = inec2.Volumes{Volumes: volume.New(ec2{a}, volume.Instance{ID: m.id, Zone: zone})}
+	m.agent = a
+	m.all()
+	w.tell(m.id, "the agent %s starts", a.name)
+	go a.run(ctx)
+}
+
+func short(id string) string { return "i-" + strings.TrimLeft(id[2:], "0") }
+
+// run is what the program does from its beginning to its end.
+func (a *agent) run(ctx context.Context) {
+	defer a.wake()
+	defer close(a.done)
+	defer a.working.Wait()
+	a.is("agent")
+	log := slog.New(&handler{agent: a})
+	a.launch = boot.NewLaunch(metadata{a}, a.plan)
+	a.launch.Jitter = a.jitter
+	plan, _, err := a.launch.Run(ctx, log, func(p []boot.Progress) { a.report(nil, p) })
+	if err != nil {
+		if ctx.Err() == nil {
+			a.config = err
+		}
+		return
+	}
+	b := boot.New(plan, a.world(), log)
+	b.Jitter = a.jitter
+	a.machine.world.mu.Lock()
+	a.boot = b
+	a.machine.world.mu.Unlock()
+	var running sync.WaitGroup
+	running.Go(func() {
+		a.is("units")
+		b.Follow(ctx, a.next, mountUnit, grantUnit)
+	})
+	running.Go(func() {
+		a.is("confirm")
+		_, _ = a.launch.Confirm(ctx)
+	})
+	b.Run(ctx, func(p []boot.Progress) { a.report(b, p) })
+	running.Wait()
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if err := b.StoppedServices(end); err != nil {
+		log.Error("cannot note how the services stopped", "error", err)
+	}
+}
+
+func (a *agent) wake() {
+	select {
+	case a.machine.world.wake <- struct{}{}:
+	default:
+	}
+}
+
+// is says which part of the agent the calling goroutine is.
+func (a *agent) is(actor string) {
+	w := a.machine.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a.actors[goroutine()] = actor
+}
+
+func (a *agent) jitter(below time.Duration) time.Duration {
+	w := a.machine.world
+	w.mu.Lock()
+	actor := a.actors[goroutine()]
+	w.mu.Unlock()
+	return time.Duration(w.drawFor(a.name+" "+actor) % uint64(below))
+}
+
+func (a *agent) report(b *boot.Boot, p []boot.Progress) {
+	w := a.machine.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a.progress = p
+	if b != nil {
+		a.held = b.Held(p)
+	}
+	for _, s := range p {
+		w.read(s.String() + s.Wait.Hint + s.Remark + boot.HintOf(s.Err))
+	}
+}
+
+// read looks at a text that the agent lets out.
+func (w *World) read(text string) {
+	if w.leaked == "" && strings.Contains(text, w.secret()) {
+		w.leaked = text
+	}
+}
+
+// plan makes the plan of the role that the user-data selects.
+func (a *agent) plan(facts boot.Facts) (plan role.Plan, err error) {
+	err = a.call(context.Background(), "asks", "for the role files", effect{do: func() error {
+		sel, err := userdata.Parse(facts.UserData)
+		if err != nil {
+			return err
+		}
+		r, err := role.ByName(roles(), sel.Role)
+		if err != nil {
+			return err
+		}
+		p, err := r.Plan(sel.Params, sel.Volumes, facts.Instance)
+		if err == nil {
+			plan = *p
+		}
+		return err
+	}})
+	return plan, err
+}
+
+// next is the next unit that may have changed.
+func (a *agent) next(ctx context.Context) (unit string, err error) {
+	err = a.call(ctx, "looks", "for changes of units", effect{
+		do:    func() error { return nil },
+		until: func() bool { return len(a.changes) > 0 },
+		result: func() error {
+			unit, a.changes = a.changes[0], a.changes[1:]
+			return nil
+		},
+	})
+	if err != nil && ctx.Err() == nil && !errors.Is(err, errDead) {
+		return a.next(ctx)
+	}
+	return unit, err
+}
+
+// all has the agent told of all units, as after a new connection.
+func (m *machine) all() {
+	for _, where := range []string{volumeAt, dataDir} {
+		m.changed(mountUnit(where))
+	}
+	m.changed(database)
+	m.changed(grantUnit(database))
+}
+
+// kill ends the program at once.
+func (a *agent) kill() {
+	w := a.machine.world
+	w.mu.Lock()
+	a.dead = true
+	w.mu.Unlock()
+	close(a.died)
+	a.cancel()
+	<-a.done
+	if a.machine.agent == a {
+		a.machine.agent = nil
+	}
+}
+
+// stop asks the program to end.
+func (a *agent) stop() { a.cancel() }
+
+func (a *agent) ended() bool {
+	select {
+	case <-a.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// crash kills the agent, which systemd starts again.
+func (m *machine) crash(when string) {
+	if m.agent == nil {
+		return
+	}
+	m.world.tell(m.id, "the agent dies, %s", when)
+	m.agent.kill()
+	m.world.in(time.Second, m.id, "", m.startAgent)
+}
+
+// agentEnded sees to what comes after an agent that ended by itself.
+func (m *machine) agentEnded() {
+	a := m.agent
+	if a == nil || !a.ended() || a.onEnd == nil {
+		return
+	}
+	m.agent = nil
+	a.onEnd()
+}
+
+// restart is systemctl restart bootagent.
+func (m *machine) restart() {
+	a := m.agent
+	if a == nil || m.stopping {
+		return
+	}
+	a.onEnd = func() { m.world.in(100*time.Millisecond, m.id, "", m.startAgent) }
+	a.stop()
+}
+
+// person has somebody tell the agent something.
+func (a *agent) person(do func() error) {
+	if a.ended() {
+		return
+	}
+	a.people++
+	name := fmt.Sprintf("person %d", a.people)
+	a.working.Go(func() {
+		a.is(name)
+		_ = do()
+	})
+}
+
+// A handler takes the agent's log. A step says in it that it starts and ends.
+type handler struct {
+	agent *agent
+	step  string
+}
+
+func (h *handler) Enabled(context.Context, slog.Level) bool { return true }
+func (h *handler) WithGroup(string) slog.Handler            { return h }
+
+func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	with := *h
+	for _, attr := range attrs {
+		if attr.Key == "step" {
+			with.step = attr.Value.String()
+		}
+	}
+	return &with
+}
+
+func (h *handler) Handle(_ context.Context, r slog.Record) error {
+	a := h.agent
+	w := a.machine.world
+	text := r.Message
+	r.Attrs(func(attr slog.Attr) bool { text += " " + attr.Value.String(); return true })
+	w.mu.Lock()
+	w.read(text)
+	w.mu.Unlock()
+	nothing := effect{do: func() error { return nil }}
+	if h.step == "" {
+		return nil
+	}
+	switch r.Message {
+	case "started":
+		a.is(h.step)
+		return a.call(context.Background(), r.Message, h.step, nothing)
+	case "finished", "cancelled":
+		return a.call(context.Background(), r.Message, h.step, nothing)
+	case "failed":
+		return a.call(context.Background(), "fails", text, nothing)
+	}
+	return nil
+}
+
+// metadata is the instance metadata service, with its last answer kept.
+type metadata struct{ *agent }
+
+func (d metadata) Ask(ctx context.Context) (facts boot.Facts, err error) {
+	m := d.machine
+	err = d.call(ctx, "asks", "IMDS who it is", effect{
+		fails: []error{
+			&boot.NotYetError{For: "an answer: no route to the metadata service", Hint: "look at the network"},
+			&boot.NotYetError{For: "an answer: the metadata service says 503", Hint: ""},
+			&boot.NotYetError{For: "an answer: the metadata service says 403", Hint: "turn it on"},
+		},
+		bound: 5 * time.Second,
+		do: func() error {
+			facts = boot.Facts{
+				Instance: role.Instance{ID: m.id, Zone: zone, Region: region, Type: "t3.micro"}, UserData: []byte(m.userData),
+			}
+			return nil
+		},
+	})
+	return facts, err
+}
+
+func (d metadata) Keep(f boot.Facts) {
+	// That it could not be kept is no error: only a later boot is the poorer for it.
+	_ = d.call(context.Background(), "keeps", "what it was told", effect{do: func() error {
+		d.machine.facts.write(&f)
+		return nil
+	}})
+}
+
+func (d metadata) Kept() (facts boot.Facts, since time.Time, err error) {
+	m := d.machine
+	err = d.call(context.Background(), "asks", "what it was told before", effect{do: func() error {
+		if m.facts.now == nil {
+			return errors.New("nothing is kept")
+		}
+		facts, since = *m.facts.now, m.facts.at
+		return nil
+	}})
+	return facts, since, err
+}

@@ -1,0 +1,146 @@
+package sim
+
+import (
+	"fmt"
+	"maps"
+
+	"bootagent/pkg/boot"
+	"bootagent/pkg/role"
+)
+
+// A filesystem is what is in one: its ledger and its directories.
+type filesystem struct {
+	kind   string
+	uuid   string
+	ledger string
+	made   bool // by the agent
+	dirs   map[string]directory
+}
+
+// A directory is a data directory, or what may become one.
+type directory struct {
+	state  boot.DirectoryState // Foreign where it is empty
+	owner  string
+	rows   int
+	synced bool // what is in it is on the disk
+}
+
+func (f *filesystem) clone() *filesystem {
+	if f == nil {
+		return nil
+	}
+	c := *f
+	c.dirs = maps.Clone(f.dirs)
+	return &c
+}
+
+// blocks are what is on a disk. A filesystem is there three times: as it is in
+// its place, which is what is seen without replaying the log; with its log;
+// and in the memory of the machine that has it mounted.
+type blocks struct {
+	words string // what is on it that is no filesystem, or ""
+	place *filesystem
+	log   *filesystem
+	live  *filesystem   // nil where it is not mounted for writing
+	since []*filesystem // how live was since the last sync, the oldest first
+	made  int           // filesystems that were made on it
+}
+
+func (b *blocks) blank() bool { return b.words == "" && b.place == nil }
+
+// format puts a filesystem on the disk.
+func (b *blocks) format(kind, uuid string) {
+	b.words = ""
+	b.place = &filesystem{kind: kind, uuid: uuid, made: true, dirs: map[string]directory{}}
+	b.log, b.live = b.place.clone(), nil
+	b.made++
+}
+
+// open mounts for writing: the log is replayed.
+func (b *blocks) open() {
+	b.place, b.live, b.since = b.log.clone(), b.log.clone(), nil
+}
+
+// change changes what is mounted, in memory.
+func (b *blocks) change(do func(*filesystem)) {
+	b.since = append(b.since, b.live.clone())
+	do(b.live)
+}
+
+// sync brings the filesystem's own data, and what is in one directory or in
+// all, to the disk.
+func (b *blocks) sync(dir string) {
+	for name, d := range b.live.dirs {
+		if dir == "" || dir == name {
+			d.synced = true
+			b.live.dirs[name] = d
+		}
+	}
+	b.log, b.since = b.live.clone(), nil
+}
+
+// close unmounts.
+func (b *blocks) close() {
+	if b.live == nil {
+		return
+	}
+	b.sync("")
+	b.place, b.live = b.log.clone(), nil
+}
+
+// cut is what a power cut, or a pull, makes of it: of what was not synced, only
+// so much is there as has by chance been written. The order in which the
+// filesystem's own data changed is kept; what is in a directory may be missing.
+func (b *blocks) cut(w *World) {
+	if b.live == nil {
+		return
+	}
+	states := append(append([]*filesystem{b.log}, b.since...), b.live)
+	b.log = states[w.chance.IntN(len(states))].clone()
+	for _, name := range sortedKeys(b.log.dirs) {
+		if d := b.log.dirs[name]; !d.synced && d.state == boot.Ready && w.oneIn(2) {
+			d.state = boot.Damaged
+			b.log.dirs[name] = d
+		}
+	}
+	if w.oneIn(2) {
+		b.place = b.log.clone()
+	}
+	b.live, b.since = nil, nil
+}
+
+// now is the filesystem as it is where it is used, or with its log.
+func (b *blocks) now() *filesystem {
+	if b.live != nil {
+		return b.live
+	}
+	return b.log
+}
+
+// content is what the proof reads.
+func (b *blocks) content() boot.Content {
+	switch {
+	case b.words != "":
+		return boot.Content{Words: b.words}
+	case b.place != nil:
+		return boot.Content{Filesystem: b.place.kind, UUID: b.place.uuid, Words: fmt.Sprintf("has the %s filesystem %s", b.place.kind, b.place.uuid)}
+	}
+	return boot.Content{Blank: true, Words: "is blank"}
+}
+
+// ours puts on the disk what a former instance of the role left.
+func (b *blocks) ours(id, uuid string, rows int) {
+	b.format(string(role.XFS), uuid)
+	b.made = 0
+	ledger := boot.Ledger{
+		Volume: serialOf(id), UUID: uuid, Role: "mysql", Generation: 3, Instance: "i-before", BootID: "before",
+		Data: map[string]boot.LedgerData{"mysql": {Engine: "mariadb", Version: "10.11", Ready: true}},
+	}
+	src, err := ledger.Encode()
+	if err != nil {
+		panic(err)
+	}
+	b.place.ledger = string(src)
+	b.place.dirs["mysql"] = directory{state: boot.Ready, owner: "mysql", rows: rows, synced: true}
+	b.log = b.place.clone()
+}

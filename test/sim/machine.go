@@ -1,0 +1,853 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"bootagent/pkg/boot"
+	"bootagent/pkg/role"
+)
+
+const (
+	volumeAt = "/srv/data"
+	dataDir  = "/var/lib/mysql"
+	asideAt  = "/run/bootagent/look/data"
+	database = "mariadb.service"
+	probe    = "mysql-ready.service"
+)
+
+func serialOf(id string) string { return strings.Replace(id, "-", "", 1) }
+
+// A machine is an instance as it is from within: what is on its own disk
+// outlives a reboot, what is in /run and in memory does not.
+type machine struct {
+	world    *World
+	id       string
+	userData string
+	gone     bool // the instance was ended
+	up       bool
+	booted   int
+	agent    *agent
+	agents   int
+
+	// On its own disk, where a power cut takes what was written last.
+	records file[map[string]string]
+	facts   file[*boot.Facts]
+	kept    file[string] // the sealed secret
+
+	plugged  map[string]*disk
+	seq      uint64
+	mounts   map[string]*mount
+	grants   map[string]*grant
+	services map[string]*service
+	commands map[string]*command
+	started  map[string]bool
+	byHand   map[string]bool
+	staged   map[string]string
+	stopping bool
+	after    func() // the shutdown
+}
+
+// A file is written to the disk some seconds after the program that wrote it
+// went on.
+type file[T any] struct {
+	now, before T
+	at          time.Time
+}
+
+func (f *file[T]) write(v T) { f.before, f.now, f.at = f.now, v, time.Now() }
+
+func (f *file[T]) cut(w *World) {
+	if time.Since(f.at) < 5*time.Second && w.oneIn(2) {
+		f.now = f.before
+	}
+	f.at = time.Time{}
+}
+
+// A disk is one that is plugged in.
+type disk struct {
+	vol *ebs
+	dev uint64
+	seq uint64
+}
+
+func (d *disk) boot() boot.Disk {
+	serial := serialOf(d.vol.ID)
+	return boot.Disk{
+		Serial: serial, Path: fmt.Sprintf("/dev/nvme%dn1", d.seq), Link: "/dev/disk/by-id/" + serial,
+		Dev: d.dev, Seq: d.seq, Size: d.vol.Size,
+	}
+}
+
+func newMachine(w *World, id, userData string) *machine {
+	m := &machine{world: w, id: id, userData: userData}
+	m.records.now = map[string]string{}
+	m.clear()
+	return m
+}
+
+// clear forgets what is in memory.
+func (m *machine) clear() {
+	m.plugged, m.mounts, m.grants = map[string]*disk{}, map[string]*mount{}, map[string]*grant{}
+	m.commands, m.started, m.byHand, m.staged = map[string]*command{}, map[string]bool{}, map[string]bool{}, map[string]string{}
+	m.services = map[string]*service{database: {unit: database, active: "inactive", result: "success"}}
+	m.stopping, m.after = false, nil
+}
+
+// boot boots the machine, in its time.
+func (m *machine) boot() {
+	w := m.world
+	w.in(w.between(5*time.Second, 15*time.Second), m.id, "boots", func() {
+		if m.up || m.gone {
+			return
+		}
+		m.up, m.booted = true, m.booted+1
+		for _, v := range w.cloud.volumes {
+			if a := v.holder(); a != nil && a.Instance == m.id && a.State == "attached" {
+				m.plug(v)
+			}
+		}
+		m.startService(database) // its package has enabled it
+		m.startAgent()
+	})
+}
+
+// off takes the power away.
+func (m *machine) off() {
+	if !m.up {
+		return
+	}
+	if m.agent != nil {
+		m.agent.kill()
+	}
+	for _, name := range sortedKeys(m.commands) {
+		if m.commands[name].running {
+			m.cutCommand(name)
+		}
+	}
+	for _, where := range sortedKeys(m.mounts) {
+		if mt := m.mounts[where]; !mt.dead && mt.aside == nil && mt.dir == "" {
+			mt.vol.cut(m.world)
+		}
+	}
+	m.records.cut(m.world)
+	m.facts.cut(m.world)
+	m.kept.cut(m.world)
+	m.up, m.agent = false, nil
+	m.clear()
+}
+
+func (m *machine) powerCut() {
+	m.world.tell(m.id, "the power is cut")
+	m.off()
+	m.boot()
+}
+
+// shutDown stops everything in its order.
+func (m *machine) shutDown(then func()) {
+	if m.stopping || !m.up {
+		return
+	}
+	m.stopping, m.after = true, then
+	for _, unit := range sortedKeys(m.services) {
+		m.stopService(m.services[unit], true)
+	}
+}
+
+// shutDownFurther goes on with a shutdown: services, grants, the agent, mounts.
+func (m *machine) shutDownFurther() {
+	for _, s := range m.services {
+		if s.hangs {
+			continue // systemd kills what is left in the end
+		}
+		if s.runs() {
+			return
+		}
+	}
+	if a := m.agent; a != nil && !a.ended() {
+		a.stop()
+		return
+	}
+	for _, where := range sortedKeys(m.mounts) {
+		m.mounts[where].stopping = true
+	}
+	if len(m.mounts) > 0 && !m.services[database].hangs {
+		return
+	}
+	then := m.after
+	m.world.tell(m.id, "is off")
+	m.off()
+	then()
+}
+
+// The interfaces of boot.World.
+
+func (a *agent) world() boot.World {
+	return boot.World{
+		Volumes: a.volumes, Records: records{a}, Disks: disks{a}, Filesystems: filesystems{a}, Ledgers: ledgers{a},
+		Mounts: mounts{a}, Directories: directories{a}, Engines: engines{a}, Secrets: secrets{a}, Units: units{a},
+		Instance:     boot.Instance{ID: a.machine.id, BootID: fmt.Sprintf("boot %d of %s", a.machine.booted, a.machine.id)},
+		UnlockWithin: time.Hour,
+		NewUUID: func() string {
+			n := a.machine.world.drawFor("uuid " + a.name)
+			return fmt.Sprintf("%08x-%04x-4%03x-8%03x-%012x", uint32(n), uint16(n>>32), n>>48&0xfff, n>>52&0xfff, n&0xffffffffffff)
+		},
+	}
+}
+
+type records struct{ *agent }
+
+func (r records) Recorded(name string, _ role.Find) (id string, err error) {
+	err = r.call(context.Background(), "asks", "which volume was "+name, effect{do: func() error {
+		id = r.machine.records.now[name]
+		return nil
+	}})
+	return id, err
+}
+
+func (r records) Record(name string, _ role.Find, id string) error {
+	return r.call(context.Background(), "record", name+" is "+id, effect{do: func() error {
+		r.machine.records.write(map[string]string{name: id})
+		return nil
+	}})
+}
+
+type disks struct{ *agent }
+
+func (d disks) Find(ctx context.Context, serial string) (found boot.Disk, there bool, err error) {
+	err = d.call(ctx, "asks", "for disk "+serial, effect{do: func() error {
+		if on := d.machine.plugged[serial]; on != nil {
+			found, there = on.boot(), true
+		}
+		return nil
+	}})
+	return found, there && err == nil, err
+}
+
+func (d disks) Appear(ctx context.Context, serial string) (found boot.Disk, err error) {
+	err = d.call(ctx, "waits", "for disk "+serial, effect{
+		do:     func() error { return nil },
+		until:  func() bool { return d.machine.plugged[serial] != nil },
+		result: func() error { found = d.machine.plugged[serial].boot(); return nil },
+		bound:  time.Minute,
+	})
+	return found, err
+}
+
+// same finds a disk again.
+func (a *agent) same(want boot.Disk) (*disk, error) {
+	d := a.machine.plugged[want.Serial]
+	if d == nil || d.boot() != want {
+		return nil, fmt.Errorf("disk %s was pulled, or another took its place", want.Serial)
+	}
+	return d, nil
+}
+
+func (d disks) Read(ctx context.Context, want boot.Disk) (content boot.Content, err error) {
+	err = d.call(ctx, "read", want.Serial, effect{bound: 10 * time.Minute, do: func() error {
+		disk, err := d.same(want)
+		if err != nil {
+			return err
+		}
+		for _, where := range sortedKeys(d.machine.mounts) {
+			if mt := d.machine.mounts[where]; mt.vol == disk.vol {
+				return fmt.Errorf("disk %s is in use: mounted at %s", want.Serial, where)
+			}
+		}
+		content = disk.vol.content()
+		return nil
+	}})
+	return content, err
+}
+
+type filesystems struct{ *agent }
+
+func makeUnit(d boot.Disk) string { return "bootagent-make-" + d.Serial }
+
+func (f filesystems) Make(ctx context.Context, d boot.Disk, t role.FilesystemType, uuid string) error {
+	m := f.machine
+	w := m.world
+	name := makeUnit(d)
+	about := "mkfs of " + d.Serial + " as " + uuid
+	return f.call(ctx, "make", "a filesystem on "+d.Serial+" as "+uuid, effect{
+		bound: 10 * time.Minute,
+		do: func() error {
+			disk, err := f.same(d)
+			if err != nil {
+				return err
+			}
+			if c := m.commands[name]; c != nil && c.running && c.about == about {
+				return nil
+			}
+			v := disk.vol
+			w.checkMake(v)
+			v.words = "has half of a filesystem"
+			v.place, v.log = nil, nil
+			c := &command{about: about, dev: disk.dev, cut: func() {
+				switch w.chance.IntN(3) {
+				case 0:
+					v.words = ""
+				case 1:
+					v.format(string(t), uuid)
+				}
+			}}
+			m.runCommand(name, c, w.between(time.Second, 4*time.Second), func() error {
+				v.format(string(t), uuid)
+				w.count(m.id, "make")
+				return nil
+			})
+			return nil
+		},
+		until: func() bool { return m.commands[name] == nil || !m.commands[name].running },
+		result: func() error {
+			if c := m.commands[name]; c == nil || c.failed {
+				return fmt.Errorf("the start of %s ended as %q", name, "failed")
+			}
+			return nil
+		},
+	})
+}
+
+func (f filesystems) Settle(ctx context.Context, d boot.Disk) error {
+	m := f.machine
+	return f.call(ctx, "asks", "that no mkfs runs on "+d.Serial, effect{
+		do:    func() error { return nil },
+		until: func() bool { return m.commands[makeUnit(d)] == nil || !m.commands[makeUnit(d)].running },
+		result: func() error {
+			delete(m.commands, makeUnit(d))
+			return nil
+		},
+	})
+}
+
+func (f filesystems) Check(ctx context.Context, d boot.Disk, _ role.FilesystemType) error {
+	return f.call(ctx, "asks", "whether the filesystem on "+d.Serial+" is whole", effect{do: func() error { return nil }})
+}
+
+type ledgers struct{ *agent }
+
+func (l ledgers) ReadLedger(root string) (ledger []byte, err error) {
+	err = l.call(context.Background(), "asks", "for the ledger at "+root, effect{do: func() error {
+		mt := l.machine.mounts[root]
+		switch {
+		case mt == nil || mt.dead:
+			return errStorage
+		case mt.aside != nil:
+			ledger = []byte(mt.aside.ledger)
+		default:
+			ledger = []byte(mt.vol.live.ledger)
+		}
+		return nil
+	}})
+	return ledger, err
+}
+
+func (l ledgers) WriteLedger(root string, ledger []byte) error {
+	return l.call(context.Background(), "write", "the ledger at "+root, effect{do: func() error {
+		mt := l.machine.mounts[root]
+		switch {
+		case mt == nil || mt.dead:
+			return errStorage
+		case mt.aside != nil:
+			l.machine.world.breaks("a ledger is written to %s, which is mounted to be read only", root)
+			return errStorage
+		}
+		mt.vol.change(func(f *filesystem) { f.ledger = string(ledger) })
+		mt.vol.sync("-")
+		l.machine.world.count(l.machine.id, "ledger")
+		return nil
+	}})
+}
+
+type mounts struct{ *agent }
+
+func (ms mounts) At(where string) (dev uint64, mounted bool, err error) {
+	err = ms.call(context.Background(), "asks", "what is mounted at "+where, effect{do: func() error {
+		if mt := ms.machine.mounts[where]; mt != nil {
+			dev, mounted = mt.dev, true
+		}
+		return nil
+	}})
+	return dev, mounted && err == nil, err
+}
+
+func (ms mounts) Mount(ctx context.Context, mt boot.Mount) error {
+	m := ms.machine
+	w := m.world
+	about := fmt.Sprintf("%s at %s (%s)", mt.What, mt.Where, strings.Join(mt.Options, ","))
+	failed := func(why string) error { return fmt.Errorf("the start of %s ended as %q", mountUnit(mt.Where), why) }
+	ready := time.Time{}
+	return ms.call(ctx, "mount", about, effect{
+		bound: 2 * time.Minute,
+		do: func() error {
+			at := m.mounts[mt.Where]
+			if at != nil && at.stopping || m.stopping {
+				return failed("canceled")
+			}
+			ready = time.Now().Add(w.between(50*time.Millisecond, time.Second))
+			w.in(time.Until(ready), m.id, "", func() {})
+			if at != nil {
+				return nil // it is active, and that is what was wanted
+			}
+			mounted := &mount{where: mt.Where, on: mt.On}
+			if mt.Type == "" {
+				on := m.mounts[mt.On]
+				dir := path.Base(mt.What)
+				if on == nil || on.dead || on.stopping || on.vol.live == nil {
+					return failed("dependency")
+				}
+				if _, ok := on.vol.live.dirs[dir]; !ok {
+					return failed("failed")
+				}
+				mounted.vol, mounted.dev, mounted.dir = on.vol, on.dev, dir
+			} else {
+				var d *disk
+				for _, serial := range sortedKeys(m.plugged) {
+					if m.plugged[serial].boot().Link == mt.What {
+						d = m.plugged[serial]
+					}
+				}
+				if d == nil || d.vol.place == nil || d.vol.place.kind != mt.Type {
+					return failed("failed")
+				}
+				mounted.vol, mounted.dev = d.vol, d.dev
+				if slices.Contains(mt.Options, "ro") {
+					mounted.aside = d.vol.place.clone()
+				} else if d.vol.live == nil {
+					d.vol.open()
+				}
+			}
+			m.mounts[mt.Where] = mounted
+			m.changed(mountUnit(mt.Where))
+			if !mt.Look {
+				w.count(m.id, "mount")
+			}
+			return nil
+		},
+		until: func() bool { return !time.Now().Before(ready) },
+		result: func() error {
+			if m.mounts[mt.Where] == nil {
+				return failed("failed")
+			}
+			return nil
+		},
+	})
+}
+
+func (ms mounts) Unmount(ctx context.Context, where string) error {
+	m := ms.machine
+	return ms.call(ctx, "unmount", where, effect{
+		bound: 2 * time.Minute,
+		do: func() error {
+			if mt := m.mounts[where]; mt != nil {
+				mt.stopping = true
+			}
+			return nil
+		},
+		until: func() bool { return m.mounts[where] == nil },
+	})
+}
+
+type directories struct{ *agent }
+
+// at finds the volume and the directory that a path is in.
+func (m *machine) at(p string) (v *ebs, dir string, err error) {
+	for where := p; where != "/" && where != "."; where = path.Dir(where) {
+		mt := m.mounts[where]
+		if mt == nil {
+			continue
+		}
+		if mt.dead || mt.vol.live == nil {
+			return nil, "", errStorage
+		}
+		rest := strings.TrimPrefix(strings.TrimPrefix(p, where), "/")
+		return mt.vol, path.Join(mt.dir, rest), nil
+	}
+	return nil, p, nil
+}
+
+func (d directories) Examine(p string, of role.Data) (found boot.Directory, err error) {
+	err = d.call(context.Background(), "asks", "how "+p+" is", effect{do: func() error {
+		v, name, err := d.machine.at(p)
+		if err != nil {
+			return err
+		}
+		found = boot.Directory{State: boot.Absent}
+		if v == nil {
+			return nil
+		}
+		if dir, ok := v.live.dirs[name]; ok {
+			found = boot.Directory{State: dir.state, Version: "10.11", Words: "so the world made it"}
+			if dir.state == boot.Ready && dir.owner != of.Owner {
+				found = boot.Directory{State: boot.Damaged, Words: "it belongs to " + dir.owner}
+			}
+		}
+		return nil
+	}})
+	return found, err
+}
+
+func (d directories) Names(p string) (names []string, err error) {
+	err = d.call(context.Background(), "asks", "what is in "+p, effect{do: func() error {
+		v, name, err := d.machine.at(p)
+		switch {
+		case err != nil:
+			return err
+		case v == nil:
+			return errors.New("no such directory")
+		case name == "":
+			names = sortedKeys(v.live.dirs)
+			return nil
+		}
+		dir, ok := v.live.dirs[name]
+		if !ok {
+			return errors.New("no such directory")
+		}
+		if dir.state != boot.Foreign {
+			names = []string{"ibdata1"}
+		}
+		return nil
+	}})
+	return names, err
+}
+
+func (d directories) SameDirectory(a, b string) (same bool, err error) {
+	err = d.call(context.Background(), "asks", "whether "+a+" is "+b, effect{do: func() error {
+		va, na, errA := d.machine.at(a)
+		vb, nb, errB := d.machine.at(b)
+		same = va == vb && na == nb
+		return errors.Join(errA, errB)
+	}})
+	return same && err == nil, err
+}
+
+func (d directories) Create(p, owner string) error {
+	return d.call(context.Background(), "create", p, effect{do: func() error {
+		v, name, err := d.machine.at(p)
+		switch {
+		case err != nil:
+			return err
+		case v == nil:
+			d.machine.world.breaks("%s is created on the machine's own disk", p)
+			return errStorage
+		}
+		if _, there := v.live.dirs[name]; there {
+			return fmt.Errorf("cannot rename: %s is there", p)
+		}
+		v.change(func(f *filesystem) { f.dirs[name] = directory{state: boot.Foreign, owner: owner} })
+		return nil
+	}})
+}
+
+func (d directories) Publish(staging, p string) error {
+	do := func(rename bool) error {
+		v, from, err := d.machine.at(staging)
+		_, to, _ := d.machine.at(p)
+		if err != nil {
+			return err
+		}
+		if _, there := v.live.dirs[to]; there {
+			return fmt.Errorf("cannot rename: %s is there", p)
+		}
+		if _, there := v.live.dirs[from]; !there {
+			return fmt.Errorf("cannot rename: %s is not there", staging)
+		}
+		v.sync("")
+		if rename {
+			v.change(func(f *filesystem) {
+				f.dirs[to] = f.dirs[from]
+				delete(f.dirs, from)
+			})
+			v.sync("")
+		}
+		return nil
+	}
+	return d.call(context.Background(), "publish", staging+" as "+p, effect{
+		do:   func() error { return do(true) },
+		half: func() { _ = do(d.machine.world.oneIn(2)) },
+	})
+}
+
+type engines struct{ *agent }
+
+func (e engines) DataDirectory(ctx context.Context, _ role.Data) (dir string, err error) {
+	err = e.call(ctx, "asks", "the engine for its data directory", effect{bound: time.Minute, do: func() error {
+		dir = dataDir + "/"
+		return nil
+	}})
+	return dir, err
+}
+
+const initializeUnit = "bootagent-initialize-mysql"
+
+func (e engines) Initialize(ctx context.Context, d role.Data, dir string) error {
+	m := e.machine
+	w := m.world
+	return e.call(ctx, "initialize", dir, effect{
+		bound: 15 * time.Minute,
+		do: func() error {
+			if c := m.commands[initializeUnit]; c != nil && c.about == dir && !c.failed {
+				return nil
+			}
+			v, name, err := m.at(dir)
+			if err != nil {
+				return err
+			}
+			if v.live.dirs[name].state != boot.Foreign {
+				return fmt.Errorf("the start of %s ended as %q", initializeUnit, "failed")
+			}
+			if w.acked[v.ID] > 0 {
+				w.breaks("a new database is made on %s, which holds acknowledged rows", v.ID)
+			}
+			set := func(state boot.DirectoryState) {
+				v.change(func(f *filesystem) { f.dirs[name] = directory{state: state, owner: d.Owner} })
+			}
+			set(boot.Damaged)
+			c := &command{about: dir, on: volumeAt}
+			bad := w.oneIn(30) && w.faults.act()
+			m.runCommand(initializeUnit, c, w.between(time.Second, 6*time.Second), func() error {
+				if bad {
+					return errors.New("it failed")
+				}
+				set(boot.Ready)
+				w.count(m.id, "initialize")
+				return nil
+			})
+			return nil
+		},
+		until: func() bool { return m.commands[initializeUnit] == nil || !m.commands[initializeUnit].running },
+		result: func() error {
+			if c := m.commands[initializeUnit]; c == nil || c.failed {
+				return fmt.Errorf("the start of %s ended as %q", initializeUnit, "failed")
+			}
+			return nil
+		},
+	})
+}
+
+func (e engines) Initializing(ctx context.Context, _ role.Data, dir string) (going bool, err error) {
+	err = e.call(ctx, "asks", "whether "+dir+" is being initialised", effect{do: func() error {
+		c := e.machine.commands[initializeUnit]
+		going = c != nil && c.about == dir && !c.failed
+		return nil
+	}})
+	return going && err == nil, err
+}
+
+func (e engines) Initialized(ctx context.Context, _ role.Data) error {
+	return e.call(ctx, "asks", "to forget that it was initialised", effect{do: func() error {
+		if c := e.machine.commands[initializeUnit]; c != nil && c.running {
+			e.machine.cutCommand(initializeUnit)
+		}
+		delete(e.machine.commands, initializeUnit)
+		return nil
+	}})
+}
+
+type units struct{ *agent }
+
+func (u units) Grant(ctx context.Context, unit string, mounts []string) error {
+	m := u.machine
+	w := m.world
+	return u.call(ctx, "grant", fmt.Sprint(unit, " ", mounts), effect{do: func() error {
+		g := m.grants[unit]
+		if g != nil && g.active && !g.stopping {
+			return nil
+		}
+		if m.stopping || g != nil && g.stopping {
+			return fmt.Errorf("cannot grant %s: a stop is queued", unit)
+		}
+		if g == nil {
+			g = &grant{}
+			m.grants[unit] = g
+		}
+		w.checkGrant(m, mounts)
+		if g.starting {
+			return nil
+		}
+		g.mounts, g.starting = slices.Clone(mounts), true
+		delete(m.started, unit)
+		w.count(m.id, "grant")
+		w.in(w.between(10*time.Millisecond, 2*time.Second), m.id, "", func() {
+			if m.grants[unit] != g || !g.starting {
+				return
+			}
+			g.starting = false
+			for _, where := range g.mounts {
+				if mt := m.mounts[where]; mt == nil || mt.stopping {
+					m.changed(grantUnit(unit))
+					return
+				}
+			}
+			g.active = true
+			m.changed(grantUnit(unit))
+		})
+		return nil
+	}})
+}
+
+func (u units) Granted(ctx context.Context, unit string) (granted bool, err error) {
+	err = u.call(ctx, "asks", "whether "+unit+" is granted", effect{do: func() error {
+		g := u.machine.grants[unit]
+		granted = g != nil && g.active && !g.stopping
+		return nil
+	}})
+	return granted && err == nil, err
+}
+
+func (u units) StartOnce(ctx context.Context, unit string) error {
+	m := u.machine
+	start := func(mark bool) {
+		if m.started[unit] {
+			return
+		}
+		m.agentStarts(unit)
+		if mark {
+			m.started[unit] = true
+		}
+	}
+	return u.call(ctx, "start", unit+", once", effect{
+		do:   func() error { start(true); return nil },
+		half: func() { start(false) },
+	})
+}
+
+func (u units) Start(ctx context.Context, unit string) error {
+	return u.call(ctx, "start", unit, effect{do: func() error { u.machine.agentStarts(unit); return nil }})
+}
+
+// agentStarts starts a service for the agent, which may not start what a person
+// has stopped.
+func (m *machine) agentStarts(unit string) {
+	s := m.services[unit]
+	if s.sure && !s.runs() {
+		m.world.breaks("the agent of %s starts %s, which a person has stopped", m.id, unit)
+	}
+	if !s.runs() {
+		m.world.count(m.id, "start")
+	}
+	m.startService(unit)
+}
+
+func (u units) Kill(ctx context.Context, unit string) error {
+	return u.call(ctx, "kill", unit, effect{do: func() error {
+		s := u.machine.services[unit]
+		if !s.runs() {
+			return nil
+		}
+		if mt := u.machine.mounts[dataDir]; mt != nil && !mt.dead {
+			u.machine.world.breaks("%s is killed, and its disk is there", unit)
+		}
+		s.active, s.job, s.result, s.hangs, s.turn = "failed", "", "signal", false, s.turn+1
+		u.machine.changed(unit)
+		return nil
+	}})
+}
+
+func (u units) Probe(ctx context.Context, unit string) error {
+	return u.call(ctx, "probe", unit, effect{bound: time.Minute, do: func() error {
+		if u.machine.services[database].active != "active" {
+			return fmt.Errorf("the start of %s ended as %q", unit, "failed")
+		}
+		return nil
+	}})
+}
+
+func (u units) State(ctx context.Context, unit string) (s boot.UnitState, err error) {
+	err = u.call(ctx, "asks", "how "+unit+" is", effect{do: func() error { s = u.machine.state(unit); return nil }})
+	return s, err
+}
+
+func (u units) Await(ctx context.Context, unit string, until func(boot.UnitState) bool) (s boot.UnitState, err error) {
+	err = u.call(ctx, "waits", "for "+unit, effect{
+		do:     func() error { return nil },
+		until:  func() bool { return until(u.machine.state(unit)) },
+		result: func() error { s = u.machine.state(unit); return nil },
+		bound:  time.Minute,
+	})
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return s, err
+}
+
+func (u units) Stopping(ctx context.Context) (stopping bool, err error) {
+	err = u.call(ctx, "asks", "whether the machine is shutting down", effect{do: func() error {
+		stopping = u.machine.stopping
+		return nil
+	}})
+	return stopping && err == nil, err
+}
+
+func (u units) StoppedByHand(unit string) (by bool, err error) {
+	err = u.call(context.Background(), "asks", "whether a person stopped "+unit, effect{do: func() error {
+		by = u.machine.byHand[unit]
+		return nil
+	}})
+	return by && err == nil, err
+}
+
+func (u units) SetStoppedByHand(unit string, stopped bool) error {
+	return u.call(context.Background(), "note", fmt.Sprintf("that a person stopped %s: %t", unit, stopped), effect{do: func() error {
+		u.machine.byHand[unit] = stopped
+		return nil
+	}})
+}
+
+type secrets struct{ *agent }
+
+func (s secrets) Staged(of role.Secret) (staged bool, err error) {
+	err = s.call(context.Background(), "asks", "whether "+of.Name+" is staged", effect{do: func() error {
+		staged = s.machine.staged[of.Name] != ""
+		return nil
+	}})
+	return staged && err == nil, err
+}
+
+func (s secrets) Unlock(ctx context.Context) error {
+	return s.call(ctx, "asks", "for a key", effect{do: func() error {
+		if len(s.keys) == 0 {
+			return &boot.NotYetError{For: "a key for the secrets", Hint: "bring it: bootagent unlock"}
+		}
+		return nil
+	}})
+}
+
+func (s secrets) Fetch(ctx context.Context, of role.Secret) (sealed boot.Sealed, err error) {
+	err = s.call(ctx, "fetch", of.From.String(), effect{
+		fails: []error{
+			errors.New("S3 says SlowDown"), errors.New("S3 says AccessDenied"), errors.New("S3 says NoSuchKey"), errors.New("S3 does not answer"),
+		},
+		do: func() error { sealed.Bytes = []byte(s.machine.world.sealed()); return nil },
+	})
+	if err != nil && ctx.Err() == nil && s.machine.kept.now != "" {
+		return boot.Sealed{Bytes: []byte(s.machine.kept.now), Relies: "relies on the ciphertext that was good"}, nil
+	}
+	return sealed, err
+}
+
+func (s secrets) Open(ctx context.Context, of role.Secret, sealed []byte) error {
+	m := s.machine
+	return s.call(ctx, "open", of.Name, effect{do: func() error {
+		key, _, ok := strings.Cut(string(sealed), ":")
+		switch {
+		case !ok:
+			return errors.New("the secret is damaged or cut short")
+		case !slices.Contains(s.keys, key):
+			return &boot.NotYetError{For: "another key", Hint: "bootagent unlock"}
+		}
+		m.staged[of.Name] = m.world.secret()
+		m.kept.write(string(sealed))
+		m.world.count(m.id, "stage")
+		return nil
+	}})
+}
+
+// secret is what nobody may tell, and sealed what it is sealed as.
+func (w *World) secret() string { return fmt.Sprintf("hush-%d-hush", w.seed) }
+func (w *World) sealed() string { return "good key:" + strings.Repeat("#", 20) }

@@ -1,0 +1,140 @@
+package sim
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A mutant is a mistake in the agent that the simulated world has to find.
+type mutant struct {
+	name  string
+	edits []edit
+}
+
+// An edit replaces a text that stands once in a file below pkg.
+type edit struct{ file, old, mutated string }
+
+// mutants are mistakes that somebody could make, each of which breaks a promise.
+var mutants = []mutant{
+	{"what holds something else is formatted", []edit{
+		{"boot/volume.go", "case content.Filesystem != string(v.Filesystem):", "case false:"},
+		{"boot/volume.go", "if v.content.Blank {\n\t\terr := v.make", "if v.content.Filesystem == \"\" {\n\t\terr := v.make"},
+	}},
+	{"a blank volume of a snapshot is formatted", []edit{
+		{"boot/volume.go", "case origin.From != \"\":", "case false:"},
+	}},
+	{"a filesystem without a ledger is taken", []edit{
+		{"boot/volume.go", "case intent.UUID == v.content.UUID:", "case true:"},
+	}},
+	{"a copy is taken for the volume", []edit{
+		{"boot/volume.go", "case l.Volume != v.disk.Serial:", "case false:"},
+	}},
+	{"a copy that says so is taken for the volume", []edit{
+		{"volume/volume.go", "return ok && original != vol.ID", "return false && ok && original != vol.ID"},
+	}},
+	{"the volume of another role is taken", []edit{
+		{"boot/volume.go", "case l.Role != v.boot.plan.Role:", "case false:"},
+	}},
+	{"the intent is not noted before mkfs", []edit{
+		{"boot/volume.go", "intent.UUID = v.boot.newUUID()\n\t\tif err := v.intend(ctx, intent); err != nil {", "intent.UUID = v.boot.newUUID()\n\t\tif err := error(nil); err != nil {"},
+	}},
+	{"a database that is gone is made anew", []edit{
+		{"boot/data.go", "case noted.Ready:", "case false:"},
+	}},
+	{"a damaged directory passes for a good one", []edit{
+		{"boot/data.go", "case Ready:\n", "case Ready, Damaged:\n"},
+	}},
+	{"a service is granted before its needs are met", []edit{
+		{"boot/boot.go", "svc.granted = b.Tell(name+\"grant\", svc.grant, b.steps(s.Needs)...)", "svc.granted = b.Tell(name+\"grant\", svc.grant)"},
+		{"boot/service.go", "\t\tif !mounted {\n\t\t\ts.boot.unmounted(where)", "\t\tif !mounted && false {\n\t\t\ts.boot.unmounted(where)"},
+	}},
+	{"a service is granted without its secret", []edit{
+		{"boot/boot.go", "steps = append(steps, b.secrets[need.Name].opened)", "_ = b.secrets[need.Name].opened"},
+	}},
+	{"what a person stopped is started", []edit{
+		{"boot/service.go", "if err != nil || byHand {\n\t\treturn err\n\t}\n\treturn units.StartOnce", "if err != nil || byHand && false {\n\t\treturn err\n\t}\n\treturn units.StartOnce"},
+	}},
+	{"a service that hangs on a disk that is gone is left hanging", []edit{
+		{"boot/service.go", "if gone != \"\" {", "if false {"},
+	}},
+	{"a wait has no end", []edit{
+		{"boot/errors.go", "if rest <= 0 {", "if false {"},
+		{"boot/errors.go", "rest = min(rest+s.jitter(rest/4), time.Until(until))", "rest += s.jitter(rest / 4)"},
+	}},
+	{"a passing error is final", []edit{
+		{"boot/story.go", "if !isFinal(err) {", "if false {"},
+	}},
+	{"nobody tells the key that was brought", []edit{
+		{"boot/secret.go", "b.Recheck(b.unlocked, why, Waiting, Failed)", "_ = why"},
+		{"boot/errors.go", "case <-time.After(rest):", "case <-time.After(1000 * rest):"},
+	}},
+	{"a volume that another holds is not waited for", []edit{
+		{"boot/errors.go", "if err := ask(ctx); !errors.As(err, &notYet) {", "if err := ask(ctx); true {"},
+	}},
+	{"any of several volumes will do", []edit{
+		{"volume/volume.go", "case len(found) == 1:", "case len(found) > 0:"},
+	}},
+	{"the metadata service's silence is not borne", []edit{
+		{"boot/launch.go", "case l.err != nil && l.relied:", "case l.err != nil && false:"},
+		{"boot/launch.go", "within = relyAfter", "within = time.Nanosecond"},
+	}},
+}
+
+// TestEachMutantIsFound runs the schedules with each mistake in the agent.
+func TestEachMutantIsFound(t *testing.T) {
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) {
+			overlay := m.overlay(t)
+			cmd := exec.Command("go", "test", "-overlay="+overlay, "-count=1", "-run=^TestSchedules$", ".", "-seeds=10000", "-most=1")
+			out, err := cmd.CombinedOutput()
+			switch {
+			case err == nil:
+				t.Errorf("no schedule finds it")
+			case !strings.Contains(string(out), "tells it again"):
+				t.Errorf("it does not run: %v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// overlay writes the mutated files, and what go build's -overlay takes.
+func (m mutant) overlay(t *testing.T) (file string) {
+	t.Helper()
+	dir := t.TempDir()
+	pkg, err := filepath.Abs("../../pkg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	replaced := make(map[string]string)
+	for i, e := range m.edits {
+		path := filepath.Join(pkg, e.file)
+		from := path
+		if replaced[path] != "" {
+			from = replaced[path]
+		}
+		src, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(src), e.old); n != 1 {
+			t.Fatalf("edit %d does not apply: %q stands %d times in pkg/%s", i+1, e.old, n, e.file)
+		}
+		replaced[path] = filepath.Join(dir, strings.ReplaceAll(e.file, "/", "-"))
+		if err := os.WriteFile(replaced[path], []byte(strings.Replace(string(src), e.old, e.mutated, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := json.Marshal(map[string]any{"Replace": replaced})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}

@@ -1,0 +1,531 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"bootagent/pkg/boot"
+	"bootagent/pkg/volume"
+)
+
+// A Schedule is a boot of one or more instances, with all that goes wrong. The
+// seed says what that is.
+type Schedule struct {
+	Seed  uint64
+	Limit int   // of what goes wrong and what people do; negative is no limit
+	Force *cell // is struck in any case; nil leaves it to the seed
+}
+
+// A Result is what became of a schedule.
+type Result struct {
+	Schedule
+	Begins string // how the volume was
+	Wrong  error  // the promise that was broken, or nil
+	Hash   uint64
+	Story  string
+	Acts   int // that went wrong, and that people did
+	Boots  int // of agents and of the database
+	Struck map[cell]int
+}
+
+// A beginning is how the volume is before the first boot.
+type beginning struct {
+	name   string
+	weight int
+	set    func(w *World, v *ebs)
+	never  string // what the agent says, as it can't ever come up; "" where it has to
+}
+
+var beginnings = []beginning{
+	{name: "a new volume", weight: 14, set: func(*World, *ebs) {}},
+	{name: "a volume with a database", weight: 10, set: func(w *World, v *ebs) { w.withRows(v) }},
+	{name: "a volume that another instance holds", weight: 3, set: func(w *World, v *ebs) {
+		w.withRows(v)
+		w.cloud.hold(v)
+	}},
+	{name: "a volume that is being made", weight: 1, set: func(w *World, v *ebs) {
+		v.State = volume.Creating
+		w.in(w.between(5*time.Second, time.Minute), "EC2", v.ID+" is available", func() {
+			v.Volume.State = volume.Available
+		})
+	}},
+	{name: "two volumes with the tags", weight: 1, set: func(w *World, v *ebs) {
+		w.withRows(v)
+		w.cloud.add()
+	}},
+	{name: "a volume with the remains of LVM", weight: 1, never: "LVM2", set: func(_ *World, v *ebs) {
+		v.words = "has an LVM2 signature at 0x218"
+	}},
+	{name: "a filesystem of somebody's", weight: 1, never: "without a ledger", set: func(_ *World, v *ebs) {
+		v.format("xfs", "11111111-1111-4111-8111-111111111111")
+		v.place.made, v.log.made = false, false
+	}},
+	{name: "a blank volume made from a snapshot", weight: 1, never: "was made from snapshot", set: func(_ *World, v *ebs) {
+		v.Snapshot = "snap-1"
+	}},
+	{name: "a copy of a volume", weight: 1, never: "is a copy of volume", set: func(w *World, v *ebs) {
+		w.withRows(v)
+		v.Tags[volume.TagSelf] = "vol-0000000000000beef"
+	}},
+	{name: "a copy of a volume without its tags", weight: 1, never: "holds a copy of volume", set: func(_ *World, v *ebs) {
+		v.ours("vol-0000000000000beef", "22222222-2222-4222-8222-222222222222", 9)
+	}},
+	{name: "a volume of another role", weight: 1, never: "is a volume of role", set: func(w *World, v *ebs) {
+		w.withRows(v)
+		v.place.ledger = strings.Replace(v.place.ledger, `"role":"mysql"`, `"role":"queue"`, 1)
+		v.log = v.place.clone()
+	}},
+	{name: "a volume with multi-attach", weight: 1, never: "multi-attach enabled", set: func(w *World, v *ebs) {
+		w.withRows(v)
+		v.MultiAttach = true
+		w.cloud.hold(v)
+	}},
+	{name: "a volume in another zone", weight: 1, never: "is in zone", set: func(w *World, v *ebs) {
+		w.withRows(v)
+		v.Zone = "eu-west-1b"
+	}},
+	{name: "a database whose directory is gone", weight: 1, never: "is absent, but the volume's ledger says that it was there", set: func(w *World, v *ebs) {
+		w.withRows(v)
+		delete(v.place.dirs, "mysql")
+		v.log = v.place.clone()
+		w.acked[v.ID] = 0
+	}},
+	{name: "a database that is damaged", weight: 1, never: "is no data directory that mariadb may start on", set: func(w *World, v *ebs) {
+		w.withRows(v)
+		d := v.place.dirs["mysql"]
+		d.state = boot.Damaged
+		v.place.dirs["mysql"] = d
+		v.log = v.place.clone()
+	}},
+	{name: "a volume that says it was formatted, and is blank", weight: 1, never: "was made on it before", set: func(_ *World, v *ebs) {
+		v.Tags[volume.TagFilesystem] = "made 33333333-3333-4333-8333-333333333333"
+	}},
+}
+
+// withRows puts a database on a volume that a former instance had.
+func (w *World) withRows(v *ebs) {
+	rows := 1 + w.chance.IntN(50)
+	v.ours(v.ID, "22222222-2222-4222-8222-222222222222", rows)
+	v.Tags[volume.TagSelf] = v.ID
+	w.acked[v.ID] = rows
+}
+
+// hold has an instance hold a volume that is no machine of the world.
+func (c *cloud) hold(v *ebs) {
+	const id = "i-0000000000000beef"
+	c.instances[id] = &instance{id: id, state: "running", devices: map[string]string{"/dev/sdf": v.ID}}
+	v.State = volume.InUse
+	v.Attachments = []volume.Attachment{{Instance: id, Device: "/dev/sdf", State: volume.Attached, Since: time.Now()}}
+}
+
+// Run lets a schedule happen. It has to be called in a bubble of synctest.
+func Run(s Schedule) Result {
+	w := newWorld(s.Seed)
+	limit := s.Limit
+	if limit < 0 {
+		limit = math.MaxInt
+	}
+	w.faults = faults{on: true, limit: limit, force: s.Force, struck: make(map[cell]int)}
+	b := w.begin(s.Force != nil)
+	w.live(b)
+	w.end()
+	return Result{
+		Schedule: s, Begins: b.name, Wrong: w.wrong, Hash: w.hash(), Story: w.Story(),
+		Acts: w.faults.acts, Boots: w.boots, Struck: w.faults.struck,
+	}
+}
+
+// begin sets the world up.
+func (w *World) begin(forced bool) beginning {
+	var all []beginning
+	for _, b := range beginnings {
+		all = append(all, slices.Repeat([]beginning{b}, b.weight)...)
+	}
+	b := all[w.chance.IntN(len(all))]
+	often := []int{0, 30, 60, 120, 250}
+	w.faults.oneIn = often[w.chance.IntN(len(often))]
+	if forced {
+		b, w.faults.oneIn = beginnings[0], 0
+	}
+	w.tell("the world", "begins with %s", b.name)
+	b.set(w, w.cloud.add())
+	data := goodUserData
+	if !forced && w.oneIn(30) {
+		data = badUserData
+	}
+	w.cloud.launch(data)
+	if !forced && w.oneIn(5) {
+		w.in(w.between(0, time.Minute), "EC2", "a second instance is launched", func() { w.cloud.launch(goodUserData) })
+	}
+	return b
+}
+
+// live has it happen: first with all that goes wrong, then without, and then
+// people mend what only they can.
+func (w *World) live(b beginning) {
+	w.unlockLater()
+	w.peopleAct()
+	lasts := w.between(30*time.Second, 6*time.Minute)
+	w.run(lasts, func() bool { return false })
+
+	w.faults.on = false
+	w.tell("the world", "nothing goes wrong any more")
+	w.run(restWithin, w.settled)
+	w.mustBeExplained()
+
+	if w.wrong == nil {
+		w.mend()
+		if b.never != "" {
+			w.mustRefuse(b.never)
+			return
+		}
+		if !w.run(25*time.Minute, w.oneIsUp) && w.wrong == nil {
+			w.breaks("nothing is up 25 minutes after all was mended: %s", w.whyNot())
+		}
+	}
+	if w.wrong == nil {
+		w.secondRun()
+	}
+	if w.wrong == nil {
+		w.lastShutdown()
+	}
+}
+
+// restWithin is how long it may take until every machine is up, or waits for a
+// person, after all faults have stopped. What hangs ends within 15 minutes.
+const restWithin = 20 * time.Minute
+
+// unlockLater has a person bring the key, at once or late or after a wrong one.
+func (w *World) unlockLater() {
+	if w.oneIn(8) {
+		w.in(w.between(20*time.Second, 2*time.Minute), "a person", "brings a wrong key", func() { w.bring("wrong key") })
+	}
+	var again func()
+	again = func() {
+		w.bring("good key")
+		if w.faults.on {
+			w.in(w.between(20*time.Second, 90*time.Second), "", "", again)
+		}
+	}
+	w.in(w.between(10*time.Second, 3*time.Minute), "a person", "brings the key, now and then", again)
+}
+
+func (w *World) bring(key string) {
+	for _, m := range w.machines {
+		a := m.agent
+		if a == nil || slices.Contains(a.keys, key) {
+			continue
+		}
+		a.keys = append(a.keys, key)
+		if a.boot != nil {
+			a.person(func() error { a.boot.Unlocked(); return nil })
+		}
+	}
+}
+
+// peopleAct has people do what they do, at times of their own.
+func (w *World) peopleAct() {
+	often := []time.Duration{0, 15 * time.Second, time.Minute, 3 * time.Minute}
+	every := often[w.chance.IntN(len(often))]
+	if every == 0 || w.faults.force != nil {
+		return
+	}
+	var again func()
+	again = func() {
+		act := acts[w.chance.IntN(len(acts))]
+		on := w.machines[w.chance.IntN(len(w.machines))]
+		if w.faults.on && w.faults.act() && on.up {
+			w.tell("a person", "%s %s", act.words, on.id)
+			act.do(w, on)
+		}
+		w.in(w.between(time.Second, 2*every), "", "", again)
+	}
+	w.in(w.between(time.Second, 2*every), "", "", again)
+}
+
+// An act is what a person does to a machine.
+type act struct {
+	words string
+	do    func(*World, *machine)
+}
+
+var acts = []act{
+	{"stops the database on", func(w *World, m *machine) {
+		s := m.services[database]
+		if s.active != "active" {
+			return
+		}
+		s.stopped = true
+		m.stopService(s, true)
+		turn, agent := s.turn, m.agent
+		w.in(20*time.Second, "", "", func() {
+			// An agent that has lived through it has seen it.
+			s.sure = s.stopped && s.turn == turn && m.agent == agent && agent != nil && !agent.ended() && m.byHand[database]
+		})
+	}},
+	{"starts the database on", func(_ *World, m *machine) {
+		m.services[database].stopped, m.services[database].sure = false, false
+		m.startService(database)
+	}},
+	{"says bootagent retry on", func(_ *World, m *machine) { m.retry() }},
+	{"says systemctl restart bootagent on", func(_ *World, m *machine) { m.restart() }},
+	{"pulls the volume, by force, from", func(w *World, m *machine) {
+		for _, v := range w.cloud.volumes {
+			if a := v.holder(); a != nil && a.Instance == m.id {
+				w.cloud.detach(v)
+			}
+		}
+	}},
+	{"reboots", func(_ *World, m *machine) { m.shutDown(m.boot) }},
+	{"cuts the power of", func(_ *World, m *machine) { m.powerCut() }},
+	{"has EC2 hang with the next attach to", func(w *World, _ *machine) {
+		for _, v := range w.cloud.volumes {
+			v.stuck = v.holder() == nil
+		}
+	}},
+	{"ends, in favour of another,", func(w *World, m *machine) { w.cloud.replace(m) }},
+	{"attaches the volume, from the console, to", func(w *World, m *machine) {
+		if v := w.theVolume(); v != nil && !v.MultiAttach {
+			_ = w.cloud.attach(v.ID, m.id, "/dev/sdp")
+		}
+	}},
+}
+
+// retry is bootagent retry.
+func (m *machine) retry() {
+	a := m.agent
+	if a == nil {
+		return
+	}
+	m.services[database].stopped, m.services[database].sure = false, false
+	a.person(func() error {
+		w := m.world
+		w.mu.Lock()
+		b, l := a.boot, a.launch
+		w.mu.Unlock()
+		switch {
+		case b != nil:
+			return b.RetryNow(context.Background())
+		case l != nil:
+			l.Retry()
+		}
+		return nil
+	})
+}
+
+// settled tells whether every machine is up, or waits for somebody.
+func (w *World) settled() bool {
+	for _, m := range w.machines {
+		if m.gone || m.isUp() {
+			continue
+		}
+		if !m.up || m.agent == nil || !m.rests() {
+			return false
+		}
+	}
+	return len(w.machines) > 0
+}
+
+// rests tells whether the agent waits for a person, or has given up.
+func (m *machine) rests() bool {
+	if m.agent.config != nil {
+		return true
+	}
+	_, truly := m.explained()
+	return truly
+}
+
+// mustBeExplained breaks where a machine is not up and does not say truly why.
+func (w *World) mustBeExplained() {
+	for _, m := range w.machines {
+		if w.wrong != nil || m.gone || !m.up || m.agent == nil || m.isUp() || m.agent.config != nil {
+			continue
+		}
+		if words, truly := m.explained(); !truly {
+			w.breaks("%s is not up %s after all faults have stopped, and says no true reason: %s", m.id, restWithin, words)
+		}
+	}
+}
+
+// whyNot is what the machines say.
+func (w *World) whyNot() string {
+	var all []string
+	for _, m := range w.machines {
+		if !m.gone {
+			words, _ := m.explained()
+			all = append(all, fmt.Sprintf("%s: %s (the database is %s)", m.id, words, m.services[database].active))
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
+// mend does what only people can, as the hints say.
+func (w *World) mend() {
+	w.tell("a person", "mends what only people can")
+	for _, v := range w.cloud.volumes[1:] {
+		v.Volume.Tags = map[string]string{}
+	}
+	v := w.cloud.volumes[0]
+	if strings.Contains(v.words, "half") {
+		v.words = "" // wipefs and blkdiscard
+	}
+	if v.log != nil && v.live == nil {
+		for name := range v.log.dirs {
+			if strings.Contains(name, ".initializing-") && len(v.log.dirs) >= 3 {
+				delete(v.log.dirs, name)
+			}
+		}
+	}
+	if v.live != nil {
+		maps.DeleteFunc(v.live.dirs, func(name string, d directory) bool {
+			return strings.Contains(name, ".initializing-") && d.state != boot.Ready && len(v.live.dirs) >= 3
+		})
+	}
+	if a := v.holder(); a != nil && (w.machine(a.Instance) == nil && a.Instance == "i-0000000000000beef" || a.State == volume.Attaching) {
+		w.cloud.detach(v)
+	}
+	v.stuck = false
+	for _, m := range w.machines {
+		m.userData = goodUserData
+		if m.gone {
+			continue
+		}
+		m.services[database].stopped, m.services[database].sure = false, false
+		w.bring("good key")
+		switch {
+		case m.up && m.agent != nil && m.agent.config != nil:
+			m.agent.onEnd = func() { m.startAgent() }
+			m.agentEnded()
+		case m.up:
+			m.retry()
+		}
+	}
+	var again func()
+	again = func() {
+		w.bring("good key")
+		if v := w.cloud.volumes[0]; v.holder() == nil && v.State == volume.Available && v.Zone == zone {
+			for _, m := range w.machines {
+				if m.up && m.waitsForDisk() && v.holder() == nil {
+					w.tell("a person", "attaches %s to %s", v.ID, m.id)
+					_ = w.cloud.attach(v.ID, m.id, "/dev/sdp")
+				}
+			}
+		}
+		w.in(time.Minute, "", "", again)
+	}
+	w.in(time.Minute, "", "", again)
+}
+
+// waitsForDisk tells whether the agent says that a person has to attach it.
+func (m *machine) waitsForDisk() bool {
+	words, _ := m.explained()
+	return strings.Contains(words, "disk with serial")
+}
+
+// oneIsUp tells whether the role is up on one machine, and all others say truly
+// that they wait for it.
+func (w *World) oneIsUp() bool {
+	up := 0
+	for _, m := range w.machines {
+		switch {
+		case m.gone:
+		case m.isUp():
+			up++
+		case !m.up || m.agent == nil || !m.rests():
+			return false
+		}
+	}
+	return up == 1
+}
+
+// mustRefuse breaks unless the agent gives up on a volume that it may not use,
+// and says why.
+func (w *World) mustRefuse(words string) {
+	said := func() bool {
+		for _, m := range w.machines {
+			if m.gone {
+				continue
+			}
+			if text, _ := m.explained(); strings.Contains(text, words) {
+				return true
+			}
+		}
+		return false
+	}
+	if !w.run(15*time.Minute, said) && w.wrong == nil {
+		w.breaks("the agent does not refuse the volume with the words %q: %s", words, w.whyNot())
+	}
+	w.run(3*time.Minute, func() bool { return false })
+	if !said() && w.wrong == nil {
+		w.breaks("the agent does not stay with its refusal %q: %s", words, w.whyNot())
+	}
+}
+
+// secondRun restarts the agents, which must change nothing.
+func (w *World) secondRun() {
+	w.tell("a person", "restarts the agents, which must change nothing")
+	w.run(time.Minute, func() bool { return false })
+	counted := func() map[string]int {
+		counts := maps.Clone(w.counts)
+		maps.DeleteFunc(counts, func(of string, _ int) bool {
+			id, _, _ := strings.Cut(of, " ")
+			m := w.machine(id)
+			return m == nil || !m.isUp()
+		})
+		return counts
+	}
+	before := counted()
+	for _, m := range w.machines {
+		if !m.gone && m.isUp() {
+			m.restart()
+			w.in(time.Second, "", "", func() { w.bring("good key") })
+		}
+	}
+	w.run(2*time.Minute, func() bool { return false })
+	if w.wrong == nil && !w.oneIsUp() {
+		w.breaks("nothing is up after a restart of the agent: %s", w.whyNot())
+	}
+	if w.wrong == nil && !maps.Equal(before, counted()) {
+		w.breaks("a second run changed something: %v, and before %v", counted(), before)
+	}
+}
+
+// lastShutdown turns the machines off, after which all rows are there and the
+// ledger says that the stop was clean.
+func (w *World) lastShutdown() {
+	v := w.cloud.volumes[0]
+	for _, m := range w.machines {
+		if m.gone || !m.isUp() {
+			continue
+		}
+		w.tell("a person", "shuts %s down", m.id)
+		off := false
+		m.shutDown(func() { off = true })
+		if !w.run(3*time.Minute, func() bool { return off }) {
+			w.breaks("%s does not shut down", m.id)
+			return
+		}
+		l, err := boot.DecodeLedger([]byte(v.place.ledger))
+		switch {
+		case err != nil:
+			w.breaks("%v", err)
+		case l.Stopped == nil || !l.Stopped.Clean:
+			w.breaks("the ledger does not say that the database stopped cleanly: %s", v.place.ledger)
+		}
+		return
+	}
+}
+
+// end ends all agents.
+func (w *World) end() {
+	for _, m := range w.machines {
+		if m.agent != nil {
+			m.agent.kill()
+		}
+	}
+}

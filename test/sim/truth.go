@@ -1,0 +1,261 @@
+package sim
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"bootagent/pkg/boot"
+	"bootagent/pkg/volume"
+)
+
+// checkMake is asked before a filesystem is made.
+func (w *World) checkMake(v *ebs) {
+	switch {
+	case !v.blank():
+		w.breaks("a filesystem is made on %s, which %s", v.ID, v.content().Words)
+	case v.Snapshot != "" || v.Source != "":
+		w.breaks("a filesystem is made on %s, which was made from %s%s", v.ID, v.Snapshot, v.Source)
+	case w.acked[v.ID] > 0:
+		w.breaks("a filesystem is made on %s, which holds acknowledged rows", v.ID)
+	case v.MultiAttach:
+		w.breaks("a filesystem is made on %s, which several instances can attach", v.ID)
+	}
+}
+
+// checkGrant is asked before a service is granted.
+func (w *World) checkGrant(m *machine, mounts []string) {
+	on := map[string]bool{}
+	for _, where := range mounts {
+		on[where] = m.mounts[where] != nil && !m.mounts[where].stopping
+	}
+	if !on[volumeAt] || !on[dataDir] {
+		// A mount may go at any time, and the grant then fails; but one that
+		// names too few mounts would hold without them.
+		if len(mounts) < 2 {
+			w.breaks("%s grants its service for the mounts %v", m.id, mounts)
+		}
+	}
+	if m.staged["root-sql"] == "" {
+		w.breaks("%s grants its service before its secret is there", m.id)
+	}
+}
+
+// look holds the world against what must always be so.
+func (w *World) look() {
+	using := map[*ebs]string{}
+	for _, m := range w.machines {
+		if !m.up {
+			continue
+		}
+		w.lookAtService(m, m.services[database])
+		for _, where := range sortedKeys(m.mounts) {
+			mt := m.mounts[where]
+			if mt.dead || mt.dir != "" || mt.aside != nil {
+				continue
+			}
+			if by := using[mt.vol]; by != "" && by != m.id {
+				w.breaks("%s is mounted on %s and on %s", mt.vol.ID, by, m.id)
+			}
+			using[mt.vol] = m.id
+			if !w.cloud.fits(mt.vol) && !strings.HasPrefix(where, "/run/") {
+				w.breaks("%s mounts %s, which is not its volume", m.id, mt.vol.ID)
+			}
+		}
+		if m.agent != nil {
+			w.lookAtWaits(m.agent)
+		}
+	}
+	for _, v := range w.cloud.volumes {
+		if acked := w.acked[v.ID]; acked > 0 {
+			at := v.log
+			if at == nil || at.dirs["mysql"].rows < acked {
+				w.breaks("rows that were acknowledged are gone from %s: %d of them were there", v.ID, acked)
+			}
+		}
+	}
+}
+
+// fits tells whether a volume is the one that the role means.
+func (c *cloud) fits(v *ebs) bool { return v.Tags["cluster"] == "orders" && !v.MultiAttach }
+
+func (w *World) lookAtService(m *machine, s *service) {
+	if s.active != "active" && s.active != "activating" {
+		return
+	}
+	mt, on := m.mounts[dataDir], m.mounts[volumeAt]
+	wrong := ""
+	switch {
+	case mt == nil || on == nil:
+		wrong = "without its volume"
+	case mt.dead:
+		wrong = "on a disk that is gone"
+	case mt.vol != s.vol || mt.vol != on.vol:
+		wrong = "on another volume than what is mounted"
+	case mt.vol.live == nil || mt.dir != "mysql":
+		wrong = "on another directory than its own"
+	case mt.vol.live.dirs[mt.dir].state != boot.Ready:
+		wrong = fmt.Sprintf("on a data directory that is %s", mt.vol.live.dirs[mt.dir].state)
+	case !strings.Contains(mt.vol.live.ledger, `"role":"mysql"`) || !strings.Contains(mt.vol.live.ledger, serialOf(mt.vol.ID)):
+		wrong = "on a volume whose ledger does not say that it is its own"
+	case m.grants[s.unit] == nil || !m.grants[s.unit].active:
+		wrong = "without its grant"
+	case m.staged["root-sql"] == "":
+		wrong = "without its secret"
+	}
+	if wrong != "" {
+		w.breaks("%s runs on %s %s", s.unit, m.id, wrong)
+	}
+}
+
+// waitSlack is how long after its deadline a wait may still be told.
+const waitSlack = 15 * time.Second
+
+func (w *World) lookAtWaits(a *agent) {
+	w.mu.Lock()
+	progress := a.progress
+	w.mu.Unlock()
+	for _, p := range progress {
+		switch {
+		case p.State == boot.Waiting && p.Wait.For == "":
+			w.breaks("%s: step %s waits and does not say for what", a.name, p.Step)
+		case p.State == boot.Waiting && time.Since(p.Wait.Until) > waitSlack:
+			w.breaks("%s: step %s waits for %s past its deadline", a.name, p.Step, p.Wait.For)
+		case p.State == boot.Running && time.Since(p.Since) > 20*time.Minute:
+			w.breaks("%s: step %s has run for 20 minutes without a word", a.name, p.Step)
+		case p.State == boot.Failed && (p.Err == nil || p.Err.Error() == ""):
+			w.breaks("%s: step %s failed and does not say why", a.name, p.Step)
+		}
+	}
+}
+
+// isUp tells whether the role is up on a machine.
+func (m *machine) isUp() bool {
+	if !m.up || m.agent == nil || m.services[database].active != "active" {
+		return false
+	}
+	w := m.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if m.agent.boot == nil || len(m.agent.progress) < 3 {
+		return false
+	}
+	for _, p := range m.agent.progress {
+		if p.State != boot.Done {
+			return false
+		}
+	}
+	return true
+}
+
+// A reason is what the agent may give for not being up, and when it is true.
+type reason struct {
+	words *regexp.Regexp
+	true  func(*machine) bool
+}
+
+// theVolume is the one that the role means, or nil where that is none, or more
+// than one.
+func (w *World) theVolume() (the *ebs) {
+	for _, v := range w.cloud.volumes {
+		if v.Tags["cluster"] != "orders" || v.State == volume.Deleting {
+			continue
+		}
+		if the != nil {
+			return nil
+		}
+		the = v
+	}
+	return the
+}
+
+func because(words string, is func(*machine) bool) reason {
+	return reason{regexp.MustCompile(words), is}
+}
+
+// ofVolume is a reason that is to be seen on the volume.
+func ofVolume(words string, is func(*machine, *ebs) bool) reason {
+	return because(words, func(m *machine) bool {
+		v := m.world.theVolume()
+		return v != nil && is(m, v)
+	})
+}
+
+func always(*machine) bool { return true }
+
+// happened is a reason that is true if a fault of the kind was injected: the
+// agent quotes it.
+func happened(words string) reason {
+	return because(words, func(m *machine) bool { return m.world.faults.acts > 0 })
+}
+
+// reasons are all that an agent may give when the faults have stopped.
+var reasons = []reason{
+	ofVolume("to be let go by (i-[0-9a-z]+)", func(m *machine, v *ebs) bool { return v.holder() != nil && v.holder().Instance != m.id }),
+	because("volumes have the tags", func(m *machine) bool { return m.world.theVolume() == nil && len(m.world.cloud.volumes) > 1 }),
+	ofVolume("multi-attach enabled", func(_ *machine, v *ebs) bool { return v.MultiAttach }),
+	ofVolume("is in zone", func(_ *machine, v *ebs) bool { return v.Zone != zone }),
+	ofVolume("is a copy of volume", func(_ *machine, v *ebs) bool { return v.Tags[volume.TagSelf] != v.ID }),
+	ofVolume("holds a copy of volume", func(_ *machine, v *ebs) bool { return v.log != nil && !strings.Contains(v.log.ledger, serialOf(v.ID)) }),
+	ofVolume("was made from snapshot", func(_ *machine, v *ebs) bool { return v.Snapshot != "" && v.blank() }),
+	ofVolume("is a volume of role", func(_ *machine, v *ebs) bool {
+		return v.log != nil && !strings.Contains(v.log.ledger, `"role":"mysql"`)
+	}),
+	ofVolume("without a ledger", func(_ *machine, v *ebs) bool { return v.place != nil && v.place.ledger == "" && !v.place.made }),
+	ofVolume("is not the xfs volume that the role means", func(_ *machine, v *ebs) bool { return v.words != "" }),
+	ofVolume("was being made on it and was not finished", func(_ *machine, v *ebs) bool { return strings.Contains(v.words, "half") }),
+	ofVolume("was made on it before", func(_ *machine, v *ebs) bool {
+		return v.blank() && strings.HasPrefix(v.Tags[volume.TagFilesystem], "made")
+	}),
+	ofVolume("is absent, but the volume's ledger says that it was there", func(_ *machine, v *ebs) bool {
+		return v.now() != nil && v.now().dirs["mysql"].state == ""
+	}),
+	ofVolume("is no data directory that mariadb may start on", func(_ *machine, v *ebs) bool {
+		return v.now() != nil && v.now().dirs["mysql"].state != boot.Ready
+	}),
+	ofVolume("was initialised 3 times and never finished", func(_ *machine, v *ebs) bool { return v.now() != nil && len(v.now().dirs) >= 3 }),
+	because("(a|another) key", func(m *machine) bool {
+		return m.agent != nil && len(m.agent.keys) == 0 || m.agent.keys[0] != "good key"
+	}),
+	because("no disk with serial|the disk with serial", func(m *machine) bool {
+		v := m.world.theVolume()
+		return v != nil && m.plugged[serialOf(v.ID)] == nil
+	}),
+	because("was stopped by hand, or ended by itself", func(m *machine) bool { return m.services[database].active == "inactive" }),
+	because("mariadb.service failed", func(m *machine) bool { return m.services[database].active == "failed" }),
+	because("unknown role", func(m *machine) bool { return m.userData == badUserData }),
+	ofVolume(`it seems to be stuck|to be attached as`, func(m *machine, v *ebs) bool { return v.holder() != nil && v.holder().State == volume.Attaching }),
+	happened("does not allow ec2:"),
+	happened("is not a valid EBS device name"),
+	happened("can't be attached to this instance"),
+	happened("has as many tags as EC2 allows"),
+	happened("input/output error"), // of the role files
+}
+
+// explained tells whether a machine that is not up says truly why, as far as
+// the reasons know.
+func (m *machine) explained() (words string, truly bool) {
+	if !m.up || m.agent == nil {
+		return "there is no agent", m.gone || !m.up
+	}
+	w := m.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range m.agent.progress {
+		text := p.String() + " " + p.Wait.Hint + " " + boot.HintOf(p.Err)
+		if p.State != boot.Failed && p.State != boot.Waiting {
+			continue
+		}
+		words += text + "\n"
+		for _, r := range reasons {
+			if r.words.MatchString(text) && r.true(m) {
+				return text, true
+			}
+		}
+	}
+	if m.agent.config != nil {
+		words = m.agent.config.Error()
+	}
+	return words, false
+}
