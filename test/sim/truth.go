@@ -182,8 +182,6 @@ func ofVolume(words string, is func(*machine, *ebs) bool) reason {
 	})
 }
 
-func always(*machine) bool { return true }
-
 // happened is a reason that is true if a fault of the kind was injected: the
 // agent quotes it.
 func happened(words string) reason {
