@@ -18,6 +18,7 @@ import (
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
+	"bootagent/cmd/bootagent/asstatus"
 	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/role"
@@ -203,9 +204,9 @@ func (a *agent) serve(ctx context.Context, b *boot.Boot, plan role.Plan, m *syst
 		a.mu.Lock()
 		progress = slices.Concat(a.launched, progress)
 		a.mu.Unlock()
-		a.teller.tell(statusOf(plan.Role, held, progress))
+		a.teller.tell(asstatus.Of(plan.Role, held, progress))
 		a.teller.tellHeld(held)
-		if settled(progress) {
+		if asstatus.Settled(progress) {
 			a.teller.ready()
 		}
 	})
@@ -218,12 +219,6 @@ func (a *agent) serve(ctx context.Context, b *boot.Boot, plan role.Plan, m *syst
 		log.Error("cannot note how the services stopped", "error", err)
 	}
 	return nil
-}
-
-// settled tells whether all is done, failed, or waits for something outside:
-// whatever is still pending waits for a step that does.
-func settled(progress []boot.Progress) bool {
-	return !slices.ContainsFunc(progress, func(p boot.Progress) bool { return p.State == boot.Running })
 }
 
 // granted tells whether a service was granted already in this boot.

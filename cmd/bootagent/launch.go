@@ -8,11 +8,11 @@ import (
 	"os"
 	"slices"
 
+	"bootagent/cmd/bootagent/asstatus"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/instance"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
-	"bootagent/pkg/status"
 	"bootagent/pkg/userdata"
 )
 
@@ -116,18 +116,8 @@ func (a *agent) launch(ctx context.Context) (role.Plan, boot.Facts, error) {
 		a.mu.Lock()
 		a.launched = progress
 		a.mu.Unlock()
-		a.teller.tell(statusOfLaunch(progress))
+		a.teller.tell(asstatus.OfLaunch(progress))
 	})
-}
-
-// statusOfLaunch tells the state of a launch. When all of it is done, the boot
-// has yet to begin.
-func statusOfLaunch(progress []boot.Progress) status.Status {
-	s := statusOf("", nil, progress)
-	if s.State == status.Ready {
-		s.State, s.Reason = status.Starting, "the plan is made"
-	}
-	return s
 }
 
 // confirmLaunch takes back that the launch relied on what was kept, or says

@@ -11,7 +11,6 @@ import (
 	"bootagent/pkg/boot"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
-	"bootagent/pkg/status"
 )
 
 const (
@@ -75,18 +74,6 @@ func TestALocalMachineHasNoRoleThatNeedsTheCloud(t *testing.T) {
 	local.UserData = []byte("#bootagent\nversion: 1\nrole: web\n")
 	if _, err := makePlan(settings.Settings{}, dir, "/etc/bootagent/user-data", local); err != nil {
 		t.Error(err)
-	}
-}
-
-// Who waits for the role must not take a plan for it.
-func TestALaunchIsNeverReady(t *testing.T) {
-	told := []boot.Progress{{Step: "instance: metadata", State: boot.Done}, {Step: "instance: plan", State: boot.Done}}
-	if s := statusOfLaunch(told); s.State != status.Starting || s.State.Final() {
-		t.Errorf("got %s", s.Line())
-	}
-	told[1] = boot.Progress{Step: "instance: plan", State: boot.Failed, Err: boot.Finalf("no such role")}
-	if s := statusOfLaunch(told); s.State != status.Failed || !strings.Contains(s.Reason, "no such role") {
-		t.Errorf("got %s", s.Line())
 	}
 }
 

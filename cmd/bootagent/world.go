@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"bootagent/cmd/bootagent/ondisk"
+	"bootagent/cmd/bootagent/sealed"
 	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/datadir"
@@ -37,10 +39,6 @@ func (a *agent) world(m *systemd.Manager, facts boot.Facts) (boot.World, error) 
 	if err != nil {
 		return boot.World{}, err
 	}
-	secrets := &secrets{
-		keys: a.keys, from: a.set.Keys, kept: secret.Cache(filepath.Join(stateDir, "secrets")),
-		store: secret.Store{Root: filepath.Join(runDir, "secrets")}, log: a.log,
-	}
 	world := boot.World{
 		Records:     records{filepath.Join(stateDir, "volumes.json"), id, a.log},
 		Disks:       disks{block.Host()},
@@ -50,18 +48,38 @@ func (a *agent) world(m *systemd.Manager, facts boot.Facts) (boot.World, error) 
 		Mounts:      mounts{m},
 		Directories: directories{},
 		Engines:     engines{m},
-		Secrets:     secrets,
 		Units:       units{m},
 		Instance:    boot.Instance{ID: id, BootID: strings.TrimSpace(string(bootID))},
 
 		UnlockWithin: a.set.UnlockWithin,
 	}
+	var s3 *secret.S3 // there is none on a local machine
 	if a.metadata != nil {
 		credentials := a.metadata.Credentials()
 		world.Volumes = newVolumes(a.set, facts.Instance, credentials)
-		secrets.s3 = secret.NewS3(facts.Instance.Region, a.set.Endpoints.S3, credentials)
+		s3 = secret.NewS3(facts.Instance.Region, a.set.Endpoints.S3, credentials)
 	}
+	world.Secrets = a.secrets(s3)
 	return world, nil
+}
+
+func (a *agent) secrets(s3 *secret.S3) *sealed.Secrets {
+	return &sealed.Secrets{
+		Keys: a.keys,
+		From: a.set.Keys,
+		Run: func(ctx context.Context, argv []string) ([]byte, error) {
+			return runChild(ctx, nil, argv[0], argv[1:]...)
+		},
+		Source: func(of role.Secret) secret.Source {
+			if of.From.Bucket != "" {
+				return s3.Object(of.From.Bucket, of.From.Key)
+			}
+			return secret.File(of.From.Path)
+		},
+		Kept:  secret.Cache(filepath.Join(stateDir, "secrets")),
+		Store: secret.Store{Root: filepath.Join(runDir, "secrets")},
+		Log:   a.log,
+	}
 }
 
 // disks are the disks of the machine.
@@ -72,23 +90,19 @@ func (d disks) Find(ctx context.Context, serial string) (boot.Disk, bool, error)
 	if errors.Is(err, block.ErrAbsent) || err == nil && disk.Link == "" {
 		return boot.Disk{}, false, nil
 	}
-	return asBoot(disk), err == nil, err
+	return ondisk.Disk(disk), err == nil, err
 }
 
 func (d disks) Appear(ctx context.Context, serial string) (boot.Disk, error) {
 	disk, err := d.WaitFor(ctx, serial)
-	return asBoot(disk), err
-}
-
-func asBoot(d block.Disk) boot.Disk {
-	return boot.Disk{Serial: d.Serial, Path: d.Path, Link: d.Link, Dev: d.Dev(), Seq: d.Seq, Size: int64(d.Size)}
+	return ondisk.Disk(disk), err
 }
 
 // same finds the disk again, and refuses another that has come in its place.
 func (d disks) same(ctx context.Context, want boot.Disk) (block.Disk, error) {
 	disk, err := d.System.Find(ctx, want.Serial)
-	if err == nil && asBoot(disk) != want {
-		err = fmt.Errorf("disk %s was pulled, or another took its place", want.Serial)
+	if err == nil {
+		err = ondisk.Same(want, disk)
 	}
 	return disk, err
 }
@@ -113,20 +127,11 @@ func (d disks) Read(ctx context.Context, want boot.Disk) (boot.Content, error) {
 	if err := json.Unmarshal(out, &report); err != nil {
 		return boot.Content{}, fmt.Errorf("cannot understand what was read on %s: %w", disk.Path, err)
 	}
-	if err := report.Check(disk); err != nil {
-		return boot.Content{}, err
+	content, err := ondisk.Content(disk, report)
+	if err == nil {
+		_, err = d.same(ctx, want) // it may have been pulled meanwhile
 	}
-	if _, err := d.same(ctx, want); err != nil { // it was pulled meanwhile
-		return boot.Content{}, err
-	}
-	if len(report.InUse) > 0 {
-		return boot.Content{}, fmt.Errorf("disk %s %v", want.Serial, report)
-	}
-	content := boot.Content{Blank: report.Blank, Words: report.String()}
-	if fs := report.Filesystem; fs != nil && !report.Ambiguous && len(report.Partitions) == 0 {
-		content.Filesystem, content.UUID = fs.Type, fs.UUID
-	}
-	return content, nil
+	return content, err
 }
 
 // filesystems are made and checked by units of PID 1's, which outlive the agent.
@@ -244,8 +249,7 @@ func (m mounts) Unmount(ctx context.Context, where string) error {
 type directories struct{}
 
 func (directories) Examine(path string, d role.Data) (boot.Directory, error) {
-	r, err := datadir.Examine(path, string(d.Engine), d.Owner)
-	return boot.Directory{State: boot.DirectoryState(r.State), Version: r.Version, Words: r.Words, Hint: r.Hint}, err
+	return ondisk.Directory(datadir.Host{}, path, d)
 }
 
 func (directories) Names(path string) ([]string, error)     { return datadir.Names(path) }

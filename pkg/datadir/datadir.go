@@ -39,38 +39,91 @@ type Report struct {
 // hintForeign is for what an engine did not put there.
 const hintForeign = "move it away, or say another dir: for the data in the role file, then: bootagent retry"
 
+// Files are what Examine reads: those of the Host, or of a world in a test.
+type Files interface {
+	// Lstat says what is at a path, and the number of the user that it belongs
+	// to. What is not there is fs.ErrNotExist.
+	Lstat(path string) (mode fs.FileMode, uid uint32, err error)
+
+	// Names lists what is in a directory.
+	Names(path string) ([]string, error)
+
+	// Head is the beginning of a regular file, or nil: 64 bytes at the most.
+	Head(path string) []byte
+
+	// Owner is the number of a user.
+	Owner(name string) (uid uint32, err error)
+}
+
 // Examine says in which state the data directory of an engine is. Its owner
 // is compared by number, because a disk carries numbers from image to image.
-func Examine(path, engine, owner string) (Report, error) {
+func Examine(files Files, path, engine, owner string) (Report, error) {
 	e, err := lookUp(engine)
 	if err != nil {
 		return Report{}, err
 	}
-	uid, _, err := ids(owner)
+	uid, err := files.Owner(owner)
 	if err != nil {
 		return Report{}, err
 	}
-	info, err := os.Lstat(path)
+	mode, belongs, err := files.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return Report{State: Absent}, nil
 	case err != nil:
 		return Report{}, err
-	case !info.IsDir():
-		return Report{State: Foreign, Words: "it is " + kind(info.Mode()) + ", not a directory", Hint: hintForeign}, nil
+	case !mode.IsDir():
+		return Report{State: Foreign, Words: "it is " + kind(mode) + ", not a directory", Hint: hintForeign}, nil
 	}
-	names, err := Names(path)
+	names, err := files.Names(path)
 	if err != nil {
 		return Report{}, err
 	}
-	report := e.examine(path, names)
-	if stat, ok := info.Sys().(*syscall.Stat_t); report.State == Ready && ok && stat.Uid != uid {
+	report := e.examine(files, path, names)
+	if report.State == Ready && belongs != uid {
 		report.State = Damaged
-		report.Words = fmt.Sprintf("it belongs to user number %d, and %s has number %d on this machine", stat.Uid, owner, uid)
+		report.Words = fmt.Sprintf("it belongs to user number %d, and %s has number %d on this machine", belongs, owner, uid)
 		report.Hint = fmt.Sprintf("if the data is right, give it to its user: chown -R --no-dereference --from=%d %s: -- %s",
-			stat.Uid, owner, path)
+			belongs, owner, path)
 	}
 	return report, nil
+}
+
+// Host has the files of this machine.
+type Host struct{}
+
+// Lstat says what is at a path, and whose it is.
+func (Host) Lstat(path string) (fs.FileMode, uint32, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return 0, 0, err
+	}
+	return info.Mode(), info.Sys().(*syscall.Stat_t).Uid, nil
+}
+
+// Names lists what is in a directory that is no link.
+func (Host) Names(path string) ([]string, error) { return Names(path) }
+
+// Head reads the beginning of a regular file. Who owns the directory can put
+// there what it likes: a link to a secret, or a pipe in which nothing comes.
+func (Host) Head(path string) []byte {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	text := make([]byte, 64)
+	n, _ := f.Read(text)
+	return text[:n]
+}
+
+// Owner looks a user up in the machine's own accounts.
+func (Host) Owner(name string) (uint32, error) {
+	uid, _, err := ids(name)
+	return uid, err
 }
 
 // kind names what is no directory.

@@ -61,7 +61,7 @@ func mariadbDir(t *testing.T) string {
 
 func examine(t *testing.T, dir, owner string) Report {
 	t.Helper()
-	r, err := Examine(dir, "mariadb", owner)
+	r, err := Examine(Host{}, dir, "mariadb", owner)
 	ok(t, err)
 	return r
 }
@@ -202,7 +202,7 @@ func TestDamageIsToldBeforeTheOwner(t *testing.T) {
 }
 
 func TestAnOwnerThatTheMachineLacksIsAnError(t *testing.T) {
-	if _, err := Examine(mariadbDir(t), "mariadb", "nosuchuser"); err == nil || !strings.Contains(err.Error(), "nosuchuser") {
+	if _, err := Examine(Host{}, mariadbDir(t), "mariadb", "nosuchuser"); err == nil || !strings.Contains(err.Error(), "nosuchuser") {
 		t.Errorf("got %v", err)
 	}
 	path := filepath.Join(t.TempDir(), "new")

@@ -4,19 +4,16 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // An engine is what this package knows of a database engine.
 type engine struct {
 	// examine says in which state a directory with these names in it is.
-	examine func(path string, names []string) Report
+	examine func(files Files, path string, names []string) Report
 
 	// ask is the command that tells which data directory the engine is set
 	// to use, and answer finds it in what the command prints.
@@ -81,10 +78,10 @@ var mariadb = engine{
 // examineMariaDB looks for the files without which MariaDB would refuse to
 // start, or would make new ones beside the data that is there: InnoDB's system
 // tablespace, the system database, and Aria's log control file.
-func examineMariaDB(path string, names []string) Report {
+func examineMariaDB(files Files, path string, names []string) Report {
 	needed := []string{"ibdata1", "mysql", "aria_log_control"}
 	missing := slices.DeleteFunc(slices.Clone(needed), func(n string) bool { return slices.Contains(names, n) })
-	report := Report{State: Ready, Version: mariadbVersion(path)}
+	report := Report{State: Ready, Version: mariadbVersion(files, path)}
 	switch {
 	case len(missing) == len(needed) && len(names) == 0:
 		return Report{State: Foreign, Words: "it is empty", Hint: "if nothing belongs there, remove the empty directory, then: bootagent retry"}
@@ -100,29 +97,13 @@ func examineMariaDB(path string, names []string) Report {
 
 // mariadbVersion is what mariadb-upgrade wrote last: "10.11.14-MariaDB". The
 // file has one name up to 10.x and another since 11.
-func mariadbVersion(path string) string {
+func mariadbVersion(files Files, path string) string {
 	for _, name := range []string{"mariadb_upgrade_info", "mysql_upgrade_info"} {
-		if found := versionPattern.Find(head(filepath.Join(path, name))); found != nil {
+		if found := versionPattern.Find(files.Head(filepath.Join(path, name))); found != nil {
 			return string(found)
 		}
 	}
 	return ""
-}
-
-// head reads the beginning of a regular file. Who owns the directory can put
-// there what it likes: a link to a secret, or a pipe in which nothing comes.
-func head(path string) []byte {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil
-	}
-	text := make([]byte, 64)
-	n, _ := f.Read(text)
-	return text[:n]
 }
 
 var versionPattern = regexp.MustCompile(`^[0-9]+(\.[0-9]+)*(-[A-Za-z]+)?`)

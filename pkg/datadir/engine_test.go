@@ -56,7 +56,7 @@ func TestAnUnknownEngineHasNoCommands(t *testing.T) {
 	if _, err := Answer("oracle", nil); err == nil {
 		t.Error("Answer knows it")
 	}
-	if _, err := Examine(t.TempDir(), "oracle", me(t)); err == nil {
+	if _, err := Examine(Host{}, t.TempDir(), "oracle", me(t)); err == nil {
 		t.Error("Examine knows it")
 	}
 }
@@ -131,7 +131,7 @@ func TestVersionFileIsNotTrusted(t *testing.T) {
 			dir := mariadbDir(t)
 			plant(t, filepath.Join(dir, "mariadb_upgrade_info"))
 			read := make(chan string, 1)
-			go func() { read <- mariadbVersion(dir) }()
+			go func() { read <- mariadbVersion(Host{}, dir) }()
 			select {
 			case version := <-read:
 				if version != "" {

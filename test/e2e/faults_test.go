@@ -205,7 +205,7 @@ var secretsWrong = []fault{
 	{
 		"no secret", func(r rig) { r.ok(r.region.S3.Delete(bucket, object)) },
 		func(r rig) { r.seals(seal(r.t, rootSQL(password), r.key)) },
-		[]string{"403", "s3:GetObject", "s3://example-secrets/orders/root.sql.age"},
+		[]string{"s3://example-secrets/orders/root.sql.age: S3 refuses it: either s3:GetObject is not allowed", "or there is no such key"},
 	},
 	{
 		"S3 is busy", func(r rig) { r.region.S3.Fail("GetObject", cloud.SlowDown, cloud.Always) }, nil,

@@ -58,6 +58,18 @@ var table = []row{
 		why: "pkg/volume as the story asks for it; the simulated world runs it too",
 	},
 	{
+		pkg: "cmd/bootagent/asstatus", may: []string{"bootagent/pkg/boot", "bootagent/pkg/status"}, never: effects,
+		why: "how a story goes as pkg/status tells it; the simulated world tells the same",
+	},
+	{
+		pkg: "cmd/bootagent/ondisk", may: []string{"bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/block", "bootagent/pkg/datadir"}, never: effects,
+		why: "pkg/block and pkg/datadir as the story asks for them; the simulated world runs it too",
+	},
+	{
+		pkg: "cmd/bootagent/sealed", may: []string{"bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/secret"}, never: effects,
+		why: "pkg/secret as the story asks for it; the simulated world runs it too",
+	},
+	{
 		pkg: "cmd/bootagent-generator", may: []string{"bootagent/pkg/role", "bootagent/pkg/systemd/guard"}, never: network,
 		why: "runs before all else in every boot, so it is small and asks nobody",
 	},

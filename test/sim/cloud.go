@@ -30,6 +30,7 @@ type instance struct {
 	id      string
 	state   string
 	devices map[string]string
+	cutOff  bool // somebody detached a volume that was being attached to it
 }
 
 // An ebs is a volume: what EC2 knows of it, and its blocks.
@@ -38,8 +39,8 @@ type ebs struct {
 	blocks
 	before  volume.Volume // what it was before it last changed
 	changed time.Time
-	dev     uint64
-	stuck   bool // its next attach does not end
+	minor   uint32 // of the disk that it was last
+	stuck   bool   // its next attach does not end
 }
 
 func newCloud(w *World) *cloud {
@@ -52,7 +53,7 @@ func (c *cloud) add() *ebs {
 	v := &ebs{Volume: volume.Volume{
 		ID: fmt.Sprintf("vol-%017x", n), Zone: zone, State: volume.Available, Size: 8 << 30,
 		Tags: map[string]string{"cluster": "orders"},
-	}, dev: 0x10300 + uint64(n)}
+	}, minor: uint32(n)}
 	c.volumes = append(c.volumes, v)
 	return v
 }
@@ -231,6 +232,7 @@ func (c *cloud) detach(v *ebs) {
 	}
 	if i := c.instances[a.Instance]; i != nil {
 		delete(i.devices, a.Device)
+		i.cutOff = i.cutOff || a.State == volume.Attaching
 	}
 	holder := a.Instance
 	v.becomes(func(v *volume.Volume) { v.Attachments, v.State = nil, volume.Available })

@@ -1,9 +1,9 @@
 package sim
 
 import (
-	"fmt"
 	"maps"
 
+	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/role"
 )
@@ -34,11 +34,23 @@ func (f *filesystem) clone() *filesystem {
 	return &c
 }
 
+// names are what is in it.
+func (d directory) names() []string {
+	switch d.state {
+	case boot.Foreign:
+		return nil
+	case boot.Damaged:
+		return []string{"aria_log_control", "mysql"}
+	}
+	return []string{"aria_log_control", "ibdata1", "mysql", "mysql_upgrade_info"}
+}
+
 // blocks are what is on a disk. A filesystem is there three times: as it is in
 // its place, which is what is seen without replaying the log; with its log;
 // and in the memory of the machine that has it mounted.
 type blocks struct {
-	words string // what is on it that is no filesystem, or ""
+	lvm   bool // the remains of LVM are on it
+	half  bool // mkfs was cut off
 	place *filesystem
 	log   *filesystem
 	live  *filesystem   // nil where it is not mounted for writing
@@ -46,11 +58,11 @@ type blocks struct {
 	made  int           // filesystems that were made on it
 }
 
-func (b *blocks) blank() bool { return b.words == "" && b.place == nil }
+func (b *blocks) blank() bool { return !b.lvm && !b.half && b.place == nil }
 
 // format puts a filesystem on the disk.
 func (b *blocks) format(kind, uuid string) {
-	b.words = ""
+	b.lvm, b.half = false, false
 	b.place = &filesystem{kind: kind, uuid: uuid, made: true, dirs: map[string]directory{}}
 	b.log, b.live = b.place.clone(), nil
 	b.made++
@@ -117,15 +129,23 @@ func (b *blocks) now() *filesystem {
 	return b.log
 }
 
-// content is what the proof reads.
-func (b *blocks) content() boot.Content {
+// report is what the proof reads.
+func (b *blocks) report(d block.Disk) block.Report {
+	r := block.Report{Path: d.Path, Serial: d.Serial, Major: d.Major, Minor: d.Minor, Size: d.Size, Read: 4 << 30, Stride: 1 << 20}
+	data := block.Offset(0)
 	switch {
-	case b.words != "":
-		return boot.Content{Words: b.words}
+	case b.lvm:
+		r.Found = []block.Signature{{Name: "LVM2", Offset: 0x218}}
+	case b.half:
 	case b.place != nil:
-		return boot.Content{Filesystem: b.place.kind, UUID: b.place.uuid, Words: fmt.Sprintf("has the %s filesystem %s", b.place.kind, b.place.uuid)}
+		r.Found = []block.Signature{{Name: b.place.kind, Offset: 0}}
+		r.Filesystem = &block.Filesystem{Type: b.place.kind, UUID: b.place.uuid}
+	default:
+		r.Blank = true
+		return r
 	}
-	return boot.Content{Blank: true, Words: "is blank"}
+	r.FirstData = &data
+	return r
 }
 
 // ours puts on the disk what a former instance of the role left.

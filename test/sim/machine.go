@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
 	"time"
 
+	"bootagent/cmd/bootagent/ondisk"
+	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/role"
 )
@@ -38,7 +41,7 @@ type machine struct {
 	// On its own disk, where a power cut takes what was written last.
 	records file[map[string]string]
 	facts   file[*boot.Facts]
-	kept    file[string] // the sealed secret
+	kept    file[bool] // the sealed secret
 
 	plugged  map[string]*disk
 	seq      uint64
@@ -71,18 +74,21 @@ func (f *file[T]) cut(w *World) {
 
 // A disk is one that is plugged in.
 type disk struct {
-	vol *ebs
-	dev uint64
-	seq uint64
+	vol   *ebs
+	minor uint32
+	seq   uint64
 }
 
-func (d *disk) boot() boot.Disk {
-	serial := serialOf(d.vol.ID)
-	return boot.Disk{
-		Serial: serial, Path: fmt.Sprintf("/dev/nvme%dn1", d.seq), Link: "/dev/disk/by-id/" + serial,
-		Dev: d.dev, Seq: d.seq, Size: d.vol.Size,
+// block is the disk as the kernel shows it.
+func (d *disk) block() block.Disk {
+	serial, name := serialOf(d.vol.ID), fmt.Sprintf("nvme%dn1", d.seq)
+	return block.Disk{
+		Path: "/dev/" + name, Link: "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_" + serial, Name: name, Serial: serial,
+		Size: block.Bytes(d.vol.Size), Major: 259, Minor: d.minor, Seq: d.seq,
 	}
 }
+
+func (d *disk) dev() uint64 { return d.block().Dev() }
 
 func newMachine(w *World, id, userData string) *machine {
 	m := &machine{world: w, id: id, userData: userData}
@@ -190,7 +196,7 @@ func (m *machine) shutDownFurther() {
 func (a *agent) world() boot.World {
 	return boot.World{
 		Volumes: a.volumes, Records: records{a}, Disks: disks{a}, Filesystems: filesystems{a}, Ledgers: ledgers{a},
-		Mounts: mounts{a}, Directories: directories{a}, Engines: engines{a}, Secrets: secrets{a}, Units: units{a},
+		Mounts: mounts{a}, Directories: directories{a}, Engines: engines{a}, Secrets: a.secrets(), Units: units{a},
 		Instance:     boot.Instance{ID: a.machine.id, BootID: fmt.Sprintf("boot %d of %s", a.machine.booted, a.machine.id)},
 		UnlockWithin: time.Hour,
 		NewUUID: func() string {
@@ -222,7 +228,7 @@ type disks struct{ *agent }
 func (d disks) Find(ctx context.Context, serial string) (found boot.Disk, there bool, err error) {
 	err = d.call(ctx, "asks", "for disk "+serial, effect{do: func() error {
 		if on := d.machine.plugged[serial]; on != nil {
-			found, there = on.boot(), true
+			found, there = ondisk.Disk(on.block()), true
 		}
 		return nil
 	}})
@@ -233,7 +239,7 @@ func (d disks) Appear(ctx context.Context, serial string) (found boot.Disk, err 
 	err = d.call(ctx, "waits", "for disk "+serial, effect{
 		do:     func() error { return nil },
 		until:  func() bool { return d.machine.plugged[serial] != nil },
-		result: func() error { found = d.machine.plugged[serial].boot(); return nil },
+		result: func() error { found = ondisk.Disk(d.machine.plugged[serial].block()); return nil },
 		bound:  time.Minute,
 	})
 	return found, err
@@ -242,10 +248,10 @@ func (d disks) Appear(ctx context.Context, serial string) (found boot.Disk, err 
 // same finds a disk again.
 func (a *agent) same(want boot.Disk) (*disk, error) {
 	d := a.machine.plugged[want.Serial]
-	if d == nil || d.boot() != want {
-		return nil, fmt.Errorf("disk %s was pulled, or another took its place", want.Serial)
+	if d == nil {
+		return nil, block.ErrAbsent
 	}
-	return d, nil
+	return d, ondisk.Same(want, d.block())
 }
 
 func (d disks) Read(ctx context.Context, want boot.Disk) (content boot.Content, err error) {
@@ -254,13 +260,14 @@ func (d disks) Read(ctx context.Context, want boot.Disk) (content boot.Content, 
 		if err != nil {
 			return err
 		}
+		report := disk.vol.report(disk.block())
 		for _, where := range sortedKeys(d.machine.mounts) {
 			if mt := d.machine.mounts[where]; mt.vol == disk.vol {
-				return fmt.Errorf("disk %s is in use: mounted at %s", want.Serial, where)
+				report.InUse = append(report.InUse, "mounted at "+where)
 			}
 		}
-		content = disk.vol.content()
-		return nil
+		content, err = ondisk.Content(disk.block(), report)
+		return err
 	}})
 	return content, err
 }
@@ -286,12 +293,12 @@ func (f filesystems) Make(ctx context.Context, d boot.Disk, t role.FilesystemTyp
 			}
 			v := disk.vol
 			w.checkMake(v)
-			v.words = "has half of a filesystem"
+			v.half = true
 			v.place, v.log = nil, nil
-			c := &command{about: about, dev: disk.dev, cut: func() {
+			c := &command{about: about, dev: disk.dev(), cut: func() {
 				switch w.chance.IntN(3) {
 				case 0:
-					v.words = ""
+					v.half = false
 				case 1:
 					v.format(string(t), uuid)
 				}
@@ -408,14 +415,14 @@ func (ms mounts) Mount(ctx context.Context, mt boot.Mount) error {
 			} else {
 				var d *disk
 				for _, serial := range sortedKeys(m.plugged) {
-					if m.plugged[serial].boot().Link == mt.What {
+					if m.plugged[serial].block().Link == mt.What {
 						d = m.plugged[serial]
 					}
 				}
 				if d == nil || d.vol.place == nil || d.vol.place.kind != mt.Type {
 					return failed("failed")
 				}
-				mounted.vol, mounted.dev = d.vol, d.dev
+				mounted.vol, mounted.dev = d.vol, d.dev()
 				if slices.Contains(mt.Options, "ro") {
 					mounted.aside = d.vol.place.clone()
 				} else if d.vol.live == nil {
@@ -453,6 +460,54 @@ func (ms mounts) Unmount(ctx context.Context, where string) error {
 	})
 }
 
+// files are those of a machine, as the world's goroutine sees them.
+type files struct{ *machine }
+
+func (f files) Lstat(p string) (mode fs.FileMode, uid uint32, err error) {
+	v, name, err := f.at(p)
+	if err != nil {
+		return 0, 0, err
+	}
+	if v != nil {
+		if dir, there := v.live.dirs[name]; there {
+			uid, err = f.Owner(dir.owner)
+			return fs.ModeDir, uid, err
+		}
+	}
+	return 0, 0, fs.ErrNotExist
+}
+
+func (f files) Names(p string) ([]string, error) {
+	v, name, err := f.at(p)
+	switch {
+	case err != nil:
+		return nil, err
+	case v == nil:
+		return nil, fs.ErrNotExist
+	case name == "":
+		return sortedKeys(v.live.dirs), nil
+	}
+	dir, there := v.live.dirs[name]
+	if !there {
+		return nil, fs.ErrNotExist
+	}
+	return dir.names(), nil
+}
+
+func (f files) Head(p string) []byte {
+	if v, dir, err := f.at(path.Dir(p)); err == nil && v != nil && path.Base(p) == "mysql_upgrade_info" && v.live.dirs[dir].state == boot.Ready {
+		return []byte("10.11.14-MariaDB")
+	}
+	return nil
+}
+
+func (files) Owner(name string) (uint32, error) {
+	if name != "mysql" {
+		return 1000, nil
+	}
+	return 105, nil
+}
+
 type directories struct{ *agent }
 
 // at finds the volume and the directory that a path is in.
@@ -473,45 +528,16 @@ func (m *machine) at(p string) (v *ebs, dir string, err error) {
 
 func (d directories) Examine(p string, of role.Data) (found boot.Directory, err error) {
 	err = d.call(context.Background(), "asks", "how "+p+" is", effect{do: func() error {
-		v, name, err := d.machine.at(p)
-		if err != nil {
-			return err
-		}
-		found = boot.Directory{State: boot.Absent}
-		if v == nil {
-			return nil
-		}
-		if dir, ok := v.live.dirs[name]; ok {
-			found = boot.Directory{State: dir.state, Version: "10.11", Words: "so the world made it"}
-			if dir.state == boot.Ready && dir.owner != of.Owner {
-				found = boot.Directory{State: boot.Damaged, Words: "it belongs to " + dir.owner}
-			}
-		}
-		return nil
+		found, err = ondisk.Directory(files{d.machine}, p, of)
+		return err
 	}})
 	return found, err
 }
 
 func (d directories) Names(p string) (names []string, err error) {
 	err = d.call(context.Background(), "asks", "what is in "+p, effect{do: func() error {
-		v, name, err := d.machine.at(p)
-		switch {
-		case err != nil:
-			return err
-		case v == nil:
-			return errors.New("no such directory")
-		case name == "":
-			names = sortedKeys(v.live.dirs)
-			return nil
-		}
-		dir, ok := v.live.dirs[name]
-		if !ok {
-			return errors.New("no such directory")
-		}
-		if dir.state != boot.Foreign {
-			names = []string{"ibdata1"}
-		}
-		return nil
+		names, err = files{d.machine}.Names(p)
+		return err
 	}})
 	return names, err
 }
@@ -798,56 +824,3 @@ func (u units) SetStoppedByHand(unit string, stopped bool) error {
 		return nil
 	}})
 }
-
-type secrets struct{ *agent }
-
-func (s secrets) Staged(of role.Secret) (staged bool, err error) {
-	err = s.call(context.Background(), "asks", "whether "+of.Name+" is staged", effect{do: func() error {
-		staged = s.machine.staged[of.Name] != ""
-		return nil
-	}})
-	return staged && err == nil, err
-}
-
-func (s secrets) Unlock(ctx context.Context) error {
-	return s.call(ctx, "asks", "for a key", effect{do: func() error {
-		if len(s.keys) == 0 {
-			return &boot.NotYetError{For: "a key for the secrets", Hint: "bring it: bootagent unlock"}
-		}
-		return nil
-	}})
-}
-
-func (s secrets) Fetch(ctx context.Context, of role.Secret) (sealed boot.Sealed, err error) {
-	err = s.call(ctx, "fetch", of.From.String(), effect{
-		fails: []error{
-			errors.New("S3 says SlowDown"), errors.New("S3 says AccessDenied"), errors.New("S3 says NoSuchKey"), errors.New("S3 does not answer"),
-		},
-		do: func() error { sealed.Bytes = []byte(s.machine.world.sealed()); return nil },
-	})
-	if err != nil && ctx.Err() == nil && s.machine.kept.now != "" {
-		return boot.Sealed{Bytes: []byte(s.machine.kept.now), Relies: "relies on the ciphertext that was good"}, nil
-	}
-	return sealed, err
-}
-
-func (s secrets) Open(ctx context.Context, of role.Secret, sealed []byte) error {
-	m := s.machine
-	return s.call(ctx, "open", of.Name, effect{do: func() error {
-		key, _, ok := strings.Cut(string(sealed), ":")
-		switch {
-		case !ok:
-			return errors.New("the secret is damaged or cut short")
-		case !slices.Contains(s.keys, key):
-			return &boot.NotYetError{For: "another key", Hint: "bootagent unlock"}
-		}
-		m.staged[of.Name] = m.world.secret()
-		m.kept.write(string(sealed))
-		m.world.count(m.id, "stage")
-		return nil
-	}})
-}
-
-// secret is what nobody may tell, and sealed what it is sealed as.
-func (w *World) secret() string { return fmt.Sprintf("hush-%d-hush", w.seed) }
-func (w *World) sealed() string { return "good key:" + strings.Repeat("#", 20) }

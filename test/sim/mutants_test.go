@@ -48,6 +48,18 @@ var mutants = []mutant{
 	{"a damaged directory passes for a good one", []edit{
 		{"boot/data.go", "case Ready:\n", "case Ready, Damaged:\n"},
 	}},
+	{"half of a database passes for a whole one", []edit{
+		{"datadir/engine.go", "case len(missing) > 0:", "case len(missing) > 2:"},
+	}},
+	{"a database of somebody else's is started", []edit{
+		{"datadir/datadir.go", "report.State == Ready && belongs != uid", "report.State == Ready && belongs == 0"},
+	}},
+	{"what nobody sealed is taken for the secret", []edit{
+		{
+			"secret/open.go", "if err != nil {\n\t\treturn nil, err\n\t}\n\there := keys.Recipients()",
+			"here := keys.Recipients()\n\tif o := (&opened{ciphertext, ciphertext}); err != nil {\n\t\treturn &Plaintext{opened: func() *opened { return o }}, nil\n\t}",
+		},
+	}},
 	{"a service is granted before its needs are met", []edit{
 		{"boot/boot.go", "svc.granted = b.Tell(name+\"grant\", svc.grant, b.steps(s.Needs)...)", "svc.granted = b.Tell(name+\"grant\", svc.grant)"},
 		{"boot/service.go", "\t\tif !mounted {\n\t\t\ts.boot.unmounted(where)", "\t\tif !mounted && false {\n\t\t\ts.boot.unmounted(where)"},

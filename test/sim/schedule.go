@@ -59,7 +59,7 @@ var beginnings = []beginning{
 		w.cloud.add()
 	}},
 	{name: "a volume with the remains of LVM", weight: 1, never: "LVM2", set: func(_ *World, v *ebs) {
-		v.words = "has an LVM2 signature at 0x218"
+		v.lvm = true
 	}},
 	{name: "a filesystem of somebody's", weight: 1, never: "without a ledger", set: func(_ *World, v *ebs) {
 		v.format("xfs", "11111111-1111-4111-8111-111111111111")
@@ -99,6 +99,13 @@ var beginnings = []beginning{
 		w.withRows(v)
 		d := v.place.dirs["mysql"]
 		d.state = boot.Damaged
+		v.place.dirs["mysql"] = d
+		v.log = v.place.clone()
+	}},
+	{name: "a database of another user's", weight: 1, never: "it belongs to user number 1000", set: func(w *World, v *ebs) {
+		w.withRows(v)
+		d := v.place.dirs["mysql"]
+		d.owner = "somebody"
 		v.place.dirs["mysql"] = d
 		v.log = v.place.clone()
 	}},
@@ -203,11 +210,11 @@ const restWithin = 20 * time.Minute
 // unlockLater has a person bring the key, at once or late or after a wrong one.
 func (w *World) unlockLater() {
 	if w.oneIn(8) {
-		w.in(w.between(20*time.Second, 2*time.Minute), "a person", "brings a wrong key", func() { w.bring("wrong key") })
+		w.in(w.between(20*time.Second, 2*time.Minute), "a person", "brings a wrong key", func() { w.bring(wrongKey) })
 	}
 	var again func()
 	again = func() {
-		w.bring("good key")
+		w.bring(goodKey)
 		if w.faults.on {
 			w.in(w.between(20*time.Second, 90*time.Second), "", "", again)
 		}
@@ -221,7 +228,7 @@ func (w *World) bring(key string) {
 		if a == nil || slices.Contains(a.keys, key) {
 			continue
 		}
-		a.keys = append(a.keys, key)
+		a.takes(key)
 		if a.boot != nil {
 			a.person(func() error { a.boot.Unlocked(); return nil })
 		}
@@ -288,6 +295,11 @@ var acts = []act{
 			v.stuck = v.holder() == nil
 		}
 	}},
+	{"uploads a secret that is wrong, not only for", func(w *World, _ *machine) {
+		wrong := [][]byte{[]byte("nobody sealed this"), sealedSecret()[:len(sealedSecret())-9], sealedAs()[wrongKey], {}}
+		w.sealed = wrong[w.chance.IntN(len(wrong))]
+	}},
+	{"uploads the right secret again, not only for", func(w *World, _ *machine) { w.sealed = sealedSecret() }},
 	{"ends, in favour of another,", func(w *World, m *machine) { w.cloud.replace(m) }},
 	{"attaches the volume, from the console, to", func(w *World, m *machine) {
 		if v := w.theVolume(); v != nil && !v.MultiAttach {
@@ -371,9 +383,8 @@ func (w *World) mend() {
 		v.Volume.Tags = map[string]string{}
 	}
 	v := w.cloud.volumes[0]
-	if strings.Contains(v.words, "half") {
-		v.words = "" // wipefs and blkdiscard
-	}
+	v.half = false // wipefs and blkdiscard
+	w.sealed = sealedSecret()
 	if v.log != nil && v.live == nil {
 		for name := range v.log.dirs {
 			if strings.Contains(name, ".initializing-") && len(v.log.dirs) >= 3 {
@@ -396,18 +407,19 @@ func (w *World) mend() {
 			continue
 		}
 		m.services[database].stopped, m.services[database].sure = false, false
-		w.bring("good key")
+		w.bring(goodKey)
 		switch {
 		case m.up && m.agent != nil && m.agent.config != nil:
 			m.agent.onEnd = func() { m.startAgent() }
 			m.agentEnded()
+			w.in(time.Minute, "a person", "says bootagent retry on "+m.id, m.retry) // it may have been stopped by hand before
 		case m.up:
 			m.retry()
 		}
 	}
 	var again func()
 	again = func() {
-		w.bring("good key")
+		w.bring(goodKey)
 		if v := w.cloud.volumes[0]; v.holder() == nil && v.State == volume.Available && v.Zone == zone {
 			for _, m := range w.machines {
 				if m.up && m.waitsForDisk() && v.holder() == nil {
@@ -483,7 +495,7 @@ func (w *World) secondRun() {
 	for _, m := range w.machines {
 		if !m.gone && m.isUp() {
 			m.restart()
-			w.in(time.Second, "", "", func() { w.bring("good key") })
+			w.in(time.Second, "", "", func() { w.bring(goodKey) })
 		}
 	}
 	w.run(2*time.Minute, func() bool { return false })

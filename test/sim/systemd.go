@@ -293,14 +293,15 @@ func (m *machine) plug(v *ebs) {
 		return // it is found at the next boot
 	}
 	m.seq++
-	v.dev += 0x100
-	m.plugged[serialOf(v.ID)] = &disk{vol: v, dev: v.dev, seq: m.seq}
+	v.minor += 16
+	m.plugged[serialOf(v.ID)] = &disk{vol: v, minor: v.minor, seq: m.seq}
 	m.diskEvent()
 }
 
 // unplug has a disk go, with all that stands on it.
 func (m *machine) unplug(v *ebs) {
-	if m.plugged[serialOf(v.ID)] == nil {
+	d := m.plugged[serialOf(v.ID)]
+	if d == nil {
 		return
 	}
 	delete(m.plugged, serialOf(v.ID))
@@ -310,7 +311,7 @@ func (m *machine) unplug(v *ebs) {
 		}
 	}
 	for _, name := range sortedKeys(m.commands) {
-		if c := m.commands[name]; c.running && c.dev == v.dev {
+		if c := m.commands[name]; c.running && c.dev == d.dev() {
 			m.cutCommand(name)
 		}
 	}

@@ -1,11 +1,13 @@
 package sim
 
 import (
+	"bytes"
 	"fmt"
 	"regexp"
 	"strings"
 	"time"
 
+	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/volume"
 )
@@ -14,7 +16,7 @@ import (
 func (w *World) checkMake(v *ebs) {
 	switch {
 	case !v.blank():
-		w.breaks("a filesystem is made on %s, which %s", v.ID, v.content().Words)
+		w.breaks("a filesystem is made on %s, which %s", v.ID, v.report(block.Disk{}))
 	case v.Snapshot != "" || v.Source != "":
 		w.breaks("a filesystem is made on %s, which was made from %s%s", v.ID, v.Snapshot, v.Source)
 	case w.acked[v.ID] > 0:
@@ -37,8 +39,8 @@ func (w *World) checkGrant(m *machine, mounts []string) {
 			w.breaks("%s grants its service for the mounts %v", m.id, mounts)
 		}
 	}
-	if m.staged["root-sql"] == "" {
-		w.breaks("%s grants its service before its secret is there", m.id)
+	if m.staged["root-sql"] != plaintext {
+		w.breaks("%s grants its service with the secret %q", m.id, m.staged["root-sql"])
 	}
 }
 
@@ -101,7 +103,9 @@ func (w *World) lookAtService(m *machine, s *service) {
 		wrong = "on a volume whose ledger does not say that it is its own"
 	case m.grants[s.unit] == nil || !m.grants[s.unit].active:
 		wrong = "without its grant"
-	case m.staged["root-sql"] == "":
+	case mt.vol.live.dirs[mt.dir].owner != "mysql":
+		wrong = "on a data directory of another user's"
+	case m.staged["root-sql"] != plaintext:
 		wrong = "without its secret"
 	}
 	if wrong != "" {
@@ -201,8 +205,8 @@ var reasons = []reason{
 		return v.log != nil && !strings.Contains(v.log.ledger, `"role":"mysql"`)
 	}),
 	ofVolume("without a ledger", func(_ *machine, v *ebs) bool { return v.place != nil && v.place.ledger == "" && !v.place.made }),
-	ofVolume("is not the xfs volume that the role means", func(_ *machine, v *ebs) bool { return v.words != "" }),
-	ofVolume("was being made on it and was not finished", func(_ *machine, v *ebs) bool { return strings.Contains(v.words, "half") }),
+	ofVolume("is not the xfs volume that the role means", func(_ *machine, v *ebs) bool { return v.lvm || v.half }),
+	ofVolume("was being made on it and was not finished", func(_ *machine, v *ebs) bool { return v.half }),
 	ofVolume("was made on it before", func(_ *machine, v *ebs) bool {
 		return v.blank() && strings.HasPrefix(v.Tags[volume.TagFilesystem], "made")
 	}),
@@ -212,9 +216,15 @@ var reasons = []reason{
 	ofVolume("is no data directory that mariadb may start on", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].state != boot.Ready
 	}),
+	ofVolume("it belongs to user number 1000", func(_ *machine, v *ebs) bool {
+		return v.now() != nil && v.now().dirs["mysql"].owner != "mysql"
+	}),
 	ofVolume("was initialised 3 times and never finished", func(_ *machine, v *ebs) bool { return v.now() != nil && len(v.now().dirs) >= 3 }),
 	because("(a|another) key", func(m *machine) bool {
-		return m.agent != nil && len(m.agent.keys) == 0 || m.agent.keys[0] != "good key"
+		return m.agent != nil && len(m.agent.keys) == 0 || m.agent.keys[0] != goodKey
+	}),
+	because("is damaged or cut short|is not encrypted with age|is empty, where a file of age|is sealed for others", func(m *machine) bool {
+		return !bytes.Equal(m.world.sealed, sealedSecret())
 	}),
 	because("no disk with serial|the disk with serial", func(m *machine) bool {
 		v := m.world.theVolume()
@@ -223,7 +233,9 @@ var reasons = []reason{
 	because("was stopped by hand, or ended by itself", func(m *machine) bool { return m.services[database].active == "inactive" }),
 	because("mariadb.service failed", func(m *machine) bool { return m.services[database].active == "failed" }),
 	because("unknown role", func(m *machine) bool { return m.userData == badUserData }),
-	ofVolume(`it seems to be stuck|to be attached as`, func(m *machine, v *ebs) bool { return v.holder() != nil && v.holder().State == volume.Attaching }),
+	ofVolume(`it seems to be stuck|to be attached as`, func(m *machine, v *ebs) bool {
+		return v.holder() != nil && v.holder().State == volume.Attaching || m.world.cloud.instances[m.id].cutOff
+	}),
 	happened("does not allow ec2:"),
 	happened("is not a valid EBS device name"),
 	happened("can't be attached to this instance"),

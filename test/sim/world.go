@@ -40,6 +40,7 @@ type World struct {
 	faults faults
 	boots  int
 	acked  map[string]int // rows that were acknowledged, by volume
+	sealed []byte         // the secret, as it lies in S3
 	counts map[string]int // of what changed something, by machine and what it was
 
 	mu      sync.Mutex
@@ -99,6 +100,7 @@ func newWorld(seed uint64) *World {
 	w := &World{
 		seed: seed, chance: rand.New(rand.NewPCG(seed, 0x5eed)), began: time.Now(),
 		wake: make(chan struct{}, 1), acked: make(map[string]int), drawn: make(map[string]uint64), counts: make(map[string]int),
+		sealed: sealedSecret(),
 	}
 	w.cloud = newCloud(w)
 	return w

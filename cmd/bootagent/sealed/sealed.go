@@ -1,4 +1,7 @@
-package main
+// Package sealed is what the story of pkg/boot asks of secrets, as pkg/secret
+// opens them. It is apart from the program so that the simulated world runs the
+// very same.
+package sealed
 
 import (
 	"context"
@@ -15,18 +18,33 @@ import (
 	"bootagent/pkg/settings"
 )
 
-// secrets are opened with the keys that the agent has, and staged where
+// Secrets are opened with the keys that the agent has, and staged where
 // systemd takes them from.
-type secrets struct {
-	keys  *secret.Keys
-	from  []settings.Key
-	s3    *secret.S3 // nil on a local machine
-	kept  secret.Cache
-	store secret.Store
-	log   *slog.Logger
+type Secrets struct {
+	Keys   *secret.Keys
+	From   []settings.Key
+	Run    secret.Run // a command for keys
+	Source func(role.Secret) secret.Source
+	Kept   Kept
+	Store  Store
+	Log    *slog.Logger
 
 	mu    sync.Mutex
 	asked time.Time // when the sources of keys were, the last time
+}
+
+var _ boot.Secrets = (*Secrets)(nil)
+
+// Kept is the last good ciphertext of each secret, as a secret.Cache has it.
+type Kept interface {
+	Keep(name, source string, p *secret.Plaintext) error
+	Kept(name, source string) (ciphertext []byte, when time.Time, err error)
+}
+
+// Store is where systemd takes credentials from, as a secret.Store is.
+type Store interface {
+	Stage(unit, name string, p *secret.Plaintext) error
+	Staged(unit, name string) (bool, error)
 }
 
 // askAgainAfter is how old the keys may be that do not fit, before their
@@ -37,9 +55,10 @@ const askAgainAfter = time.Minute
 // copy is here.
 const relyAfter = 4 * time.Second
 
-func (s *secrets) Staged(of role.Secret) (bool, error) {
+// Staged tells whether every service that a secret is for is given it.
+func (s *Secrets) Staged(of role.Secret) (bool, error) {
 	for _, unit := range of.For {
-		if staged, err := s.store.Staged(unit, of.Credential); err != nil || !staged {
+		if staged, err := s.Store.Staged(unit, of.Credential); err != nil || !staged {
 			return false, err
 		}
 	}
@@ -48,26 +67,26 @@ func (s *secrets) Staged(of role.Secret) (bool, error) {
 
 // Unlock gets the keys that come without a person. What does not come is told,
 // and tried again while no key is there.
-func (s *secrets) Unlock(ctx context.Context) error {
+func (s *Secrets) Unlock(ctx context.Context) error {
 	s.mu.Lock()
 	s.asked = time.Now()
 	s.mu.Unlock()
 	var errs []error
-	for _, key := range s.from {
+	for _, key := range s.From {
 		var err error
 		switch {
 		case key.File != "":
-			_, err = s.keys.AddFile(key.File)
+			_, err = s.Keys.AddFile(key.File)
 		case len(key.Command) > 0:
-			_, err = s.keys.AddCommand(ctx, runForKey, key.Command)
+			_, err = s.Keys.AddCommand(ctx, s.Run, key.Command)
 		}
 		errs = append(errs, err)
 	}
 	err := errors.Join(errs...)
 	switch {
-	case len(s.keys.Recipients()) > 0:
+	case len(s.Keys.Recipients()) > 0:
 		if err != nil {
-			s.log.Warn("not every source of keys gave one", "error", err, "hint", boot.HintOf(err))
+			s.Log.Warn("not every source of keys gave one", "error", err, "hint", boot.HintOf(err))
 		}
 		return nil
 	case s.byOperator() && err != nil:
@@ -78,26 +97,15 @@ func (s *secrets) Unlock(ctx context.Context) error {
 	return err
 }
 
-func (s *secrets) byOperator() bool {
-	return slices.ContainsFunc(s.from, func(k settings.Key) bool { return k.Operator })
-}
-
-func runForKey(ctx context.Context, argv []string) ([]byte, error) {
-	return runChild(ctx, nil, argv[0], argv[1:]...)
-}
-
-func (s *secrets) source(of role.Secret) secret.Source {
-	if of.From.Bucket != "" {
-		return s.s3.Object(of.From.Bucket, of.From.Key)
-	}
-	return secret.File(of.From.Path)
+func (s *Secrets) byOperator() bool {
+	return slices.ContainsFunc(s.From, func(k settings.Key) bool { return k.Operator })
 }
 
 // Fetch gets the ciphertext from its source, or the last good one where the
 // source does not give it.
-func (s *secrets) Fetch(ctx context.Context, of role.Secret) (boot.Sealed, error) {
-	source := s.source(of)
-	kept, when, keptErr := s.kept.Kept(of.Name, source.String())
+func (s *Secrets) Fetch(ctx context.Context, of role.Secret) (boot.Sealed, error) {
+	source := s.Source(of)
+	kept, when, keptErr := s.Kept.Kept(of.Name, source.String())
 	fetch := ctx
 	if keptErr == nil {
 		var cancel context.CancelFunc
@@ -109,7 +117,7 @@ func (s *secrets) Fetch(ctx context.Context, of role.Secret) (boot.Sealed, error
 	case err == nil:
 		return boot.Sealed{Bytes: sealed}, nil
 	case keptErr == nil && ctx.Err() == nil:
-		s.log.Warn("relies on a copy of a secret", "secret", of.Name, "error", err)
+		s.Log.Warn("relies on a copy of a secret", "secret", of.Name, "error", err)
 		return boot.Sealed{Bytes: kept, Relies: fmt.Sprintf("relies on the ciphertext that was good at %s: %v",
 			when.Local().Format(time.DateTime), err)}, nil
 	case !errors.Is(keptErr, secret.ErrNotKept):
@@ -120,29 +128,29 @@ func (s *secrets) Fetch(ctx context.Context, of role.Secret) (boot.Sealed, error
 
 // Open decrypts a secret, and keeps the ciphertext, now that it is known to be
 // good.
-func (s *secrets) Open(ctx context.Context, of role.Secret, sealed []byte) error {
-	source := s.source(of)
-	plaintext, err := secret.Decrypt(sealed, s.keys)
+func (s *Secrets) Open(ctx context.Context, of role.Secret, sealed []byte) error {
+	source := s.Source(of)
+	plaintext, err := secret.Decrypt(sealed, s.Keys)
 	if errors.As(err, new(*secret.NoKeyError)) && s.stale() && s.Unlock(ctx) == nil {
-		plaintext, err = secret.Decrypt(sealed, s.keys)
+		plaintext, err = secret.Decrypt(sealed, s.Keys)
 	}
 	if err != nil {
 		return s.unopened(fmt.Errorf("%s %w", source, err))
 	}
 	defer plaintext.Wipe()
 	for _, unit := range of.For {
-		if err := s.store.Stage(unit, of.Credential, plaintext); err != nil {
+		if err := s.Store.Stage(unit, of.Credential, plaintext); err != nil {
 			return err
 		}
 	}
-	if err := s.kept.Keep(of.Name, source.String(), plaintext); err != nil {
-		s.log.Warn("a boot without its source will not have this secret", "secret", of.Name, "error", err)
+	if err := s.Kept.Keep(of.Name, source.String(), plaintext); err != nil {
+		s.Log.Warn("a boot without its source will not have this secret", "secret", of.Name, "error", err)
 	}
 	return nil
 }
 
 // stale tells whether it is time to ask the sources of keys again.
-func (s *secrets) stale() bool {
+func (s *Secrets) stale() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return time.Since(s.asked) > askAgainAfter
@@ -150,7 +158,7 @@ func (s *secrets) stale() bool {
 
 // unopened has the story wait for a person, who may bring the right key; a
 // secret that is damaged is fetched anew.
-func (s *secrets) unopened(err error) error {
+func (s *Secrets) unopened(err error) error {
 	if missing := (*secret.NoKeyError)(nil); errors.As(err, &missing) && s.byOperator() {
 		return &boot.NotYetError{For: fmt.Sprintf("another key: %v", err), Hint: missing.Hint()}
 	}

@@ -1,0 +1,49 @@
+// Package ondisk is what the story of pkg/boot asks of disks and of the data
+// directories on them, as pkg/block and pkg/datadir see them. It is apart from
+// the program so that the simulated world runs the very same.
+package ondisk
+
+import (
+	"fmt"
+
+	"bootagent/pkg/block"
+	"bootagent/pkg/boot"
+	"bootagent/pkg/datadir"
+	"bootagent/pkg/role"
+)
+
+// Disk is a disk as the story knows it.
+func Disk(d block.Disk) boot.Disk {
+	return boot.Disk{Serial: d.Serial, Path: d.Path, Link: d.Link, Dev: d.Dev(), Seq: d.Seq, Size: int64(d.Size)}
+}
+
+// Same refuses a disk that is not the one that the story means: it is another
+// one as soon as it was pulled.
+func Same(want boot.Disk, now block.Disk) error {
+	if Disk(now) != want {
+		return fmt.Errorf("disk %s was pulled, or another took its place", want.Serial)
+	}
+	return nil
+}
+
+// Content is what a proof found on a disk. It is an error where the proof is of
+// another disk, or somebody uses the disk meanwhile.
+func Content(d block.Disk, r block.Report) (boot.Content, error) {
+	if err := r.Check(d); err != nil {
+		return boot.Content{}, err
+	}
+	if len(r.InUse) > 0 {
+		return boot.Content{}, fmt.Errorf("disk %s %v", d.Serial, r)
+	}
+	content := boot.Content{Blank: r.Blank, Words: r.String()}
+	if fs := r.Filesystem; fs != nil && !r.Ambiguous && len(r.Partitions) == 0 {
+		content.Filesystem, content.UUID = fs.Type, fs.UUID
+	}
+	return content, nil
+}
+
+// Directory says in which state a data directory is.
+func Directory(files datadir.Files, path string, d role.Data) (boot.Directory, error) {
+	r, err := datadir.Examine(files, path, string(d.Engine), d.Owner)
+	return boot.Directory{State: boot.DirectoryState(r.State), Version: r.Version, Words: r.Words, Hint: r.Hint}, err
+}

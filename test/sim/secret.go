@@ -1,0 +1,155 @@
+package sim
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"filippo.io/age"
+
+	"bootagent/cmd/bootagent/sealed"
+	"bootagent/pkg/boot"
+	"bootagent/pkg/role"
+	"bootagent/pkg/secret"
+	"bootagent/pkg/settings"
+)
+
+// The keys that people bring.
+const (
+	goodKey  = "good key"
+	wrongKey = "wrong key"
+)
+
+// plaintext is what nobody may tell.
+const plaintext = "hush-be-quiet-hush"
+
+// identities are the keys, by their names.
+var identities = sync.OnceValue(func() map[string]*age.X25519Identity {
+	keys := make(map[string]*age.X25519Identity)
+	for _, name := range []string{goodKey, wrongKey} {
+		k, err := age.GenerateX25519Identity()
+		if err != nil {
+			panic(err)
+		}
+		keys[name] = k
+	}
+	return keys
+})
+
+// sealedAs are the secret, by the key that it is sealed for.
+var sealedAs = sync.OnceValue(func() map[string][]byte {
+	all := make(map[string][]byte)
+	for name, key := range identities() {
+		var b bytes.Buffer
+		if err := secret.Seal(&b, strings.NewReader(plaintext), []string{key.Recipient().String()}, false); err != nil {
+			panic(err)
+		}
+		all[name] = b.Bytes()
+	}
+	return all
+})
+
+// sealedSecret is the secret as it has to lie in S3.
+func sealedSecret() []byte { return sealedAs()[goodKey] }
+
+// takes takes a key that a person brings.
+func (a *agent) takes(key string) {
+	a.keys = append(a.keys, key)
+	if _, err := a.opener.Add([]byte(identities()[key].String())); err != nil {
+		panic(err)
+	}
+}
+
+// secrets are opened by the code of the program; its S3, its disk and its ramfs
+// are the world's.
+func (a *agent) secrets() boot.Secrets {
+	return secrets{a, &sealed.Secrets{
+		Keys: &a.opener, From: []settings.Key{{Operator: true}},
+		Source: func(of role.Secret) secret.Source { return bucket{a, of.From} },
+		Kept:   kept{a}, Store: ramfs{a}, Log: slog.New(&handler{agent: a}),
+	}}
+}
+
+type secrets struct {
+	*agent
+	*sealed.Secrets
+}
+
+// Unlock asks a person, which can't fail; a command for keys could.
+func (s secrets) Unlock(ctx context.Context) error {
+	err := s.call(ctx, "asks", "for a key", effect{do: func() error { return nil }})
+	if err != nil {
+		return err
+	}
+	return s.Secrets.Unlock(ctx)
+}
+
+// bucket is S3.
+type bucket struct {
+	*agent
+	from role.Source
+}
+
+func (b bucket) String() string { return b.from.String() }
+
+func (b bucket) Fetch(ctx context.Context) (ciphertext []byte, err error) {
+	o := secret.Object{Bucket: b.from.Bucket, Key: b.from.Key, Region: region}
+	err = b.call(ctx, "fetch", b.String(), effect{
+		fails: []error{
+			o.Refused(secret.Answer{Status: 503, Code: "SlowDown"}),
+			o.Refused(secret.Answer{Status: 403, Code: "AccessDenied", Message: "Access Denied"}),
+			o.Refused(secret.Answer{Status: 404, Code: "NoSuchKey"}),
+			o.Refused(secret.Answer{Status: 500, Code: "InternalError"}),
+			o.Refused(secret.Answer{Status: 400, Code: "ExpiredToken"}),
+			fmt.Errorf("cannot fetch %s: cannot reach it: %w", o, errors.New("connection refused")),
+		},
+		bound: 10 * time.Second,
+		do:    func() error { ciphertext = b.machine.world.sealed; return nil },
+	})
+	return ciphertext, err
+}
+
+// kept is the machine's own disk.
+type kept struct{ *agent }
+
+func (k kept) Keep(name, source string, _ *secret.Plaintext) error {
+	return k.call(context.Background(), "keep", name+" of "+source+", sealed", effect{do: func() error {
+		k.machine.kept.write(true)
+		return nil
+	}})
+}
+
+func (k kept) Kept(name, source string) (ciphertext []byte, when time.Time, err error) {
+	err = k.call(context.Background(), "asks", "whether "+name+" of "+source+" is kept", effect{do: func() error {
+		if !k.machine.kept.now {
+			return secret.ErrNotKept
+		}
+		ciphertext, when = sealedSecret(), k.machine.kept.at
+		return nil
+	}})
+	return ciphertext, when, err
+}
+
+// ramfs is where credentials are staged.
+type ramfs struct{ *agent }
+
+func (r ramfs) Stage(unit, name string, p *secret.Plaintext) error {
+	return r.call(context.Background(), "stage", name+" for "+unit, effect{do: func() error {
+		r.machine.staged[name] = string(p.Bytes())
+		r.machine.world.count(r.machine.id, "stage")
+		return nil
+	}})
+}
+
+func (r ramfs) Staged(unit, name string) (staged bool, err error) {
+	err = r.call(context.Background(), "asks", "whether "+name+" is staged for "+unit, effect{do: func() error {
+		staged = r.machine.staged[name] != ""
+		return nil
+	}})
+	return staged && err == nil, err
+}
