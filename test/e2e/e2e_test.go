@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -15,8 +16,10 @@ import (
 
 	_ "github.com/go-sql-driver/mysql"
 
+	"bootagent/pkg/status"
 	"bootagent/test/lab"
 	"bootagent/test/lab/labtest"
+	"bootagent/test/story"
 )
 
 const (
@@ -140,6 +143,13 @@ func (g guest) until(within time.Duration, line string, args ...any) {
 	}
 }
 
+func (g guest) ok(err error) {
+	g.t.Helper()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+}
+
 // is fails the test unless a command line prints what is wanted.
 func (g guest) is(want, line string, args ...any) {
 	g.t.Helper()
@@ -156,6 +166,26 @@ func (g guest) says(line string, words ...string) {
 		if !strings.Contains(got, w) {
 			g.t.Errorf("%s does not say %q:\n%s", line, w, got)
 		}
+	}
+}
+
+// tells fails the test unless the agent comes to tell a story that the simulated world tells of the same.
+func (g guest) tells(name string) {
+	g.t.Helper()
+	want, err := story.Told(name)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	got := ""
+	for end := time.Now().Add(settles); got != want && time.Now().Before(end) && g.ctx.Err() == nil; time.Sleep(time.Second) {
+		var s status.Status
+		if err := json.Unmarshal([]byte(g.sh("bootagent status --json 2>/dev/null")), &s); err != nil {
+			continue // it is being started
+		}
+		got = story.Of(s)
+	}
+	if got != want {
+		g.t.Errorf("of %q the machine tells\n%s\nand the simulated world\n%s", name, got, want)
 	}
 }
 

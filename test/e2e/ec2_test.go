@@ -170,6 +170,7 @@ func TestTheWholeWayOnEC2(t *testing.T) {
 		g.is("active", "systemctl is-active bootagent")
 		g.is("inactive", "systemctl is-active mariadb")
 		g.is("", "find /run/bootagent/secrets -type f")
+		g.tells("no-key")
 	})
 	step("a key of another opens nothing", first, func(g guest) {
 		g.unlock(newKey(t))
@@ -244,7 +245,7 @@ func TestAHealthyInstanceStandsAlone(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*runFor)
 	defer cancel()
 	key := newKey(t)
-	r, _ := newRegion(t, onEC2(t), key)
+	r, v := newRegion(t, onEC2(t), key)
 	g, i := launch(ctx, t, r, "alone", cloud.Launch{}, lab.Config{Files: map[string]lab.File{
 		"/etc/bootagent/agent.yaml":   {Data: []byte(region.AgentFile + "keys: [{file: /etc/bootagent/keys/machine}]\n")},
 		"/etc/bootagent/keys/machine": {Data: []byte(key.String() + "\n"), Mode: 0o600},
@@ -253,8 +254,27 @@ func TestAHealthyInstanceStandsAlone(t *testing.T) {
 	g.exec("CREATE TABLE orders (id INT PRIMARY KEY, name TEXT)")
 	g.exec("INSERT INTO orders VALUES (1, 'first order')")
 
+	g.tells("up")
+	step("what a person stopped stays stopped", g, func(g guest) {
+		g.sh("systemctl stop mariadb")
+		g.tells("stopped-by-hand")
+		g.sh("bootagent retry")
+		g.tells("up")
+	})
+	step("a volume that is taken away takes the service with it, and brings it back", g, func(g guest) {
+		g.ok(r.EC2.Detach(v.ID))
+		g.tells("pulled")
+		g.is("inactive", "systemctl is-active mariadb")
+		g.ok(r.EC2.WaitVolume(ctx, v.ID, cloud.Available))
+		g.ok(r.EC2.Attach(v.ID, i.Cloud.ID, "/dev/sdf"))
+		g.tells("up")
+		if got := g.row(); got != "first order" {
+			g.t.Errorf("the row is %q", got)
+		}
+	})
+
 	// up is when, after the kernel was started, the role was ready.
-	up := func(name string, words ...string) (took time.Duration) {
+	up := func(name, story string, words ...string) (took time.Duration) {
 		step(name, g, func(g guest) {
 			t := g.t
 			if err := g.Reboot(ctx); err != nil {
@@ -264,6 +284,7 @@ func TestAHealthyInstanceStandsAlone(t *testing.T) {
 			if got := g.row(); got != "first order" {
 				t.Errorf("the row is %q", got)
 			}
+			g.tells(story)
 			g.says("systemctl status bootagent", append(words, "mysql-ec2: ready since")...)
 			var usec int64
 			fmt.Sscan(g.sh("systemctl show --value --property ActiveEnterTimestampMonotonic bootagent-role"), &usec)
@@ -272,12 +293,12 @@ func TestAHealthyInstanceStandsAlone(t *testing.T) {
 		})
 		return took
 	}
-	plain := up("with all there is")
+	plain := up("with all there is", "up")
 	r.EC2.Blackhole()
 	r.S3.Blackhole()
-	noAPI := up("without EC2 and S3", "secret root-sql: fetch: relies on the ciphertext that was good at")
+	noAPI := up("without EC2 and S3", "without-ec2-and-s3", "secret root-sql: fetch: relies on the ciphertext that was good at")
 	i.Cloud.IMDS.Blackhole()
-	nothing := up("without the metadata service as well", "instance: metadata: relies on what was kept")
+	nothing := up("without the metadata service as well", "alone", "instance: metadata: relies on what was kept")
 	t.Logf("role ready after %.1f s; without EC2 and S3 %.1f s, %.2f times; without IMDS as well %.1f s, %.2f times",
 		plain.Seconds(), noAPI.Seconds(), noAPI.Seconds()/plain.Seconds(), nothing.Seconds(), nothing.Seconds()/plain.Seconds())
 

@@ -35,13 +35,6 @@ func (r rig) told(userData string) {
 	}
 }
 
-func (r rig) ok(err error) {
-	r.t.Helper()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-}
-
 func (r rig) create(v cloud.Volume) cloud.Volume {
 	r.t.Helper()
 	made, err := r.region.EC2.CreateVolume(v)
@@ -58,6 +51,7 @@ type fault struct {
 	wrong func(r rig)
 	right func(r rig) // nil where the next case takes care of it
 	words []string    // of systemctl status bootagent, and bootagent status
+	story string      // that the simulated world tells of the same, or ""
 }
 
 var ours = map[string]string{"cluster": "orders", "holds": "mysql"}
@@ -67,55 +61,67 @@ var toldWrong = []fault{
 	{
 		"no user-data, no tag, no default", func(r rig) { r.told("") }, nil,
 		[]string{"idle since", "this instance has no role", "bootagent:role", "first line is #bootagent"},
+		"",
 	},
 	{
 		"another's user-data", func(r rig) { r.told("#cloud-config\npackages: [nginx]\n") }, nil,
 		[]string{"idle since", "this instance has no role"},
+		"",
 	},
 	{
 		"an unknown role", func(r rig) { r.told("#bootagent\nversion: 1\nrole: mysql\nparams: {cluster: orders}\n") }, nil,
 		[]string{"failed since", `unknown role "mysql"`, "roles of this machine: mysql-ec2, web", "status=78/CONFIG"},
+		"",
 	},
 	{
 		"a broken document", func(r rig) { r.told("#bootagent\nversion: 1\nroel: mysql-ec2\n") }, nil,
 		[]string{"failed since", `3:1: unknown key "roel"`, `did you mean "role"?`, "status=78/CONFIG"},
+		"",
 	},
 	{
 		"a parameter that is missing", func(r rig) { r.told("#bootagent\nversion: 1\nrole: mysql-ec2\n") }, nil,
 		[]string{"failed since", `parameter "cluster" is not set and has no default`},
+		"",
 	},
 	{
 		"a wildcard in a parameter", func(r rig) { r.told(strings.Replace(orders, "orders", `"ord*"`, 1)) }, nil,
 		[]string{"failed since", `parameter "cluster" may not hold *`},
+		"",
 	},
 	{
 		"a path in a parameter", func(r rig) { r.told(strings.Replace(orders, "orders", `"../../other"`, 1)) }, nil,
 		[]string{"failed since", `parameter "cluster" may not hold /`},
+		"",
 	},
 	{
 		"a metadata service that is turned off", func(r rig) { r.told(orders); r.instance.Cloud.IMDS.Disable() },
 		func(r rig) { r.instance.Cloud.IMDS.Heal() },
 		[]string{"instance: metadata", "it is turned off for this instance", "403 Forbidden"},
+		"",
 	},
 	{
 		"a hop limit that is too low", func(r rig) { r.instance.Cloud.IMDS.BlockTokens() },
 		func(r rig) { r.instance.Cloud.IMDS.Heal() },
 		[]string{"never answers the request for a token", "the hop limit of its answers is too low, or a firewall drops them"},
+		"",
 	},
 	{
 		"a metadata service that is asked too often", func(r rig) { r.instance.Cloud.IMDS.Throttle(cloud.Always) },
 		func(r rig) { r.instance.Cloud.IMDS.Heal() },
 		[]string{"it was asked too often, or is in trouble"},
+		"",
 	},
 	{
 		"no IAM role", func(r rig) { r.ok(r.instance.Cloud.SetRole("")) },
 		func(r rig) { r.ok(r.instance.Cloud.SetRole("db")) },
 		[]string{"this instance has no IAM role, or EC2 does not tell it yet", "associate-iam-instance-profile"},
+		"",
 	},
 	{
 		"credentials that do not come", func(r rig) { r.instance.Cloud.IMDS.DelayCredentials(1 << 40) },
 		func(r rig) { r.instance.Cloud.IMDS.DelayCredentials(0) },
 		[]string{"this instance has no IAM role, or EC2 does not tell it yet"},
+		"",
 	},
 }
 
@@ -125,11 +131,13 @@ var volumesWrong = []fault{
 		"no volume", func(r rig) { r.ok(r.region.EC2.Untag(r.volume.ID, "holds")) },
 		func(r rig) { r.ok(r.region.EC2.Tag(r.volume.ID, ours)) },
 		[]string{"waiting since", "for a volume with the tags cluster=orders, holds=mysql", "tag the volume, or make one"},
+		"no-volume",
 	},
 	{
 		"two volumes", func(r rig) { r.create(cloud.Volume{ID: "vol-0aaaaaaaaaaaaaaaa", Tags: ours}) },
 		func(r rig) { r.ok(r.region.EC2.Untag("vol-0aaaaaaaaaaaaaaaa", "holds")) },
 		[]string{"2 volumes have the tags cluster=orders, holds=mysql", "one is meant", "vol-0aaaaaaaaaaaaaaaa", "available in eu-central-1a"},
+		"two-volumes",
 	},
 	{
 		"a copy alone", func(r rig) {
@@ -140,6 +148,7 @@ var volumesWrong = []fault{
 		},
 		func(r rig) { r.ok(r.region.EC2.Tag(r.volume.ID, ours)) },
 		[]string{"failed since", "volume vol-0bbbbbbbbbbbbbbbb is a copy of volume vol-0cccccccccccccccc"},
+		"copy",
 	},
 	{
 		"a volume of another zone", func(r rig) {
@@ -151,6 +160,7 @@ var volumesWrong = []fault{
 			r.ok(r.region.EC2.Tag(r.volume.ID, ours))
 		},
 		[]string{"failed since", "is in zone eu-central-1b and this instance is in eu-central-1a", "start the instance in eu-central-1b"},
+		"other-zone",
 	},
 	{
 		"a volume that another has", func(r rig) {
@@ -165,26 +175,31 @@ var volumesWrong = []fault{
 			r.ok(r.region.EC2.WaitVolume(r.ctx, r.volume.ID, cloud.Available))
 		},
 		[]string{"waiting since", "to be let go by i-0eeeeeeeeeeeeeeee (running)", "since"},
+		"held",
 	},
 	{
 		"no permission", func(r rig) { r.region.IAM.Forbid("db", "ec2:AttachVolume") },
 		func(r rig) { r.allow() },
 		[]string{"failed since", "ec2:AttachVolume", "bootagent iam"},
+		"forbidden",
 	},
 	{
 		"EC2 throttles", func(r rig) { r.region.EC2.Fail("DescribeVolumes", cloud.Throttled, cloud.Always) },
 		func(r rig) { r.region.EC2.Heal() },
 		[]string{"waiting since", "RequestLimitExceeded"},
+		"throttled",
 	},
 	{
 		"EC2 is away", func(r rig) { r.region.EC2.Blackhole() },
 		func(r rig) { r.region.EC2.Heal() },
 		[]string{"waiting since", "ec2:DescribeVolumes"},
+		"",
 	},
 	{
 		"an attach that hangs", func(r rig) { r.region.EC2.StickAttach(r.volume.ID) },
 		func(r rig) { r.region.EC2.Release(r.volume.ID) },
 		[]string{"waiting since", "to be attached as /dev/sdf, asked for at"},
+		"attach-hangs",
 	},
 }
 
@@ -193,23 +208,28 @@ var secretsWrong = []fault{
 	{
 		"a secret that was not sealed", func(r rig) { r.seals([]byte(rootSQL(password))) }, nil,
 		[]string{"s3://example-secrets/orders/root.sql.age is not encrypted with age"},
+		"not-sealed",
 	},
 	{
 		"a secret that was cut off", func(r rig) { sealed := seal(r.t, rootSQL(password), r.key); r.seals(sealed[:len(sealed)-20]) }, nil,
 		[]string{"secret root-sql: decrypt", "s3://example-secrets/orders/root.sql.age", "damaged"},
+		"cut-off",
 	},
 	{
 		"a secret for another key", func(r rig) { r.seals(seal(r.t, rootSQL(password), newKey(r.t))) }, nil,
 		[]string{"is sealed for others: the only key here,", "does not open it"},
+		"for-another-key",
 	},
 	{
 		"no secret", func(r rig) { r.ok(r.region.S3.Delete(bucket, object)) },
 		func(r rig) { r.seals(seal(r.t, rootSQL(password), r.key)) },
 		[]string{"s3://example-secrets/orders/root.sql.age: S3 refuses it: either s3:GetObject is not allowed", "or there is no such key"},
+		"no-secret",
 	},
 	{
 		"S3 is busy", func(r rig) { r.region.S3.Fail("GetObject", cloud.SlowDown, cloud.Always) }, nil,
 		[]string{"secret root-sql: fetch", "SlowDown"},
+		"s3-busy",
 	},
 }
 
@@ -247,6 +267,9 @@ func TestWhatGoesWrongOnEC2IsSaid(t *testing.T) {
 				for _, words := range f.words {
 					r.until(settles, "{ systemctl status --no-pager --lines 30 bootagent; bootagent status; } | grep -qF -e '%s'", words)
 				}
+				if f.story != "" {
+					r.tells(f.story)
+				}
 				r.is("inactive", "systemctl is-active mariadb")
 				r.is("inactive", "systemctl is-active nginx")
 			})
@@ -260,6 +283,7 @@ func TestWhatGoesWrongOnEC2IsSaid(t *testing.T) {
 		reg.S3.Heal()
 		r.until(settles, "bootagent wait --timeout 2m")
 		r.is("active", "systemctl is-active mariadb")
+		r.tells("up")
 		r.healthy()
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -40,37 +41,42 @@ type agent struct {
 	// World.mu guards these.
 	dead     bool
 	actors   map[string]string // by goroutine
+	launched []boot.Progress   // of the launch
 	progress []boot.Progress   // of the story that is being told
 	held     map[string]boot.Progress
 }
 
-// roleFile is what the image has of the role.
-const roleFile = `version: 1
-role: mysql
-params:
-  cluster: {pattern: "[a-z]+"}
-volumes:
-  data: {find: {tags: {cluster: "${params.cluster}"}, pick: one}, filesystem: xfs, make: if-blank, at: /srv/data, wait: 5m}
-data:
-  mysql: {on: data, dir: mysql, bind: /var/lib/mysql, engine: mariadb, owner: mysql, if-absent: initialize}
-secrets:
-  root-sql: {from: "s3://orders-secrets/root.sql.age", for: [mariadb.service]}
-services:
-  mariadb.service: {ready: {unit: mysql-ready.service, within: 2m}}
-`
-
 const (
-	goodUserData = "#bootagent\nversion: 1\nrole: mysql\nparams: {cluster: orders}\n"
+	goodUserData = "#bootagent\nversion: 1\nrole: mysql-ec2\nparams: {cluster: orders}\n"
 	badUserData  = "#bootagent\nversion: 1\nrole: mysqll\nparams: {cluster: orders}\n"
 )
 
-var roles = sync.OnceValue(func() []*role.Role {
-	r, err := role.Decode("mysql.yaml", []byte(roleFile))
+// example is the role that the package comes with, as it is.
+var example = sync.OnceValue(func() string {
+	text, err := os.ReadFile("../../packaging/roles/mysql-ec2.yaml")
 	if err != nil {
 		panic(err)
 	}
-	return []*role.Role{r}
+	return string(text)
 })
+
+// exampleRole is that of the example, and hastyRole one of little patience that
+// asks whether the service is ready.
+var (
+	exampleRole = sync.OnceValue(func() *role.Role { return decode(example()) })
+	hastyRole   = sync.OnceValue(func() *role.Role {
+		text := strings.Replace(example(), "wait: 20m", "wait: 5m", 1)
+		return decode(strings.Replace(text, "mariadb.service: {}", "mariadb.service: {ready: {unit: "+probe+", within: 2m}}", 1))
+	})
+)
+
+func decode(text string) *role.Role {
+	r, err := role.Decode("mysql-ec2.yaml", []byte(text))
+	if err != nil {
+		panic(err)
+	}
+	return r
+}
 
 // startAgent starts the program, as systemd does.
 func (m *machine) startAgent() {
@@ -161,7 +167,9 @@ func (a *agent) report(b *boot.Boot, p []boot.Progress) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	a.progress = p
-	if b != nil {
+	if b == nil {
+		a.launched = p
+	} else {
 		a.held = b.Held(p)
 	}
 	for _, s := range p {
@@ -183,7 +191,7 @@ func (a *agent) plan(facts boot.Facts) (plan role.Plan, err error) {
 		if err != nil {
 			return err
 		}
-		r, err := role.ByName(roles(), sel.Role)
+		r, err := role.ByName([]*role.Role{a.machine.world.role}, sel.Role)
 		if err != nil {
 			return err
 		}

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	zone   = "eu-west-1a"
-	region = "eu-west-1"
+	zone   = "eu-central-1a"
+	region = "eu-central-1"
 )
 
 // A cloud is EC2: its volumes and instances, and what it says of them, which
@@ -52,7 +52,7 @@ func (c *cloud) add() *ebs {
 	n := len(c.volumes) + 1
 	v := &ebs{Volume: volume.Volume{
 		ID: fmt.Sprintf("vol-%017x", n), Zone: zone, State: volume.Available, Size: 8 << 30,
-		Tags: map[string]string{"cluster": "orders"},
+		Tags: map[string]string{"cluster": "orders", "holds": "mysql"},
 	}, minor: uint32(n)}
 	c.volumes = append(c.volumes, v)
 	return v

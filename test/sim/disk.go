@@ -153,7 +153,7 @@ func (b *blocks) ours(id, uuid string, rows int) {
 	b.format(string(role.XFS), uuid)
 	b.made = 0
 	ledger := boot.Ledger{
-		Volume: serialOf(id), UUID: uuid, Role: "mysql", Generation: 3, Instance: "i-before", BootID: "before",
+		Volume: serialOf(id), UUID: uuid, Role: "mysql-ec2", Generation: 3, Instance: "i-before", BootID: "before",
 		Data: map[string]boot.LedgerData{"mysql": {Engine: "mariadb", Version: "10.11", Ready: true}},
 	}
 	src, err := ledger.Encode()

@@ -70,6 +70,27 @@ type faults struct {
 	limit  int // of all that goes wrong and all that people do
 	acts   int
 	struck map[cell]int
+	last   []lasting
+}
+
+// A lasting fault is one of all calls that do something of a kind.
+type lasting struct {
+	op, about string // as a call has them; the beginning is enough
+	after     time.Duration
+	err       error
+}
+
+// lasts lets a call go wrong that goes wrong for as long as the fault lasts.
+func (f *faults) lasts(w *World, c *call) bool {
+	for _, l := range f.last {
+		if c.op != l.op || !strings.HasPrefix(c.about, l.about) {
+			continue
+		}
+		c.after = time.Now().Add(l.after)
+		c.answer = func() error { return l.err }
+		return true
+	}
+	return false
 }
 
 // act tells whether one thing more may go wrong.

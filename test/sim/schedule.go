@@ -77,7 +77,7 @@ var beginnings = []beginning{
 	}},
 	{name: "a volume of another role", weight: 1, never: "is a volume of role", set: func(w *World, v *ebs) {
 		w.withRows(v)
-		v.place.ledger = strings.Replace(v.place.ledger, `"role":"mysql"`, `"role":"queue"`, 1)
+		v.place.ledger = strings.Replace(v.place.ledger, `"role":"mysql-ec2"`, `"role":"queue"`, 1)
 		v.log = v.place.clone()
 	}},
 	{name: "a volume with multi-attach", weight: 1, never: "multi-attach enabled", set: func(w *World, v *ebs) {
@@ -87,7 +87,7 @@ var beginnings = []beginning{
 	}},
 	{name: "a volume in another zone", weight: 1, never: "is in zone", set: func(w *World, v *ebs) {
 		w.withRows(v)
-		v.Zone = "eu-west-1b"
+		v.Zone = "eu-central-1b"
 	}},
 	{name: "a database whose directory is gone", weight: 1, never: "is absent, but the volume's ledger says that it was there", set: func(w *World, v *ebs) {
 		w.withRows(v)
@@ -412,7 +412,6 @@ func (w *World) mend() {
 		case m.up && m.agent != nil && m.agent.config != nil:
 			m.agent.onEnd = func() { m.startAgent() }
 			m.agentEnded()
-			w.in(time.Minute, "a person", "says bootagent retry on "+m.id, m.retry) // it may have been stopped by hand before
 		case m.up:
 			m.retry()
 		}
@@ -420,6 +419,12 @@ func (w *World) mend() {
 	var again func()
 	again = func() {
 		w.bring(goodKey)
+		for _, m := range w.machines {
+			if words, _ := m.explained(); m.up && !m.isUp() && strings.Contains(words, "bootagent retry") {
+				w.tell("a person", "says bootagent retry on %s, as it says", m.id)
+				m.retry()
+			}
+		}
 		if v := w.cloud.volumes[0]; v.holder() == nil && v.State == volume.Available && v.Zone == zone {
 			for _, m := range w.machines {
 				if m.up && m.waitsForDisk() && v.holder() == nil {
@@ -473,7 +478,7 @@ func (w *World) mustRefuse(words string) {
 		w.breaks("the agent does not refuse the volume with the words %q: %s", words, w.whyNot())
 	}
 	w.run(3*time.Minute, func() bool { return false })
-	if !said() && w.wrong == nil {
+	if !w.run(time.Minute, said) && w.wrong == nil { // somebody may just have had it try again
 		w.breaks("the agent does not stay with its refusal %q: %s", words, w.whyNot())
 	}
 }

@@ -16,7 +16,6 @@ import (
 	"bootagent/pkg/boot"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
-	"bootagent/pkg/settings"
 )
 
 // The keys that people bring.
@@ -69,7 +68,8 @@ func (a *agent) takes(key string) {
 // are the world's.
 func (a *agent) secrets() boot.Secrets {
 	return secrets{a, &sealed.Secrets{
-		Keys: &a.opener, From: []settings.Key{{Operator: true}},
+		Keys: &a.opener, From: a.machine.world.keys,
+		Run:    func(context.Context, []string) ([]byte, error) { return []byte(identities()[goodKey].String()), nil },
 		Source: func(of role.Secret) secret.Source { return bucket{a, of.From} },
 		Kept:   kept{a}, Store: ramfs{a}, Log: slog.New(&handler{agent: a}),
 	}}
@@ -80,7 +80,7 @@ type secrets struct {
 	*sealed.Secrets
 }
 
-// Unlock asks a person, which can't fail; a command for keys could.
+// Unlock asks where keys come from.
 func (s secrets) Unlock(ctx context.Context) error {
 	err := s.call(ctx, "asks", "for a key", effect{do: func() error { return nil }})
 	if err != nil {

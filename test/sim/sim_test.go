@@ -4,11 +4,14 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"os"
 	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"bootagent/test/story"
 )
 
 var (
@@ -16,7 +19,8 @@ var (
 	seeds    = flag.Int("seeds", 300, "how many schedules to run")
 	from     = flag.Int64("from", 0, "the seed to begin with; the first ones force each fault at each step once")
 	most     = flag.Int("most", 5, "how many schedules that fail are told")
-	lasting  = flag.Duration("for", 0, "run schedules for so long, and not a number of them")
+	lastFor  = flag.Duration("for", 0, "run schedules for so long, and not a number of them")
+	update   = flag.Bool("update", false, "write the stories of the scenarios, which the virtual machine has to tell as well")
 	twice    = flag.Int("twice", 50, "how many schedules to run twice, to compare their stories")
 )
 
@@ -80,7 +84,7 @@ func TestSchedules(t *testing.T) {
 				defer func() { ended <- struck }()
 				for len(found) < *most {
 					seed := next.Add(1) - 1
-					if *lasting == 0 && seed >= *from+int64(*seeds) || *lasting > 0 && time.Since(began) > *lasting {
+					if *lastFor == 0 && seed >= *from+int64(*seeds) || *lastFor > 0 && time.Since(began) > *lastFor {
 						return
 					}
 					r := run(t, scheduleOf(uint64(seed)))
@@ -127,5 +131,28 @@ func TestASeedTellsTheSameStoryEachTime(t *testing.T) {
 		if !maps.Equal(a.Struck, b.Struck) {
 			t.Fatalf("seed %d has two tables", seed)
 		}
+	}
+}
+
+// What is told here is told by virtual machines too: see the tests of test/e2e.
+func TestScenariosAreToldAsTheyWere(t *testing.T) {
+	for _, s := range scenarios {
+		t.Run(s.name, func(t *testing.T) {
+			var told string
+			var err error
+			synctest.Test(t, func(*testing.T) { told, err = s.tell() })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if *update {
+				if err := os.WriteFile("../story/"+story.File(s.name), []byte(told), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if was, err := story.Told(s.name); err != nil || was != told {
+				t.Errorf("%v; it was\n%s\nand is\n%s", err, was, told)
+			}
+		})
 	}
 }

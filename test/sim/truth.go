@@ -80,7 +80,7 @@ func (w *World) look() {
 }
 
 // fits tells whether a volume is the one that the role means.
-func (c *cloud) fits(v *ebs) bool { return v.Tags["cluster"] == "orders" && !v.MultiAttach }
+func (c *cloud) fits(v *ebs) bool { return v.Tags["holds"] == "mysql" && !v.MultiAttach }
 
 func (w *World) lookAtService(m *machine, s *service) {
 	if s.active != "active" && s.active != "activating" {
@@ -99,7 +99,7 @@ func (w *World) lookAtService(m *machine, s *service) {
 		wrong = "on another directory than its own"
 	case mt.vol.live.dirs[mt.dir].state != boot.Ready:
 		wrong = fmt.Sprintf("on a data directory that is %s", mt.vol.live.dirs[mt.dir].state)
-	case !strings.Contains(mt.vol.live.ledger, `"role":"mysql"`) || !strings.Contains(mt.vol.live.ledger, serialOf(mt.vol.ID)):
+	case !strings.Contains(mt.vol.live.ledger, `"role":"mysql-ec2"`) || !strings.Contains(mt.vol.live.ledger, serialOf(mt.vol.ID)):
 		wrong = "on a volume whose ledger does not say that it is its own"
 	case m.grants[s.unit] == nil || !m.grants[s.unit].active:
 		wrong = "without its grant"
@@ -163,7 +163,7 @@ type reason struct {
 // than one.
 func (w *World) theVolume() (the *ebs) {
 	for _, v := range w.cloud.volumes {
-		if v.Tags["cluster"] != "orders" || v.State == volume.Deleting {
+		if v.Tags["holds"] != "mysql" || v.State == volume.Deleting {
 			continue
 		}
 		if the != nil {
@@ -202,7 +202,7 @@ var reasons = []reason{
 	ofVolume("holds a copy of volume", func(_ *machine, v *ebs) bool { return v.log != nil && !strings.Contains(v.log.ledger, serialOf(v.ID)) }),
 	ofVolume("was made from snapshot", func(_ *machine, v *ebs) bool { return v.Snapshot != "" && v.blank() }),
 	ofVolume("is a volume of role", func(_ *machine, v *ebs) bool {
-		return v.log != nil && !strings.Contains(v.log.ledger, `"role":"mysql"`)
+		return v.log != nil && !strings.Contains(v.log.ledger, `"role":"mysql-ec2"`)
 	}),
 	ofVolume("without a ledger", func(_ *machine, v *ebs) bool { return v.place != nil && v.place.ledger == "" && !v.place.made }),
 	ofVolume("is not the xfs volume that the role means", func(_ *machine, v *ebs) bool { return v.lvm || v.half }),

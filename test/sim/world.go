@@ -20,6 +20,9 @@ import (
 	"sync"
 	"testing/synctest"
 	"time"
+
+	"bootagent/pkg/role"
+	"bootagent/pkg/settings"
 )
 
 // A World is all that there is beside the agents. But for what mu guards,
@@ -41,6 +44,8 @@ type World struct {
 	boots  int
 	acked  map[string]int // rows that were acknowledged, by volume
 	sealed []byte         // the secret, as it lies in S3
+	role   *role.Role     // that the image has
+	keys   []settings.Key // that the agent is set to use
 	counts map[string]int // of what changed something, by machine and what it was
 
 	mu      sync.Mutex
@@ -100,7 +105,7 @@ func newWorld(seed uint64) *World {
 	w := &World{
 		seed: seed, chance: rand.New(rand.NewPCG(seed, 0x5eed)), began: time.Now(),
 		wake: make(chan struct{}, 1), acked: make(map[string]int), drawn: make(map[string]uint64), counts: make(map[string]int),
-		sealed: sealedSecret(),
+		sealed: sealedSecret(), role: hastyRole(), keys: []settings.Key{{Operator: true}},
 	}
 	w.cloud = newCloud(w)
 	return w
@@ -306,6 +311,7 @@ func (w *World) proceed(c *call) {
 			err = c.effect.result()
 		}
 		w.hand(c, err)
+	case w.faults.lasts(w, c):
 	case !w.faults.strike(w, c):
 		w.carryOut(c)
 	}
