@@ -155,7 +155,7 @@ func TestAnotherRole(t *testing.T) {
 		g.sh("mv /etc/bootagent/user-data /root/user-data; systemctl restart bootagent")
 		g.is("active", "systemctl is-active bootagent")
 		g.says("bootagent status; echo exit $?", "idle since", "has no role", "default-role", "exit 0")
-		g.sh("echo 'default-role: web' >/etc/bootagent/agent.yaml; systemctl restart bootagent")
+		g.sh("echo 'default-role: web' >>/etc/bootagent/agent.yaml; systemctl restart bootagent")
 		g.until(settles, "bootagent status | grep -q 'web: ready since'")
 		g.sh("mv /root/user-data /etc/bootagent/user-data; systemctl restart bootagent")
 		g.until(settles, "bootagent wait --timeout 60s")
