@@ -360,7 +360,19 @@ func (d metadata) Ask(ctx context.Context) (facts boot.Facts, err error) {
 			return nil
 		},
 	})
+	if ctx.Err() != nil {
+		err = imdsSilent
+	}
 	return facts, err
+}
+
+// imdsSilent is what the client says of a service that takes connections and
+// no more, as one does to which the way back is closed.
+var imdsSilent = &boot.NotYetError{
+	For: "an answer: cannot get the identity of this instance from the instance metadata service at http://169.254.169.254: " +
+		"it takes connections, but never answers the request for a token (PUT /latest/api/token): context deadline exceeded; " +
+		"the hop limit of its answers is too low, or a firewall drops them",
+	Hint: "raise the limit",
 }
 
 func (d metadata) Keep(f boot.Facts) {

@@ -23,6 +23,8 @@ type cloud struct {
 	volumes   []*ebs
 	instances map[string]*instance
 	launched  int
+	lag       time.Duration // how long EC2 may tell what was before
+	late      bool          // and does, each time
 }
 
 // An instance is what EC2 knows of one.
@@ -44,7 +46,7 @@ type ebs struct {
 }
 
 func newCloud(w *World) *cloud {
-	return &cloud{world: w, instances: make(map[string]*instance)}
+	return &cloud{world: w, instances: make(map[string]*instance), lag: 5 * time.Second}
 }
 
 // add makes a volume that fits the role.
@@ -74,14 +76,11 @@ func (v *ebs) becomes(do func(*volume.Volume)) {
 	do(&v.Volume)
 }
 
-// staleFor is how long EC2 may tell what was before.
-const staleFor = 5 * time.Second
-
 // told is what EC2 says of a volume now.
 func (c *cloud) told(v *ebs) volume.Volume {
 	as := v.Volume
-	recent := time.Since(v.changed) < staleFor && !v.changed.IsZero()
-	if stale := c.world.oneIn(6); stale && recent && c.world.faults.on {
+	recent := time.Since(v.changed) < c.lag && !v.changed.IsZero()
+	if stale := c.world.oneIn(6) && c.world.faults.on; recent && (stale || c.late) {
 		as = v.before
 	}
 	as.Tags, as.Attachments = maps.Clone(as.Tags), slices.Clone(as.Attachments)

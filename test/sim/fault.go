@@ -71,6 +71,24 @@ type faults struct {
 	acts   int
 	struck map[cell]int
 	last   []lasting
+	at     []moment
+}
+
+// A moment is the first call of a kind in a step, and what happens then.
+type moment struct {
+	step, op string
+	do       func(*World, *machine)
+}
+
+// comes has happen what is to at this moment.
+func (f *faults) comes(w *World, c *call) {
+	for i, at := range f.at {
+		if c.actor == at.step && c.op == at.op {
+			f.at = slices.Delete(slices.Clone(f.at), i, i+1)
+			at.do(w, c.agent.machine)
+			return
+		}
+	}
 }
 
 // A lasting fault is one of all calls that do something of a kind.

@@ -4,26 +4,31 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"bootagent/cmd/bootagent/asstatus"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
+	"bootagent/pkg/status"
 	"bootagent/pkg/volume"
 	"bootagent/test/story"
 )
 
-// A scenario is a boot in which all but time is set. The same is made to happen
-// in a virtual machine, where the same story has to be told: see test/story.
+// A scenario is a boot in which all but time is set.
 type scenario struct {
 	name string
 	set  func(w *World, v *ebs)   // before the boot
+	at   []moment                 // what happens on the way
 	then []func(*World, *machine) // one after the other, once the agent rests
+	ends string                   // what the agent says in the end, or "" where the role is up
 }
 
 // byFile is the setting by which the key is on the machine.
 var byFile = []settings.Key{{Command: []string{"/usr/bin/cat", "/etc/bootagent/keys/machine"}}}
 
+// scenarios are made to happen in a virtual machine as well, where the same
+// story has to be told: see test/story.
 var scenarios = []scenario{
 	{name: "up"},
 	{name: "no-key", set: func(w *World, _ *ebs) { w.keys = []settings.Key{{Operator: true}} }},
@@ -78,42 +83,106 @@ func s3Says(w *World, a secret.Answer) {
 	w.faults.last = []lasting{{op: "fetch", err: o.Refused(a)}}
 }
 
-// away has nobody answer what is asked, for as long as the agent waits for it.
-func away(w *World, op, about string, within time.Duration, says string) {
-	w.faults.last = append(w.faults.last, lasting{op, about, within, errors.New(says)})
+// away has nobody answer what is asked. EC2 lets that be known after a while;
+// the others are not waited for so long.
+func away(w *World, op, about string) {
+	w.faults.last = append(w.faults.last, lasting{op, about, apiWithin, errors.New("no answer")})
 }
 
-func apisAway(w *World) {
-	away(w, "asks", "EC2", apiWithin, "no answer")
-	away(w, "fetch", "", 4*time.Second, "cannot fetch s3://example-secrets/orders/root.sql.age: s3://example-secrets/orders/root.sql.age gave nothing within 4s")
+func apisAway(w *World) { away(w, "asks", "EC2"); away(w, "fetch", "") }
+func imdsAway(w *World) { away(w, "asks", "IMDS") }
+
+// pulledAndBack pulls the disk from under a service, which hangs then, and
+// attaches it again.
+func pulledAndBack(w *World, m *machine) {
+	m.services[database].clings = true
+	v := w.theVolume()
+	w.cloud.detach(v)
+	w.in(time.Second, "a person", "attaches it again", func() { _ = w.cloud.attach(v.ID, m.id, "/dev/sdf") })
 }
 
-func imdsAway(w *World) {
-	away(w, "asks", "IMDS", 3*time.Second, "no answer")
+// found are schedules that the agent once did not live through.
+var found = []scenario{
+	{
+		name: "the disk is back while the service still hangs on the one that was pulled",
+		then: []func(*World, *machine){pulledAndBack},
+	},
+	{
+		name: "the disk is pulled while the service starts, which then hangs",
+		at:   []moment{{"service mariadb.service: up", "waits", pulledAndBack}},
+	},
+	{
+		name: "EC2 is late to tell the tag of a filesystem that an agent made before it died",
+		set:  func(w *World, _ *ebs) { w.cloud.lag, w.cloud.late = 20*time.Second, true },
+		at: []moment{{"volume data: prepare", "write", func(_ *World, m *machine) {
+			m.crash("before it has written the ledger")
+		}}},
+	},
+	{
+		name: "the disk is pulled while a new agent looks at the directory of a service that then hangs",
+		then: []func(*World, *machine){func(w *World, m *machine) {
+			w.faults.at = []moment{{"data mysql: directory", "asks", pulledAndBack}}
+			m.restart()
+		}},
+	},
 }
 
-// tell lets a scenario happen, and tells its story. It has to be called in a
-// bubble of synctest.
-func (s scenario) tell() (string, error) {
+// happen lets a scenario happen. It has to be called in a bubble of synctest.
+func (s scenario) happen() (*World, *machine) {
 	w := newWorld(1)
-	w.role, w.keys = exampleRole(), byFile
+	w.role, w.keys, w.faults.at = exampleRole(), byFile, s.at
 	v := w.cloud.add()
 	if s.set != nil {
 		s.set(w, v)
 	}
 	m := w.cloud.launch(goodUserData)
-	defer w.end()
-	rest := func() { w.run(time.Minute, func() bool { return false }); w.run(10*time.Minute, m.idle) }
+	rest := func() {
+		w.run(time.Minute, func() bool { return false })
+		if !w.run(5*time.Minute, m.idle) {
+			w.breaks("the agent does not come to rest: %s", w.whyNot())
+		}
+	}
 	rest()
 	for _, act := range s.then {
 		act(w, m)
 		rest()
 	}
-	if w.wrong != nil || !m.idle() {
-		return "", fmt.Errorf("it did not come to rest: %w\n%s", w.wrong, w.Story())
-	}
-	return story.Of(asstatus.Of(w.role.Name, m.agent.held, slices.Concat(m.agent.launched, m.agent.progress))), nil
+	return w, m
 }
 
-// idle tells whether the agent is at no step.
-func (m *machine) idle() bool { return m.up && m.agent != nil && asstatus.Settled(m.agent.progress) }
+// tell lets a scenario happen, and tells its story.
+func (s scenario) tell() (string, error) {
+	w, m := s.happen()
+	defer w.end()
+	if w.wrong != nil {
+		return "", fmt.Errorf("%w\n%s", w.wrong, w.Story())
+	}
+	return story.Of(m.status()), nil
+}
+
+// prove lets a scenario happen, and looks at how it ends.
+func (s scenario) prove() error {
+	w, m := s.happen()
+	defer w.end()
+	if len(w.faults.at) > 0 {
+		w.breaks("its moment did not come")
+	}
+	if words, _ := m.explained(); s.ends == "" && !w.run(5*time.Minute, m.isUp) || !strings.Contains(words, s.ends) {
+		w.breaks("it ends with %s: %s", m.status().State, words)
+	}
+	if w.wrong != nil {
+		return fmt.Errorf("%w\n%s", w.wrong, w.Story())
+	}
+	return nil
+}
+
+// status is what bootagent status tells.
+func (m *machine) status() status.Status {
+	return asstatus.Of(m.world.role.Name, m.agent.held, slices.Concat(m.agent.launched, m.agent.progress))
+}
+
+// idle tells whether the agent is at no step, and systemd at no job.
+func (m *machine) idle() bool {
+	s := m.services[database]
+	return m.up && m.agent != nil && asstatus.Settled(m.agent.progress) && s.job == "" && s.active != "activating"
+}

@@ -111,6 +111,9 @@ func (b bucket) Fetch(ctx context.Context) (ciphertext []byte, err error) {
 		bound: 10 * time.Second,
 		do:    func() error { ciphertext = b.machine.world.sealed; return nil },
 	})
+	if ctx.Err() != nil {
+		err = fmt.Errorf("cannot fetch %s: %w", o, context.Cause(ctx))
+	}
 	return ciphertext, err
 }
 

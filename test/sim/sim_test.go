@@ -60,6 +60,19 @@ func (r Result) tell() string {
 		r.Seed, r.Wrong, r.Begins, r.Story, r.Seed)
 }
 
+// Mistakes that schedules have found, each of which has to be found again.
+func TestWhatWasFoundStaysMended(t *testing.T) {
+	for _, s := range found {
+		t.Run(s.name, func(t *testing.T) {
+			var err error
+			synctest.Test(t, func(*testing.T) { err = s.prove() })
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestSchedules(t *testing.T) {
 	if *seedFlag >= 0 {
 		r := run(t, scheduleOf(uint64(*seedFlag)))

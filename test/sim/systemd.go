@@ -48,6 +48,7 @@ type service struct {
 	job     string // "start", "stop", or ""
 	ran     bool
 	hangs   bool // it does not stop, as its disk is gone
+	clings  bool // it will, when its disk goes
 	turn    int  // of starts and stops
 	vol     *ebs // that it keeps its rows on
 	dir     string
@@ -245,7 +246,7 @@ func (m *machine) stopService(s *service, clean bool) {
 	s.active, s.job, s.turn = "deactivating", "stop", s.turn+1
 	m.changed(s.unit)
 	w, turn := m.world, s.turn
-	if mt := m.mounts[dataDir]; mt != nil && mt.dead && w.oneIn(3) {
+	if mt := m.mounts[dataDir]; mt != nil && mt.dead && (s.clings || w.oneIn(3)) {
 		s.hangs = true
 		w.tell(m.id, "%s hangs, as its disk is gone", s.unit)
 		return

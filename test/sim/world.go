@@ -302,6 +302,11 @@ func (w *World) proceed(c *call) {
 	if gone {
 		return
 	}
+	if !c.underWay && c.answer == nil {
+		if w.faults.comes(w, c); c.agent.dead {
+			return
+		}
+	}
 	switch {
 	case c.answer != nil:
 		w.hand(c, c.answer())
