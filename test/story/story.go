@@ -47,6 +47,8 @@ var own = []struct {
 	{regexp.MustCompile(`\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`), "UUID"},
 	{regexp.MustCompile(`\b(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d\b`), "TIME"},
 	{regexp.MustCompile(`\b\d+(\.\d+)? [KMG]iB\b`), "SIZE"},
+	// Which of several clocks ran out first is left to chance.
+	{regexp.MustCompile(`^(relies on .* TIME(: |, as it waited \w+ in vain for )).*`), "${1}WHY"},
 }
 
 func common(text string) string {
