@@ -209,6 +209,13 @@ func (c *cloud) attach(id, to, device string) error {
 	case v.stuck:
 		v.stuck = false
 		w.tell("EC2", "the attach of %s hangs", id)
+	case w.oneIn(25) && w.faults.act(): // as where its key of KMS can't be used
+		w.in(w.between(time.Second, 8*time.Second), "EC2", fmt.Sprintf("the attach of %s to %s comes to nothing", id, to), func() {
+			if a := v.holder(); a != nil && a.Instance == to && a.Since.Equal(since) {
+				delete(i.devices, a.Device)
+				v.becomes(func(v *volume.Volume) { v.Attachments, v.State = nil, volume.Available })
+			}
+		})
 	default:
 		w.in(w.between(time.Second, 8*time.Second), "EC2", fmt.Sprintf("%s is attached to %s", id, to), func() {
 			if a := v.holder(); a == nil || a.Instance != to || !a.Since.Equal(since) {
