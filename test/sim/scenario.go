@@ -57,7 +57,9 @@ var scenarios = []scenario{
 	{name: "cut-off", set: func(w *World, _ *ebs) { w.sealed = sealedSecret()[:len(sealedSecret())-20] }},
 	{name: "for-another-key", set: func(w *World, _ *ebs) { w.sealed = sealedAs()[wrongKey] }},
 	{name: "no-secret", set: func(w *World, _ *ebs) {
-		s3Says(w, secret.Answer{Status: 403, Code: "AccessDenied", Message: "Access Denied"})
+		s3Says(w, secret.Answer{Status: 403, Code: "AccessDenied", Message: "User: arn:aws:sts::123456789012:assumed-role/db/i-00000000000000001 " +
+			`is not authorized to perform: s3:ListBucket on resource: "arn:aws:s3:::example-secrets" ` +
+			"because no identity-based policy allows the s3:ListBucket action"})
 	}},
 	{name: "s3-busy", set: func(w *World, _ *ebs) { s3Says(w, secret.Answer{Status: 503, Code: "SlowDown"}) }},
 
