@@ -10,10 +10,12 @@ import (
 	"sync"
 	"time"
 
+	"bootagent/cmd/bootagent/asstatus"
 	"bootagent/cmd/bootagent/inec2"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
+	"bootagent/pkg/status"
 	"bootagent/pkg/userdata"
 	"bootagent/pkg/volume"
 )
@@ -167,6 +169,9 @@ func (a *agent) report(b *boot.Boot, p []boot.Progress) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	a.progress = p
+	if b != nil && w.early == "" {
+		w.early = early(p)
+	}
 	if b == nil {
 		a.launched = p
 	} else {
@@ -175,6 +180,21 @@ func (a *agent) report(b *boot.Boot, p []boot.Progress) {
 	for _, s := range p {
 		w.read(s.String() + s.Wait.Hint + s.Remark + boot.HintOf(s.Err))
 	}
+}
+
+// early tells of a step that is not done while the role is told to be ready, or
+// is about to run while the boot is told that it need not wait.
+func early(p []boot.Progress) string {
+	ready, settled := asstatus.Of("", nil, p).State == status.Ready, asstatus.Settled(p)
+	for _, s := range p {
+		switch {
+		case ready && s.State != boot.Done:
+			return "the role is told to be ready, and not all is done: " + s.String()
+		case settled && s.State == boot.Running:
+			return "the boot is told not to wait, and this runs: " + s.String()
+		}
+	}
+	return ""
 }
 
 // read looks at a text that the agent lets out.

@@ -52,6 +52,7 @@ type World struct {
 	arrived []*call
 	drawn   map[string]uint64 // how often each actor has drawn a number
 	leaked  string            // a text that tells a secret
+	early   string            // what an agent told before it was so
 }
 
 // A line is one thing that happened.
@@ -223,7 +224,7 @@ func (w *World) settle() {
 		w.arrived = nil
 		slices.SortFunc(arrived, func(a, b *call) int { return strings.Compare(a.key(), b.key()) })
 		w.waiting = slices.DeleteFunc(append(w.waiting, arrived...), func(c *call) bool { return c.gone || c.agent.dead })
-		leaked := w.leaked
+		leaked, early := w.leaked, w.early
 		w.mu.Unlock()
 		select {
 		case <-w.wake:
@@ -231,6 +232,9 @@ func (w *World) settle() {
 		}
 		if leaked != "" {
 			w.breaks("a text tells the secret: %s", leaked)
+		}
+		if early != "" {
+			w.breaks("%s", early)
 		}
 		var doomed *agent
 		for _, m := range w.machines {

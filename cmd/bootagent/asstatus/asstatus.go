@@ -44,11 +44,11 @@ func Of(role string, held map[string]boot.Progress, progress []boot.Progress) st
 	}
 	s.Reason, s.Hint = worst.String(), hintOf(*worst)
 	switch {
-	case rank(*worst) == 3 && up:
+	case rank(*worst) == 4 && up:
 		s.State = status.Degraded
-	case rank(*worst) == 3:
+	case rank(*worst) == 4:
 		s.State = status.Failed
-	case rank(*worst) == 2:
+	case rank(*worst) == 3:
 		s.State = status.Waiting
 	default:
 		s.State = status.Starting
@@ -69,10 +69,14 @@ func OfLaunch(progress []boot.Progress) status.Status {
 	return s
 }
 
-// Settled tells whether all is done, failed, or waits for something outside:
-// whatever is still pending waits for a step that does.
+// Settled tells whether all is done, failed, or waits for something outside.
+// What is pending then waits for a step that does; where there is none, it is
+// about to run.
 func Settled(progress []boot.Progress) bool {
-	return !slices.ContainsFunc(progress, func(p boot.Progress) bool { return p.State == boot.Running })
+	is := func(states ...boot.State) bool {
+		return slices.ContainsFunc(progress, func(p boot.Progress) bool { return slices.Contains(states, p.State) })
+	}
+	return !is(boot.Running) && (!is(boot.Pending) || is(boot.Waiting, boot.Failed))
 }
 
 // hintOf says what a person can do about a step: for what it waits for now, or
@@ -84,15 +88,18 @@ func hintOf(p boot.Progress) string {
 	return boot.HintOf(p.Err)
 }
 
-// rank says how much a step keeps its role from being ready: 3 for good, 2
-// until something outside happens, 1 for now, 0 not at all.
+// rank says how much a step keeps its role from being ready: 4 for good, 3
+// until something outside happens, 2 for now, 1 until it had its turn, 0 not at
+// all.
 func rank(p boot.Progress) int {
 	switch {
 	case p.State == boot.Failed && p.RetryAt.IsZero():
-		return 3
+		return 4
 	case p.State == boot.Failed, p.State == boot.Waiting, p.Err != nil && p.State != boot.Skipped:
-		return 2
+		return 3
 	case p.State == boot.Running:
+		return 2
+	case p.State != boot.Done:
 		return 1
 	}
 	return 0

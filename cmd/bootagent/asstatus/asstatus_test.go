@@ -63,6 +63,14 @@ func TestStateOfARoleIsThatOfItsWorstStep(t *testing.T) {
 			[]boot.Progress{device(boot.Running), up("a.service", boot.Pending)},
 			status.Starting, "volume data: device: running since 10:00:01", "",
 		},
+		"between two steps": {
+			[]boot.Progress{device(boot.Done), up("a.service", boot.Pending)},
+			status.Starting, "service a.service: up: pending since 10:00:01", "",
+		},
+		"about to start over, and one is up": {
+			[]boot.Progress{device(boot.Pending), up("a.service", boot.Done)},
+			status.Starting, "volume data: device: pending since 10:00:01", "",
+		},
 		"running, and one is up": {
 			[]boot.Progress{device(boot.Running), up("a.service", boot.Done)},
 			status.Starting, "volume data: device: running since 10:00:01", "",
@@ -157,6 +165,7 @@ func TestSettled(t *testing.T) {
 		"one waits":       {[]boot.Progress{waiting(device(""), attach), up("a", boot.Pending)}, true},
 		"one failed":      {[]boot.Progress{failed(device(""), broken), up("a", boot.Skipped)}, true},
 		"waits and runs":  {[]boot.Progress{waiting(device(""), attach), up("a", boot.Running)}, false},
+		"between two":     {[]boot.Progress{device(boot.Done), up("a", boot.Pending)}, false},
 		"failed and runs": {[]boot.Progress{failed(device(""), broken), up("a", boot.Running)}, false},
 	} {
 		if got := Settled(c.progress); got != c.want {
