@@ -309,25 +309,24 @@ func ready(ctx context.Context, i *region.Instance) error {
 	return follow(ctx, i, "the role to be ready", func(status string) bool { return strings.Contains(status, ": ready since ") })
 }
 
-// follow prints what the agent tells in the journal until its status is as it should be.
+// follow prints what the agent has come to tell in the journal until its status is as it should be.
 func follow(ctx context.Context, i *region.Instance, what string, is func(status string) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, settles)
 	defer cancel()
-	told := 0
 	for {
-		out, err := i.Output(ctx, "journalctl", "--boot", "--no-pager", "--unit=bootagent", "--output=short", "_COMM=bootagent")
+		status, err := i.Run(ctx, "bootagent", "status")
 		if err != nil {
 			return err
 		}
-		lines := strings.Split(strings.TrimSpace(out), "\n")
-		for _, line := range lines[min(told, len(lines)):] {
-			fmt.Println("   ", line)
-		}
-		told = len(lines)
-		status, err := i.Run(ctx, "bootagent", "status")
-		switch {
-		case err != nil:
+		fresh, err := i.Output(ctx, "journalctl", "--boot", "--no-pager", "--quiet", "--unit=bootagent", "--output=short",
+			"--cursor-file=/run/told-by-demo", "_COMM=bootagent")
+		if err != nil {
 			return err
+		}
+		for line := range strings.Lines(fresh) {
+			fmt.Print("    ", line)
+		}
+		switch {
 		case is(status.Stdout):
 			return nil
 		case status.Exit == 1:
