@@ -21,6 +21,16 @@ const (
 	maxHeldName = maxUnitName - len("bootagent-grant-")
 )
 
+// A name is a text of certain characters, up to a length in bytes. That is no
+// part of the pattern, since a bounded repetition takes a millisecond to
+// compile, and every program that reads roles pays for it as it starts.
+type name struct {
+	chars *regexp.Regexp
+	most  int
+}
+
+func (n name) fits(text string) bool { return len(text) <= n.most && n.chars.MatchString(text) }
+
 // unitChars are the characters of a unit name without its type, by
 // systemd.unit(5); an @ separates a template from its instance.
 var unitChars = regexp.MustCompile(`^[a-zA-Z0-9:_.\\@-]+$`)
@@ -121,14 +131,14 @@ func lies(p, other string) string {
 
 // dirName is a directory that data may be in. A name that begins with a dot
 // is left to what is not data: bootagent's own unfinished work.
-var dirName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.+@:-]{0,127}$`)
+var dirName = name{regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.+@:-]*$`), 128}
 
 // checkDir refuses what is not the name of one directory for data.
 func checkDir(dir string) error {
 	switch {
 	case dir == "lost+found":
 		return fmt.Errorf("can't be lost+found, which belongs to the filesystem")
-	case !dirName.MatchString(dir):
+	case !dirName.fits(dir):
 		return fmt.Errorf("has to be the name of one directory: letters, digits and _ . + @ : -, beginning with a letter, digit or _")
 	}
 	return nil
@@ -136,10 +146,10 @@ func checkDir(dir string) error {
 
 // userName is a user name as systemd takes it everywhere
 // (https://systemd.io/USER_NAMES).
-var userName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_-]{0,30}$`)
+var userName = name{regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_-]*$`), 31}
 
 func checkOwner(owner string) error {
-	if !userName.MatchString(owner) {
+	if !userName.fits(owner) {
 		return fmt.Errorf("has to be the name of a user, not a number: letters, digits, _ and -, 31 at the most")
 	}
 	return nil
@@ -196,10 +206,10 @@ func checkID(id string) error {
 }
 
 // idText is what can be a part of an id, some of which an expansion gives.
-var idText = regexp.MustCompile(`^[vol0-9a-f-]{0,21}$`)
+var idText = name{regexp.MustCompile(`^[vol0-9a-f-]*$`), 21}
 
 func checkIDText(text string) error {
-	if !idText.MatchString(text) {
+	if !idText.fits(text) {
 		return fmt.Errorf("has what no id of an EBS volume has: %s", howID)
 	}
 	return nil
@@ -268,7 +278,7 @@ const (
 // DNS but not like an address (Amazon S3 User Guide, "General purpose bucket
 // naming rules"). The names that S3 keeps for itself are left to S3.
 var (
-	bucketName    = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+	bucketName    = name{regexp.MustCompile(`^[a-z0-9][a-z0-9.-]+[a-z0-9]$`), 63}
 	bucketAddress = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+$`)
 )
 
@@ -276,7 +286,7 @@ func checkBucket(bucket string) error {
 	switch {
 	case strings.Contains(bucket, "$"):
 		return fmt.Errorf("can't have an expansion ${...} in it; the key of the object can")
-	case !bucketName.MatchString(bucket):
+	case !bucketName.fits(bucket):
 		return fmt.Errorf("has to be named as S3 wants it: 3 to 63 small letters, digits, dots and dashes, the first and last a letter or digit")
 	case strings.Contains(bucket, ".."):
 		return fmt.Errorf("can't have two dots in a row, says S3")
@@ -343,10 +353,10 @@ func checkFile(p string) error {
 // credentialName is what a credential can be called: less than systemd allows
 // (credential_name_valid), so that it is a word in a unit file and not hidden
 // as a file.
-var credentialName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,63}$`)
+var credentialName = name{regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_.-]*$`), 64}
 
 func checkCredential(name string) error {
-	if !credentialName.MatchString(name) {
+	if !credentialName.fits(name) {
 		return fmt.Errorf("is no name of a credential: letters, digits and _ . -, beginning with a letter, digit or _, 64 at the most")
 	}
 	return nil
