@@ -85,6 +85,18 @@ func (g guest) sandbox(ctx context.Context) (time.Duration, error) {
 	return median, nil
 }
 
+// alone measures what a start of the program takes that does next to nothing: to load it, the runtime's own
+// start, and that of each package. The agent pays it once, and so does each of its children that is itself.
+func (g guest) alone(ctx context.Context) (time.Duration, error) {
+	const times = 10
+	out, err := g.sh(ctx, fmt.Sprintf("for n in $(seq %d); do bootagent version >/dev/null; done; read -r line </proc/$$/stat; echo \"$line\"", times))
+	if err != nil {
+		return 0, err
+	}
+	u, err := parseStat(out)
+	return u.children / times, err
+}
+
 // usages prints the medians of several; sandbox is systemd's part of each one's own time.
 func usages(headline string, sandbox time.Duration, all []usage) error {
 	var own, children []time.Duration
@@ -146,7 +158,16 @@ func firstBoot(ctx context.Context, g guest, disk *lab.Disk) (sandbox time.Durat
 	if err := usages("first boot: filesystem and database made (1 run)", sandbox, []usage{u}); err != nil {
 		return 0, err
 	}
-	t := newTable("The agent while it waits for its disk, %s of it", watched)
+	alone, err := g.alone(ctx)
+	if err != nil {
+		return 0, err
+	}
+	t := newTable("A start of the program that does next to nothing (bootagent version, the mean of 10)")
+	t.row("CPU time", seconds(alone, alone, alone))
+	if err := t.print(); err != nil {
+		return 0, err
+	}
+	t = newTable("The agent while it waits for its disk, %s of it", watched)
 	t.row("own CPU time", fmt.Sprintf("%.1f ms in a second", (seen[1].own-seen[0].own).Seconds()*1000/watched.Seconds()))
 	return sandbox, t.print()
 }

@@ -178,6 +178,9 @@ func (w *World) live(b beginning) {
 	w.unlockLater()
 	w.peopleAct()
 	lasts := w.between(30*time.Second, 6*time.Minute)
+	if w.faults.force != nil {
+		lasts = 10 * time.Minute // until its step has come for sure
+	}
 	w.run(lasts, func() bool { return false })
 
 	w.faults.on = false
