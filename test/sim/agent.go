@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -182,17 +183,20 @@ func (a *agent) report(b *boot.Boot, p []boot.Progress) {
 	}
 }
 
-// early tells of a step that is not done while the role is told to be ready, or
-// is about to run while the boot is told that it need not wait.
+// early says what is told too early: that the role is ready between two steps,
+// or that the boot need not wait while a step runs.
 func early(p []boot.Progress) string {
-	ready, settled := asstatus.Of("", nil, p).State == status.Ready, asstatus.Settled(p)
-	for _, s := range p {
-		switch {
-		case ready && s.State != boot.Done:
-			return "the role is told to be ready, and not all is done: " + s.String()
-		case settled && s.State == boot.Running:
-			return "the boot is told not to wait, and this runs: " + s.String()
-		}
+	is := func(states ...boot.State) bool {
+		return slices.ContainsFunc(p, func(s boot.Progress) bool { return slices.Contains(states, s.State) })
+	}
+	switch {
+	case is(boot.Running) && asstatus.Settled(p):
+		return "the boot is told not to wait, and a step runs"
+	case is(boot.Running, boot.Waiting, boot.Failed) || !is(boot.Pending, boot.Skipped):
+		return "" // a step is at work, which is what is told; or all is done
+	}
+	if s := asstatus.Of("", nil, p); s.State == status.Ready {
+		return "the role is told to be ready, and not all is done"
 	}
 	return ""
 }

@@ -99,10 +99,6 @@ var mutants = []mutant{
 	{"a directory on a disk that is gone is looked at for ever", []edit{
 		{"boot/data.go", "findErr == nil && gone", "findErr == nil && gone && false"},
 	}},
-	{"the metadata service's silence is not borne", []edit{
-		{"boot/launch.go", "case l.err != nil && l.relied:", "case l.err != nil && false:"},
-		{"boot/launch.go", "within = relyAfter", "within = time.Nanosecond"},
-	}},
 }
 
 // TestEachMutantIsFound runs the schedules with each mistake in the agent.

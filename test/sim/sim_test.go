@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -23,6 +24,12 @@ var (
 	update   = flag.Bool("update", false, "write the stories of the scenarios, which the virtual machine has to tell as well")
 	twice    = flag.Int("twice", 50, "how many schedules to run twice, to compare their stories")
 )
+
+// A world is small and soon forgotten: memory is cheaper than its collection.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(800)
+	os.Exit(m.Run())
+}
 
 // run runs a schedule in a bubble.
 func run(t *testing.T, s Schedule) (r Result) {
