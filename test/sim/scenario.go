@@ -42,7 +42,7 @@ var scenarios = []scenario{
 		unsealed(w)
 		w.faults.last = []lasting{{op: "attach", err: refusal(volume.AttachVolume, 403, "UnauthorizedOperation",
 			"You are not authorized to perform this operation. User: arn:aws:sts::123456789012:assumed-role/db/i-00000000000000001 "+
-				"is not authorized to perform: ec2:AttachVolume on resource: arn:aws:ec2:eu-central-1:123456789012:instance/i-00000000000000001 "+
+				"is not authorized to perform: ec2:AttachVolume on resource: arn:aws:ec2:eu-central-1:123456789012:volume/vol-00000000000000001 "+
 				"with an explicit deny in an identity-based policy")}}
 	}},
 	{name: "throttled", set: func(w *World, _ *ebs) {
