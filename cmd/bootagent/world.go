@@ -53,7 +53,7 @@ func (a *agent) world(m *systemd.Manager, facts boot.Facts) (boot.World, error) 
 
 		UnlockWithin: a.set.UnlockWithin,
 	}
-	var s3 *secret.S3 // there is none on a local machine
+	var s3 *secret.S3
 	if a.metadata != nil {
 		credentials := a.metadata.Credentials()
 		world.Volumes = newVolumes(a.set, facts.Instance, credentials)
@@ -63,6 +63,7 @@ func (a *agent) world(m *systemd.Manager, facts boot.Facts) (boot.World, error) 
 	return world, nil
 }
 
+// secrets are those of S3 or of files. On a local machine s3 is nil.
 func (a *agent) secrets(s3 *secret.S3) *sealed.Secrets {
 	return &sealed.Secrets{
 		Keys: a.keys,

@@ -310,13 +310,8 @@ func (f filesystems) Make(ctx context.Context, d boot.Disk, t role.FilesystemTyp
 			})
 			return nil
 		},
-		until: func() bool { return m.commands[name] == nil || !m.commands[name].running },
-		result: func() error {
-			if c := m.commands[name]; c == nil || c.failed {
-				return fmt.Errorf("the start of %s ended as %q", name, "failed")
-			}
-			return nil
-		},
+		until:  m.ended(name),
+		result: m.outcome(name),
 	})
 }
 
@@ -324,7 +319,7 @@ func (f filesystems) Settle(ctx context.Context, d boot.Disk) error {
 	m := f.machine
 	return f.call(ctx, "asks", "that no mkfs runs on "+d.Serial, effect{
 		do:    func() error { return nil },
-		until: func() bool { return m.commands[makeUnit(d)] == nil || !m.commands[makeUnit(d)].running },
+		until: m.ended(makeUnit(d)),
 		result: func() error {
 			delete(m.commands, makeUnit(d))
 			return nil
@@ -646,13 +641,8 @@ func (e engines) Initialize(ctx context.Context, d role.Data, dir string) error 
 			})
 			return nil
 		},
-		until: func() bool { return m.commands[initializeUnit] == nil || !m.commands[initializeUnit].running },
-		result: func() error {
-			if c := m.commands[initializeUnit]; c == nil || c.failed {
-				return fmt.Errorf("the start of %s ended as %q", initializeUnit, "failed")
-			}
-			return nil
-		},
+		until:  m.ended(initializeUnit),
+		result: m.outcome(initializeUnit),
 	})
 }
 

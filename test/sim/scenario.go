@@ -142,7 +142,7 @@ func (s scenario) happen() (*World, *machine) {
 	}
 	m := w.cloud.launch(goodUserData)
 	rest := func() {
-		w.run(time.Minute, func() bool { return false })
+		w.pass(time.Minute)
 		if !w.run(5*time.Minute, m.idle) {
 			w.breaks("the agent does not come to rest: %s", w.whyNot())
 		}
@@ -183,7 +183,11 @@ func (s scenario) prove() error {
 
 // status is what bootagent status tells.
 func (m *machine) status() status.Status {
-	return asstatus.Of(m.world.role.Name, m.agent.held, slices.Concat(m.agent.launched, m.agent.progress))
+	a := m.agent
+	if a.boot == nil {
+		return asstatus.OfLaunch(a.progress)
+	}
+	return asstatus.Of(m.world.role.Name, a.held, slices.Concat(a.launched, a.progress))
 }
 
 // idle tells whether the agent is at no step, and systemd at no job.

@@ -181,7 +181,7 @@ func (w *World) live(b beginning) {
 	if w.faults.force != nil {
 		lasts = 10 * time.Minute // until its step has come for sure
 	}
-	w.run(lasts, func() bool { return false })
+	w.pass(lasts)
 
 	w.faults.on = false
 	w.tell("the world", "nothing goes wrong any more")
@@ -452,15 +452,11 @@ func (m *machine) waitsForDisk() bool {
 func (w *World) oneIsUp() bool {
 	up := 0
 	for _, m := range w.machines {
-		switch {
-		case m.gone:
-		case m.isUp():
+		if m.isUp() {
 			up++
-		case !m.up || m.agent == nil || !m.rests():
-			return false
 		}
 	}
-	return up == 1
+	return up == 1 && w.settled()
 }
 
 // mustRefuse breaks unless the agent gives up on a volume that it may not use,
@@ -480,7 +476,7 @@ func (w *World) mustRefuse(words string) {
 	if !w.run(15*time.Minute, said) && w.wrong == nil {
 		w.breaks("the agent does not refuse the volume with the words %q: %s", words, w.whyNot())
 	}
-	w.run(3*time.Minute, func() bool { return false })
+	w.pass(3 * time.Minute)
 	if !w.run(time.Minute, said) && w.wrong == nil { // somebody may just have had it try again
 		w.breaks("the agent does not stay with its refusal %q: %s", words, w.whyNot())
 	}
@@ -489,7 +485,7 @@ func (w *World) mustRefuse(words string) {
 // secondRun restarts the agents, which must change nothing.
 func (w *World) secondRun() {
 	w.tell("a person", "restarts the agents, which must change nothing")
-	w.run(time.Minute, func() bool { return false })
+	w.pass(time.Minute)
 	counted := func() map[string]int {
 		counts := maps.Clone(w.counts)
 		maps.DeleteFunc(counts, func(of string, _ int) bool {
@@ -506,7 +502,7 @@ func (w *World) secondRun() {
 			w.in(time.Second, "", "", func() { w.bring(goodKey) })
 		}
 	}
-	w.run(2*time.Minute, func() bool { return false })
+	w.pass(2 * time.Minute)
 	if w.wrong == nil && !w.oneIsUp() {
 		w.breaks("nothing is up after a restart of the agent: %s", w.whyNot())
 	}

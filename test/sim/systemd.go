@@ -280,6 +280,20 @@ func (m *machine) runCommand(name string, c *command, takes time.Duration, done 
 	})
 }
 
+// ended tells whether a command has ended, and outcome how.
+func (m *machine) ended(name string) func() bool {
+	return func() bool { return m.commands[name] == nil || !m.commands[name].running }
+}
+
+func (m *machine) outcome(name string) func() error {
+	return func() error {
+		if c := m.commands[name]; c == nil || c.failed {
+			return fmt.Errorf("the start of %s ended as %q", name, "failed")
+		}
+		return nil
+	}
+}
+
 func (m *machine) cutCommand(name string) {
 	c := m.commands[name]
 	c.running, c.failed = false, true

@@ -215,6 +215,9 @@ func (w *World) run(within time.Duration, done func() bool) bool {
 	}
 }
 
+// pass lets things happen for a while.
+func (w *World) pass(d time.Duration) { w.run(d, func() bool { return false }) }
+
 // settle waits until nothing moves by itself, and takes in what arrived.
 func (w *World) settle() {
 	for {
