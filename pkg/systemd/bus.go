@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	godbus "github.com/godbus/dbus/v5"
@@ -30,9 +32,9 @@ type bus struct {
 func dial() (net.Conn, error) { return net.Dial("unix", privateSocket) }
 
 // connect makes a connection. What heard says of a signal is whether to decode
-// it.
-func connect(socket net.Conn, heard func(signal []byte) bool) (*bus, error) {
-	conn, err := godbus.NewConn(&incoming{Conn: socket, in: bufio.NewReaderSize(socket, 16<<10), heard: heard})
+// it, and what rest says is how long signals may go unheard from now on.
+func connect(socket net.Conn, heard func(signal []byte) bool, rest func() time.Duration) (*bus, error) {
+	conn, err := godbus.NewConn(newIncoming(socket, heard, rest))
 	if err != nil {
 		return nil, err
 	}
@@ -53,23 +55,46 @@ func connect(socket net.Conn, heard func(signal []byte) bool) (*bus, error) {
 // incoming is the socket of PID 1 without the signals that nobody waits for.
 // On its private socket systemd sends every change of every unit to everybody,
 // whatever they match for and without Subscribe (systemd issue 32381). To
-// decode them all was four fifths of the agent's CPU time on a first boot.
+// decode them all was four fifths of the agent's CPU time on a first boot, and
+// to be woken by each was most of what was left: so it rests between signals,
+// unless a call waits for its answer.
 type incoming struct {
 	net.Conn
 	in    *bufio.Reader
 	heard func(signal []byte) bool
-	buf   []byte
-	rest  []byte // of what is handed on
+	rest  func() time.Duration
+
+	calls  atomic.Int32  // that are not answered yet
+	called chan struct{} // has room for one
+
+	buf  []byte
+	left []byte // of what is handed on
+}
+
+func newIncoming(socket net.Conn, heard func([]byte) bool, rest func() time.Duration) *incoming {
+	return &incoming{Conn: socket, in: bufio.NewReaderSize(socket, 16<<10), heard: heard, rest: rest, called: make(chan struct{}, 1)}
+}
+
+// Write writes a line of the authentication, or one message.
+func (i *incoming) Write(p []byte) (int, error) {
+	if len(p) >= fixedHead && p[1] == byte(godbus.TypeMethodCall) && godbus.Flags(p[2])&godbus.FlagNoReplyExpected == 0 {
+		i.calls.Add(1) // before it can be answered
+		select {
+		case i.called <- struct{}{}:
+		default:
+		}
+	}
+	return i.Conn.Write(p)
 }
 
 func (i *incoming) Read(p []byte) (int, error) {
-	for len(i.rest) == 0 {
+	for len(i.left) == 0 {
 		if err := i.next(); err != nil {
 			return 0, err
 		}
 	}
-	n := copy(p, i.rest)
-	i.rest = i.rest[n:]
+	n := copy(p, i.left)
+	i.left = i.left[n:]
 	return n, nil
 }
 
@@ -95,7 +120,7 @@ func (i *incoming) next() error {
 	case 'B':
 		order = binary.BigEndian
 	default:
-		i.rest, err = i.in.ReadSlice('\n')
+		i.left, err = i.in.ReadSlice('\n')
 		return err
 	}
 	head, err := i.in.Peek(fixedHead)
@@ -115,10 +140,28 @@ func (i *incoming) next() error {
 	if _, err := io.ReadFull(i.in, message); err != nil {
 		return err
 	}
-	if !signal || i.heard(message) {
-		i.rest = message
+	switch {
+	case !signal:
+		i.calls.Add(-1)
+		i.left = message
+	case i.heard(message):
+		i.left = message
+	case i.in.Buffered() == 0 && i.calls.Load() == 0:
+		select {
+		case <-time.After(i.rest()):
+		case <-i.called:
+		}
 	}
 	return nil
+}
+
+// rest is how long signals may go unheard: a moment where one of them is
+// waited for, and otherwise as long as nobody minds that a unit has changed.
+func (m *Manager) rest() time.Duration {
+	if m.jobs.Load() > 0 {
+		return 2 * time.Millisecond
+	}
+	return 50 * time.Millisecond
 }
 
 // heard tells those that watch the unit that a signal is of, for which it need

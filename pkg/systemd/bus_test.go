@@ -9,8 +9,11 @@ import (
 	"io"
 	"net"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	godbus "github.com/godbus/dbus/v5"
@@ -61,7 +64,7 @@ func TestOnlyWantedSignalsAreHandedOn(t *testing.T) {
 	want := slices.Concat(lines, reply, wanted, failed, large)
 	for name, from := range map[string]io.Reader{"at once": bytes.NewReader(said), "byte by byte": iotest.OneByteReader(bytes.NewReader(said))} {
 		heard := 0
-		in := &incoming{in: bufio.NewReader(from), heard: func(signal []byte) bool {
+		in := &incoming{in: bufio.NewReader(from), rest: atOnce, heard: func(signal []byte) bool {
 			heard++
 			return bytes.Equal(signal, wanted)
 		}}
@@ -84,7 +87,7 @@ func TestAMessageThatIsCutOffOrTooLongIsAnError(t *testing.T) {
 		"in its body": {message[:len(message)-1], "unexpected EOF"},
 		"too long":    {long, "systemd sends a message of 134217872 bytes"},
 	} {
-		in := &incoming{in: bufio.NewReader(bytes.NewReader(c.said)), heard: func([]byte) bool { return false }}
+		in := &incoming{in: bufio.NewReader(bytes.NewReader(c.said)), rest: atOnce, heard: func([]byte) bool { return false }}
 		if _, err := in.Read(make([]byte, 1)); err == nil || err.Error() != c.want {
 			t.Errorf("%s: got %v, want %s", name, err, c.want)
 		}
@@ -205,4 +208,100 @@ func TestFollowingGoesOnWhenSystemdIsBack(t *testing.T) {
 	if unit, err := watch.Next(ctx); unit != "mariadb.service" || err != nil {
 		t.Errorf("got %q, %v", unit, err)
 	}
+}
+
+func atOnce() time.Duration { return 0 }
+
+// memory is a socket that keeps what is said to it until it is read, as the
+// kernel does.
+type memory struct {
+	net.Conn
+	reads atomic.Int32
+	more  chan struct{} // has room for one
+
+	mu   sync.Mutex
+	said []byte
+	end  bool
+}
+
+// say says something, or nothing any more.
+func (m *memory) say(what []byte) {
+	m.mu.Lock()
+	m.said, m.end = append(m.said, what...), what == nil
+	m.mu.Unlock()
+	select {
+	case m.more <- struct{}{}:
+	default:
+	}
+}
+
+func (m *memory) Write(p []byte) (int, error) { return len(p), nil }
+
+func (m *memory) Read(p []byte) (int, error) {
+	m.reads.Add(1)
+	for {
+		m.mu.Lock()
+		n := copy(p, m.said)
+		m.said = m.said[n:]
+		end := m.end
+		m.mu.Unlock()
+		switch {
+		case n > 0:
+			return n, nil
+		case end:
+			return 0, io.EOF
+		}
+		<-m.more
+	}
+}
+
+// What nobody waits for is read in few goes, and never makes a call wait.
+func TestSignalsAreReadTogetherUnlessACallWaits(t *testing.T) {
+	unwanted := wire(t, changed("ssh.service", "org.freedesktop.systemd1.Unit"))
+	answer := wire(t, &godbus.Message{Type: godbus.TypeMethodReply, Headers: map[godbus.HeaderField]godbus.Variant{
+		godbus.FieldReplySerial: godbus.MakeVariant(uint32(1)),
+	}})
+	call := &godbus.Message{Type: godbus.TypeMethodCall, Headers: map[godbus.HeaderField]godbus.Variant{
+		godbus.FieldPath:   godbus.MakeVariant(godbus.ObjectPath("/org/freedesktop/systemd1")),
+		godbus.FieldMember: godbus.MakeVariant("Subscribe"),
+	}}
+	const every = time.Millisecond
+	synctest.Test(t, func(t *testing.T) {
+		socket := &memory{more: make(chan struct{}, 1)}
+		in := newIncoming(socket, func([]byte) bool { return false }, func() time.Duration { return 50 * time.Millisecond })
+		answered := make(chan time.Time)
+		go func() {
+			for {
+				if _, err := io.ReadFull(in, make([]byte, len(answer))); err != nil {
+					close(answered)
+					return
+				}
+				answered <- time.Now()
+			}
+		}()
+		for range 1000 {
+			socket.say(unwanted)
+			time.Sleep(every)
+		}
+		if reads := socket.reads.Load(); reads > 25 {
+			t.Errorf("1000 signals in a second were read in %d goes", reads)
+		}
+
+		socket.say(unwanted) // it rests after this one
+		synctest.Wait()
+		asked := time.Now()
+		if _, err := in.Write(wire(t, call)); err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			socket.say(unwanted)
+			time.Sleep(every)
+		}
+		socket.say(answer)
+		if took := (<-answered).Sub(asked); took != 5*every {
+			t.Errorf("the answer to a call that came after %v was read after %v", 5*every, took)
+		}
+		socket.say(nil)
+		<-answered
+	})
 }

@@ -64,7 +64,7 @@ func (m *Manager) connection() (*bus, error) {
 	}
 	socket, err := m.dial()
 	if err == nil {
-		m.conn, err = connect(socket, m.heard)
+		m.conn, err = connect(socket, m.heard, m.rest)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach systemd at %s: %w", privateSocket, err)
