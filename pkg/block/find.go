@@ -229,8 +229,11 @@ func udevEscape(s string) string {
 }
 
 const (
-	// pollEvery is the net below the uevents, which can get lost.
-	pollEvery = time.Second
+	// pollEvery is the net below the uevents, whose loss the kernel tells.
+	pollEvery = 10 * time.Second
+
+	// pollBlind is how often to look where there are no uevents.
+	pollBlind = time.Second
 
 	// linkWithin is how long udev may take for a disk that is there. It takes
 	// milliseconds; under the load of a boot, seconds.
@@ -253,8 +256,7 @@ func (s System) WaitFor(ctx context.Context, serial string) (Disk, error) {
 }
 
 func (s System) waitFor(ctx context.Context, serial string, events <-chan Event) (Disk, error) {
-	poll := time.NewTicker(pollEvery)
-	defer poll.Stop()
+	every := pollEvery
 	var seen time.Time // when the disk was first there, without a link
 	for {
 		d, err := s.Find(ctx, serial)
@@ -270,13 +272,16 @@ func (s System) waitFor(ctx context.Context, serial string, events <-chan Event)
 		case err != nil:
 			seen = time.Time{}
 		}
+		if events == nil {
+			every = pollBlind
+		}
 		select {
 		case _, ok := <-events:
 			if !ok {
 				events = nil
 			}
 			drain(events)
-		case <-poll.C:
+		case <-time.After(every):
 		case <-ctx.Done():
 			if err == nil {
 				err = s.noLink(d, seen)

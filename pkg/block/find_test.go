@@ -311,6 +311,23 @@ func TestWaitForNeedsNoEvents(t *testing.T) {
 	}
 }
 
+// The net below events that got lost is wide: to look costs time.
+func TestWaitForLooksNowAndThenWhereNoEventComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(t)
+		go func() {
+			time.Sleep(11 * time.Second)
+			m.namespace(m.controller("nvme1", serial), "nvme1n1", serial)
+			m.udev("nvme-QEMU_NVMe_Ctrl_"+serial, "nvme1n1")
+		}()
+		start := time.Now()
+		d, err := m.waitFor(t.Context(), serial, make(chan Event))
+		if err != nil || d.Name != "nvme1n1" || time.Since(start) != 20*time.Second {
+			t.Errorf("after %v: %+v, %v", time.Since(start), d, err)
+		}
+	})
+}
+
 func TestWaitForGivesUpAtItsDeadlineAndSaysWhatIsMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(t)
