@@ -55,9 +55,6 @@ func alive(pid int) bool {
 	return err == nil && string(theirs) == "bootagent\n"
 }
 
-// waitEvery is how often wait looks at the status file.
-const waitEvery = 200 * time.Millisecond
-
 // wait returns when the role is ready, or can't become so by itself.
 func wait(ctx context.Context, args []string, out io.Writer) error {
 	var limit *time.Duration
@@ -73,8 +70,10 @@ func wait(ctx context.Context, args []string, out io.Writer) error {
 		ctx, cancel = context.WithTimeout(ctx, *limit)
 		defer cancel()
 	}
-	tick := time.NewTicker(waitEvery)
-	defer tick.Stop()
+	changed, err := status.Watch(ctx, statusFile)
+	if err != nil {
+		return err
+	}
 	for {
 		s, err := status.Read(statusFile)
 		if err == nil && s.State.Final() {
@@ -88,7 +87,7 @@ func wait(ctx context.Context, args []string, out io.Writer) error {
 			return err
 		}
 		select {
-		case <-tick.C:
+		case <-changed:
 		case <-ctx.Done():
 			if err == nil {
 				fmt.Fprintln(out, s.Line())
