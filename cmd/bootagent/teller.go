@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"sync"
 	"time"
 
@@ -45,6 +46,9 @@ func (t *teller) tell(s status.Status) {
 	s.Since = time.Now().UTC()
 	if s.State == t.last.State {
 		s.Since = t.last.Since
+	}
+	if reflect.DeepEqual(s, t.last) {
+		return
 	}
 	if err := s.Write(statusFile); err != nil {
 		t.log.Error("cannot write the status", "error", err)
@@ -116,9 +120,6 @@ func (t *teller) keepRoleUnit(ctx context.Context, m *systemd.Manager) error {
 }
 
 func (t *teller) runRoleUnit(ctx context.Context, m *systemd.Manager) error {
-	if stopping, err := m.Stopping(ctx); err != nil || stopping {
-		return err
-	}
 	unit, err := m.State(ctx, roleUnit)
 	if err != nil {
 		return err
@@ -128,6 +129,9 @@ func (t *teller) runRoleUnit(ctx context.Context, m *systemd.Manager) error {
 	t.mu.Unlock()
 	if unit.Active == "activating" || unit.Job != "" || unit.Active == "active" && ready {
 		return nil
+	}
+	if stopping, err := m.Stopping(ctx); err != nil || stopping {
+		return err
 	}
 	return m.Restart(ctx, roleUnit)
 }
