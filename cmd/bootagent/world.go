@@ -328,11 +328,16 @@ func (u units) State(ctx context.Context, unit string) (boot.UnitState, error) {
 	return asUnitState(s), err
 }
 
+func (u units) Ended(ctx context.Context, unit string) (boot.Ended, error) {
+	e, err := u.Manager.Ended(ctx, unit)
+	return boot.Ended(e), err
+}
+
 func (u units) Await(ctx context.Context, unit string, until func(boot.UnitState) bool) (boot.UnitState, error) {
 	s, err := u.Manager.Await(ctx, unit, func(s systemd.UnitState) bool { return until(asUnitState(s)) })
 	return asUnitState(s), err
 }
 
 func asUnitState(s systemd.UnitState) boot.UnitState {
-	return boot.UnitState{Active: s.Active, Sub: s.Sub, Result: s.Result, Busy: s.Job != "", Ran: s.Ran, Processes: s.Processes}
+	return boot.UnitState{Active: s.Active, Busy: s.Job != ""}
 }

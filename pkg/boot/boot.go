@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 
 	"bootagent/pkg/role"
 )
@@ -125,10 +126,13 @@ func (b *Boot) Units(mountUnit, grantUnit func(string) string) map[string]bool {
 // it undoes. While the machine shuts down, what stops is meant to stop. After
 // an error, which is that of World.Units, nothing was noted.
 func (b *Boot) Changed(ctx context.Context, c Change, mountUnit, grantUnit func(string) string) error {
+	down := c.Active == "inactive" || c.Active == "failed"
+	if service := b.isService(c.Unit); !down && (!service || c.Again || c.Active == "activating") {
+		return nil // it undoes nothing
+	}
 	if stopping, err := b.world.Units.Stopping(ctx); stopping || err != nil {
 		return err
 	}
-	down := c.Active == "inactive" || c.Active == "failed"
 	for _, v := range b.ordered() {
 		if down && c.Unit == mountUnit(v.At) {
 			b.unmounted(v.At)
@@ -159,6 +163,10 @@ func (b *Boot) Changed(ctx context.Context, c Change, mountUnit, grantUnit func(
 		}
 	}
 	return nil
+}
+
+func (b *Boot) isService(unit string) bool {
+	return slices.ContainsFunc(b.services, func(s *service) bool { return s.Unit == unit })
 }
 
 // unmounted starts over from the disk of what is not mounted any more.

@@ -456,7 +456,7 @@ func TestWhatAPersonStoppedStaysStopped(t *testing.T) {
 		r.isUp()
 
 		m.mu.Lock()
-		m.units["mariadb.service"] = UnitState{Active: "inactive", Result: "success", Ran: true}
+		m.units["mariadb.service"] = unit{UnitState{Active: "inactive"}, Ended{Result: "success", Ran: true}}
 		m.mu.Unlock()
 		r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "inactive"}, strings.Clone, strings.ToUpper)
 		synctest.Wait()
@@ -486,18 +486,18 @@ func TestAGrantThatIsTakenAwayIsAPersonsStop(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		granted bool
-		grant   UnitState
+		grant   unit
 		byHand  bool
 	}{
-		{"not granted yet", false, UnitState{Active: "inactive"}, false},
-		{"granted, and still to start", true, UnitState{Active: "inactive", Busy: true}, false},
-		{"taken away", true, UnitState{Active: "inactive"}, true},
+		{"not granted yet", false, unit{UnitState: UnitState{Active: "inactive"}}, false},
+		{"granted, and still to start", true, unit{UnitState: UnitState{Active: "inactive", Busy: true}}, false},
+		{"taken away", true, unit{UnitState: UnitState{Active: "inactive"}}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newMachine()
 				for _, mount := range []string{"/SRV/DATA", "/VAR/LIB/MYSQL"} {
-					m.units[mount] = UnitState{Active: "active"}
+					m.units[mount] = unit{UnitState: UnitState{Active: "active"}}
 				}
 				if c.granted {
 					m.disks[serial] = blank()
@@ -529,7 +529,7 @@ func TestAServiceThatHangsIsKilledOnlyWhenItsDiskIsGone(t *testing.T) {
 
 			m.mu.Lock()
 			m.disks[serial].plugged = !gone
-			m.units["mariadb.service"] = UnitState{Active: "deactivating", Ran: true, Busy: true}
+			m.units["mariadb.service"] = unit{UnitState{Active: "deactivating", Busy: true}, Ended{Ran: true}}
 			m.mu.Unlock()
 			r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "deactivating"}, strings.Clone, strings.ToUpper)
 			time.Sleep(hangsAfter / 2)
@@ -556,7 +556,7 @@ func TestAServiceThatHangsIsKilledAlsoWhenItsDiskHasComeBack(t *testing.T) {
 
 		m.mu.Lock()
 		m.mounted, m.disks[serial].dev = m.disks[serial].dev, 0x10301
-		m.units["mariadb.service"] = UnitState{Active: "deactivating", Ran: true, Busy: true}
+		m.units["mariadb.service"] = unit{UnitState{Active: "deactivating", Busy: true}, Ended{Ran: true}}
 		m.mu.Unlock()
 		r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "deactivating"}, strings.Clone, strings.ToUpper)
 		time.Sleep(hangsAfter + time.Second)
@@ -572,13 +572,13 @@ func TestAServiceThatHangsWhileItIsStoppedAsItStartsIsKilledToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine()
 		m.disks[serial] = blank()
-		m.units["mariadb.service"] = UnitState{Active: "activating", Busy: true}
+		m.units["mariadb.service"] = unit{UnitState: UnitState{Active: "activating", Busy: true}}
 		m.started["mariadb.service"] = true
 		r := start(t, plan(), m)
 		r.is("service mariadb.service: up", Waiting, "mariadb.service to start")
 		m.mu.Lock()
 		m.disks[serial].plugged = false
-		m.units["mariadb.service"] = UnitState{Active: "deactivating", Busy: true}
+		m.units["mariadb.service"] = unit{UnitState: UnitState{Active: "deactivating", Busy: true}}
 		m.mu.Unlock()
 		time.Sleep(2 * hangsAfter)
 		synctest.Wait()
@@ -611,12 +611,12 @@ func TestRetryForgetsThatAPersonStoppedAServiceThatIsNotGrantedYet(t *testing.T)
 func TestTheLedgerTellsHowTheServicesStopped(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		state UnitState
+		state unit
 		why   string
 	}{
-		{"clean", UnitState{Active: "inactive", Result: "success"}, ""},
-		{"killed", UnitState{Active: "failed", Result: "timeout"}, "mariadb.service is failed: timeout"},
-		{"left a process", UnitState{Active: "inactive", Result: "success", Processes: true}, "mariadb.service left processes behind"},
+		{"clean", unit{UnitState{Active: "inactive"}, Ended{Result: "success"}}, ""},
+		{"killed", unit{UnitState{Active: "failed"}, Ended{Result: "timeout"}}, "mariadb.service is failed: timeout"},
+		{"left a process", unit{UnitState{Active: "inactive"}, Ended{Result: "success", Processes: true}}, "mariadb.service left processes behind"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

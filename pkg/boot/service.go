@@ -114,15 +114,19 @@ func (s *service) comeUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	look := "systemctl status " + s.Unit
-	switch {
-	case state.Active == "active":
+	if state.Active == "active" {
 		if err := s.boot.world.Units.SetStoppedByHand(s.Unit, false); err != nil {
 			return err
 		}
 		return s.probe(ctx)
-	case state.Active == "failed":
-		return Final(WithHint(fmt.Errorf("%s failed: %s", s.Unit, state.Result), look))
+	}
+	look := "systemctl status " + s.Unit
+	ended, err := s.boot.world.Units.Ended(ctx, s.Unit)
+	if err != nil {
+		return err
+	}
+	if state.Active == "failed" {
+		return Final(WithHint(fmt.Errorf("%s failed: %s", s.Unit, ended.Result), look))
 	}
 	byHand, err := s.boot.world.Units.StoppedByHand(s.Unit)
 	if err != nil {
@@ -134,7 +138,7 @@ func (s *service) comeUp(ctx context.Context) error {
 		return err
 	case !granted && !byHand:
 		return fmt.Errorf("%s lost its grant", s.Unit)
-	case !state.Ran && !byHand:
+	case !ended.Ran && !byHand:
 		return Final(WithHint(fmt.Errorf("%s was granted and did not start", s.Unit), look))
 	}
 	if err := s.boot.world.Units.SetStoppedByHand(s.Unit, true); err != nil {
@@ -265,14 +269,18 @@ func (s *service) startAgain(ctx context.Context) error {
 // uncleanStop says what was not clean about how the service stopped, or "".
 func (s *service) uncleanStop(ctx context.Context) string {
 	state, err := s.boot.world.Units.State(ctx, s.Unit)
+	if err != nil {
+		return err.Error()
+	}
+	ended, err := s.boot.world.Units.Ended(ctx, s.Unit)
 	switch {
 	case err != nil:
 		return err.Error()
 	case state.Active != "inactive":
-		return fmt.Sprintf("%s is %s: %s", s.Unit, state.Active, state.Result)
-	case state.Result != "success":
-		return fmt.Sprintf("%s ended with %s", s.Unit, state.Result)
-	case state.Processes:
+		return fmt.Sprintf("%s is %s: %s", s.Unit, state.Active, ended.Result)
+	case ended.Result != "success":
+		return fmt.Sprintf("%s ended with %s", s.Unit, ended.Result)
+	case ended.Processes:
 		return s.Unit + " left processes behind"
 	}
 	return ""

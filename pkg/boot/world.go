@@ -261,6 +261,9 @@ type Units interface {
 	// State returns what a unit is doing.
 	State(ctx context.Context, unit string) (UnitState, error)
 
+	// Ended returns how a unit, which is inactive or failed, came to be so.
+	Ended(ctx context.Context, unit string) (Ended, error)
+
 	// Await returns what a unit is doing as soon as until holds of it.
 	Await(ctx context.Context, unit string, until func(UnitState) bool) (UnitState, error)
 
@@ -275,10 +278,12 @@ type Units interface {
 // UnitState is what systemd says of a unit.
 type UnitState struct {
 	Active string // as ActiveState= in systemd's D-Bus interface
-	Sub    string // as SubState=
-	Result string // as Result=: "success", or how its last run ended
 	Busy   bool   // a job is queued for it
-	Ran    bool   // it was active in this boot
+}
 
-	Processes bool // its cgroup is not empty
+// Ended is what systemd says of a unit that does not run.
+type Ended struct {
+	Result    string // as Result=: "success", or how its last run ended
+	Ran       bool   // it was active in this boot
+	Processes bool   // its cgroup is not empty
 }

@@ -26,7 +26,7 @@ type machine struct {
 	granted map[string]bool
 	started map[string]bool
 	byHand  map[string]bool
-	units   map[string]UnitState
+	units   map[string]unit
 	records map[string]string // by the volume's name
 	cloud   cloud
 	safe    safe
@@ -60,7 +60,7 @@ func newMachine() *machine {
 		granted: make(map[string]bool),
 		started: make(map[string]bool),
 		byHand:  make(map[string]bool),
-		units:   make(map[string]UnitState),
+		units:   make(map[string]unit),
 		fail:    func(string) error { return nil },
 	}
 	m.cloud = cloud{machine: m, volumes: make(map[string]*ebs)}
@@ -362,16 +362,16 @@ func (m *machine) Start(_ context.Context, unit string) error {
 	return m.start(unit)
 }
 
-func (m *machine) start(unit string) error {
-	m.units[unit] = UnitState{Active: "active", Result: "success", Ran: true}
-	return m.does("start %s", unit)
+func (m *machine) start(name string) error {
+	m.units[name] = unit{UnitState{Active: "active"}, Ended{Result: "success", Ran: true}}
+	return m.does("start %s", name)
 }
 
-func (m *machine) Kill(_ context.Context, unit string) error {
+func (m *machine) Kill(_ context.Context, name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.units[unit] = UnitState{Active: "failed", Result: "signal", Ran: true}
-	return m.does("kill %s", unit)
+	m.units[name] = unit{UnitState{Active: "failed"}, Ended{Result: "signal", Ran: true}}
+	return m.does("kill %s", name)
 }
 
 func (m *machine) Probe(_ context.Context, unit string) error {
@@ -383,10 +383,19 @@ func (m *machine) Probe(_ context.Context, unit string) error {
 func (m *machine) State(_ context.Context, unit string) (UnitState, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if s, ok := m.units[unit]; ok {
-		return s, nil
+	if u, ok := m.units[unit]; ok {
+		return u.UnitState, nil
 	}
-	return UnitState{Active: "inactive", Result: "success"}, nil
+	return UnitState{Active: "inactive"}, nil
+}
+
+func (m *machine) Ended(_ context.Context, unit string) (Ended, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if u, ok := m.units[unit]; ok {
+		return u.Ended, nil
+	}
+	return Ended{Result: "success"}, nil
 }
 
 func (m *machine) Await(ctx context.Context, unit string, until func(UnitState) bool) (UnitState, error) {
@@ -421,15 +430,21 @@ func (m *machine) SetStoppedByHand(unit string, stopped bool) error {
 	return nil
 }
 
+// A unit is what systemd says of one.
+type unit struct {
+	UnitState
+	Ended
+}
+
 // pull takes a disk out, with all that systemd stops for it.
 func (m *machine) pull(serial string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.disks[serial].plugged = false
 	clear(m.mounts)
-	for unit := range m.granted {
-		m.units[unit] = UnitState{Active: "inactive", Result: "success", Ran: true}
-		delete(m.granted, unit)
-		delete(m.started, unit)
+	for name := range m.granted {
+		m.units[name] = unit{UnitState{Active: "inactive"}, Ended{Result: "success", Ran: true}}
+		delete(m.granted, name)
+		delete(m.started, name)
 	}
 }

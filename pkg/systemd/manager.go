@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -98,17 +97,12 @@ func (m *Manager) Follow(ctx context.Context) error {
 // UnitState is what systemd says of a unit, in the words of its D-Bus
 // interface (org.freedesktop.systemd1(5)).
 type UnitState struct {
-	Load      string // LoadState
-	Active    string // ActiveState
-	Sub       string // SubState
-	Result    string // of a service or mount
-	Job       string // type of the job that is queued, or ""
-	Ran       bool   // it was active in this boot
-	Processes bool   // its cgroup is not empty
+	Load   string // LoadState
+	Active string // ActiveState
+	Job    string // type of the job that is queued, or ""
 }
 
-// State returns what a unit is doing. It asks for few properties, as all of
-// them are a hundred, and this is asked often.
+// State returns what a unit is doing, by one call: this is asked often.
 func (m *Manager) State(ctx context.Context, unit string) (UnitState, error) {
 	s, err := m.state(ctx, unit)
 	if err != nil {
@@ -130,33 +124,51 @@ func (m *Manager) state(ctx context.Context, unit string) (UnitState, error) {
 		return UnitState{}, fmt.Errorf("it knows %d units of that name", len(listed))
 	}
 	u := listed[0]
-	s := UnitState{Load: u.LoadState, Active: u.ActiveState, Sub: u.SubState, Ran: u.ActiveState == "active"}
+	s := UnitState{Load: u.LoadState, Active: u.ActiveState}
 	if u.JobId != 0 {
 		s.Job = u.JobType
 	}
-	if s.Active != "inactive" && s.Active != "failed" || s.Load == "not-found" {
-		return s, nil
+	return s, nil
+}
+
+// Ended is how a service came to be inactive or failed.
+type Ended struct {
+	Result    string // in the words of systemd, "success" or a cause
+	Ran       bool   // it was active in this boot
+	Processes bool   // its cgroup is not empty
+}
+
+// Ended returns how a service ended.
+func (m *Manager) Ended(ctx context.Context, unit string) (Ended, error) {
+	e, err := m.ended(ctx, unit)
+	if err != nil {
+		return e, fmt.Errorf("cannot ask systemd how %s ended: %w", unit, err)
+	}
+	return e, nil
+}
+
+func (m *Manager) ended(ctx context.Context, unit string) (Ended, error) {
+	conn, err := m.connection()
+	if err != nil {
+		return Ended{}, err
 	}
 	entered, err := conn.GetUnitPropertyContext(ctx, unit, "ActiveEnterTimestampMonotonic")
 	if err != nil {
-		return s, err
+		return Ended{}, err
 	}
-	s.Ran = entered.Value.Value() != uint64(0)
-	kind := unitType(unit)
-	if kind == "" {
-		return s, nil
-	}
-	result, err := conn.GetUnitTypePropertyContext(ctx, unit, kind, "Result")
+	result, err := conn.GetServicePropertyContext(ctx, unit, "Result")
 	if err != nil {
-		return s, err
+		return Ended{}, err
 	}
-	cgroup, err := conn.GetUnitTypePropertyContext(ctx, unit, kind, "ControlGroup")
+	cgroup, err := conn.GetServicePropertyContext(ctx, unit, "ControlGroup")
 	if err != nil {
-		return s, err
+		return Ended{}, err
 	}
-	s.Result = text(result.Value.Value())
-	s.Processes = cgroupPopulated(text(cgroup.Value.Value()))
-	return s, nil
+	return Ended{
+		Result:    text(result.Value.Value()),
+		Ran:       entered.Value.Value() != uint64(0),
+		Processes: cgroupPopulated(text(cgroup.Value.Value())),
+	}, nil
 }
 
 // Await returns what a unit is doing as soon as until holds of it, or the
@@ -332,15 +344,4 @@ func text(v any) string {
 
 func property(name string, value any) dbus.Property {
 	return dbus.Property{Name: name, Value: godbus.MakeVariant(value)}
-}
-
-// unitType is the name of the D-Bus interface of a unit's type.
-func unitType(unit string) string {
-	switch path.Ext(unit) {
-	case ".service":
-		return "Service"
-	case ".mount":
-		return "Mount"
-	}
-	return ""
 }

@@ -779,6 +779,11 @@ func (u units) State(ctx context.Context, unit string) (s boot.UnitState, err er
 	return s, err
 }
 
+func (u units) Ended(ctx context.Context, unit string) (e boot.Ended, err error) {
+	err = u.call(ctx, "asks", "how "+unit+" ended", effect{do: func() error { e = u.machine.howEnded(unit); return nil }})
+	return e, err
+}
+
 func (u units) Await(ctx context.Context, unit string, until func(boot.UnitState) bool) (s boot.UnitState, err error) {
 	err = u.call(ctx, "waits", "for "+unit, effect{
 		do:     func() error { return nil },
