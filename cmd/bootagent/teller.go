@@ -20,6 +20,7 @@ import (
 // the role's unit, and to the journal of the units that are held.
 type teller struct {
 	log     *slog.Logger
+	file    string
 	agent   status.Agent
 	changed chan struct{} // has room for one; what changed is in last
 
@@ -32,6 +33,7 @@ type teller struct {
 func newTeller(log *slog.Logger) *teller {
 	return &teller{
 		log:     log,
+		file:    statusFile,
 		agent:   status.Agent{Version: version, PID: os.Getpid(), Started: time.Now().UTC().Truncate(time.Second)},
 		changed: make(chan struct{}, 1),
 		held:    make(map[string]string),
@@ -50,7 +52,7 @@ func (t *teller) tell(s status.Status) {
 	if reflect.DeepEqual(s, t.last) {
 		return
 	}
-	if err := s.Write(statusFile); err != nil {
+	if err := s.Write(t.file); err != nil {
 		t.log.Error("cannot write the status", "error", err)
 	}
 	// A start that makes progress may take its time.

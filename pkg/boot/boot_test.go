@@ -517,6 +517,41 @@ func TestAGrantThatIsTakenAwayIsAPersonsStop(t *testing.T) {
 	}
 }
 
+// systemd signals each step of each unit of the role. It is asked back only
+// where that could undo something.
+func TestAChangeThatUndoesNothingAsksNothing(t *testing.T) {
+	for c, asks := range map[Change]bool{
+		{Unit: "/SRV/DATA", Active: "activating"}:                     false,
+		{Unit: "/SRV/DATA", Active: "active"}:                         false,
+		{Unit: "/SRV/DATA", Active: "deactivating"}:                   false,
+		{Unit: "/SRV/DATA", Active: "inactive"}:                       true,
+		{Unit: "/VAR/LIB/MYSQL", Active: "failed"}:                    true,
+		{Unit: "grant", Active: "active"}:                             false,
+		{Unit: "grant", Active: "inactive"}:                           true,
+		{Unit: "mariadb.service", Active: "activating"}:               false,
+		{Unit: "mariadb.service", Active: "active"}:                   true, // it may have failed before
+		{Unit: "mariadb.service", Active: "active", Again: true}:      false,
+		{Unit: "mariadb.service", Active: "deactivating"}:             true,
+		{Unit: "mariadb.service", Active: "inactive"}:                 true,
+		{Unit: "mariadb.service", Active: "inactive", Again: true}:    true,
+		{Unit: "mariadb.service", Active: "reloading", Again: true}:   false,
+		{Unit: "mariadb.service", Active: "maintenance", Again: true}: false,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMachine()
+			r := start(t, plan(), m)
+			before := m.asked
+			if err := r.Changed(t.Context(), c, strings.ToUpper, func(string) string { return "grant" }); err != nil {
+				t.Error(err)
+			}
+			if asked := m.asked > before; asked != asks {
+				t.Errorf("%+v: it asked: %t", c, asked)
+			}
+			r.stop()
+		})
+	}
+}
+
 // A database that hangs while it stops is left to hang, as it may be writing,
 // unless its disk is gone.
 func TestAServiceThatHangsIsKilledOnlyWhenItsDiskIsGone(t *testing.T) {

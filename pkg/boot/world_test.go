@@ -38,6 +38,7 @@ type machine struct {
 	effects           []string // in their order
 	fail              func(effect string) error
 	stopping          bool
+	asked             int // whether it is stopping
 }
 
 // A disk holds at most one filesystem.
@@ -414,6 +415,7 @@ func (m *machine) Await(ctx context.Context, unit string, until func(UnitState) 
 func (m *machine) Stopping(context.Context) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.asked++
 	return m.stopping, nil
 }
 

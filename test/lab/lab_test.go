@@ -178,6 +178,17 @@ func TestMachine(t *testing.T) {
 	if m.Addr(80) != "" {
 		t.Error("a killed machine has an address")
 	}
+
+	t.Run("is started again where its kernel hangs", func(t *testing.T) {
+		ok(t, m.Start(ctx))
+		hung := m.Addr(80)
+		ok(t, m.Freeze(ctx))
+		ok(t, lab.UntilPID1(m, ctx, 20*time.Second))
+		ok(t, m.WaitConsole(ctx, "Reached target multi-user.target"))
+		if m.Addr(80) == hung {
+			t.Errorf("it is the one that hung, at %s", hung)
+		}
+	})
 }
 
 // deb makes a package whose script says what it was called for, if it can't start anything.
