@@ -47,6 +47,7 @@ type Step struct {
 	retryAt  time.Time // zero where only an event makes it run again
 	cancel   context.CancelCauseFunc
 	stale    bool // what its function is doing now counts no more
+	log      *slog.Logger
 }
 
 // State is what a step is doing.
@@ -226,6 +227,20 @@ func Remark(ctx context.Context, remark string) {
 	tellOf(ctx, func(step *Step) { step.remark = remark })
 }
 
+// GaveUp tells that the step whose function got ctx has failed for all that is
+// known, while that function goes on looking whether the cause has gone away: a
+// person is called, and the step heals where none comes.
+func GaveUp(ctx context.Context, err error) {
+	tellOf(ctx, func(step *Step) {
+		if step.state == Failed && step.err.Error() == err.Error() {
+			return
+		}
+		step.become(Failed)
+		step.err = err
+		step.log.Error("failed", "error", err, "hint", HintOf(err))
+	})
+}
+
 // tellOf tells something of the step whose function got ctx, unless what that
 // function is doing counts no more.
 func tellOf(ctx context.Context, happened func(*Step)) {
@@ -295,6 +310,7 @@ func (s *Story) start(ctx context.Context, log *slog.Logger, step *Step) {
 	step.began = step.since
 	step.cancel, step.remark = cancel, ""
 	log = log.With("step", step.name)
+	step.log = log
 	go func() {
 		began := time.Now()
 		log.Info("started")

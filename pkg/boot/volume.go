@@ -70,11 +70,27 @@ func (v *volume) attach(ctx context.Context) error {
 	return v.await(ctx, func(ctx context.Context) error { return v.boot.world.Volumes.Attach(ctx, v.id) })
 }
 
-// await waits for the cloud for as long as the role lets the volume take.
+// askAnyway is how often to ask what was not so for as long as it may take.
+const askAnyway = time.Minute
+
+// await waits for the cloud for as long as the role lets the volume take. Then
+// the step has failed. But nothing tells the agent when somebody lets go of the
+// volume after all, so it goes on asking.
 func (v *volume) await(ctx context.Context, ask func(context.Context) error) error {
 	err := v.boot.await(ctx, v.Wait, ask)
-	if errors.As(err, new(*expiredError)) {
-		err = Final(err)
+	for errors.As(err, new(*expiredError)) {
+		GaveUp(ctx, err)
+		select {
+		case <-time.After(askAnyway + v.boot.jitter(askAnyway/4)):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		switch asked, notYet := ask(ctx), (*NotYetError)(nil); {
+		case errors.As(asked, &notYet):
+			err = &expiredError{v.Wait, notYet}
+		case asked == nil, isFinal(asked):
+			return asked
+		}
 	}
 	return err
 }

@@ -130,6 +130,14 @@ var found = []scenario{
 			m.restart()
 		}},
 	},
+	{
+		name: "the volume is let go after it was waited for in vain",
+		set:  func(w *World, v *ebs) { w.cloud.hold(v) },
+		then: []func(*World, *machine){func(w *World, _ *machine) {
+			w.pass(w.role.Volumes[0].Wait + 5*time.Minute)
+			w.cloud.detach(w.theVolume())
+		}},
+	},
 }
 
 // happen lets a scenario happen. It has to be called in a bubble of synctest.
