@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"os/user"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"bootagent/pkg/secret"
 )
@@ -30,7 +34,7 @@ func runChild(ctx context.Context, as *syscall.Credential, program string, args 
 	out, errs := limited{max: outputMax}, limited{max: complaintMax}
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	cmd.WaitDelay = time.Second
-	err := cmd.Start()
+	err := promptly(cmd.Start)
 	if as != nil { // it changed its user while it shared our memory: see Harden
 		err = errors.Join(err, secret.Harden())
 	}
@@ -52,6 +56,25 @@ func runChild(ctx context.Context, as *syscall.Credential, program string, args 
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+}
+
+// slack is Linux's own for the timers of a program (PR_SET_TIMERSLACK(2const)).
+const slack = 50 * time.Microsecond
+
+// promptly starts a child that does not inherit the agent's slack
+// (TimerSlackNSec= of its unit): one that reads much at a time would wait for it.
+func promptly(start func() error) error {
+	runtime.LockOSThread() // slack is a thread's, and a child has that of the thread that starts it
+	defer runtime.UnlockOSThread()
+	ours, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
+	if err != nil {
+		return os.NewSyscallError("prctl", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack.Nanoseconds()), 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl", err)
+	}
+	defer unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(ours), 0, 0, 0) // as the one before, it can't fail
+	return start()
 }
 
 // limited keeps the first max bytes that are written to it.

@@ -7,9 +7,12 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func sh(ctx context.Context, script string) (string, error) {
@@ -36,6 +39,21 @@ func TestAChildThatFailsIsToldWithWhatItSaid(t *testing.T) {
 	}
 	if _, err := runChild(t.Context(), nil, "/absent"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("one that is not there: %v", err)
+	}
+}
+
+func TestAChildHasNotTheAgentsSlack(t *testing.T) {
+	runtime.LockOSThread() // and it ends with the test
+	const agents = 5 * time.Millisecond
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(agents), 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	out, err := sh(t.Context(), `exec cat /proc/self/timerslack_ns`)
+	if err != nil || out != "50000\n" {
+		t.Errorf("a child's timers have a slack of %q ns, %v", out, err)
+	}
+	if ours, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0); time.Duration(ours) != agents || err != nil {
+		t.Errorf("the agent's have %v, %v", time.Duration(ours), err)
 	}
 }
 
