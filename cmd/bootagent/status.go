@@ -70,10 +70,7 @@ func wait(ctx context.Context, args []string, out io.Writer) error {
 		ctx, cancel = context.WithTimeout(ctx, *limit)
 		defer cancel()
 	}
-	changed, err := status.Watch(ctx, statusFile)
-	if err != nil {
-		return err
-	}
+	changed := status.Watch(ctx, statusFile)
 	for {
 		s, err := status.Read(statusFile)
 		if err == nil && s.State.Final() {

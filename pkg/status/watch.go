@@ -9,7 +9,8 @@ import (
 )
 
 const (
-	// lookEvery is how often to look where the file's folder is not there yet.
+	// lookEvery is how often to look where the file's folder is not there yet,
+	// or the kernel has no watch to give (fs.inotify.max_user_instances).
 	lookEvery = 200 * time.Millisecond
 
 	// lookAnyway is the net below what the kernel tells.
@@ -17,54 +18,66 @@ const (
 )
 
 // Watch says when the status file may have changed, until ctx ends. It need not
-// be there yet. An error means that the kernel has no watches left
-// (fs.inotify.max_user_instances).
-func Watch(ctx context.Context, path string) (<-chan struct{}, error) {
-	watcher, err := fsnotify.NewWatcher()
-	if err != nil {
-		return nil, err
-	}
+// be there yet.
+func Watch(ctx context.Context, path string) <-chan struct{} {
 	changed := make(chan struct{}, 1)
+	w := &watch{path: path}
+	if watcher, err := fsnotify.NewWatcher(); err == nil {
+		w.Watcher = watcher
+		context.AfterFunc(ctx, func() { watcher.Close() })
+	}
 	go func() {
-		defer watcher.Close()
-		watched := false
-		for {
-			// The file is another one with each change: it is its folder that tells.
-			if !watched {
-				watched = watcher.Add(filepath.Dir(path)) == nil
-			}
+		for ctx.Err() == nil {
+			w.add()
 			select {
 			case changed <- struct{}{}:
-			default:
+			default: // it is about to be looked at
 			}
-			if !next(ctx, watcher, path, watched) {
-				return
-			}
+			w.next(ctx)
 		}
 	}()
-	return changed, nil
+	return changed
 }
 
-// next waits until it is time to look, and is false when ctx ended.
-func next(ctx context.Context, watcher *fsnotify.Watcher, path string, watched bool) bool {
-	every := lookEvery
-	if watched {
-		every = lookAnyway
+// A watch is the kernel's of a file's folder: the file is another one with each
+// change.
+type watch struct {
+	*fsnotify.Watcher // nil where there is none to be had
+	path              string
+	tells             bool // the folder is there, and watched
+}
+
+func (w *watch) add() {
+	if w.Watcher != nil && !w.tells {
+		w.tells = w.Add(filepath.Dir(w.path)) == nil
 	}
-	timer := time.NewTimer(every)
-	defer timer.Stop()
+}
+
+// next returns when it is time to look.
+func (w *watch) next(ctx context.Context) {
+	if !w.tells {
+		sleep(ctx, lookEvery)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookAnyway)
+	defer cancel()
 	for {
 		select {
-		case e := <-watcher.Events:
-			if e.Name == path && e.Op.Has(fsnotify.Create) {
-				return true
+		case e, ok := <-w.Events:
+			if !ok || e.Name == w.path && e.Op.Has(fsnotify.Create) {
+				return
 			}
-		case <-watcher.Errors: // events were lost
-			return true
-		case <-timer.C:
-			return true
+		case <-w.Errors: // some were lost
+			return
 		case <-ctx.Done():
-			return false
+			return
 		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }
