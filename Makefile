@@ -59,7 +59,7 @@ test: prerequisites ## all there is, from the packages it needs to the virtual m
 	rm -rf $(results)
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory package summary
-	status=0; $(MAKE) --no-print-directory total=: unit simulated lab e2e || status=1; \
+	status=0; $(MAKE) --no-print-directory --keep-going total=: unit simulated lab e2e || status=1; \
 		$(summary) -packages -to $(results) total unit rules sim race mutants lab e2e && exit $$status
 
 unit: prerequisites package summary ## unit tests with the race detector; what needs no machine (2 min; the first time 9, for the AWS SDK)
