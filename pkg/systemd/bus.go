@@ -55,9 +55,9 @@ func connect(socket net.Conn, heard func(signal []byte) bool, rest func() time.D
 // incoming is the socket of PID 1 without the signals that nobody waits for.
 // On its private socket systemd sends every change of every unit to everybody,
 // whatever they match for and without Subscribe (systemd issue 32381). To
-// decode them all was four fifths of the agent's CPU time on a first boot, and
-// to be woken by each was most of what was left: so it rests between signals,
-// unless a call waits for its answer.
+// decode them all was four fifths of the agent's CPU time on a first boot. To be
+// woken by each costs much, too: so it rests between signals, unless a call
+// waits for its answer.
 type incoming struct {
 	net.Conn
 	in    *bufio.Reader
