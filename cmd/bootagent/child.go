@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +40,7 @@ func runChild(ctx context.Context, as *syscall.Credential, program string, args 
 		err = errors.Join(err, secret.Harden())
 	}
 	if err != nil {
-		return nil, err
+		return nil, cmp.Or(context.Cause(ctx), err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()

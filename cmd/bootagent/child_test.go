@@ -42,6 +42,16 @@ func TestAChildThatFailsIsToldWithWhatItSaid(t *testing.T) {
 	}
 }
 
+// So that it says what took too long, however early that ended.
+func TestAChildThatIsNotEvenStartedIsToldWithItsCause(t *testing.T) {
+	late := errors.New("it took too long")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(late)
+	if _, err := sh(ctx, "true"); !errors.Is(err, late) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestAChildHasNotTheAgentsSlack(t *testing.T) {
 	runtime.LockOSThread() // and it ends with the test
 	const agents = 5 * time.Millisecond
