@@ -77,6 +77,15 @@ var mutants = []mutant{
 		{"boot/errors.go", "if rest <= 0 {", "if false {"},
 		{"boot/errors.go", "rest = min(rest+s.jitter(rest/4), time.Until(until))", "rest += s.jitter(rest / 4)"},
 	}},
+	{"what was waited for in vain is given up for good", []edit{
+		{
+			"boot/volume.go", "for errors.As(err, new(*expiredError)) {",
+			"if errors.As(err, new(*expiredError)) {\n\t\treturn Final(err)\n\t}\n\tfor errors.As(err, new(*expiredError)) {",
+		},
+	}},
+	{"a mount that goes is not noticed", []edit{
+		{"boot/boot.go", "!down && (!service ||", "(!service ||"},
+	}},
 	{"a passing error is final", []edit{
 		{"boot/story.go", "if !isFinal(err) {", "if false {"},
 	}},
