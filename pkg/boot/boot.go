@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 
 	"bootagent/pkg/role"
 )
@@ -126,47 +125,48 @@ func (b *Boot) Units(mountUnit, grantUnit func(string) string) map[string]bool {
 // it undoes. While the machine shuts down, what stops is meant to stop. After
 // an error, which is that of World.Units, nothing was noted.
 func (b *Boot) Changed(ctx context.Context, c Change, mountUnit, grantUnit func(string) string) error {
-	down := c.Active == "inactive" || c.Active == "failed"
-	if service := b.isService(c.Unit); !down && (!service || c.Again || c.Active == "activating") {
-		return nil // it undoes nothing
+	undo := b.undoneBy(ctx, c, mountUnit, grantUnit)
+	if undo == nil {
+		return nil
 	}
 	if stopping, err := b.world.Units.Stopping(ctx); stopping || err != nil {
 		return err
 	}
+	undo()
+	return nil
+}
+
+// undoneBy returns what has the steps run again that a change undoes, or nil.
+func (b *Boot) undoneBy(ctx context.Context, c Change, mountUnit, grantUnit func(string) string) (undo func()) {
+	down := c.Active == "inactive" || c.Active == "failed"
 	for _, v := range b.ordered() {
 		if down && c.Unit == mountUnit(v.At) {
-			b.unmounted(v.At)
+			return func() { b.unmounted(v.At) }
 		}
 	}
 	for _, d := range b.plan.Data {
 		if down && c.Unit == mountUnit(d.Bind) {
-			b.unmounted(d.Bind)
+			return func() { b.unmounted(d.Bind) }
 		}
 	}
 	for _, s := range b.services {
-		switch c.Unit {
-		case grantUnit(s.Unit):
-			if down {
-				s.lostGrant(ctx, c.Unit, mountUnit)
-			}
-		case s.Unit:
-			why := s.Unit + " is " + c.Active
-			switch {
-			case c.Again && down:
-				b.Recheck(s.up, why, Done)
-			case c.Again:
-			case c.Active == "active":
-				b.Recheck(s.up, why, Failed)
-			case down || c.Active == "deactivating":
-				b.Recheck(s.up, why, Done, Failed)
-			}
+		recheck := func(in ...State) func() {
+			return func() { b.Recheck(s.up, s.Unit+" is "+c.Active, in...) }
+		}
+		switch {
+		case down && c.Unit == grantUnit(s.Unit):
+			return func() { s.lostGrant(ctx, c.Unit, mountUnit) }
+		case c.Unit != s.Unit:
+		case c.Again && down:
+			return recheck(Done)
+		case c.Again:
+		case c.Active == "active":
+			return recheck(Failed)
+		case down || c.Active == "deactivating":
+			return recheck(Done, Failed)
 		}
 	}
 	return nil
-}
-
-func (b *Boot) isService(unit string) bool {
-	return slices.ContainsFunc(b.services, func(s *service) bool { return s.Unit == unit })
 }
 
 // unmounted starts over from the disk of what is not mounted any more.

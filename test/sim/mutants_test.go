@@ -83,8 +83,10 @@ var mutants = []mutant{
 			"if errors.As(err, new(*expiredError)) {\n\t\treturn Final(err)\n\t}\n\tfor errors.As(err, new(*expiredError)) {",
 		},
 	}},
-	{"a mount that goes is not noticed", []edit{
-		{"boot/boot.go", "!down && (!service ||", "(!service ||"},
+	{"a mount that goes is not noticed, with its grant", []edit{
+		{"boot/boot.go", "if down && c.Unit == mountUnit(v.At) {", "if false {"},
+		{"boot/boot.go", "if down && c.Unit == mountUnit(d.Bind) {", "if false {"},
+		{"boot/boot.go", "case down && c.Unit == grantUnit(s.Unit):", "case false:"},
 	}},
 	{"a passing error is final", []edit{
 		{"boot/story.go", "if !isFinal(err) {", "if false {"},
