@@ -23,7 +23,7 @@ func Watch(ctx context.Context, path string) <-chan struct{} {
 	changed := make(chan struct{}, 1)
 	w := &watch{path: path}
 	if watcher, err := fsnotify.NewWatcher(); err == nil {
-		w.Watcher = watcher
+		w.watchFolder, w.events, w.lost = watcher.Add, watcher.Events, watcher.Errors
 		context.AfterFunc(ctx, func() { watcher.Close() })
 	}
 	go func() {
@@ -42,42 +42,39 @@ func Watch(ctx context.Context, path string) <-chan struct{} {
 // A watch is the kernel's of a file's folder: the file is another one with each
 // change.
 type watch struct {
-	*fsnotify.Watcher // nil where there is none to be had
-	path              string
-	tells             bool // the folder is there, and watched
+	path  string
+	tells bool // the folder is there, and watched
+
+	// What follows is nil where the kernel has no watch to give.
+	watchFolder func(string) error
+	events      <-chan fsnotify.Event
+	lost        <-chan error
 }
 
 func (w *watch) add() {
-	if w.Watcher != nil && !w.tells {
-		w.tells = w.Add(filepath.Dir(w.path)) == nil
+	if w.watchFolder != nil && !w.tells {
+		w.tells = w.watchFolder(filepath.Dir(w.path)) == nil
 	}
 }
 
 // next returns when it is time to look.
 func (w *watch) next(ctx context.Context) {
-	if !w.tells {
-		sleep(ctx, lookEvery)
-		return
+	within := lookEvery
+	if w.tells {
+		within = lookAnyway
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookAnyway)
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	for {
 		select {
-		case e, ok := <-w.Events:
+		case e, ok := <-w.events:
 			if !ok || e.Name == w.path && e.Op.Has(fsnotify.Create) {
 				return
 			}
-		case <-w.Errors: // some were lost
+		case <-w.lost:
 			return
 		case <-ctx.Done():
 			return
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
 	}
 }
