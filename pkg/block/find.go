@@ -256,7 +256,6 @@ func (s System) WaitFor(ctx context.Context, serial string) (Disk, error) {
 }
 
 func (s System) waitFor(ctx context.Context, serial string, events <-chan Event) (Disk, error) {
-	every := pollEvery
 	var seen time.Time // when the disk was first there, without a link
 	for {
 		d, err := s.Find(ctx, serial)
@@ -272,6 +271,7 @@ func (s System) waitFor(ctx context.Context, serial string, events <-chan Event)
 		case err != nil:
 			seen = time.Time{}
 		}
+		every := pollEvery
 		if events == nil {
 			every = pollBlind
 		}
