@@ -26,6 +26,7 @@ type teller struct {
 
 	mu      sync.Mutex
 	last    status.Status
+	written bool // last is in the file
 	isReady bool
 	held    map[string]string // by unit, why it was told to be held
 }
@@ -49,10 +50,11 @@ func (t *teller) tell(s status.Status) {
 	if s.State == t.last.State {
 		s.Since = t.last.Since
 	}
-	if reflect.DeepEqual(s, t.last) {
+	if t.written && reflect.DeepEqual(s, t.last) {
 		return
 	}
-	if err := s.Write(t.file); err != nil {
+	err := s.Write(t.file)
+	if t.written = err == nil; err != nil {
 		t.log.Error("cannot write the status", "error", err)
 	}
 	// A start that makes progress may take its time.

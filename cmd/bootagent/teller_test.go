@@ -9,6 +9,21 @@ import (
 	"bootagent/pkg/status"
 )
 
+// A status that could not be written, as the disk was full, is no lost one.
+func TestAStatusThatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
+	teller := newTeller(slog.New(slog.DiscardHandler))
+	teller.file = filepath.Join(t.TempDir(), "absent", "status.json")
+	ready := status.Status{Role: "mysql", State: status.Ready}
+	teller.tell(ready)
+	if err := os.Mkdir(filepath.Dir(teller.file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	teller.tell(ready)
+	if s, err := status.Read(teller.file); err != nil || s.State != status.Ready {
+		t.Errorf("it is written that %+v, %v", s, err)
+	}
+}
+
 // Each status is written once: to write it costs time, and wakes all that wait.
 func TestAStatusThatHasNotChangedIsNotWrittenAgain(t *testing.T) {
 	teller := newTeller(slog.New(slog.DiscardHandler))
