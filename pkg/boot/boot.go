@@ -47,6 +47,7 @@ func New(plan role.Plan, world World, log *slog.Logger) *Boot {
 		prepare := b.Tell(name+"prepare", vol.prepare, prove).From(vol.found)
 		vol.mounted = b.Tell(name+"mount", vol.mount, prepare).From(vol.found)
 		vol.noted = b.Tell(name+"ledger", vol.note, vol.mounted).From(vol.found)
+		b.Tell(name+"intent", vol.close, vol.noted)
 		b.volumes[v.Name] = vol
 	}
 	for _, d := range plan.Data {

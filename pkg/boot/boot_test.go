@@ -211,6 +211,52 @@ func TestRefusals(t *testing.T) {
 			step: "volume data: prepare", words: []string{"without a ledger", uuid, "adopt: true"},
 		},
 		{
+			name: "a filesystem of ours that lost its ledger", disk: disk{content: xfs, names: map[string]DirectoryState{"lost+found": Damaged}},
+			intent: Intent{UUID: uuid, Made: true},
+			step:   "volume data: prepare", words: []string{"which bootagent made, and its ledger is gone", `"lost+found"`, "mount -t xfs -o ro,norecovery /dev/nvme1n1 /mnt"},
+		},
+		{
+			name: "an empty filesystem of ours that lost its ledger, which the role would adopt", disk: disk{content: xfs},
+			plan: func(p *role.Plan) { p.Volumes[0].Adopt = true }, intent: Intent{UUID: uuid, Made: true},
+			step: "volume data: prepare", words: []string{"its ledger is gone", "holds no file"},
+		},
+		{
+			name: "a filesystem that an intent calls ours", disk: disk{content: xfs, names: map[string]DirectoryState{"a": Ready, "b": Ready, "c": Ready, "home": Ready}},
+			intent: Intent{UUID: uuid},
+			step:   "volume data: prepare", words: []string{"an intent of bootagent has that UUID", "mkfs does not leave"},
+		},
+		{
+			name: "a repaired filesystem that an intent calls ours", disk: disk{content: xfs, names: map[string]DirectoryState{"lost+found": Foreign}},
+			intent: Intent{UUID: uuid}, // mkfs.xfs leaves no lost+found
+			step:   "volume data: prepare", words: []string{"mkfs does not leave"},
+		},
+		{
+			name: "an ext4 of ours whose lost+found is full", disk: disk{
+				content: Content{Filesystem: "ext4", UUID: uuid}, names: map[string]DirectoryState{"lost+found": Damaged},
+			},
+			plan: func(p *role.Plan) { p.Volumes[0].Filesystem = role.Ext4 }, intent: Intent{UUID: uuid},
+			step: "volume data: prepare", words: []string{"mkfs does not leave"},
+		},
+		{
+			name: "a repaired filesystem that is adopted", disk: disk{content: xfs, names: map[string]DirectoryState{"lost+found": Damaged}},
+			plan: func(p *role.Plan) { p.Volumes[0].Adopt = true }, intent: Intent{UUID: uuid, Made: true},
+			step: "data mysql: directory", words: []string{"/srv/data/lost+found is not empty", "ls -lA /srv/data/lost+found"},
+		},
+		{
+			name: "a filesystem that bootagent made and somebody repaired", disk: disk{
+				content: xfs, ledger: ledger(Ledger{Volume: serial, Role: "mysql", Made: now()}), names: map[string]DirectoryState{"lost+found": Damaged},
+			},
+			step: "data mysql: directory", words: []string{"/srv/data/lost+found is not empty"},
+		},
+		{
+			name: "data that the role no longer names", disk: disk{
+				content: xfs, ledger: ledger(Ledger{
+					Volume: serial, Role: "mysql", Made: now(), Data: map[string]LedgerData{"orders": {Engine: "mariadb", Version: "10.11", Ready: true}},
+				}), names: map[string]DirectoryState{"orders": Ready},
+			},
+			step: "data mysql: directory", words: []string{`holds the data "orders" of mariadb 10.11, which the role does not name`, "beside: [orders]"},
+		},
+		{
 			name: "a copy of the volume", disk: disk{content: xfs, ledger: ledger(Ledger{Volume: "vol0fedcba9876543210", Role: "mysql"})},
 			step: "volume data: prepare", words: []string{"holds a copy of volume vol0fedcba9876543210"},
 		},
@@ -356,43 +402,131 @@ func TestADiskThatNeverComesIsFailedAtItsDeadline(t *testing.T) {
 }
 
 // TestACrashAtAnyEffectConverges has the agent die at each of its effects in
-// turn: before it, and after it. The next agent brings the role up, and makes
-// nothing twice.
+// turn: before it, and after it. The next agent brings the role up, makes
+// nothing twice, and leaves all as an agent that does not die does.
 func TestACrashAtAnyEffectConverges(t *testing.T) {
-	var whole []string
-	synctest.Test(t, func(t *testing.T) {
+	local := func() (*machine, role.Plan) {
 		m := newMachine()
 		m.disks[serial] = blank()
-		r := start(t, plan(), m)
+		return m, plan()
+	}
+	for name, begin := range map[string]func() (*machine, role.Plan){"local": local, "cloud": inEC2} {
+		var effects, whole []string
+		synctest.Test(t, func(t *testing.T) {
+			m, p := begin()
+			firstBoot(t, p, m).stop()
+			effects, whole = m.effects, m.state(t)
+		})
+		for at, effect := range effects {
+			t.Run(name+" "+strings.ReplaceAll(effect, "/", "-"), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					m, p := begin()
+					n := 0
+					m.fail = func(string) error {
+						if n++; n > at {
+							return errors.New("the agent is dead")
+						}
+						return nil
+					}
+					r := start(t, p, m)
+					r.stop()
+
+					m.fail = func(string) error { return nil }
+					r = start(t, p, m)
+					time.Sleep(time.Minute)
+					synctest.Wait()
+					r.isUp()
+					r.stop()
+					if m.made != 1 || m.initialised != 1 {
+						t.Errorf("it made %d filesystems and %d databases: %q", m.made, m.initialised, m.effects)
+					}
+					if is := m.state(t); !slices.Equal(is, whole) {
+						t.Errorf("after a crash it is\n%s\nand without one\n%s", strings.Join(is, "\n"), strings.Join(whole, "\n"))
+					}
+				})
+			})
+		}
+	}
+}
+
+// An intent is closed by whichever run finds it open, and then EC2 is asked no
+// more.
+func TestAnIntentThatCouldNotBeClosedIsClosedByALaterRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p := inEC2()
+		m.fail = func(effect string) error {
+			if effect == "intend true" {
+				return errors.New("CreateTags is throttled")
+			}
+			return nil
+		}
+		r := firstBoot(t, p, m)
+		r.is("volume data: intent", Failed, "CreateTags is throttled")
+		r.is("service mariadb.service: up", Done) // it does not wait for that
+		r.stop()
+		m.fail = func(string) error { return nil }
+		m.reboot()
+		r = firstBoot(t, p, m)
+		r.is("volume data: intent", Done)
+		r.stop()
+		if intent := m.cloud.volumes[volumeID].intent; !intent.Made {
+			t.Errorf("the intent is %+v", intent)
+		}
+		m.reboot()
+		m.cloud.silent, m.cloud.asked = true, 0
+		firstBoot(t, p, m).stop()
+		if m.cloud.asked > 0 {
+			t.Errorf("the cloud was asked %d times", m.cloud.asked)
+		}
+	})
+}
+
+func TestADatabaseIsMadeBesideAnotherWhereTheRoleSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p := newMachine(), plan()
+		p.Data[0].Beside = []string{"orders"}
+		ledger := Ledger{Volume: serial, Role: "mysql", UUID: "u", Made: now(), Data: map[string]LedgerData{"orders": {Engine: "mariadb", Ready: true}}}
+		src, err := ledger.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.disks[serial] = &disk{
+			dev: 1, plugged: true, content: Content{Filesystem: "xfs", UUID: "u"}, ledger: src,
+			names: map[string]DirectoryState{"orders": Ready, "lost+found": Foreign},
+		}
+		r := start(t, p, m)
 		r.isUp()
 		r.stop()
-		whole = m.effects
+		if m.initialised != 1 {
+			t.Errorf("it did %q", m.effects)
+		}
 	})
-	for at, effect := range whole {
-		t.Run(strings.ReplaceAll(effect, "/", "-"), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				m := newMachine()
-				m.disks[serial] = blank()
-				n := 0
-				m.fail = func(string) error {
-					if n++; n > at {
-						return errors.New("the agent is dead")
-					}
-					return nil
-				}
-				r := start(t, plan(), m)
-				r.stop()
+}
 
-				m.fail = func(string) error { return nil }
-				r = start(t, plan(), m)
-				time.Sleep(time.Minute)
-				synctest.Wait()
-				r.isUp()
-				r.stop()
-				if m.made != 1 || m.initialised != 1 {
-					t.Errorf("it made %d filesystems and %d databases: %q", m.made, m.initialised, m.effects)
-				}
-			})
+// Of a disk that is found by its serial number, only its ledger tells who else
+// may have it.
+func TestALocalDiskThatAnotherMachineDidNotLetGoIsTold(t *testing.T) {
+	for stopped, told := range map[bool]bool{true: false, false: true} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMachine()
+			ledger := Ledger{Volume: serial, Role: "mysql", UUID: "u", Made: now(), Instance: "another", BootID: "its"}
+			if stopped {
+				ledger.Stopped = &Stop{At: *now(), Clean: true}
+			}
+			src, err := ledger.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.disks[serial] = &disk{
+				dev: 1, plugged: true, content: Content{Filesystem: "xfs", UUID: "u"}, ledger: src,
+				names: map[string]DirectoryState{"mysql": Ready},
+			}
+			r := start(t, plan(), m)
+			r.isUp()
+			if remark := r.step("volume data: ledger").Remark; strings.Contains(remark, "another had it last and did not stop") != told {
+				t.Errorf("stopped: %t, and it remarks %q", stopped, remark)
+			}
+			r.stop()
 		})
 	}
 }

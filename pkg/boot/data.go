@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"bootagent/pkg/role"
 )
@@ -87,7 +89,7 @@ func (d *data) examine(ctx context.Context) error {
 // initialize has the engine make a new database beside the place where it
 // belongs, and gives it its name when it is whole and on the disk.
 func (d *data) initialize(ctx context.Context) error {
-	noted, known := d.volume.entry(d.Name)
+	noted, known := d.volume.current().Data[d.Name]
 	switch {
 	case noted.Ready:
 		return Final(WithHint(
@@ -128,17 +130,41 @@ func (d *data) initialize(ctx context.Context) error {
 
 // mayInitialize refuses a filesystem that may have held this data before.
 func (d *data) mayInitialize() error {
+	ledger := d.volume.current()
+	for _, name := range slices.Sorted(maps.Keys(ledger.Data)) {
+		if was := ledger.Data[name]; was.Ready && !d.boot.hasData(d.On, name) && !slices.Contains(d.Beside, name) {
+			return Final(WithHint(
+				fmt.Errorf("%s is absent, and the volume's ledger says that it holds the data %q of %s, which the role does not name",
+					d.path(), name, strings.TrimSpace(was.Engine+" "+was.Version)),
+				fmt.Sprintf("if %q is that data, give it its former name in the role file; if a new, empty database is to be made beside it, "+
+					"say beside: [%s] for %q there", d.Name, name, d.Name)))
+		}
+	}
 	names, err := d.boot.world.Directories.Names(d.volume.At)
 	if err != nil {
 		return err
 	}
-	strange := slices.DeleteFunc(names, func(name string) bool { return name == "lost+found" })
-	if d.volume.ledger.Made == nil && len(strange) > 0 {
+	strange, err := d.boot.found(d.volume.At, names)
+	switch {
+	case err != nil:
+		return err
+	case slices.Contains(strange, lostAndFound):
+		return Final(WithHint(
+			fmt.Errorf("%s is absent, and %s is not empty: the filesystem was repaired, and the data may be in there",
+				d.path(), filepath.Join(d.volume.At, lostAndFound)),
+			fmt.Sprintf("see what it was: ls -lA %s; put the data back to its place, or restore the volume from a snapshot; "+
+				"if nothing in it is worth keeping, move it off the volume, then: bootagent retry", filepath.Join(d.volume.At, lostAndFound))))
+	case ledger.Made == nil && len(strange) > 0:
 		return Final(WithHint(
 			fmt.Errorf("%s is absent from a filesystem that bootagent did not make and that holds %q", d.path(), strange[0]),
 			"if the data is there under another name, say dir: for it in the role file"))
 	}
 	return nil
+}
+
+// hasData tells whether the plan names data of a volume.
+func (b *Boot) hasData(volume, name string) bool {
+	return slices.ContainsFunc(b.plan.Data, func(d role.Data) bool { return d.On == volume && d.Name == name })
 }
 
 // staging returns the directory in which to initialise: the one that is under
@@ -176,7 +202,7 @@ func (d *data) staging(ctx context.Context, noted LedgerData) (string, error) {
 // noteReady writes into the ledger that the data is there.
 func (d *data) noteReady(found Directory) error {
 	want := LedgerData{Engine: string(d.Engine), Version: found.Version, Ready: true}
-	if noted, _ := d.volume.entry(d.Name); noted == want {
+	if d.volume.current().Data[d.Name] == want {
 		return nil
 	}
 	return d.record(want)

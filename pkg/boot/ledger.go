@@ -17,6 +17,7 @@ type Ledger struct {
 	UUID       string                `json:"uuid"`   // of the filesystem
 	Role       string                `json:"role"`
 	Made       *time.Time            `json:"made,omitempty"`    // when bootagent made the filesystem
+	Closed     bool                  `json:"closed,omitempty"`  // the volume's tag says that it was made, too
 	Adopted    *time.Time            `json:"adopted,omitempty"` // when it took one that was there
 	Data       map[string]LedgerData `json:"data,omitempty"`    // by name
 	Generation int                   `json:"generation"`        // boots that mounted it

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -190,38 +191,75 @@ func (v *volume) prepare(ctx context.Context) error {
 		v.proven = err == nil
 		return err
 	}
-	ledger, err := v.look(ctx)
+	ledger, names, err := v.look(ctx)
+	if err == nil && ledger != nil {
+		err = v.accept(ledger)
+	}
+	if err == nil && ledger == nil {
+		err = v.withoutLedger(ctx, names)
+	}
+	if err == nil {
+		err = v.boot.world.Filesystems.Check(ctx, v.disk, v.Filesystem)
+	}
+	v.proven = err == nil
+	return err
+}
+
+// withoutLedger gives a filesystem its first ledger, or refuses it. An intent
+// says who chose its UUID, and not what is on it: xfs_repair keeps the UUID
+// when it makes a new root directory, and anybody who may tag the volume can
+// write an intent. So only what is as mkfs leaves it counts as just made.
+func (v *volume) withoutLedger(ctx context.Context, names []string) error {
+	intent, err := v.settledIntent(ctx)
 	if err != nil {
 		return err
 	}
-	var intent Intent
-	if ledger == nil {
-		if intent, err = v.settledIntent(ctx); err != nil {
-			return err
-		}
-	}
+	ours := intent.UUID == v.content.UUID
+	what := fmt.Sprintf("disk %s holds the %s filesystem %s", v.disk.Serial, v.content.Filesystem, v.content.UUID)
 	switch {
-	case ledger != nil:
-		if err := v.accept(ledger); err != nil {
-			return err
-		}
-	case intent.UUID == v.content.UUID:
-		if err := v.introduce(ctx, Ledger{UUID: intent.UUID, Made: now()}); err != nil {
-			return err
-		}
-	case v.Adopt:
-		if err := v.introduce(ctx, Ledger{UUID: v.content.UUID, Adopted: now()}); err != nil {
-			return err
-		}
-	default:
+	case ours && !intent.Made && len(names) == 0:
+		return v.introduce(ctx, Ledger{UUID: intent.UUID, Made: now()})
+	case ours && intent.Made && (!v.Adopt || len(names) == 0):
 		return Final(WithHint(
-			fmt.Errorf("disk %s holds the %s filesystem %s without a ledger: it was not made by bootagent",
-				v.disk.Serial, v.content.Filesystem, v.content.UUID),
+			fmt.Errorf("%s, which bootagent made, and its ledger is gone: it was repaired or written to by something else, and holds %s",
+				what, listed(names)), v.hintLost()))
+	case v.Adopt:
+		return v.introduce(ctx, Ledger{UUID: v.content.UUID, Adopted: now()})
+	case ours:
+		return Final(WithHint(
+			fmt.Errorf("%s, and an intent of bootagent has that UUID, but it holds %s, which mkfs does not leave: it was not just made",
+				what, listed(names)),
 			"if it is this role's, say adopt: true for the volume in the role file; nothing was changed"))
 	}
-	err = v.boot.world.Filesystems.Check(ctx, v.disk, v.Filesystem)
-	v.proven = err == nil
-	return err
+	return Final(WithHint(
+		fmt.Errorf("%s without a ledger: it was not made by bootagent", what),
+		"if it is this role's, say adopt: true for the volume in the role file; nothing was changed"))
+}
+
+// hintLost is what a person does about a filesystem that lost its ledger.
+func (v *volume) hintLost() string {
+	hint := "take a snapshot, then look what is left, also in lost+found: " + v.readOnlyMount() +
+		"; put the data back to its place, or restore the volume from a snapshot of before; " +
+		"then say adopt: true for the volume in the role file; nothing was changed"
+	return hint
+}
+
+// readOnlyMount is the command by which a person looks into the filesystem
+// without changing a byte of the disk.
+func (v *volume) readOnlyMount() string {
+	return fmt.Sprintf("mount -t %s -o %s %s /mnt", v.Filesystem, strings.Join(withoutRecovery(v.Filesystem), ","), v.disk.Path)
+}
+
+// listed names some of the names in a root directory.
+func listed(names []string) string {
+	const most = 3
+	switch {
+	case len(names) == 0:
+		return "no file"
+	case len(names) > most:
+		return fmt.Sprintf("%q and %d more", names[:most], len(names)-most)
+	}
+	return fmt.Sprintf("%q", names)
 }
 
 // make makes the filesystem, with a UUID that is noted before, so that after
@@ -307,23 +345,59 @@ func (v *volume) intend(ctx context.Context, intent Intent) error {
 // look could not see it in the log.
 func (v *volume) introduce(ctx context.Context, l Ledger) error {
 	l.Volume, l.Role = v.disk.Serial, v.boot.plan.Role
-	err := v.aside(ctx, false, func(root string) error { return v.write(root, &l) })
-	if err != nil {
-		return err
-	}
-	if l.Made != nil {
-		return v.intend(ctx, Intent{UUID: l.UUID, Made: true})
-	}
-	return nil
+	return v.aside(ctx, false, func(root string) error {
+		// The log is replayed by now, and may hold more than look saw.
+		if there, err := v.read(root); err != nil || there != nil {
+			return errors.Join(err, v.accept(there))
+		}
+		if names, err := v.names(root); err != nil {
+			return err
+		} else if l.Made != nil && len(names) > 0 {
+			return Finalf("the filesystem %s on disk %s was taken for just made, but it holds %s", l.UUID, v.disk.Serial, listed(names))
+		}
+		return v.write(root, &l)
+	})
 }
 
-// look reads the ledger without changing a byte of the disk.
-func (v *volume) look(ctx context.Context) (ledger *Ledger, err error) {
-	err = v.aside(ctx, true, func(root string) error {
-		ledger, err = v.read(root)
+// look reads the ledger, without changing a byte of the disk, and where there
+// is none also the names in the root directory that mkfs does not leave there.
+func (v *volume) look(ctx context.Context) (ledger *Ledger, names []string, err error) {
+	err = v.aside(ctx, true, func(root string) (err error) {
+		if ledger, err = v.read(root); err != nil || ledger != nil {
+			return err
+		}
+		names, err = v.names(root)
 		return err
 	})
-	return ledger, err
+	return ledger, names, err
+}
+
+// lostAndFound is where a checker puts what has lost its name. mkfs.ext4 makes
+// it, and leaves it empty; xfs_repair(8) makes one when it has to.
+const lostAndFound = "lost+found"
+
+// names are those in the root directory of a filesystem that mkfs does not
+// leave there.
+func (v *volume) names(root string) ([]string, error) {
+	names, err := v.boot.world.Directories.Names(root)
+	if err != nil || v.Filesystem == role.XFS {
+		return names, err
+	}
+	return v.boot.found(root, names)
+}
+
+// found leaves lost+found out of the names in a root directory where it is
+// empty: it is nothing only then.
+func (b *Boot) found(root string, names []string) ([]string, error) {
+	at := slices.Index(names, lostAndFound)
+	if at < 0 {
+		return names, nil
+	}
+	inside, err := b.world.Directories.Names(filepath.Join(root, lostAndFound))
+	if err != nil || len(inside) > 0 {
+		return names, err
+	}
+	return slices.Delete(slices.Clone(names), at, at+1), nil
 }
 
 // aside mounts the filesystem where no service looks for it, for as long as
@@ -331,11 +405,8 @@ func (v *volume) look(ctx context.Context) (ledger *Ledger, err error) {
 func (v *volume) aside(ctx context.Context, readOnly bool, do func(root string) error) error {
 	m := Mount{What: v.disk.Link, Where: v.asidePath(), Type: string(v.Filesystem), Look: true}
 	m.Options = append(m.Options, "nosuid", "nodev", "noexec")
-	switch {
-	case readOnly && v.Filesystem == role.XFS:
-		m.Options = append(m.Options, "ro", "norecovery") // xfs(5)
-	case readOnly:
-		m.Options = append(m.Options, "ro", "noload") // ext4(5)
+	if readOnly {
+		m.Options = append(m.Options, withoutRecovery(v.Filesystem)...)
 	}
 	if err := v.boot.world.Mounts.Mount(ctx, m); err != nil {
 		return err
@@ -345,6 +416,14 @@ func (v *volume) aside(ctx context.Context, readOnly bool, do func(root string) 
 		err = do(m.Where)
 	}
 	return errors.Join(err, v.boot.world.Mounts.Unmount(context.WithoutCancel(ctx), m.Where))
+}
+
+// withoutRecovery are the mount options that leave even the log as it is.
+func withoutRecovery(t role.FilesystemType) []string {
+	if t == role.XFS {
+		return []string{"ro", "norecovery"} // xfs(5)
+	}
+	return []string{"ro", "noload"} // ext4(5)
 }
 
 func (v *volume) asidePath() string { return "/run/bootagent/look/" + v.Name }
@@ -418,21 +497,48 @@ func (v *volume) mount(ctx context.Context) error {
 
 // note writes into the ledger that this machine has the volume now, and keeps
 // which volume it is.
-func (v *volume) note(context.Context) error {
+func (v *volume) note(ctx context.Context) error {
 	if v.id != "" && !v.here {
 		if err := v.boot.world.Records.Record(v.Name, v.Find, v.id); err != nil {
 			return err
 		}
 	}
-	if v.ledger.BootID == v.boot.world.Instance.BootID && v.ledger.Stopped == nil {
+	self, before := v.boot.world.Instance, v.current()
+	if before.BootID == self.BootID && before.Stopped == nil {
 		return nil
+	}
+	if v.id == "" && before.Instance != "" && before.Instance != self.ID && before.Stopped == nil {
+		// EC2 attaches a volume to one instance only. Of other disks nobody tells.
+		Remark(ctx, fmt.Sprintf("the ledger of disk %s says that %s had it last and did not stop: "+
+			"if that machine still runs, it must not use this disk", v.disk.Serial, before.Instance))
 	}
 	return v.record(func(l *Ledger) {
 		l.Generation++
-		l.Instance = v.boot.world.Instance.ID
-		l.BootID = v.boot.world.Instance.BootID
+		l.Instance, l.BootID = self.ID, self.BootID
 		l.Stopped = nil
 	})
+}
+
+// close has the intent say that the filesystem was made, once its ledger says
+// so. Until it does, a disk that is blank one day could be taken for one on
+// which mkfs never began. It is a state, and not an act: whichever run finds
+// it open closes it, and notes that, so that a reboot asks EC2 for nothing.
+func (v *volume) close(ctx context.Context) error {
+	ledger := v.current()
+	if ledger.Made == nil || v.id != "" && ledger.Closed {
+		return nil
+	}
+	closed := Intent{UUID: ledger.UUID, Made: true}
+	if v.id == "" {
+		if intent, err := v.intent(ctx); err != nil || intent == closed {
+			return err
+		}
+		return v.intend(ctx, closed)
+	}
+	if err := v.intend(ctx, closed); err != nil {
+		return err
+	}
+	return v.record(func(l *Ledger) { l.Closed = true })
 }
 
 // accept refuses a ledger that is not this volume's of this role.
@@ -530,12 +636,11 @@ func (v *volume) record(change func(*Ledger)) error {
 	return nil
 }
 
-// entry is what the ledger says of a data directory.
-func (v *volume) entry(name string) (LedgerData, bool) {
+// current is the ledger of the volume as it is now.
+func (v *volume) current() *Ledger {
 	v.lock <- struct{}{}
 	defer func() { <-v.lock }()
-	d, ok := v.ledger.Data[name]
-	return d, ok
+	return v.ledger
 }
 
 func now() *time.Time {

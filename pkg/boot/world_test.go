@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	"bootagent/pkg/role"
@@ -76,6 +77,37 @@ func (m *machine) world() World {
 		Directories: m, Engines: m, Secrets: &m.safe, Units: m,
 		Instance: Instance{ID: "machine", BootID: "boot"}, UnlockWithin: 24 * time.Hour,
 	}
+}
+
+// state is all that a run leaves: what is on the disks, what is mounted, noted
+// and granted. Times are left out of it, and so are the directories of
+// initialisations that were cut off, which nobody deletes.
+func (m *machine) state(t *testing.T) (all []string) {
+	t.Helper()
+	say := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	for serial, d := range m.disks {
+		l, err := DecodeLedger(d.ledger)
+		if err != nil || l == nil {
+			t.Fatalf("disk %s has the ledger %q: %v", serial, d.ledger, err)
+		}
+		uuid := d.content.UUID
+		l.Made, l.UUID = nil, strings.ReplaceAll(l.UUID, uuid, "UUID")
+		say("disk %s: plugged %t, filesystem %s, ledger %+v", serial, d.plugged, d.content.Filesystem, *l)
+		for name, state := range d.names {
+			if !strings.Contains(name, ".initializing-") {
+				say("disk %s has %s, %s", serial, name, state)
+			}
+		}
+		for of, intent := range m.intents {
+			say("intent of %s: %t %t", of, intent.UUID == uuid, intent.Made)
+		}
+		for id, v := range m.cloud.volumes {
+			say("volume %s: held by %s, named %t, intent %t %t", id, v.holder, v.named, v.intent.UUID == uuid, v.intent.Made)
+		}
+	}
+	say("mounts %v, granted %v, started %v, by hand %v, units %+v, records %v", m.mounts, m.granted, m.started, m.byHand, m.units, m.records)
+	slices.Sort(all)
+	return all
 }
 
 // does notes an effect, and fails it where the test wants that.

@@ -319,8 +319,33 @@ func (d *decoder) data(e strictyaml.Entry) {
 	if ifAbsent, ok := m.Take("if-absent").OneOf(string(Fail), string(Initialize)); ok {
 		data.IfAbsent = IfAbsent(ifAbsent)
 	}
+	if beside := m.Take("beside"); beside.Given() {
+		data.Beside = d.beside(beside, data, what)
+	}
 	m.Done()
 	d.role.Data = append(d.role.Data, data)
+}
+
+// beside reads the names of data that the role had before.
+func (d *decoder) beside(v strictyaml.Value, data Data, what string) (former []string) {
+	list, ok := v.List()
+	if ok && data.IfAbsent != Initialize {
+		v.Failf("%s is never initialised, so it is never made beside other data; say if-absent: %s, or leave beside: out", what, Initialize)
+	}
+	for _, entry := range list {
+		name, ok := entry.Name()
+		switch {
+		case !ok:
+		case name == data.Name:
+			entry.Failf("%s can't be beside itself; name data that the role no longer has", what)
+		case slices.Contains(former, name):
+			entry.Failf("%s is beside %q twice", what, name)
+		default:
+			former = append(former, name)
+		}
+	}
+	slices.Sort(former)
+	return former
 }
 
 func (d *decoder) dir(v strictyaml.Value, data Data, what string) {

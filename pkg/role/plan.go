@@ -73,6 +73,7 @@ type Data struct {
 	Engine   Engine   `json:"engine"`
 	Owner    string   `json:"owner"` // user name
 	IfAbsent IfAbsent `json:"if-absent"`
+	Beside   []string `json:"beside,omitempty"` // former data of the volume, beside which it may be initialised
 }
 
 // Engine is what keeps its data in a data directory.

@@ -7,6 +7,8 @@ volume data: mount
     after volume data: prepare
 volume data: ledger
     after volume data: mount
+volume data: intent
+    after volume data: ledger
 data mysql: engine
 data mysql: directory
     after volume data: ledger
