@@ -473,6 +473,9 @@ func (f files) Lstat(p string) (mode fs.FileMode, uid uint32, err error) {
 }
 
 func (f files) Names(p string) ([]string, error) {
+	if mt := f.mounts[p]; mt != nil && !mt.dead && mt.aside != nil {
+		return sortedKeys(mt.aside.dirs), nil
+	}
 	v, name, err := f.at(p)
 	switch {
 	case err != nil:

@@ -28,7 +28,21 @@ var mutants = []mutant{
 		{"boot/volume.go", "case origin.From != \"\":", "case false:"},
 	}},
 	{"a filesystem without a ledger is taken", []edit{
-		{"boot/volume.go", "case intent.UUID == v.content.UUID:", "case true:"},
+		{"boot/volume.go", "ours := intent.UUID == v.content.UUID", "ours := true"},
+	}},
+	{"what an intent names is taken for just made, whatever is in it", []edit{
+		{"boot/volume.go", "case ours && !intent.Made && len(names) == 0:", "case ours && !intent.Made:"},
+		{"boot/volume.go", "l.Made != nil && len(names) > 0", "false && len(names) > 0"},
+	}},
+	{"a filesystem that lost its ledger is introduced again", []edit{
+		{"boot/volume.go", "case ours && !intent.Made && len(names) == 0:", "case ours:"},
+		{"boot/volume.go", "l.Made != nil && len(names) > 0", "false && len(names) > 0"},
+	}},
+	{"an intent is closed once or never", []edit{
+		{"boot/boot.go", "b.Tell(name+\"intent\", vol.close, vol.noted)", "b.Tell(name+\"intent\", func(ctx context.Context) error { _ = vol.close(ctx); return nil }, vol.noted)"},
+	}},
+	{"a new database is made beside one that was renamed", []edit{
+		{"boot/data.go", "if was := ledger.Data[name]; was.Ready &&", "if was := ledger.Data[name]; false && was.Ready &&"},
 	}},
 	{"a copy is taken for the volume", []edit{
 		{"boot/volume.go", "case l.Volume != v.disk.Serial:", "case false:"},

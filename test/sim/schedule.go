@@ -65,6 +65,32 @@ var beginnings = []beginning{
 		v.format("xfs", "11111111-1111-4111-8111-111111111111")
 		v.place.made, v.log.made = false, false
 	}},
+	{name: "a filesystem of ours that was repaired", weight: 1, never: "which bootagent made, and its ledger is gone", set: func(w *World, v *ebs) {
+		const uuid = "22222222-2222-4222-8222-222222222222"
+		w.withRows(v)
+		v.place.ledger = ""
+		v.place.dirs["lost+found"] = v.place.dirs["mysql"]
+		delete(v.place.dirs, "mysql")
+		v.log = v.place.clone()
+		v.Tags[volume.TagFilesystem] = "made " + uuid
+		w.acked[v.ID] = 0
+	}},
+	{name: "a filesystem of somebody's that a tag calls ours", weight: 1, never: "which mkfs does not leave", set: func(_ *World, v *ebs) {
+		const uuid = "11111111-1111-4111-8111-111111111111"
+		v.format("xfs", uuid)
+		v.place.made = false
+		v.place.dirs["home"] = directory{state: boot.Damaged, owner: "somebody", synced: true}
+		v.log = v.place.clone()
+		v.Tags[volume.TagFilesystem] = "making " + uuid
+	}},
+	{name: "a database under another name", weight: 1, never: "which the role does not name", set: func(w *World, v *ebs) {
+		w.withRows(v)
+		v.place.ledger = strings.Replace(v.place.ledger, `"data":{"mysql":`, `"made":"2026-01-01T00:00:00Z","closed":true,"data":{"orders":`, 1)
+		v.place.dirs["orders"] = v.place.dirs["mysql"]
+		delete(v.place.dirs, "mysql")
+		v.log = v.place.clone()
+		w.acked[v.ID] = 0
+	}},
 	{name: "a blank volume made from a snapshot", weight: 1, never: "was made from snapshot", set: func(_ *World, v *ebs) {
 		v.Snapshot = "snap-1"
 	}},
@@ -508,6 +534,11 @@ func (w *World) secondRun() {
 	}
 	if w.wrong == nil && !maps.Equal(before, counted()) {
 		w.breaks("a second run changed something: %v, and before %v", counted(), before)
+	}
+	for _, v := range w.cloud.volumes {
+		if is := v.Tags[volume.TagFilesystem]; v.blocks.made > 0 && is != "made "+v.now().uuid {
+			w.breaks("the filesystem of %s was made, and its tag says %q", v.ID, is)
+		}
 	}
 }
 

@@ -205,6 +205,11 @@ var reasons = []reason{
 		return v.log != nil && !strings.Contains(v.log.ledger, `"role":"mysql-ec2"`)
 	}),
 	ofVolume("without a ledger", func(_ *machine, v *ebs) bool { return v.place != nil && v.place.ledger == "" && !v.place.made }),
+	ofVolume("which bootagent made, and its ledger is gone", func(_ *machine, v *ebs) bool {
+		return v.place != nil && v.place.ledger == "" && v.place.dirs["lost+found"].state != ""
+	}),
+	ofVolume("which mkfs does not leave", func(_ *machine, v *ebs) bool { return v.place != nil && !v.place.made && len(v.place.dirs) > 0 }),
+	ofVolume("which the role does not name", func(_ *machine, v *ebs) bool { return v.now() != nil && v.now().dirs["orders"].state != "" }),
 	ofVolume("is not the xfs volume that the role means", func(_ *machine, v *ebs) bool { return v.lvm || v.half }),
 	ofVolume("was being made on it and was not finished", func(_ *machine, v *ebs) bool { return v.half }),
 	ofVolume("was made on it before", func(_ *machine, v *ebs) bool {
