@@ -58,6 +58,7 @@ func commands() []command {
 		{"prove", "[--json] DEVICE", "say what is on a disk, without writing to it", prove},
 		{"secret", "seal --to KEY... --recovery KEY...|--without-recovery [--armor] [--output FILE]", "encrypt standard input as a secret of a role", secretCommand},
 		{"version", "", "print the version", showVersion},
+		{"mkfs", "--type TYPE --uuid UUID --serial SERIAL --sequence N DEVICE", "make a filesystem on a disk that is proven blank once more: what bootagent-make-SERIAL.service runs", mkfs},
 		{"daemon", "", "be the agent: what bootagent.service runs", daemonCommand},
 		{"release", "", "let go of the volumes: what bootagent-release.service runs", release},
 	}

@@ -152,13 +152,9 @@ func (f filesystems) Make(ctx context.Context, d boot.Disk, t role.FilesystemTyp
 	if _, err := f.disks.same(ctx, d); err != nil {
 		return err
 	}
-	argv, err := filesystem.MakeCommand(string(t), uuid, d.Path)
-	if err != nil {
-		return err
-	}
 	return f.run(ctx, systemd.Command{
 		Unit: makeUnit(d), Description: "Making of the filesystem on disk " + d.Serial,
-		Argv: argv, Devices: []string{d.Path}, Timeout: makeWithin,
+		Argv: makeCommand(string(t), uuid, d.Serial, d.Seq, d.Path), Devices: []string{d.Path}, Timeout: makeWithin,
 	})
 }
 

@@ -88,6 +88,31 @@ func TestMakeCommandMakesAFilesystemWithTheUUID(t *testing.T) {
 	}
 }
 
+// mkfs is given the descriptor on which the disk was proven, as a path.
+func TestMkfsTakesADescriptor(t *testing.T) {
+	for _, fstype := range types {
+		t.Run(fstype, func(t *testing.T) {
+			t.Parallel()
+			need(t, "mkfs."+fstype, "blkid")
+			path := newImage(t)
+			disk, err := os.OpenFile(path, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer disk.Close()
+			argv := makeCommand(t, fstype, uuid, "/proc/self/fd/3")
+			cmd := exec.Command(argv[0], argv[1:]...)
+			cmd.ExtraFiles = []*os.File{disk}
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			if got, want := probe(t, path), fstype+" "+uuid; got != want {
+				t.Errorf("the disk holds %s, want %s", got, want)
+			}
+		})
+	}
+}
+
 // The proof that a disk is blank comes first. What the proof can't see, or
 // what is written between it and mkfs, mkfs.xfs refuses by itself.
 func TestMkfsXFSRefusesWhatHoldsAFilesystem(t *testing.T) {

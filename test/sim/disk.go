@@ -51,6 +51,8 @@ func (d directory) names() []string {
 type blocks struct {
 	lvm   bool // the remains of LVM are on it
 	half  bool // mkfs was cut off
+
+	scribbled bool // somebody wrote the remains of LVM to it after it was proven
 	place *filesystem
 	log   *filesystem
 	live  *filesystem   // nil where it is not mounted for writing

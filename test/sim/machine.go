@@ -292,6 +292,9 @@ func (f filesystems) Make(ctx context.Context, d boot.Disk, t role.FilesystemTyp
 				return nil
 			}
 			v := disk.vol
+			if v.scribbled { // the unit proves the disk once more
+				return fmt.Errorf("the start of %s ended as %q", name, "failed")
+			}
 			w.checkMake(v)
 			v.half = true
 			v.place, v.log = nil, nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"bootagent/cmd/bootagent/asstatus"
@@ -128,6 +129,21 @@ var found = []scenario{
 		then: []func(*World, *machine){func(w *World, m *machine) {
 			w.faults.at = []moment{{"data mysql: directory", "asks", pulledAndBack}}
 			m.restart()
+		}},
+	},
+	{
+		name: "somebody says pvcreate of the disk between its proof and mkfs",
+		at: []moment{{"volume data: prepare", "make", func(w *World, _ *machine) {
+			v := w.theVolume()
+			v.lvm, v.scribbled = true, true
+		}}},
+		then: []func(*World, *machine){func(w *World, m *machine) {
+			if words, truly := m.explained(); !truly || !strings.Contains(words, "LVM2") {
+				w.breaks("it does not say what is on the disk: %s", words)
+			}
+			v := w.theVolume()
+			v.lvm, v.scribbled = false, false // wipefs
+			m.retry()
 		}},
 	},
 	{

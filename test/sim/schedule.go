@@ -329,6 +329,13 @@ var acts = []act{
 		w.sealed = wrong[w.chance.IntN(len(wrong))]
 	}},
 	{"uploads the right secret again, not only for", func(w *World, _ *machine) { w.sealed = sealedSecret() }},
+	{"says pvcreate, of the wrong disk, on", func(_ *World, m *machine) {
+		for _, serial := range sortedKeys(m.plugged) {
+			if v := m.plugged[serial].vol; v.blank() && strings.HasPrefix(v.Tags[volume.TagFilesystem], "making ") {
+				v.lvm, v.scribbled = true, true
+			}
+		}
+	}},
 	{"ends, in favour of another,", func(w *World, m *machine) { w.cloud.replace(m) }},
 	{"attaches the volume, from the console, to", func(w *World, m *machine) {
 		if v := w.theVolume(); v != nil && !v.MultiAttach {
@@ -413,6 +420,9 @@ func (w *World) mend() {
 	}
 	v := w.cloud.volumes[0]
 	v.half = false // wipefs and blkdiscard
+	if v.scribbled {
+		v.lvm, v.scribbled = false, false
+	}
 	w.sealed = sealedSecret()
 	if v.log != nil && v.live == nil {
 		for name := range v.log.dirs {

@@ -211,7 +211,7 @@ var reasons = []reason{
 	ofVolume("which mkfs does not leave", func(_ *machine, v *ebs) bool { return v.place != nil && !v.place.made && len(v.place.dirs) > 0 }),
 	ofVolume("which the role does not name", func(_ *machine, v *ebs) bool { return v.now() != nil && v.now().dirs["orders"].state != "" }),
 	ofVolume("is not the xfs volume that the role means", func(_ *machine, v *ebs) bool { return v.lvm || v.half }),
-	ofVolume("was being made on it and was not finished", func(_ *machine, v *ebs) bool { return v.half }),
+	ofVolume("was being made on it and was not finished", func(_ *machine, v *ebs) bool { return v.half || v.lvm }),
 	ofVolume("was made on it before", func(_ *machine, v *ebs) bool {
 		return v.blank() && strings.HasPrefix(v.Tags[volume.TagFilesystem], "made")
 	}),

@@ -1,0 +1,71 @@
+package block
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// What is written to a disk between its proof and mkfs is seen, as is a disk
+// that is another by now. All is judged on the descriptor that mkfs gets.
+func TestABlankDiskIsProvenOnItsDescriptor(t *testing.T) {
+	needLoop(t)
+	for _, c := range []struct {
+		name    string
+		serial  string
+		later   uint64 // sequence numbers that went by
+		written string // at 0x218
+		refused string
+	}{
+		{name: "blank"},
+		{name: "a mark of LVM since the proof", written: "LVM2 001", refused: "is not blank any more: it has an LVM2 signature at 0x218"},
+		{name: "data since the proof", written: "x", refused: "is not blank any more: it holds data at 0x218: no known format"},
+		{name: "another serial number", serial: "vol0123456789abcdef0", refused: `has the serial number "", not "vol0123456789abcdef0"`},
+		{name: "plugged in again", later: 1, refused: "is another disk by now: it has the sequence number"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			device := loopDisk(t, newImage(t, 8*MiB))
+			disk, err := os.OpenFile(device, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer disk.Close()
+			seq, err := sequence(disk)
+			if err != nil || seq == 0 {
+				t.Fatalf("the sequence number %d: %v", seq, err)
+			}
+			if _, err := disk.WriteAt([]byte(c.written), 0x200+0x18); err != nil {
+				t.Fatal(err)
+			}
+			if err := disk.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			err = Host().ProveBlank(t.Context(), disk, c.serial, seq+c.later)
+			if c.refused == "" && err != nil || c.refused != "" && (err == nil || !strings.Contains(err.Error(), c.refused)) {
+				t.Errorf("it is %v, want %q", err, c.refused)
+			}
+		})
+	}
+}
+
+// A disk that somebody claimed meanwhile is named as in use, and by whom.
+func TestADiskThatIsClaimedIsNotProvenBlank(t *testing.T) {
+	needLoop(t)
+	device := loopDisk(t, newImage(t, 32*MiB))
+	disk, err := os.OpenFile(device, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	seq, err := sequence(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, "mkswap", device)
+	mustRun(t, "swapon", device)
+	defer mustRun(t, "swapoff", device)
+	err = Host().ProveBlank(t.Context(), disk, "vol0123456789abcdef0", seq)
+	if err == nil || !strings.Contains(err.Error(), "is not blank any more: it is in use: swap is on ") {
+		t.Errorf("it is %v", err)
+	}
+}
