@@ -34,14 +34,14 @@ func (d *data) askEngine(ctx context.Context) error {
 	if filepath.Clean(set) == d.Bind {
 		return nil
 	}
-	same, err := d.boot.world.Directories.SameDirectory(set, d.Bind)
+	same, err := d.boot.world.Directories.SameDirectory(ctx, set, d.Bind)
 	if err != nil {
 		return err
 	}
 	if !same {
 		return Final(WithHint(
 			fmt.Errorf("%s is set to use %s as its data directory, and the role binds %q to %s", d.Engine, set, d.Name, d.Bind),
-			fmt.Sprintf("say bind: %s in the role file, or change the engine's own settings", set)))
+			fmt.Sprintf("say bind: %s in the role file, or change the engine's own settings, then: bootagent retry", set)))
 	}
 	return nil
 }
@@ -65,7 +65,7 @@ func (d *data) unlessGone(ctx context.Context, err error) error {
 }
 
 func (d *data) examine(ctx context.Context) error {
-	found, err := d.boot.world.Directories.Examine(d.path(), d.Data)
+	found, err := d.boot.world.Directories.Examine(ctx, d.path(), d.Data)
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (d *data) examine(ctx context.Context) error {
 		if err := d.boot.world.Engines.Initialized(ctx, d.Data); err != nil {
 			return err
 		}
-		return d.noteReady(found)
+		return d.noteReady(ctx, found)
 	default:
 		return Final(WithHint(
 			fmt.Errorf("%s is no data directory that %s may start on: it is %s: %s", d.path(), d.Engine, found.State, found.Words),
@@ -96,10 +96,10 @@ func (d *data) initialize(ctx context.Context) error {
 	case d.IfAbsent != role.Initialize:
 		return Final(WithHint(
 			fmt.Errorf("%s is absent and the role may not initialise it", d.path()),
-			"restore it; or, for a new database, say if-absent: initialize in the role file"))
+			"restore it; or, for a new database, say if-absent: initialize in the role file, then: bootagent retry"))
 	}
 	if !known {
-		if err := d.mayInitialize(); err != nil {
+		if err := d.mayInitialize(ctx); err != nil {
 			return err
 		}
 	}
@@ -110,25 +110,25 @@ func (d *data) initialize(ctx context.Context) error {
 	if err := d.boot.world.Engines.Initialize(ctx, d.Data, staging); err != nil {
 		return err
 	}
-	made, err := d.boot.world.Directories.Examine(staging, d.Data)
+	made, err := d.boot.world.Directories.Examine(ctx, staging, d.Data)
 	if err != nil {
 		return err
 	}
 	if made.State != Ready {
 		return Finalf("%s initialised %s, and left it %s: %s", d.Engine, staging, made.State, made.Words)
 	}
-	if err := d.boot.world.Directories.Publish(staging, d.path()); err != nil {
+	if err := d.boot.world.Directories.Publish(ctx, staging, d.path()); err != nil {
 		return err
 	}
 	if err := d.boot.world.Engines.Initialized(ctx, d.Data); err != nil {
 		return err
 	}
-	return d.noteReady(made)
+	return d.noteReady(ctx, made)
 }
 
 // mayInitialize refuses a filesystem that may have held this data before.
-func (d *data) mayInitialize() error {
-	names, err := d.boot.world.Directories.Names(d.volume.At)
+func (d *data) mayInitialize(ctx context.Context) error {
+	names, err := d.boot.world.Directories.Names(ctx, d.volume.At)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (d *data) mayInitialize() error {
 	if d.volume.ledger.Made == nil && len(strange) > 0 {
 		return Final(WithHint(
 			fmt.Errorf("%s is absent from a filesystem that bootagent did not make and that holds %q", d.path(), strange[0]),
-			"if the data is there under another name, say dir: for it in the role file"))
+			"if the data is there under another name, say dir: for it in the role file, then: bootagent retry"))
 	}
 	return nil
 }
@@ -149,11 +149,11 @@ func (d *data) staging(ctx context.Context, noted LedgerData) (string, error) {
 		if going, err := d.boot.world.Engines.Initializing(ctx, d.Data, dir); going || err != nil {
 			return dir, err
 		}
-		if names, err := d.boot.world.Directories.Names(dir); err == nil && len(names) == 0 {
+		if names, err := d.boot.world.Directories.Names(ctx, dir); err == nil && len(names) == 0 {
 			return dir, nil
 		}
 	}
-	there, err := d.boot.world.Directories.Names(d.volume.At)
+	there, err := d.boot.world.Directories.Names(ctx, d.volume.At)
 	if err != nil {
 		return "", err
 	}
@@ -162,11 +162,11 @@ func (d *data) staging(ctx context.Context, noted LedgerData) (string, error) {
 		if slices.Contains(there, name) {
 			continue
 		}
-		if err := d.record(LedgerData{Engine: string(d.Engine), Staging: name}); err != nil {
+		if err := d.record(ctx, LedgerData{Engine: string(d.Engine), Staging: name}); err != nil {
 			return "", err
 		}
 		dir := filepath.Join(d.volume.At, name)
-		return dir, d.boot.world.Directories.Create(dir, d.Owner)
+		return dir, d.boot.world.Directories.Create(ctx, dir, d.Owner)
 	}
 	return "", Final(WithHint(
 		fmt.Errorf("%s was initialised %d times and never finished", d.path(), unfinishedMax),
@@ -174,16 +174,16 @@ func (d *data) staging(ctx context.Context, noted LedgerData) (string, error) {
 }
 
 // noteReady writes into the ledger that the data is there.
-func (d *data) noteReady(found Directory) error {
+func (d *data) noteReady(ctx context.Context, found Directory) error {
 	want := LedgerData{Engine: string(d.Engine), Version: found.Version, Ready: true}
 	if noted, _ := d.volume.entry(d.Name); noted == want {
 		return nil
 	}
-	return d.record(want)
+	return d.record(ctx, want)
 }
 
-func (d *data) record(entry LedgerData) error {
-	return d.volume.record(func(l *Ledger) {
+func (d *data) record(ctx context.Context, entry LedgerData) error {
+	return d.volume.record(ctx, func(l *Ledger) {
 		if l.Data == nil {
 			l.Data = make(map[string]LedgerData)
 		}
@@ -210,7 +210,7 @@ func (d *data) mountBind(ctx context.Context) error {
 			return err
 		}
 	}
-	same, err := d.boot.world.Directories.SameDirectory(d.path(), d.Bind)
+	same, err := d.boot.world.Directories.SameDirectory(ctx, d.path(), d.Bind)
 	switch {
 	case err == nil && same:
 		return nil

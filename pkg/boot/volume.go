@@ -164,7 +164,7 @@ func (v *volume) prove(ctx context.Context) error {
 	case content.Blank && v.Make != role.MakeIfBlank:
 		return Final(WithHint(
 			fmt.Errorf("disk %s is blank and the role may not make a filesystem on it", v.disk.Serial),
-			fmt.Sprintf("if it is meant to be new, say make: %s for the volume in the role file", role.MakeIfBlank)))
+			fmt.Sprintf("if it is meant to be new, say make: %s for the volume in the role file, then: bootagent retry", role.MakeIfBlank)))
 	case content.Blank:
 		return v.isNew(ctx)
 	case content.Filesystem == "" && intent.UUID != "" && !intent.Made:
@@ -217,7 +217,7 @@ func (v *volume) prepare(ctx context.Context) error {
 		return Final(WithHint(
 			fmt.Errorf("disk %s holds the %s filesystem %s without a ledger: it was not made by bootagent",
 				v.disk.Serial, v.content.Filesystem, v.content.UUID),
-			"if it is this role's, say adopt: true for the volume in the role file; nothing was changed"))
+			"if it is this role's, say adopt: true for the volume in the role file, then: bootagent retry; nothing was changed"))
 	}
 	err = v.boot.world.Filesystems.Check(ctx, v.disk, v.Filesystem)
 	v.proven = err == nil
@@ -307,7 +307,7 @@ func (v *volume) intend(ctx context.Context, intent Intent) error {
 // look could not see it in the log.
 func (v *volume) introduce(ctx context.Context, l Ledger) error {
 	l.Volume, l.Role = v.disk.Serial, v.boot.plan.Role
-	err := v.aside(ctx, false, func(root string) error { return v.write(root, &l) })
+	err := v.aside(ctx, false, func(root string) error { return v.write(ctx, root, &l) })
 	if err != nil {
 		return err
 	}
@@ -320,7 +320,7 @@ func (v *volume) introduce(ctx context.Context, l Ledger) error {
 // look reads the ledger without changing a byte of the disk.
 func (v *volume) look(ctx context.Context) (ledger *Ledger, err error) {
 	err = v.aside(ctx, true, func(root string) error {
-		ledger, err = v.read(root)
+		ledger, err = v.read(ctx, root)
 		return err
 	})
 	return ledger, err
@@ -405,7 +405,7 @@ func (v *volume) mount(ctx context.Context) error {
 	}
 	err = v.onDevice(v.At)
 	if err == nil {
-		v.ledger, err = v.read(v.At)
+		v.ledger, err = v.read(ctx, v.At)
 	}
 	if err == nil {
 		err = v.accept(v.ledger)
@@ -418,7 +418,7 @@ func (v *volume) mount(ctx context.Context) error {
 
 // note writes into the ledger that this machine has the volume now, and keeps
 // which volume it is.
-func (v *volume) note(context.Context) error {
+func (v *volume) note(ctx context.Context) error {
 	if v.id != "" && !v.here {
 		if err := v.boot.world.Records.Record(v.Name, v.Find, v.id); err != nil {
 			return err
@@ -427,7 +427,7 @@ func (v *volume) note(context.Context) error {
 	if v.ledger.BootID == v.boot.world.Instance.BootID && v.ledger.Stopped == nil {
 		return nil
 	}
-	return v.record(func(l *Ledger) {
+	return v.record(ctx, func(l *Ledger) {
 		l.Generation++
 		l.Instance = v.boot.world.Instance.ID
 		l.BootID = v.boot.world.Instance.BootID
@@ -493,11 +493,11 @@ func (v *volume) noteStop(ctx context.Context) error {
 			stop.Clean, stop.Why = false, why
 		}
 	}
-	return v.record(func(l *Ledger) { l.Stopped = &stop })
+	return v.record(ctx, func(l *Ledger) { l.Stopped = &stop })
 }
 
-func (v *volume) read(root string) (*Ledger, error) {
-	src, err := v.boot.world.Ledgers.ReadLedger(root)
+func (v *volume) read(ctx context.Context, root string) (*Ledger, error) {
+	src, err := v.boot.world.Ledgers.ReadLedger(ctx, root)
 	if err != nil {
 		return nil, err
 	}
@@ -508,22 +508,22 @@ func (v *volume) read(root string) (*Ledger, error) {
 	return l, nil
 }
 
-func (v *volume) write(root string, l *Ledger) error {
+func (v *volume) write(ctx context.Context, root string, l *Ledger) error {
 	src, err := l.Encode()
 	if err != nil {
 		return err
 	}
-	return v.boot.world.Ledgers.WriteLedger(root, src)
+	return v.boot.world.Ledgers.WriteLedger(ctx, root, src)
 }
 
 // record changes the ledger of the volume while it is mounted for its role.
-func (v *volume) record(change func(*Ledger)) error {
+func (v *volume) record(ctx context.Context, change func(*Ledger)) error {
 	v.lock <- struct{}{}
 	defer func() { <-v.lock }()
 	changed := *v.ledger
 	changed.Data = maps.Clone(v.ledger.Data)
 	change(&changed)
-	if err := v.write(v.At, &changed); err != nil {
+	if err := v.write(ctx, v.At, &changed); err != nil {
 		return err
 	}
 	v.ledger = &changed
