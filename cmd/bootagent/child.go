@@ -68,14 +68,19 @@ type child struct {
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when it has ended and err is set
 	err   error
+	left  sync.Once // given to PID 1
 }
 
 // begin starts a process. Its output goes to where cmd says.
 func begin(ctx context.Context, cmd *exec.Cmd) (*child, error) {
 	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	cmd.WaitDelay = time.Second
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	cmd.SysProcAttr.Setpgid = true // so that it can be ended with all that it has started
 	err := promptly(cmd.Start)
-	if cmd.SysProcAttr != nil && cmd.SysProcAttr.Credential != nil { // it changed its user while it shared our memory: see Harden
+	if cmd.SysProcAttr.Credential != nil { // it changed its user while it shared our memory: see Harden
 		err = errors.Join(err, secret.Harden())
 	}
 	if err != nil {
@@ -106,7 +111,7 @@ func (c *children) run(ctx context.Context, a about, as *syscall.Credential, pro
 	if err := c.free(ctx, a); err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, program, args...)
+	cmd := exec.Command(program, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 	out, errs := limited{max: outputMax}, limited{max: complaintMax}
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -186,7 +191,9 @@ func (c *children) free(ctx context.Context, a about) error {
 // abandon kills a child that nobody waits for any more. Where it does not end,
 // PID 1 takes it.
 func (c *children) abandon(a about, ch *child) {
-	_ = ch.cmd.Process.Kill() // an error is that it has ended
+	if err := unix.Kill(-ch.cmd.Process.Pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+		c.log.Error("cannot end a child", "pid", ch.cmd.Process.Pid, "error", err)
+	}
 	c.mu.Lock()
 	if c.left == nil {
 		c.left = make(map[string]*child)
@@ -208,12 +215,14 @@ func (c *children) letGo(ch *child) {
 	if c.leave == nil {
 		return
 	}
-	const within = 5 * time.Second
-	ctx, cancel := context.WithTimeout(context.Background(), within)
-	defer cancel()
-	if err := c.leave(ctx, ch.cmd.Process.Pid); err != nil && !ch.over() {
-		c.log.Warn("a child that hangs stays in the unit of the agent, whose stop it may hold up", "pid", ch.cmd.Process.Pid, "error", err)
-	}
+	ch.left.Do(func() {
+		const within = 5 * time.Second
+		ctx, cancel := context.WithTimeout(context.Background(), within)
+		defer cancel()
+		if err := c.leave(ctx, ch.cmd.Process.Pid); err != nil && !ch.over() {
+			c.log.Warn("a child that hangs stays in the unit of the agent, whose stop it may hold up", "pid", ch.cmd.Process.Pid, "error", err)
+		}
+	})
 }
 
 func (ch *child) over() bool {

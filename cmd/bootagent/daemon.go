@@ -41,7 +41,8 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 		return err
 	}
 	unix.Umask(0o022)
-	log := newLog(os.Stderr)
+	log, flush := newLog(os.Stderr)
+	defer flush()
 	slog.SetDefault(log)
 	lock, err := takeLock(runDir)
 	if err != nil {
