@@ -307,8 +307,8 @@ func (c *children) do(ctx context.Context, a about, t task, answer any) error {
 		c.abandon(a, h.child)
 		return context.Cause(ctx)
 	}
-	if reply.Error != "" {
-		return errors.New(reply.Error)
+	if reply.Error != nil {
+		return reply.Error
 	}
 	if answer == nil {
 		return nil

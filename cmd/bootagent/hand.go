@@ -10,14 +10,16 @@ import (
 	"time"
 
 	"bootagent/cmd/bootagent/ondisk"
+	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/datadir"
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/role"
 )
 
-// A task is one thing to do in a filesystem that may hang: it is frozen, or its
-// disk does not answer. It is done in a process of its own, see children.
+// A task is one thing to do with a disk or in a filesystem that may hang: it is
+// frozen, or its disk does not answer. It is done in a process of its own, see
+// children.
 type task struct {
 	Do     taskKind
 	Path   string
@@ -36,16 +38,44 @@ const (
 	sameDirectory taskKind = "same-directory"
 	create        taskKind = "create"
 	publish       taskKind = "publish"
+	findDisk      taskKind = "find-disk" // whose serial number is Path
 )
 
-// A reply is what a hand answers: something, or an error in words.
+// A reply is what a hand answers: something, or an error.
 type reply struct {
 	Answer json.RawMessage `json:",omitempty"`
-	Error  string          `json:",omitempty"`
+	Error  *replyError     `json:",omitempty"`
+}
+
+// A replyError is an error of a hand's, with what its caller may ask of it.
+type replyError struct {
+	Text   string
+	Advice string `json:",omitempty"` // its hint
+	Ends   bool   `json:",omitempty"` // it is final, see boot.Final
+	Absent bool   `json:",omitempty"` // it is block.ErrAbsent
+}
+
+func asReplyError(err error) *replyError {
+	e := &replyError{Text: err.Error(), Advice: boot.HintOf(err), Absent: errors.Is(err, block.ErrAbsent)}
+	if may := (interface{ Final() bool })(nil); errors.As(err, &may) {
+		e.Ends = may.Final()
+	}
+	return e
+}
+
+func (e *replyError) Error() string { return e.Text }
+func (e *replyError) Hint() string  { return e.Advice }
+func (e *replyError) Final() bool   { return e.Ends }
+
+func (e *replyError) Unwrap() error {
+	if e.Absent {
+		return block.ErrAbsent
+	}
+	return nil
 }
 
 // do does the task in this process.
-func (t task) do() (answer any, err error) {
+func (t task) do(ctx context.Context) (answer any, err error) {
 	switch t.Do {
 	case readLedger:
 		return filesystem.ReadLedger(t.Path)
@@ -61,6 +91,8 @@ func (t task) do() (answer any, err error) {
 		return nil, datadir.Create(t.Path, t.Data.Owner)
 	case publish:
 		return nil, datadir.Publish(t.Other, t.Path)
+	case findDisk:
+		return block.Host().Find(ctx, t.Path)
 	}
 	return nil, fmt.Errorf("there is no task %q", t.Do)
 }
@@ -75,12 +107,13 @@ func (t task) inWords() string {
 		sameDirectory: "the directory %s to be looked at",
 		create:        "the directory %s to be made",
 		publish:       "the data of %s to be brought to its disk",
+		findDisk:      "the disk with serial %s to tell which it is",
 	}[t.Do]
 }
 
 // doTasks does the tasks that standard input names until it ends, one after the
 // other. The agent runs it as a child of its own.
-func doTasks(_ context.Context, args []string, out io.Writer) error {
+func doTasks(ctx context.Context, args []string, out io.Writer) error {
 	if err := parse(handCommand, args, nil, 0, 0); err != nil {
 		return err
 	}
@@ -93,18 +126,21 @@ func doTasks(_ context.Context, args []string, out io.Writer) error {
 			return err
 		}
 		var r reply
-		answer, err := t.do()
+		answer, err := t.do(ctx)
 		if err == nil {
 			r.Answer, err = json.Marshal(answer)
 		}
 		if err != nil {
-			r.Error = err.Error()
+			r.Error = asReplyError(err)
 		}
 		if err := answers.Encode(r); err != nil {
 			return err
 		}
 	}
 }
+
+// lookAtKernel is a hint for what hangs.
+const lookAtKernel = "journalctl --dmesg --priority=warning --no-pager tells of a disk that does not answer"
 
 const (
 	// reachWithin bounds one call into a filesystem. A disk that is busy
@@ -123,9 +159,12 @@ func (c *children) reach(ctx context.Context, t task, answer any) error {
 		within = syncWithin
 	}
 	doing := fmt.Sprintf(t.inWords(), t.Path)
+	hint := lookAtKernel
+	if t.Do != findDisk {
+		hint += "; where somebody has frozen the filesystem: fsfreeze --unfreeze " + t.Path
+	}
 	return c.do(ctx, about{
-		key: t.Path, doing: doing, within: within,
-		hint: "journalctl --dmesg --priority warning --no-pager tells of a disk that does not answer; where somebody has frozen the filesystem: fsfreeze --unfreeze " + t.Path,
+		key: string(t.Do) + " " + t.Path, doing: doing, within: within, hint: hint,
 		late: fmt.Errorf("waited %s in vain for %s: its filesystem or its disk hangs", within, doing),
 	}, t, answer)
 }

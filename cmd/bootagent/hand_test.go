@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -18,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/role"
 )
@@ -62,6 +65,9 @@ func TestAHandDoesWhatItIsToldAndTellsWhatWentWrong(t *testing.T) {
 	if err := c.reach(t.Context(), task{Do: "nothing"}, nil); err == nil || !strings.Contains(err.Error(), `there is no task "nothing"`) {
 		t.Errorf("got %v", err)
 	}
+	if _, there, err := (disks{children: c}).Find(t.Context(), "absent"); there || err != nil {
+		t.Errorf("a disk that is not there: %t, %v", there, err)
+	}
 	if len(c.idle) != 1 {
 		t.Errorf("for one task after another there were %d hands", len(c.idle))
 	}
@@ -71,6 +77,21 @@ func TestAHandDoesWhatItIsToldAndTellsWhatWentWrong(t *testing.T) {
 		if _, err := d.Names(t.Context(), dir); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// What a caller asks of an error outlives the way from the hand.
+func TestAnErrorOfAHandKeepsItsHintAndWhetherItIsFinal(t *testing.T) {
+	src, err := json.Marshal(reply{Error: asReplyError(boot.Final(boot.WithHint(fmt.Errorf("no: %w", block.ErrAbsent), "plug it in")))})
+	var r reply
+	if err := errors.Join(err, json.Unmarshal(src, &r)); err != nil {
+		t.Fatal(err)
+	}
+	if r.Error.Error() != "no: no such disk" || boot.HintOf(r.Error) != "plug it in" || !r.Error.Final() || !errors.Is(r.Error, block.ErrAbsent) {
+		t.Errorf("got %#v", r.Error)
+	}
+	if plain := asReplyError(errors.New("no")); plain.Final() || boot.HintOf(plain) != "" || errors.Is(plain, block.ErrAbsent) {
+		t.Errorf("got %#v", plain)
 	}
 }
 

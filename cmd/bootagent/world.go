@@ -92,11 +92,18 @@ type disks struct {
 }
 
 func (d disks) Find(ctx context.Context, serial string) (boot.Disk, bool, error) {
-	disk, err := d.System.Find(ctx, serial)
+	disk, err := d.find(ctx, serial)
 	if errors.Is(err, block.ErrAbsent) || err == nil && disk.Link == "" {
 		return boot.Disk{}, false, nil
 	}
 	return ondisk.Disk(disk), err == nil, err
+}
+
+// find asks the disk itself who it is, and a controller that is stuck takes its
+// time to answer.
+func (d disks) find(ctx context.Context, serial string) (disk block.Disk, err error) {
+	err = d.children.reach(ctx, task{Do: findDisk, Path: serial}, &disk)
+	return disk, err
 }
 
 func (d disks) Appear(ctx context.Context, serial string) (boot.Disk, error) {
@@ -106,7 +113,7 @@ func (d disks) Appear(ctx context.Context, serial string) (boot.Disk, error) {
 
 // same finds the disk again, and refuses another that has come in its place.
 func (d disks) same(ctx context.Context, want boot.Disk) (block.Disk, error) {
-	disk, err := d.System.Find(ctx, want.Serial)
+	disk, err := d.find(ctx, want.Serial)
 	if err == nil {
 		err = ondisk.Same(want, disk)
 	}
@@ -124,7 +131,7 @@ func (d disks) Read(ctx context.Context, want boot.Disk) (boot.Content, error) {
 	}
 	out, err := d.children.run(ctx, about{
 		key: "disk " + want.Serial, doing: "disk " + want.Serial + " to be read", within: readWithin,
-		hint: "journalctl --dmesg --priority warning --no-pager tells of a disk that does not answer",
+		hint: lookAtKernel,
 		late: fmt.Errorf("reading disk %s took longer than %s", want.Serial, readWithin),
 	}, nil, "/proc/self/exe", "prove", "--json", "--", disk.Path)
 	if err != nil {
