@@ -25,27 +25,65 @@ import (
 // controlSocket is where the agent takes orders, by HTTP, from root alone.
 var controlSocket = filepath.Join(runDir, "control.sock")
 
-// serveControl takes orders until ctx ends. An agent that can't goes on without.
-func serveControl(ctx context.Context, log *slog.Logger, retry func(context.Context) error, unlock func(context.Context, []byte) (string, error)) {
-	listener, err := listenControl()
-	if err != nil {
-		log.Error("cannot take orders", "error", err)
+// A control takes orders at a socket.
+type control struct {
+	log    *slog.Logger
+	path   string
+	server *http.Server
+
+	listener net.Listener
+	bound    os.FileInfo // of the socket; nil before there is one
+}
+
+func newControl(log *slog.Logger, path string, handler http.Handler) *control {
+	return &control{log: log, path: path, server: &http.Server{Handler: handler, ReadTimeout: 10 * time.Second}}
+}
+
+// keep takes orders, with a new socket where the one that was there is gone. An
+// agent that can't take any goes on without.
+func (c *control) keep() {
+	if c.bound != nil && sameSocket(c.bound, c.path) {
 		return
 	}
-	server := &http.Server{Handler: orders(retry, unlock), ReadTimeout: 10 * time.Second}
-	context.AfterFunc(ctx, func() { server.Close() })
-	if err := server.Serve(rootOnly{listener}); !errors.Is(err, http.ErrServerClosed) {
-		log.Error("takes no more orders", "error", err)
+	listener, bound, err := listenControl(c.path)
+	if err != nil {
+		c.log.Error("cannot take orders", "error", err)
+		return
 	}
+	if c.listener != nil {
+		c.log.Warn("the socket for orders was gone, and is there again", "socket", c.path)
+		c.listener.Close()
+	}
+	c.listener, c.bound = listener, bound
+	go func() {
+		if err := c.server.Serve(rootOnly{listener}); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			c.log.Error("takes no more orders", "error", err)
+		}
+	}()
+}
+
+func (c *control) close() { c.server.Close() }
+
+// sameSocket tells whether a socket is the very one that was bound.
+func sameSocket(bound os.FileInfo, path string) bool {
+	now, err := os.Lstat(path)
+	return err == nil && os.SameFile(bound, now)
 }
 
 // orders are what the agent can be told.
-func orders(retry func(context.Context) error, unlock func(context.Context, []byte) (string, error)) http.Handler {
+func orders(retry func(context.Context) (string, error), unlock func(context.Context, []byte) (string, error)) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/retry", func(w http.ResponseWriter, r *http.Request) {
-		if err := retry(r.Context()); err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
+		answer, err := retry(r.Context())
+		if err != nil {
+			text := err.Error()
+			if hint := boot.HintOf(err); hint != "" {
+				text += "\nhint: " + hint
+			}
+			http.Error(w, text, http.StatusInternalServerError)
+			return
 		}
+		io.WriteString(w, answer)
 	})
 	// The body is a secret: it is told to unlock and to nobody else.
 	mux.HandleFunc("POST /v1/unlock", func(w http.ResponseWriter, r *http.Request) {
@@ -69,15 +107,22 @@ func orders(retry func(context.Context) error, unlock func(context.Context, []by
 	return mux
 }
 
-func listenControl() (net.Listener, error) {
-	if err := os.Remove(controlSocket); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+func listenControl(path string) (net.Listener, os.FileInfo, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
 	}
-	listener, err := net.Listen("unix", controlSocket)
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: path})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return listener, os.Chmod(controlSocket, 0o600)
+	listener.SetUnlinkOnClose(false) // it may be another's by then
+	err = os.Chmod(path, 0o600)
+	bound, statErr := os.Lstat(path)
+	if err := errors.Join(err, statErr); err != nil {
+		listener.Close()
+		return nil, nil, err
+	}
+	return listener, bound, nil
 }
 
 // rootOnly hangs up on every peer but root, whatever the mode of the socket.
@@ -112,14 +157,17 @@ func peer(conn *net.UnixConn) (uid uint32, err error) {
 	return cred.Uid, nil
 }
 
-// retry has the running agent try again what failed.
-func retry(ctx context.Context, args []string, _ io.Writer) error {
+// retry has the running agent read everything again, and try again what failed.
+func retry(ctx context.Context, args []string, out io.Writer) error {
 	if err := parse("retry", args, nil, 0, 0); err != nil {
 		return err
 	}
-	_, err := order(ctx, controlSocket, "retry", nil)
+	answer, err := order(ctx, controlSocket, "retry", nil)
 	if refused := (*refusedError)(nil); errors.As(err, &refused) {
 		return fmt.Errorf("the agent could not retry: %w", err)
+	}
+	if err == nil {
+		fmt.Fprintln(out, answer)
 	}
 	return err
 }
@@ -146,7 +194,7 @@ func order(ctx context.Context, socket, what string, body []byte) (string, error
 		if cause := (*url.Error)(nil); errors.As(err, &cause) {
 			err = cause.Err // without the address, which is none of a person's
 		}
-		return "", boot.WithHint(fmt.Errorf("cannot reach the agent: %w", err), "it takes orders from root only, while it runs: systemctl status bootagent")
+		return "", boot.WithHint(fmt.Errorf("cannot reach the agent: %w", err), "it takes orders from root only, while it runs: systemctl start bootagent; systemctl status --no-pager bootagent")
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, answerMax))

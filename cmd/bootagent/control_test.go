@@ -118,7 +118,7 @@ func TestRetryWithoutAnAgentSaysSo(t *testing.T) {
 	var out, errs strings.Builder
 	code := run(context.Background(), []string{"retry"}, &out, &errs)
 	want := "bootagent: cannot reach the agent: dial unix /run/bootagent/control.sock: connect: no such file or directory\n" +
-		"hint: it takes orders from root only, while it runs: systemctl status bootagent\n"
+		"hint: it takes orders from root only, while it runs: systemctl start bootagent; systemctl status --no-pager bootagent\n"
 	if code != exitFailed || errs.String() != want || out.Len() > 0 {
 		t.Errorf("exit %d, %s", code, errs.String())
 	}

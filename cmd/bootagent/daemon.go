@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,7 +25,6 @@ import (
 	"bootagent/pkg/boot"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
-	"bootagent/pkg/settings"
 	"bootagent/pkg/status"
 	"bootagent/pkg/systemd"
 	"bootagent/pkg/systemd/guard"
@@ -40,84 +41,156 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 		return err
 	}
 	unix.Umask(0o022)
-	log := newLog(os.Stderr)
+	log, flush := newLog(os.Stderr)
+	defer flush()
 	slog.SetDefault(log)
-	lock, err := takeLock()
+	lock, err := takeLock(runDir)
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
 
-	a := &agent{log: log, teller: newTeller(log), keys: new(secret.Keys)}
-	if a.set, err = settings.Load(agentFile); err != nil {
-		return a.fail(err)
+	manager, err := systemd.NewManager(runDir, log)
+	if err != nil {
+		return err
 	}
+	a := &agent{
+		log: log, teller: newTeller(log), keys: new(secret.Keys), manager: manager,
+		children: &children{log: log, leave: manager.Leave}, lock: lock, files: files{agentFile, rolesDir},
+	}
+	a.boots = a.bootBy
+	defer func() { a.lock.Close() }()
+	defer a.children.close()
 	if granted() {
 		a.teller.ready() // a role that was granted before waits for nothing
 	}
-	late := time.AfterFunc(a.set.ReadyWithin, a.teller.ready)
-	defer late.Stop()
 	ctx, stop := context.WithCancel(ctx)
 	background := a.background(ctx)
 	defer func() {
 		stop()
 		background.Wait()
 	}()
-
-	plan, facts, err := a.launch(ctx)
-	switch {
-	case ctx.Err() != nil:
-		return nil
-	case errors.Is(err, errNoRole):
-		a.begin(nil, nil)
-		a.teller.tell(status.Status{State: status.Idle, Reason: err.Error(), Hint: boot.HintOf(err)})
-		a.teller.ready()
-		<-ctx.Done()
-		return nil
-	case err != nil:
-		return a.fail(err)
-	}
-	if err := keep(plan); err != nil {
-		return err
-	}
-	manager, err := systemd.NewManager(runDir, log)
-	if err != nil {
-		return err
-	}
-	warnOfGuards(ctx, plan, manager, log)
-	world, err := a.world(manager, facts)
-	if err != nil {
-		return err
-	}
-	return a.serve(ctx, boot.New(plan, world, log), plan, manager)
+	err = a.live(ctx)
+	daemon.SdNotify(false, daemon.SdNotifyStopping)
+	return err
 }
 
-// An agent is the one of this machine. It launches, and then it boots.
+// An agent is the one of this machine. It learns what it has to make true, and
+// then it boots; and it begins anew where a person has mended what it learns
+// from.
 type agent struct {
 	log      *slog.Logger
-	set      settings.Settings
 	teller   *teller
 	keys     *secret.Keys
-	metadata *metadata                             // nil on a local machine
-	confirm  func(context.Context) (string, error) // whether what the launch relied on still holds
+	manager  *systemd.Manager
+	children *children
+	files    files
+	lock     *os.File                             // that makes it the only one
+	late     *time.Timer                          // when the boot need not wait any more
+	boots    func(context.Context, *lesson) error // bootBy
+
+	retrying sync.Mutex // one retry at a time
 
 	mu       sync.Mutex
-	story    *boot.Story // that is being told, the launch's and then the boot's; nil before
-	boot     *boot.Boot  // nil before it began
+	story    *boot.Story // that is being told, the launch's and then the boot's; nil where there is none
+	boot     *boot.Boot  // nil where there is no plan
+	facts    *boot.Facts // that the machine was told last; nil before
+	lesson   *lesson     // that the boot goes by
+	next     *lesson     // to begin anew with; nil is to learn all of it
+	again    context.CancelCauseFunc
 	launched []boot.Progress
 }
 
-// fail tells what a person has to mend in a file.
-func (a *agent) fail(err error) error {
-	a.teller.tell(status.Status{State: status.Failed, Reason: err.Error(), Hint: boot.HintOf(err)})
-	return configError{err}
+// errAgain ends what the agent does, so that it begins anew.
+var errAgain = errors.New("everything is read again")
+
+// live learns and boots, and begins anew when it is told to, until ctx ends.
+func (a *agent) live(ctx context.Context) error {
+	for ctx.Err() == nil {
+		now, again := context.WithCancelCause(ctx)
+		a.mu.Lock()
+		next := a.next
+		a.next, a.again = nil, again
+		a.story, a.boot, a.lesson = nil, nil, nil
+		a.mu.Unlock()
+		err := a.once(now, next)
+		again(nil)
+		if err != nil && ctx.Err() == nil && !errors.Is(context.Cause(now), errAgain) {
+			return err
+		}
+	}
+	return nil
+}
+
+// once learns, unless that was done, and boots, until ctx ends.
+func (a *agent) once(ctx context.Context, learnt *lesson) error {
+	if learnt == nil {
+		var err error
+		if learnt, err = a.learn(ctx); ctx.Err() != nil {
+			return nil
+		} else if err != nil {
+			a.begin(nil, nil, nil)
+			a.withoutPlan(err)
+			<-ctx.Done()
+			return nil
+		}
+	}
+	return a.boots(ctx, learnt)
+}
+
+// bootBy makes the plan true and keeps it so until ctx ends.
+func (a *agent) bootBy(ctx context.Context, learnt *lesson) error {
+	if err := keep(learnt.plan); err != nil {
+		return err
+	}
+	warnOfGuards(ctx, learnt.plan, a.manager, a.log)
+	world, err := a.world(learnt)
+	if err != nil {
+		return err
+	}
+	return a.serve(ctx, boot.New(learnt.plan, world, a.log), learnt)
+}
+
+// withoutPlan tells why there is nothing to make true. The boot goes on, and
+// what is held stays held.
+func (a *agent) withoutPlan(err error) {
+	s := status.Status{State: status.Failed, Reason: err.Error(), Hint: boot.HintOf(err)}
+	if errors.Is(err, errNoRole) {
+		s.State = status.Idle
+	}
+	why := boot.Progress{Step: "plan", State: boot.Failed, Since: time.Now(), Err: err}
+	held := make(map[string]boot.Progress)
+	for _, unit := range heldUnits("/") {
+		held[unit] = why
+		s.Held = append(s.Held, status.Held{Unit: unit, Why: "there is no plan: " + err.Error()})
+	}
+	a.teller.tell(s)
+	a.teller.tellHeld(held)
+	a.teller.ready()
+}
+
+// heldUnits are the services below a root directory that have a guard and no
+// grant.
+func heldUnits(root string) (units []string) {
+	guards, _ := guard.Show(root) // guard check tells what is wrong with them
+	for _, g := range guards {
+		_, rest, asserts := strings.Cut(g.Text, "AssertPathExists=")
+		token, _, _ := strings.Cut(rest, "\n")
+		if !asserts || filepath.Ext(g.Unit) != ".service" {
+			continue
+		}
+		if _, err := os.Lstat(filepath.Join(root, token)); err != nil {
+			units = append(units, g.Unit)
+		}
+	}
+	slices.Sort(units)
+	return slices.Compact(units)
 }
 
 // begin says which story is told from now on.
-func (a *agent) begin(story *boot.Story, b *boot.Boot) {
+func (a *agent) begin(story *boot.Story, b *boot.Boot, by *lesson) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.story, a.boot = story, b
+	a.story, a.boot, a.lesson = story, b, by
 }
 
 func (a *agent) told() (*boot.Story, *boot.Boot) {
@@ -126,34 +199,121 @@ func (a *agent) told() (*boot.Story, *boot.Boot) {
 	return a.story, a.boot
 }
 
-// retry has the story try again what failed.
-func (a *agent) retry(ctx context.Context) error {
-	story, b := a.told()
-	switch {
-	case b != nil:
-		return b.RetryNow(ctx)
-	case story != nil:
-		story.Retry()
-		return nil
+// beginAnew ends what the agent does now, and has it begin anew with what was
+// learnt; nil is to learn all of it.
+func (a *agent) beginAnew(learnt *lesson) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.next = learnt
+	a.again(errAgain)
+}
+
+// retry reads everything again, and goes on by what it says now: a person has
+// mended something. The answer says what is done.
+func (a *agent) retry(ctx context.Context) (answer string, err error) {
+	a.retrying.Lock()
+	defer a.retrying.Unlock()
+	a.mu.Lock()
+	story, b, by, known := a.story, a.boot, a.lesson, a.facts
+	a.mu.Unlock()
+	if story != nil && b == nil { // it is learning
+		a.beginAnew(nil)
+		return "everything is read again", nil
 	}
-	return errNoRole
+	learnt, err := a.files.relearn(ctx, known, a.log)
+	switch notYet := (*boot.NotYetError)(nil); {
+	case b == nil && errors.As(err, &notYet):
+		a.beginAnew(nil) // that waits for an answer
+		return "everything is read again, as soon as the metadata service answers", nil
+	case b == nil && err != nil:
+		a.withoutPlan(err)
+		return "", err
+	case b == nil:
+		a.beginAnew(learnt)
+		return "everything was read again, and there is a plan now", nil
+	case err != nil:
+		return "", errors.Join(boot.WithHint(fmt.Errorf("tries again by the plan that is in force, as there is no other: %w", err), boot.HintOf(err)), b.RetryNow(ctx))
+	case by.same(learnt):
+		return "nothing else was read than before; what failed is tried again", b.RetryNow(ctx)
+	}
+	if err := b.Takes(ctx, learnt.plan); err != nil {
+		return "", err
+	}
+	if err := b.StartAgain(ctx); err != nil {
+		return "", err
+	}
+	a.beginAnew(learnt)
+	return "what was read again is in force now", nil
 }
 
 // background starts what the agent does from its beginning to its end.
 func (a *agent) background(ctx context.Context) *sync.WaitGroup {
 	var running sync.WaitGroup
-	running.Go(func() { serveControl(ctx, a.log, a.retry, a.unlock) })
-	running.Go(func() {
-		err := a.teller.watchdog(ctx, func() {
-			if story, _ := a.told(); story != nil {
-				story.Turn()
+	for _, run := range []func(context.Context) error{
+		a.manager.Follow,
+		func(ctx context.Context) error { return a.teller.keepRoleUnit(ctx, a.manager) },
+		a.keepRun,
+		func(ctx context.Context) error {
+			return a.teller.watchdog(ctx, func() {
+				if story, _ := a.told(); story != nil {
+					story.Turn()
+				}
+			})
+		},
+	} {
+		running.Go(func() {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				a.log.Error("a part of the agent stopped", "error", err)
 			}
 		})
-		if err != nil {
-			a.log.Error("cannot tell systemd that the agent lives", "error", err)
-		}
-	})
+	}
 	return &running
+}
+
+// lookEvery is how often the agent looks whether what nobody tells it of is
+// still so.
+const lookEvery = 10 * time.Second
+
+// keepRun takes orders, and sees to it that what the agent has in /run/bootagent
+// is there, whoever deletes it.
+func (a *agent) keepRun(ctx context.Context) error {
+	orders := newControl(a.log, controlSocket, orders(a.retry, a.unlock))
+	defer orders.close()
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		orders.keep()
+		select {
+		case <-tick.C:
+			a.look(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (a *agent) look(ctx context.Context) {
+	a.mu.Lock()
+	b, by := a.boot, a.lesson
+	a.mu.Unlock()
+	_, err := os.Lstat(filepath.Join(runDir, "lock"))
+	if errors.Is(err, fs.ErrNotExist) {
+		var lock *os.File
+		if lock, err = takeLock(runDir); err == nil {
+			a.lock.Close()
+			a.lock = lock
+		}
+	}
+	a.teller.keepFile()
+	if b != nil {
+		if _, missing := os.Lstat(planFile); missing != nil {
+			err = errors.Join(err, keep(by.plan))
+		}
+		err = errors.Join(err, b.Look(ctx))
+	}
+	if err != nil && ctx.Err() == nil {
+		a.log.Error("cannot keep what is in "+runDir, "error", err)
+	}
 }
 
 // keep keeps what is in force from now on: the role files, where the generator
@@ -182,16 +342,14 @@ func warnOfGuards(ctx context.Context, plan role.Plan, m *systemd.Manager, log *
 }
 
 // serve makes the plan true and keeps it so until ctx ends.
-func (a *agent) serve(ctx context.Context, b *boot.Boot, plan role.Plan, m *systemd.Manager) error {
-	a.begin(b.Story, b)
-	log := a.log
+func (a *agent) serve(ctx context.Context, b *boot.Boot, by *lesson) error {
+	a.begin(b.Story, b, by)
+	log, plan := a.log, by.plan
 	var background sync.WaitGroup
 	for _, run := range []func(context.Context) error{
-		m.Follow,
-		func(ctx context.Context) error { heal(ctx, b, m); return nil },
+		func(ctx context.Context) error { heal(ctx, b, a.manager); return nil },
 		func(ctx context.Context) error { return onDisks(ctx, b) },
-		func(ctx context.Context) error { return a.teller.keepRoleUnit(ctx, m) },
-		a.confirmLaunch,
+		func(ctx context.Context) error { return a.confirmLaunch(ctx, by) },
 	} {
 		background.Go(func() {
 			if err := run(ctx); err != nil && ctx.Err() == nil {
@@ -201,6 +359,7 @@ func (a *agent) serve(ctx context.Context, b *boot.Boot, plan role.Plan, m *syst
 	}
 	b.Run(ctx, func(progress []boot.Progress) {
 		held := b.Held(progress)
+		maps.DeleteFunc(held, func(unit string, _ boot.Progress) bool { return hasToken(unit) })
 		a.mu.Lock()
 		progress = slices.Concat(a.launched, progress)
 		a.mu.Unlock()
@@ -211,8 +370,9 @@ func (a *agent) serve(ctx context.Context, b *boot.Boot, plan role.Plan, m *syst
 		}
 	})
 	background.Wait()
-	daemon.SdNotify(false, daemon.SdNotifyStopping)
-
+	if errors.Is(context.Cause(ctx), errAgain) {
+		return nil
+	}
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	if err := b.StoppedServices(end); err != nil {
@@ -225,6 +385,14 @@ func (a *agent) serve(ctx context.Context, b *boot.Boot, plan role.Plan, m *syst
 func granted() bool {
 	tokens, err := os.ReadDir(filepath.Dir(guard.Token("any.service")))
 	return err == nil && len(tokens) > 0
+}
+
+// hasToken tells whether a service was granted in this boot of the machine, and
+// so may start, also before an agent that was started again has looked at all
+// that it stands on.
+func hasToken(unit string) bool {
+	_, err := os.Lstat(guard.Token(unit))
+	return err == nil
 }
 
 // heal has steps run again that a change of a unit undoes.
@@ -254,11 +422,11 @@ func onDisks(ctx context.Context, b *boot.Boot) error {
 }
 
 // takeLock makes this the only agent of the machine, until it ends.
-func takeLock() (*os.File, error) {
-	if err := os.MkdirAll(runDir, 0o755); err != nil {
+func takeLock(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	lock, err := os.OpenFile(filepath.Join(runDir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}

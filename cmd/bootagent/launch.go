@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
+	"reflect"
 	"slices"
+	"time"
 
 	"bootagent/cmd/bootagent/asstatus"
 	"bootagent/pkg/boot"
@@ -19,7 +22,7 @@ import (
 // errNoRole says that nothing gives this instance a role.
 var errNoRole = boot.WithHint(
 	errors.New("this instance has no role: its user-data selects none, it has no tag "+roleTag+", and no default-role is set"),
-	"give it user-data whose first line is #bootagent, or set default-role in "+agentFile)
+	"give it user-data whose first line is #bootagent, or set default-role in "+agentFile+", then: bootagent retry")
 
 // roleTag is the tag of an instance that selects its role where no user-data
 // does.
@@ -28,8 +31,10 @@ const roleTag = instance.RoleTag
 // A source is where what a machine is told comes from, as errors call it.
 type source string
 
-// imdsSource is the instance metadata service.
-const imdsSource source = "the user-data"
+const (
+	imdsSource source = "the user-data" // of the instance metadata service
+	tagSource  source = "the instance's tag " + roleTag
+)
 
 // makePlan says what this instance has to make true, by what it is told and by
 // the role files.
@@ -42,9 +47,41 @@ func makePlan(set settings.Settings, rolesDir string, from source, facts boot.Fa
 	// this instance's own is enough for it.
 	roles, loadErr := role.Load(rolesDir)
 	if _, err := role.ByName(roles, sel.Role); err != nil {
-		return role.Plan{}, errors.Join(fmt.Errorf("%s: %w", from, err), loadErr)
+		err = fmt.Errorf("%s: %w", from, err)
+		if loadErr != nil {
+			return role.Plan{}, boot.WithHint(errors.Join(err, loadErr), "mend the role files until bootagent validate says nothing against them, then: bootagent retry")
+		}
+		return role.Plan{}, toMend(err, from, facts.Instance)
 	}
-	return planFrom(from, sel, roles, facts.Instance)
+	plan, err := planFrom(from, sel, roles, facts.Instance)
+	if err != nil {
+		return role.Plan{}, toMend(err, from, facts.Instance)
+	}
+	return plan, nil
+}
+
+// toMend adds to what is wrong with what a machine is told how a person mends
+// that, unless the error says so itself.
+func toMend(err error, from source, who role.Instance) error {
+	if boot.HintOf(err) != "" {
+		return err
+	}
+	of := "--region " + who.Region
+	var how string
+	switch from {
+	case imdsSource:
+		// Amazon EC2 User Guide, "Update the instance user data": only of one
+		// that is stopped.
+		how = fmt.Sprintf("mend the role file, then: bootagent retry; or mend the user-data, which EC2 changes only while the instance is stopped, with your own credentials: "+
+			"aws ec2 stop-instances %[1]s --instance-ids %[2]s && aws ec2 wait instance-stopped %[1]s --instance-ids %[2]s && "+
+			"base64 user-data.yaml >user-data.base64 && aws ec2 modify-instance-attribute %[1]s --instance-id %[2]s --attribute userData --value file://user-data.base64 && "+
+			"aws ec2 start-instances %[1]s --instance-ids %[2]s", of, who.ID)
+	case tagSource:
+		how = fmt.Sprintf("mend the role file, or the tag, which aws ec2 describe-tags %s --filters Name=resource-id,Values=%s shows, then: bootagent retry", of, who.ID)
+	default:
+		how = fmt.Sprintf("mend %s or the role file, then: bootagent retry", from)
+	}
+	return boot.WithHint(err, how)
 }
 
 // planFrom makes the plan of the selected role.
@@ -74,9 +111,9 @@ func selection(set settings.Settings, from source, facts boot.Facts) (userdata.S
 	case err == nil:
 		return sel, from, nil
 	case !errors.Is(err, userdata.ErrNone) && !errors.Is(err, userdata.ErrForeign):
-		return sel, from, fmt.Errorf("%s: %w", from, err)
+		return sel, from, toMend(fmt.Errorf("%s: %w", from, err), from, facts.Instance)
 	case facts.RoleTag != "":
-		return userdata.Selection{Role: facts.RoleTag}, "the instance's tag " + roleTag, nil
+		return userdata.Selection{Role: facts.RoleTag}, tagSource, nil
 	case set.DefaultRole != "":
 		return userdata.Selection{Role: set.DefaultRole}, agentFile, nil
 	}
@@ -92,41 +129,124 @@ func localFacts(file string) (boot.Facts, error) {
 	return boot.Facts{UserData: raw}, nil
 }
 
-// launch returns the plan and what it was made of: at once on a local machine,
-// and else when the metadata service has told who the instance is.
-func (a *agent) launch(ctx context.Context) (role.Plan, boot.Facts, error) {
-	if file := a.set.UserDataFile; file != "" {
-		facts, err := localFacts(file)
-		if err != nil {
-			return role.Plan{}, facts, err
-		}
-		plan, err := makePlan(a.set, rolesDir, source(file), facts)
-		return plan, facts, err
+// A lesson is what the agent has learnt: how it is set, what the machine is
+// told, and the plan that follows from that and from the role files.
+type lesson struct {
+	set      settings.Settings
+	metadata *metadata // nil on a local machine
+	facts    boot.Facts
+	plan     role.Plan
+
+	// confirm tells whether what was kept, which the lesson may rely on, still
+	// holds. nil is that it relies on what the one before did.
+	confirm func(context.Context) (remark string, err error)
+}
+
+// same tells whether another lesson makes no difference.
+func (l *lesson) same(to *lesson) bool {
+	return reflect.DeepEqual(l.set, to.set) && reflect.DeepEqual(l.plan, to.plan) && l.facts.Instance == to.facts.Instance
+}
+
+// files are what people write for the agent.
+type files struct{ settings, roles string }
+
+// set reads what the agent is set to.
+func (f files) set() (settings.Settings, error) {
+	set, err := settings.Load(f.settings)
+	if err != nil {
+		err = boot.WithHint(err, "mend "+f.settings+", then: bootagent retry")
 	}
-	var err error
-	if a.metadata, err = newMetadata(a.set.Endpoints.IMDS, a.log); err != nil {
-		return role.Plan{}, boot.Facts{}, err
+	return set, err
+}
+
+// learn learns all there is to know, at once on a local machine, and else when
+// the metadata service has told who the instance is.
+func (a *agent) learn(ctx context.Context) (*lesson, error) {
+	set, err := a.files.set()
+	if err != nil {
+		return nil, err
 	}
-	launch := boot.NewLaunch(a.metadata, func(facts boot.Facts) (role.Plan, error) {
-		return makePlan(a.set, rolesDir, imdsSource, facts)
+	if a.late == nil {
+		a.late = time.AfterFunc(set.ReadyWithin, a.teller.ready)
+	}
+	l := &lesson{set: set}
+	if set.UserDataFile != "" {
+		return l, l.byFile(a.files)
+	}
+	if l.metadata, err = newMetadata(set.Endpoints.IMDS, a.log); err != nil {
+		return nil, err
+	}
+	launch := boot.NewLaunch(l.metadata, func(facts boot.Facts) (role.Plan, error) {
+		return makePlan(set, a.files.roles, imdsSource, facts)
 	})
-	a.confirm = launch.Confirm
-	a.begin(launch.Story, nil)
-	return launch.Run(ctx, a.log, func(progress []boot.Progress) {
+	a.begin(launch.Story, nil, nil)
+	l.plan, l.facts, err = launch.Run(ctx, a.log, func(progress []boot.Progress) {
 		a.mu.Lock()
 		a.launched = progress
 		a.mu.Unlock()
 		a.teller.tell(asstatus.OfLaunch(progress))
 	})
+	if ctx.Err() == nil {
+		a.mu.Lock()
+		a.facts = &l.facts
+		a.mu.Unlock()
+	}
+	l.confirm = launch.Confirm
+	return l, err
+}
+
+// byFile learns what a local machine is told.
+func (l *lesson) byFile(f files) (err error) {
+	if l.facts, err = localFacts(l.set.UserDataFile); err != nil {
+		return boot.WithHint(err, "mend that, then: bootagent retry")
+	}
+	l.plan, err = makePlan(l.set, f.roles, source(l.set.UserDataFile), l.facts)
+	return err
+}
+
+// askAgainWithin is how long the metadata service may take to answer a person
+// who wants all to be read again.
+const askAgainWithin = 10 * time.Second
+
+// relearn reads everything again, at once: where the metadata service does not
+// answer, what it told before counts. A NotYetError says that it never did.
+func (f files) relearn(ctx context.Context, known *boot.Facts, log *slog.Logger) (*lesson, error) {
+	set, err := f.set()
+	if err != nil {
+		return nil, err
+	}
+	l := &lesson{set: set}
+	if set.UserDataFile != "" {
+		return l, l.byFile(f)
+	}
+	if l.metadata, err = newMetadata(set.Endpoints.IMDS, log); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askAgainWithin)
+	defer cancel()
+	l.facts, err = l.metadata.Ask(ctx)
+	asked := err == nil
+	if !asked && known != nil {
+		log.Warn("goes by what the metadata service told before, as it gives no answer now", "error", err)
+		l.facts, err = *known, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if l.plan, err = makePlan(set, f.roles, imdsSource, l.facts); err == nil && asked {
+		l.metadata.Keep(l.facts)
+		l.confirm = func(context.Context) (string, error) { return "", nil }
+	}
+	return l, err
 }
 
 // confirmLaunch takes back that the launch relied on what was kept, or says
 // more of it, when the metadata service answers again.
-func (a *agent) confirmLaunch(ctx context.Context) error {
-	if a.confirm == nil {
+func (a *agent) confirmLaunch(ctx context.Context, by *lesson) error {
+	if by.confirm == nil {
 		return nil
 	}
-	remark, err := a.confirm(ctx)
+	remark, err := by.confirm(ctx)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,6 @@ const (
 const (
 	exitFailed = 1
 	exitUsage  = 2
-	exitConfig = 78 // EX_CONFIG of sysexits.h: trying again does not help
 )
 
 // A command is one thing that bootagent can be told to do.
@@ -49,7 +48,7 @@ func commands() []command {
 		{"status", "[--json]", "say what the agent is doing, and why", showStatus},
 		{"wait", "[--timeout DURATION]", "wait until the role is ready", wait},
 		{"timeline", "", "say when each step of this boot was started, and how long it took", timeline},
-		{"retry", "", "try what failed again, and start what was stopped by hand", retry},
+		{"retry", "", "read everything again, try what failed again, and start what was stopped by hand", retry},
 		{"unlock", "", "hand the agent the key that a secret waits for, on standard input", unlock},
 		{"plan", "[--json] [--roles DIR] [--user-data FILE]", "print what this instance has to make true, and in which order", showPlan},
 		{"validate", "[--roles DIR] [--user-data FILE] [FILE...]", "check role files and user-data", validate},
@@ -77,7 +76,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 		usage(out)
 		return 0
 	}
-	for _, c := range commands() {
+	for _, c := range append(commands(), command{name: handCommand, does: "do for the agent what may hang", run: doTasks}) {
 		if c.name != args[0] {
 			continue
 		}
@@ -98,9 +97,6 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 		fmt.Fprintf(errs, "bootagent: %v\n", err)
 		if hint := boot.HintOf(err); hint != "" {
 			fmt.Fprintf(errs, "hint: %s\n", hint)
-		}
-		if errors.As(err, new(configError)) {
-			return exitConfig
 		}
 		return exitFailed
 	}
@@ -131,11 +127,6 @@ func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 
 // usageError is a command that was called the wrong way.
 type usageError struct{ error }
-
-// configError is a configuration that a person has to mend.
-type configError struct{ error }
-
-func (e configError) Unwrap() error { return e.error }
 
 // parse parses the flags that define defines, and leaves from least to most
 // arguments to it by flags.Args; most < 0 is without bound.

@@ -19,7 +19,8 @@ func release(_ context.Context, args []string, out io.Writer) error {
 	if err := parse("release", args, nil, 0, 0); err != nil {
 		return err
 	}
-	log := newLog(os.Stderr)
+	log, flush := newLog(os.Stderr)
+	defer flush()
 	src, err := os.ReadFile(planFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // the agent has said why there is no plan, and mounted nothing

@@ -26,7 +26,8 @@ type teller struct {
 
 	mu      sync.Mutex
 	last    status.Status
-	written bool // last is in the file
+	written os.FileInfo // of the file that last is in; nil where it is in none
+	moved   time.Time   // when the role was ready, idle or failed last, or the agent was started
 	isReady bool
 	held    map[string]string // by unit, why it was told to be held
 }
@@ -35,10 +36,16 @@ func newTeller(log *slog.Logger) *teller {
 	return &teller{
 		log:     log,
 		file:    statusFile,
-		agent:   status.Agent{Version: version, PID: os.Getpid(), Started: time.Now().UTC().Truncate(time.Second)},
+		agent:   thisAgent(),
 		changed: make(chan struct{}, 1),
+		moved:   time.Now(),
 		held:    make(map[string]string),
 	}
+}
+
+func thisAgent() status.Agent {
+	ticks, _ := startTicks(os.Getpid()) // without it, the name of the process has to do
+	return status.Agent{Version: version, PID: os.Getpid(), Started: time.Now().UTC().Truncate(time.Second), Ticks: ticks}
 }
 
 // tell tells a state, if it is another than before.
@@ -50,13 +57,10 @@ func (t *teller) tell(s status.Status) {
 	if s.State == t.last.State {
 		s.Since = t.last.Since
 	}
-	if t.written && reflect.DeepEqual(s, t.last) {
+	if t.written != nil && reflect.DeepEqual(s, t.last) {
 		return
 	}
-	err := s.Write(t.file)
-	if t.written = err == nil; err != nil {
-		t.log.Error("cannot write the status", "error", err)
-	}
+	t.write(s)
 	// A start that makes progress may take its time.
 	if s.Line() != t.last.Line() {
 		note := "STATUS=" + s.Line()
@@ -64,6 +68,9 @@ func (t *teller) tell(s status.Status) {
 			note += fmt.Sprintf("\nEXTEND_TIMEOUT_USEC=%d", (90 * time.Second).Microseconds())
 		}
 		t.notify(note)
+	}
+	if t.last.State.Final() {
+		t.moved = time.Now()
 	}
 	if s.State != t.last.State {
 		t.log.Info("the role is "+string(s.State), "reason", s.Reason, "hint", s.Hint)
@@ -73,6 +80,35 @@ func (t *teller) tell(s status.Status) {
 		}
 	}
 	t.last = s
+}
+
+func (t *teller) write(s status.Status) {
+	err := s.Write(t.file)
+	t.written = nil
+	if err == nil {
+		t.written, err = os.Lstat(t.file)
+	}
+	if err != nil {
+		t.log.Error("cannot write the status", "error", err)
+	}
+}
+
+// keepFile writes the status once more where somebody has deleted the file,
+// or written something else into it.
+func (t *teller) keepFile() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.last.State == "" || t.written != nil && sameFile(t.written, t.file) {
+		return
+	}
+	t.write(t.last)
+	t.log.Warn("the status was gone, or not as it was written, and is there again")
+}
+
+// sameFile tells whether a file is the very one that was seen, unchanged.
+func sameFile(seen os.FileInfo, path string) bool {
+	now, err := os.Lstat(path)
+	return err == nil && os.SameFile(seen, now) && now.ModTime().Equal(seen.ModTime()) && now.Size() == seen.Size()
 }
 
 // ready tells systemd that the boot need not wait for the agent any more.
@@ -108,36 +144,63 @@ func (t *teller) notify(state string) {
 	}
 }
 
+// A roleUnits runs the role's unit: systemd, or that of a test.
+type roleUnits interface {
+	State(ctx context.Context, unit string) (systemd.UnitState, error)
+	Stopping(ctx context.Context) (bool, error)
+	Restart(ctx context.Context, unit string) error
+}
+
+// unsettledFor is how long a role may be on its way until its unit, which told
+// that it is ready, tells so no more. An agent that was started again looks at
+// what runs within seconds, and nobody who waits for the role need hear of it.
+const unsettledFor = 15 * time.Second
+
 // keepRoleUnit runs the role's unit again whenever its state tells another
 // thing than the role's: it runs bootagent wait, and so ends as the role does.
-func (t *teller) keepRoleUnit(ctx context.Context, m *systemd.Manager) error {
+func (t *teller) keepRoleUnit(ctx context.Context, m roleUnits) error {
+	var later <-chan time.Time
 	for {
 		select {
 		case <-t.changed:
-			if err := t.runRoleUnit(ctx, m); err != nil {
-				t.log.Error("cannot run the role's unit", "error", err)
-			}
+			later = nil
+		case <-later:
+			later = nil
 		case <-ctx.Done():
 			return nil
+		}
+		in, err := t.runRoleUnit(ctx, m)
+		if err != nil {
+			t.log.Error("cannot run the role's unit", "error", err)
+		}
+		if in > 0 {
+			later = time.After(in)
 		}
 	}
 }
 
-func (t *teller) runRoleUnit(ctx context.Context, m *systemd.Manager) error {
+// runRoleUnit runs the role's unit if it has to, or says in how long to look
+// again.
+func (t *teller) runRoleUnit(ctx context.Context, m roleUnits) (again time.Duration, err error) {
 	unit, err := m.State(ctx, roleUnit)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	t.mu.Lock()
-	ready := t.last.State == status.Ready
+	state, moved := t.last.State, t.moved
 	t.mu.Unlock()
-	if unit.Active == "activating" || unit.Job != "" || unit.Active == "active" && ready {
-		return nil
+	switch {
+	case unit.Active == "activating", unit.Job != "": // it waits by itself
+		return 0, nil
+	case unit.Active == "active" && (state == status.Ready || state == status.Idle):
+		return 0, nil
+	case unit.Active == "active" && !state.Final() && time.Since(moved) < unsettledFor:
+		return unsettledFor - time.Since(moved), nil
 	}
 	if stopping, err := m.Stopping(ctx); err != nil || stopping {
-		return err
+		return 0, err
 	}
-	return m.Restart(ctx, roleUnit)
+	return 0, m.Restart(ctx, roleUnit)
 }
 
 // watchdog tells systemd that the agent is not stuck, as often as it wants to

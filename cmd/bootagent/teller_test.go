@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"bootagent/pkg/status"
+	"bootagent/pkg/systemd"
 )
 
 // A status that could not be written, as the disk was full, is no lost one.
@@ -50,5 +54,86 @@ func TestAStatusThatHasNotChangedIsNotWrittenAgain(t *testing.T) {
 	}
 	if s, err := status.Read(teller.file); err != nil || s.Steps[0].State != "done" {
 		t.Errorf("it is written that %+v, %v", s, err)
+	}
+}
+
+func TestAStatusThatWasDeletedOrOverwrittenIsWrittenAgain(t *testing.T) {
+	for name, harm := range map[string]func(file string) error{
+		"deleted":     os.Remove,
+		"overwritten": func(file string) error { return os.WriteFile(file, []byte("{}"), 0o644) },
+		"replaced":    func(file string) error { return os.Rename(file+".other", file) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			teller := newTeller(slog.New(slog.DiscardHandler))
+			teller.file = filepath.Join(t.TempDir(), "status.json")
+			teller.keepFile() // there is nothing to tell yet
+			if _, err := os.Stat(teller.file); err == nil {
+				t.Error("a status was written before there was one")
+			}
+			teller.tell(status.Status{Role: "mysql", State: status.Ready})
+			first := teller.written
+			teller.keepFile()
+			if !os.SameFile(first, teller.written) {
+				t.Error("it was written again, and nobody had touched it")
+			}
+			if err := os.WriteFile(teller.file+".other", []byte("ready"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if err := harm(teller.file); err != nil {
+				t.Fatal(err)
+			}
+			teller.keepFile()
+			if s, err := status.Read(teller.file); err != nil || s.State != status.Ready {
+				t.Errorf("there is %+v, %v", s, err)
+			}
+		})
+	}
+}
+
+// An activeRoleUnit is bootagent-role.service, which is active, and counts how often
+// it was run again.
+type activeRoleUnit struct{ restarts int }
+
+func (*activeRoleUnit) State(context.Context, string) (systemd.UnitState, error) {
+	return systemd.UnitState{Active: "active"}, nil
+}
+func (*activeRoleUnit) Stopping(context.Context) (bool, error)  { return false, nil }
+func (u *activeRoleUnit) Restart(context.Context, string) error { u.restarts++; return nil }
+
+// An agent that is started again or upgraded finds the role's unit active. What
+// is ordered after the role must not be told that it is not ready, only since
+// the agent has to look at what runs.
+func TestTheRolesUnitDoesNotFlapWhileAnAgentIsStartedAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		states   []status.State // one each second
+		after    time.Duration
+		restarts int
+	}{
+		"it adopts what runs":                {[]status.State{status.Starting, status.Waiting, status.Ready}, time.Minute, 0},
+		"what runs is not whole for a while": {[]status.State{status.Starting, status.Waiting}, unsettledFor + 3*time.Second, 1},
+		"something failed for good":          {[]status.State{status.Starting, status.Failed}, 2 * time.Second, 1},
+		"a ready role loses its disk":        {[]status.State{status.Ready, status.Waiting}, unsettledFor - 2*time.Second, 0},
+		"and does not get it back":           {[]status.State{status.Ready, status.Waiting}, unsettledFor + 3*time.Second, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				unit := new(activeRoleUnit)
+				teller := newTeller(slog.New(slog.DiscardHandler))
+				teller.file = filepath.Join(t.TempDir(), "status.json")
+				go teller.keepRoleUnit(ctx, unit)
+				for _, state := range c.states {
+					teller.tell(status.Status{State: state})
+					time.Sleep(time.Second)
+				}
+				time.Sleep(c.after - time.Second)
+				synctest.Wait()
+				if unit.restarts != c.restarts {
+					t.Errorf("it was run %d times, not %d", unit.restarts, c.restarts)
+				}
+				cancel()
+				synctest.Wait()
+			})
+		})
 	}
 }

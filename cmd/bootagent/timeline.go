@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"bootagent/pkg/status"
 )
 
 // timeline says when each step of this boot was started, and how long it took.
@@ -16,7 +14,7 @@ func timeline(_ context.Context, args []string, out io.Writer) error {
 	if err := parse("timeline", args, nil, 0, 0); err != nil {
 		return err
 	}
-	s, err := status.Read(statusFile)
+	s, err := readStatus(statusFile)
 	if err != nil {
 		return err
 	}

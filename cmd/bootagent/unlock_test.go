@@ -41,7 +41,9 @@ func taking(t *testing.T, unlock func(context.Context, []byte) (string, error)) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	retry := func(context.Context) error { return errors.New("this instance has no role") }
+	retry := func(context.Context) (string, error) {
+		return "", boot.WithHint(errors.New("this instance has no role"), "give it one")
+	}
 	server := &http.Server{Handler: orders(retry, unlock)}
 	go server.Serve(listener)
 	t.Cleanup(func() { server.Close() })
@@ -96,7 +98,7 @@ func TestUnlockHandsKeysToTheAgent(t *testing.T) {
 func TestAnAgentWhoseRoleHasNoSecretsTakesNoKey(t *testing.T) {
 	a := new(agent)
 	b := boot.New(role.Plan{}, boot.World{}, slog.New(slog.DiscardHandler))
-	a.begin(b.Story, b)
+	a.begin(b.Story, b, nil)
 	err := unlockFrom(t.Context(), taking(t, a.unlock), typed(t, private), io.Discard)
 	if err == nil || err.Error() != "the agent took no key: the role of this instance has no secrets, and wants no key" {
 		t.Errorf("got %v", err)
@@ -112,7 +114,7 @@ func TestUnlockWithoutAnAgentSaysSo(t *testing.T) {
 
 func TestOnlyTheOrdersThereAreAreTaken(t *testing.T) {
 	socket := taking(t, new(agent).unlock)
-	if _, err := order(t.Context(), socket, "retry", nil); err == nil || err.Error() != "this instance has no role" {
+	if _, err := order(t.Context(), socket, "retry", nil); err == nil || err.Error() != "this instance has no role\nhint: give it one" {
 		t.Errorf("retry: got %v", err)
 	}
 	if _, err := order(t.Context(), socket, "lock", nil); err == nil || !strings.Contains(err.Error(), "404") {

@@ -21,12 +21,14 @@ import (
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
+	"bootagent/pkg/settings"
 	"bootagent/pkg/systemd"
 )
 
 // world is the machine itself, and what of the cloud it has to do with, as the
 // story of pkg/boot sees it.
-func (a *agent) world(m *systemd.Manager, facts boot.Facts) (boot.World, error) {
+func (a *agent) world(by *lesson) (boot.World, error) {
+	m, facts := a.manager, by.facts
 	id := facts.Instance.ID
 	if id == "" {
 		machine, err := os.ReadFile("/etc/machine-id")
@@ -41,35 +43,35 @@ func (a *agent) world(m *systemd.Manager, facts boot.Facts) (boot.World, error) 
 	}
 	world := boot.World{
 		Records:     records{filepath.Join(stateDir, "volumes.json"), id, a.log},
-		Disks:       disks{block.Host()},
-		Filesystems: filesystems{m, disks{block.Host()}},
-		Ledgers:     ledgers{},
+		Disks:       disks{block.Host(), a.children},
+		Filesystems: filesystems{m, disks{block.Host(), a.children}},
+		Ledgers:     ledgers{a.children},
 		Intents:     intents{filepath.Join(stateDir, "intents")},
 		Mounts:      mounts{m},
-		Directories: directories{},
-		Engines:     engines{m},
+		Directories: directories{a.children},
+		Engines:     engines{m, a.children},
 		Units:       units{m},
 		Instance:    boot.Instance{ID: id, BootID: strings.TrimSpace(string(bootID))},
 
-		UnlockWithin: a.set.UnlockWithin,
+		UnlockWithin: by.set.UnlockWithin,
 	}
 	var s3 *secret.S3
-	if a.metadata != nil {
-		credentials := a.metadata.Credentials()
-		world.Volumes = newVolumes(a.set, facts.Instance, credentials)
-		s3 = secret.NewS3(facts.Instance.Region, a.set.Endpoints.S3, credentials)
+	if by.metadata != nil {
+		credentials := by.metadata.Credentials()
+		world.Volumes = newVolumes(by.set, facts.Instance, credentials)
+		s3 = secret.NewS3(facts.Instance.Region, by.set.Endpoints.S3, credentials)
 	}
-	world.Secrets = a.secrets(s3)
+	world.Secrets = a.secrets(by.set.Keys, s3)
 	return world, nil
 }
 
 // secrets are those of S3 or of files. On a local machine s3 is nil.
-func (a *agent) secrets(s3 *secret.S3) *sealed.Secrets {
+func (a *agent) secrets(from []settings.Key, s3 *secret.S3) *sealed.Secrets {
 	return &sealed.Secrets{
 		Keys: a.keys,
-		From: a.set.Keys,
+		From: from,
 		Run: func(ctx context.Context, argv []string) ([]byte, error) {
-			return runChild(ctx, nil, argv[0], argv[1:]...)
+			return a.children.run(ctx, about{key: "command " + argv[0]}, nil, argv[0], argv[1:]...)
 		},
 		Source: func(of role.Secret) secret.Source {
 			if of.From.Bucket != "" {
@@ -84,14 +86,24 @@ func (a *agent) secrets(s3 *secret.S3) *sealed.Secrets {
 }
 
 // disks are the disks of the machine.
-type disks struct{ block.System }
+type disks struct {
+	block.System
+	children *children
+}
 
 func (d disks) Find(ctx context.Context, serial string) (boot.Disk, bool, error) {
-	disk, err := d.System.Find(ctx, serial)
+	disk, err := d.find(ctx, serial)
 	if errors.Is(err, block.ErrAbsent) || err == nil && disk.Link == "" {
 		return boot.Disk{}, false, nil
 	}
 	return ondisk.Disk(disk), err == nil, err
+}
+
+// find asks the disk itself who it is, and a controller that is stuck takes its
+// time to answer.
+func (d disks) find(ctx context.Context, serial string) (disk block.Disk, err error) {
+	err = d.children.reach(ctx, task{Do: findDisk, Path: serial}, &disk)
+	return disk, err
 }
 
 func (d disks) Appear(ctx context.Context, serial string) (boot.Disk, error) {
@@ -101,7 +113,7 @@ func (d disks) Appear(ctx context.Context, serial string) (boot.Disk, error) {
 
 // same finds the disk again, and refuses another that has come in its place.
 func (d disks) same(ctx context.Context, want boot.Disk) (block.Disk, error) {
-	disk, err := d.System.Find(ctx, want.Serial)
+	disk, err := d.find(ctx, want.Serial)
 	if err == nil {
 		err = ondisk.Same(want, disk)
 	}
@@ -117,10 +129,11 @@ func (d disks) Read(ctx context.Context, want boot.Disk) (boot.Content, error) {
 	if err != nil {
 		return boot.Content{}, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, readWithin,
-		fmt.Errorf("reading disk %s took longer than %s", want.Serial, readWithin))
-	defer cancel()
-	out, err := runChild(ctx, nil, "/proc/self/exe", "prove", "--json", "--", disk.Path)
+	out, err := d.children.run(ctx, about{
+		key: "disk " + want.Serial, doing: "disk " + want.Serial + " to be read", within: readWithin,
+		hint: lookAtKernel,
+		late: fmt.Errorf("reading disk %s took longer than %s", want.Serial, readWithin),
+	}, nil, "/proc/self/exe", "prove", "--json", "--", disk.Path)
 	if err != nil {
 		return boot.Content{}, err
 	}
@@ -183,13 +196,6 @@ func (f filesystems) run(ctx context.Context, c systemd.Command) error {
 	return f.manager.Forget(ctx, c.Unit)
 }
 
-type ledgers struct{}
-
-func (ledgers) ReadLedger(root string) ([]byte, error) { return filesystem.ReadLedger(root) }
-func (ledgers) WriteLedger(root string, ledger []byte) error {
-	return filesystem.WriteLedger(root, ledger)
-}
-
 // intents are files of this machine's own disk.
 type intents struct{ dir string }
 
@@ -242,27 +248,18 @@ func (m mounts) Unmount(ctx context.Context, where string) error {
 	return m.manager.Unmount(ctx, where)
 }
 
-// directories are data directories on mounted volumes.
-type directories struct{}
-
-func (directories) Examine(path string, d role.Data) (boot.Directory, error) {
-	return ondisk.Directory(datadir.Host{}, path, d)
-}
-
-func (directories) Names(path string) ([]string, error)     { return datadir.Names(path) }
-func (directories) SameDirectory(a, b string) (bool, error) { return datadir.Same(a, b) }
-func (directories) Create(path, owner string) error         { return datadir.Create(path, owner) }
-func (directories) Publish(staging, path string) error      { return datadir.Publish(staging, path) }
-
 // engines are programs of the image, which run as the owner of the data.
-type engines struct{ manager *systemd.Manager }
+type engines struct {
+	manager  *systemd.Manager
+	children *children
+}
 
 const (
 	askWithin        = time.Minute
 	initializeWithin = 15 * time.Minute
 )
 
-func (engines) DataDirectory(ctx context.Context, d role.Data) (string, error) {
+func (e engines) DataDirectory(ctx context.Context, d role.Data) (string, error) {
 	argv, err := datadir.AskCommand(string(d.Engine))
 	if err != nil {
 		return "", err
@@ -271,10 +268,11 @@ func (engines) DataDirectory(ctx context.Context, d role.Data) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, askWithin,
-		fmt.Errorf("%s did not tell its data directory within %s", d.Engine, askWithin))
-	defer cancel()
-	out, err := runChild(ctx, owner, argv[0], argv[1:]...)
+	out, err := e.children.run(ctx, about{
+		key: "engine of " + d.Name, doing: argv[0] + " to tell its data directory", within: askWithin,
+		hint: "runuser --user=" + d.Owner + " -- " + strings.Join(argv, " "),
+		late: fmt.Errorf("%s did not tell its data directory within %s", d.Engine, askWithin),
+	}, owner, argv[0], argv[1:]...)
 	if err != nil {
 		return "", err
 	}

@@ -220,11 +220,18 @@ func (b *Boot) Follow(ctx context.Context, next func(context.Context) (unit stri
 // RetryNow runs every failed step again, and starts every service that could
 // run and does not, those that a person stopped among them.
 func (b *Boot) RetryNow(ctx context.Context) error {
+	err := b.StartAgain(ctx)
+	b.Retry()
+	return err
+}
+
+// StartAgain starts every service that could run and does not, those that a
+// person stopped among them.
+func (b *Boot) StartAgain(ctx context.Context) error {
 	var errs []error
 	for _, s := range b.services {
 		errs = append(errs, s.startAgain(ctx))
 	}
-	b.Retry()
 	return errors.Join(errs...)
 }
 

@@ -36,14 +36,14 @@ func (d *data) askEngine(ctx context.Context) error {
 	if filepath.Clean(set) == d.Bind {
 		return nil
 	}
-	same, err := d.boot.world.Directories.SameDirectory(set, d.Bind)
+	same, err := d.boot.world.Directories.SameDirectory(ctx, set, d.Bind)
 	if err != nil {
 		return err
 	}
 	if !same {
 		return Final(WithHint(
 			fmt.Errorf("%s is set to use %s as its data directory, and the role binds %q to %s", d.Engine, set, d.Name, d.Bind),
-			fmt.Sprintf("say bind: %s in the role file, or change the engine's own settings", set)))
+			fmt.Sprintf("say bind: %s in the role file, or change the engine's own settings, then: bootagent retry", set)))
 	}
 	return nil
 }
@@ -67,7 +67,7 @@ func (d *data) unlessGone(ctx context.Context, err error) error {
 }
 
 func (d *data) examine(ctx context.Context) error {
-	found, err := d.boot.world.Directories.Examine(d.path(), d.Data)
+	found, err := d.boot.world.Directories.Examine(ctx, d.path(), d.Data)
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (d *data) examine(ctx context.Context) error {
 		if err := d.boot.world.Engines.Initialized(ctx, d.Data); err != nil {
 			return err
 		}
-		return d.noteReady(found)
+		return d.noteReady(ctx, found)
 	default:
 		return Final(WithHint(
 			fmt.Errorf("%s is no data directory that %s may start on: it is %s: %s", d.path(), d.Engine, found.State, found.Words),
@@ -98,10 +98,10 @@ func (d *data) initialize(ctx context.Context) error {
 	case d.IfAbsent != role.Initialize:
 		return Final(WithHint(
 			fmt.Errorf("%s is absent and the role may not initialise it", d.path()),
-			"restore it; or, for a new database, say if-absent: initialize in the role file"))
+			"restore it; or, for a new database, say if-absent: initialize in the role file, then: bootagent retry"))
 	}
 	if !known {
-		if err := d.mayInitialize(); err != nil {
+		if err := d.mayInitialize(ctx); err != nil {
 			return err
 		}
 	}
@@ -112,24 +112,24 @@ func (d *data) initialize(ctx context.Context) error {
 	if err := d.boot.world.Engines.Initialize(ctx, d.Data, staging); err != nil {
 		return err
 	}
-	made, err := d.boot.world.Directories.Examine(staging, d.Data)
+	made, err := d.boot.world.Directories.Examine(ctx, staging, d.Data)
 	if err != nil {
 		return err
 	}
 	if made.State != Ready {
 		return Finalf("%s initialised %s, and left it %s: %s", d.Engine, staging, made.State, made.Words)
 	}
-	if err := d.boot.world.Directories.Publish(staging, d.path()); err != nil {
+	if err := d.boot.world.Directories.Publish(ctx, staging, d.path()); err != nil {
 		return err
 	}
 	if err := d.boot.world.Engines.Initialized(ctx, d.Data); err != nil {
 		return err
 	}
-	return d.noteReady(made)
+	return d.noteReady(ctx, made)
 }
 
 // mayInitialize refuses a filesystem that may have held this data before.
-func (d *data) mayInitialize() error {
+func (d *data) mayInitialize(ctx context.Context) error {
 	ledger := d.volume.current()
 	for _, name := range slices.Sorted(maps.Keys(ledger.Data)) {
 		if was := ledger.Data[name]; was.Ready && !d.boot.hasData(d.On, name) && !slices.Contains(d.Beside, name) {
@@ -137,14 +137,14 @@ func (d *data) mayInitialize() error {
 				fmt.Errorf("%s is absent, and the volume's ledger says that it holds the data %q of %s, which the role does not name",
 					d.path(), name, strings.TrimSpace(was.Engine+" "+was.Version)),
 				fmt.Sprintf("if %q is that data, give it its former name in the role file; if a new, empty database is to be made beside it, "+
-					"say beside: [%s] for %q there", d.Name, name, d.Name)))
+					"say beside: [%s] for %q there; then: bootagent retry", d.Name, name, d.Name)))
 		}
 	}
-	names, err := d.boot.world.Directories.Names(d.volume.At)
+	names, err := d.boot.world.Directories.Names(ctx, d.volume.At)
 	if err != nil {
 		return err
 	}
-	strange, err := d.boot.found(d.volume.At, names)
+	strange, err := d.boot.found(ctx, d.volume.At, names)
 	switch {
 	case err != nil:
 		return err
@@ -157,7 +157,7 @@ func (d *data) mayInitialize() error {
 	case ledger.Made == nil && len(strange) > 0:
 		return Final(WithHint(
 			fmt.Errorf("%s is absent from a filesystem that bootagent did not make and that holds %q", d.path(), strange[0]),
-			"if the data is there under another name, say dir: for it in the role file"))
+			"if the data is there under another name, say dir: for it in the role file, then: bootagent retry"))
 	}
 	return nil
 }
@@ -175,11 +175,11 @@ func (d *data) staging(ctx context.Context, noted LedgerData) (string, error) {
 		if going, err := d.boot.world.Engines.Initializing(ctx, d.Data, dir); going || err != nil {
 			return dir, err
 		}
-		if names, err := d.boot.world.Directories.Names(dir); err == nil && len(names) == 0 {
+		if names, err := d.boot.world.Directories.Names(ctx, dir); err == nil && len(names) == 0 {
 			return dir, nil
 		}
 	}
-	there, err := d.boot.world.Directories.Names(d.volume.At)
+	there, err := d.boot.world.Directories.Names(ctx, d.volume.At)
 	if err != nil {
 		return "", err
 	}
@@ -188,11 +188,11 @@ func (d *data) staging(ctx context.Context, noted LedgerData) (string, error) {
 		if slices.Contains(there, name) {
 			continue
 		}
-		if err := d.record(LedgerData{Engine: string(d.Engine), Staging: name}); err != nil {
+		if err := d.record(ctx, LedgerData{Engine: string(d.Engine), Staging: name}); err != nil {
 			return "", err
 		}
 		dir := filepath.Join(d.volume.At, name)
-		return dir, d.boot.world.Directories.Create(dir, d.Owner)
+		return dir, d.boot.world.Directories.Create(ctx, dir, d.Owner)
 	}
 	return "", Final(WithHint(
 		fmt.Errorf("%s was initialised %d times and never finished", d.path(), unfinishedMax),
@@ -200,16 +200,16 @@ func (d *data) staging(ctx context.Context, noted LedgerData) (string, error) {
 }
 
 // noteReady writes into the ledger that the data is there.
-func (d *data) noteReady(found Directory) error {
+func (d *data) noteReady(ctx context.Context, found Directory) error {
 	want := LedgerData{Engine: string(d.Engine), Version: found.Version, Ready: true}
 	if d.volume.current().Data[d.Name] == want {
 		return nil
 	}
-	return d.record(want)
+	return d.record(ctx, want)
 }
 
-func (d *data) record(entry LedgerData) error {
-	return d.volume.record(func(l *Ledger) {
+func (d *data) record(ctx context.Context, entry LedgerData) error {
+	return d.volume.record(ctx, func(l *Ledger) {
 		if l.Data == nil {
 			l.Data = make(map[string]LedgerData)
 		}
@@ -236,7 +236,7 @@ func (d *data) mountBind(ctx context.Context) error {
 			return err
 		}
 	}
-	same, err := d.boot.world.Directories.SameDirectory(d.path(), d.Bind)
+	same, err := d.boot.world.Directories.SameDirectory(ctx, d.path(), d.Bind)
 	switch {
 	case err == nil && same:
 		return nil

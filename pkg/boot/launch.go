@@ -152,7 +152,7 @@ func (l *Launch) Confirm(ctx context.Context) (remark string, err error) {
 		case err != nil:
 			return "", err
 		case !now.equal(l.facts):
-			return "relied on what was kept, and the metadata service now says otherwise: that counts after systemctl restart bootagent", nil
+			return "relied on what was kept, and the metadata service now says otherwise: that counts after: bootagent retry", nil
 		}
 		return "", nil
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"bootagent/pkg/role"
@@ -16,6 +17,7 @@ type service struct {
 	boot    *Boot
 	granted *Step
 	up      *Step
+	byHand  atomic.Bool // a person stopped it, as far as this agent knows
 }
 
 // startWithin bounds how long a granted service may take until systemd calls
@@ -47,7 +49,7 @@ func (s *service) grant(ctx context.Context) error {
 		return err
 	}
 	byHand, err := units.StoppedByHand(s.Unit)
-	if err != nil || byHand {
+	if err != nil || byHand || s.byHand.Load() {
 		return err
 	}
 	return units.StartOnce(ctx, s.Unit)
@@ -97,7 +99,7 @@ func (s *service) lostGrant(ctx context.Context, grant string, mountUnit func(st
 	}
 	from := []*Step{s.granted}
 	if standing {
-		if err := units.SetStoppedByHand(s.Unit, true); err != nil {
+		if err := s.setByHand(true); err != nil {
 			s.boot.log.Error("cannot note that a person stopped a service", "unit", s.Unit, "error", err)
 		}
 	}
@@ -115,7 +117,7 @@ func (s *service) comeUp(ctx context.Context) error {
 		return err
 	}
 	if state.Active == "active" {
-		if err := s.boot.world.Units.SetStoppedByHand(s.Unit, false); err != nil {
+		if err := s.setByHand(false); err != nil {
 			return err
 		}
 		return s.probe(ctx)
@@ -141,7 +143,7 @@ func (s *service) comeUp(ctx context.Context) error {
 	case !ended.Ran && !byHand:
 		return Final(WithHint(fmt.Errorf("%s was granted and did not start", s.Unit), look))
 	}
-	if err := s.boot.world.Units.SetStoppedByHand(s.Unit, true); err != nil {
+	if err := s.setByHand(true); err != nil {
 		return err
 	}
 	return Final(WithHint(fmt.Errorf("%s was stopped by hand, or ended by itself", s.Unit),
@@ -252,11 +254,14 @@ func (s *service) probe(ctx context.Context) error {
 // granted and does not run. One that is not granted yet starts when it is.
 func (s *service) startAgain(ctx context.Context) error {
 	units := s.boot.world.Units
-	if err := units.SetStoppedByHand(s.Unit, false); err != nil {
+	if err := s.setByHand(false); err != nil {
 		return err
 	}
 	granted, err := units.Granted(ctx, s.Unit)
 	if err != nil || !granted {
+		return err
+	}
+	if err := s.keepGrant(ctx); err != nil {
 		return err
 	}
 	state, err := units.State(ctx, s.Unit)

@@ -165,7 +165,7 @@ func (v *volume) prove(ctx context.Context) error {
 	case content.Blank && v.Make != role.MakeIfBlank:
 		return Final(WithHint(
 			fmt.Errorf("disk %s is blank and the role may not make a filesystem on it", v.disk.Serial),
-			fmt.Sprintf("if it is meant to be new, say make: %s for the volume in the role file", role.MakeIfBlank)))
+			fmt.Sprintf("if it is meant to be new, say make: %s for the volume in the role file, then: bootagent retry", role.MakeIfBlank)))
 	case content.Blank:
 		return v.isNew(ctx)
 	case content.Filesystem == "" && intent.UUID != "" && !intent.Made:
@@ -229,19 +229,18 @@ func (v *volume) withoutLedger(ctx context.Context, names []string) error {
 		return Final(WithHint(
 			fmt.Errorf("%s, and an intent of bootagent has that UUID, but it holds %s, which mkfs does not leave: it was not just made",
 				what, listed(names)),
-			"if it is this role's, say adopt: true for the volume in the role file; nothing was changed"))
+			"if it is this role's, say adopt: true for the volume in the role file, then: bootagent retry; nothing was changed"))
 	}
 	return Final(WithHint(
 		fmt.Errorf("%s without a ledger: it was not made by bootagent", what),
-		"if it is this role's, say adopt: true for the volume in the role file; nothing was changed"))
+		"if it is this role's, say adopt: true for the volume in the role file, then: bootagent retry; nothing was changed"))
 }
 
 // hintLost is what a person does about a filesystem that lost its ledger.
 func (v *volume) hintLost() string {
-	hint := "take a snapshot, then look what is left, also in lost+found: " + v.readOnlyMount() +
+	return "take a snapshot, then look what is left, also in lost+found: " + v.readOnlyMount() +
 		"; put the data back to its place, or restore the volume from a snapshot of before; " +
-		"then say adopt: true for the volume in the role file; nothing was changed"
-	return hint
+		"then say adopt: true for the volume in the role file, and: bootagent retry; nothing was changed"
 }
 
 // readOnlyMount is the command by which a person looks into the filesystem
@@ -347,15 +346,21 @@ func (v *volume) introduce(ctx context.Context, l Ledger) error {
 	l.Volume, l.Role = v.disk.Serial, v.boot.plan.Role
 	return v.aside(ctx, false, func(root string) error {
 		// The log is replayed by now, and may hold more than look saw.
-		if there, err := v.read(root); err != nil || there != nil {
-			return errors.Join(err, v.accept(there))
-		}
-		if names, err := v.names(root); err != nil {
+		there, err := v.read(ctx, root)
+		if err != nil {
 			return err
-		} else if l.Made != nil && len(names) > 0 {
+		}
+		if there != nil {
+			return v.accept(there)
+		}
+		names, err := v.names(ctx, root)
+		if err != nil {
+			return err
+		}
+		if l.Made != nil && len(names) > 0 {
 			return Finalf("the filesystem %s on disk %s was taken for just made, but it holds %s", l.UUID, v.disk.Serial, listed(names))
 		}
-		return v.write(root, &l)
+		return v.write(ctx, root, &l)
 	})
 }
 
@@ -363,10 +368,10 @@ func (v *volume) introduce(ctx context.Context, l Ledger) error {
 // is none also the names in the root directory that mkfs does not leave there.
 func (v *volume) look(ctx context.Context) (ledger *Ledger, names []string, err error) {
 	err = v.aside(ctx, true, func(root string) (err error) {
-		if ledger, err = v.read(root); err != nil || ledger != nil {
+		if ledger, err = v.read(ctx, root); err != nil || ledger != nil {
 			return err
 		}
-		names, err = v.names(root)
+		names, err = v.names(ctx, root)
 		return err
 	})
 	return ledger, names, err
@@ -378,22 +383,22 @@ const lostAndFound = "lost+found"
 
 // names are those in the root directory of a filesystem that mkfs does not
 // leave there.
-func (v *volume) names(root string) ([]string, error) {
-	names, err := v.boot.world.Directories.Names(root)
+func (v *volume) names(ctx context.Context, root string) ([]string, error) {
+	names, err := v.boot.world.Directories.Names(ctx, root)
 	if err != nil || v.Filesystem == role.XFS {
 		return names, err
 	}
-	return v.boot.found(root, names)
+	return v.boot.found(ctx, root, names)
 }
 
 // found leaves lost+found out of the names in a root directory where it is
 // empty: it is nothing only then.
-func (b *Boot) found(root string, names []string) ([]string, error) {
+func (b *Boot) found(ctx context.Context, root string, names []string) ([]string, error) {
 	at := slices.Index(names, lostAndFound)
 	if at < 0 {
 		return names, nil
 	}
-	inside, err := b.world.Directories.Names(filepath.Join(root, lostAndFound))
+	inside, err := b.world.Directories.Names(ctx, filepath.Join(root, lostAndFound))
 	if err != nil || len(inside) > 0 {
 		return names, err
 	}
@@ -484,7 +489,7 @@ func (v *volume) mount(ctx context.Context) error {
 	}
 	err = v.onDevice(v.At)
 	if err == nil {
-		v.ledger, err = v.read(v.At)
+		v.ledger, err = v.read(ctx, v.At)
 	}
 	if err == nil {
 		err = v.accept(v.ledger)
@@ -512,7 +517,7 @@ func (v *volume) note(ctx context.Context) error {
 		Remark(ctx, fmt.Sprintf("the ledger of disk %s says that %s had it last and did not stop: "+
 			"if that machine still runs, it must not use this disk", v.disk.Serial, before.Instance))
 	}
-	return v.record(func(l *Ledger) {
+	return v.record(ctx, func(l *Ledger) {
 		l.Generation++
 		l.Instance, l.BootID = self.ID, self.BootID
 		l.Stopped = nil
@@ -538,7 +543,7 @@ func (v *volume) close(ctx context.Context) error {
 	if err := v.intend(ctx, closed); err != nil {
 		return err
 	}
-	return v.record(func(l *Ledger) { l.Closed = true })
+	return v.record(ctx, func(l *Ledger) { l.Closed = true })
 }
 
 // accept refuses a ledger that is not this volume's of this role.
@@ -599,11 +604,11 @@ func (v *volume) noteStop(ctx context.Context) error {
 			stop.Clean, stop.Why = false, why
 		}
 	}
-	return v.record(func(l *Ledger) { l.Stopped = &stop })
+	return v.record(ctx, func(l *Ledger) { l.Stopped = &stop })
 }
 
-func (v *volume) read(root string) (*Ledger, error) {
-	src, err := v.boot.world.Ledgers.ReadLedger(root)
+func (v *volume) read(ctx context.Context, root string) (*Ledger, error) {
+	src, err := v.boot.world.Ledgers.ReadLedger(ctx, root)
 	if err != nil {
 		return nil, err
 	}
@@ -614,22 +619,22 @@ func (v *volume) read(root string) (*Ledger, error) {
 	return l, nil
 }
 
-func (v *volume) write(root string, l *Ledger) error {
+func (v *volume) write(ctx context.Context, root string, l *Ledger) error {
 	src, err := l.Encode()
 	if err != nil {
 		return err
 	}
-	return v.boot.world.Ledgers.WriteLedger(root, src)
+	return v.boot.world.Ledgers.WriteLedger(ctx, root, src)
 }
 
 // record changes the ledger of the volume while it is mounted for its role.
-func (v *volume) record(change func(*Ledger)) error {
+func (v *volume) record(ctx context.Context, change func(*Ledger)) error {
 	v.lock <- struct{}{}
 	defer func() { <-v.lock }()
 	changed := *v.ledger
 	changed.Data = maps.Clone(v.ledger.Data)
 	change(&changed)
-	if err := v.write(v.At, &changed); err != nil {
+	if err := v.write(ctx, v.At, &changed); err != nil {
 		return err
 	}
 	v.ledger = &changed

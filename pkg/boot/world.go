@@ -116,8 +116,8 @@ type Filesystems interface {
 
 // Ledgers keeps a volume's ledger on the root directory of its filesystem.
 type Ledgers interface {
-	ReadLedger(root string) ([]byte, error) // nil where there is none
-	WriteLedger(root string, ledger []byte) error
+	ReadLedger(ctx context.Context, root string) ([]byte, error) // nil where there is none
+	WriteLedger(ctx context.Context, root string, ledger []byte) error
 }
 
 // Intents keeps what the agent is about to make on a disk, so that after a
@@ -159,20 +159,20 @@ type Mount struct {
 // Directories looks at data directories.
 type Directories interface {
 	// Examine says in which state a data directory is.
-	Examine(path string, d role.Data) (Directory, error)
+	Examine(ctx context.Context, path string, d role.Data) (Directory, error)
 
 	// Names lists what is in a directory.
-	Names(path string) ([]string, error)
+	Names(ctx context.Context, path string) ([]string, error)
 
 	// SameDirectory tells whether two paths are one directory.
-	SameDirectory(a, b string) (bool, error)
+	SameDirectory(ctx context.Context, a, b string) (bool, error)
 
 	// Create makes an empty directory, owned by a user, that must not exist.
-	Create(path, owner string) error
+	Create(ctx context.Context, path, owner string) error
 
 	// Publish gives a directory its final name, once all that is in it is
 	// on the disk. It replaces nothing.
-	Publish(staging, path string) error
+	Publish(ctx context.Context, staging, path string) error
 }
 
 // A Directory is the state of a data directory, and why it is in it.
@@ -245,6 +245,10 @@ type Units interface {
 
 	// Granted tells whether a service is granted, and not about to lose it.
 	Granted(ctx context.Context, unit string) (bool, error)
+
+	// KeepGrant makes the token of a grant that holds and has lost it. It
+	// grants nothing.
+	KeepGrant(ctx context.Context, unit string) (lost bool, err error)
 
 	// StartOnce starts a unit, once for each grant.
 	StartOnce(ctx context.Context, unit string) error

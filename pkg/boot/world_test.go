@@ -19,18 +19,19 @@ import (
 // A machine is a World in memory: it keeps state as the real one does, and
 // counts what can't be taken back. Its disks outlive it.
 type machine struct {
-	mu      sync.Mutex
-	disks   map[string]*disk
-	mounts  map[string]string // by mount point, the disk's serial or the directory that is bound
-	intents map[string]Intent
-	engine  string // data directory that the engine is set to use
-	granted map[string]bool
-	started map[string]bool
-	byHand  map[string]bool
-	units   map[string]unit
-	records map[string]string // by the volume's name
-	cloud   cloud
-	safe    safe
+	mu        sync.Mutex
+	disks     map[string]*disk
+	mounts    map[string]string // by mount point, the disk's serial or the directory that is bound
+	intents   map[string]Intent
+	engine    string // data directory that the engine is set to use
+	granted   map[string]bool
+	tokenless map[string]bool // their tokens were deleted
+	started   map[string]bool
+	byHand    map[string]bool
+	units     map[string]unit
+	records   map[string]string // by the volume's name
+	cloud     cloud
+	safe      safe
 
 	sameErr error  // of SameDirectory
 	mounted uint64 // device that is mounted, where it is not the disk's any more
@@ -192,7 +193,7 @@ func (m *machine) at(p string) (*disk, string) {
 	return nil, p
 }
 
-func (m *machine) ReadLedger(root string) ([]byte, error) {
+func (m *machine) ReadLedger(_ context.Context, root string) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, _ := m.at(root)
@@ -202,7 +203,7 @@ func (m *machine) ReadLedger(root string) ([]byte, error) {
 	return d.ledger, nil
 }
 
-func (m *machine) WriteLedger(root string, ledger []byte) error {
+func (m *machine) WriteLedger(_ context.Context, root string, ledger []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, _ := m.at(root)
@@ -268,7 +269,7 @@ func (m *machine) Unmount(_ context.Context, where string) error {
 	return nil
 }
 
-func (m *machine) Examine(p string, _ role.Data) (Directory, error) {
+func (m *machine) Examine(_ context.Context, p string, _ role.Data) (Directory, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, name := m.at(p)
@@ -278,7 +279,7 @@ func (m *machine) Examine(p string, _ role.Data) (Directory, error) {
 	return Directory{State: Absent}, nil
 }
 
-func (m *machine) Names(p string) ([]string, error) {
+func (m *machine) Names(_ context.Context, p string) ([]string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, name := m.at(p)
@@ -293,7 +294,7 @@ func (m *machine) Names(p string) ([]string, error) {
 	return []string{"something"}, nil
 }
 
-func (m *machine) SameDirectory(a, b string) (bool, error) {
+func (m *machine) SameDirectory(_ context.Context, a, b string) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.sameErr != nil {
@@ -304,7 +305,7 @@ func (m *machine) SameDirectory(a, b string) (bool, error) {
 	return diskA == diskB && restA == restB, nil
 }
 
-func (m *machine) Create(p, _ string) error {
+func (m *machine) Create(_ context.Context, p, _ string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, name := m.at(p)
@@ -315,7 +316,7 @@ func (m *machine) Create(p, _ string) error {
 	return nil
 }
 
-func (m *machine) Publish(staging, p string) error {
+func (m *machine) Publish(_ context.Context, staging, p string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, from := m.at(staging)
@@ -377,6 +378,14 @@ func (m *machine) Granted(_ context.Context, unit string) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.granted[unit], nil
+}
+
+func (m *machine) KeepGrant(_ context.Context, unit string) (lost bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	lost = m.granted[unit] && m.tokenless[unit]
+	delete(m.tokenless, unit)
+	return lost, nil
 }
 
 func (m *machine) StartOnce(ctx context.Context, unit string) error {

@@ -27,6 +27,7 @@ const (
 	Ready    State = "ready"    // all that the role needs is true
 	Degraded State = "degraded" // some of its services run
 	Failed   State = "failed"   // none can, or there is no plan
+	Gone     State = "gone"     // the agent does not run, see Status.Left
 )
 
 // ExitCode is what bootagent status exits with.
@@ -38,6 +39,8 @@ func (s State) ExitCode() int {
 		return 1
 	case Degraded:
 		return 3
+	case Gone:
+		return 5
 	default:
 		return 4
 	}
@@ -53,11 +56,12 @@ type Status struct {
 	Agent   Agent     `json:"agent"`
 	Role    string    `json:"role,omitempty"`
 	State   State     `json:"state"`
-	Since   time.Time `json:"since"`             // when it came into this state
-	Reason  string    `json:"reason,omitempty"`  // why it is not ready
-	Hint    string    `json:"hint,omitempty"`    // what a person can do
-	Remarks []string  `json:"remarks,omitempty"` // what is to be known although all is well
-	Held    []Held    `json:"held,omitempty"`    // services that may not start
+	Last    State     `json:"last_state,omitempty"` // that was told, where the agent is gone
+	Since   time.Time `json:"since"`                // when it came into this state
+	Reason  string    `json:"reason,omitempty"`     // why it is not ready
+	Hint    string    `json:"hint,omitempty"`       // what a person can do
+	Remarks []string  `json:"remarks,omitempty"`    // what is to be known although all is well
+	Held    []Held    `json:"held,omitempty"`       // services that may not start
 	Steps   []Step    `json:"steps,omitempty"`
 }
 
@@ -66,6 +70,19 @@ type Agent struct {
 	Version string    `json:"version"`
 	PID     int       `json:"pid"`
 	Started time.Time `json:"started"`
+
+	// Ticks is when the process was started, as the kernel counts it (starttime
+	// of proc_pid_stat(5)): with PID, it names that process and no later one.
+	Ticks uint64 `json:"start_ticks,omitempty"`
+}
+
+// Left is what is known where the agent that wrote a status does not run any
+// more: nothing of it need be so still.
+func (s Status) Left() Status {
+	s.Reason = "the agent does not run; it told last: " + s.Line()
+	s.State, s.Last = Gone, s.State
+	s.Hint = "systemctl start bootagent; if that fails: journalctl --unit=bootagent --boot --lines=50 --no-pager"
+	return s
 }
 
 // Held is a service that may not start, and why.
@@ -129,6 +146,9 @@ func (s Status) Write(path string) error {
 // Line is the status in one line. It tells times of day, not durations, which
 // would be wrong as soon as they were read.
 func (s Status) Line() string {
+	if s.State == Gone {
+		return oneLine(s.Reason)
+	}
 	line := fmt.Sprintf("%s since %s", s.State, s.Since.Local().Format(time.DateTime))
 	if s.Role != "" {
 		line = s.Role + ": " + line

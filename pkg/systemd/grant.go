@@ -34,7 +34,8 @@ func (m *Manager) Grant(ctx context.Context, unit string, mounts []string) error
 		}
 	}
 	if state.Active == "active" && state.Job == "" {
-		return nil
+		_, err := m.KeepGrant(ctx, unit)
+		return err
 	}
 	if err := os.MkdirAll(filepath.Join(m.run, "granted"), 0o755); err != nil {
 		return err
@@ -129,6 +130,30 @@ func (m *Manager) Granted(ctx context.Context, unit string) (bool, error) {
 	state, err := m.State(ctx, guard.GrantUnit(unit))
 	return err == nil && state.Active == "active" && state.Job != "stop" && state.Job != "restart", err
 }
+
+// KeepGrant makes the token of a grant that holds and has lost it, as somebody
+// has deleted it. The end of the grant removes it again; where that comes
+// meanwhile, KeepGrant does.
+func (m *Manager) KeepGrant(ctx context.Context, unit string) (lost bool, err error) {
+	token := m.token(unit)
+	if there, err := exists(token); there || err != nil {
+		return false, err
+	}
+	if granted, err := m.Granted(ctx, unit); !granted || err != nil {
+		return false, err
+	}
+	if err := touch(token); err != nil {
+		return false, err
+	}
+	granted, err := m.Granted(ctx, unit)
+	if err != nil || !granted {
+		return false, errors.Join(err, os.Remove(token))
+	}
+	return true, nil
+}
+
+// token is the file that the guard of a unit asserts, see guard.Token.
+func (m *Manager) token(unit string) string { return filepath.Join(m.run, "granted", unit) }
 
 // StartOnce starts a unit, unless that was done since its grant began.
 func (m *Manager) StartOnce(ctx context.Context, unit string) error {

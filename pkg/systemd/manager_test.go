@@ -328,3 +328,49 @@ func TestBusErrorsAreToldByTheirName(t *testing.T) {
 		t.Error("another error counts as it")
 	}
 }
+
+func TestATokenThatWasDeletedIsThereAgainWhileItsGrantHolds(t *testing.T) {
+	for name, c := range map[string]struct {
+		delete func(run string) error
+		grant  string // what becomes of it meanwhile
+		lost   bool
+	}{
+		"it is there":                {func(string) error { return nil }, "active", false},
+		"it was deleted":             {func(run string) error { return os.Remove(filepath.Join(run, "granted/mariadb.service")) }, "active", true},
+		"all of it was deleted":      {func(run string) error { return os.RemoveAll(filepath.Join(run, "granted")) }, "active", true},
+		"with its grant, by systemd": {func(run string) error { return os.Remove(filepath.Join(run, "granted/mariadb.service")) }, "inactive", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, m, run := newPID1(t)
+			ok(t, m.Grant(t.Context(), "mariadb.service", nil))
+			token := filepath.Join(run, "granted/mariadb.service")
+			ok(t, os.WriteFile(token, nil, 0o600)) // as the grant's own ExecStart does
+			ok(t, c.delete(run))
+			p.becomes("bootagent-grant-mariadb.service", c.grant)
+			_, before := os.Lstat(token)
+			lost, err := m.KeepGrant(t.Context(), "mariadb.service")
+			if lost != c.lost || err != nil {
+				t.Errorf("lost: %t, %v", lost, err)
+			}
+			if _, err := os.Lstat(token); (err == nil) != (before == nil || c.lost) {
+				t.Errorf("the token: %v", err)
+			}
+			// And Grant, as after a restart of the agent, does the same.
+			if c.lost {
+				ok(t, c.delete(run))
+				ok(t, m.Grant(t.Context(), "mariadb.service", nil))
+				_, err := os.Lstat(token)
+				ok(t, err)
+			}
+		})
+	}
+}
+
+func TestAProcessThatHangsIsTakenOutOfItsUnit(t *testing.T) {
+	p, m, _ := newPID1(t)
+	ok(t, m.Leave(t.Context(), 4711))
+	equal(t, "jobs", p.took(), []string{"start bootagent-left-4711.scope fail"})
+	if pids := fmt.Sprint(p.units["bootagent-left-4711.scope"].props["PIDs"].Value()); pids != "[4711]" {
+		t.Errorf("it holds the processes %s", pids)
+	}
+}

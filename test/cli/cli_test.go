@@ -2,6 +2,8 @@
 package cli
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -98,6 +100,7 @@ func TestScripts(t *testing.T) {
 			"exits": exits,
 			"disk":  disk,
 			"told":  told,
+			"left":  left,
 		},
 	})
 }
@@ -151,10 +154,33 @@ func disk(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.Truncate(path, size<<20))
 }
 
-// told has an agent tell its status: told FILE; or none, without a file.
+// told has an agent that runs tell its status: told FILE; or none, without a
+// file. This process is the agent.
 func told(ts *testscript.TestScript, neg bool, args []string) {
+	left(ts, neg, args)
+	if len(args) == 0 {
+		return
+	}
+	const file = "/run/bootagent/status.json"
+	src, err := os.ReadFile(file)
+	ts.Check(err)
+	var status map[string]any
+	if json.Unmarshal(src, &status) != nil {
+		return // it is meant to be none
+	}
+	stat, err := os.ReadFile("/proc/self/stat")
+	ts.Check(err)
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	status["agent"] = map[string]any{"pid": os.Getpid(), "start_ticks": json.Number(fields[19])}
+	src, err = json.Marshal(status)
+	ts.Check(err)
+	ts.Check(os.WriteFile(file, src, 0o644))
+}
+
+// left has an agent that does not run any more have told its status: left FILE
+func left(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 1 || os.Getenv(boxed) == "" {
-		ts.Fatalf("usage: told [FILE], in a box")
+		ts.Fatalf("usage: told|left [FILE], in a box")
 	}
 	const dir = "/run/bootagent"
 	ts.Check(os.RemoveAll(dir))

@@ -70,12 +70,12 @@ var toldWrong = []fault{
 	},
 	{
 		"an unknown role", func(r rig) { r.told("#bootagent\nversion: 1\nrole: mysql\nparams: {cluster: orders}\n") }, nil,
-		[]string{"failed since", `unknown role "mysql"`, "roles of this machine: mysql-ec2, web", "status=78/CONFIG"},
+		[]string{"failed since", `unknown role "mysql"`, "roles of this machine: mysql-ec2, web", "mariadb.service is held", "only while the instance is stopped"},
 		"",
 	},
 	{
 		"a broken document", func(r rig) { r.told("#bootagent\nversion: 1\nroel: mysql-ec2\n") }, nil,
-		[]string{"failed since", `3:1: unknown key "roel"`, `did you mean "role"?`, "status=78/CONFIG"},
+		[]string{"failed since", `3:1: unknown key "roel"`, `did you mean "role"?`, "mariadb.service is held", "bootagent retry"},
 		"",
 	},
 	{

@@ -70,13 +70,49 @@ func TestLifeOfADatabase(t *testing.T) {
 	})
 
 	step("the agent is killed and adopts what runs", first, func(g guest) {
-		before := g.sh("systemctl show --value --property MainPID mariadb")
+		const sinceWhen = "systemctl show --value --property ActiveEnterTimestampMonotonic bootagent-role bootagent-ready.target"
+		before, told := g.sh("systemctl show --value --property MainPID mariadb"), g.sh(sinceWhen)
 		g.sh("systemctl kill --signal=KILL --kill-whom=main bootagent")
 		g.until(settles, "journalctl -b -u bootagent | grep -q 'Scheduled restart job' && bootagent wait --timeout 60s")
 		g.is(before, "systemctl show --value --property MainPID mariadb")
 		g.sh("systemctl restart bootagent")
 		g.until(settles, "bootagent wait --timeout 60s")
 		g.is(before, "systemctl show --value --property MainPID mariadb")
+		g.sh("systemctl stop bootagent")
+		g.says("bootagent status; echo exit $?", "the agent does not run; it told last: mysql: ready since", "hint: systemctl start bootagent", "exit 5")
+		g.sh("systemctl start bootagent")
+		g.until(settles, "bootagent wait --timeout 60s")
+		g.is(told, sinceWhen) // what is ordered after the role heard nothing of all that
+	})
+
+	step("what is deleted from /run/bootagent is there again", first, func(g guest) {
+		const there = "test -S /run/bootagent/control.sock -a -e /run/bootagent/granted/mariadb.service -a -e /run/bootagent/plan.json && bootagent status"
+		g.sh("find /run/bootagent -xdev -mindepth 1 -delete")
+		g.until(settles, there)
+		g.sh("systemctl restart mariadb")
+		g.is("active", "systemctl is-active mariadb")
+		g.sh("rm /run/bootagent/granted/mariadb.service; bootagent retry")
+		g.says("ls /run/bootagent/granted", "mariadb.service")
+		g.until(settles, "bootagent wait --timeout 60s")
+	})
+
+	step("a filesystem that hangs holds up nothing", first, func(g guest) {
+		// A ledger of another boot is one that the agent writes as soon as it is started.
+		g.sh(`ledger=$(echo '{"Do":"read-ledger","Path":"/srv/data"}' | bootagent hand | sed 's/.*"Answer":"\([^"]*\)".*/\1/' | base64 -d | sed 's/"boot_id":"[^"]*"/"boot_id":"another"/' | base64 -w 0)
+			echo '{"Do":"write-ledger","Path":"/srv/data","Ledger":"'$ledger'"}' | bootagent hand; fsfreeze --freeze /srv/data; systemctl restart bootagent`)
+		g.until(settles, "bootagent status | grep -q 'waiting since .* until .* for the ledger of the filesystem at /srv/data to be written'")
+		g.says("bootagent status", "fsfreeze --unfreeze /srv/data")
+		if held := g.sh("bootagent status"); strings.Contains(held, "is held") {
+			t.Errorf("what runs is told to be held:\n%s", held)
+		}
+		g.is("active", "systemctl is-active mariadb")
+		g.says("time -p systemctl stop bootagent; systemctl show --property Result bootagent", "Result=success")
+		g.is("", "cat /sys/fs/cgroup/system.slice/bootagent.service/cgroup.procs 2>/dev/null")
+		g.says("systemctl list-units --no-legend 'bootagent-left-*.scope'", "bootagent-left-")
+		g.sh("fsfreeze --unfreeze /srv/data; systemctl start bootagent")
+		g.until(settles, "bootagent wait --timeout 60s")
+		g.is("", "systemctl list-units --no-legend 'bootagent-left-*.scope'")
+		g.is("running", "systemctl is-system-running")
 	})
 
 	step("the agent's own are all there", first, func(g guest) {

@@ -141,12 +141,14 @@ func TestAnotherRole(t *testing.T) {
 			{"#bootagent\\nversion: 1\\nrole: [\\n", "user-data:"},
 		} {
 			g.sh("cp /etc/bootagent/user-data /root/; printf '%s' >/etc/bootagent/user-data; systemctl restart bootagent", c.userData)
-			g.is("failed", "systemctl is-active bootagent")
+			g.until(settles, "systemctl is-failed bootagent-role")
+			g.is("active", "systemctl is-active bootagent")
 			g.says("systemctl status bootagent", c.want)
-			g.says("bootagent status; echo exit $?", c.want, "exit 1")
+			g.says("bootagent status; echo exit $?", c.want, "then: bootagent retry", "mariadb.service is held", "exit 1")
+			g.says("bootagent retry; echo exit $?", c.want, "hint: ", "exit 1")
 			g.is("active", "systemctl is-active nginx")
-			g.sh("mv /root/user-data /etc/bootagent/user-data; systemctl restart bootagent")
-			g.until(settles, "bootagent wait --timeout 60s")
+			g.says("mv /root/user-data /etc/bootagent/user-data; bootagent retry; echo exit $?", "there is a plan now", "exit 0")
+			g.until(settles, "bootagent wait --timeout 60s && systemctl is-active bootagent-role")
 		}
 	})
 
@@ -155,10 +157,22 @@ func TestAnotherRole(t *testing.T) {
 		g.sh("mv /etc/bootagent/user-data /root/user-data; systemctl restart bootagent")
 		g.is("active", "systemctl is-active bootagent")
 		g.says("bootagent status; echo exit $?", "idle since", "has no role", "default-role", "exit 0")
-		g.sh("echo 'default-role: web' >>/etc/bootagent/agent.yaml; systemctl restart bootagent")
+		g.sh("echo 'default-role: web' >>/etc/bootagent/agent.yaml; bootagent retry")
 		g.until(settles, "bootagent status | grep -q 'web: ready since'")
-		g.sh("mv /root/user-data /etc/bootagent/user-data; systemctl restart bootagent")
+		g.sh("mv /root/user-data /etc/bootagent/user-data; bootagent retry")
 		g.until(settles, "bootagent wait --timeout 60s")
+	})
+
+	t.Run("a role file that is edited counts after a retry, and nothing that runs is touched", func(t *testing.T) {
+		g := guest{g.Machine, t, ctx}
+		before := g.sh("systemctl show --value --property MainPID nginx")
+		g.sh("sed -i 's/^role: web/role: www/' /etc/bootagent/roles.d/web.yaml; sed -i 's/web/www/' /etc/bootagent/user-data")
+		g.says("bootagent retry; echo exit $?", "role web is in force, and the new one is www", "nothing was changed", "systemctl reboot", "exit 1")
+		g.sh("sed -i 's/^role: www/role: web/' /etc/bootagent/roles.d/web.yaml; sed -i 's/www/web/' /etc/bootagent/user-data")
+		g.sh("echo 'unlock-within: 2h' >>/etc/bootagent/agent.yaml")
+		g.says("bootagent retry; echo exit $?", "is in force now", "exit 0")
+		g.until(settles, "bootagent wait --timeout 60s")
+		g.is(before, "systemctl show --value --property MainPID nginx")
 	})
 
 	t.Run("without the package nothing starts that was held", func(t *testing.T) {
@@ -188,13 +202,14 @@ func TestNothingStartsUngated(t *testing.T) {
 	disk := newDisk(t)
 	before := sum(t, disk.Path)
 	g.plug(disk)
-	g.until(settles, "systemctl is-failed bootagent")
+	g.until(settles, "systemctl is-failed bootagent-role")
 	g.is("inactive", "systemctl is-active mariadb")
 	g.is("inactive", "systemctl is-active nginx")
 	g.sh("systemctl start mariadb nginx")
 	g.is("inactive\ninactive", "systemctl is-active mariadb nginx")
 	g.says("systemctl status bootagent", "unknown role", "mysql.yaml:3:1")
-	g.says("systemctl --failed", "bootagent.service")
+	g.says("systemctl --failed", "bootagent-role.service")
+	g.says("bootagent status", "mariadb.service is held: there is no plan")
 	g.unplug(disk)
 	if sum(t, disk.Path) != before {
 		t.Error("the disk was changed")
@@ -204,7 +219,7 @@ func TestNothingStartsUngated(t *testing.T) {
 		g := guest{g.Machine, t, ctx}
 		g.sh("sed 's/filesystem: xfs/filesystem: ext4/' /usr/share/doc/bootagent/examples/roles.d/mysql.yaml >/etc/bootagent/roles.d/mysql.yaml")
 		g.is("", "bootagent guard check")
-		g.sh("systemctl restart bootagent")
+		g.sh("bootagent retry")
 		g.plug(disk)
 		g.until(settles, "bootagent wait --timeout 2m")
 		g.is("ext4", "findmnt --noheadings --output FSTYPE /srv/data")

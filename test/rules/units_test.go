@@ -22,7 +22,7 @@ func TestSystemdUnderstandsTheUnits(t *testing.T) {
 // much lower than this.
 func TestTheAgentIsSealedIn(t *testing.T) {
 	dir := unpacked(t)
-	const worst = "29" // tenths
+	const worst = "30" // tenths; one of them is CAP_KILL, without which an engine that hangs is never ended
 	out, err := exec.Command("systemd-analyze", "security", "--root="+dir, "--offline=yes", "--no-pager",
 		"--threshold="+worst, "bootagent.service").CombinedOutput()
 	var open []string

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -33,16 +34,19 @@ type agent struct {
 	keys    []string // in its memory
 	opener  secret.Keys
 	changes []string // units that it was not told of yet
-	boot    *boot.Boot
-	launch  *boot.Launch
 	started time.Time
 	onEnd   func()
 	people  int
 	working sync.WaitGroup // those that talk to it
-	config  error          // why it gave up
 
 	// World.mu guards these.
 	dead     bool
+	boot     *boot.Boot  // nil where there is no plan
+	plan     role.Plan   // that the boot goes by
+	facts    *boot.Facts // that it was told last
+	config   error       // why there is no plan
+	next     *role.Plan  // to begin anew with; nil is to learn it
+	again    context.CancelCauseFunc
 	actors   map[string]string // by goroutine
 	launched []boot.Progress   // of the launch
 	progress []boot.Progress   // of the story that is being told
@@ -110,36 +114,116 @@ func (a *agent) run(ctx context.Context) {
 	defer a.working.Wait()
 	a.is("agent")
 	log := slog.New(&handler{agent: a})
-	a.launch = boot.NewLaunch(metadata{a}, a.plan)
-	a.launch.Jitter = a.jitter
-	plan, _, err := a.launch.Run(ctx, log, func(p []boot.Progress) { a.report(nil, p) })
-	if err != nil {
-		if ctx.Err() == nil {
-			a.config = err
-		}
+	w := a.machine.world
+	var b *boot.Boot
+	for ctx.Err() == nil {
+		now, again := context.WithCancelCause(ctx)
+		w.mu.Lock()
+		next := a.next
+		a.next, a.again, a.boot, a.config = nil, again, nil, nil
+		w.mu.Unlock()
+		b = a.once(now, next, log)
+		again(nil)
+	}
+	if b == nil {
 		return
 	}
-	b := boot.New(plan, a.world(), log)
-	b.Jitter = a.jitter
-	a.machine.world.mu.Lock()
-	a.boot = b
-	a.machine.world.mu.Unlock()
-	var running sync.WaitGroup
-	running.Go(func() {
-		a.is("units")
-		b.Follow(ctx, a.next, mountUnit, grantUnit)
-	})
-	running.Go(func() {
-		a.is("confirm")
-		_, _ = a.launch.Confirm(ctx)
-	})
-	b.Run(ctx, func(p []boot.Progress) { a.report(b, p) })
-	running.Wait()
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	if err := b.StoppedServices(end); err != nil {
 		log.Error("cannot note how the services stopped", "error", err)
 	}
+}
+
+// once learns, unless that was done, and boots, until ctx ends.
+func (a *agent) once(ctx context.Context, next *role.Plan, log *slog.Logger) *boot.Boot {
+	w := a.machine.world
+	confirm := func(context.Context) (string, error) { return "", nil }
+	if next == nil {
+		launch := boot.NewLaunch(metadata{a}, a.planOf)
+		launch.Jitter = a.jitter
+		plan, facts, err := launch.Run(ctx, log, func(p []boot.Progress) { a.report(nil, p) })
+		if ctx.Err() != nil {
+			return nil
+		}
+		w.mu.Lock()
+		a.facts, a.config = &facts, err
+		w.mu.Unlock()
+		if err != nil {
+			<-ctx.Done()
+			return nil
+		}
+		next, confirm = &plan, launch.Confirm
+	}
+	b := boot.New(*next, a.world(), log)
+	b.Jitter = a.jitter
+	w.mu.Lock()
+	a.boot, a.plan = b, *next
+	w.mu.Unlock()
+	var running sync.WaitGroup
+	running.Go(func() {
+		a.is("units")
+		b.Follow(ctx, a.nextChange, mountUnit, grantUnit)
+	})
+	running.Go(func() {
+		a.is("confirm")
+		_, _ = confirm(ctx)
+	})
+	b.Run(ctx, func(p []boot.Progress) { a.report(b, p) })
+	running.Wait()
+	return b
+}
+
+// now is the boot that is under way, or nil.
+func (a *agent) now() *boot.Boot {
+	w := a.machine.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return a.boot
+}
+
+var errAgain = errors.New("everything is read again")
+
+func (a *agent) beginAnew(plan *role.Plan) {
+	w := a.machine.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a.next = plan
+	a.again(errAgain)
+}
+
+// retry is what the program does for bootagent retry.
+func (a *agent) retry() error {
+	w := a.machine.world
+	w.mu.Lock()
+	b, by, known, config := a.boot, a.plan, a.facts, a.config
+	w.mu.Unlock()
+	if b == nil && config == nil {
+		a.beginAnew(nil)
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	facts, err := metadata{a}.Ask(ctx)
+	if err != nil {
+		facts = *known
+	}
+	plan, err := a.planOf(facts)
+	switch {
+	case b == nil && err != nil:
+		return err
+	case b == nil:
+		a.beginAnew(&plan)
+		return nil
+	case err != nil || reflect.DeepEqual(plan, by):
+		return b.RetryNow(context.Background())
+	}
+	if err := b.Takes(context.Background(), plan); err != nil {
+		return err
+	}
+	err = b.StartAgain(context.Background())
+	a.beginAnew(&plan)
+	return err
 }
 
 func (a *agent) wake() {
@@ -208,8 +292,8 @@ func (w *World) read(text string) {
 	}
 }
 
-// plan makes the plan of the role that the user-data selects.
-func (a *agent) plan(facts boot.Facts) (plan role.Plan, err error) {
+// planOf makes the plan of the role that the user-data selects.
+func (a *agent) planOf(facts boot.Facts) (plan role.Plan, err error) {
 	err = a.call(context.Background(), "asks", "for the role files", effect{do: func() error {
 		sel, err := userdata.Parse(facts.UserData)
 		if err != nil {
@@ -228,8 +312,8 @@ func (a *agent) plan(facts boot.Facts) (plan role.Plan, err error) {
 	return plan, err
 }
 
-// next is the next unit that may have changed.
-func (a *agent) next(ctx context.Context) (unit string, err error) {
+// nextChange is the next unit that may have changed.
+func (a *agent) nextChange(ctx context.Context) (unit string, err error) {
 	err = a.call(ctx, "looks", "for changes of units", effect{
 		do:    func() error { return nil },
 		until: func() bool { return len(a.changes) > 0 },
@@ -239,7 +323,7 @@ func (a *agent) next(ctx context.Context) (unit string, err error) {
 		},
 	})
 	if err != nil && ctx.Err() == nil && !errors.Is(err, errDead) {
-		return a.next(ctx)
+		return a.nextChange(ctx)
 	}
 	return unit, err
 }

@@ -336,8 +336,8 @@ func (f filesystems) Check(ctx context.Context, d boot.Disk, _ role.FilesystemTy
 
 type ledgers struct{ *agent }
 
-func (l ledgers) ReadLedger(root string) (ledger []byte, err error) {
-	err = l.call(context.Background(), "asks", "for the ledger at "+root, effect{do: func() error {
+func (l ledgers) ReadLedger(ctx context.Context, root string) (ledger []byte, err error) {
+	err = l.call(ctx, "asks", "for the ledger at "+root, effect{do: func() error {
 		mt := l.machine.mounts[root]
 		switch {
 		case mt == nil || mt.dead:
@@ -352,8 +352,8 @@ func (l ledgers) ReadLedger(root string) (ledger []byte, err error) {
 	return ledger, err
 }
 
-func (l ledgers) WriteLedger(root string, ledger []byte) error {
-	return l.call(context.Background(), "write", "the ledger at "+root, effect{do: func() error {
+func (l ledgers) WriteLedger(ctx context.Context, root string, ledger []byte) error {
+	return l.call(ctx, "write", "the ledger at "+root, effect{do: func() error {
 		mt := l.machine.mounts[root]
 		switch {
 		case mt == nil || mt.dead:
@@ -527,24 +527,24 @@ func (m *machine) at(p string) (v *ebs, dir string, err error) {
 	return nil, p, nil
 }
 
-func (d directories) Examine(p string, of role.Data) (found boot.Directory, err error) {
-	err = d.call(context.Background(), "asks", "how "+p+" is", effect{do: func() error {
+func (d directories) Examine(ctx context.Context, p string, of role.Data) (found boot.Directory, err error) {
+	err = d.call(ctx, "asks", "how "+p+" is", effect{do: func() error {
 		found, err = ondisk.Directory(files{d.machine}, p, of)
 		return err
 	}})
 	return found, err
 }
 
-func (d directories) Names(p string) (names []string, err error) {
-	err = d.call(context.Background(), "asks", "what is in "+p, effect{do: func() error {
+func (d directories) Names(ctx context.Context, p string) (names []string, err error) {
+	err = d.call(ctx, "asks", "what is in "+p, effect{do: func() error {
 		names, err = files{d.machine}.Names(p)
 		return err
 	}})
 	return names, err
 }
 
-func (d directories) SameDirectory(a, b string) (same bool, err error) {
-	err = d.call(context.Background(), "asks", "whether "+a+" is "+b, effect{do: func() error {
+func (d directories) SameDirectory(ctx context.Context, a, b string) (same bool, err error) {
+	err = d.call(ctx, "asks", "whether "+a+" is "+b, effect{do: func() error {
 		va, na, errA := d.machine.at(a)
 		vb, nb, errB := d.machine.at(b)
 		same = va == vb && na == nb
@@ -553,8 +553,8 @@ func (d directories) SameDirectory(a, b string) (same bool, err error) {
 	return same && err == nil, err
 }
 
-func (d directories) Create(p, owner string) error {
-	return d.call(context.Background(), "create", p, effect{do: func() error {
+func (d directories) Create(ctx context.Context, p, owner string) error {
+	return d.call(ctx, "create", p, effect{do: func() error {
 		v, name, err := d.machine.at(p)
 		switch {
 		case err != nil:
@@ -571,7 +571,7 @@ func (d directories) Create(p, owner string) error {
 	}})
 }
 
-func (d directories) Publish(staging, p string) error {
+func (d directories) Publish(ctx context.Context, staging, p string) error {
 	do := func(rename bool) error {
 		v, from, err := d.machine.at(staging)
 		_, to, _ := d.machine.at(p)
@@ -594,7 +594,7 @@ func (d directories) Publish(staging, p string) error {
 		}
 		return nil
 	}
-	return d.call(context.Background(), "publish", staging+" as "+p, effect{
+	return d.call(ctx, "publish", staging+" as "+p, effect{
 		do:   func() error { return do(true) },
 		half: func() { _ = do(d.machine.world.oneIn(2)) },
 	})
@@ -721,6 +721,9 @@ func (u units) Granted(ctx context.Context, unit string) (granted bool, err erro
 	}})
 	return granted && err == nil, err
 }
+
+// A grant of this world never loses its token.
+func (u units) KeepGrant(context.Context, string) (lost bool, err error) { return false, nil }
 
 func (u units) StartOnce(ctx context.Context, unit string) error {
 	m := u.machine

@@ -82,7 +82,7 @@ var mutants = []mutant{
 		{"boot/boot.go", "steps = append(steps, b.secrets[need.Name].opened)", "_ = b.secrets[need.Name].opened"},
 	}},
 	{"what a person stopped is started", []edit{
-		{"boot/service.go", "if err != nil || byHand {\n\t\treturn err\n\t}\n\treturn units.StartOnce", "if err != nil || byHand && false {\n\t\treturn err\n\t}\n\treturn units.StartOnce"},
+		{"boot/service.go", "if err != nil || byHand || s.byHand.Load() {\n\t\treturn err\n\t}\n\treturn units.StartOnce", "if err != nil || byHand && false {\n\t\treturn err\n\t}\n\treturn units.StartOnce"},
 	}},
 	{"a service that hangs on a disk that is gone is left hanging", []edit{
 		{"boot/service.go", "if gone != \"\" {", "if false {"},

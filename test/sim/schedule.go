@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"math"
@@ -258,8 +257,8 @@ func (w *World) bring(key string) {
 			continue
 		}
 		a.takes(key)
-		if a.boot != nil {
-			a.person(func() error { a.boot.Unlocked(); return nil })
+		if b := a.now(); b != nil {
+			a.person(func() error { b.Unlocked(); return nil })
 		}
 	}
 }
@@ -309,6 +308,14 @@ var acts = []act{
 		m.startService(database)
 	}},
 	{"says bootagent retry on", func(_ *World, m *machine) { m.retry() }},
+	{"gives the volume another time in the role file, and says bootagent retry on", func(w *World, m *machine) {
+		edited := *w.role // which other worlds share
+		edited.Volumes = slices.Clone(edited.Volumes)
+		wait := &edited.Volumes[0].Wait
+		*wait = wait.Truncate(time.Minute) + (*wait+time.Second)%(2*time.Second)
+		w.role = &edited
+		m.retry()
+	}},
 	{"says systemctl restart bootagent on", func(_ *World, m *machine) { m.restart() }},
 	{"pulls the volume, by force, from", func(w *World, m *machine) {
 		for _, v := range w.cloud.volumes {
@@ -351,19 +358,7 @@ func (m *machine) retry() {
 		return
 	}
 	m.services[database].stopped, m.services[database].sure = false, false
-	a.person(func() error {
-		w := m.world
-		w.mu.Lock()
-		b, l := a.boot, a.launch
-		w.mu.Unlock()
-		switch {
-		case b != nil:
-			return b.RetryNow(context.Background())
-		case l != nil:
-			l.Retry()
-		}
-		return nil
-	})
+	a.person(a.retry)
 }
 
 // settled tells whether every machine is up, or waits for somebody.
@@ -447,11 +442,7 @@ func (w *World) mend() {
 		}
 		m.services[database].stopped, m.services[database].sure = false, false
 		w.bring(goodKey)
-		switch {
-		case m.up && m.agent != nil && m.agent.config != nil:
-			m.agent.onEnd = func() { m.startAgent() }
-			m.agentEnded()
-		case m.up:
+		if m.up {
 			m.retry()
 		}
 	}

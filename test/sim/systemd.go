@@ -336,8 +336,8 @@ func (m *machine) unplug(v *ebs) {
 
 // diskEvent has the agent look again at what failed, as udev's events do.
 func (m *machine) diskEvent() {
-	if a := m.agent; a != nil && a.boot != nil {
-		a.person(func() error { a.boot.Retry(); return nil })
+	if a := m.agent; a != nil && a.now() != nil {
+		a.person(func() error { a.now().Retry(); return nil })
 	}
 }
 
