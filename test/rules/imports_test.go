@@ -96,6 +96,12 @@ var table = []row{
 	},
 	{pkg: "pkg/systemd/guard", may: []string{"bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"}, why: "the generator links it"},
 	{
+		pkg:   "pkg/image",
+		may:   []string{"bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/systemd/guard", "bootagent/pkg/unit"},
+		never: network,
+		why:   "files of an image, and systemd's verifier as a program; it asks no machine and changes nothing",
+	},
+	{
 		pkg: "pkg/instance", may: []string{aws, awsIMDS, awsRole, smithy, renameio}, never: []string{"os/exec", "syscall"},
 		why: "it asks the metadata service, and no other; it knows no plans",
 	},
