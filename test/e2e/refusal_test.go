@@ -173,6 +173,9 @@ func TestAnotherRole(t *testing.T) {
 		g.is("active", "systemctl is-active nginx")
 		g.sh("systemctl stop nginx; systemctl start mariadb")
 		g.is("inactive", "systemctl is-active mariadb")
+		// What has its grant can be started again in this boot, as the removal says.
+		g.sh("systemctl start nginx")
+		g.is("active", "systemctl is-active nginx")
 	})
 }
 
