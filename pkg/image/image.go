@@ -367,8 +367,9 @@ func (i Image) checkLeftovers(units *guard.Units, r *Report) {
 			}
 			text, err := units.ReadFile(s.From.Path)
 			if err == nil && !isSealed(text) {
-				r.problem("%s: secret %q of %s comes from it, and it is not encrypted: seal it by bootagent secret seal, and put that in its place",
-					units.Path(s.From.Path), s.Name, ro.File)
+				file := units.Path(s.From.Path)
+				r.problem("%s: secret %q of %s comes from it, and it is not encrypted: seal it for the machine's key and for one that is kept elsewhere, and put that in its place: "+
+					"bootagent secret seal --to KEY --recovery KEY --output %s <%s", file, s.Name, ro.File, unit.Quote(file+".age"), unit.Quote(file))
 			}
 		}
 	}

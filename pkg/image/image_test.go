@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -156,6 +158,9 @@ func TestAnImageThatHasAllSaysWhatWasChecked(t *testing.T) {
 	}
 }
 
+// command is what a problem says to run.
+var command = regexp.MustCompile(`(?:: |and )(rm .*)$`)
+
 func TestWhatAnImageLacksIsTold(t *testing.T) {
 	t.Setenv("PATH", t.TempDir()) // the order of units is not what this is about
 	for _, test := range []struct {
@@ -220,13 +225,24 @@ func TestWhatAnImageLacksIsTold(t *testing.T) {
 					delete(files, name)
 				}
 			}
-			r := check(t, load(t, build(t, files), true))
+			img := load(t, build(t, files), true)
+			r := check(t, img)
 			if len(r.Problems) != len(test.words) {
 				t.Fatalf("problems %q, not %q", r.Problems, test.words)
 			}
 			for i, words := range test.words {
 				if !strings.Contains(r.Problems[i], words) {
 					t.Errorf("problem %q, without %q", r.Problems[i], words)
+				}
+				// What it says to run mends it.
+				if match := command.FindStringSubmatch(r.Problems[i]); match != nil {
+					sh := exec.Command("/bin/sh", "-ec", "PATH=/usr/bin:/bin; "+match[1])
+					if out, err := sh.CombinedOutput(); err != nil {
+						t.Errorf("%q: %v\n%s", match[1], err, out)
+					}
+					if again := check(t, img).Problems; slices.Contains(again, r.Problems[i]) {
+						t.Errorf("after %q it is told still: %q", match[1], r.Problems[i])
+					}
 				}
 			}
 		})

@@ -86,7 +86,7 @@ func (t *tree) checkUnits(holds, wanted []Hold) (problems []Problem) {
 	for _, h := range wanted {
 		own := t.unit(h.Unit)
 		if own == h.Unit && t.masked(own) {
-			problems = append(problems, Problem{h.Unit, Masked, "is masked, so that no grant can start it: " + t.root.systemctl("unmask", h.Unit)})
+			problems = append(problems, Problem{h.Unit, Masked, "is masked, so that no grant can start it: " + t.unmask(own)})
 		}
 		i := slices.IndexFunc(wanted, func(o Hold) bool { return o.Unit == own })
 		if own != h.Unit && i >= 0 && wanted[i].Service != h.Service {
@@ -124,11 +124,6 @@ func (t *tree) checkInstalled(h Hold) []Problem {
 // installCommand is the one that is the way out of most problems.
 func (r root) installCommand() string { return "bootagent guard install" + r.option() }
 
-// systemctl is a command that changes a unit's file below the root.
-func (r root) systemctl(verb, name string) string {
-	return "systemctl" + r.option() + " " + verb + " " + unit.Quote(name)
-}
-
 // option is how a command is told of the root, if that is not the machine's own.
 func (r root) option() string {
 	if filepath.Clean(r.dir) == "/" {
@@ -145,7 +140,7 @@ func (t *tree) checkEffect(h Hold) []Problem {
 	for _, file := range t.fragments(h.Unit) {
 		text, err := t.root.read(file)
 		if path.Base(file) == fileName && file != t.installed(h.Unit) && (err != nil || string(text) != h.Text()) {
-			problems = append(problems, Problem{h.Unit, Outranked, "its guard is replaced by " + file + ": remove that file"})
+			problems = append(problems, Problem{h.Unit, Outranked, "its guard is replaced by " + file + ": rm " + unit.Quote(t.root.path(file))})
 		}
 		for _, s := range parse(text) {
 			assertion.follow(s, file, h)

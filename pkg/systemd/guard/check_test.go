@@ -57,7 +57,7 @@ func TestCheck(t *testing.T) {
 		{
 			name:  "a directory that wins has a file of the name",
 			after: write("etc/systemd/system.control/mariadb.service.d/"+fileName, "[Unit]\n"),
-			want:  []Problem{{"mariadb.service", Outranked, "/etc/systemd/system.control/mariadb.service.d/" + fileName + ": remove that file"}},
+			want:  []Problem{{"mariadb.service", Outranked, "/etc/systemd/system.control/mariadb.service.d/" + fileName + ": rm "}},
 		},
 		{
 			name:  "the generator's guard is not the one of /etc any more",

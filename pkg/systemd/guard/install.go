@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"bootagent/pkg/unit"
 )
 
 // A Change is what was done to one guard.
@@ -139,8 +141,8 @@ func (r root) guard(name string) (string, error) {
 			return string(text), nil
 		}
 	}
-	return "", fmt.Errorf("%s is in the place of a guard, but its first line does not say that bootagent made it: "+
-		"move it away, then run %s", r.path(file), r.installCommand())
+	return "", fmt.Errorf("%s is in the place of a guard, but its first line does not say that bootagent made it; move it away: "+
+		"mv %s %s && %s", r.path(file), unit.Quote(r.path(file)), unit.Quote(r.path(file)+".old"), r.installCommand())
 }
 
 // install brings the guard of one unit up to date and says what it did, "" if

@@ -203,7 +203,7 @@ func TestForeignFilesAreNeverTouched(t *testing.T) {
 
 			changes, err := Install(root, []Hold{hold("mariadb.service"), hold("nginx.service")})
 			words := "cannot hold mariadb.service: " + root + mariadbGuard +
-				" is in the place of a guard, but its first line does not say that bootagent made it: move it away"
+				" is in the place of a guard, but its first line does not say that bootagent made it; move it away: mv "
 			if err == nil || !strings.Contains(err.Error(), words) {
 				t.Errorf("the error is %v, without %q", err, words)
 			}

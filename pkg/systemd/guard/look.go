@@ -30,7 +30,7 @@ func Read(dir string) (*Units, error) {
 func (u *Units) Troubles(name string) []Problem {
 	problems := u.t.checkFile(name)
 	if own := u.t.unit(name); u.t.masked(own) {
-		problems = append(problems, Problem{name, Masked, "is masked: " + u.t.root.systemctl("unmask", own)})
+		problems = append(problems, Problem{name, Masked, "is masked: " + u.t.unmask(own)})
 	}
 	return problems
 }

@@ -39,7 +39,7 @@ func (t *tree) insteadOf(name string, refused refusal) string {
 	case unit.Valid(refused.target) && path.Ext(refused.target) == path.Ext(name) && t.exists(refused.target):
 		return "name " + refused.target + " in the role, and " + remove
 	}
-	return remove + ", and name a unit in the role that has a file of its own"
+	return "name a unit in the role that has a file of its own, and " + remove
 }
 
 // absent tells what is in the place of the unit.
@@ -75,6 +75,24 @@ func (t *tree) exists(name string) bool {
 	}
 	_, err := os.Stat(t.root.path("/etc/init.d/" + unit.Stem(name)))
 	return err == nil && path.Ext(name) == ".service"
+}
+
+// unmask is the command that lets a masked unit start. systemctl takes away what
+// it can have put there; another file is a package's, or a person's.
+func (t *tree) unmask(own string) string {
+	file := t.file(own)
+	options, name := t.root.option(), " "+unit.Quote(own)
+	switch path.Dir(file) {
+	case installDir:
+		return "systemctl" + options + " unmask" + name
+	case "/run/systemd/system":
+		return "systemctl" + options + " unmask --runtime" + name
+	}
+	remove := "rm " + unit.Quote(t.root.path(file))
+	if options == "" {
+		remove += " && systemctl daemon-reload"
+	}
+	return remove
 }
 
 // checkWork tells of a service that runs nothing: one that packages have so

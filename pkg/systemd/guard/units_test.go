@@ -75,7 +75,7 @@ var links = []struct {
 	{
 		name:    "to a unit of another type",
 		machine: machine{"usr/lib/systemd/system/db.socket": "[Socket]\nListenStream=1\n", "usr/lib/systemd/system/mysql.service": "-> db.socket"},
-		words:   "a link to db.socket, a unit of another type, so systemd passes it over: rm ",
+		words:   "a link to db.socket, a unit of another type, so systemd passes it over: name a unit in the role that has a file of its own, and rm ",
 	},
 	{
 		name:    "to a unit",
