@@ -77,12 +77,16 @@ func (i Image) Check(ctx context.Context) (Report, error) {
 		return Report{}, err
 	}
 	var r Report
+	set, err := settings.Load(units.Path(agentFile))
+	if err != nil {
+		r.problem("%v", err)
+	}
 	i.checkReady(units, &r)
 	i.checkOwners(units, &r)
-	i.checkPrograms(units, &r)
+	i.checkPrograms(units, set, &r)
 	i.checkMounts(units, &r)
 	if i.Kept {
-		i.checkLeftovers(units, &r)
+		i.checkLeftovers(units, set, &r)
 	} else {
 		r.Unchecked = append(r.Unchecked, "keys and kept state: the agent has run on this machine, which is no image any more")
 	}
@@ -167,9 +171,18 @@ func users(units *guard.Units) map[string]bool {
 	return known
 }
 
-func (i Image) checkPrograms(units *guard.Units, r *Report) {
+func (i Image) checkPrograms(units *guard.Units, set settings.Settings, r *Report) {
 	before := len(r.Problems)
 	var there, asked []string
+	for _, key := range set.Keys {
+		switch {
+		case len(key.Command) == 0:
+		case executable(units, key.Command[0]):
+			there = append(there, key.Command[0])
+		default:
+			r.problem("%s: there is no %s, which brings a key, or it can't be run: put the program into the image", units.Path(agentFile), key.Command[0])
+		}
+	}
 	for _, ro := range i.Roles {
 		for _, p := range i.Programs(ro) {
 			if slices.Contains(asked, p.Paths[0]) {
@@ -326,7 +339,7 @@ const (
 
 // checkLeftovers looks for what every machine of the image would have from the
 // machine that it was made on: keys, secrets, and what an agent keeps.
-func (i Image) checkLeftovers(units *guard.Units, r *Report) {
+func (i Image) checkLeftovers(units *guard.Units, set settings.Settings, r *Report) {
 	before := len(r.Problems)
 	for _, dir := range []string{stateDir, runDir} {
 		entries, err := units.ReadDir(dir)
@@ -337,10 +350,6 @@ func (i Image) checkLeftovers(units *guard.Units, r *Report) {
 			file := units.Path(path.Join(dir, entry.Name()))
 			r.problem("%s: an agent has kept this for the machine that it ran on, and every machine of the image would have it: rm -r %s", file, unit.Quote(file))
 		}
-	}
-	set, err := settings.Load(units.Path(agentFile))
-	if err != nil {
-		r.problem("%v", err)
 	}
 	var keys []string
 	for _, key := range set.Keys {
@@ -355,7 +364,7 @@ func (i Image) checkLeftovers(units *guard.Units, r *Report) {
 			}
 		}
 	}
-	for _, file := range i.keyFiles(units) {
+	for _, file := range keyFiles(units) {
 		if !slices.Contains(keys, file) {
 			r.problem("%s: there is a secret key of age in it, and whoever has a copy of the image could read it: rm %s", file, unit.Quote(file))
 		}
@@ -377,8 +386,8 @@ func (i Image) checkLeftovers(units *guard.Units, r *Report) {
 }
 
 // keyFiles gives the files below /etc/bootagent with a secret key of age in
-// them, and those of the machine's user-data that have one.
-func (i Image) keyFiles(units *guard.Units) (files []string) {
+// them.
+func keyFiles(units *guard.Units) (files []string) {
 	real, err := units.Resolve(etcDir)
 	if err != nil {
 		return nil
@@ -386,11 +395,11 @@ func (i Image) keyFiles(units *guard.Units) (files []string) {
 	top := units.Path(real)
 	_ = filepath.WalkDir(top, func(file string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
-			return nil //nolint:nilerr // what can't be read is passed over
+			return nil // what can't be read is passed over
 		}
 		name, err := filepath.Rel(top, file)
 		if err != nil {
-			return nil //nolint:nilerr // the same
+			return nil
 		}
 		if text, err := units.ReadFile(path.Join(real, name)); err == nil && strings.Contains(string(text), "AGE-SECRET-KEY-") {
 			files = append(files, file)

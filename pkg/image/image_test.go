@@ -176,6 +176,16 @@ func TestWhatAnImageLacksIsTold(t *testing.T) {
 		{"a program that can't be run", map[string]string{"usr/sbin/mkfs.xfs": "text"}, []string{"there is no /sbin/mkfs.xfs"}},
 		{"no tool of several places", map[string]string{"usr/bin/blkid": "gone"}, []string{"there is no blkid, which looks: install util-linux"}},
 		{
+			"no program that brings a key",
+			map[string]string{"etc/bootagent/agent.yaml": "keys: [{command: [/usr/bin/fetch, --key]}]\n"},
+			[]string{"etc/bootagent/agent.yaml: there is no /usr/bin/fetch, which brings a key"},
+		},
+		{
+			"a program that brings a key",
+			map[string]string{"etc/bootagent/agent.yaml": "keys: [{command: [/usr/bin/fetch, --key]}]\n", "usr/bin/fetch": "#!"},
+			nil,
+		},
+		{
 			"a line of fstab for the mount point",
 			map[string]string{"etc/fstab": "#\n\n/dev/nvme1n1 /srv/data xfs defaults,nofail 0 2\n"},
 			[]string{`etc/fstab:3: the line mounts /srv/data, and /srv/data is the mount point of volume "data" in `},
