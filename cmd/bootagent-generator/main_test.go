@@ -48,9 +48,9 @@ type machine struct {
 
 func newMachine(t *testing.T, files ...string) machine {
 	m := machine{t, t.TempDir()}
-	m.write("usr/lib/systemd/system/mariadb.service", "[Service]\nExecStart=/bin/true\n",
+	m.write("usr/lib/systemd/system/mariadb.service", "[Service]\nExecStart=/usr/sbin/daemon\n",
 		"usr/lib/systemd/system/mariadb.socket", "[Socket]\nListenStream=3306\n",
-		"usr/lib/systemd/system/nginx.service", "[Service]\nExecStart=/bin/true\n")
+		"usr/lib/systemd/system/nginx.service", "[Service]\nExecStart=/usr/sbin/daemon\n")
 	m.write(files...)
 	return m
 }

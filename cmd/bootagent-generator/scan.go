@@ -1,11 +1,10 @@
 package main
 
 import (
-	"path"
 	"slices"
 	"strings"
 
-	"bootagent/pkg/systemd/guard"
+	"bootagent/pkg/unit"
 )
 
 // named gives the units that a text which is no role file any more would have
@@ -36,7 +35,7 @@ func named(text []byte) []string {
 				key = word
 			}
 			about := strings.Contains(key, "guard") || strings.HasPrefix(key, "service")
-			if (isKey || about) && holdable(word) && !slices.Contains(units, word) {
+			if (isKey || about) && unit.MayHold(word) == nil && !slices.Contains(units, word) {
 				units = append(units, word)
 			}
 		}
@@ -58,18 +57,4 @@ func uncomment(line string) string {
 // which then is one word and not the name of a unit at its end.
 func isWordRune(r rune) bool {
 	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(`:-_.\@/`, r)
-}
-
-// holdable tells whether a word names a unit that a role file may hold.
-func holdable(word string) bool {
-	stem := strings.TrimSuffix(word, path.Ext(word))
-	if !guard.ValidName(word) || strings.HasSuffix(stem, "@") {
-		return false
-	}
-	for _, needed := range []string{"bootagent.", "bootagent-", "systemd-", "dbus.", "dbus-broker."} {
-		if strings.HasPrefix(word, needed) {
-			return false
-		}
-	}
-	return true
 }

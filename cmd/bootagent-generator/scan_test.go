@@ -7,6 +7,7 @@ import (
 
 	"bootagent/pkg/role"
 	"bootagent/pkg/systemd/guard"
+	"bootagent/pkg/unit"
 )
 
 func TestNamed(t *testing.T) {
@@ -61,21 +62,42 @@ func TestNamedInATruncatedFile(t *testing.T) {
 	}
 }
 
+// A role file, a guard and a guess agree about which units are held.
+func TestAllAgreeWhichUnitsAreHeld(t *testing.T) {
+	for name, held := range map[string]bool{
+		"mariadb.service": true, "postgresql@15-main.service": true, `srv-my\x2ddata.service`: true, "user.service": true, "ssh-tunnel.service": true,
+		"ssh.service": false, "sshd@x.service": false, "amazon-ssm-agent.service": false, "getty@tty1.service": false, "rescue.service": false,
+		"systemd-networkd.service": false, "systemd-exporter.service": false, "NetworkManager.service": false, "nftables.service": false,
+		"cloud-init.service": false, "dbus.service": false, "bootagent-role.service": false, "bootagent.service": false, "a@.service": false,
+	} {
+		text := []byte("version: 1\nrole: x\nservices:\n  " + name + ": {}\n")
+		if _, err := role.Decode("x.yaml", text); (err == nil) != held {
+			t.Errorf("a role file with %s: %v", name, err)
+		}
+		if got := slices.Contains(named(text), name); got != held {
+			t.Errorf("of a broken role file with %s it is held: %v", name, got)
+		}
+		if _, err := guard.Expand(t.TempDir(), []guard.Hold{{Unit: name, Service: name}}); (err == nil) != held {
+			t.Errorf("a guard of %s: %v", name, err)
+		}
+	}
+}
+
 func FuzzNamed(f *testing.F) {
 	f.Add([]byte(mysqlRole), 3)
 	f.Add([]byte(webRole), 40)
 	f.Add([]byte("services: {'a.service': {also-guard: [b.socket]}}"), 0)
 	f.Fuzz(func(t *testing.T, text []byte, at int) {
 		units := named(text)
-		for i, unit := range units {
-			if !guard.ValidName(unit) {
-				t.Errorf("%q named, which can't be held", unit)
+		for i, name := range units {
+			if unit.MayHold(name) != nil {
+				t.Errorf("%q named, which can't be held", name)
 			}
-			if slices.Contains(units[:i], unit) {
-				t.Errorf("%q named twice", unit)
+			if slices.Contains(units[:i], name) {
+				t.Errorf("%q named twice", name)
 			}
-			if !strings.Contains(string(text), unit) {
-				t.Errorf("%q named, which is nowhere", unit)
+			if !strings.Contains(string(text), name) {
+				t.Errorf("%q named, which is nowhere", name)
 			}
 		}
 		// A comment changes nothing.

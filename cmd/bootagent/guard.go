@@ -1,44 +1,54 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
+	"bootagent/pkg/boot"
+	"bootagent/pkg/datadir"
+	"bootagent/pkg/filesystem"
+	"bootagent/pkg/image"
 	"bootagent/pkg/role"
 	"bootagent/pkg/systemd/guard"
+	"bootagent/pkg/unit"
 )
 
 // guardCommand holds the units of every role file of a machine, or of the
 // image below --root, until they are granted.
-func guardCommand(_ context.Context, args []string, out io.Writer) error {
+func guardCommand(ctx context.Context, args []string, out io.Writer) error {
 	if err := parse("guard", args[:min(len(args), 1)], nil, 1, 1); err != nil {
 		return err
 	}
-	root := "/"
+	root := ""
 	verb := args[0]
 	err := parse("guard "+verb, args[1:], func(f *flag.FlagSet) func([]string) {
-		f.StringVar(&root, "root", "/", "")
+		f.StringVar(&root, "root", "", "")
 		return func([]string) {}
 	}, 0, 0)
 	if err != nil {
 		return err
 	}
+	dir := cmp.Or(root, "/")
 	switch verb {
 	case "install":
-		holds, err := holdsOf(root)
+		roles, err := role.Load(filepath.Join(dir, rolesDir))
 		if err != nil {
 			return err
 		}
-		return printChanges(out)(guard.Install(root, holds))
+		return printChanges(out)(guard.Install(dir, holdsOf(roles)))
 	case "remove":
-		return printChanges(out)(guard.Remove(root))
+		return printChanges(out)(guard.Remove(dir))
 	case "check":
-		return checkGuards(root, out)
+		return checkGuards(ctx, root, out)
 	case "show":
-		guards, err := guard.Show(root)
+		guards, err := guard.Show(dir)
 		for _, g := range guards {
 			fmt.Fprintf(out, "# %s\n%s\n", g.Path, g.Text)
 		}
@@ -47,35 +57,141 @@ func guardCommand(_ context.Context, args []string, out io.Writer) error {
 	return usageError{fmt.Errorf("guard does not know how to %q", verb)}
 }
 
-func checkGuards(root string, out io.Writer) error {
-	holds, err := holdsOf(root)
+// checkGuards checks the guards, and what else the roles need of the machine or
+// of the image below a root, and says what it checked.
+func checkGuards(ctx context.Context, root string, out io.Writer) error {
+	dir := cmp.Or(root, "/")
+	// A file that can't be read is an error: its units would go unguarded.
+	roles, err := role.Load(filepath.Join(dir, rolesDir))
 	if err != nil {
 		return err
 	}
-	problems, err := guard.Check(root, holds)
+	holds := holdsOf(roles)
+	problems, err := guard.Check(dir, holds)
 	for _, p := range problems {
 		fmt.Fprintln(out, p)
 	}
-	if err == nil && len(problems) > 0 {
-		err = fmt.Errorf("%d problem(s) with the guards; bootagent guard install mends what is missing or stale", len(problems))
+	if err != nil {
+		return err
+	}
+	all, err := guard.Expand(dir, holds)
+	if err != nil {
+		return err
+	}
+	img := image.Image{Root: dir, Roles: roles, Kept: root != "" || !hasRun(), Programs: programs}
+	for _, h := range all {
+		img.Held = append(img.Held, h.Unit)
+		if !slices.Contains(img.Granted, h.Service) {
+			img.Granted = append(img.Granted, h.Service)
+		}
+	}
+	report, err := img.Check(ctx)
+	if err != nil {
+		return err
+	}
+	if len(problems) == 0 {
+		report.Checked = slices.Concat(guarded(roles, img.Held), report.Checked)
+	}
+	printReport(out, report)
+	if n := len(problems) + len(report.Problems); n > 0 {
+		err = fmt.Errorf("%d problem(s) with the guards and what the roles need", n)
+		if slices.ContainsFunc(problems, func(p guard.Problem) bool {
+			return p.Kind == guard.Missing || p.Kind == guard.Stale || p.Kind == guard.LeftOver
+		}) {
+			return boot.WithHint(err, "what is missing, stale or left over of the guards is mended by: bootagent guard install"+rootOption(root))
+		}
 	}
 	return err
 }
 
-// holdsOf reads what the role files below a root want to be held. A file that
-// can't be read is an error: its units would go unguarded.
-func holdsOf(root string) ([]guard.Hold, error) {
-	roles, err := role.Load(filepath.Join(root, rolesDir))
-	if err != nil {
-		return nil, err
+// guarded says what was checked of the guards.
+func guarded(roles []*role.Role, held []string) []string {
+	if len(held) == 0 {
+		return nil
 	}
+	return []string{
+		fmt.Sprintf("%d unit(s) of %d role(s) are held, and nothing undoes it: %s", len(held), len(roles), strings.Join(held, ", ")),
+		"no setting of a unit or a slice opens the metadata service to them, unless a role says imds: allow",
+	}
+}
+
+func printReport(out io.Writer, report image.Report) {
+	for _, problem := range report.Problems {
+		fmt.Fprintln(out, problem)
+	}
+	for _, words := range report.Checked {
+		fmt.Fprintf(out, "checked: %s\n", words)
+	}
+	for _, words := range report.Unchecked {
+		fmt.Fprintf(out, "not checked: %s\n", words)
+	}
+}
+
+// hasRun tells whether an agent has run on this machine since it booted: then
+// it keeps things here, and may have keys.
+func hasRun() bool {
+	_, err := os.Stat(filepath.Join(runDir, "lock"))
+	return err == nil
+}
+
+// rootOption is how a command is told of a root.
+func rootOption(root string) string {
+	if root == "" {
+		return ""
+	}
+	return " --root " + unit.Quote(root)
+}
+
+// holdsOf gives what roles want to be held.
+func holdsOf(roles []*role.Role) []guard.Hold {
 	var holds []guard.Hold
 	for _, r := range roles {
 		for _, u := range r.Units() {
 			holds = append(holds, guard.Hold{Unit: u.Unit, Service: u.Service, IMDS: u.IMDS, Credentials: u.Credentials})
 		}
 	}
-	return holds, nil
+	return holds
+}
+
+// programs gives the programs that the agent runs for a role.
+func programs(r *role.Role) (all []image.Program) {
+	for _, v := range r.Volumes {
+		of := fmt.Sprintf("of volume %q", v.Name)
+		if v.Make == role.MakeIfBlank {
+			if argv, err := filesystem.MakeCommand(string(v.Filesystem), "", ""); err == nil {
+				all = append(all, image.Program{Paths: argv[:1], For: "which makes the filesystem " + of, Get: "install " + packageOf(v.Filesystem)})
+			}
+		}
+		if argv, _ := filesystem.CheckCommand(string(v.Filesystem), ""); len(argv) > 0 {
+			all = append(all, image.Program{Paths: argv[:1], For: "which checks the filesystem " + of, Get: "install " + packageOf(v.Filesystem)})
+		}
+		for _, tool := range []string{"blkid", "wipefs"} {
+			all = append(all, image.Program{
+				Paths: []string{"/usr/sbin/" + tool, "/usr/bin/" + tool, "/sbin/" + tool, "/bin/" + tool},
+				For:   "which says what is on the disk " + of, Get: "install util-linux",
+			})
+		}
+	}
+	for _, d := range r.Data {
+		of, get := fmt.Sprintf("of data %q", d.Name), fmt.Sprintf("install the engine %s", d.Engine)
+		if argv, err := datadir.AskCommand(string(d.Engine)); err == nil {
+			all = append(all, image.Program{Paths: argv[:1], For: "which says where the engine " + of + " keeps its data", Get: get})
+		}
+		if d.IfAbsent != role.Initialize {
+			continue
+		}
+		if argv, err := datadir.InitializeCommand(string(d.Engine), "/", d.Owner); err == nil {
+			all = append(all, image.Program{Paths: argv[:1], For: "which makes the directory " + of, Get: get})
+		}
+	}
+	return all
+}
+
+func packageOf(t role.FilesystemType) string {
+	if t == role.Ext4 {
+		return "e2fsprogs"
+	}
+	return "xfsprogs"
 }
 
 func printChanges(out io.Writer) func([]guard.Change, error) error {

@@ -51,7 +51,7 @@ func commands() []command {
 		{"retry", "", "read everything again, try what failed again, and start what was stopped by hand", retry},
 		{"unlock", "", "hand the agent the key that a secret waits for, on standard input", unlock},
 		{"plan", "[--json] [--roles DIR] [--user-data FILE]", "print what this instance has to make true, and in which order", showPlan},
-		{"validate", "[--roles DIR] [--user-data FILE] [FILE...]", "check role files and user-data", validate},
+		{"validate", "[--root DIR] [--roles DIR] [--user-data FILE] [FILE...]", "check role files and user-data", validate},
 		{"iam", "--role ROLE [--partition aws] [--roles DIR]", "print the least IAM policy for the instances of a role", iam},
 		{"guard", "install|check|remove|show [--root DIR]", "hold the units of every role until they are granted", guardCommand},
 		{"prove", "[--json] DEVICE", "say what is on a disk, without writing to it", prove},

@@ -9,12 +9,14 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 
 	"bootagent/pkg/boot"
+	"bootagent/pkg/image"
 	"bootagent/pkg/instance"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
-	"bootagent/pkg/userdata"
+	"bootagent/pkg/systemd/guard"
 )
 
 func showPlan(ctx context.Context, args []string, out io.Writer) error {
@@ -66,13 +68,24 @@ func tellFacts(ctx context.Context, set settings.Settings, userData string) (sou
 	return imdsSource, asFacts(facts), err
 }
 
-// validate checks role files, those of the machine if none is named, and what
-// user-data makes of them.
+// validate checks role files, those of the machine or of the image below --root
+// if none is named, and what user-data makes of them. Of those of a machine or
+// an image, it also checks the units that they name.
 func validate(ctx context.Context, args []string, out io.Writer) error {
 	var files []string
-	dir, userData, err := planFlags("validate", args, -1, nil, &files)
+	var root string
+	dir, userData, err := planFlags("validate", args, -1, func(f *flag.FlagSet) {
+		f.StringVar(&root, "root", "", "")
+	}, &files)
 	if err != nil {
 		return err
+	}
+	of := root
+	switch {
+	case root != "" && dir == rolesDir:
+		dir = filepath.Join(root, rolesDir)
+	case root == "" && dir == rolesDir && len(files) == 0:
+		of = "/"
 	}
 	roles, err := decodeRoles(files)
 	if len(files) == 0 {
@@ -81,21 +94,58 @@ func validate(ctx context.Context, args []string, out io.Writer) error {
 	for _, r := range roles {
 		fmt.Fprintf(out, "%s: role %s\n", r.File, r.Name)
 	}
-	if userData == "" {
+	checked, unitsErr := validateUnits(of, roles, out)
+	err = errors.Join(err, unitsErr)
+	if userData != "" {
+		err = errors.Join(err, validateUserData(ctx, userData, roles, out))
+	}
+	if err == nil {
+		fmt.Fprintln(out, "checked: names, values and how they fit together"+checked)
+	}
+	return err
+}
+
+// validateUserData checks which of the roles user-data selects.
+func validateUserData(ctx context.Context, userData string, roles []*role.Role, out io.Writer) error {
+	from, facts, err := tellFacts(ctx, settings.Settings{}, userData)
+	if err != nil {
 		return err
 	}
-	from, facts, selErr := tellFacts(ctx, settings.Settings{}, userData)
-	var sel userdata.Selection
-	if selErr == nil {
-		sel, _, selErr = selection(settings.Settings{}, from, facts)
+	sel, _, err := selection(settings.Settings{}, from, facts)
+	if err != nil {
+		return err
 	}
-	if selErr == nil {
-		_, selErr = planFrom(from, sel, roles, facts.Instance)
+	if _, err := planFrom(from, sel, roles, facts.Instance); err != nil {
+		return err
 	}
-	if selErr == nil {
-		fmt.Fprintf(out, "%s: selects role %s\n", userData, sel.Role)
+	fmt.Fprintf(out, "%s: selects role %s\n", userData, sel.Role)
+	return nil
+}
+
+// validateUnits checks the units that roles name among those below a root, and
+// says what it checked. Without a root there are none to look at.
+func validateUnits(root string, roles []*role.Role, out io.Writer) (checked string, err error) {
+	if root == "" {
+		return "; not checked: units, users and programs, which are in the image: bootagent guard check --root DIR", nil
 	}
-	return errors.Join(err, selErr)
+	problems, err := guard.CheckUnits(root, holdsOf(roles))
+	if err != nil {
+		return "", err
+	}
+	for _, p := range problems {
+		fmt.Fprintln(out, p)
+	}
+	report, err := image.Image{Root: root, Roles: roles}.Units()
+	if err != nil {
+		return "", err
+	}
+	for _, problem := range report.Problems {
+		fmt.Fprintln(out, problem)
+	}
+	if n := len(problems) + len(report.Problems); n > 0 {
+		return "", fmt.Errorf("%d problem(s) with the units that the roles name", n)
+	}
+	return ", and the units that they name; guards, users and programs are checked by bootagent guard check", nil
 }
 
 // decodeRoles reads role files wherever they are.

@@ -8,18 +8,13 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"bootagent/pkg/unit"
 )
 
 // The checks of this file give an error that goes on from the name of what is
 // wrong: "serial" + " is empty". None of them quotes the value, which may come
 // from the user-data.
-
-// maxUnitName is the longest name of a unit (systemd.unit(5)); maxHeldName is
-// the longest of one that is held, whose grant has a name that is longer.
-const (
-	maxUnitName = 255
-	maxHeldName = maxUnitName - len("bootagent-grant-")
-)
 
 // A name is a text of certain characters, up to a length in bytes. That is no
 // part of the pattern, since a bounded repetition takes a millisecond to
@@ -31,35 +26,13 @@ type name struct {
 
 func (n name) fits(text string) bool { return len(text) <= n.most && n.chars.MatchString(text) }
 
-// unitChars are the characters of a unit name without its type, by
-// systemd.unit(5); an @ separates a template from its instance.
-var unitChars = regexp.MustCompile(`^[a-zA-Z0-9:_.\\@-]+$`)
-
-// heldTypes are the types of units that can be held without holding up the
-// boot itself: a target or a mount orders too much else.
-var heldTypes = []string{".service", ".socket", ".timer", ".path"}
-
-// checkUnit refuses what is no unit of one of the types that systemd can
-// start, and what must not wait for the agent.
-func checkUnit(unit string, types ...string) error {
-	kind := path.Ext(unit)
-	name := strings.TrimSuffix(unit, kind)
-	template, instance, isInstance := strings.Cut(name, "@")
-	switch {
-	case !slices.Contains(types, kind):
+// checkUnit refuses what is no unit of one of the types, and what must not wait
+// for the agent.
+func checkUnit(name string, types ...string) error {
+	if !slices.Contains(types, path.Ext(name)) {
 		return fmt.Errorf("has to end in %s", strings.Join(types, ", "))
-	case len(unit) > maxHeldName:
-		return fmt.Errorf("is too long: %d characters, and there may be %d, so that systemd can name its grant", len(unit), maxHeldName)
-	case !unitChars.MatchString(name) || template == "":
-		return fmt.Errorf(`is no name of a unit: systemd allows letters, digits and : - _ . \ @, and no @ at the beginning`)
-	case isInstance && instance == "":
-		return fmt.Errorf("is a template, and no template is ever started; name its instance, such as %s@main%s", template, kind)
-	case template == "bootagent" || strings.HasPrefix(template, "bootagent-"):
-		return fmt.Errorf("is one of bootagent's own units, which can't wait for themselves")
-	case strings.HasPrefix(template, "systemd-") || template == "dbus" || template == "dbus-broker":
-		return fmt.Errorf("is a unit that bootagent itself needs at boot, so it can't wait for bootagent")
 	}
-	return nil
+	return unit.MayHold(name)
 }
 
 // reserved are the directories that hold the system itself. A mount there, or
@@ -88,8 +61,8 @@ func checkMountPoint(p string) error {
 		return fmt.Errorf("can't be /")
 	case !pathChars.MatchString(p):
 		return fmt.Errorf("may have letters, digits and / _ . + @ : - only")
-	case mountUnitLength(p) > maxUnitName:
-		return fmt.Errorf("is too long: systemd has no name of %d characters for a mount there", maxUnitName)
+	case len(unit.EscapePath(p)+".mount") > unit.MaxName:
+		return fmt.Errorf("is too long: systemd has no name of %d characters for a mount there", unit.MaxName)
 	case overlap(p, state):
 		return fmt.Errorf("would hide or be in %s, where bootagent keeps its own state", state)
 	}
@@ -99,17 +72,6 @@ func checkMountPoint(p string) error {
 		}
 	}
 	return nil
-}
-
-// mountUnitLength is how long the name of the mount unit for a path is: / is
-// written as -, and what is neither letter, digit nor one of : _ . as \x2d
-// (systemd-escape(1)).
-func mountUnitLength(p string) int {
-	length := len(p) - len("/") + len(".mount")
-	for _, special := range []string{"-", "+", "@"} {
-		length += strings.Count(p, special) * (len(`\x2d`) - 1)
-	}
-	return length
 }
 
 // within reports whether a clean path is dir or below it.

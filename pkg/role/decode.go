@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bootagent/pkg/strictyaml"
+	"bootagent/pkg/unit"
 )
 
 // version is the version of the grammar that is read here.
@@ -483,18 +484,18 @@ func (d *decoder) services(v strictyaml.Value) {
 }
 
 func (d *decoder) service(e strictyaml.Entry) {
-	unit := e.Key.String()
-	what := "service " + strictyaml.Quote(unit)
+	name := e.Key.String()
+	what := "service " + strictyaml.Quote(name)
 	m := e.Value.Map(what)
-	s := Service{Unit: unit, Needs: d.serviceNeeds(m.Take("needs"), unit, what)}
+	s := Service{Unit: name, Needs: d.serviceNeeds(m.Take("needs"), name, what)}
 	if ready := m.Take("ready"); ready.Given() {
-		s.Ready = d.ready(ready.Map("ready of "+what), unit)
+		s.Ready = d.ready(ready.Map("ready of "+what), name)
 	}
 	if also := m.Take("also-guard"); also.Given() {
 		units, _ := also.List()
 		for _, v := range units {
-			if _, ok := v.Text(); ok && d.unit(v, heldTypes...) {
-				d.hold(v, unit)
+			if _, ok := v.Text(); ok && d.unit(v, unit.HeldTypes()...) {
+				d.hold(v, name)
 				s.AlsoGuard = append(s.AlsoGuard, v.String())
 			}
 		}

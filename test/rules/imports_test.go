@@ -71,13 +71,14 @@ var table = []row{
 		why: "pkg/secret as the story asks for it; the simulated world runs it too",
 	},
 	{
-		pkg: "cmd/bootagent-generator", may: []string{"bootagent/pkg/role", "bootagent/pkg/systemd/guard"}, never: network,
+		pkg: "cmd/bootagent-generator", may: []string{"bootagent/pkg/role", "bootagent/pkg/systemd/guard", "bootagent/pkg/unit"}, never: network,
 		why: "runs before all else in every boot, so it is small and asks nobody",
 	},
 	{pkg: "pkg/strictyaml", may: []string{yaml}, never: effects, why: "the one place that knows YAML; text in, facts out"},
+	{pkg: "pkg/unit", never: slices.Concat(effects, []string{"regexp"}), why: "names of units, and which may be held: the one list of that; whoever names one may import it"},
 	{pkg: "pkg/userdata", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "bytes to a Selection: no disk, no network"},
 	{
-		pkg: "pkg/role", may: []string{"bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"},
+		pkg: "pkg/role", may: []string{"bootagent/pkg/strictyaml", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"},
 		why: "role files to a Plan: it reads those and touches nothing",
 	},
 	{pkg: "pkg/settings", may: []string{"bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"}, why: "one file to Settings"},
@@ -93,7 +94,13 @@ var table = []row{
 		pkg: "pkg/systemd", may: []string{"bootagent/pkg/systemd/guard", goSystemd, godbus, xsys}, never: []string{"net/http"},
 		why: "D-Bus over a Unix socket; it knows units, no plans",
 	},
-	{pkg: "pkg/systemd/guard", never: []string{"net", "net/http", "os/exec"}, why: "the generator links it"},
+	{pkg: "pkg/systemd/guard", may: []string{"bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"}, why: "the generator links it"},
+	{
+		pkg:   "pkg/image",
+		may:   []string{"bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/systemd/guard", "bootagent/pkg/unit"},
+		never: network,
+		why:   "files of an image, and systemd's verifier as a program; it asks no machine and changes nothing",
+	},
 	{
 		pkg: "pkg/instance", may: []string{aws, awsIMDS, awsRole, smithy, renameio}, never: []string{"os/exec", "syscall"},
 		why: "it asks the metadata service, and no other; it knows no plans",

@@ -15,7 +15,9 @@ import (
 func TestScripts(t *testing.T) {
 	const (
 		guard = "etc/systemd/system/mariadb.service.d/50-held-by-bootagent.conf"
+		named = `etc/systemd/system/srv-my\x2ddata.service.d/50-held-by-bootagent.conf`
 		role  = "etc/bootagent/roles.d/mysql.yaml"
+		agent = "etc/bootagent/agent.yaml"
 		state = "var/lib/bootagent/history"
 	)
 	for _, tt := range []struct {
@@ -27,6 +29,7 @@ func TestScripts(t *testing.T) {
 		stays  []string // files
 		goes   []string
 		says   []string
+		frees  bool // it says how to delete the guards, and that works as it is pasted
 	}{
 		{
 			name: "installed in a chroot, nothing is started", script: "deb/postinst", args: []string{"configure", ""},
@@ -51,14 +54,16 @@ func TestScripts(t *testing.T) {
 		{
 			name: "removed, the units stay held and the databases run on", script: "deb/prerm", args: []string{"remove"}, booted: true,
 			calls: []string{"bootagent-generator /etc/systemd/system", "deb-systemd-invoke stop bootagent.service"},
-			stays: []string{guard, role, state},
-			says:  []string{guard, "daemon-reload"},
+			stays: []string{guard, named, role, agent, state},
+			says:  []string{guard, named, "until the machine\nstops it can be stopped and started again", "after the next boot no unit of a role does"},
+			frees: true,
 		},
 		{
 			name: "removed in a chroot, the units stay held", script: "deb/prerm", args: []string{"remove"},
 			calls: []string{"bootagent-generator /etc/systemd/system"},
-			stays: []string{guard, role, state},
-			says:  []string{guard},
+			stays: []string{guard, named, role, agent, state},
+			says:  []string{guard, named},
+			frees: true,
 		},
 		{
 			name: "after the removal, the state stays", script: "deb/postrm", args: []string{"remove"}, booted: true,
@@ -66,10 +71,11 @@ func TestScripts(t *testing.T) {
 			stays: []string{guard, role, state},
 		},
 		{
-			name: "purged, guards and role files stay", script: "deb/postrm", args: []string{"purge"}, booted: true,
-			stays: []string{guard, role},
+			name: "purged, guards, role files and settings stay, and are told", script: "deb/postrm", args: []string{"purge"}, booted: true,
+			stays: []string{guard, named, role, agent},
 			goes:  []string{state},
-			says:  []string{"role files", "stay"},
+			says:  []string{"role files", "stay", role, agent, "its guards stay", guard, named},
+			frees: true,
 		},
 		{
 			name: "rpm installed in a chroot, nothing is started", script: "rpm/post", args: []string{"1"},
@@ -90,18 +96,20 @@ func TestScripts(t *testing.T) {
 		{
 			name: "rpm removed, the units stay held and the databases run on", script: "rpm/preun", args: []string{"0"}, booted: true,
 			calls: []string{"bootagent-generator /etc/systemd/system", "systemctl stop bootagent.service"},
-			stays: []string{guard, role, state},
-			says:  []string{guard, "daemon-reload"},
+			stays: []string{guard, named, role, agent, state},
+			says:  []string{guard, named, "until the machine\nstops it can be stopped and started again", "after the next boot no unit of a role does"},
+			frees: true,
 		},
 		{
-			name: "after the rpm removal, the state stays", script: "rpm/postun", args: []string{"0"}, booted: true,
+			name: "after the rpm removal, the state stays, and is told", script: "rpm/postun", args: []string{"0"}, booted: true,
 			calls: []string{"systemctl daemon-reload"},
-			stays: []string{guard, role, state},
+			stays: []string{guard, named, role, agent, state},
+			says:  []string{"stay", role, agent, state},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMachine(t, tt.booted)
-			for _, file := range []string{guard, role, state} {
+			for _, file := range []string{guard, named, role, agent, state} {
 				m.write(file, "")
 			}
 			said := m.run(tt.script, tt.args...)
@@ -127,6 +135,12 @@ func TestScripts(t *testing.T) {
 			for _, words := range tt.says {
 				if !strings.Contains(said, words) {
 					t.Errorf("said %q, want in it %q", said, words)
+				}
+			}
+			if tt.frees {
+				m.paste(said)
+				if m.has(guard) || m.has(named) || m.calls()[len(m.calls())-1] != "systemctl daemon-reload" {
+					t.Errorf("what it says to run does not delete the guards: %q", said)
 				}
 			}
 		})
@@ -253,6 +267,22 @@ func (m *machine) run(script string, args ...string) string {
 		m.t.Errorf("%s %q: %v\n%s", script, args, err, out)
 	}
 	return string(out)
+}
+
+// paste runs the one command among what a script said.
+func (m *machine) paste(said string) {
+	m.t.Helper()
+	for line := range strings.Lines(said) {
+		if strings.HasPrefix(line, "rm ") {
+			sh := exec.Command("sh", "-ec", line)
+			sh.Env = []string{"PATH=" + m.root + "/usr/bin:/usr/bin:/bin"}
+			if out, err := sh.CombinedOutput(); err != nil {
+				m.t.Errorf("%s: %v\n%s", line, err, out)
+			}
+			return
+		}
+	}
+	m.t.Errorf("no command is in %q", said)
 }
 
 // calls are the programs that were called, with their arguments.

@@ -2,11 +2,12 @@ package guard
 
 import (
 	"cmp"
-	"net/netip"
-	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
+
+	"bootagent/pkg/unit"
 )
 
 // A Problem is one way in which a unit is not held as the holds say, or can't
@@ -25,20 +26,19 @@ type Kind string
 // The kinds of problems. With Missing, Stale, Foreign, Outranked and Reset, the
 // unit may start before its grant.
 const (
-	Missing   Kind = "missing"    // no guard is installed
-	Stale     Kind = "stale"      // the installed guard is not what the holds need
-	Foreign   Kind = "foreign"    // a file that is no guard is in its place
-	LeftOver  Kind = "left-over"  // a guard is installed, but nothing holds the unit
-	Outranked Kind = "outranked"  // a file of the same name wins over the guard
-	Reset     Kind = "reset"      // a later drop-in takes the assertion back
-	OpensIMDS Kind = "opens-imds" // a setting takes the metadata service's denial back
-	Masked    Kind = "masked"     // the unit can't be started at all
-	Absent    Kind = "absent"     // there is no such unit
-	SameUnit  Kind = "same-unit"  // two names of one unit are held for two services
+	Missing     Kind = "missing"      // no guard is installed
+	Stale       Kind = "stale"        // the installed guard is not what the holds need
+	Foreign     Kind = "foreign"      // a file that is no guard is in its place
+	LeftOver    Kind = "left-over"    // a guard is installed, but nothing holds the unit
+	Outranked   Kind = "outranked"    // a file of the same name wins over the guard
+	Reset       Kind = "reset"        // a later drop-in takes the assertion back
+	OpensIMDS   Kind = "opens-imds"   // a setting takes the metadata service's denial back
+	Masked      Kind = "masked"       // the unit can't be started at all
+	Absent      Kind = "absent"       // there is no such unit
+	BadLink     Kind = "bad-link"     // its file is a link that systemd does not take, or that leads nowhere
+	RunsNothing Kind = "runs-nothing" // the unit stands for others, and holding it holds none of them
+	SameUnit    Kind = "same-unit"    // two names of one unit are held for two services
 )
-
-// install is the way out of most problems.
-const install = "run bootagent guard install"
 
 // Check tells how what is below the root dir differs from what the holds need,
 // by unit. The error is as that of Expand.
@@ -48,38 +48,64 @@ func Check(dir string, holds []Hold) ([]Problem, error) {
 		return nil, err
 	}
 	wanted, err := t.expand(holds)
-	var problems []Problem
+	problems := t.checkUnits(holds, wanted)
 	for _, h := range wanted {
 		problems = append(problems, t.checkInstalled(h)...)
 		if t.unit(h.Unit) == h.Unit {
 			problems = append(problems, t.checkEffect(h)...)
 		}
-		if same := t.unit(h.Unit); same != h.Unit {
-			i := slices.IndexFunc(wanted, func(o Hold) bool { return o.Unit == same })
-			if of := wanted[i].Service; of != h.Service {
-				problems = append(problems, Problem{
-					h.Unit, SameUnit,
-					"is another name of " + same + ", which is held for " + of + ": use one name in every role, or it can never start",
-				})
-			}
-		}
-	}
-	for _, h := range holds {
-		if h.check() == nil && !t.exists(h.Unit) {
-			problems = append(problems, Problem{
-				h.Unit, Absent,
-				"has no unit file: is the name right, and its package installed? (a unit of another name is not held)",
-			})
-		}
 	}
 	for _, g := range t.guards() {
 		held := slices.ContainsFunc(wanted, func(h Hold) bool { return h.Unit == g.Unit })
 		if g.Path == t.installed(g.Unit) && !held {
-			problems = append(problems, Problem{g.Unit, LeftOver, "is held by a guard, but by no role any more: " + install})
+			problems = append(problems, Problem{g.Unit, LeftOver, "is held by a guard, but by no role any more: run " + t.root.installCommand()})
 		}
 	}
+	return sorted(problems), err
+}
+
+// CheckUnits tells which of the units that the holds name are none that can be
+// held for a service below the root dir, whether or not there are guards. The
+// error is as that of Expand.
+func CheckUnits(dir string, holds []Hold) ([]Problem, error) {
+	t, err := readTree(newRoot(dir))
+	if err != nil {
+		return nil, err
+	}
+	wanted, err := t.expand(holds)
+	return sorted(t.checkUnits(holds, wanted)), err
+}
+
+func sorted(problems []Problem) []Problem {
 	slices.SortStableFunc(problems, func(a, b Problem) int { return cmp.Compare(a.Unit, b.Unit) })
-	return slices.Compact(problems), err
+	return slices.Compact(problems)
+}
+
+// checkUnits tells what is wrong with the units themselves.
+func (t *tree) checkUnits(holds, wanted []Hold) (problems []Problem) {
+	for _, h := range wanted {
+		own := t.unit(h.Unit)
+		if own == h.Unit && t.masked(own) {
+			problems = append(problems, Problem{h.Unit, Masked, "is masked, so that no grant can start it: " + t.unmask(own)})
+		}
+		i := slices.IndexFunc(wanted, func(o Hold) bool { return o.Unit == own })
+		if own != h.Unit && i >= 0 && wanted[i].Service != h.Service {
+			problems = append(problems, Problem{
+				h.Unit, SameUnit,
+				"is another name of " + own + ", which is held for " + wanted[i].Service + ": use one name in every role, or it can never start",
+			})
+		}
+	}
+	for _, h := range holds {
+		if h.check() != nil {
+			continue
+		}
+		problems = append(problems, t.checkFile(h.Unit)...)
+		if h.Unit == h.Service {
+			problems = append(problems, t.checkWork(h.Unit)...)
+		}
+	}
+	return problems
 }
 
 // checkInstalled compares the installed guard with the hold.
@@ -88,30 +114,36 @@ func (t *tree) checkInstalled(h Hold) []Problem {
 	case err != nil:
 		return []Problem{{h.Unit, Foreign, err.Error()}}
 	case text == "":
-		return []Problem{{h.Unit, Missing, "has no guard in " + installDir + ": " + install}}
+		return []Problem{{h.Unit, Missing, "has no guard in " + installDir + ": run " + t.root.installCommand()}}
 	case text != h.Text():
-		return []Problem{{h.Unit, Stale, "has a guard that is not what the roles need: " + install}}
+		return []Problem{{h.Unit, Stale, "has a guard that is not what the roles need: run " + t.root.installCommand()}}
 	}
 	return nil
+}
+
+// installCommand is the one that is the way out of most problems.
+func (r root) installCommand() string { return "bootagent guard install" + r.option() }
+
+// option is how a command is told of the root, if that is not the machine's own.
+func (r root) option() string {
+	if filepath.Clean(r.dir) == "/" {
+		return ""
+	}
+	return " --root " + unit.Quote(r.dir)
 }
 
 // checkEffect reads all that systemd would read for the unit, in its order,
 // and tells what undoes the guard.
 func (t *tree) checkEffect(h Hold) []Problem {
 	var problems []Problem
-	if t.masked(h.Unit) {
-		problems = append(problems, Problem{h.Unit, Masked, "is masked, so that no grant can start it: systemctl unmask " + h.Unit})
-	}
 	var assertion assertion
-	var denial denial
-	for _, file := range append([]string{t.file(h.Unit)}, t.dropIns(h.Unit)...) {
+	for _, file := range t.fragments(h.Unit) {
 		text, err := t.root.read(file)
 		if path.Base(file) == fileName && file != t.installed(h.Unit) && (err != nil || string(text) != h.Text()) {
-			problems = append(problems, Problem{h.Unit, Outranked, "its guard is replaced by " + file + ": remove that file"})
+			problems = append(problems, Problem{h.Unit, Outranked, "its guard is replaced by " + file + ": rm " + unit.Quote(t.root.path(file))})
 		}
 		for _, s := range parse(text) {
 			assertion.follow(s, file, h)
-			denial.follow(s, file)
 		}
 	}
 	if by := assertion.undoneBy; by != "" {
@@ -120,11 +152,11 @@ func (t *tree) checkEffect(h Hold) []Problem {
 			by + " takes back what its guard asserts, so that anything can start it: remove the empty Assert setting there",
 		})
 	}
-	if by := cmp.Or(denial.allowedBy, denial.undoneBy); by != "" && path.Ext(h.Unit) == ".service" && !h.IMDS {
-		problems = append(problems, Problem{
-			h.Unit, OpensIMDS,
-			by + " lets it reach the metadata service: remove that setting, or say imds: allow in its role",
-		})
+	if path.Ext(h.Unit) != ".service" || h.IMDS {
+		return problems
+	}
+	for _, opening := range t.openings(h.Unit) {
+		problems = append(problems, Problem{h.Unit, OpensIMDS, opening + ", or say imds: allow in its role"})
 	}
 	return problems
 }
@@ -147,65 +179,13 @@ func (a *assertion) follow(s setting, file string, h Hold) {
 	}
 }
 
-// A denial follows the guard's denial of the metadata service through the
-// files of a unit.
-type denial struct {
-	made      bool
-	undoneBy  string // the file that takes it back
-	allowedBy string // the file that allows it all the same, in whatever order
-}
-
-func (d *denial) follow(s setting, file string) {
-	switch {
-	case s.section != "Service":
-	case s.key == "IPAddressDeny" && s.value == "":
-		if d.made {
-			d.undoneBy = file
-		}
-	case s.key == "IPAddressDeny" && covers(s.value, imds4) && covers(s.value, imds6):
-		d.made, d.undoneBy = true, ""
-	case s.key == "IPAddressAllow" && s.value == "":
-		d.allowedBy = ""
-	case s.key == "IPAddressAllow" && (covers(s.value, imds4) || covers(s.value, imds6)):
-		d.allowedBy = file
-	}
-}
-
-// covers tells whether an address is in a list of addresses and networks (man
-// systemd.resource-control, "IPAddressAllow=").
-func covers(list, address string) bool {
-	addr := netip.MustParseAddr(address)
-	for word := range strings.FieldsSeq(list) {
-		if word == "any" || word == "link-local" && addr.IsLinkLocalUnicast() {
-			return true
-		}
-		if one, err := netip.ParseAddr(word); err == nil && one == addr {
-			return true
-		}
-		if network, err := netip.ParsePrefix(word); err == nil && network.Contains(addr) {
-			return true
-		}
-	}
-	return false
-}
-
-// exists tells whether there is a unit of this name, or a script of System V
-// init from which systemd makes one.
-func (t *tree) exists(unit string) bool {
-	if t.file(t.unit(unit)) != "" {
-		return true
-	}
-	_, err := os.Stat(t.root.path("/etc/init.d/" + strings.TrimSuffix(unit, ".service")))
-	return err == nil
-}
-
 // installed is the path of a unit's installed guard, as dropIns gives it.
-func (t *tree) installed(unit string) string {
+func (t *tree) installed(name string) string {
 	dir, err := t.root.resolve(installDir)
 	if err != nil {
 		dir = installDir
 	}
-	return dropIn(dir, unit)
+	return dropIn(dir, name)
 }
 
 // A Guard is one that is there, installed or of the generator.

@@ -57,7 +57,7 @@ func TestCheck(t *testing.T) {
 		{
 			name:  "a directory that wins has a file of the name",
 			after: write("etc/systemd/system.control/mariadb.service.d/"+fileName, "[Unit]\n"),
-			want:  []Problem{{"mariadb.service", Outranked, "/etc/systemd/system.control/mariadb.service.d/" + fileName + ": remove that file"}},
+			want:  []Problem{{"mariadb.service", Outranked, "/etc/systemd/system.control/mariadb.service.d/" + fileName + ": rm "}},
 		},
 		{
 			name:  "the generator's guard is not the one of /etc any more",
@@ -97,6 +97,75 @@ func TestCheck(t *testing.T) {
 			want:  []Problem{{"mariadb.service", OpensIMDS, "/etc/systemd/system/mariadb.service lets it reach"}},
 		},
 		{
+			name:  "a later drop-in shows what the guard hides",
+			after: write("etc/systemd/system/mariadb.service.d/override.conf", "[Service]\nInaccessiblePaths=\n"),
+			want:  []Problem{{"mariadb.service", OpensIMDS, "override.conf lets it reach the metadata service by /run/systemd/io.systemd.InstanceMetadata"}},
+		},
+		{
+			name:  "one does by the setting's former name",
+			after: write("etc/systemd/system/mariadb.service.d/override.conf", "[Service]\nInaccessibleDirectories=\n"),
+			want:  []Problem{{"mariadb.service", OpensIMDS, "its empty InaccessiblePaths= takes back what the guard hides; remove that setting"}},
+		},
+		{
+			name:  "one hides other paths, and all below one",
+			after: write("etc/systemd/system/mariadb.service.d/override.conf", "[Service]\nInaccessiblePaths=/x\nInaccessiblePaths=\nInaccessiblePaths=/y -/run/systemd\n"),
+		},
+		{
+			name:  "the slice of the system allows what the guard denies",
+			after: write("etc/systemd/system/system.slice.d/10.conf", "[Slice]\nIPAddressAllow=any\n"),
+			want: []Problem{{
+				"mariadb.service", OpensIMDS,
+				"/etc/systemd/system/system.slice.d/10.conf lets it reach the metadata service: IPAddressAllow=any is there for all of system.slice, which it runs in",
+			}},
+		},
+		{
+			name:  "the slice of all does",
+			after: write("run/systemd/system/-.slice.d/a.conf", "[Slice]\nIPAddressAllow=169.254.0.0/16\n"),
+			want:  []Problem{{"mariadb.service", OpensIMDS, "IPAddressAllow=169.254.0.0/16 is there for all of -.slice, which it runs in"}},
+		},
+		{
+			name:  "a drop-in for all slices does, for each of them",
+			after: write("usr/lib/systemd/system/slice.d/a.conf", "[Slice]\nIPAddressAllow=fd00:ec2::/32\n"),
+			want:  []Problem{{"mariadb.service", OpensIMDS, "for all of system.slice"}, {"mariadb.service", OpensIMDS, "for all of -.slice"}},
+		},
+		{
+			name: "the unit's own slice does, and one above it",
+			after: write("etc/systemd/system/mariadb.service.d/60.conf", "[Service]\nSlice=other.slice\nSlice=db-%p-big.slice\n",
+				"etc/systemd/system/db-mariadb-big.slice", "[Slice]\nIPAddressAllow=link-local\n",
+				"etc/systemd/system/db-mariadb.slice.d/x.conf", "[Slice]\nIPAddressAllow=10.0.0.0/8\nIPAddressAllow=169.254.169.254\n",
+				"etc/systemd/system/db.slice.d/x.conf", "[Slice]\nIPAddressAllow=169.254.169.254\nIPAddressAllow=\n",
+				"etc/systemd/system/other.slice.d/x.conf", "[Slice]\nIPAddressAllow=any\n",
+				"etc/systemd/system/system.slice.d/x.conf", "[Slice]\nIPAddressAllow=any\n"),
+			want: []Problem{
+				{"mariadb.service", OpensIMDS, "/etc/systemd/system/db-mariadb-big.slice lets it reach"},
+				{"mariadb.service", OpensIMDS, "/etc/systemd/system/db-mariadb.slice.d/x.conf lets it reach"},
+			},
+		},
+		{
+			name:  "a drop-in for slices of a prefix does",
+			after: write("etc/systemd/system/mariadb.service.d/60.conf", "[Service]\nSlice=db-big.slice\n", "etc/systemd/system/db-.slice.d/x.conf", "[Slice]\nIPAddressAllow=any\n"),
+			want:  []Problem{{"mariadb.service", OpensIMDS, "/etc/systemd/system/db-.slice.d/x.conf lets it reach the metadata service: IPAddressAllow=any is there for all of db-big.slice"}},
+		},
+		{
+			name:  "an instance runs in a slice of its template",
+			holds: []Hold{hold("pg-db@15-main.service")},
+			after: write("usr/lib/systemd/system/pg-db@.service", service,
+				"etc/systemd/system/system-pg\\x2ddb.slice.d/x.conf", "[Slice]\nIPAddressAllow=any\n",
+				"etc/systemd/system/system-pg.slice.d/x.conf", "[Slice]\nIPAddressAllow=any\n"),
+			want: []Problem{{"pg-db@15-main.service", OpensIMDS, `for all of system-pg\x2ddb.slice, which it runs in`}},
+		},
+		{
+			name: "a slice that it does not run in, one that takes it back, and what is no setting of slices do not",
+			after: write("etc/systemd/system/user.slice.d/x.conf", "[Slice]\nIPAddressAllow=any\n",
+				"etc/systemd/system/system.slice.d/x.conf", "[Slice]\nIPAddressAllow=any\n[Service]\nIPAddressAllow=any\n",
+				"etc/systemd/system/system.slice.d/y.conf", "[Slice]\nIPAddressAllow=\nIPAddressDeny=\n"),
+		},
+		{
+			name:  "a role allows it as well as a slice",
+			holds: []Hold{{Unit: "mariadb.service", Service: "mariadb.service", IMDS: true}},
+			after: write("etc/systemd/system/system.slice.d/10.conf", "[Slice]\nIPAddressAllow=any\n"),
+		},
+		{
 			name:  "a role allows it as well",
 			holds: []Hold{{Unit: "mariadb.service", Service: "mariadb.service", IMDS: true}},
 			after: write("etc/systemd/system/mariadb.service", service+"IPAddressAllow=any\n"),
@@ -104,7 +173,7 @@ func TestCheck(t *testing.T) {
 		{
 			name:  "the unit is masked",
 			after: func(root string) error { return os.Symlink("/dev/null", root+"/etc/systemd/system/mariadb.service") },
-			want:  []Problem{{"mariadb.service", Masked, "systemctl unmask mariadb.service"}},
+			want:  []Problem{{"mariadb.service", Masked, "unmask mariadb.service"}},
 		},
 		{
 			name:  "a name is misspelt",

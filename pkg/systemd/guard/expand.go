@@ -1,10 +1,14 @@
 package guard
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"path"
 	"slices"
 	"strings"
+
+	"bootagent/pkg/unit"
 )
 
 // Expand gives all that has to be held so that the holds hold below the root
@@ -35,9 +39,15 @@ func (t *tree) expand(holds []Hold) ([]Hold, error) {
 	}
 	for _, h := range merged {
 		// An alias may come and go with "systemctl enable"; the unit stays.
-		if unit := t.unit(h.Unit); held[unit].Unit == "" {
-			h.Unit = unit
-			held[unit] = h
+		own := t.unit(h.Unit)
+		if why := unit.Needed(own); why != "" {
+			err = errors.Join(err, fmt.Errorf("cannot hold %s: it is another name of %s, which %s", h.Unit, own, why))
+			delete(held, h.Unit)
+			continue
+		}
+		if held[own].Unit == "" {
+			h.Unit = own
+			held[own] = h
 		}
 	}
 	targets := make(map[string]string) // trigger → what it starts
@@ -45,7 +55,7 @@ func (t *tree) expand(holds []Hold) ([]Hold, error) {
 	for more := true; more; {
 		more = false
 		for _, trigger := range t.triggers(held) {
-			if _, known := held[trigger]; known || own(trigger) {
+			if _, known := held[trigger]; known || unit.Needed(trigger) != "" {
 				continue
 			}
 			target, known := targets[trigger]
@@ -55,7 +65,7 @@ func (t *tree) expand(holds []Hold) ([]Hold, error) {
 			}
 			of, ok := held[target]
 			if !ok {
-				of, ok = held[template(target)]
+				of, ok = held[unit.Template(target)]
 			}
 			if ok && !t.masked(trigger) {
 				held[trigger] = Hold{Unit: trigger, Service: of.Service, IMDS: of.IMDS}
@@ -81,12 +91,12 @@ func (t *tree) triggers(held map[string]Hold) []string {
 			continue
 		}
 		names = append(names, name)
-		if !isTemplate(name) {
+		if !unit.IsTemplate(name) {
 			continue
 		}
-		for unit := range held {
-			if instance(unit) != "" {
-				names = append(names, instantiate(name, instance(unit)))
+		for other := range held {
+			if unit.Instance(other) != "" {
+				names = append(names, unit.Instantiate(name, unit.Instance(other)))
 			}
 		}
 	}
@@ -98,42 +108,44 @@ func (t *tree) triggers(held map[string]Hold) []string {
 // socket with Accept=yes that is the template of which it starts instances.
 func (t *tree) starts(trigger string) string {
 	kind := path.Ext(trigger)
-	unit, accept := "", false
+	target, accept := "", false
 	for _, s := range t.settings(trigger) {
 		switch {
 		case kind == ".socket" && s.section == "Socket" && s.key == "Accept":
 			accept = isTrue(s.value)
 		case kind == ".socket" && s.section == "Socket" && s.key == "Service":
 			// The last of several counts (config_parse_socket_service) ...
-			if name := specify(s.value, trigger); isUnit(name) && path.Ext(name) == ".service" {
-				unit = name
+			if name := specify(s.value, trigger); unit.Valid(name) && path.Ext(name) == ".service" {
+				target = name
 			}
 		case kind == ".timer" && s.section == "Timer" && s.key == "Unit",
 			kind == ".path" && s.section == "Path" && s.key == "Unit":
 			// ... and here the first (config_parse_trigger_unit).
-			if name := specify(s.value, trigger); unit == "" && isUnit(name) {
-				unit = name
+			if name := specify(s.value, trigger); target == "" && unit.Valid(name) {
+				target = name
 			}
 		}
 	}
 	switch {
 	case accept:
-		return prefix(trigger) + "@.service"
-	case unit == "":
-		return strings.TrimSuffix(trigger, kind) + ".service"
+		return unit.Prefix(trigger) + "@.service"
+	case target == "":
+		return unit.Stem(trigger) + ".service"
 	}
-	return unit
+	return target
 }
 
 // specify puts in the specifiers that name a unit (man systemd.unit,
 // "Specifiers").
 func specify(value, name string) string {
+	prefix := unit.Prefix(name)
 	return strings.NewReplacer(
 		"%%", "%",
-		"%i", instance(name),
+		"%i", unit.Instance(name),
+		"%j", prefix[strings.LastIndexByte(prefix, '-')+1:],
 		"%n", name,
-		"%N", strings.TrimSuffix(name, path.Ext(name)),
-		"%p", prefix(name),
+		"%N", unit.Stem(name),
+		"%p", prefix,
 	).Replace(value)
 }
 

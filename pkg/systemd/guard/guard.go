@@ -4,9 +4,9 @@
 // It reads unit files and drop-ins in systemd's search path below a root,
 // which is "/" on a machine and the root of an image at bake time, and writes
 // /etc/systemd/system/<unit>.d/50-held-by-bootagent.conf there. It knows no
-// role file: its callers say what is to be held. It imports the standard
-// library only, as the generator, which runs before anything else on a boot,
-// is made of it.
+// role file: its callers say what is to be held. Beside the names of units it
+// imports the standard library only, as the generator, which runs before
+// anything else on a boot, is made of it.
 package guard
 
 import (
@@ -15,6 +15,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"bootagent/pkg/unit"
 )
 
 const (
@@ -38,10 +40,6 @@ const (
 	// Guide, "Use IMDS").
 	imds4 = "169.254.169.254"
 	imds6 = "fd00:ec2::254"
-
-	// maxUnitName is systemd's UNIT_NAME_MAX less the terminating zero
-	// (src/basic/unit-name.h).
-	maxUnitName = 255
 )
 
 // A Hold says that a unit may not start before the agent grants a service.
@@ -68,9 +66,7 @@ type Hold struct {
 
 // GrantUnit is the name of the transient unit that a service is bound to:
 // bootagent-grant-mariadb.service for mariadb.service.
-func GrantUnit(service string) string {
-	return "bootagent-grant-" + service
-}
+func GrantUnit(service string) string { return unit.Grant(service) }
 
 // Token is the path of the file that a service asserts, on the machine that
 // runs it: /run/bootagent/granted/mariadb.service for mariadb.service.
@@ -85,13 +81,9 @@ func Staged(service, credential string) string {
 }
 
 // Path is where the guard of a unit is installed, below the root.
-func Path(unit string) string {
-	return dropIn(installDir, unit)
-}
+func Path(name string) string { return dropIn(installDir, name) }
 
-func dropIn(dir, unit string) string {
-	return path.Join(dir, unit+".d", fileName)
-}
+func dropIn(dir, name string) string { return path.Join(dir, name+".d", fileName) }
 
 // nothing is a credential in the place of one that a role does not give:
 // systemd 252 takes no empty one (config_parse_set_credential). What is loaded
@@ -129,6 +121,7 @@ func (h Hold) serviceSettings() string {
 	var b strings.Builder
 	if !h.IMDS {
 		b.WriteString("IPAddressDeny=" + imds4 + " " + imds6 + "\n")
+		b.WriteString("InaccessiblePaths=-" + imdsSocket + "\n")
 	}
 	for _, name := range h.Credentials {
 		b.WriteString("LoadCredential=" + name + ":" + Staged(h.Service, name) + "\n")
@@ -142,16 +135,16 @@ func (h Hold) serviceSettings() string {
 // check tells why a unit can't be held in this way, or nil.
 func (h Hold) check() error {
 	switch {
-	case !ValidName(h.Unit):
+	case !isHeldType(h.Unit) || !unit.Valid(h.Unit):
 		return fmt.Errorf("cannot hold %q: not the name of a unit", h.Unit)
-	case own(h.Unit):
-		return fmt.Errorf("cannot hold %s: it belongs to the agent, which would wait for itself", h.Unit)
-	case !ValidName(h.Service) || path.Ext(h.Service) != ".service":
+	case unit.Needed(h.Unit) != "":
+		return fmt.Errorf("cannot hold %s: it %s", h.Unit, unit.Needed(h.Unit))
+	case !unit.Valid(h.Service) || path.Ext(h.Service) != ".service":
 		return fmt.Errorf("cannot hold %s for %q: not the name of a service", h.Unit, h.Service)
-	case isTemplate(h.Service):
+	case unit.IsTemplate(h.Service):
 		return fmt.Errorf("cannot hold %s for %s: a template has no grant; name an instance of it", h.Unit, h.Service)
-	case len(GrantUnit(h.Service)) > maxUnitName:
-		return fmt.Errorf("cannot hold %s for %s: the name of its grant would be longer than %d bytes", h.Unit, h.Service, maxUnitName)
+	case len(GrantUnit(h.Service)) > unit.MaxName:
+		return fmt.Errorf("cannot hold %s for %s: the name of its grant would be longer than %d bytes", h.Unit, h.Service, unit.MaxName)
 	}
 	for _, name := range h.Credentials {
 		if !isCredential(name) {
@@ -161,57 +154,18 @@ func (h Hold) check() error {
 	return nil
 }
 
+// isHeldType tells whether units of this one's type can be held.
+func isHeldType(name string) bool { return slices.Contains(unit.HeldTypes(), path.Ext(name)) }
+
 // isCredential tells whether systemd takes name as that of a credential
 // (credential_name_valid), and as it stands: no specifier, no escape.
 func isCredential(name string) bool {
 	for i := range len(name) {
-		if c := name[i]; !nameByte(c) || strings.IndexByte(`:\@`, c) >= 0 {
+		if c := name[i]; !unit.NameByte(c) || strings.IndexByte(`:\@`, c) >= 0 {
 			return false
 		}
 	}
 	return name != "" && name[0] != '.'
-}
-
-// ValidName tells whether systemd takes name as that of a service, socket,
-// timer or path, a template included. Units of other kinds can't be held, as
-// too much else of a boot is ordered by them.
-func ValidName(name string) bool {
-	return slices.Contains([]string{".service", ".socket", ".timer", ".path"}, path.Ext(name)) && isUnit(name)
-}
-
-// isUnit tells whether systemd takes name as that of a unit (unit_name_is_valid).
-func isUnit(name string) bool {
-	kind := path.Ext(name)
-	stem := strings.TrimSuffix(name, kind)
-	if !slices.Contains([]string{
-		".service", ".socket", ".timer", ".path", ".target", ".mount", ".automount",
-		".swap", ".slice", ".scope", ".device",
-	}, kind) {
-		return false
-	}
-	if stem == "" || stem[0] == '@' || len(name) > maxUnitName {
-		return false
-	}
-	for i := range len(stem) {
-		if !nameByte(stem[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-// nameByte tells whether c may stand in the name of a unit (VALID_CHARS_WITH_AT).
-func nameByte(c byte) bool {
-	switch {
-	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		return true
-	}
-	return strings.IndexByte(`:-_.\@`, c) >= 0
-}
-
-// own tells whether a unit is one of the agent's, which it needs to grant any.
-func own(unit string) bool {
-	return strings.HasPrefix(unit, "bootagent.") || strings.HasPrefix(unit, "bootagent-")
 }
 
 // merge puts the holds of all roles together: one for each unit, sorted. What

@@ -35,7 +35,7 @@ func (m machine) root(t *testing.T) string {
 	return root
 }
 
-const service = "[Service]\nExecStart=/bin/true\n"
+const service = "[Service]\nExecStart=/bin/sleep infinity\n"
 
 func hold(unit string) Hold { return Hold{Unit: unit, Service: unit} }
 
@@ -100,8 +100,11 @@ func TestWhatCannotBeHeldIsRefusedAndTheRestIsNot(t *testing.T) {
 		{"a specifier", hold("a%i.service"), `cannot hold "a%i.service": not the name of a unit`},
 		{"a second line", hold("a\n[Service].service"), `cannot hold "a\n[Service].service": not the name of a unit`},
 		{"a target", hold("basic.target"), `cannot hold "basic.target": not the name of a unit`},
-		{"the agent", hold("bootagent.service"), "it belongs to the agent, which would wait for itself"},
-		{"a grant", hold("bootagent-grant-a.service"), "it belongs to the agent"},
+		{"the agent", hold("bootagent.service"), "it is one of bootagent's own units, which can't wait for themselves"},
+		{"a grant", hold("bootagent-grant-a.service"), "it is one of bootagent's own units"},
+		{"a way in", hold("ssh.service"), "cannot hold ssh.service: it is a way in"},
+		{"an instance of one", hold("getty@tty1.service"), "cannot hold getty@tty1.service: it is a way in"},
+		{"the network", Hold{Unit: "systemd-networkd.service", Service: "a.service"}, "cannot hold systemd-networkd.service: it is a unit that bootagent itself needs"},
 		{"a socket without a service", hold("a.socket"), `cannot hold a.socket for "a.socket": not the name of a service`},
 		{"a template", hold("a@.service"), "a template has no grant; name an instance of it"},
 		{"a name that leaves no room", hold(long), "the name of its grant would be longer than 255 bytes"},

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"bootagent/pkg/unit"
 )
 
 // A Change is what was done to one guard.
@@ -32,7 +34,8 @@ const (
 // Install makes the installed guards below the root dir those that the holds
 // need, and no others: it adds what is missing, changes what differs, and only
 // then removes the guards of units that nothing holds any more. It can be run
-// again after a crash at any point.
+// again after a crash at any point. That a guard holds nothing, as its unit runs
+// nothing, is an error as well.
 //
 // It goes on after an error, as each guard holds its unit by itself; the error
 // then joins all of them, and the changes are those that were made. A file in
@@ -64,7 +67,22 @@ func Install(dir string, holds []Hold) ([]Change, error) {
 		return nil, r.checkBare()
 	}
 	removed, err := r.removeBut(keep)
-	return append(changes, removed...), errors.Join(append(problems, err)...)
+	problems = append(problems, err, cannotHold(dir, holds))
+	return append(changes, removed...), errors.Join(problems...)
+}
+
+// cannotHold tells of the units whose guards hold nothing, since they run
+// nothing, or since systemd has no such unit by what is there in its place. A
+// unit that is not there at all may be installed later.
+func cannotHold(dir string, holds []Hold) error {
+	problems, err := CheckUnits(dir, holds)
+	errs := []error{err}
+	for _, p := range problems {
+		if p.Kind == RunsNothing || p.Kind == BadLink {
+			errs = append(errs, errors.New(p.String()))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // checkBare tells of the guards that are installed where none are wanted.
@@ -82,8 +100,8 @@ func (r root) checkBare() error {
 	if len(units) == 0 {
 		return nil
 	}
-	return fmt.Errorf("cannot install guards: no role names a unit, so the guards of %s stay; bootagent guard remove takes them away",
-		strings.Join(units, ", "))
+	return fmt.Errorf("cannot install guards: no role names a unit, so the guards of %s stay; to take them away: bootagent guard remove%s",
+		strings.Join(units, ", "), r.option())
 }
 
 // Remove removes every installed guard below the root dir. From then on, the
@@ -123,8 +141,8 @@ func (r root) guard(name string) (string, error) {
 			return string(text), nil
 		}
 	}
-	return "", fmt.Errorf("%s is in the place of a guard, but its first line does not say that bootagent made it: "+
-		"move it away, then run bootagent guard install", r.path(file))
+	return "", fmt.Errorf("%s is in the place of a guard, but its first line does not say that bootagent made it; move it away: "+
+		"mv %s %s && %s", r.path(file), unit.Quote(r.path(file)), unit.Quote(r.path(file)+".old"), r.installCommand())
 }
 
 // install brings the guard of one unit up to date and says what it did, "" if

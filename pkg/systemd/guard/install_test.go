@@ -203,7 +203,7 @@ func TestForeignFilesAreNeverTouched(t *testing.T) {
 
 			changes, err := Install(root, []Hold{hold("mariadb.service"), hold("nginx.service")})
 			words := "cannot hold mariadb.service: " + root + mariadbGuard +
-				" is in the place of a guard, but its first line does not say that bootagent made it: move it away"
+				" is in the place of a guard, but its first line does not say that bootagent made it; move it away: mv "
 			if err == nil || !strings.Contains(err.Error(), words) {
 				t.Errorf("the error is %v, without %q", err, words)
 			}
@@ -264,7 +264,7 @@ func TestWithoutRolesGuardsStay(t *testing.T) {
 	}
 	install_(t, root, hold("mariadb.service"))
 	changes, err := Install(root, nil)
-	words := "no role names a unit, so the guards of mariadb.service, mariadb.socket stay; bootagent guard remove takes them away"
+	words := "no role names a unit, so the guards of mariadb.service, mariadb.socket stay; to take them away: bootagent guard remove --root "
 	if err == nil || !strings.Contains(err.Error(), words) || changes != nil {
 		t.Errorf("changes: %v; the error is %v, without %q", changes, err, words)
 	}

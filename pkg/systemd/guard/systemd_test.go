@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"bootagent/pkg/unit"
 )
 
 // The tests of this file ask the real systemd how it reads what this package
@@ -105,7 +107,7 @@ func TestSystemdTriggersAndDropsInAsWeSay(t *testing.T) {
 			}
 			var names []string
 			for _, name := range tree.triggers(held) {
-				if !isTemplate(name) && !tree.masked(name) {
+				if !unit.IsTemplate(name) && !tree.masked(name) {
 					names = append(names, name)
 				}
 			}
@@ -126,7 +128,7 @@ func TestSystemdTriggersAndDropsInAsWeSay(t *testing.T) {
 				}
 				compared++
 				got := units.values(name, "Triggers")
-				if want := tree.unit(tree.starts(name)); !slices.Equal(got, []string{want}) && !isTemplate(want) {
+				if want := tree.unit(tree.starts(name)); !slices.Equal(got, []string{want}) && !unit.IsTemplate(want) {
 					t.Errorf("systemd has %s start %v, we have it start %s", name, got, want)
 				}
 			}

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"bootagent/pkg/unit"
 )
 
 // maxFile bounds what is read of a unit file, in bytes. systemd's own are a
@@ -124,10 +126,14 @@ func (r root) read(name string) ([]byte, error) {
 type tree struct {
 	root    root
 	search  []string            // the search path without links, what wins first
-	files   map[string]string   // unit → its file, in the directory that wins
-	aliases map[string]string   // name → the unit that it is another name of
+	files   map[string]string   // name → its file, in the directory that wins
+	aliases map[string]string   // name → the name that its file links to
+	refused map[string]refusal  // name → a link of this name that systemd takes for no alias
 	dirs    map[string][]string // "<unit>.d" → the directories of that name
 }
+
+// A refusal is a link that systemd passes over, as if it were not there.
+type refusal struct{ file, target, why string }
 
 // readTree reads the directories of the search path, and no file in them. A
 // directory of systemd's that is missing holds no units; a root that is
@@ -140,6 +146,7 @@ func readTree(r root) (*tree, error) {
 		root:    r,
 		files:   make(map[string]string),
 		aliases: make(map[string]string),
+		refused: make(map[string]refusal),
 		dirs:    make(map[string][]string),
 	}
 	for _, dir := range searchPath() {
@@ -163,55 +170,140 @@ func readTree(r root) (*tree, error) {
 	return t, nil
 }
 
+// add takes in an entry of a directory of units, as systemd does when it maps
+// names to files (unit_file_build_name_map).
 func (t *tree) add(dir string, entry fs.DirEntry) {
 	name, file := entry.Name(), path.Join(dir, entry.Name())
 	if strings.HasSuffix(name, ".d") {
 		t.dirs[name] = append(t.dirs[name], file)
 		return
 	}
-	if _, known := t.files[name]; known || !ValidName(name) {
+	if _, known := t.files[name]; known || entry.IsDir() || !unit.Valid(name) {
 		return
+	}
+	if entry.Type()&fs.ModeSymlink != 0 {
+		target, isAlias := t.aliasOf(file)
+		if why := refuseAlias(name, target); isAlias && why != "" {
+			if t.refused[name].file == "" {
+				t.refused[name] = refusal{file, target, why}
+			}
+			return
+		}
+		if isAlias && target == name {
+			return // what it links to counts, in its own directory
+		}
+		if isAlias {
+			t.aliases[name] = target
+		}
 	}
 	t.files[name] = file
-	if entry.Type()&fs.ModeSymlink == 0 {
-		return
-	}
-	real, err := t.root.resolve(file)
+}
+
+// aliasOf gives the name that a link leads to, if that is in the search path.
+// A link that leads out of it is the unit's own file, kept elsewhere (systemctl
+// link), or masks it. Only the last part of what it says is not followed: that
+// may be an alias in turn (unit_file_resolve_symlink).
+func (t *tree) aliasOf(file string) (name string, is bool) {
+	target, err := os.Readlink(t.root.path(file))
 	if err != nil {
-		return
+		return "", false
 	}
-	unit := path.Base(real)
-	if isTemplate(unit) && instance(name) != "" {
-		unit = instantiate(unit, instance(name))
+	if !path.IsAbs(target) {
+		target = path.Join(path.Dir(file), target)
 	}
-	// A link that leads out of the search path is the unit's own file, kept
-	// elsewhere (systemctl link).
-	if slices.Contains(t.search, path.Dir(real)) && unit != name && path.Ext(unit) == path.Ext(name) {
-		t.aliases[name] = unit
+	dir, err := t.root.resolve(path.Dir(target))
+	if err != nil {
+		return "", false
 	}
+	in := slices.ContainsFunc(t.search, func(s string) bool { return dir == s || strings.HasPrefix(dir, s+"/") })
+	return path.Base(target), in
+}
+
+// refuseAlias tells why systemd takes a link of one name to another for no
+// alias, or "" (unit_validate_alias_symlink_or_warn). It goes on from the name
+// of what is linked to.
+func refuseAlias(name, target string) string {
+	instance := unit.Instance(name)
+	switch {
+	case !unit.Valid(target):
+		return "which is no name of a unit"
+	case path.Ext(name) != path.Ext(target):
+		return "a unit of another type"
+	case unit.IsTemplate(target) && instance == "" && !unit.IsTemplate(name):
+		return "a template, of which it would be no instance"
+	case unit.IsTemplate(target):
+		return ""
+	case unit.IsTemplate(name):
+		return "no template as " + name + " is"
+	case unit.Instance(target) != instance && instance == "":
+		return "an instance of a template, as it is none itself"
+	case unit.Instance(target) == "" && instance != "":
+		return "no instance of a template as it is one itself"
+	case unit.Instance(target) != instance:
+		return "an instance of another name"
+	}
+	return ""
+}
+
+// find gives the unit's own name for any name that it goes by, and its file;
+// for an instance the template's if it has none of its own. A name that leads
+// nowhere is its own, with no file (unit_file_find_fragment).
+func (t *tree) find(name string) (own, file string) {
+	const maxAliases = 8 // FOLLOW_MAX
+	own = name
+	for range maxAliases {
+		file, known := t.files[own]
+		target, isAlias := t.aliases[own]
+		if instance := unit.Instance(own); !known && instance != "" {
+			template := unit.Template(own)
+			file, known = t.files[template]
+			target, isAlias = t.aliases[template]
+		}
+		switch {
+		case !known:
+			return name, ""
+		case !isAlias:
+			return own, file
+		}
+		if instance := unit.Instance(own); unit.IsTemplate(target) && instance != "" {
+			target = unit.Instantiate(target, instance)
+		}
+		own = target
+	}
+	return name, ""
 }
 
 // unit gives the unit's own name for any name that it goes by.
 func (t *tree) unit(name string) string {
-	if own, ok := t.aliases[name]; ok {
-		return own
-	}
-	return name
+	own, _ := t.find(name)
+	return own
 }
 
-// file gives the file of a unit, for an instance the template's if it has none
-// of its own, or "".
-func (t *tree) file(unit string) string {
-	if file, ok := t.files[unit]; ok || instance(unit) == "" {
-		return file
+// file gives the file of a unit, or "".
+func (t *tree) file(name string) string {
+	_, file := t.find(name)
+	return file
+}
+
+// names gives all names that a unit goes by, its own first.
+func (t *tree) names(own string) []string {
+	names := []string{own}
+	for alias := range t.aliases {
+		if instance := unit.Instance(own); unit.IsTemplate(alias) && instance != "" {
+			alias = unit.Instantiate(alias, instance)
+		}
+		if alias != own && t.unit(alias) == own && !slices.Contains(names, alias) {
+			names = append(names, alias)
+		}
 	}
-	return t.files[template(unit)]
+	slices.Sort(names[1:])
+	return names
 }
 
 // masked tells whether a unit is masked, so that nothing can start it: by a
 // link to /dev/null, which an image need not have, or by an empty file.
-func (t *tree) masked(unit string) bool {
-	file, err := t.root.resolve(t.file(unit))
+func (t *tree) masked(name string) bool {
+	file, err := t.root.resolve(t.file(name))
 	if err != nil || file == "/dev/null" {
 		return err == nil
 	}
@@ -222,20 +314,12 @@ func (t *tree) masked(unit string) bool {
 // dropIns gives the drop-ins of a unit in the order in which systemd reads
 // them: by file name, and of those of one name only the one that wins
 // (unit_file_find_dropin_paths).
-func (t *tree) dropIns(unit string) []string {
-	names := []string{unit}
-	for alias, of := range t.aliases {
-		if of == unit {
-			names = append(names, alias)
-		}
-	}
-	slices.Sort(names[1:])
-
+func (t *tree) dropIns(own string) []string {
 	winners := make(map[string]string)
-	for _, name := range names {
+	for _, name := range t.names(own) {
 		t.collect(family(name), winners)
 	}
-	t.collect([]string{strings.TrimPrefix(path.Ext(unit), ".")}, winners)
+	t.collect([]string{strings.TrimPrefix(path.Ext(own), ".")}, winners)
 
 	files := slices.Collect(maps.Values(winners))
 	slices.SortFunc(files, func(a, b string) int { return strings.Compare(path.Base(a), path.Base(b)) })

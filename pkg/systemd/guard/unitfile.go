@@ -3,6 +3,8 @@ package guard
 import (
 	"path"
 	"strings"
+
+	"bootagent/pkg/unit"
 )
 
 // A setting is one assignment of a unit file.
@@ -39,9 +41,9 @@ func parse(text []byte) []setting {
 
 // settings gives the assignments of a unit, those of its drop-ins last. A file
 // that can't be read has none.
-func (t *tree) settings(unit string) []setting {
+func (t *tree) settings(name string) []setting {
 	var all []setting
-	for _, file := range append([]string{t.file(unit)}, t.dropIns(unit)...) {
+	for _, file := range t.fragments(name) {
 		if text, err := t.root.read(file); err == nil {
 			all = append(all, parse(text)...)
 		}
@@ -49,47 +51,30 @@ func (t *tree) settings(unit string) []setting {
 	return all
 }
 
+// fragments gives the files that systemd reads for a unit, in its order: its
+// own, and its drop-ins.
+func (t *tree) fragments(name string) []string {
+	if file := t.file(name); file != "" {
+		return append([]string{file}, t.dropIns(name)...)
+	}
+	return t.dropIns(name)
+}
+
 // family gives the names whose drop-ins a unit of this name reads, the one that
 // wins first (unit_file_find_dirs): foo-bar@x.service, foo-bar@.service,
 // foo-.service, foo-@x.service, foo-@.service.
 func family(name string) []string {
 	names := []string{name}
-	if instance(name) != "" {
-		names = append(names, family(template(name))...)
+	if unit.Instance(name) != "" {
+		names = append(names, family(unit.Template(name))...)
 	}
-	stem := prefix(name)
+	stem := unit.Prefix(name)
 	dash := strings.LastIndexByte(strings.TrimRight(stem, "-"), '-')
 	switch {
 	case dash < 0:
 		return names
-	case instance(name) != "":
-		return append(names, family(stem[:dash+1]+"@"+instance(name)+path.Ext(name))...)
+	case unit.Instance(name) != "":
+		return append(names, family(stem[:dash+1]+"@"+unit.Instance(name)+path.Ext(name))...)
 	}
 	return append(names, family(stem[:dash+1]+path.Ext(name))...)
-}
-
-// prefix is what stands before the @ of a unit's name, or before its kind.
-func prefix(name string) string {
-	before, _, _ := strings.Cut(strings.TrimSuffix(name, path.Ext(name)), "@")
-	return before
-}
-
-// instance is what stands behind the @ of a unit's name, or "".
-func instance(name string) string {
-	_, after, _ := strings.Cut(strings.TrimSuffix(name, path.Ext(name)), "@")
-	return after
-}
-
-// template is foo@.service for foo@x.service.
-func template(name string) string {
-	return prefix(name) + "@" + path.Ext(name)
-}
-
-// instantiate is foo@x.service for foo@.service and x.
-func instantiate(template, instance string) string {
-	return prefix(template) + "@" + instance + path.Ext(template)
-}
-
-func isTemplate(name string) bool {
-	return strings.HasSuffix(strings.TrimSuffix(name, path.Ext(name)), "@") && instance(name) == ""
 }

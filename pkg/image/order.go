@@ -1,0 +1,189 @@
+package image
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"bootagent/pkg/systemd/guard"
+	"bootagent/pkg/unit"
+)
+
+// verifyWithin is how long systemd's verifier may take: it takes a second for
+// the 250 units of a server.
+const verifyWithin = 2 * time.Minute
+
+// verifyOutput bounds what is kept of what it says, in bytes.
+const verifyOutput = 4 << 20
+
+// control is a pair of units that wait for each other. A verifier that does not
+// say so, or not in words that are understood here, has not been asked.
+const control = "bootagent-verifier-control"
+
+// checkOrder has systemd's own verifier plan a boot of the image, with its
+// guards and with a grant for each service. It exits 0 on a cycle that it can
+// break, by leaving out a unit of its choice, so its words count.
+func (i Image) checkOrder(ctx context.Context, units *guard.Units, r *Report) {
+	unchecked := func(format string, args ...any) {
+		r.Unchecked = append(r.Unchecked, "ordering cycles: "+fmt.Sprintf(format, args...))
+	}
+	program, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		unchecked("systemd-analyze is not here; run bootagent guard check where the package systemd is installed, or in the image")
+		return
+	}
+	boot := "default.target"
+	for _, name := range []string{boot, "bootagent.service"} {
+		if units.File(name) == "" {
+			unchecked("there is no %s below %s", name, i.Root)
+			return
+		}
+	}
+	dir, err := os.MkdirTemp("", "bootagent-verify-")
+	if err != nil {
+		unchecked("%v", err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	if err := i.stage(units, dir); err != nil {
+		unchecked("%v", err)
+		return
+	}
+	said, err := verify(ctx, program, dir, slices.Concat([]string{boot, "bootagent.service"}, i.Held, []string{control + "-a.service"}))
+	cycles := findCycles(said)
+	own := func(cycle []string) bool { return slices.Contains(cycle, control+"-a.service") }
+	if !slices.ContainsFunc(cycles, own) {
+		unchecked("%s did not tell of one that was put there to try it (%v): %s", program, err, lastLine(said))
+		return
+	}
+	cycles = slices.DeleteFunc(cycles, own)
+	for _, cycle := range cycles {
+		r.problem("%s", i.describe(cycle))
+	}
+	if len(cycles) == 0 {
+		r.Checked = append(r.Checked, "no ordering cycle, with the guards and a grant for each service (systemd-analyze verify)")
+	}
+}
+
+// stage writes the units of the image below dir, and beside them the grants and
+// the control.
+func (i Image) stage(units *guard.Units, dir string) error {
+	if err := units.CopyTo(dir); err != nil {
+		return err
+	}
+	const oneshot = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n"
+	more := map[string]string{
+		control + "-a.service": "[Unit]\nWants=" + control + "-b.service\nAfter=" + control + "-b.service\n" + oneshot,
+		control + "-b.service": "[Unit]\nAfter=" + control + "-a.service\n" + oneshot,
+	}
+	for _, service := range i.Granted {
+		more[unit.Grant(service)] = "[Unit]\nAfter=bootagent.service\n" + oneshot
+	}
+	for name, text := range more {
+		if err := os.WriteFile(filepath.Join(dir, "etc/systemd/system", name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verify gives what the verifier says of units. The error is how it ended.
+func verify(ctx context.Context, program, dir string, names []string) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, verifyWithin, fmt.Errorf("no answer within %s", verifyWithin))
+	defer cancel()
+	args := append([]string{"verify", "--man=no", "--root=" + dir, "--"}, names...)
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = []string{"LC_ALL=C", "SYSTEMD_LOG_LEVEL=info", "SYSTEMD_LOG_TARGET=console", "SYSTEMD_COLORS=0", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.WaitDelay = time.Second
+	var said bytes.Buffer
+	out := &limited{w: &said, left: verifyOutput}
+	cmd.Stdout, cmd.Stderr = out, out
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return said.String(), err
+}
+
+// limited keeps the first bytes that are written to it, and says so.
+type limited struct {
+	w    io.Writer
+	left int
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	if len(p) > l.left {
+		return 0, errors.New("said too much")
+	}
+	l.left -= len(p)
+	return l.w.Write(p)
+}
+
+// unitName is a unit as the verifier names it in a job: "a.service/start".
+var unitName = regexp.MustCompile(`([a-zA-Z0-9:_.\\@-]+\.[a-z]+)/[a-z-]+`)
+
+// findCycles finds the ordering cycles in what the verifier said: a line that
+// tells of one, and those after it that tell how it goes on. Each is told once.
+func findCycles(said string) (cycles [][]string) {
+	seen := make(map[string]bool)
+	var cycle []string
+	end := func() {
+		key := slices.Clone(cycle)
+		slices.Sort(key)
+		if text := strings.Join(slices.Compact(key), " "); len(cycle) > 0 && !seen[text] {
+			seen[text] = true
+			cycles = append(cycles, cycle)
+		}
+		cycle = nil
+	}
+	for line := range strings.Lines(said) {
+		if strings.Contains(line, "Found ordering cycle") {
+			end()
+		} else if len(cycle) == 0 || !strings.Contains(line, "dependency on") {
+			end()
+			continue
+		}
+		for _, match := range unitName.FindAllStringSubmatch(line, -1) {
+			if !slices.Contains(cycle, match[1]) {
+				cycle = append(cycle, match[1])
+			}
+		}
+	}
+	end()
+	return cycles
+}
+
+// describe tells of a cycle: each of its units waits for the next one, and the
+// last for the first.
+func (i Image) describe(cycle []string) string {
+	words := "ordering cycle: " + strings.Join(cycle, " after ") + " after " + cycle[0] +
+		": systemd breaks it at boot by leaving one of them out, so"
+	var held []string
+	for _, name := range cycle {
+		if slices.Contains(i.Held, name) {
+			held = append(held, name)
+		}
+	}
+	if len(held) > 0 {
+		return words + " " + strings.Join(held, " and ") +
+			", which a guard orders after bootagent.service, can't be before what that waits for: take the Before= out of it, or it out of the role"
+	}
+	return words + " take one of these orders (After=, Before=) out"
+}
+
+func lastLine(said string) string {
+	lines := strings.Split(strings.TrimSpace(said), "\n")
+	if last := lines[len(lines)-1]; last != "" {
+		return last
+	}
+	return "it said nothing"
+}
