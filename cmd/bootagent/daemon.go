@@ -69,6 +69,11 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 		stop()
 		background.Wait()
 	}()
+	// It waits for the agent's own start to be over. Only if its job is queued
+	// before that is the machine not told to have started before the role is.
+	if err := manager.Start(ctx, roleUnit); err != nil {
+		log.Error("cannot start the role's unit", "error", err)
+	}
 	err = a.live(ctx)
 	daemon.SdNotify(false, daemon.SdNotifyStopping)
 	return err
