@@ -193,6 +193,9 @@ func (c *children) free(ctx context.Context, a about) error {
 // abandon kills a child that nobody waits for any more. Where it does not end,
 // PID 1 takes it.
 func (c *children) abandon(a about, ch *child) {
+	if ch.over() {
+		return // and its number may be another's by now
+	}
 	if err := unix.Kill(-ch.cmd.Process.Pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 		c.log.Error("cannot end a child", "pid", ch.cmd.Process.Pid, "error", err)
 	}

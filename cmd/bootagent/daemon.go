@@ -375,9 +375,6 @@ func (a *agent) serve(ctx context.Context, b *boot.Boot, by *lesson) error {
 		}
 	})
 	background.Wait()
-	if errors.Is(context.Cause(ctx), errAgain) {
-		return nil
-	}
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	if err := b.StoppedServices(end); err != nil {
