@@ -210,7 +210,9 @@ func (a *agent) beginAnew(learnt *lesson) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.next = learnt
-	a.again(errAgain)
+	if a.again != nil { // else it has yet to begin
+		a.again(errAgain)
+	}
 }
 
 // retry reads everything again, and goes on by what it says now: a person has
@@ -255,7 +257,6 @@ func (a *agent) retry(ctx context.Context) (answer string, err error) {
 func (a *agent) background(ctx context.Context) *sync.WaitGroup {
 	var running sync.WaitGroup
 	for _, run := range []func(context.Context) error{
-		a.manager.Follow,
 		func(ctx context.Context) error { return a.teller.keepRoleUnit(ctx, a.manager) },
 		a.keepRun,
 		func(ctx context.Context) error {
@@ -352,6 +353,7 @@ func (a *agent) serve(ctx context.Context, b *boot.Boot, by *lesson) error {
 	log, plan := a.log, by.plan
 	var background sync.WaitGroup
 	for _, run := range []func(context.Context) error{
+		a.manager.Follow,
 		func(ctx context.Context) error { heal(ctx, b, a.manager); return nil },
 		func(ctx context.Context) error { return onDisks(ctx, b) },
 		func(ctx context.Context) error { return a.confirmLaunch(ctx, by) },
