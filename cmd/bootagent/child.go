@@ -35,8 +35,9 @@ const (
 
 const (
 	// sayAfter is how long a child may take until the status says what is
-	// waited for.
-	sayAfter = 2 * time.Second
+	// waited for, and the boot of the machine need not wait for it. What does
+	// not hang is done by then, also while a slow machine boots.
+	sayAfter = 10 * time.Second
 
 	// leaveAfter is how long a child that was killed may take to end. One that
 	// takes longer waits in the kernel, which does not let go of it.
@@ -52,7 +53,8 @@ const (
 // agent goes on, says what it waits for, and can be stopped. Of each thing at
 // most one child hangs: who wants the same again waits for its end first.
 type children struct {
-	log *slog.Logger
+	log      *slog.Logger
+	sayAfter time.Duration // see the constant
 
 	// leave takes a child that can't be killed out of the agent's unit, which
 	// could not end before it. nil: it stays in it.
@@ -106,7 +108,7 @@ type about struct {
 // run runs a program that may hang, and returns what it prints. It comes back
 // when ctx ends, also where the kernel does not let go of the program.
 func (c *children) run(ctx context.Context, a about, as *syscall.Credential, program string, args ...string) ([]byte, error) {
-	ctx, done := a.bound(ctx)
+	ctx, done := c.bound(ctx, a)
 	defer done()
 	if err := c.free(ctx, a); err != nil {
 		return nil, err
@@ -137,7 +139,7 @@ func (c *children) run(ctx context.Context, a about, as *syscall.Credential, pro
 
 // bound bounds the time that a child may take, and has the status say what is
 // waited for once that is more than a moment.
-func (a about) bound(ctx context.Context) (_ context.Context, done func()) {
+func (c *children) bound(ctx context.Context, a about) (_ context.Context, done func()) {
 	wait := boot.Wait{For: a.doing, Hint: a.hint}
 	step, cancel := ctx, func() {}
 	if a.within > 0 {
@@ -147,17 +149,17 @@ func (a about) bound(ctx context.Context) (_ context.Context, done func()) {
 	if a.doing == "" {
 		return ctx, cancel
 	}
-	said := says(step, wait)
+	said := says(step, cmp.Or(c.sayAfter, sayAfter), wait)
 	return ctx, func() { said(); cancel() }
 }
 
-// says tells that the step of ctx waits, if that lasts longer than a moment,
+// says tells that the step of ctx waits, if that lasts longer than a while,
 // until done is called.
-func says(ctx context.Context, w boot.Wait) (done func()) {
+func says(ctx context.Context, after time.Duration, w boot.Wait) (done func()) {
 	over, told := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(told)
-		timer := time.NewTimer(sayAfter)
+		timer := time.NewTimer(after)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
@@ -191,6 +193,9 @@ func (c *children) free(ctx context.Context, a about) error {
 // abandon kills a child that nobody waits for any more. Where it does not end,
 // PID 1 takes it.
 func (c *children) abandon(a about, ch *child) {
+	if ch.over() {
+		return // and its number may be another's by now
+	}
 	if err := unix.Kill(-ch.cmd.Process.Pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 		c.log.Error("cannot end a child", "pid", ch.cmd.Process.Pid, "error", err)
 	}
@@ -278,7 +283,7 @@ type hand struct {
 
 // do has a hand do a task, and takes its answer.
 func (c *children) do(ctx context.Context, a about, t task, answer any) error {
-	ctx, done := a.bound(ctx)
+	ctx, done := c.bound(ctx, a)
 	defer done()
 	if err := c.free(ctx, a); err != nil {
 		return err

@@ -69,6 +69,11 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 		stop()
 		background.Wait()
 	}()
+	// It waits for the agent's own start to be over. Only if its job is queued
+	// before that is the machine not told to have started before the role is.
+	if err := manager.Start(ctx, roleUnit); err != nil {
+		log.Error("cannot start the role's unit", "error", err)
+	}
 	err = a.live(ctx)
 	daemon.SdNotify(false, daemon.SdNotifyStopping)
 	return err
@@ -205,7 +210,9 @@ func (a *agent) beginAnew(learnt *lesson) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.next = learnt
-	a.again(errAgain)
+	if a.again != nil { // else it has yet to begin
+		a.again(errAgain)
+	}
 }
 
 // retry reads everything again, and goes on by what it says now: a person has
@@ -250,7 +257,6 @@ func (a *agent) retry(ctx context.Context) (answer string, err error) {
 func (a *agent) background(ctx context.Context) *sync.WaitGroup {
 	var running sync.WaitGroup
 	for _, run := range []func(context.Context) error{
-		a.manager.Follow,
 		func(ctx context.Context) error { return a.teller.keepRoleUnit(ctx, a.manager) },
 		a.keepRun,
 		func(ctx context.Context) error {
@@ -347,6 +353,7 @@ func (a *agent) serve(ctx context.Context, b *boot.Boot, by *lesson) error {
 	log, plan := a.log, by.plan
 	var background sync.WaitGroup
 	for _, run := range []func(context.Context) error{
+		a.manager.Follow,
 		func(ctx context.Context) error { heal(ctx, b, a.manager); return nil },
 		func(ctx context.Context) error { return onDisks(ctx, b) },
 		func(ctx context.Context) error { return a.confirmLaunch(ctx, by) },
@@ -370,9 +377,6 @@ func (a *agent) serve(ctx context.Context, b *boot.Boot, by *lesson) error {
 		}
 	})
 	background.Wait()
-	if errors.Is(context.Cause(ctx), errAgain) {
-		return nil
-	}
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	if err := b.StoppedServices(end); err != nil {

@@ -133,6 +133,7 @@ func frozen(t *testing.T) (root string, thaw func()) {
 func TestAFilesystemThatHangsHoldsUpNothing(t *testing.T) {
 	root, thaw := frozen(t)
 	c := newChildren(t)
+	c.sayAfter = time.Second
 	var mu sync.Mutex
 	left := make(map[int]int)
 	c.leave = func(_ context.Context, pid int) error {
@@ -235,7 +236,12 @@ func TestAnEngineThatHangsLeavesNothing(t *testing.T) {
 	}
 	try() // what Go keeps for itself is there afterwards
 	waitUntil := time.Now().Add(5 * time.Second)
-	for len(c.left) > 0 && time.Now().Before(waitUntil) {
+	leftNow := func() int {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.left)
+	}
+	for leftNow() > 0 && time.Now().Before(waitUntil) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	fds, goroutines := count()
