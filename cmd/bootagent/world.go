@@ -242,8 +242,15 @@ func (m mounts) Mount(ctx context.Context, mt boot.Mount) error {
 	return m.manager.Mount(ctx, systemd.Mount(mt))
 }
 
+func (m mounts) Stale(where string) (bool, error) { return m.manager.Stale(where) }
+
 func (m mounts) Unmount(ctx context.Context, where string) error {
-	return m.manager.Unmount(ctx, where)
+	held, err := m.manager.Unmount(ctx, where)
+	if len(held) > 0 {
+		boot.Remark(ctx, fmt.Sprintf("what was mounted at %s before its disk was gone is detached; still held by %s",
+			where, strings.Join(held, "; ")))
+	}
+	return err
 }
 
 // directories are data directories on mounted volumes.

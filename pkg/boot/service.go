@@ -94,6 +94,9 @@ func (s *service) lostGrant(ctx context.Context, grant string, mountUnit func(st
 	for _, where := range s.mounts() {
 		mount, err := units.State(ctx, mountUnit(where))
 		standing = standing && err == nil && mount.Active == "active" && !mount.Busy
+		// One that a process holds stays after its disk has gone.
+		stale, err := s.boot.world.Mounts.Stale(where)
+		standing = standing && err == nil && !stale
 	}
 	from := []*Step{s.granted}
 	if standing {

@@ -31,8 +31,10 @@ type machine struct {
 	cloud   cloud
 	safe    safe
 
-	sameErr error  // of SameDirectory
-	mounted uint64 // device that is mounted, where it is not the disk's any more
+	sameErr error         // of SameDirectory
+	mounted uint64        // device that is mounted, where it is not the disk's any more
+	stale   bool          // that device is gone
+	slow    time.Duration // what an unmount takes
 
 	made, initialised int
 	effects           []string // in their order
@@ -226,7 +228,15 @@ func (m *machine) Mount(_ context.Context, mt Mount) error {
 	return nil
 }
 
+func (m *machine) Stale(where string) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, mounted := m.mounts[where]
+	return mounted && m.stale, nil
+}
+
 func (m *machine) Unmount(_ context.Context, where string) error {
+	time.Sleep(m.slow)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.does("unmount %s", where); err != nil {

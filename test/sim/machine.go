@@ -441,6 +441,15 @@ func (ms mounts) Mount(ctx context.Context, mt boot.Mount) error {
 	})
 }
 
+func (ms mounts) Stale(where string) (stale bool, err error) {
+	err = ms.call(context.Background(), "asks", "whether the disk is gone at "+where, effect{do: func() error {
+		mt := ms.machine.mounts[where]
+		stale = mt != nil && mt.dead
+		return nil
+	}})
+	return stale && err == nil, err
+}
+
 func (ms mounts) Unmount(ctx context.Context, where string) error {
 	m := ms.machine
 	return ms.call(ctx, "unmount", where, effect{
