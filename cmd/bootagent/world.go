@@ -174,13 +174,18 @@ func (f filesystems) Check(ctx context.Context, d boot.Disk, t role.FilesystemTy
 	if argv == nil {
 		return nil
 	}
-	return f.run(ctx, systemd.Command{
+	c := systemd.Command{
 		Unit: "bootagent-check-" + d.Serial + ".service", Description: "Check of the filesystem on disk " + d.Serial,
 		Argv: argv, Success: success, Devices: []string{d.Path}, Timeout: checkWithin,
-	})
+	}
+	tried := try(c.Unit, d.Path)
+	return unmended(ctx, tried, d.Link, f.run(ctx, c))
 }
 
 func (f filesystems) run(ctx context.Context, c systemd.Command) error {
+	if err := inImage(c.Argv[0]); err != nil {
+		return err
+	}
 	if err := f.manager.Run(ctx, c); err != nil {
 		return err
 	}
@@ -239,7 +244,11 @@ type mounts struct{ manager *systemd.Manager }
 func (mounts) At(where string) (uint64, bool, error) { return systemd.MountedAt(where) }
 
 func (m mounts) Mount(ctx context.Context, mt boot.Mount) error {
-	return m.manager.Mount(ctx, systemd.Mount(mt))
+	tried := try(systemd.MountUnit(mt.Where), mt.What)
+	if err := m.manager.Mount(ctx, systemd.Mount(mt)); err != nil {
+		return unmountable(ctx, tried, mt, err)
+	}
+	return nil
 }
 
 func (m mounts) Stale(where string) (bool, error) { return m.manager.Stale(where) }
