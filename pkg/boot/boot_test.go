@@ -507,6 +507,9 @@ func TestAGrantThatIsTakenAwayIsAPersonsStop(t *testing.T) {
 				r := start(t, plan(), m)
 				m.mu.Lock()
 				m.units["grant"], m.stale = c.grant, c.stale
+				if c.stale {
+					m.disks[serial].plugged = false
+				}
 				m.mu.Unlock()
 				r.Changed(t.Context(), Change{Unit: "grant", Active: "inactive"}, strings.ToUpper, func(string) string { return "grant" })
 				if byHand, _ := m.StoppedByHand("mariadb.service"); byHand != c.byHand {

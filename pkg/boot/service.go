@@ -42,6 +42,15 @@ func (s *service) grant(ctx context.Context) error {
 			s.boot.unmounted(where) // systemd may not have told
 			return fmt.Errorf("%s is not mounted any more", where)
 		}
+		// Systemd tells nothing of one that a process holds.
+		stale, err := s.boot.world.Mounts.Stale(where)
+		if err != nil {
+			return err
+		}
+		if stale {
+			s.boot.unmounted(where)
+			return fmt.Errorf("the disk is gone that is mounted at %s", where)
+		}
 	}
 	if err := units.Grant(ctx, s.Unit, s.mounts()); err != nil {
 		return err

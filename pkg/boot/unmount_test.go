@@ -59,6 +59,27 @@ func TestWhatIsMountedOfADiskThatIsGoneIsUnmountedWhenItComesBack(t *testing.T) 
 	})
 }
 
+// A process in the data directory holds what is bound there, and not the volume.
+func TestWhatIsBoundOfADiskThatIsGoneIsUnmountedToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		m.disks[serial] = blank()
+		r := start(t, plan(), m)
+		r.isUp()
+		m.comesBack(true)
+		m.mu.Lock()
+		delete(m.mounts, "/srv/data")
+		m.held = "/var/lib/mysql"
+		m.mu.Unlock()
+		r.lostDisk()
+		r.isUp()
+		if got := unmounts(m.effects); !slices.Equal(got, []string{"unmount /var/lib/mysql"}) {
+			t.Errorf("it did %q", got)
+		}
+		r.stop()
+	})
+}
+
 // What a person mounted there, or the distribution, is none of the agent's.
 func TestADeviceThatIsThereIsNeverUnmounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -71,6 +92,30 @@ func TestADeviceThatIsThereIsNeverUnmounted(t *testing.T) {
 		r.is("volume data: prove", Failed, "another device is mounted at /srv/data than disk "+serial, "findmnt /srv/data", "bootagent retry")
 		if got := unmounts(m.effects); len(got) > 0 {
 			t.Errorf("it did %q", got)
+		}
+		r.stop()
+	})
+}
+
+// The mount of a disk that was pulled stays where a process holds it, and
+// systemd tells nothing of it.
+func TestNothingIsGrantedOnADiskThatIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		m.disks[serial] = blank()
+		r := start(t, plan(), m)
+		r.isUp()
+		m.mu.Lock()
+		m.stale, m.disks[serial].plugged = true, false
+		clear(m.granted)
+		m.mu.Unlock()
+		if err := r.services[0].grant(t.Context()); err == nil || err.Error() != "the disk is gone that is mounted at /srv/data" {
+			t.Errorf("got %v", err)
+		}
+		synctest.Wait()
+		r.is("volume data: device", Waiting, "the disk with serial "+serial)
+		if m.granted["mariadb.service"] {
+			t.Error("it is granted")
 		}
 		r.stop()
 	})

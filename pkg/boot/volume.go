@@ -379,52 +379,36 @@ func (v *volume) gone(ctx context.Context) (bool, error) {
 
 // left waits until the services have stopped that hold what was mounted from
 // the disk before it was pulled, and unmounts that: systemd tries to once, when
-// the disk goes, and nothing can come back before. What is there of a disk that
-// is not gone, is left alone.
+// the disk goes, and nothing can come back before.
 func (v *volume) left(ctx context.Context) error {
-	var stale []string
-	for _, where := range v.mountPoints() {
-		dev, mounted, err := v.boot.world.Mounts.At(where)
-		if err != nil {
-			return err
-		}
-		if mounted && dev != v.disk.Dev {
-			stale = append(stale, where)
-		}
-	}
-	if len(stale) == 0 {
-		return nil
-	}
-	var errs []error
-	for _, s := range v.boot.services {
-		if slices.Contains(s.volumes(), v) {
-			errs = append(errs, s.stopped(ctx))
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
+	dev, mounted, err := v.boot.world.Mounts.At(v.At)
+	if err != nil || !mounted || dev == v.disk.Dev {
 		return err
 	}
-	for _, where := range stale {
-		is, err := v.boot.world.Mounts.Stale(where)
-		if is && err == nil {
-			err = v.unmount(ctx, where)
-		}
-		if err != nil {
-			return err
+	for _, s := range v.boot.services {
+		if slices.Contains(s.volumes(), v) {
+			err = errors.Join(err, s.stopped(ctx))
 		}
 	}
-	return nil
+	for _, d := range v.boot.plan.Data {
+		if err == nil && d.On == v.Name {
+			err = v.unmountStale(ctx, d.Bind)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return v.unmountStale(ctx, v.At)
 }
 
-// mountPoints are where the volume and its directories are mounted, in the
-// order in which they can be unmounted.
-func (v *volume) mountPoints() (at []string) {
-	for _, d := range v.boot.plan.Data {
-		if d.On == v.Name {
-			at = append(at, d.Bind)
-		}
+// unmountStale unmounts what is mounted at a path if it is of a disk that is
+// gone. Anything else there is left alone.
+func (v *volume) unmountStale(ctx context.Context, where string) error {
+	stale, err := v.boot.world.Mounts.Stale(where)
+	if err != nil || !stale {
+		return err
 	}
-	return append(at, v.At)
+	return v.unmount(ctx, where)
 }
 
 // tidy unmounts what an agent that died left mounted aside.

@@ -53,6 +53,7 @@ type machine struct {
 	byHand   map[string]bool
 	staged   map[string]string
 	stopping bool
+	pins     bool   // a process is in the volume, and stays when its disk goes
 	after    func() // the shutdown
 }
 
@@ -456,7 +457,7 @@ func (ms mounts) Unmount(ctx context.Context, where string) error {
 		bound: 2 * time.Minute,
 		do: func() error {
 			if mt := m.mounts[where]; mt != nil {
-				mt.stopping = true
+				mt.stopping, mt.pinned = true, mt.pinned && !mt.dead // what has no disk is detached
 			}
 			return nil
 		},
