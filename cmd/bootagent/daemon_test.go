@@ -203,8 +203,8 @@ func TestWithoutAPlanEveryServiceWithAGuardIsHeldUnlessItWasGranted(t *testing.T
 		}
 	}
 	write("etc/bootagent/roles.d/web.yaml", "version: 1\nrole: web\nservices:\n  nginx.service: {}\n  cron.service: {}\n")
-	write("usr/lib/systemd/system/nginx.service", "[Service]\nExecStart=/bin/true\n")
-	write("usr/lib/systemd/system/cron.service", "[Service]\nExecStart=/bin/true\n")
+	write("usr/lib/systemd/system/nginx.service", "[Service]\nExecStart=/usr/sbin/serve\n")
+	write("usr/lib/systemd/system/cron.service", "[Service]\nExecStart=/usr/sbin/serve\n")
 	write("usr/lib/systemd/system/cron.timer", "[Timer]\nOnBootSec=1\n")
 	if err := guardCommand(t.Context(), []string{"install", "--root", root}, new(strings.Builder)); err != nil {
 		t.Fatal(err)

@@ -55,6 +55,7 @@ func commands() []command {
 		{"iam", "--role ROLE [--partition aws] [--roles DIR]", "print the least IAM policy for the instances of a role", iam},
 		{"guard", "install|check|remove|show [--root DIR]", "hold the units of every role until they are granted", guardCommand},
 		{"prove", "[--json] DEVICE", "say what is on a disk, without writing to it", prove},
+		{"holders", "MOUNTPOINT", "say which processes hold what is mounted there", holders},
 		{"secret", "seal --to KEY... --recovery KEY...|--without-recovery [--armor] [--output FILE]", "encrypt standard input as a secret of a role", secretCommand},
 		{"version", "", "print the version", showVersion},
 		{"mkfs", "--type TYPE --uuid UUID --serial SERIAL --sequence N DEVICE", "make a filesystem on a disk that is proven blank once more: what bootagent-make-SERIAL.service runs", mkfs},

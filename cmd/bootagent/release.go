@@ -9,13 +9,14 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"strings"
 
 	"bootagent/pkg/systemd"
 )
 
 // release lets go of the volumes at shutdown, when systemd has unmounted them,
 // and tells of those that it could not unmount.
-func release(_ context.Context, args []string, out io.Writer) error {
+func release(ctx context.Context, args []string, out io.Writer) error {
 	if err := parse("release", args, nil, 0, 0); err != nil {
 		return err
 	}
@@ -32,7 +33,12 @@ func release(_ context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("cannot tell which volumes there are: %w", err)
 	}
-	return releaseVolumes(plan, log)
+	stopping, err := systemd.Stopping(ctx)
+	if err != nil {
+		log.Warn("cannot tell whether the machine shuts down; going on as if it does", "error", err)
+		stopping = true
+	}
+	return releaseVolumes(ctx, plan, stopping, log)
 }
 
 // mounting is what a kept plan says of mounts.
@@ -40,21 +46,37 @@ type mounting struct {
 	Volumes []struct{ Name, At string }
 }
 
-func releaseVolumes(plan mounting, log *slog.Logger) error {
+// releaseVolumes lets go of the volumes that are unmounted. While the machine
+// runs on, as when a person stops the unit, what is mounted may be in use.
+func releaseVolumes(ctx context.Context, plan mounting, stopping bool, log *slog.Logger) error {
 	var mounted []string
 	for _, v := range plan.Volumes {
 		_, is, err := systemd.MountedAt(v.At)
 		if err != nil {
 			return err
 		}
-		if is {
-			mounted = append(mounted, v.At)
-			continue
+		switch {
+		case !is:
+			log.Info("volume released", "volume", v.Name, "at", v.At)
+		case !stopping:
+			log.Info("volume stays mounted, as the machine does not shut down", "volume", v.Name, "at", v.At)
+		default:
+			mounted = append(mounted, heldAt(ctx, v.At))
 		}
-		log.Info("volume released", "volume", v.Name, "at", v.At)
 	}
 	if len(mounted) > 0 {
-		return fmt.Errorf("still mounted at shutdown: %q", mounted)
+		return fmt.Errorf("still mounted at shutdown: %s", strings.Join(mounted, ", "))
 	}
 	return nil
+}
+
+// heldAt is a mount point, and who holds what is mounted there.
+func heldAt(ctx context.Context, at string) string {
+	ctx, cancel := context.WithTimeout(ctx, systemd.HoldersWithin)
+	defer cancel()
+	holders, err := systemd.Holders(ctx, "/proc", at)
+	if err != nil || len(holders) == 0 {
+		return at
+	}
+	return at + ", held by " + strings.Join(holders, "; ")
 }

@@ -47,7 +47,7 @@ func (a *agent) world(by *lesson) (boot.World, error) {
 		Filesystems: filesystems{m, disks{block.Host(), a.children}},
 		Ledgers:     ledgers{a.children},
 		Intents:     intents{filepath.Join(stateDir, "intents")},
-		Mounts:      mounts{m},
+		Mounts:      mounts{m, a.children},
 		Directories: directories{a.children},
 		Engines:     engines{m, a.children},
 		Units:       units{m},
@@ -165,10 +165,19 @@ func (f filesystems) Make(ctx context.Context, d boot.Disk, t role.FilesystemTyp
 	if _, err := f.disks.same(ctx, d); err != nil {
 		return err
 	}
-	return f.run(ctx, systemd.Command{
+	maker, err := filesystem.MakeCommand(string(t), uuid, d.Path)
+	if err == nil {
+		err = inImage(maker[0])
+	}
+	if err != nil {
+		return err
+	}
+	c := systemd.Command{
 		Unit: makeUnit(d), Description: "Making of the filesystem on disk " + d.Serial,
 		Argv: makeCommand(string(t), uuid, d.Serial, d.Seq, d.Path), Devices: []string{d.Path}, Timeout: makeWithin,
-	})
+	}
+	tried := try(f.disks.children, c.Unit, d.Path)
+	return unmade(ctx, tried, f.run(ctx, c))
 }
 
 func (f filesystems) Settle(ctx context.Context, d boot.Disk) error {
@@ -183,13 +192,18 @@ func (f filesystems) Check(ctx context.Context, d boot.Disk, t role.FilesystemTy
 	if argv == nil {
 		return nil
 	}
-	return f.run(ctx, systemd.Command{
+	c := systemd.Command{
 		Unit: "bootagent-check-" + d.Serial + ".service", Description: "Check of the filesystem on disk " + d.Serial,
 		Argv: argv, Success: success, Devices: []string{d.Path}, Timeout: checkWithin,
-	})
+	}
+	tried := try(f.disks.children, c.Unit, d.Path)
+	return unmended(ctx, tried, d.Link, f.run(ctx, c))
 }
 
 func (f filesystems) run(ctx context.Context, c systemd.Command) error {
+	if err := inImage(c.Argv[0]); err != nil {
+		return err
+	}
 	if err := f.manager.Run(ctx, c); err != nil {
 		return err
 	}
@@ -236,16 +250,30 @@ func (i intents) Intend(_ context.Context, serial string, intent boot.Intent) er
 }
 
 // mounts are transient units of PID 1's.
-type mounts struct{ manager *systemd.Manager }
+type mounts struct {
+	manager  *systemd.Manager
+	children *children
+}
 
 func (mounts) At(where string) (uint64, bool, error) { return systemd.MountedAt(where) }
 
 func (m mounts) Mount(ctx context.Context, mt boot.Mount) error {
-	return m.manager.Mount(ctx, systemd.Mount(mt))
+	tried := try(m.children, systemd.MountUnit(mt.Where), mt.What)
+	if err := m.manager.Mount(ctx, systemd.Mount(mt)); err != nil {
+		return unmountable(ctx, tried, mt, err)
+	}
+	return nil
 }
 
+func (m mounts) Stale(where string) (bool, error) { return m.manager.Stale(where) }
+
 func (m mounts) Unmount(ctx context.Context, where string) error {
-	return m.manager.Unmount(ctx, where)
+	held, err := m.manager.Unmount(ctx, where)
+	if len(held) > 0 {
+		boot.Remark(ctx, fmt.Sprintf("what was mounted at %s before its disk was gone is detached; still held by %s",
+			where, strings.Join(held, "; ")))
+	}
+	return err
 }
 
 // engines are programs of the image, which run as the owner of the data.

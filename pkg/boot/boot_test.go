@@ -621,11 +621,13 @@ func TestAGrantThatIsTakenAwayIsAPersonsStop(t *testing.T) {
 		name    string
 		granted bool
 		grant   unit
+		stale   bool
 		byHand  bool
 	}{
-		{"not granted yet", false, unit{UnitState: UnitState{Active: "inactive"}}, false},
-		{"granted, and still to start", true, unit{UnitState: UnitState{Active: "inactive", Busy: true}}, false},
-		{"taken away", true, unit{UnitState: UnitState{Active: "inactive"}}, true},
+		{"not granted yet", false, unit{UnitState: UnitState{Active: "inactive"}}, false, false},
+		{"granted, and still to start", true, unit{UnitState: UnitState{Active: "inactive", Busy: true}}, false, false},
+		{"taken away", true, unit{UnitState: UnitState{Active: "inactive"}}, false, true},
+		{"gone with the disk, whose mount somebody holds", true, unit{UnitState: UnitState{Active: "inactive"}}, true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -638,7 +640,10 @@ func TestAGrantThatIsTakenAwayIsAPersonsStop(t *testing.T) {
 				}
 				r := start(t, plan(), m)
 				m.mu.Lock()
-				m.units["grant"] = c.grant
+				m.units["grant"], m.stale = c.grant, c.stale
+				if c.stale {
+					m.disks[serial].plugged = false
+				}
 				m.mu.Unlock()
 				r.Changed(t.Context(), Change{Unit: "grant", Active: "inactive"}, strings.ToUpper, func(string) string { return "grant" })
 				if byHand, _ := m.StoppedByHand("mariadb.service"); byHand != c.byHand {

@@ -223,9 +223,18 @@ func (d *data) bind(ctx context.Context) error {
 }
 
 func (d *data) mountBind(ctx context.Context) error {
-	_, mounted, err := d.boot.world.Mounts.At(d.Bind)
+	dev, mounted, err := d.boot.world.Mounts.At(d.Bind)
 	if err != nil {
 		return err
+	}
+	if mounted && dev != d.volume.disk.Dev {
+		// A process may have held this alone of the disk that was pulled.
+		if err := d.volume.unmountStale(ctx, d.Bind); err != nil {
+			return err
+		}
+		if _, mounted, err = d.boot.world.Mounts.At(d.Bind); err != nil {
+			return err
+		}
 	}
 	if !mounted {
 		err := d.boot.world.Mounts.Mount(ctx, Mount{

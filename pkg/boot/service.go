@@ -44,6 +44,15 @@ func (s *service) grant(ctx context.Context) error {
 			s.boot.unmounted(where) // systemd may not have told
 			return fmt.Errorf("%s is not mounted any more", where)
 		}
+		// Systemd tells nothing of one that a process holds.
+		stale, err := s.boot.world.Mounts.Stale(where)
+		if err != nil {
+			return err
+		}
+		if stale {
+			s.boot.unmounted(where)
+			return fmt.Errorf("the disk is gone that is mounted at %s", where)
+		}
 	}
 	if err := units.Grant(ctx, s.Unit, s.mounts()); err != nil {
 		return err
@@ -96,6 +105,9 @@ func (s *service) lostGrant(ctx context.Context, grant string, mountUnit func(st
 	for _, where := range s.mounts() {
 		mount, err := units.State(ctx, mountUnit(where))
 		standing = standing && err == nil && mount.Active == "active" && !mount.Busy
+		// One that a process holds stays after its disk has gone.
+		stale, err := s.boot.world.Mounts.Stale(where)
+		standing = standing && err == nil && !stale
 	}
 	from := []*Step{s.granted}
 	if standing {

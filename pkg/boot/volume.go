@@ -409,7 +409,7 @@ func (b *Boot) found(ctx context.Context, root string, names []string) ([]string
 // do takes. Read-only means that not even its log is replayed.
 func (v *volume) aside(ctx context.Context, readOnly bool, do func(root string) error) error {
 	m := Mount{What: v.disk.Link, Where: v.asidePath(), Type: string(v.Filesystem), Look: true}
-	m.Options = append(m.Options, "nosuid", "nodev", "noexec")
+	m.Options = append(v.options(), "noexec")
 	if readOnly {
 		m.Options = append(m.Options, withoutRecovery(v.Filesystem)...)
 	}
@@ -420,7 +420,24 @@ func (v *volume) aside(ctx context.Context, readOnly bool, do func(root string) 
 	if err == nil {
 		err = do(m.Where)
 	}
-	return errors.Join(err, v.boot.world.Mounts.Unmount(context.WithoutCancel(ctx), m.Where))
+	return errors.Join(err, v.unmount(ctx, m.Where))
+}
+
+// options are those of every mount of the volume's filesystem.
+func (v *volume) options() []string {
+	options := []string{"nosuid", "nodev"}
+	switch v.Filesystem {
+	case role.XFS:
+		// What a process still holds of this filesystem, from before its disk was
+		// pulled, keeps its UUID taken, and the kernel would refuse the disk that
+		// came back. Which filesystem it is, the serial number and the ledger tell.
+		options = append(options, "nouuid")
+	case role.Ext4:
+		// What the kernel found damaged is not written to any more, whatever the
+		// superblock says: its default is to go on.
+		options = append(options, "errors=remount-ro")
+	}
+	return options
 }
 
 // withoutRecovery are the mount options that leave even the log as it is.
@@ -445,7 +462,8 @@ func (v *volume) gone(ctx context.Context) (bool, error) {
 }
 
 // left waits until the services have stopped that hold what was mounted from
-// the disk before it was pulled: it can't go before, and nothing can come back.
+// the disk before it was pulled, and unmounts that: systemd tries to once, when
+// the disk goes, and nothing can come back before.
 func (v *volume) left(ctx context.Context) error {
 	dev, mounted, err := v.boot.world.Mounts.At(v.At)
 	if err != nil || !mounted || dev == v.disk.Dev {
@@ -456,7 +474,25 @@ func (v *volume) left(ctx context.Context) error {
 			err = errors.Join(err, s.stopped(ctx))
 		}
 	}
-	return err
+	for _, d := range v.boot.plan.Data {
+		if err == nil && d.On == v.Name {
+			err = v.unmountStale(ctx, d.Bind)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return v.unmountStale(ctx, v.At)
+}
+
+// unmountStale unmounts what is mounted at a path if it is of a disk that is
+// gone. Anything else there is left alone.
+func (v *volume) unmountStale(ctx context.Context, where string) error {
+	stale, err := v.boot.world.Mounts.Stale(where)
+	if err != nil || !stale {
+		return err
+	}
+	return v.unmount(ctx, where)
 }
 
 // tidy unmounts what an agent that died left mounted aside.
@@ -465,8 +501,35 @@ func (v *volume) tidy(ctx context.Context) error {
 	if err != nil || !left {
 		return err
 	}
-	return v.boot.world.Mounts.Unmount(ctx, v.asidePath())
+	return v.unmount(ctx, v.asidePath())
 }
+
+// unmountWithin is how long an unmount takes at most: systemd gives one up
+// after 10 min, and it may have to be tried again.
+const unmountWithin = 15 * time.Minute
+
+// unmount unmounts, also where ctx has ended: what was mounted aside may not
+// stay. While that takes long, it is told.
+func (v *volume) unmount(ctx context.Context, where string) error {
+	until := time.Now().Add(unmountWithin)
+	told := make(chan func(), 1)
+	slow := time.AfterFunc(unmountIsSlow, func() {
+		told <- Waits(ctx, Wait{For: where + " to be unmounted", Until: until, Hint: "bootagent holders " + where + " names what holds it"})
+	})
+	defer func() {
+		if !slow.Stop() {
+			(<-told)()
+		}
+	}()
+	within, cancel := context.WithDeadlineCause(context.WithoutCancel(ctx), until,
+		fmt.Errorf("%s was not unmounted within %s", where, unmountWithin))
+	defer cancel()
+	return v.boot.world.Mounts.Unmount(within, where)
+}
+
+// unmountIsSlow is after how long an unmount is told of. One takes a fraction of
+// a second, but for a disk that is slow or hangs.
+const unmountIsSlow = 5 * time.Second
 
 // mount mounts the volume where the role wants it, and makes sure that what is
 // mounted is what was proven.
@@ -481,7 +544,7 @@ func (v *volume) mount(ctx context.Context) error {
 	if !mounted {
 		err := v.boot.world.Mounts.Mount(ctx, Mount{
 			What: v.disk.Link, Where: v.At, Type: string(v.Filesystem),
-			Options: []string{"nosuid", "nodev"},
+			Options: v.options(),
 		})
 		if err != nil {
 			return err
@@ -495,7 +558,7 @@ func (v *volume) mount(ctx context.Context) error {
 		err = v.accept(v.ledger)
 	}
 	if err != nil && !mounted {
-		err = errors.Join(err, v.boot.world.Mounts.Unmount(context.WithoutCancel(ctx), v.At))
+		err = errors.Join(err, v.unmount(ctx, v.At))
 	}
 	return err
 }
@@ -585,7 +648,9 @@ func (v *volume) onDevice(where string) error {
 	case !mounted:
 		return fmt.Errorf("nothing is mounted at %s", where)
 	case dev != v.disk.Dev:
-		return fmt.Errorf("another device is mounted at %s than disk %s: %#x, not %#x", where, v.disk.Serial, dev, v.disk.Dev)
+		return WithHint(
+			fmt.Errorf("another device is mounted at %s than disk %s: %#x, not %#x", where, v.disk.Serial, dev, v.disk.Dev),
+			fmt.Sprintf("findmnt %s tells which; if it is not needed there: umount %s, and then: bootagent retry", where, where))
 	}
 	return nil
 }

@@ -142,7 +142,13 @@ type Mounts interface {
 	// same mounted before, or afterwards without another call.
 	Mount(ctx context.Context, m Mount) error
 
-	// Unmount unmounts what was mounted by Mount.
+	// Stale tells whether what is mounted at a path is of a disk that is gone:
+	// nothing that is written there gets anywhere any more.
+	Stale(where string) (bool, error)
+
+	// Unmount unmounts what was mounted by Mount. What processes hold is not
+	// unmounted, and they are named; but where it is stale it is taken out of
+	// sight, and they keep what they hold.
 	Unmount(ctx context.Context, where string) error
 }
 

@@ -33,8 +33,11 @@ type machine struct {
 	cloud     cloud
 	safe      safe
 
-	sameErr error  // of SameDirectory
-	mounted uint64 // device that is mounted, where it is not the disk's any more
+	sameErr error         // of SameDirectory
+	mounted uint64        // device that is mounted, where it is not the disk's any more
+	stale   bool          // that device is gone
+	slow    time.Duration // what an unmount takes
+	held    string        // the one mount point of that device, "" for all
 
 	made, initialised int
 	effects           []string // in their order
@@ -240,6 +243,12 @@ func (m *machine) At(where string) (uint64, bool, error) {
 		return 0, false, nil
 	}
 	d, _ := m.at(where)
+	switch {
+	case m.held != "" && m.held != where:
+		return d.dev, true, nil
+	case d == nil:
+		return m.mounted, true, nil // of what it was bound from, nothing is there
+	}
 	return cmp.Or(m.mounted, d.dev), true, nil
 }
 
@@ -259,13 +268,24 @@ func (m *machine) Mount(_ context.Context, mt Mount) error {
 	return nil
 }
 
+func (m *machine) Stale(where string) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, mounted := m.mounts[where]
+	return mounted && m.stale && (m.held == "" || m.held == where), nil
+}
+
 func (m *machine) Unmount(_ context.Context, where string) error {
+	time.Sleep(m.slow)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.does("unmount %s", where); err != nil {
 		return err
 	}
 	delete(m.mounts, where)
+	if where == m.held {
+		m.held, m.mounted, m.stale = "", 0, false
+	}
 	return nil
 }
 

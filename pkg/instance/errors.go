@@ -15,6 +15,7 @@ type Kind string
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
 const (
 	Unreachable       Kind = "unreachable"         // there is no connection
+	Barred            Kind = "barred"              // this machine lets no connection out
 	Unanswered        Kind = "unanswered"          // there is a connection, but no answer
 	Disabled          Kind = "disabled"            // turned off for this instance, or not allowed
 	Unauthorized      Kind = "unauthorized"        // even a fresh token is refused
@@ -63,6 +64,12 @@ func (c *Client) diagnose(what string, x exchange, err error) *Error {
 	case x.method == "":
 		e.Kind = Unreachable
 		e.why = "it was not asked: " + err.Error()
+	case x.status == 0 && !x.connected && barred(err):
+		e.Kind = Barred
+		e.why = "this machine bars the way to it: " + err.Error() +
+			"; a route of type prohibit does that, which systemd makes for systemd.imds.network=locked, or a packet filter"
+		e.hint = "see ip route get " + c.host() + ". Where systemd made the route, the agent needs CAP_NET_RAW, which its unit gives it " +
+			"(systemctl show -p CapabilityBoundingSet bootagent.service); or put systemd.imds.network=unlocked on the kernel command line, and reboot"
 	case x.status == 0 && !x.connected:
 		e.Kind = Unreachable
 		e.why = "no connection: " + err.Error() + "; the network may not be up yet"

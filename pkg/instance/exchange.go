@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"sync/atomic"
@@ -52,7 +51,7 @@ func newTransport(d deadlines) *transport {
 	return &transport{
 		http: http.Transport{
 			Proxy:                  nil, // the service is on the link
-			DialContext:            (&net.Dialer{Timeout: d.connect}).DialContext,
+			DialContext:            dialer(d.connect),
 			ResponseHeaderTimeout:  d.answer,
 			IdleConnTimeout:        time.Second, // long enough for a row of questions
 			DisableCompression:     true,        // user-data is to come as it is

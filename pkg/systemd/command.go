@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
+	"golang.org/x/sys/unix"
 )
 
 // A Command is a program that runs to its end in a unit of its own, so that it
@@ -84,6 +85,11 @@ func (m *Manager) Forget(ctx context.Context, unit string) error {
 	return m.ResetFailed(ctx, unit)
 }
 
+// finishWithin bounds how long a command is let finish when its unit is stopped.
+// With the unmounts that come after it, it is less than the 30 min after which
+// systemd forces a shutdown (JobTimeoutSec= of reboot.target).
+const finishWithin = 20 * time.Minute
+
 func (c Command) properties() []dbus.Property {
 	props := []dbus.Property{
 		dbus.PropDescription(c.Description),
@@ -91,6 +97,14 @@ func (c Command) properties() []dbus.Property {
 		dbus.PropRemainAfterExit(true),
 		property("ExecStart", []execCommand{{c.Argv[0], c.Argv, false}}),
 		property("TimeoutStartUSec", uint64(c.Timeout.Microseconds())),
+		// A stop, a shutdown's above all, lets it finish: what is cut in the middle
+		// of mkfs is a disk of which nobody can tell any more what it held. systemd
+		// sends its signal at once (systemd.kill(5)), so it is one that does nothing,
+		// and then waits, and says so on the console by the description.
+		property("KillSignal", int32(unix.SIGCONT)),
+		property("TimeoutStartFailureMode", "kill"),
+		property("TimeoutStopUSec", uint64(min(c.Timeout, finishWithin).Microseconds())),
+		dbus.PropAfter("bootagent-release.service"),
 		property("CollectMode", "inactive-or-failed"),
 		property("ProtectSystem", "strict"),
 		property("ReadWritePaths", c.Writable),

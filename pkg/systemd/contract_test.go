@@ -13,6 +13,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	godbus "github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -68,6 +69,8 @@ func TestTransientUnitsAreThoseThatWereReviewed(t *testing.T) {
 		"grant":      m.grantProperties("mariadb.service", []string{"/srv/data", "/var/lib/mysql"}),
 		"make":       make.properties(),
 		"initialize": initialize.properties(),
+		"detach":     detachProperties("/srv/data", m.sysDevice(unix.Mkdev(259, 3))),
+		"holders":    holdersProperties("/srv/data", agent+"/holders/srv-data.mount"),
 	} {
 		checkGolden(t, "testdata/"+name+".golden", asText(t, props))
 	}
@@ -78,6 +81,9 @@ func TestTheContractWithSystemd(t *testing.T) {
 	m := newManager("/run/bootagent", nil)
 	mount := asText(t, data.properties(m.permit(data.Where)))
 	grant := asText(t, m.grantProperties("mariadb.service", []string{"/srv/data", "/var/lib/mysql"}))
+	command := asText(t, Command{Argv: []string{"/sbin/mkfs.xfs"}, Timeout: 10 * time.Minute}.properties())
+	long := asText(t, Command{Argv: []string{"/sbin/e2fsck"}, Timeout: time.Hour}.properties())
+	detach := asText(t, detachProperties("/srv/data", m.sysDevice(unix.Mkdev(259, 3))))
 	for unit, lines := range map[string][]string{
 		mount: {
 			`DefaultDependencies b = false`, `Conflicts as = ["umount.target"]`, `Before as = ["umount.target","bootagent.service"]`,
@@ -92,11 +98,29 @@ func TestTheContractWithSystemd(t *testing.T) {
 			`ExecStart a(sasb) = [["/bin/touch",["touch","--","/run/bootagent/granted/mariadb.service"],false]]`,
 			`ExecStopPost a(sasb) = [["/bin/rm",["rm","-f","--","/run/bootagent/granted/mariadb.service","/run/bootagent/started/mariadb.service"],false]]`,
 		},
+		// A shutdown lets a command finish, for less than the 30 min after which
+		// systemd forces it, and before the release of the volumes.
+		command: {
+			`KillSignal i = 18`, `TimeoutStopUSec t = 600000000`, `TimeoutStartFailureMode s = "kill"`,
+			`After as = ["bootagent-release.service"]`,
+		},
+		long: {`KillSignal i = 18`, `TimeoutStopUSec t = 1200000000`},
+		// Only what is mounted of a disk that is gone is detached.
+		detach: {
+			`ExecCondition a(sasb) = [["/usr/bin/test",["test","!","-e","/sys/dev/block/259:3"],false]]`,
+			`ExecStart a(sasb) = [["/bin/umount",["umount","--lazy","--no-canonicalize","--","/srv/data"],false]]`,
+		},
 	} {
 		for _, line := range lines {
 			if !strings.Contains("\n"+unit, "\n"+line+"\n") {
 				t.Errorf("it lacks %s:\n%s", line, unit)
 			}
+		}
+	}
+	// Whatever gives a unit mounts of its own keeps its unmount from everybody else.
+	for _, own := range []string{"Private", "Protect", "ReadWrite", "ReadOnly", "Inaccessible", "RootDirectory", "Bind"} {
+		if strings.Contains(detach, "\n"+own) {
+			t.Errorf("the unit that detaches has mounts of its own, by %s...:\n%s", own, detach)
 		}
 	}
 	// With a condition that fails, a unit counts as started; not with an assertion.

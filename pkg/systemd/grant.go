@@ -90,16 +90,21 @@ func (m *Manager) Held(ctx context.Context, unit string) (bool, error) {
 }
 
 func (m *Manager) bindsTo(ctx context.Context, unit string) ([]string, error) {
+	return m.names(ctx, unit, "BindsTo")
+}
+
+// names returns the units that a property of a unit names.
+func (m *Manager) names(ctx context.Context, unit, property string) ([]string, error) {
 	conn, err := m.connection()
 	if err != nil {
 		return nil, err
 	}
-	bound, err := conn.GetUnitPropertyContext(ctx, unit, "BindsTo")
+	named, err := conn.GetUnitPropertyContext(ctx, unit, property)
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask systemd about %s: %w", unit, err)
 	}
-	to, _ := bound.Value.Value().([]string)
-	return to, nil
+	units, _ := named.Value.Value().([]string)
+	return units, nil
 }
 
 func (m *Manager) grantProperties(unit string, mounts []string) []dbus.Property {
@@ -196,7 +201,7 @@ func exists(path string) (bool, error) {
 }
 
 func touch(path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := privateDir(filepath.Dir(path)); err != nil {
 		return err
 	}
 	return os.WriteFile(path, nil, 0o600)

@@ -28,6 +28,10 @@ type Manager struct {
 	run  string // /run/bootagent
 	dial func() (net.Conn, error)
 
+	sys         string // /sys
+	mountinfo   string // /proc/self/mountinfo
+	unmountRest time.Duration
+
 	connecting sync.Mutex
 	conn       *bus
 
@@ -51,7 +55,10 @@ func NewManager(run string, log *slog.Logger) (*Manager, error) {
 }
 
 func newManager(run string, log *slog.Logger) *Manager {
-	return &Manager{log: log, run: run, dial: dial, watches: make(map[*Watch]bool)}
+	return &Manager{
+		log: log, run: run, dial: dial, watches: make(map[*Watch]bool),
+		sys: "/sys", mountinfo: procMountinfo, unmountRest: unmountRest,
+	}
 }
 
 // connection returns a live connection.
@@ -267,6 +274,11 @@ func (m *Manager) ResetFailed(ctx context.Context, unit string) error {
 		return fmt.Errorf("cannot reset %s: %w", unit, err)
 	}
 	return nil
+}
+
+// Stopping tells whether the machine is shutting down, to who is no Manager.
+func Stopping(ctx context.Context) (bool, error) {
+	return newManager("", slog.New(slog.DiscardHandler)).Stopping(ctx)
 }
 
 // Stopping tells whether the machine is shutting down.

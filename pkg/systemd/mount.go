@@ -47,16 +47,65 @@ func (m *Manager) permit(where string) string {
 // Mount mounts by PID 1, and returns when that is done.
 func (m *Manager) Mount(ctx context.Context, mt Mount) error {
 	permit := m.permit(mt.Where)
-	if err := os.MkdirAll(filepath.Dir(permit), 0o755); err != nil {
+	if err := privateDir(filepath.Dir(permit)); err != nil {
 		return err
+	}
+	if mt.Look {
+		// What is only looked at is nobody's to enter: a working directory in it
+		// would keep it from being unmounted.
+		if err := privateDir(filepath.Dir(mt.Where)); err != nil {
+			return err
+		}
 	}
 	if err := os.WriteFile(permit, nil, 0o600); err != nil {
 		return err
 	}
 	defer os.Remove(permit)
 
-	if err := m.startTransient(ctx, MountUnit(mt.Where), mt.properties(permit)); err != nil {
+	start := m.startTransient
+	if mt.Look {
+		start = m.startAnew
+	}
+	if err := start(ctx, MountUnit(mt.Where), mt.properties(permit)); err != nil {
 		return fmt.Errorf("cannot mount %s at %s: %w", mt.What, mt.Where, err)
+	}
+	return nil
+}
+
+// startAnew makes a transient unit as startTransient does, but never starts one
+// as it was loaded for an earlier look, which may have been to read or to write.
+// Such a one stays loaded only for units that require it and have failed, as
+// xfs_healer@.service does for each mount. Nobody misses the failures of those.
+func (m *Manager) startAnew(ctx context.Context, unit string, props []dbus.Property) error {
+	for try := 1; ; try++ {
+		err := m.job(ctx, unit, "start", func(conn *dbus.Conn, ended chan<- string) (int, error) {
+			return conn.StartTransientUnitContext(ctx, unit, "fail", props, ended)
+		})
+		if try == unmountTries || !isBusError(err, "UnitExists") && !isBusError(err, "TransactionIsDestructive") {
+			return err
+		}
+		if err := m.resetRequiring(ctx, unit); err != nil {
+			return err
+		}
+		select {
+		case <-time.After(time.Duration(try) * m.unmountRest):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (m *Manager) resetRequiring(ctx context.Context, unit string) error {
+	for _, property := range []string{"RequiredBy", "BoundBy"} {
+		units, err := m.names(ctx, unit, property)
+		if err != nil {
+			return err
+		}
+		for _, requiring := range units {
+			if err := m.ResetFailed(ctx, requiring); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -98,18 +147,13 @@ type condition struct {
 	Parameter string
 }
 
-// Unmount unmounts what Mount mounted, and returns when that is done.
-func (m *Manager) Unmount(ctx context.Context, where string) error {
-	if err := m.StopAndWait(ctx, MountUnit(where)); err != nil {
-		return fmt.Errorf("cannot unmount %s: %w", where, err)
-	}
-	return nil
-}
+// procMountinfo tells what is mounted, as this process sees it, proc(5).
+const procMountinfo = "/proc/self/mountinfo"
 
 // MountedAt returns the number of the device that is mounted at a path, and
 // whether one is.
 func MountedAt(where string) (dev uint64, mounted bool, err error) {
-	f, err := os.Open("/proc/self/mountinfo")
+	f, err := os.Open(procMountinfo)
 	if err != nil {
 		return 0, false, err
 	}

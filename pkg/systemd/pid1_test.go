@@ -23,8 +23,10 @@ import (
 type pid1 struct {
 	mu     sync.Mutex
 	units  map[string]*unitOfPID1
-	jobs   []string                       // "start srv-data.mount fail"
-	ends   func(verb, unit string) string // how a job ends, "done" if nil; "" for not at all
+	jobs   []string                             // "start srv-data.mount fail"
+	ends   func(verb, unit string) string       // how a job ends, "done" if nil; "" for not at all
+	refuse func(verb, unit, mode string) string // what a job is refused with, "" where it is not
+	kills  []string                             // units that were killed
 	agents []net.Conn
 	state  string // of the system
 }
@@ -34,6 +36,7 @@ type unitOfPID1 struct {
 	entered   int // how often it became active
 	transient bool
 	props     map[string]godbus.Variant
+	requires  string // another unit, or ""
 }
 
 // newPID1 starts a machine, and connects an agent that keeps its files in run.
@@ -142,6 +145,12 @@ func (p *pid1) call(msg *godbus.Message) (body []any, after []*godbus.Message, e
 		if p.units[word(0)] == nil {
 			return nil, nil, fmt.Errorf("NoSuchUnit")
 		}
+		if u := p.units[word(0)]; u.active == "failed" {
+			u.active = "inactive"
+			p.let(word(0))
+		}
+	case "KillUnit":
+		p.kills = append(p.kills, word(0))
 	case "ListUnitsByNames":
 		var listed []unitStatus
 		for _, name := range msg.Body[0].([]string) {
@@ -165,6 +174,11 @@ func (p *pid1) job(verb, unit, mode string) ([]any, []*godbus.Message, error) {
 		return nil, nil, fmt.Errorf("NoSuchUnit")
 	}
 	p.jobs = append(p.jobs, verb+" "+unit+" "+mode)
+	if p.refuse != nil {
+		if why := p.refuse(verb, unit, mode); why != "" {
+			return nil, nil, fmt.Errorf("%s", why)
+		}
+	}
 	id := uint32(len(p.jobs))
 	path := godbus.ObjectPath(fmt.Sprintf("/org/freedesktop/systemd1/job/%d", id))
 	result := "done"
@@ -175,8 +189,9 @@ func (p *pid1) job(verb, unit, mode string) ([]any, []*godbus.Message, error) {
 		result = "assert"
 	}
 	switch {
-	case verb == "stop":
+	case verb == "stop" && result == "done":
 		u.active = "inactive"
+	case verb == "stop":
 	case result == "done" || result == "":
 		u.active = "active"
 		u.entered++
@@ -196,8 +211,28 @@ func (p *pid1) job(verb, unit, mode string) ([]any, []*godbus.Message, error) {
 func (p *pid1) collect(unit string) {
 	u := p.units[unit]
 	forgets := u.active == "inactive" || u.active == "failed" && u.props["CollectMode"].Value() == "inactive-or-failed"
-	if u.transient && forgets {
+	if u.transient && forgets && p.requiring(unit) == nil {
 		delete(p.units, unit)
+	}
+}
+
+// requiring are the units that are loaded and require another.
+func (p *pid1) requiring(unit string) (names []string) {
+	for name, u := range p.units {
+		if u.requires == unit {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// let forgets a unit that failed no more, and one that it has required.
+func (p *pid1) let(unit string) {
+	requires := p.units[unit].requires
+	delete(p.units, unit)
+	if required := p.units[requires]; required != nil {
+		p.collect(requires)
 	}
 }
 
@@ -262,6 +297,13 @@ func (p *pid1) property(path godbus.ObjectPath, property string) godbus.Variant 
 	case "BindsTo":
 		bound, _ := u.props["BindsTo"].Value().([]string)
 		return godbus.MakeVariant(append([]string{}, bound...))
+	case "BoundBy", "RequiredBy":
+		for name := range p.units {
+			if pathOf(name) == path {
+				return godbus.MakeVariant(append([]string{}, p.requiring(name)...))
+			}
+		}
+		return godbus.MakeVariant([]string{})
 	case "Result":
 		return godbus.MakeVariant("success")
 	}

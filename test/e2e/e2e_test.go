@@ -51,6 +51,9 @@ ExecStart=/bin/true
 [Install]
 WantedBy=multi-user.target
 `)},
+			// What a person isolates, and the tests go on in.
+			"/etc/systemd/system/lab-rescue.target":                       {Data: []byte("[Unit]\nRequires=sysinit.target\nAfter=sysinit.target\nAllowIsolate=yes\n")},
+			"/etc/systemd/system/qemu-guest-agent.service.d/isolate.conf": {Data: []byte("[Unit]\nIgnoreOnIsolate=yes\n")},
 			"/etc/systemd/system/poke-database.timer": {Data: []byte(`[Timer]
 OnActiveSec=1
 Unit=mariadb.service

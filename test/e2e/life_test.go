@@ -119,9 +119,21 @@ func TestLifeOfADatabase(t *testing.T) {
 		g.is("active", "systemctl is-active bootagent-release")
 		g.is("ramfs", "findmnt --noheadings --output FSTYPE /run/bootagent/secrets")
 		g.is("700 root root", "stat --format '%%a %%U %%G' /run/bootagent/secrets")
-		g.is("644", "stat --format %%a /run/bootagent/status.json")
-		g.is("600", "stat --format %%a /run/bootagent/control.sock")
+		g.is(modes, "cd / && find run/bootagent var/lib/bootagent -maxdepth 2 ! -path 'run/bootagent/secrets/*' -printf '%%m %%u %%p\\n' | sort -k3")
+		for _, closed := range []string{"/run/bootagent/look", "/run/bootagent/permit", "/run/bootagent/secrets", "/var/lib/bootagent"} {
+			g.says("runuser -u nobody -- ls "+closed, "Permission denied")
+		}
 		g.says("bootagent daemon; echo exit $?", "another agent runs", "exit 1")
+	})
+
+	step("isolating another target stops the services and leaves the volume, until all is started again", first, func(g guest) {
+		g.sh("systemctl isolate --no-block lab-rescue.target")
+		g.until(settles, "systemctl is-active lab-rescue.target && ! systemctl is-active bootagent && ! systemctl is-active mariadb && ! systemctl is-active bootagent-grant-mariadb")
+		g.is("active\nactive", "systemctl is-active srv-data.mount bootagent-release")
+		g.is("", "systemctl --failed --no-legend")
+		g.sh("systemctl isolate --no-block multi-user.target")
+		g.until(settles, "systemctl is-active mariadb && bootagent wait --timeout 60s")
+		g.healthy()
 	})
 
 	step("an upgrade of the package leaves the database running", first, func(g guest) {
@@ -252,6 +264,28 @@ func TestLifeOfADatabase(t *testing.T) {
 		g.powerOff()
 	})
 }
+
+// modes are those of all that the agent keeps: what others than root may read is the status, the
+// tokens and the role files.
+const modes = `755 root run/bootagent
+600 root run/bootagent/control.sock
+755 root run/bootagent/granted
+644 root run/bootagent/granted/mariadb.service
+600 root run/bootagent/lock
+700 root run/bootagent/look
+755 root run/bootagent/look/data
+700 root run/bootagent/permit
+600 root run/bootagent/plan.json
+755 root run/bootagent/roles.d
+644 root run/bootagent/roles.d/mysql.yaml
+644 root run/bootagent/roles.d/web.yaml
+700 root run/bootagent/secrets
+700 root run/bootagent/started
+600 root run/bootagent/started/mariadb.service
+644 root run/bootagent/status.json
+700 root var/lib/bootagent
+700 root var/lib/bootagent/intents
+600 root var/lib/bootagent/intents/vol0123456789abcdef0.json`
 
 // healthy fails the test if any unit failed.
 func (g guest) healthy() {

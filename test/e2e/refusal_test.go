@@ -3,6 +3,8 @@ package e2e
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
+	"hash/crc32"
 	"io"
 	"os"
 	"os/exec"
@@ -18,9 +20,10 @@ import (
 func TestADiskOfSomeoneElse(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), runFor)
 	defer cancel()
-	m := machine(ctx, t, image(t), "machine", mysql, nil)
+	m := machine(ctx, t, image(t), "machine", mysql, healer)
 	g := guest{m, t, ctx}
 	g.until(settles, "bootagent status | grep -q 'waiting since'")
+	g.sh("systemctl start healer-start")
 
 	for _, c := range []struct {
 		name  string
@@ -31,6 +34,7 @@ func TestADiskOfSomeoneElse(t *testing.T) {
 		{"an XFS filesystem without a ledger", tool("mkfs.xfs", "-q"), []string{"without a ledger", "adopt: true"}},
 		{"a partition table", patch(0x1fe, "\x55\xaa"), []string{"at 0x1fe"}},
 		{"LVM", patch(0x200, "LABELONE"+strings.Repeat("\x00", 16)+"LVM2 001"), []string{"has an LVM2 signature at 0x218"}},
+		{"an XFS filesystem of a newer kernel", newerXFS, []string{"the kernel says:", "unknown incompatible features (0x20000000)"}},
 		{"one byte", patch(300*mib+77, "x"), []string{"holds data at 0x12c0004d"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -54,6 +58,7 @@ func TestADiskOfSomeoneElse(t *testing.T) {
 		})
 	}
 
+	last := newDisk(t)
 	t.Run("an agent that is killed at every step gets there, and makes nothing twice", func(t *testing.T) {
 		g := guest{m, t, ctx}
 		killer := `journalctl --follow --lines=0 --output=cat --unit=bootagent | while read -r line; do
@@ -65,7 +70,7 @@ done`
 			t.Fatal(err)
 		}
 		g.sh("touch /run/killed; systemd-run --unit=killer /bin/sh /run/killer; sleep 2; systemctl restart bootagent")
-		g.plug(newDisk(t))
+		g.plug(last)
 		g.until(2*settles, "test $(wc -l </run/killed) -ge 10 && bootagent wait --timeout 60s")
 		g.sh("systemctl stop killer")
 		t.Log(g.sh("cat /run/killed"))
@@ -74,7 +79,54 @@ done`
 		g.is("mysql", "ls /srv/data")
 		g.is("1", "journalctl -b --no-pager _PID=1 | grep -c 'Started mariadb.service'")
 		g.is("active", "systemctl is-active mariadb")
+		g.is("active", "systemctl is-active healer@srv-data") // it was there all the time
 	})
+
+	t.Run("what a process holds of a disk that is pulled is detached, and named", func(t *testing.T) {
+		g := guest{m, t, ctx}
+		g.sh("systemd-run --unit=sitter --uid=nobody /bin/sh -c 'cd /srv/data && exec sleep infinity'; sleep 1")
+		g.says("bootagent holders /srv/data", "sleep (pid ", " of nobody, by its working directory)")
+		g.unplug(last)
+		g.until(settles, "! systemctl is-active mariadb && ! test -e /run/bootagent/granted/mariadb.service")
+		g.is("xfs", "findmnt --noheadings --output FSTYPE /srv/data") // systemd could not unmount it
+		g.plug(last)
+		g.until(settles, "bootagent wait --timeout 2m && systemctl is-active mariadb")
+		g.says("bootagent status", "was mounted at /srv/data before its disk was gone is detached; still held by sleep (pid ")
+		g.is("active", "systemctl is-active sitter")
+		g.is("", "systemctl --failed --no-legend")
+	})
+}
+
+// healer is what xfs_healer of xfsprogs 7.2 is to systemd: a unit that is started for each new XFS
+// mount, and requires it.
+var healer = map[string]lab.File{
+	"/etc/systemd/system/healer@.service": {Data: []byte("[Unit]\nRequiresMountsFor=%f\n[Service]\nType=exec\nExecStart=/bin/sleep infinity\n")},
+	"/etc/systemd/system/healer-start.service": {Data: []byte(`[Service]
+ExecStart=/bin/sh -c 'findmnt --poll=mount --noheadings --output TARGET -t xfs | while read -r at; do systemctl start --no-block "healer@$(systemd-escape --path "$at").service"; done'
+`)},
+}
+
+// newerXFS makes an XFS filesystem with a feature that no kernel knows yet: a bit of
+// sb_features_incompat, and the checksum of the superblock, which is that of its whole sector.
+func newerXFS(t *testing.T, path string) {
+	t.Helper()
+	tool("mkfs.xfs", "-q")(t, path)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const features, checksum = 216, 224
+	sector := make([]byte, 512)
+	if _, err := f.ReadAt(sector, 0); err != nil {
+		t.Fatal(err)
+	}
+	sector[features] |= 0x20
+	clear(sector[checksum : checksum+4])
+	binary.LittleEndian.PutUint32(sector[checksum:], crc32.Checksum(sector, crc32.MakeTable(crc32.Castagnoli)))
+	if _, err := f.WriteAt(sector, 0); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // tool makes a filesystem with its own tool.
@@ -226,8 +278,20 @@ func TestNothingStartsUngated(t *testing.T) {
 		g.sh(`cd /run/systemd/system; printf '[Socket]\nListenStream=/run/systemd/io.systemd.InstanceMetadata\nAccept=yes\n' >imds.socket; ` +
 			`printf '[Service]\nExecStart=/bin/true\n' >imds@.service; systemctl daemon-reload; systemctl start imds.socket`)
 		g.sh("bootagent retry")
+
+		// A shutdown in the middle of mkfs waits for it, and says so where the console is free.
+		g.sh(`cd /usr/sbin && mv mkfs.ext4 mkfs.real && printf '#!/bin/sh\nsleep 15\n/usr/sbin/mkfs.real -t ext4 "$@" && echo made by $0\n' >mkfs.ext4 && chmod 755 mkfs.ext4`)
 		g.plug(disk)
+		g.until(settles, "systemctl is-active bootagent-make-%s | grep -q activating", serial)
+		g.sh("systemctl stop lab-console")
+		g.powerOff()
+		g.inOrder("stop running (", "Stopped bootagent-make-", "Stopped bootagent-release")
+		g.ok(g.Boot(ctx))
+		g.says("journalctl -b -1 --no-pager -u bootagent-make-"+serial, "made by")
+		g.sh("mv /usr/sbin/mkfs.real /usr/sbin/mkfs.ext4")
 		g.until(settles, "bootagent wait --timeout 2m")
+		g.is("0", "journalctl -b --no-pager _PID=1 | grep -c 'Starting bootagent-make-'")
+		g.says("findmnt --noheadings --output OPTIONS /srv/data", "errors=remount-ro")
 		g.is("ext4", "findmnt --noheadings --output FSTYPE /srv/data")
 		g.is("active", "systemctl is-active mariadb")
 		// The service does not see it, and sees what is mounted later.

@@ -53,6 +53,7 @@ type machine struct {
 	byHand   map[string]bool
 	staged   map[string]string
 	stopping bool
+	pins     bool   // a process is in the volume, and stays when its disk goes
 	after    func() // the shutdown
 }
 
@@ -444,13 +445,22 @@ func (ms mounts) Mount(ctx context.Context, mt boot.Mount) error {
 	})
 }
 
+func (ms mounts) Stale(where string) (stale bool, err error) {
+	err = ms.call(context.Background(), "asks", "whether the disk is gone at "+where, effect{do: func() error {
+		mt := ms.machine.mounts[where]
+		stale = mt != nil && mt.dead
+		return nil
+	}})
+	return stale && err == nil, err
+}
+
 func (ms mounts) Unmount(ctx context.Context, where string) error {
 	m := ms.machine
 	return ms.call(ctx, "unmount", where, effect{
 		bound: 2 * time.Minute,
 		do: func() error {
 			if mt := m.mounts[where]; mt != nil {
-				mt.stopping = true
+				mt.stopping, mt.pinned = true, mt.pinned && !mt.dead // what has no disk is detached
 			}
 			return nil
 		},

@@ -114,6 +114,27 @@ var found = []scenario{
 		then: []func(*World, *machine){pulledAndBack},
 	},
 	{
+		name: "a process holds what is mounted of a disk that is pulled and comes back",
+		then: []func(*World, *machine){func(w *World, m *machine) {
+			m.pins = true
+			pulledAndBack(w, m)
+		}},
+	},
+	{
+		name: "a process holds what is mounted of a disk that is pulled before its service is granted",
+		set:  func(w *World, _ *ebs) { w.keys = []settings.Key{{Operator: true}} },
+		then: []func(*World, *machine){
+			func(w *World, m *machine) {
+				m.pins = true
+				w.cloud.detach(w.theVolume())
+			},
+			func(w *World, m *machine) {
+				w.bring(goodKey)
+				w.in(time.Minute, "a person", "attaches it again", func() { _ = w.cloud.attach(w.theVolume().ID, m.id, "/dev/sdf") })
+			},
+		},
+	},
+	{
 		name: "the disk is pulled while the service starts, which then hangs",
 		at:   []moment{{"service mariadb.service: up", "waits", pulledAndBack}},
 	},

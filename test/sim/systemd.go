@@ -29,6 +29,7 @@ type mount struct {
 	on       string      // mount point that it goes with
 	aside    *filesystem // what is seen of one that was mounted without its log
 	dead     bool        // its disk is gone
+	pinned   bool        // a process holds it, so that it can only be detached
 	stopping bool
 }
 
@@ -83,7 +84,13 @@ func (m *machine) progress() {
 			if on := m.mounts[mt.on]; mt.on != "" && (on == nil || on.stopping) && !mt.stopping {
 				mt.stopping, again = true, true
 			}
-			if mt.stopping && !m.used(where) {
+			switch {
+			case !mt.stopping || m.used(where):
+			case mt.pinned:
+				mt.stopping = false // systemd tries it once
+				m.world.tell(m.id, "%s can't be unmounted, as a process holds it", where)
+				again = true
+			default:
 				m.unmounted(mt)
 				again = true
 			}
@@ -322,7 +329,7 @@ func (m *machine) unplug(v *ebs) {
 	delete(m.plugged, serialOf(v.ID))
 	for _, where := range sortedKeys(m.mounts) {
 		if mt := m.mounts[where]; mt.vol == v && !mt.dead {
-			mt.dead, mt.stopping = true, true
+			mt.dead, mt.stopping, mt.pinned = true, true, m.pins && where == volumeAt
 		}
 	}
 	for _, name := range sortedKeys(m.commands) {

@@ -1,0 +1,260 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// stand has a disk mounted at /srv/data, of which sysfs tells, or which is gone.
+func stand(t *testing.T, p *pid1, m *Manager, gone bool) {
+	t.Helper()
+	m.unmountRest = time.Millisecond
+	m.sys, m.mountinfo = t.TempDir(), filepath.Join(t.TempDir(), "mountinfo")
+	ok(t, os.MkdirAll(filepath.Join(m.sys, "dev/block"), 0o755))
+	if !gone {
+		ok(t, os.Symlink("../../nvme1n1", filepath.Join(m.sys, "dev/block/259:3")))
+	}
+	ok(t, os.WriteFile(m.mountinfo, []byte("240 21 259:3 / /srv/data rw,nosuid shared:140 - xfs /dev/nvme1n1 rw\n"), 0o600))
+	p.add("srv-data.mount", "active")
+}
+
+const (
+	stopOfMount = "stop srv-data.mount replace-irreversibly"
+	finder      = "bootagent-holders-srv-data.service"
+	detacher    = "bootagent-detach-srv-data.service"
+)
+
+// busy has every unmount fail, and PID 1 tell a holder. A unit that detaches
+// takes the mount away, as the kernel does.
+func busy(p *pid1, m *Manager) {
+	p.ends = func(verb, unit string) string {
+		switch {
+		case verb == "stop" && unit == "srv-data.mount":
+			return "failed"
+		case unit == finder:
+			os.WriteFile(filepath.Join(m.run, "holders/srv-data.mount"), []byte("sleep (pid 7 of nobody, by its working directory)\n"), 0o600)
+		case unit == detacher:
+			os.WriteFile(m.mountinfo, nil, 0o600)
+		}
+		return "done"
+	}
+}
+
+func TestWhatIsHeldIsNotUnmountedAndItsHolderIsNamed(t *testing.T) {
+	p, m, run := newPID1(t)
+	stand(t, p, m, false)
+	busy(p, m)
+	detached, err := m.Unmount(t.Context(), "/srv/data")
+	held := (*HeldError)(nil)
+	if !errors.As(err, &held) || detached != nil {
+		t.Fatalf("got %q, %v", detached, err)
+	}
+	if want := "cannot unmount /srv/data: it is held by sleep (pid 7 of nobody, by its working directory)"; err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	if !strings.Contains(held.Hint(), "bootagent holders /srv/data") {
+		t.Errorf("the hint is %q", held.Hint())
+	}
+	jobs := p.took()
+	equal(t, "jobs", jobs, append(slices.Repeat([]string{stopOfMount}, unmountTries), "start "+finder+" fail"))
+	equal(t, "files", files(t, run), nil)
+}
+
+func TestWhatIsHeldOfADiskThatIsGoneIsDetached(t *testing.T) {
+	p, m, _ := newPID1(t)
+	stand(t, p, m, true)
+	busy(p, m)
+	held, err := m.Unmount(t.Context(), "/srv/data")
+	ok(t, err)
+	equal(t, "held", held, []string{"sleep (pid 7 of nobody, by its working directory)"})
+	if jobs := p.took(); jobs[len(jobs)-1] != "start "+detacher+" fail" {
+		t.Errorf("the jobs are %q", jobs)
+	}
+	if stale, err := m.Stale("/srv/data"); stale || err != nil {
+		t.Errorf("it is still there: %t, %v", stale, err)
+	}
+}
+
+// The disk came back between the look of the agent and that of the unit.
+func TestWhatIsNotDetachedAfterAllIsAnError(t *testing.T) {
+	p, m, _ := newPID1(t)
+	stand(t, p, m, true)
+	busy(p, m)
+	ends := p.ends
+	p.ends = func(verb, unit string) string {
+		if unit == detacher {
+			return "done" // its condition did not hold
+		}
+		return ends(verb, unit)
+	}
+	if _, err := m.Unmount(t.Context(), "/srv/data"); err == nil || !strings.Contains(err.Error(), "cannot detach /srv/data: it is still mounted") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestOnlyWhatHasADiskCanHaveLostIt(t *testing.T) {
+	_, m, _ := newPID1(t)
+	m.sys, m.mountinfo = t.TempDir(), filepath.Join(t.TempDir(), "mountinfo")
+	for line, want := range map[string]bool{
+		"240 21 259:3 / /srv/data rw - xfs /dev/nvme1n1 rw\n": true,
+		"240 21 0:52 / /srv/data rw - tmpfs tmpfs rw\n":       false,
+		"240 21 259:3 / /srv/other rw - xfs /dev/sda rw\n":    false,
+	} {
+		ok(t, os.WriteFile(m.mountinfo, []byte(line), 0o600))
+		if stale, err := m.Stale("/srv/data"); stale != want || err != nil {
+			t.Errorf("%s: %t, %v", line, stale, err)
+		}
+	}
+}
+
+// xfs_healer@.service of xfsprogs 7.2 is started for each new mount and requires
+// it: its start cancels an unmount, or is queued before it.
+func TestAnUnmountThatSomebodyElsesJobCancelsIsTriedAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		ends   []string // of the stops, in their order
+		refuse []string
+		want   string
+	}{
+		"once":     {[]string{"canceled"}, nil, ""},
+		"twice":    {[]string{"canceled", "canceled"}, nil, ""},
+		"refused":  {nil, []string{"TransactionIsDestructive"}, ""},
+		"for good": {slices.Repeat([]string{"canceled"}, unmountTries), nil, `cannot unmount /srv/data: the stop of srv-data.mount ended as "canceled"`},
+		"timeout":  {[]string{"timeout"}, nil, `ended as "timeout"`},
+		"unknown":  {nil, []string{"AccessDenied"}, "AccessDenied"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, m, _ := newPID1(t)
+			stand(t, p, m, false)
+			next := func(list *[]string, otherwise string) string {
+				if len(*list) == 0 {
+					return otherwise
+				}
+				first := (*list)[0]
+				*list = (*list)[1:]
+				return first
+			}
+			p.ends = func(string, string) string { return next(&c.ends, "done") }
+			p.refuse = func(string, string, string) string { return next(&c.refuse, "") }
+			_, err := m.Unmount(t.Context(), "/srv/data")
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// A unit that requires a look and has failed keeps it loaded, with its options.
+func TestALookIsNeverThatOfAnEarlierOne(t *testing.T) {
+	p, m, run := newPID1(t)
+	m.unmountRest = time.Millisecond
+	where := filepath.Join(run, "look/data")
+	look := Mount{What: data.What, Where: where, Type: "xfs", Options: []string{"ro"}, Look: true}
+	ok(t, m.Mount(t.Context(), look))
+	const healer = "xfs_healer@data.service"
+	p.units[healer] = &unitOfPID1{active: "failed", requires: MountUnit(where)}
+	if _, err := m.Unmount(t.Context(), where); err != nil {
+		t.Fatal(err)
+	}
+	look.Options = nil
+	ok(t, m.Mount(t.Context(), look))
+	if got := p.units[MountUnit(where)].props["Options"].Value(); got != "" {
+		t.Errorf("it was mounted with the options of the look before: %q", got)
+	}
+	if p.units[healer] != nil {
+		t.Error("the unit that failed is still there")
+	}
+}
+
+// A command that stands on a disk that is gone is not let finish: it can't.
+func TestACommandOnADiskThatIsGoneIsKilled(t *testing.T) {
+	for gone, want := range map[bool][]string{true: {"bootagent-initialize-mysql.service"}, false: nil} {
+		p, m, _ := newPID1(t)
+		stand(t, p, m, gone)
+		for _, unit := range []string{"bootagent-initialize-mysql.service", "bootagent-grant-mariadb.service", "backup.service"} {
+			p.units[unit] = &unitOfPID1{active: "active", requires: "srv-data.mount"}
+		}
+		_, err := m.Unmount(t.Context(), "/srv/data")
+		ok(t, err)
+		equal(t, fmt.Sprintf("killed, gone: %t", gone), p.kills, want)
+	}
+}
+
+func TestOnlyRootMayEnterWhatTheAgentKeeps(t *testing.T) {
+	_, m, run := newPID1(t)
+	ok(t, os.MkdirAll(filepath.Join(run, "look"), 0o755)) // as systemd makes it
+	ok(t, m.Mount(t.Context(), Mount{What: data.What, Where: filepath.Join(run, "look/data"), Look: true}))
+	ok(t, m.SetStoppedByHand("mariadb.service", true))
+	ok(t, touch(m.started("mariadb.service")))
+	for _, dir := range []string{"look", "permit", "started", "stopped"} {
+		if info, err := os.Stat(filepath.Join(run, dir)); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v", dir, info.Mode(), err)
+		}
+	}
+}
+
+func TestHoldersAreFoundByWhatTheyHold(t *testing.T) {
+	proc := t.TempDir()
+	add := func(pid, comm, cwd, root, fd, maps string) {
+		dir := filepath.Join(proc, pid)
+		ok(t, os.MkdirAll(filepath.Join(dir, "fd"), 0o755))
+		ok(t, os.WriteFile(filepath.Join(dir, "comm"), []byte(comm+"\n"), 0o600))
+		ok(t, os.Symlink(cwd, filepath.Join(dir, "cwd")))
+		ok(t, os.Symlink(root, filepath.Join(dir, "root")))
+		ok(t, os.Symlink(fd, filepath.Join(dir, "fd/3")))
+		ok(t, os.WriteFile(filepath.Join(dir, "maps"), []byte(maps), 0o600))
+	}
+	const mapped = "7f0000000000-7f0000001000 r--p 00000000 103:03 133   "
+	add("10", "bash", "/srv/data", "/", "/dev/null", "")
+	add("11", "chroot", "/", "/srv/data/jail", "/dev/null", "")
+	add("12", "tail", "/", "/", "/srv/data/my log (deleted)", "")
+	add("13", "mapper", "/", "/", "/dev/null", "7f0000000000-7f0000001000 rw-p 0 00:00 0\n"+mapped+"/srv/data/lib.so\n")
+	add("14", "other", "/srv/data-2", "/", "/srv/database", mapped+"/srv/dat\n")
+	add("15", "a\x1b[2J b", "/srv/data/x", "/", "/dev/null", "")
+	ok(t, os.MkdirAll(filepath.Join(proc, "self"), 0o755))
+	ok(t, os.MkdirAll(filepath.Join(proc, "16"), 0o755)) // has ended meanwhile
+	found, err := Holders(t.Context(), proc, "/srv/data")
+	ok(t, err)
+	for i, want := range []string{
+		"bash (pid 10 of *, by its working directory)", "chroot (pid 11 of *, by its root directory)",
+		"tail (pid 12 of *, by an open file)", "mapper (pid 13 of *, by a mapped file)",
+		`"a\x1b[2J b" (pid 15 of *, by its working directory)`,
+	} {
+		before, after, _ := strings.Cut(want, "*")
+		if i >= len(found) || !strings.HasPrefix(found[i], before) || !strings.HasSuffix(found[i], after) {
+			t.Errorf("the holders are\n%s\nwant %s", strings.Join(found, "\n"), want)
+		}
+	}
+	for pid := 100; pid < 100+holdersMax; pid++ {
+		add(strconv.Itoa(pid), "many", "/srv/data", "/", "/dev/null", "")
+	}
+	if found, err = Holders(t.Context(), proc, "/srv/data"); err != nil || len(found) != holdersMax+1 || found[holdersMax] != "and 5 more" {
+		t.Errorf("got %q, %v", found, err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if found, err = Holders(ended, proc, "/srv/data"); err != nil || len(found) != 1 || !strings.Contains(found[0], "not found out in time") {
+		t.Errorf("got %q, %v", found, err)
+	}
+}
+
+func TestAHolderIsFoundOnThisMachine(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	ok(t, err)
+	cmd := exec.CommandContext(t.Context(), "sleep", "60")
+	cmd.Dir = dir
+	ok(t, cmd.Start())
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	found, err := Holders(t.Context(), "/proc", dir)
+	if want := fmt.Sprintf("sleep (pid %d of ", cmd.Process.Pid); err != nil || len(found) != 1 || !strings.HasPrefix(found[0], want) {
+		t.Errorf("got %q, %v", found, err)
+	}
+}
