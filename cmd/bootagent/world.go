@@ -108,27 +108,16 @@ func (d disks) same(ctx context.Context, want boot.Disk) (block.Disk, error) {
 	return disk, err
 }
 
-// readWithin bounds the reading of one disk. A slow volume gives 125 MB/s, so
-// that even one of which all 4 GiB are read takes half a minute.
-const readWithin = 10 * time.Minute
-
-func (d disks) Read(ctx context.Context, want boot.Disk) (boot.Content, error) {
+func (d disks) Read(ctx context.Context, want boot.Disk, of role.Volume) (boot.Content, error) {
 	disk, err := d.same(ctx, want)
 	if err != nil {
 		return boot.Content{}, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, readWithin,
-		fmt.Errorf("reading disk %s took longer than %s", want.Serial, readWithin))
-	defer cancel()
-	out, err := runChild(ctx, nil, "/proc/self/exe", "prove", "--json", "--", disk.Path)
+	report, err := readDisk(ctx, disk, of.BlankProof == role.Whole)
 	if err != nil {
 		return boot.Content{}, err
 	}
-	var report block.Report
-	if err := json.Unmarshal(out, &report); err != nil {
-		return boot.Content{}, fmt.Errorf("cannot understand what was read on %s: %w", disk.Path, err)
-	}
-	content, err := ondisk.Content(disk, report)
+	content, err := ondisk.Content(disk, report, of.Filesystem)
 	if err == nil {
 		_, err = d.same(ctx, want) // it may have been pulled meanwhile
 	}

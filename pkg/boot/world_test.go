@@ -108,7 +108,7 @@ func (m *machine) Appear(ctx context.Context, serial string) (Disk, error) {
 	}
 }
 
-func (m *machine) Read(_ context.Context, d Disk) (Content, error) {
+func (m *machine) Read(_ context.Context, d Disk, _ role.Volume) (Content, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.does("read %s", d.Serial); err != nil {
