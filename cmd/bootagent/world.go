@@ -135,7 +135,7 @@ const (
 	checkWithin = time.Hour // a whole e2fsck of a large, damaged filesystem
 )
 
-func makeUnit(d boot.Disk) string { return "bootagent-make-" + d.Serial + ".service" }
+func makeUnit(d boot.Disk) string { return systemd.CommandUnit("make", d.Serial) }
 
 func (f filesystems) Make(ctx context.Context, d boot.Disk, t role.FilesystemType, uuid string) error {
 	if _, err := f.disks.same(ctx, d); err != nil {
@@ -164,7 +164,7 @@ func (f filesystems) Check(ctx context.Context, d boot.Disk, t role.FilesystemTy
 		return nil
 	}
 	return f.run(ctx, systemd.Command{
-		Unit: "bootagent-check-" + d.Serial + ".service", Description: "Check of the filesystem on disk " + d.Serial,
+		Unit: systemd.CommandUnit("check", d.Serial), Description: "Check of the filesystem on disk " + d.Serial,
 		Argv: argv, Success: success, Devices: []string{d.Path}, Timeout: checkWithin,
 	})
 }

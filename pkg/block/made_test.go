@@ -523,13 +523,19 @@ func detachLoop(t testing.TB, device string) {
 
 func zeroFront(t *testing.T, disk string) {
 	t.Helper()
+	punch(t, disk, 0, MiB)
+}
+
+// punch zeroes a part of an image.
+func punch(t testing.TB, disk string, from, length Bytes) {
+	t.Helper()
 	f, err := os.OpenFile(disk, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
 	const mode = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
-	if err := unix.Fallocate(int(f.Fd()), mode, 0, int64(MiB)); err != nil {
+	if err := unix.Fallocate(int(f.Fd()), mode, int64(from), int64(length)); err != nil {
 		t.Fatal(err)
 	}
 }
