@@ -173,13 +173,15 @@ func places(size int64) []span {
 }
 
 // Where partitions, and the filesystems in them, begin whose table is gone: in
-// front every MiB, further on every GiB from the first partition's start on
-// ("+20G"), and every hundredth of the disk ("20%").
+// front every MiB, further on every GiB and every 1000 MiB from the first
+// partition's start on ("+20G", "+20000M"), every GB ("20GB"), and every
+// hundredth of the disk ("20%").
 const (
 	partitionAt  = int64(MiB)      // the first one since 2010, and the first extent of LVM
 	oldPartition = 63 * int64(512) // the first one before
 	everyMiB     = 4 * int64(GiB)
 	maxGiB       = 4096 // of the sizes in GiB at which a disk may have been formatted
+	maxGB        = 1024
 )
 
 func (g *gatherer) partitions() {
@@ -189,11 +191,20 @@ func (g *gatherer) partitions() {
 	for n := int64(1); n <= maxGiB && n*int64(GiB) < g.size; n++ {
 		g.add(n*int64(GiB)+partitionAt, page)
 	}
-	for percent := int64(1); percent < 100; percent++ {
-		at := g.size / 100 * percent &^ (int64(MiB) - 1)
-		g.add(at, page)
-		g.add(at+int64(MiB), page)
+	for n := int64(1); n <= maxGB; n++ {
+		g.add(n*1000*int64(MiB)+partitionAt, page)
+		g.mib(n * 1e9)
 	}
+	for percent := int64(1); percent < 100; percent++ {
+		g.mib(g.size / 100 * percent)
+	}
+}
+
+// mib adds the MiB before a place and the one after it.
+func (g *gatherer) mib(at int64) {
+	at &^= int64(MiB) - 1
+	g.add(at, page)
+	g.add(at+int64(MiB), page)
 }
 
 // earlierEnds adds where the disk ended before it was made larger: volumes have

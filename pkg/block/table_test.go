@@ -42,7 +42,7 @@ const (
 type left struct {
 	filesystem string
 	mkfs       string // for sh, with $disk, of length bytes
-	grown      bool   // made on three quarters of it
+	grown      bool   // made when the disk had three quarters of the GiB
 	where      string
 	start      func(chance *rand.Rand, size Bytes) Bytes
 	length     func(size Bytes) Bytes
@@ -212,7 +212,7 @@ func (l left) extents(t *testing.T, size Bytes, files bool) []span {
 	dir := filepath.Join(filepath.Dir(disk), "dir")
 	lines := []string{"mkdir $dir", l.mkfs}
 	if l.grown {
-		lines = []string{"mkdir $dir", fmt.Sprintf("truncate -s %d $disk", int64(length*3/4)), l.mkfs}
+		lines = []string{"mkdir $dir", fmt.Sprintf("truncate -s %d $disk", int64(l.length(size*3/4&^(GiB-1)))), l.mkfs}
 	}
 	if files {
 		lines = append(lines, "mount -o loop $disk $dir", someFiles, "umount $dir")
