@@ -20,7 +20,7 @@ export SOURCE_DATE_EPOCH := $(shell packaging/changelog date)
 tool := go tool -modfile=test/tools.mod
 
 help: ## say what there is; times are the budgets on two cores without KVM
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' Makefile
 
 # Building
 
@@ -93,6 +93,9 @@ demo: prerequisites package ## the README's story, told as it happens in virtual
 figures: prerequisites package ## what bootagent costs: CPU, memory, time to start, sizes (15 min)
 	cd test && go run ./figures
 
+proof-table: prerequisites ## measure what the proof of blank finds, and write it into docs/proof.md; as root (5 min, 2 GB of disk at most)
+	go test ./pkg/block -count=1 -timeout 60m -v -run TheTableOfTheProofsPage -write-proof-table
+
 lint: prerequisites ## gofumpt, go vet, staticcheck, shellcheck, mandoc (1 min; the first time 3 min)
 	unformatted=$$($(tool) gofumpt -l cmd pkg test); \
 		[ -z "$$unformatted" ] || { echo "gofumpt would change:"; echo "$$unformatted"; exit 1; }
@@ -114,4 +117,4 @@ prerequisites:
 summary:
 	cd test && go build -buildvcs=false -o $(summary) ./summary
 
-.PHONY: help build package package-doc test unit simulated sim lab e2e demo figures lint clean prerequisites summary
+.PHONY: help build package package-doc test unit simulated sim lab e2e demo figures proof-table lint clean prerequisites summary

@@ -54,7 +54,7 @@ func commands() []command {
 		{"validate", "[--root DIR] [--roles DIR] [--user-data FILE] [FILE...]", "check role files and user-data", validate},
 		{"iam", "--role ROLE [--partition aws] [--roles DIR]", "print the least IAM policy for the instances of a role", iam},
 		{"guard", "install|check|remove|show [--root DIR]", "hold the units of every role until they are granted", guardCommand},
-		{"prove", "[--json] DEVICE", "say what is on a disk, without writing to it", prove},
+		{"prove", "[--json] [--whole] [--require-blank] [--serial SERIAL] [--sequence N] DEVICE", "say what is on a disk, without writing to it", prove},
 		{"holders", "MOUNTPOINT", "say which processes hold what is mounted there", holders},
 		{"secret", "seal --to KEY... --recovery KEY...|--without-recovery [--armor] [--output FILE]", "encrypt standard input as a secret of a role", secretCommand},
 		{"version", "", "print the version", showVersion},
@@ -99,6 +99,9 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 		if hint := boot.HintOf(err); hint != "" {
 			fmt.Fprintf(errs, "hint: %s\n", hint)
 		}
+		if coded := (codedError{}); errors.As(err, &coded) {
+			return coded.code
+		}
 		return exitFailed
 	}
 	fmt.Fprintf(errs, "bootagent: unknown command %q; bootagent help lists them\n", args[0])
@@ -125,6 +128,14 @@ func showVersion(_ context.Context, args []string, out io.Writer) error {
 type exitCode int
 
 func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+
+// codedError is one that has an exit code of its own.
+type codedError struct {
+	error
+	code int
+}
+
+func (e codedError) Unwrap() error { return e.error }
 
 // usageError is a command that was called the wrong way.
 type usageError struct{ error }

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -30,15 +31,16 @@ const installed = "/usr/bin/bootagent"
 // descriptor that was proven. Between the two is nothing but execve(2).
 func mkfs(ctx context.Context, args []string, _ io.Writer) error {
 	var fstype, uuid, serial, device string
-	var seq uint64
+	var seq uint64 // 0 where the kernel, before Linux 5.15, has none
+	const notGiven = math.MaxUint64
 	err := parse("mkfs", args, func(f *flag.FlagSet) func([]string) {
 		f.StringVar(&fstype, "type", "", "")
 		f.StringVar(&uuid, "uuid", "", "")
 		f.StringVar(&serial, "serial", "", "")
-		f.Uint64Var(&seq, "sequence", 0, "")
+		f.Uint64Var(&seq, "sequence", notGiven, "")
 		return func(args []string) { device = args[0] }
 	}, 1, 1)
-	if err == nil && (fstype == "" || uuid == "" || serial == "" || seq == 0) {
+	if err == nil && (fstype == "" || uuid == "" || serial == "" || seq == notGiven) {
 		err = usageError{errors.New("mkfs wants --type, --uuid, --serial and --sequence: it makes no filesystem on a disk that is not named by all of them")}
 	}
 	if err != nil {

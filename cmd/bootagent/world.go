@@ -120,28 +120,16 @@ func (d disks) same(ctx context.Context, want boot.Disk) (block.Disk, error) {
 	return disk, err
 }
 
-// readWithin bounds the reading of one disk. A slow volume gives 125 MB/s, so
-// that even one of which all 4 GiB are read takes half a minute.
-const readWithin = 10 * time.Minute
-
-func (d disks) Read(ctx context.Context, want boot.Disk) (boot.Content, error) {
+func (d disks) Read(ctx context.Context, want boot.Disk, of role.Volume) (boot.Content, error) {
 	disk, err := d.same(ctx, want)
 	if err != nil {
 		return boot.Content{}, err
 	}
-	out, err := d.children.run(ctx, about{
-		key: "disk " + want.Serial, doing: "disk " + want.Serial + " to be read", within: readWithin,
-		hint: lookAtKernel,
-		late: fmt.Errorf("reading disk %s took longer than %s", want.Serial, readWithin),
-	}, nil, "/proc/self/exe", "prove", "--json", "--", disk.Path)
+	report, err := readDisk(ctx, d.children, disk, of.BlankProof == role.Whole)
 	if err != nil {
 		return boot.Content{}, err
 	}
-	var report block.Report
-	if err := json.Unmarshal(out, &report); err != nil {
-		return boot.Content{}, fmt.Errorf("cannot understand what was read on %s: %w", disk.Path, err)
-	}
-	content, err := ondisk.Content(disk, report)
+	content, err := ondisk.Content(disk, report, of.Filesystem)
 	if err == nil {
 		_, err = d.same(ctx, want) // it may have been pulled meanwhile
 	}
@@ -159,7 +147,7 @@ const (
 	checkWithin = time.Hour // a whole e2fsck of a large, damaged filesystem
 )
 
-func makeUnit(d boot.Disk) string { return "bootagent-make-" + d.Serial + ".service" }
+func makeUnit(d boot.Disk) string { return systemd.CommandUnit("make", d.Serial) }
 
 func (f filesystems) Make(ctx context.Context, d boot.Disk, t role.FilesystemType, uuid string) error {
 	if _, err := f.disks.same(ctx, d); err != nil {
@@ -193,7 +181,7 @@ func (f filesystems) Check(ctx context.Context, d boot.Disk, t role.FilesystemTy
 		return nil
 	}
 	c := systemd.Command{
-		Unit: "bootagent-check-" + d.Serial + ".service", Description: "Check of the filesystem on disk " + d.Serial,
+		Unit: systemd.CommandUnit("check", d.Serial), Description: "Check of the filesystem on disk " + d.Serial,
 		Argv: argv, Success: success, Devices: []string{d.Path}, Timeout: checkWithin,
 	}
 	tried := try(f.disks.children, c.Unit, d.Path)

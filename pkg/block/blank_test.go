@@ -20,8 +20,8 @@ func TestABlankDiskIsProvenOnItsDescriptor(t *testing.T) {
 		{name: "blank"},
 		{name: "a mark of LVM since the proof", written: "LVM2 001", refused: "is not blank any more: it has an LVM2 signature at 0x218"},
 		{name: "data since the proof", written: "x", refused: "is not blank any more: it holds data at 0x218: no known format"},
-		{name: "another serial number", serial: "vol0123456789abcdef0", refused: `has the serial number "", not "vol0123456789abcdef0"`},
-		{name: "plugged in again", later: 1, refused: "is another disk by now: it has the sequence number"},
+		{name: "another serial number", serial: "vol0123456789abcdef0", refused: `is not the disk that is meant: its serial number is "", not vol0123456789abcdef0`},
+		{name: "plugged in again", later: 1, refused: "is not the disk that is meant: its disk sequence number is "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			device := loopDisk(t, newImage(t, 8*MiB))
@@ -30,7 +30,7 @@ func TestABlankDiskIsProvenOnItsDescriptor(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer disk.Close()
-			seq, err := sequence(disk)
+			seq, err := diskSequence(disk)
 			if err != nil || seq == 0 {
 				t.Fatalf("the sequence number %d: %v", seq, err)
 			}
@@ -57,7 +57,7 @@ func TestADiskThatIsClaimedIsNotProvenBlank(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer disk.Close()
-	seq, err := sequence(disk)
+	seq, err := diskSequence(disk)
 	if err != nil {
 		t.Fatal(err)
 	}

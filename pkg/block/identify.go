@@ -117,20 +117,38 @@ func askDevice(path string) (identity, error) {
 
 var errNotDevice = errors.New("not a block device")
 
-// deviceNumber returns the number of an opened block device, or of the node at
-// a path if f is nil.
+// deviceNumber returns the number of an opened block device.
 func deviceNumber(path string, f *os.File) (major, minor uint32, err error) {
 	var st unix.Stat_t
-	if f != nil {
-		err = unix.Fstat(int(f.Fd()), &st)
-	} else {
-		err = unix.Stat(path, &st)
-	}
-	switch {
+	switch err := unix.Fstat(int(f.Fd()), &st); {
 	case err != nil:
 		return 0, 0, &os.PathError{Op: "stat", Path: path, Err: err}
 	case st.Mode&unix.S_IFMT != unix.S_IFBLK:
 		return 0, 0, fmt.Errorf("%s: %w", path, errNotDevice)
 	}
 	return unix.Major(st.Rdev), unix.Minor(st.Rdev), nil
+}
+
+// diskSequence returns the number that the kernel gave an opened disk when it
+// was plugged in (BLKGETDISKSEQ of linux/fs.h), 0 before Linux 5.15.
+func diskSequence(f *os.File) (uint64, error) {
+	const getDiskSequence = 0x80081280 // _IOR(0x12, 128, __u64)
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var seq uint64
+	var errno unix.Errno
+	err = conn.Control(func(fd uintptr) {
+		_, _, errno = unix.Syscall(unix.SYS_IOCTL, fd, getDiskSequence, uintptr(unsafe.Pointer(&seq)))
+	})
+	switch {
+	case err != nil:
+		return 0, err
+	case errno == unix.ENOTTY || errno == unix.EINVAL:
+		return 0, nil
+	case errno != 0:
+		return 0, os.NewSyscallError("disk sequence number", errno)
+	}
+	return seq, nil
 }

@@ -88,7 +88,7 @@ func fingerprint(t testing.TB, path string) string {
 func prove(t testing.TB, path string) Report {
 	t.Helper()
 	before := fingerprint(t, path)
-	r, err := Host().Prove(t.Context(), path)
+	r, err := Host().Prove(t.Context(), path, Task{})
 	if err != nil {
 		t.Fatal(err)
 	}

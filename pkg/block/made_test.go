@@ -35,6 +35,18 @@ const gone = "is blank"
 // copied puts a file that a tool made onto the disk.
 const copied = "dd if=$disk.made of=$disk conv=notrunc status=none"
 
+// zpool makes a disk of ZFS in a mount namespace of its own, since its daemon's
+// socket has a fixed path.
+const zpool = `unshare -m sh -ec '
+			mkdir -p /run/zfs
+			mount -t tmpfs none /run/zfs
+			mount -t tmpfs none /var/lib/zfs
+			zfs-fuse --no-daemon --no-kstat-mount & daemon=$!
+			trap "kill $daemon" EXIT
+			while ! test -S /run/zfs/zfs_socket; do sleep 0.05; done
+			zpool create -m none bootagent-test $disk
+			zpool export bootagent-test'`
+
 var makings = []making{
 	{
 		name: "ext2", tool: "mkfs.ext2", deb: "e2fsprogs", size: 600 * MiB,
@@ -94,7 +106,7 @@ var makings = []making{
 	{
 		name: "exfat", tool: "mkfs.exfat", deb: "exfatprogs", size: 64 * MiB,
 		make: []string{"mkfs.exfat $disk"},
-		want: "has an exFAT signature at 0x3", wiped: "holds data at 0x100000: no known format",
+		want: "has an exFAT signature at 0x3", fs: "exfat", wiped: "holds data at 0x100000: no known format",
 	},
 	{
 		name: "ntfs", tool: "mkfs.ntfs", deb: "ntfs-3g", size: 64 * MiB,
@@ -205,17 +217,8 @@ var makings = []making{
 		want: "has a JFFS2 signature at 0x0", wiped: gone,
 	},
 	{
-		// In a mount namespace of its own, since its daemon's socket has a fixed path.
 		name: "zfs", tool: "zfs-fuse", deb: "zfs-fuse", size: 128 * MiB,
-		make: []string{`unshare -m sh -ec '
-			mkdir -p /run/zfs
-			mount -t tmpfs none /run/zfs
-			mount -t tmpfs none /var/lib/zfs
-			zfs-fuse --no-daemon --no-kstat-mount & daemon=$!
-			trap "kill $daemon" EXIT
-			while ! test -S /run/zfs/zfs_socket; do sleep 0.05; done
-			zpool create -m none bootagent-test $disk
-			zpool export bootagent-test'`},
+		make: []string{zpool},
 		want: "has a ZFS signature at 0x4018", wiped: "has a ZFS signature at 0x7f84018",
 	},
 	{
@@ -520,13 +523,19 @@ func detachLoop(t testing.TB, device string) {
 
 func zeroFront(t *testing.T, disk string) {
 	t.Helper()
+	punch(t, disk, 0, MiB)
+}
+
+// punch zeroes a part of an image.
+func punch(t testing.TB, disk string, from, length Bytes) {
+	t.Helper()
 	f, err := os.OpenFile(disk, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
 	const mode = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
-	if err := unix.Fallocate(int(f.Fd()), mode, 0, int64(MiB)); err != nil {
+	if err := unix.Fallocate(int(f.Fd()), mode, int64(from), int64(length)); err != nil {
 		t.Fatal(err)
 	}
 }

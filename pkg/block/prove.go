@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -28,7 +29,9 @@ type Report struct {
 	Found      []Signature `json:"found,omitempty"`      // known formats, in the order in which they lie
 	Ambiguous  bool        `json:"ambiguous,omitempty"`  // it could be one format or another
 	FirstData  *Offset     `json:"first_data,omitempty"` // the first byte that was read and is not zero
-	Filesystem *Filesystem `json:"filesystem,omitempty"` // the only thing on it
+	Filesystem *Filesystem `json:"filesystem,omitempty"` // what mount(8) takes it for, if it takes it
+	Stale      []Signature `json:"stale,omitempty"`      // of Found, what is left beside that filesystem
+	Marks      []Signature `json:"marks,omitempty"`      // all that wipefs can take away, by its own names
 	Partitions []string    `json:"partitions,omitempty"` // that the kernel sees
 	InUse      []string    `json:"in_use,omitempty"`     // by what: "mounted at /srv/data"
 
@@ -48,7 +51,8 @@ func (s Signature) String() string {
 	return fmt.Sprintf("%s %s signature at %v", article(s.Name), s.Name, s.Offset)
 }
 
-// A Filesystem is what blkid says of a disk that holds one and nothing else.
+// A Filesystem is what blkid says of a disk that it takes for one, and for
+// nothing else.
 type Filesystem struct {
 	Type string `json:"type"` // as mount(8) calls it
 	UUID string `json:"uuid,omitempty"`
@@ -66,11 +70,16 @@ func (r Report) String() string {
 	case r.Ambiguous:
 		words = append(words, "is ambiguous: it "+r.found())
 	case r.Filesystem != nil && r.Filesystem.UUID != "":
-		words = append(words, fmt.Sprintf("%s (%s, UUID %s)", r.found(), r.Filesystem.Type, r.Filesystem.UUID))
+		words = append(words, fmt.Sprintf("has %s (%s, UUID %s)", nouns(r.own()), r.Filesystem.Type, r.Filesystem.UUID))
+	case r.Filesystem != nil:
+		words = append(words, "has "+nouns(r.own()))
 	case len(r.Found) > 0:
 		words = append(words, r.found())
 	case r.FirstData != nil:
 		words = append(words, fmt.Sprintf("holds data at %v: no known format", *r.FirstData))
+	}
+	if len(r.Stale) > 0 {
+		words = append(words, "has beside that "+nouns(r.Stale))
 	}
 	if len(r.Partitions) > 0 {
 		words = append(words, "has partitions: "+strings.Join(r.Partitions, ", "))
@@ -90,21 +99,58 @@ func (r Report) found() string {
 	if len(r.Found) == 0 {
 		return "has several signatures"
 	}
-	nouns := make([]string, len(r.Found))
-	for i, s := range r.Found {
-		nouns[i] = s.String()
-	}
-	return "has " + strings.Join(nouns, " and ")
+	return "has " + nouns(r.Found)
 }
 
-// Check returns an error unless the report is about this very disk. A device
-// node can stand for another disk by the time that the report is used.
+// own is what of Found is the filesystem's.
+func (r Report) own() []Signature {
+	return slices.DeleteFunc(slices.Clone(r.Found), func(s Signature) bool { return slices.Contains(r.Stale, s) })
+}
+
+// Beside names what is left beside the filesystem: "a GPT signature at
+// 0x257ffe00".
+func (r Report) Beside() string { return nouns(r.Stale) }
+
+func nouns(signatures []Signature) string {
+	words := make([]string, len(signatures))
+	for i, s := range signatures {
+		words[i] = s.String()
+	}
+	return strings.Join(words, " and ")
+}
+
+// Mend gives the command that takes away what keeps mount(8) from taking the
+// disk for a filesystem of a type that is on it, and keeps copies of that in
+// root's home directory. It is "" where wipefs can't do that.
+func (r Report) Mend(filesystem string) string {
+	var command strings.Builder
+	command.WriteString("wipefs --backup")
+	there, others := 0, 0
+	for _, m := range r.Marks {
+		if m.Name == filesystem {
+			there++
+			continue
+		}
+		others++
+		fmt.Fprintf(&command, " --offset %v", m.Offset)
+	}
+	if there == 0 || others == 0 {
+		return ""
+	}
+	return command.String() + " " + r.Path
+}
+
+// Check returns an error unless the report is about this very disk, which
+// nobody uses. A device node can stand for another disk by the time that the
+// report is used. A disk that is in use was not asked for its serial number.
 func (r Report) Check(d Disk) error {
 	switch {
-	case r.Serial != d.Serial:
-		return fmt.Errorf("%s was read as the disk with serial %q, not %s", r.Path, r.Serial, d.Serial)
 	case r.Major != d.Major || r.Minor != d.Minor:
 		return fmt.Errorf("%s was read as device %d:%d, not %d:%d", r.Path, r.Major, r.Minor, d.Major, d.Minor)
+	case len(r.InUse) > 0:
+		return fmt.Errorf("disk %s %v", d.Serial, r)
+	case r.Serial != d.Serial:
+		return fmt.Errorf("%s was read as the disk with serial %q, not %s", r.Path, r.Serial, d.Serial)
 	case r.Size != d.Size:
 		return fmt.Errorf("%s was read as %d bytes, not %d", r.Path, int64(r.Size), int64(d.Size))
 	}
@@ -124,15 +170,32 @@ func (e *ReadError) Error() string {
 
 func (e *ReadError) Unwrap() error { return e.Err }
 
+// A Task says how a disk is proven. The zero Task reads as much as a gp3 volume
+// gives in 20 s, of whatever disk there is.
+type Task struct {
+	Whole    bool                 // all of it is read
+	Serial   string               // that the disk has to report, "" for any
+	Sequence *uint64              // that the kernel has to know it by, Disk.Seq
+	Tell     func(read, of Bytes) // called now and then while it is read
+}
+
+// An OtherDiskError says that a path leads to another disk than the one that
+// was to be proven.
+type OtherDiskError struct{ What string }
+
+func (e *OtherDiskError) Error() string { return "it is another disk: " + e.What }
+
 // Prove reads a disk, or an image file, and says what is on it. An error means
-// that it could not be told: a *ReadError where the disk could not be read,
-// others where it could not be opened, or where blkid or wipefs did not answer
-// well. The report is then what was found out until there, and never Blank.
+// that it could not be told: an *OtherDiskError where it is not the disk of the
+// task, a *ReadError where the disk could not be read, others where it could not
+// be opened, or where blkid or wipefs did not answer well. The report is then
+// what was found out until there, and never Blank.
 //
-// It takes seconds on a large disk and hangs where the disk does: it is meant
-// to run in a process of its own.
-func (s System) Prove(ctx context.Context, path string) (Report, error) {
-	r, err := s.prove(ctx, path)
+// The path is looked up once: all is found out on what it led to then. It takes
+// up to half a minute on a large disk (see ReadWithin) and hangs where the disk
+// does: it is meant to run in a process of its own.
+func (s System) Prove(ctx context.Context, path string, task Task) (Report, error) {
+	r, err := s.prove(ctx, path, task)
 	if err != nil {
 		r.Blank = false
 		return r, fmt.Errorf("cannot tell what is on %s: %w", path, err)
@@ -140,9 +203,18 @@ func (s System) Prove(ctx context.Context, path string) (Report, error) {
 	return r, nil
 }
 
-func (s System) prove(ctx context.Context, path string) (Report, error) {
+func (s System) prove(ctx context.Context, path string, task Task) (Report, error) {
 	r := Report{Path: path}
-	f, isDevice, err := openToProve(path)
+	node, err := lookUp(path)
+	if err != nil {
+		return r, err
+	}
+	defer node.Close()
+	var isDevice bool
+	if r.Major, r.Minor, isDevice, err = deviceOrFile(path, node); err != nil {
+		return r, err
+	}
+	f, err := openToProve(path, node, isDevice)
 	busy := errors.Is(err, unix.EBUSY)
 	if err != nil && !busy {
 		return r, err
@@ -151,16 +223,13 @@ func (s System) prove(ctx context.Context, path string) (Report, error) {
 		defer f.Close()
 	}
 	if isDevice {
-		if r.Major, r.Minor, err = deviceNumber(path, f); err != nil {
-			return r, err
-		}
 		if r.InUse, r.Partitions, err = s.usage(r.Major, r.Minor); err != nil {
 			return r, err
 		}
 	}
 	if busy {
 		if len(r.InUse) == 0 {
-			r.InUse = []string{"opened exclusively by another program or by the kernel"}
+			r.InUse = s.openers(r.Major, r.Minor)
 		}
 		return r, nil
 	}
@@ -169,14 +238,17 @@ func (s System) prove(ctx context.Context, path string) (Report, error) {
 			return r, err
 		}
 	}
+	if err := task.check(f, r.Serial); err != nil {
+		return r, err
+	}
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return r, err
 	}
-	if err := r.scan(ctx, f, size); err != nil {
+	if err := r.scan(ctx, f, size, task); err != nil {
 		return r, err
 	}
-	marks, err := match(ctx, f, size, r.FirstData)
+	marks, err := match(ctx, f, size, r.FirstData, sure, weak)
 	if err != nil {
 		return r, err
 	}
@@ -184,29 +256,79 @@ func (s System) prove(ctx context.Context, path string) (Report, error) {
 	if err != nil {
 		return r, err
 	}
+	// The copies lie all over the disk. They only name one on which nothing else does.
+	named := slices.ContainsFunc(marks, func(m found) bool { return m.mark.rank == sure })
+	if !named && said.filesystem == nil {
+		if marks, err = match(ctx, f, size, r.FirstData, spare, weak); err != nil {
+			return r, err
+		}
+	}
 	r.conclude(marks, said)
 	return r, nil
 }
 
-// openToProve opens a block device exclusively and past the page cache, and an
-// image file plainly. EBUSY means that the device is in use.
-func openToProve(path string) (f *os.File, isDevice bool, err error) {
-	// Not before this is known: opening a FIFO waits for its writer.
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, false, err
+// check refuses another disk than that of the task.
+func (t Task) check(f *os.File, serial string) error {
+	if t.Serial != "" && serial != t.Serial {
+		return &OtherDiskError{fmt.Sprintf("its serial number is %q, not %s", serial, t.Serial)}
 	}
-	switch info.Mode().Type() {
-	case 0:
-		f, err = os.OpenFile(path, os.O_RDONLY, 0)
-		return f, false, err
-	case os.ModeDevice:
+	if t.Sequence == nil {
+		return nil
+	}
+	seq, err := diskSequence(f)
+	if err != nil {
+		return err
+	}
+	if seq != *t.Sequence {
+		return &OtherDiskError{fmt.Sprintf("its disk sequence number is %d, not %d", seq, *t.Sequence)}
+	}
+	return nil
+}
+
+// lookUp looks a path up without opening what is there: opening a FIFO waits for
+// its writer.
+func lookUp(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// deviceOrFile tells which block device was looked up, or that it is a file.
+func deviceOrFile(path string, node *os.File) (major, minor uint32, isDevice bool, err error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(node.Fd()), &st); err != nil {
+		return 0, 0, false, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return 0, 0, false, nil
+	case unix.S_IFBLK:
+		return unix.Major(st.Rdev), unix.Minor(st.Rdev), true, nil
+	}
+	return 0, 0, false, &os.PathError{Op: "open", Path: path, Err: errNotDevice}
+}
+
+// openToProve opens a block device that was looked up exclusively and past the
+// page cache, and an image file plainly. EBUSY means that the device is in use.
+func openToProve(path string, node *os.File, isDevice bool) (*os.File, error) {
+	flags := os.O_RDONLY
+	if isDevice {
 		// Without O_CREAT, O_EXCL is open(2)'s way to claim a block device as
 		// a mount does.
-		f, err = os.OpenFile(path, os.O_RDONLY|os.O_EXCL|unix.O_DIRECT, 0)
-		return f, true, err
+		flags |= os.O_EXCL | unix.O_DIRECT
 	}
-	return nil, false, &os.PathError{Op: "open", Path: path, Err: errNotDevice}
+	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", node.Fd()), flags, 0)
+	var pathErr *os.PathError
+	if errors.As(err, &pathErr) {
+		pathErr.Path = path
+	}
+	if err == nil && !isDevice {
+		// Of a file, each sample would bring 128 KiB more into the page cache.
+		_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM)
+	}
+	return f, err
 }
 
 // notNVMe tells whether an error of identifyController is what other drivers
@@ -215,72 +337,22 @@ func notNVMe(err error) bool {
 	return errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP)
 }
 
-const (
-	// wholeUpTo is the size up to which a disk is read from end to end.
-	wholeUpTo = 4 * int64(GiB)
+// atOnce is how many reads are under way: a network disk answers them together
+// nearly as soon as one.
+const atOnce = 16
 
-	// ends is how much is read of a larger disk's head and tail.
-	ends = 16 * int64(MiB)
-
-	// At most maxSamples of sampleSize, at distances that are a multiple of
-	// strideUnit: 256 MiB, 2 s at the 125 MiB/s of a small EBS volume.
-	maxSamples = 4096
-	sampleSize = 64 * int64(KiB)
-	strideUnit = int64(MiB)
-
-	// chunk is what is read at once. Every read begins at a multiple of page,
-	// as O_DIRECT wants it.
-	chunk = int64(MiB)
-	page  = 4 * int64(KiB)
-
-	// atOnce is how many reads are under way: a network disk answers them
-	// together nearly as soon as one.
-	atOnce = 4
-)
-
-// A span is a part of a disk, from its first byte to before its last.
-type span struct{ from, to int64 }
-
-// plan returns what to read of a disk of this size, in order and without
-// overlaps.
-func plan(size int64) (spans []span, stride int64) {
-	if size <= wholeUpTo {
-		return []span{{0, size}}, 0
-	}
-	stride = (size/maxSamples + strideUnit - 1) / strideUnit * strideUnit
-	spans = []span{{0, ends}, {(size - ends) &^ (page - 1), size}}
-	for at := stride; at < size; at += stride {
-		spans = append(spans, span{at, min(at+sampleSize, size)})
-	}
-	for _, f := range formats() {
-		for _, m := range f.marks {
-			for _, p := range m.places {
-				if at, ok := p.on(size, len(m.bytes)); ok {
-					spans = append(spans, span{at &^ (page - 1), min((at+int64(len(m.bytes))+page-1)&^(page-1), size)})
-				}
-			}
-		}
-	}
-	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.from, b.from) })
-	merged := spans[:1]
-	for _, s := range spans[1:] {
-		if last := &merged[len(merged)-1]; s.from <= last.to {
-			last.to = max(last.to, s.to)
-		} else {
-			merged = append(merged, s)
-		}
-	}
-	return merged, stride
-}
+// tellEvery is how often a task is told how far the reading has come.
+const tellEvery = 2 * time.Second
 
 // scan reads what there is to read until it meets a byte that is not zero.
-func (r *Report) scan(ctx context.Context, disk io.ReaderAt, size int64) error {
+func (r *Report) scan(ctx context.Context, disk io.ReaderAt, size int64, task Task) error {
 	r.Size = Bytes(size)
 	if size <= 0 {
 		return errors.New("it has no size")
 	}
-	spans, stride := plan(size)
-	r.Stride = Bytes(stride)
+	what := plan(size, r.Serial, task.Whole)
+	spans, all := what.spans, Bytes(what.bytes())
+	r.Stride = Bytes(what.stride)
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -312,8 +384,13 @@ func (r *Report) scan(ctx context.Context, disk io.ReaderAt, size int64) error {
 	// Parts are handed out in order, so that of the first ones that are not
 	// zero the lowest is among those under way.
 	var odd *look
+	told := time.Now()
 	for l := range looks {
 		r.Read += Bytes(l.zeros)
+		if task.Tell != nil && time.Since(told) >= tellEvery {
+			told = time.Now()
+			task.Tell(r.Read, all)
+		}
 		if (l.first >= 0 || l.err != nil) && (odd == nil || l.from < odd.from) {
 			odd = &l
 			stop()
@@ -323,7 +400,7 @@ func (r *Report) scan(ctx context.Context, disk io.ReaderAt, size int64) error {
 	case odd == nil && ctx.Err() != nil:
 		return context.Cause(ctx)
 	case odd == nil:
-		r.Whole = stride == 0
+		r.Whole = what.stride == 0
 	case odd.err != nil:
 		return odd.err
 	default:
@@ -397,10 +474,7 @@ func (r *Report) conclude(marks []found, said opinion) {
 		}
 	}
 	known := func(libblkidType string) bool {
-		return slices.ContainsFunc(r.Found, func(s Signature) bool {
-			f := formatNamed(s.Name)
-			return s.Name == libblkidType || f != nil && slices.Contains(f.types, libblkidType)
-		})
+		return slices.ContainsFunc(r.Found, func(s Signature) bool { return s.is(libblkidType) })
 	}
 	for _, m := range marks {
 		if m.mark.rank == sure {
@@ -421,10 +495,50 @@ func (r *Report) conclude(marks []found, said opinion) {
 		}
 	}
 	slices.SortStableFunc(r.Found, func(a, b Signature) int { return cmp.Compare(a.Offset, b.Offset) })
-	r.Ambiguous = said.ambiguous || len(r.Found) > 1
-	if !r.Ambiguous && len(r.Found) == 1 {
-		r.Filesystem = said.filesystem
+	// What mount(8) takes a disk for is blkid's one answer, and what else is on
+	// the disk does not change it: the backup GPT of a smaller partition table,
+	// say, that nobody reads.
+	r.Filesystem = said.filesystem
+	if r.Filesystem != nil {
+		for _, s := range r.Found {
+			if !s.is(r.Filesystem.Type) {
+				r.Stale = append(r.Stale, s)
+			}
+		}
+	}
+	r.Ambiguous = said.ambiguous || len(r.Found) > 1 && r.Filesystem == nil
+	if len(r.Found) > 1 || said.ambiguous {
+		r.Marks = said.signatures
 	}
 	r.Blank = r.FirstData == nil && len(r.Found) == 0 && said.nothing &&
 		len(r.InUse) == 0 && len(r.Partitions) == 0 && r.Read > 0
+}
+
+// is tells whether a signature is of what libblkid gives a type.
+func (s Signature) is(libblkidType string) bool {
+	f := formatNamed(s.Name)
+	return s.Name == libblkidType || f != nil && slices.Contains(f.types, libblkidType)
+}
+
+// What the slowest volumes that EC2 has give when they have used up their
+// credits (sc1), less what is theirs alone for a while; and how long one read
+// may take, and each of blkid and wipefs.
+const (
+	slowReads = 10             // in a second
+	slowBytes = 8 * int64(MiB) // in a second
+
+	// StallsAfter is how long a disk may take for the next bytes: a read that
+	// the kernel sends to a disk again and again takes this long.
+	StallsAfter = 5 * time.Minute
+)
+
+// ReadWithin is how long a disk of a size may take to be proven, on the slowest
+// of volumes. A gp3 volume takes up to 20 s, up to 35 s where all of 4 GiB are
+// read, and a second for each 125 MiB of a whole one.
+func ReadWithin(size Bytes, whole bool) time.Duration {
+	seconds := int64(size) / slowBytes
+	if !whole && int64(size) > wholeUpTo {
+		seconds = max(maxReads/slowReads, maxBytes/slowBytes)
+	}
+	return (time.Duration(seconds)*time.Second + 2*toolWithin).Round(time.Minute)
 }

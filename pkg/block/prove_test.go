@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,7 +43,7 @@ func TestZeroDisksOfAnySizeAreBlank(t *testing.T) {
 }
 
 func TestADiskWithoutSizeIsNotBlank(t *testing.T) {
-	r, err := Host().Prove(t.Context(), newImage(t, 0))
+	r, err := Host().Prove(t.Context(), newImage(t, 0), Task{})
 	if err == nil || r.Blank || !strings.Contains(err.Error(), "no size") {
 		t.Errorf("it %v, %v", r, err)
 	}
@@ -68,24 +69,78 @@ func TestALargeDiskIsSampledAtTheStatedStride(t *testing.T) {
 	const size = 10*GiB + 512
 	disk := newImage(t, size)
 	r := prove(t, disk)
-	if !r.Blank || r.Whole || r.Stride != 3*MiB || r.Read < 200*MiB {
+	if !r.Blank || r.Whole || r.Stride != 512*KiB || r.Read < 2*GiB || r.Read > Bytes(maxBytes) {
 		t.Errorf("it %v: %+v", r, r)
 	}
-	if want := "is blank as far as was read: "; !strings.HasPrefix(r.String(), want) || !strings.HasSuffix(r.String(), "of 10.0 GiB, samples 3.0 MiB apart") {
+	if want := "is blank as far as was read: "; !strings.HasPrefix(r.String(), want) || !strings.HasSuffix(r.String(), "of 10.0 GiB, samples 512.0 KiB apart") {
 		t.Errorf("it %v", r)
 	}
 
-	for _, seen := range []Offset{0, Offset(ends) - 1, 1000 * 3 << 20, 1000*3<<20 + Offset(sampleSize) - 1, Offset(int64(size) - ends), Offset(size) - 1} {
-		r := proveSparse(t, sparse{int64(size), map[int64]string{int64(seen): "\x01"}})
-		if r.Blank || *r.FirstData != seen {
-			t.Errorf("with a byte at %v it %v", seen, r)
+	what := plan(int64(size), "", false)
+	grid := int64(1000 * r.Stride)
+	for _, seen := range []int64{0, ends - 1, grid, grid + sampleSize - 1, int64(size) - ends, int64(size) - 1} {
+		if !what.sees(seen, 1) {
+			t.Errorf("a byte at %#x is not read", seen)
 		}
 	}
 	// What the package comment says that the proof can't see.
-	between := int64(1000*3<<20) + sampleSize
-	if r := proveSparse(t, sparse{int64(size), map[int64]string{between: "\x01"}}); !r.Blank {
-		t.Errorf("a byte between the samples is seen: say so in the package comment: it %v", r)
+	between := what.spans[len(what.spans)/2].to
+	if what.sees(between, 1) {
+		t.Error("a byte between the samples is seen: say so in the package comment")
 	}
+}
+
+func TestAWholeProofSeesEveryByteAndTellsHowFarItIs(t *testing.T) {
+	const size = 5 * GiB
+	sampled := plan(int64(size), "", false)
+	between := sampled.spans[100].to
+	disk := sparse{int64(size), map[int64]string{between: "\x01"}}
+	if sampled.sees(between, 1) {
+		t.Fatalf("the samples meet the byte at %#x", between)
+	}
+	var r Report
+	if err := r.scan(t.Context(), disk, disk.size, Task{Whole: true}); err != nil || r.FirstData == nil || *r.FirstData != Offset(between) {
+		t.Errorf("%v: with a byte at %#x it %v", err, between, r)
+	}
+
+	var told []Bytes
+	r = Report{}
+	slow := slowly{sparse{size: int64(64 * MiB)}, 10 * time.Millisecond}
+	synctest.Test(t, func(t *testing.T) {
+		err := r.scan(t.Context(), slow, slow.size, Task{Whole: true, Tell: func(read, of Bytes) {
+			if of != 64*MiB {
+				t.Errorf("it tells of %v", of)
+			}
+			told = append(told, read)
+		}})
+		if err != nil || !r.Whole || r.Read != 64*MiB {
+			t.Errorf("%v: it %v", err, r)
+		}
+	})
+	if len(told) != 0 {
+		t.Errorf("what took less than %v was told: %v", tellEvery, told)
+	}
+	slow.rest = time.Second
+	r = Report{}
+	synctest.Test(t, func(t *testing.T) {
+		if err := r.scan(t.Context(), slow, slow.size, Task{Whole: true, Tell: func(read, _ Bytes) { told = append(told, read) }}); err != nil {
+			t.Error(err)
+		}
+	})
+	if len(told) < 4 || !slices.IsSorted(told) || told[0] == 0 {
+		t.Errorf("it told %v", told)
+	}
+}
+
+// slowly is a disk that rests before each read.
+type slowly struct {
+	sparse
+	rest time.Duration
+}
+
+func (s slowly) ReadAt(p []byte, off int64) (int, error) {
+	time.Sleep(s.rest)
+	return s.sparse.ReadAt(p, off)
 }
 
 // A broken disk fails where it is read at or after a place.
@@ -109,17 +164,17 @@ func TestADiskThatCanNotBeReadIsRefusedWithPlaceAndReason(t *testing.T) {
 		err  error
 		want string
 	}{
-		{&os.PathError{Op: "read", Path: "/dev/nvme1n1", Err: unix.EIO}, "cannot read 1.0 MiB at 0x500000: input/output error"},
-		{io.EOF, "cannot read 1.0 MiB at 0x500000: it ends after 141.0 KiB: unexpected EOF"},
-		{nil, "cannot read 1.0 MiB at 0x500000: it ends after 141.0 KiB: unexpected EOF"},
+		{&os.PathError{Op: "read", Path: "/dev/nvme1n1", Err: unix.EIO}, "cannot read 256.0 KiB at 0x500000: input/output error"},
+		{io.EOF, "cannot read 256.0 KiB at 0x500000: it ends after 141.0 KiB: unexpected EOF"},
+		{nil, "cannot read 256.0 KiB at 0x500000: it ends after 141.0 KiB: unexpected EOF"},
 	} {
 		var r Report
-		err := r.scan(t.Context(), broken{sparse{size: int64(16 * MiB)}, at, test.err}, int64(16*MiB))
+		err := r.scan(t.Context(), broken{sparse{size: int64(16 * MiB)}, at, test.err}, int64(16*MiB), Task{})
 		var readErr *ReadError
 		if !errors.As(err, &readErr) || readErr.Offset != 0x500000 || err.Error() != test.want {
 			t.Errorf("%v: %v, want %s", test.err, err, test.want)
 		}
-		if _, err := match(t.Context(), broken{sparse{size: int64(16 * MiB)}, at, test.err}, int64(16*MiB), new(Offset)); !errors.As(err, &readErr) {
+		if _, err := match(t.Context(), broken{sparse{size: int64(16 * MiB)}, at, test.err}, int64(16*MiB), new(Offset), sure, spare, weak); !errors.As(err, &readErr) {
 			t.Errorf("%v: %v when marks are compared", test.err, err)
 		}
 	}
@@ -129,7 +184,7 @@ func TestProvingEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("no time")
 	cancel(why)
-	if r, err := Host().Prove(ctx, newImage(t, MiB)); !errors.Is(err, why) || r.Blank {
+	if r, err := Host().Prove(ctx, newImage(t, MiB), Task{}); !errors.Is(err, why) || r.Blank {
 		t.Errorf("%v: %v", err, r)
 	}
 }
@@ -140,11 +195,11 @@ func TestOnlyDisksAndImagesAreProven(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{fifo, t.TempDir(), "/dev/zero"} {
-		if r, err := Host().Prove(t.Context(), path); !errors.Is(err, errNotDevice) || r.Blank {
+		if r, err := Host().Prove(t.Context(), path, Task{}); !errors.Is(err, errNotDevice) || r.Blank {
 			t.Errorf("%s: %v, %v", path, r, err)
 		}
 	}
-	if r, err := Host().Prove(t.Context(), fifo+"x"); !errors.Is(err, os.ErrNotExist) || r.Blank {
+	if r, err := Host().Prove(t.Context(), fifo+"x", Task{}); !errors.Is(err, os.ErrNotExist) || r.Blank {
 		t.Errorf("a missing path: %v, %v", r, err)
 	}
 }
@@ -193,7 +248,7 @@ func TestBlkidAndWipefsHaveToSayThatThereIsNothing(t *testing.T) {
 				wipefs = "exit 0"
 			}
 			s := toolbox(t, map[string]string{"blkid": test.blkid, "wipefs": wipefs})
-			r, err := s.Prove(t.Context(), newImage(t, MiB))
+			r, err := s.Prove(t.Context(), newImage(t, MiB), Task{})
 			if err == nil || r.Blank || !strings.HasSuffix(err.Error(), ": "+test.want) {
 				t.Errorf("%v: it %v, want %s", err, r, test.want)
 			}
@@ -204,7 +259,7 @@ func TestBlkidAndWipefsHaveToSayThatThereIsNothing(t *testing.T) {
 func TestAMissingProgramIsNotNothingFound(t *testing.T) {
 	for _, missing := range []string{"blkid", "wipefs"} {
 		s := toolbox(t, map[string]string{missing: ""})
-		r, err := s.Prove(t.Context(), newImage(t, MiB))
+		r, err := s.Prove(t.Context(), newImage(t, MiB), Task{})
 		if !errors.Is(err, errNoTool) || r.Blank || !strings.Contains(err.Error(), missing) {
 			t.Errorf("without %s: %v, it %v", missing, err, r)
 		}
@@ -215,7 +270,7 @@ func TestAHangingProgramIsStopped(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	r, err := toolbox(t, map[string]string{"blkid": "exec sleep 60"}).Prove(ctx, newImage(t, MiB))
+	r, err := toolbox(t, map[string]string{"blkid": "exec sleep 60"}).Prove(ctx, newImage(t, MiB), Task{})
 	if !errors.Is(err, context.DeadlineExceeded) || r.Blank || time.Since(start) > 5*time.Second {
 		t.Errorf("after %v: %v, it %v", time.Since(start), err, r)
 	}
@@ -233,7 +288,7 @@ func TestWhatOnlyBlkidOrWipefsFindIsNotBlank(t *testing.T) {
 		{"several", "exit 8", "exit 0", "is ambiguous: it has several signatures", nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r, err := toolbox(t, map[string]string{"blkid": test.blkid, "wipefs": test.wipefs}).Prove(t.Context(), newImage(t, MiB))
+			r, err := toolbox(t, map[string]string{"blkid": test.blkid, "wipefs": test.wipefs}).Prove(t.Context(), newImage(t, MiB), Task{})
 			if err != nil || r.Blank || r.String() != test.want || !reflect.DeepEqual(r.Filesystem, test.fs) {
 				t.Errorf("%v, it %v: %+v", err, r, r)
 			}
@@ -309,7 +364,7 @@ func TestTheDescriptorThatProgramsGetIsReadOnly(t *testing.T) {
 	record := filepath.Join(t.TempDir(), "flags")
 	disk := newImage(t, MiB)
 	s := toolbox(t, map[string]string{"blkid": "cat /proc/self/fdinfo/3 >" + record + "; exit 2"})
-	if r, err := s.Prove(t.Context(), disk); err != nil || !r.Blank {
+	if r, err := s.Prove(t.Context(), disk, Task{}); err != nil || !r.Blank {
 		t.Fatalf("%v, it %v", err, r)
 	}
 	if flags := recordedFlags(t, record); flags&unix.O_ACCMODE != unix.O_RDONLY {
@@ -339,6 +394,7 @@ func TestReportsPassAsJSON(t *testing.T) {
 		{Path: "/dev/nvme1n1", Serial: "vol1", Major: 259, Minor: 3, Size: GiB, Blank: true, Read: GiB, Whole: true},
 		{Size: GiB, Found: []Signature{{"LVM2", at}, {"XFS", at}}, Ambiguous: true, FirstData: &at, Partitions: []string{"nvme1n1p1"}, InUse: []string{"held by dm-0"}},
 		{Filesystem: &Filesystem{"xfs", "1234"}, Stride: 2 * MiB},
+		{Found: []Signature{{"XFS", 0}, {"GPT", at}}, Stale: []Signature{{"GPT", at}}, Marks: []Signature{{"xfs", 0}, {"gpt", at}}, Filesystem: &Filesystem{"xfs", "1234"}},
 	} {
 		b, err := json.Marshal(r)
 		if err != nil {
@@ -369,6 +425,11 @@ func TestAReportIsAboutOneDisk(t *testing.T) {
 		if r.Check(changed) == nil {
 			t.Errorf("%+v is taken for %+v", r, changed)
 		}
+	}
+	// A disk that is in use could not be asked for its serial number and size.
+	used := Report{Path: "/dev/nvme1n1", Major: 259, Minor: 3, InUse: []string{"held by dm-0 (vg-data)"}}
+	if err := used.Check(d); err == nil || err.Error() != "disk vol1 is in use: held by dm-0 (vg-data)" {
+		t.Errorf("a disk in use: %v", err)
 	}
 }
 
@@ -422,7 +483,7 @@ func TestABlankBlockDevice(t *testing.T) {
 	s := toolbox(t, map[string]string{"blkid": "cat /proc/self/fdinfo/3 >" + record + `; exec /sbin/blkid "$@"`})
 	before := fingerprint(t, image)
 
-	r, err := s.Prove(t.Context(), device)
+	r, err := s.Prove(t.Context(), device, Task{})
 	if err != nil || !r.Blank || !r.Whole || r.Size != 20*MiB+512 || r.Serial != "" || r.Major != 7 {
 		t.Fatalf("%v, it %v: %+v", err, r, r)
 	}
@@ -450,7 +511,7 @@ func TestTheProofHoldsTheDiskExclusively(t *testing.T) {
 		f.Close()
 		claim <- err
 	}()
-	r, err := s.Prove(t.Context(), device)
+	r, err := s.Prove(t.Context(), device, Task{})
 	if err != nil || !r.Blank {
 		t.Errorf("%v, it %v", err, r)
 	}
@@ -503,6 +564,35 @@ func TestADiskInUseIsRefused(t *testing.T) {
 			t.Errorf("it %v, want %s", r, want)
 		}
 	})
+	t.Run("by a child of an agent that has gone", func(t *testing.T) {
+		device := loopDisk(t, newImage(t, 8*MiB))
+		f, err := os.OpenFile(device, os.O_RDONLY|os.O_EXCL, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		child := exec.Command("sleep", "60")
+		child.ExtraFiles = []*os.File{f}
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		defer func() { child.Process.Kill(); child.Wait() }()
+		r := proveDevice(t, device)
+		if want := fmt.Sprintf("is in use: opened by sleep (process %d)", child.Process.Pid); r.Blank || r.String() != want {
+			t.Errorf("it %v, want %s", r, want)
+		}
+	})
+	t.Run("by another loop device", func(t *testing.T) {
+		device := loopDisk(t, newImage(t, 8*MiB))
+		over := loopDisk(t, device)
+		r := proveDevice(t, device)
+		if want := "is in use: held by " + filepath.Base(over); r.Blank || r.String() != want {
+			t.Errorf("it %v, want %s", r, want)
+		}
+		if r := proveDevice(t, over); !r.Blank {
+			t.Errorf("the device over it %v", r)
+		}
+	})
 	t.Run("partitioned", func(t *testing.T) {
 		device := loopDisk(t, newImage(t, 16*MiB), "--partscan")
 		mustRun(t, "sh", "-c", "echo ,,L | sfdisk -q --no-tell-kernel --no-reread "+device)
@@ -524,9 +614,70 @@ func TestADiskInUseIsRefused(t *testing.T) {
 	})
 }
 
+func TestAnotherDiskThanThatOfTheTaskIsRefused(t *testing.T) {
+	needLoop(t)
+	device := loopDisk(t, newImage(t, 8*MiB))
+	f, err := os.Open(device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	seq, err := diskSequence(f)
+	if err != nil || seq == 0 {
+		t.Fatalf("%d, %v", seq, err)
+	}
+	other := seq + 1
+	for _, test := range []struct {
+		task Task
+		want string // "" where it is the disk
+	}{
+		{Task{Sequence: &seq}, ""},
+		{Task{Sequence: &other}, fmt.Sprintf("it is another disk: its disk sequence number is %d, not %d", seq, other)},
+		{Task{Serial: "vol1", Sequence: &seq}, `it is another disk: its serial number is "", not vol1`},
+	} {
+		r, err := Host().Prove(t.Context(), device, test.task)
+		var another *OtherDiskError
+		switch {
+		case test.want == "" && (err != nil || !r.Blank):
+			t.Errorf("%+v: %v, it %v", test.task, err, r)
+		case test.want != "" && (r.Blank || !errors.As(err, &another) || another.Error() != test.want):
+			t.Errorf("%+v: %v, want %s", test.task, err, test.want)
+		}
+	}
+	if r, err := Host().Prove(t.Context(), newImage(t, MiB), Task{Sequence: new(uint64)}); err != nil || !r.Blank {
+		t.Errorf("a file, which has no sequence number: %v, it %v", err, r)
+	}
+}
+
+// The name of a disk's node can lead to another disk in the middle of a proof.
+func TestThePathIsLookedUpOnce(t *testing.T) {
+	blank, marked := newImage(t, 8*MiB), newImage(t, 8*MiB)
+	put(t, marked, 0x218, "LVM2 001")
+	path := filepath.Join(t.TempDir(), "nvme1n1")
+	link(t, marked, path)
+	node, err := lookUp(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer node.Close()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	link(t, blank, path)
+	f, err := openToProve(path, node, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	mark := make([]byte, 8)
+	if _, err := f.ReadAt(mark, 0x218); err != nil || string(mark) != "LVM2 001" {
+		t.Errorf("%q, %v: what was opened is not what was looked up", mark, err)
+	}
+}
+
 func proveDevice(t *testing.T, device string) Report {
 	t.Helper()
-	r, err := Host().Prove(t.Context(), device)
+	r, err := Host().Prove(t.Context(), device, Task{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -540,12 +691,12 @@ func TestARealReadErrorIsRefused(t *testing.T) {
 	if err := os.Truncate(image, int64(10*MiB)); err != nil { // reads behind the end are EIO
 		t.Fatal(err)
 	}
-	r, err := Host().Prove(t.Context(), device)
+	r, err := Host().Prove(t.Context(), device, Task{})
 	var readErr *ReadError
 	if r.Blank || !errors.As(err, &readErr) || readErr.Offset != Offset(10*MiB) || !errors.Is(err, unix.EIO) {
 		t.Errorf("%v: it %v", err, r)
 	}
-	want := "cannot tell what is on " + device + ": cannot read 1.0 MiB at 0xa00000: input/output error"
+	want := "cannot tell what is on " + device + ": cannot read 256.0 KiB at 0xa00000: input/output error"
 	if err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}

@@ -43,11 +43,14 @@ const (
 )
 
 // A place is an offset from a disk's start, or from its end rounded down to a
-// multiple of align, or from the k-th quarter of it.
+// multiple of align, or from the k-th quarter of it, or from the sector of its
+// first data, which is known only when it was read.
 type place struct {
 	align   int64 // 0 for the start
 	offset  int64 // negative from the end
 	quarter int64 // 1 to 3
+	first   bool
+	after   string // what stands right before, where the mark alone could be another format's
 }
 
 // on returns where a place is on a disk of this size; it is not ok if length
@@ -55,13 +58,14 @@ type place struct {
 func (p place) on(size int64, length int) (at int64, ok bool) {
 	at = p.offset
 	switch {
+	case p.first:
+		return 0, false
 	case p.align > 0:
 		at += size / p.align * p.align
 	case p.quarter > 0:
 		// mkfs.xfs makes four allocation groups of a disk from 64 MiB to
 		// 4 TiB, of as many blocks of 4 KiB each, rounded up.
-		blocks := size / 4096
-		at += p.quarter * ((blocks + 3) / 4) * 4096
+		at += p.quarter * group(size, 4, xfsBlock)
 	}
 	return at, at >= 0 && at+int64(length) <= size
 }
@@ -103,6 +107,38 @@ func sectors(before ...int64) []place {
 
 func quarters() []place { return []place{{quarter: 1}, {quarter: 2}, {quarter: 3}} }
 
+// inPartitions gives places in a filesystem that has the whole disk, or a
+// partition that begins where the first one does.
+func inPartitions(offsets ...int64) []place {
+	return slices.Concat(at(offsets...), shifted(partitionAt, offsets), shifted(oldPartition, offsets))
+}
+
+func shifted(by int64, offsets []int64) []place {
+	places := at(offsets...)
+	for i := range places {
+		places[i].offset += by
+	}
+	return places
+}
+
+// extBackups gives where ext2 and its heirs keep copies of their superblock, for
+// blocks of 1, 2 and 4 KiB: in the groups 1 and the powers of 3, 5 and 7
+// (sparse_super), each of as many blocks as the bits of one, up to 64 TiB.
+func extBackups(offset int64) []place {
+	const most = 64 * int64(TiB) / (128 * int64(MiB))
+	groups := []int64{1}
+	for _, base := range []int64{3, 5, 7} {
+		for g := base; g <= most; g *= base {
+			groups = append(groups, g)
+		}
+	}
+	var offsets []int64
+	for _, g := range groups {
+		offsets = append(offsets, g*8*int64(MiB)+int64(KiB)+offset, g*32*int64(MiB)+offset, g*128*int64(MiB)+offset)
+	}
+	return inPartitions(offsets...)
+}
+
 // swapPages gives the ends of the first page, for every page size of Linux.
 func swapPages() []place {
 	return at(0x1000-10, 0x2000-10, 0x4000-10, 0x8000-10, 0x10000-10)
@@ -122,6 +158,19 @@ func zfsUberblocks() []place {
 	return places
 }
 
+const bcacheMark = "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81"
+
+// bcacheMarks are bcache's own: before them stand the superblock's sector, which
+// is 8, and its version (linux/drivers/md/bcache/bcache_ondisk.h).
+func bcacheMarks() []mark {
+	places := make([]place, 7)
+	for version := range places {
+		before := "\x08\x00\x00\x00\x00\x00\x00\x00" + string(rune(version)) + "\x00\x00\x00\x00\x00\x00\x00"
+		places[version] = place{offset: 0x1018, after: before}
+	}
+	return []mark{{sure, bcacheMark, places}}
+}
+
 // bootSector is what libblkid may call a boot sector beside its filesystem: it
 // ends as an MBR does.
 const bootSector = "dos"
@@ -137,15 +186,12 @@ var formats = sync.OnceValue(func() []format {
 		// Filesystems.
 		{"ext2/3/4", []string{"ext2", "ext3", "ext4", "ext4dev", "jbd"}, []mark{
 			{weak, "\x53\xef", at(0x438)},
-			// Backup superblocks of groups 1, 3, 5, 7 and 9, for blocks of 1, 2 and 4 KiB.
-			{spare, "\x53\xef", at(
-				0x800438, 0x1800438, 0x2800438, 0x3800438, 0x4800438,
-				0x2000038, 0x6000038, 0xa000038, 0xe000038, 0x12000038,
-				0x8000038, 0x18000038, 0x28000038, 0x38000038, 0x48000038)},
+			{spare, "\x53\xef", slices.Concat([]place{{first: true, offset: 0x38}}, shifted(partitionAt, []int64{0x438}), extBackups(0x38))},
 		}},
 		{"XFS", []string{"xfs"}, []mark{
 			{sure, "XFSB", at(0)},
-			{spare, "XFSB", quarters()}, // each allocation group begins with a copy
+			// Each allocation group begins with a copy.
+			{spare, "XFSB", slices.Concat([]place{{first: true}}, at(partitionAt), quarters())},
 		}},
 		{"XFS log", []string{"xfs_external_log"}, []mark{{spare, "\xfe\xed\xba\xbe", slots(place{}, 512, 512)}}},
 		{"btrfs", []string{"btrfs"}, []mark{
@@ -288,8 +334,12 @@ var formats = sync.OnceValue(func() []format {
 			{spare, "\x0c\xb1\xba\x00\x00\x00\x00\x00", zfsUberblocks()},
 			{spare, "\x00\x00\x00\x00\x00\xba\xb1\x0c", zfsUberblocks()},
 		}},
-		{"bcachefs", []string{"bcachefs"}, []mark{{sure, "\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef", at(0x1018)}}},
-		{"bcache", []string{"bcache"}, []mark{{sure, "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81", at(0x1018)}}},
+		// The first ones had bcache's mark, but not what stands before that.
+		{"bcachefs", []string{"bcachefs", "bcache"}, []mark{
+			{sure, "\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef", at(0x1018)},
+			{spare, bcacheMark, at(0x1018)},
+		}},
+		{"bcache", []string{"bcache"}, bcacheMarks()},
 		{"LVM2", []string{"LVM2_member"}, []mark{
 			{sure, "LVM2 001", at(0x018, 0x218, 0x418, 0x618)},
 			{spare, " LVM2 x[5A%r0N*>", at(0x1004)}, // metadata, which pvremove leaves
@@ -399,12 +449,18 @@ type found struct {
 	format *format
 	mark   *mark
 	offset Offset
+	after  string
 }
 
-// match reads every place where a known format keeps a mark, and returns the
-// marks that are there, in the order in which they lie. A disk on which no byte
-// is set, first being nil, has none.
-func match(ctx context.Context, disk io.ReaderAt, size int64, first *Offset) ([]found, error) {
+// span is where it lies, with what stands before it.
+func (f found) span() span {
+	return span{int64(f.offset) - int64(len(f.after)), int64(f.offset) + int64(len(f.mark.bytes))}
+}
+
+// match reads every place where a known format keeps a mark of certain ranks,
+// and returns the marks that are there, in the order in which they lie. A disk
+// on which no byte is set, first being nil, has none.
+func match(ctx context.Context, disk io.ReaderAt, size int64, first *Offset, ranks ...rank) ([]found, error) {
 	if first == nil {
 		return nil, nil
 	}
@@ -414,33 +470,47 @@ func match(ctx context.Context, disk io.ReaderAt, size int64, first *Offset) ([]
 		f := &table[i]
 		for j := range f.marks {
 			m := &f.marks[j]
+			if !slices.Contains(ranks, m.rank) {
+				continue
+			}
 			for _, p := range m.places {
-				if at, ok := p.on(size, len(m.bytes)); ok && at+int64(len(m.bytes)) > int64(*first) {
-					all = append(all, found{f, m, Offset(at)})
+				at, ok := p.on(size, len(m.bytes))
+				if p.first {
+					at = int64(*first)&^511 + p.offset
+					ok = at+int64(len(m.bytes)) <= size
+				}
+				if ok && at+int64(len(m.bytes)) > int64(*first) {
+					all = append(all, found{f, m, Offset(at), p.after})
 				}
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b found) int { return cmp.Compare(a.offset, b.offset) })
+	slices.SortStableFunc(all, func(a, b found) int { return cmp.Compare(a.span().from, b.span().from) })
 	var there []found
-	buf := alignedBuffer(256 * int64(KiB))
-	from, to := int64(0), int64(0) // what of the disk buf holds
-	for _, f := range all {
-		at, length := int64(f.offset), int64(len(f.mark.bytes))
-		if at+length > to {
+	buf := alignedBuffer(chunk)
+	held := span{} // what of the disk buf holds
+	for i, f := range all {
+		s := f.span()
+		if s.to > held.to {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
-			from = at &^ (page - 1)
-			to = min(from+int64(len(buf)), size)
-			if err := readFull(disk, buf[:to-from], from); err != nil {
+			held.from = s.from &^ (page - 1)
+			for _, next := range all[i:] { // with all that one read brings
+				if to := next.span().to; to <= held.from+chunk {
+					held.to = max(held.to, to)
+				}
+			}
+			held.to = min((held.to+page-1)&^(page-1), size)
+			if err := readFull(disk, buf[:held.to-held.from], held.from); err != nil {
 				return nil, err
 			}
 		}
-		if string(buf[at-from:at-from+length]) == f.mark.bytes {
+		if string(buf[s.from-held.from:s.to-held.from]) == f.after+f.mark.bytes {
 			there = append(there, f)
 		}
 	}
+	slices.SortStableFunc(there, func(a, b found) int { return cmp.Compare(a.offset, b.offset) })
 	return there, nil
 }
 

@@ -66,8 +66,8 @@ func (s System) consult(ctx context.Context, f *os.File) (opinion, error) {
 }
 
 // parseBlkid reads the output of blkid -o export. It returns the format that
-// blkid found, and the filesystem if it is one and no partition table is there
-// too.
+// blkid found, and the filesystem if it is one. A partition table may be there
+// too (PTTYPE), as where boot code ends like one: mount(8) does not look for it.
 func parseBlkid(out string) (format string, fs *Filesystem) {
 	values := map[string]string{}
 	for line := range strings.Lines(out) {
@@ -77,7 +77,7 @@ func parseBlkid(out string) (format string, fs *Filesystem) {
 	format = cmp.Or(values["TYPE"], values["PTTYPE"])
 	// libblkid takes a disk of a ZFS pool for a filesystem.
 	isFilesystem := values["USAGE"] == "filesystem" && !strings.HasSuffix(values["TYPE"], "_member")
-	if isFilesystem && values["TYPE"] != "" && values["PTTYPE"] == "" {
+	if isFilesystem && values["TYPE"] != "" {
 		fs = &Filesystem{Type: values["TYPE"], UUID: values["UUID"]}
 	}
 	return format, fs

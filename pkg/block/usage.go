@@ -1,14 +1,15 @@
 package block
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,8 +42,12 @@ func (s System) usage(major, minor uint32) (users, partitions []string, err erro
 			return nil, nil, err
 		}
 		for _, h := range holders {
-			users = append(users, "held by "+h.Name())
+			users = append(users, s.holder(h.Name()))
 		}
+	}
+	loops, err := s.loops(numbers)
+	if err != nil {
+		return nil, nil, err
 	}
 	mounts, err := s.mounts(numbers)
 	if err != nil {
@@ -52,7 +57,81 @@ func (s System) usage(major, minor uint32) (users, partitions []string, err erro
 	if err != nil {
 		return nil, nil, err
 	}
-	return slices.Concat(users, mounts, swaps), partitions, nil
+	return slices.Concat(users, loops, mounts, swaps), partitions, nil
+}
+
+// holder names what is built on a disk, by the name that device mapper gives it
+// too: "held by dm-0 (vg-data)".
+func (s System) holder(name string) string {
+	if mapped := readLine(filepath.Join(s.Sys, "block", name, "dm"), "name"); mapped != "" {
+		return fmt.Sprintf("held by %s (%s)", name, mapped)
+	}
+	return "held by " + name
+}
+
+// loops looks for loop devices that have a disk as their file. They don't claim
+// it, so it can be opened exclusively, and a second time be mounted.
+func (s System) loops(numbers map[string]string) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(s.Sys, "block/loop*/loop"))
+	if err != nil {
+		return nil, err
+	}
+	var users []string
+	for _, dir := range files {
+		if _, used := numbers[s.numberOf(readLine(dir, "backing_file"))]; used {
+			users = append(users, "held by "+filepath.Base(filepath.Dir(dir)))
+		}
+	}
+	return users, nil
+}
+
+// How long, and among how many descriptors, to look for who has opened a disk.
+const (
+	openersWithin = 2 * time.Second
+	openersAmong  = 100_000
+)
+
+// openers names the processes that have opened a disk which the kernel says is
+// in use, as far as this one may see them: "opened by dd (process 812)".
+func (s System) openers(major, minor uint32) []string {
+	number := fmt.Sprintf("%d:%d", major, minor)
+	until, seen := time.Now().Add(openersWithin), 0
+	processes, _ := filepath.Glob(filepath.Join(s.Proc, "[0-9]*"))
+	var users []string
+	for _, process := range processes {
+		pid := filepath.Base(process)
+		if pid == strconv.Itoa(os.Getpid()) {
+			continue
+		}
+		descriptors, err := os.ReadDir(filepath.Join(process, "fd"))
+		if err != nil {
+			continue // another's, or it has ended
+		}
+		for _, fd := range descriptors {
+			if seen++; seen > openersAmong || time.Now().After(until) {
+				break
+			}
+			to, err := os.Readlink(filepath.Join(process, "fd", fd.Name()))
+			if err == nil && s.numberOf(to) == number {
+				users = append(users, fmt.Sprintf("opened by %s (process %s)", printable(readLine(process, "comm")), pid))
+				break
+			}
+		}
+	}
+	if len(users) == 0 {
+		return []string{"opened exclusively by another program or by the kernel"}
+	}
+	return users
+}
+
+// printable replaces what a terminal may take for a command.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !strconv.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
 }
 
 func pathsIn(dir string, names []string) []string {
@@ -94,20 +173,19 @@ func (s System) swaps(numbers map[string]string) ([]string, error) {
 }
 
 func (s System) eachLine(file string, do func(fields []string) error) error {
-	f, err := os.Open(filepath.Join(s.Proc, file))
+	path := filepath.Join(s.Proc, file)
+	text, err := os.ReadFile(path) // as a whole: a line of an overlay's has no bound
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		if fields := strings.Fields(lines.Text()); len(fields) > 0 {
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); len(fields) > 0 {
 			if err := do(fields); err != nil {
-				return fmt.Errorf("%s: %w", f.Name(), err)
+				return fmt.Errorf("%s: %w", path, err)
 			}
 		}
 	}
-	return lines.Err()
+	return nil
 }
 
 // numberOf returns the device number that a node in /dev stands for, as in

@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -63,6 +65,21 @@ func TestUsageNamesWhoUsesADiskOrItsPartitions(t *testing.T) {
 		{"a holder", func(s System, dir string) {
 			link(t, "../../dm-0", filepath.Join(dir, "holders/dm-0"))
 		}, []string{"held by dm-0"}, nil},
+		{"a holder that device mapper gave a name", func(s System, dir string) {
+			link(t, "../../dm-0", filepath.Join(dir, "holders/dm-0"))
+			write(t, filepath.Join(s.Sys, "block/dm-0/dm/name"), "vg-data\n")
+		}, []string{"held by dm-0 (vg-data)"}, nil},
+		{"a loop device", func(s System, dir string) { // that does not claim it
+			s.node(t, disk, 259, 3)
+			write(t, filepath.Join(s.Sys, "block/loop0/loop/backing_file"), "/var/lib/image\n")
+			write(t, filepath.Join(s.Sys, "block/loop3/loop/backing_file"), filepath.Join(s.Dev, disk)+"\n")
+		}, []string{"held by loop3"}, nil},
+		{"a loop device on a partition", func(s System, dir string) {
+			s.node(t, part, 259, 4)
+			write(t, filepath.Join(dir, part, "partition"), "1\n")
+			write(t, filepath.Join(dir, part, "dev"), "259:4\n")
+			write(t, filepath.Join(s.Sys, "block/loop3/loop/backing_file"), filepath.Join(s.Dev, part)+"\n")
+		}, []string{"held by loop3"}, []string{part}},
 		{"a partition", func(s System, dir string) {
 			write(t, filepath.Join(dir, part, "partition"), "1\n")
 			write(t, filepath.Join(dir, part, "dev"), "259:4\n")
@@ -145,4 +162,41 @@ func TestUnescape(t *testing.T) {
 			t.Errorf("%s is %q, want %q", in, got, want)
 		}
 	}
+}
+
+func TestALineOfMountinfoHasNoBound(t *testing.T) {
+	s := fakeSystem(t)
+	lowers := "lowerdir=" + strings.Repeat("/var/lib/containers/layers/0123456789abcdef:", 8000)
+	write(t, filepath.Join(s.Proc, "self/mountinfo"),
+		"30 27 0:50 / /merged rw - overlay overlay rw,"+lowers+"\n36 27 259:3 / /srv/data rw - xfs /dev/nvme1n1 rw\n")
+	users, err := s.mounts(map[string]string{"259:3": "nvme1n1"})
+	if want := []string{"mounted at /srv/data"}; err != nil || !reflect.DeepEqual(users, want) {
+		t.Errorf("beside a line of %d bytes: used %q, %v; want %q", len(lowers), users, err, want)
+	}
+}
+
+func TestWhoHasOpenedADiskIsNamed(t *testing.T) {
+	s := fakeSystem(t)
+	s.node(t, "nvme1n1", 259, 3)
+	s.node(t, "nvme2n1", 259, 9)
+	process := func(pid, comm, opened string) {
+		write(t, filepath.Join(s.Proc, pid, "comm"), comm+"\n")
+		link(t, opened, filepath.Join(s.Proc, pid, "fd/3"))
+	}
+	process("812", "dd", filepath.Join(s.Dev, "nvme1n1"))
+	process("900", "other", filepath.Join(s.Dev, "nvme2n1"))
+	process("901", "boot\x1b[2Jagent", filepath.Join(s.Dev, "nvme1n1"))
+	process("902", "a socket", "socket:[123]")
+	got := s.openers(259, 3)
+	if want := []string{"opened by boot?[2Jagent (process 901)", "opened by dd (process 812)"}; !reflect.DeepEqual(sorted(got), want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got, want := s.openers(259, 4), []string{"opened exclusively by another program or by the kernel"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("where no process is seen: %q, want %q", got, want)
+	}
+}
+
+func sorted(words []string) []string {
+	slices.Sort(words)
+	return words
 }

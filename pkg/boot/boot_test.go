@@ -192,6 +192,11 @@ func TestRefusals(t *testing.T) {
 			step: "volume data: prove", words: []string{"is not the xfs volume", "has an ext4 signature at 0x438"},
 		},
 		{
+			name: "a disk that could be one thing or another",
+			disk: disk{content: Content{Words: "is ambiguous: it has an XFS signature at 0x0 and a ZFS signature at 0x2b000", Mend: "wipefs --backup --offset 0x2b000 /dev/nvme1n1"}},
+			step: "volume data: prove", words: []string{"can't be told to be the xfs volume", "a ZFS signature at 0x2b000", "wipefs --backup --offset 0x2b000 /dev/nvme1n1; then: bootagent retry"},
+		},
+		{
 			name: "a blank disk that nothing may be made on", disk: disk{content: Content{Blank: true}},
 			plan: func(p *role.Plan) { p.Volumes[0].Make = role.MakeNever },
 			step: "volume data: prove", words: []string{"is blank and the role may not make", "make: if-blank"},
@@ -326,6 +331,42 @@ func TestRefusals(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestWhatIsLeftBesideAFilesystemIsSaidAndKeepsNothingDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		m.disks[serial] = blank()
+		r := start(t, plan(), m)
+		r.isUp()
+		if p := r.step("volume data: prove"); p.Remark != "" {
+			t.Errorf("of a new filesystem it says %q", p.Remark)
+		}
+		r.stop()
+
+		m.reboot()
+		m.disks[serial].content.Beside = "a GPT signature at 0x257ffe00"
+		r = start(t, plan(), m)
+		r.isUp()
+		if p := r.step("volume data: prove"); !strings.Contains(p.Remark, "has a GPT signature at 0x257ffe00 beside its xfs filesystem") {
+			t.Errorf("it says %q", p.Remark)
+		}
+		r.stop()
+	})
+}
+
+func TestADiskIsReadAsItsVolumeIsToBeProven(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p := newMachine(), plan()
+		p.Volumes[0].BlankProof = role.Whole
+		m.disks[serial] = blank()
+		r := start(t, p, m)
+		r.isUp()
+		r.stop()
+		if m.readAs.Name != p.Volumes[0].Name || m.readAs.BlankProof != role.Whole {
+			t.Errorf("it was read as %+v", m.readAs)
+		}
+	})
 }
 
 func TestAnEngineThatLooksElsewhereIsRefused(t *testing.T) {

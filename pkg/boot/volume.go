@@ -144,7 +144,7 @@ func (v *volume) prove(ctx context.Context) error {
 	if err := v.tidy(ctx); err != nil {
 		return err
 	}
-	content, err := v.boot.world.Disks.Read(ctx, v.disk)
+	content, err := v.boot.world.Disks.Read(ctx, v.disk, v.Volume)
 	if err != nil {
 		return err
 	}
@@ -172,10 +172,19 @@ func (v *volume) prove(ctx context.Context) error {
 		return Final(WithHint(
 			fmt.Errorf("disk %s %s: a filesystem was being made on it and was not finished", v.disk.Serial, content.Words),
 			look+"; if nothing on it is worth keeping, clear it with wipefs --all and blkdiscard, then: bootagent retry"))
+	case content.Filesystem == "" && content.Mend != "":
+		return Final(WithHint(
+			fmt.Errorf("disk %s can't be told to be the %s volume that the role means: it %s", v.disk.Serial, v.Filesystem, content.Words),
+			fmt.Sprintf("if its %s filesystem is what is meant, and the rest is left over from before, this takes the rest away, and keeps a copy of each mark in root's home directory: %s; then: bootagent retry",
+				v.Filesystem, content.Mend)))
 	case content.Filesystem != string(v.Filesystem):
 		return Final(WithHint(
 			fmt.Errorf("disk %s is not the %s volume that the role means: it %s", v.disk.Serial, v.Filesystem, content.Words),
 			look+"; nothing was changed"))
+	}
+	if content.Beside != "" {
+		Remark(ctx, fmt.Sprintf("disk %s has %s beside its %s filesystem, left over from before: nothing looks for it when this is mounted, and no filesystem would be made here",
+			v.disk.Serial, content.Beside, v.Filesystem))
 	}
 	return nil
 }

@@ -77,9 +77,10 @@ type Disks interface {
 	// Appear returns the disk with a serial number, as soon as it is there.
 	Appear(ctx context.Context, serial string) (Disk, error)
 
-	// Read says what is on a disk, from what it could read of it.
-	// A disk that could not be read is an error, never Blank.
-	Read(ctx context.Context, disk Disk) (Content, error)
+	// Read says what is on a disk that is to be a volume of the plan, from
+	// what it could read of it. A disk that could not be read is an error,
+	// never Blank.
+	Read(ctx context.Context, disk Disk, of role.Volume) (Content, error)
 }
 
 // A Disk is one disk that is plugged in.
@@ -98,6 +99,8 @@ type Content struct {
 	Filesystem string // the type of the one filesystem on it, or ""
 	UUID       string // of that filesystem
 	Words      string // what was found and where: "has an LVM2 signature at 0x218"
+	Beside     string // what else is on a disk with a filesystem, in words that name it; or ""
+	Mend       string // the command that leaves the volume's filesystem alone on the disk, or ""
 }
 
 // Filesystems makes and checks filesystems.

@@ -19,6 +19,8 @@ import (
 // A machine is a World in memory: it keeps state as the real one does, and
 // counts what can't be taken back. Its disks outlive it.
 type machine struct {
+	readAs role.Volume // what a disk was last read as
+
 	mu        sync.Mutex
 	disks     map[string]*disk
 	mounts    map[string]string // by mount point, the disk's serial or the directory that is bound
@@ -144,9 +146,10 @@ func (m *machine) Appear(ctx context.Context, serial string) (Disk, error) {
 	}
 }
 
-func (m *machine) Read(_ context.Context, d Disk) (Content, error) {
+func (m *machine) Read(_ context.Context, d Disk, of role.Volume) (Content, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.readAs = of
 	if err := m.does("read %s", d.Serial); err != nil {
 		return Content{}, err
 	}

@@ -174,6 +174,13 @@ func (d *decoder) volume(e strictyaml.Entry) {
 	if made, ok := m.Take("make").OneOf(string(MakeNever), string(MakeIfBlank)); ok {
 		v.Make = Make(made)
 	}
+	proof := m.Take("blank-proof")
+	if how, ok := proof.OneOf(string(Sampled), string(Whole)); ok {
+		v.BlankProof = BlankProof(how)
+		if v.Make != MakeIfBlank {
+			proof.Failf("%s has a blank-proof and no make: %s; without that, nothing is proven blank", what, MakeIfBlank)
+		}
+	}
 	blame := e.Key
 	if at := m.Take("at"); at.Given() {
 		blame = at

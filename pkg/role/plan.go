@@ -23,9 +23,10 @@ type Volume struct {
 	Find       Find           `json:"find"`
 	Filesystem FilesystemType `json:"filesystem"`
 	Make       Make           `json:"make"`
-	At         string         `json:"at"`              // absolute, clean path of the mount point
-	Wait       time.Duration  `json:"wait"`            // how long the disk may take to appear
-	Adopt      bool           `json:"adopt,omitempty"` // take a filesystem that has no ledger
+	BlankProof BlankProof     `json:"blank-proof,omitempty"` // how much is read before a filesystem is made; "" is sampled
+	At         string         `json:"at"`                    // absolute, clean path of the mount point
+	Wait       time.Duration  `json:"wait"`                  // how long the disk may take to appear
+	Adopt      bool           `json:"adopt,omitempty"`       // take a filesystem that has no ledger
 }
 
 // Find says which disk a volume is, in one of three ways. In a Plan, one of
@@ -61,6 +62,16 @@ type Make string
 const (
 	MakeNever   Make = "never"
 	MakeIfBlank Make = "if-blank"
+)
+
+// BlankProof says how much of a disk is read to prove that it is blank.
+type BlankProof string
+
+// Sampled, the default, is what a volume gives in 20 s, and all of a disk up to
+// 4 GiB; Whole is all of any disk.
+const (
+	Sampled BlankProof = "sampled"
+	Whole   BlankProof = "whole"
 )
 
 // Data is one data directory: a directory of a volume, bound onto the path

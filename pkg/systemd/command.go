@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
+	"github.com/coreos/go-systemd/v22/unit"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,6 +23,12 @@ type Command struct {
 	Success     []int    // exit codes beside 0 that are no failure
 	Timeout     time.Duration
 	Mounts      []string // mount points that it stands on
+}
+
+// CommandUnit names the unit of a command on something whose own name may hold
+// what no name of a unit can: a disk's serial number with a %, say.
+func CommandUnit(does, on string) string {
+	return "bootagent-" + does + "-" + unit.UnitNameEscape(on) + ".service"
 }
 
 // Run runs a command, or waits for the end of one that runs already, and

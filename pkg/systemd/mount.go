@@ -1,7 +1,6 @@
 package systemd
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -163,9 +162,12 @@ func MountedAt(where string) (dev uint64, mounted bool, err error) {
 
 // mountedAt reads mountinfo, proc(5).
 func mountedAt(mountinfo io.Reader, where string) (dev uint64, mounted bool, err error) {
-	lines := bufio.NewScanner(mountinfo)
-	for lines.Scan() { // the last mount at a path is the one that is seen
-		field := strings.Fields(lines.Text())
+	text, err := io.ReadAll(mountinfo) // as a whole: a line of an overlay's has no bound
+	if err != nil {
+		return 0, false, err
+	}
+	for line := range strings.Lines(string(text)) { // the last mount at a path is the one that is seen
+		field := strings.Fields(line)
 		if len(field) < 5 || unescapeMountinfo(field[4]) != where {
 			continue
 		}
@@ -174,7 +176,7 @@ func mountedAt(mountinfo io.Reader, where string) (dev uint64, mounted bool, err
 		}
 		mounted = true
 	}
-	return dev, mounted, lines.Err()
+	return dev, mounted, nil
 }
 
 // parseDev reads MAJOR:MINOR.

@@ -48,7 +48,6 @@ func TestALineOfMountinfoThatCanNotBeReadIsAnError(t *testing.T) {
 		"no numbers":   "40 27 nvme / /srv/data rw - xfs /dev/nvme1n1 rw\n",
 		"no minor":     "40 27 259 / /srv/data rw - xfs /dev/nvme1n1 rw\n",
 		"large number": "40 27 259:4294967296 / /srv/data rw - xfs /dev/nvme1n1 rw\n",
-		"endless":      strings.Repeat("x", 1<<20),
 	} {
 		if dev, mounted, err := mountedAt(strings.NewReader(line), "/srv/data"); err == nil {
 			t.Errorf("%s: %#x, %t", name, dev, mounted)
@@ -118,5 +117,24 @@ func TestFilesOfMarks(t *testing.T) {
 func TestACgroupThatCanNotBeReadMayHoldProcesses(t *testing.T) {
 	if cgroupPopulated("") || cgroupPopulated("/system.slice/absent-"+filepath.Base(t.TempDir())+".service") {
 		t.Error("what is not there holds processes")
+	}
+}
+
+func TestALineOfMountinfoHasNoBound(t *testing.T) {
+	overlay := "30 27 0:50 / /merged rw - overlay overlay rw,lowerdir=" + strings.Repeat("/var/lib/layers/0123456789abcdef:", 9000) + "\n"
+	if dev, mounted, err := mountedAt(strings.NewReader(overlay+mountinfo), "/srv/data"); !mounted || err != nil {
+		t.Errorf("beside a line of %d bytes: %d, %v, %v", len(overlay), dev, mounted, err)
+	}
+}
+
+func TestAUnitCanBeNamedAfterAnySerialNumber(t *testing.T) {
+	for serial, want := range map[string]string{
+		"vol0123456789abcdef0": "bootagent-make-vol0123456789abcdef0.service",
+		"a%b":                  `bootagent-make-a\x25b.service`,
+		"S2-7@x+y#z":           `bootagent-make-S2\x2d7\x40x\x2by\x23z.service`,
+	} {
+		if got := CommandUnit("make", serial); got != want {
+			t.Errorf("%s: %s, want %s", serial, got, want)
+		}
 	}
 }

@@ -255,7 +255,7 @@ func (a *agent) same(want boot.Disk) (*disk, error) {
 	return d, ondisk.Same(want, d.block())
 }
 
-func (d disks) Read(ctx context.Context, want boot.Disk) (content boot.Content, err error) {
+func (d disks) Read(ctx context.Context, want boot.Disk, of role.Volume) (content boot.Content, err error) {
 	err = d.call(ctx, "read", want.Serial, effect{bound: 10 * time.Minute, do: func() error {
 		disk, err := d.same(want)
 		if err != nil {
@@ -267,7 +267,7 @@ func (d disks) Read(ctx context.Context, want boot.Disk) (content boot.Content, 
 				report.InUse = append(report.InUse, "mounted at "+where)
 			}
 		}
-		content, err = ondisk.Content(disk.block(), report)
+		content, err = ondisk.Content(disk.block(), report, of.Filesystem)
 		return err
 	}})
 	return content, err

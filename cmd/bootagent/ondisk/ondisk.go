@@ -26,18 +26,20 @@ func Same(want boot.Disk, now block.Disk) error {
 	return nil
 }
 
-// Content is what a proof found on a disk. It is an error where the proof is of
-// another disk, or somebody uses the disk meanwhile.
-func Content(d block.Disk, r block.Report) (boot.Content, error) {
+// Content is what a proof found on a disk that is to hold a filesystem of a
+// type. It is an error where the proof is of another disk, or somebody uses the
+// disk meanwhile.
+func Content(d block.Disk, r block.Report, want role.FilesystemType) (boot.Content, error) {
 	if err := r.Check(d); err != nil {
 		return boot.Content{}, err
 	}
-	if len(r.InUse) > 0 {
-		return boot.Content{}, fmt.Errorf("disk %s %v", d.Serial, r)
-	}
 	content := boot.Content{Blank: r.Blank, Words: r.String()}
-	if fs := r.Filesystem; fs != nil && !r.Ambiguous && len(r.Partitions) == 0 {
-		content.Filesystem, content.UUID = fs.Type, fs.UUID
+	switch fs := r.Filesystem; {
+	// Partitions may be in use one by one, and what is in them is somebody's.
+	case fs != nil && !r.Ambiguous && len(r.Partitions) == 0:
+		content.Filesystem, content.UUID, content.Beside = fs.Type, fs.UUID, r.Beside()
+	case len(r.Partitions) == 0:
+		content.Mend = r.Mend(string(want))
 	}
 	return content, nil
 }
