@@ -25,7 +25,7 @@ import (
 // than this is told so, unless it is plain that nothing of ours can be inside.
 const (
 	maxLayers = 12
-	maxTexts  = 256      // looked at in all
+	maxTexts  = 256     // looked at in all
 	maxBytes  = 4 << 20 // looked at in all
 )
 
