@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/user"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,8 +30,13 @@ const (
 // runChild runs a program that may hang, and returns what it prints. It comes
 // back when ctx ends, also where the kernel does not let go of the program.
 func runChild(ctx context.Context, as *syscall.Credential, program string, args ...string) ([]byte, error) {
+	return runChildIn(ctx, nil, as, program, args...)
+}
+
+// runChildIn is runChild with more in the environment of the program.
+func runChildIn(ctx context.Context, env []string, as *syscall.Credential, program string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.Env = append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, append(slices.Clip(env), "LC_ALL=C")...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 	out, errs := limited{max: outputMax}, limited{max: complaintMax}
 	cmd.Stdout, cmd.Stderr = &out, &errs

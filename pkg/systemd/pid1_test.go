@@ -21,12 +21,13 @@ import (
 // that end at once, as the test wants. It keeps to what systemd does with
 // assertions, with transient units and with those that failed.
 type pid1 struct {
-	mu     sync.Mutex
-	units  map[string]*unitOfPID1
-	jobs   []string                       // "start srv-data.mount fail"
-	ends   func(verb, unit string) string // how a job ends, "done" if nil; "" for not at all
-	agents []net.Conn
-	state  string // of the system
+	environment []string // of all services
+	mu          sync.Mutex
+	units       map[string]*unitOfPID1
+	jobs        []string                       // "start srv-data.mount fail"
+	ends        func(verb, unit string) string // how a job ends, "done" if nil; "" for not at all
+	agents      []net.Conn
+	state       string // of the system
 }
 
 type unitOfPID1 struct {
@@ -253,7 +254,12 @@ func (p *pid1) property(path godbus.ObjectPath, property string) godbus.Variant 
 			u = known
 		}
 	}
+	if v, told := u.props[property]; told && !u.transient {
+		return v // as it was given
+	}
 	switch property {
+	case "Environment":
+		return godbus.MakeVariant(append([]string{}, p.environment...))
 	case "ActiveEnterTimestampMonotonic":
 		return godbus.MakeVariant(uint64(u.entered))
 	case "ExecStart":

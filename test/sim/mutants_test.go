@@ -49,7 +49,7 @@ var mutants = []mutant{
 		{"boot/data.go", "case Ready:\n", "case Ready, Damaged:\n"},
 	}},
 	{"half of a database passes for a whole one", []edit{
-		{"datadir/engine.go", "case len(missing) > 0:", "case len(missing) > 2:"},
+		{"datadir/mariadb.go", "case len(missing) > 0:", "case len(missing) > 2:"},
 	}},
 	{"a database of somebody else's is started", []edit{
 		{"datadir/datadir.go", "report.State == Ready && belongs != uid", "report.State == Ready && belongs == 0"},

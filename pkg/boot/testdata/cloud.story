@@ -15,9 +15,9 @@ volume data: ledger
     after volume data: mount
 data mysql: engine
 data mysql: directory
-    after volume data: ledger
+    after data mysql: engine, volume data: ledger
 data mysql: bind
-    after data mysql: engine, data mysql: directory
+    after data mysql: directory
 key
 secret root-sql: fetch
 secret root-sql: decrypt
