@@ -498,6 +498,9 @@ func (f files) Names(p string) ([]string, error) {
 
 func (f files) Head(p string) []byte {
 	if v, dir, err := f.at(path.Dir(p)); err == nil && v != nil && path.Base(p) == "mysql_upgrade_info" && v.live.dirs[dir].state == boot.Ready {
+		if v.live.dirs[dir].newer {
+			return []byte("11.8.9-MariaDB")
+		}
 		return []byte("10.11.14-MariaDB")
 	}
 	return nil

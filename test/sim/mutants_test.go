@@ -54,6 +54,9 @@ var mutants = []mutant{
 	{"a database of somebody else's is started", []edit{
 		{"datadir/datadir.go", "report.State == Ready && belongs != uid", "report.State == Ready && belongs == 0"},
 	}},
+	{"a database that a newer engine used is started", []edit{
+		{"datadir/mariadb.go", "case newer(used, set.Version):", "case newer(used, set.Version) && used == set.Version:"},
+	}},
 	{"what nobody sealed is taken for the secret", []edit{
 		{
 			"secret/open.go", "if err != nil {\n\t\treturn nil, err\n\t}\n\there := keys.Recipients()",
