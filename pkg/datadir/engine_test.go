@@ -328,3 +328,37 @@ func TestVersionFileIsNotTrusted(t *testing.T) {
 		})
 	}
 }
+
+// Whatever a unit says, the arguments are told or refused, and the program that
+// is asked is one that the unit names or the engine's own.
+func FuzzStart(f *testing.F) {
+	f.Add("/bin/sh", "-c", "exec /usr/sbin/mariadbd $MYSQLD_OPTS \"$X\"", "MYSQLD_OPTS=--a 'b c'")
+	f.Add("/usr/sbin/mariadbd", "$O", "${O}$$", "O=\"x")
+	f.Fuzz(func(t *testing.T, program, one, two, env string) {
+		s := Start{Unit: "x.service", Commands: []Exec{{Path: program, Argv: []string{program, one, two}}}, Env: environment(env)}
+		got, err := Questions("mariadb", []Start{s})
+		if err != nil {
+			if !errors.As(err, new(*UnclearError)) {
+				t.Errorf("got %v", err)
+			}
+			return
+		}
+		argv := got[0].Argv
+		if len(got) != 1 || !filepath.IsAbs(argv[0]) || !slices.Equal(argv[len(argv)-2:], []string{"--verbose", "--help"}) {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+func FuzzAnswer(f *testing.F) {
+	text, err := os.ReadFile("testdata/mariadbd-help.txt")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Fuzz(func(t *testing.T, output []byte) {
+		if s, err := Answer("mariadb", output); err == nil && !filepath.IsAbs(s.Directory) {
+			t.Errorf("got %+v", s)
+		}
+	})
+}
