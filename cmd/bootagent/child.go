@@ -73,9 +73,10 @@ type child struct {
 	left  sync.Once // given to PID 1
 }
 
-// begin starts a process. Its output goes to where cmd says.
+// begin starts a process. Its output goes to where cmd says, and in its
+// environment is little but what cmd says.
 func begin(ctx context.Context, cmd *exec.Cmd) (*child, error) {
-	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.Env = slices.Concat([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, cmd.Env, []string{"LC_ALL=C"})
 	cmd.WaitDelay = time.Second
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = new(syscall.SysProcAttr)
@@ -103,6 +104,7 @@ type about struct {
 	hint   string        // what a person can do where it hangs
 	within time.Duration // 0 is as long as the caller's context
 	late   error         // the error when that is over
+	env    []string      // of the program, besides its path and language
 }
 
 // run runs a program that may hang, and returns what it prints. It comes back
@@ -114,6 +116,7 @@ func (c *children) run(ctx context.Context, a about, as *syscall.Credential, pro
 		return nil, err
 	}
 	cmd := exec.Command(program, args...)
+	cmd.Env = a.env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 	out, errs := limited{max: outputMax}, limited{max: complaintMax}
 	cmd.Stdout, cmd.Stderr = &out, &errs

@@ -174,8 +174,8 @@ func programs(r *role.Role) (all []image.Program) {
 	}
 	for _, d := range r.Data {
 		of, get := fmt.Sprintf("of data %q", d.Name), fmt.Sprintf("install the engine %s", d.Engine)
-		if argv, err := datadir.AskCommand(string(d.Engine)); err == nil {
-			all = append(all, image.Program{Paths: argv[:1], For: "which says where the engine " + of + " keeps its data", Get: get})
+		if questions, err := datadir.Questions(string(d.Engine), nil); err == nil {
+			all = append(all, image.Program{Paths: questions[0].Argv[:1], For: "which says where the engine " + of + " keeps its data", Get: get})
 		}
 		if d.IfAbsent != role.Initialize {
 			continue

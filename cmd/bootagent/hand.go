@@ -26,6 +26,7 @@ type task struct {
 	Other  string    `json:",omitempty"` // another path
 	Ledger []byte    `json:",omitempty"`
 	Data   role.Data // whose directory it is
+	Set    boot.EngineSettings
 }
 
 type taskKind string
@@ -82,9 +83,13 @@ func (t task) do(ctx context.Context) (answer any, err error) {
 	case writeLedger:
 		return nil, filesystem.WriteLedger(t.Path, t.Ledger)
 	case examine:
-		return ondisk.Directory(datadir.Host{}, t.Path, t.Data)
+		return ondisk.Directory(datadir.Host{}, t.Path, t.Data, t.Set)
 	case names:
-		return datadir.Names(t.Path)
+		found, err := datadir.Names(t.Path)
+		if errors.Is(err, datadir.ErrMany) {
+			err = nil // as many as are listed say enough
+		}
+		return found, err
 	case sameDirectory:
 		return datadir.Same(t.Path, t.Other)
 	case create:
@@ -183,8 +188,8 @@ func (l ledgers) WriteLedger(ctx context.Context, root string, ledger []byte) er
 
 type directories struct{ children *children }
 
-func (d directories) Examine(ctx context.Context, path string, of role.Data) (found boot.Directory, err error) {
-	err = d.children.reach(ctx, task{Do: examine, Path: path, Data: of}, &found)
+func (d directories) Examine(ctx context.Context, path string, of role.Data, set boot.EngineSettings) (found boot.Directory, err error) {
+	err = d.children.reach(ctx, task{Do: examine, Path: path, Data: of, Set: set}, &found)
 	return found, err
 }
 

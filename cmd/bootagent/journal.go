@@ -17,6 +17,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/journal"
 	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/status"
 )
 
 // newLog returns a logger to the journal, with attributes as fields, when the
@@ -193,7 +195,7 @@ func (h journalHandler) entry(r slog.Record) (message string, fields map[string]
 	fields = make(map[string]string)
 	var prefix, suffix strings.Builder
 	add := func(a slog.Attr) bool {
-		value := a.Value.Resolve().String()
+		value := status.Plain(a.Value.Resolve().String())
 		if value == "" {
 			return true
 		}
@@ -211,7 +213,7 @@ func (h journalHandler) entry(r slog.Record) (message string, fields map[string]
 		add(a)
 	}
 	r.Attrs(add)
-	return prefix.String() + r.Message + suffix.String(), fields
+	return prefix.String() + status.Plain(r.Message) + suffix.String(), fields
 }
 
 // fieldUnit makes systemctl status of another unit show a message of ours, as

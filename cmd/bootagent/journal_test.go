@@ -60,6 +60,11 @@ func TestEntriesOfTheJournal(t *testing.T) {
 			"volume data: mount: failed; took: 1.5s; error: no disk; hint: attach it",
 			map[string]string{"STEP": "volume data: mount", "TOOK": "1.5s", "ERROR": "no disk", "HINT": "attach it"},
 		},
+		"what EC2 or a ledger says": {
+			func() { step.Error("failed\x1b[2J", "error", errors.New("tag \u202ex\x1b]0;\x07")) },
+			`volume data: mount: failed\u001b[2J; error: tag \u202ex\u001b]0;\u0007`,
+			map[string]string{"STEP": "volume data: mount", "ERROR": `tag \u202ex\u001b]0;\u0007`},
+		},
 		"with an attribute that is empty": {
 			func() { step.Error("failed", "error", errors.New("no disk"), "hint", "") },
 			"volume data: mount: failed; error: no disk",

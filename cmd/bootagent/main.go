@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"bootagent/pkg/boot"
+	"bootagent/pkg/status"
 )
 
 // version is set by the linker.
@@ -80,6 +81,10 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	for _, c := range append(commands(), command{name: handCommand, does: "do for the agent what may hang", run: doTasks}) {
 		if c.name != args[0] {
 			continue
+		}
+		errs := status.Printer(errs)
+		if c.name != "secret" { // which prints what is sealed
+			out = status.Printer(out)
 		}
 		err := c.run(ctx, args[1:], out)
 		var code exitCode

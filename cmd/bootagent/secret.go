@@ -45,15 +45,23 @@ func secretCommand(ctx context.Context, args []string, out io.Writer) error {
 	if file, ok := out.(*os.File); ok && output == "" && !armored && isTerminal(file) {
 		return usageError{errors.New("what is sealed is binary, and standard output is a terminal: say --output or --armor")}
 	}
-	plaintext, err := readQuietly(ctx, os.Stdin, secret.PlaintextMax, "The secret, then Ctrl-D at the start of a line; it is not shown.")
+	plaintext, err := readQuietly(ctx, os.Stdin, secret.PlaintextMax, "The secret, then Ctrl-D twice, without Enter, which would be sealed with it; it is not shown.")
 	if err != nil {
 		return fmt.Errorf("cannot read the secret: %w", err)
 	}
 	defer clear(plaintext)
 	if output == "" {
-		return secret.Seal(out, bytes.NewReader(plaintext), recipients, armored)
+		err = secret.Seal(out, bytes.NewReader(plaintext), recipients, armored)
+	} else {
+		err = sealTo(output, bytes.NewReader(plaintext), recipients, armored)
 	}
-	return sealTo(output, bytes.NewReader(plaintext), recipients, armored)
+	if err != nil {
+		return err
+	}
+	for _, doubt := range secret.Doubts(plaintext) {
+		fmt.Fprintln(os.Stderr, "bootagent: warning:", doubt)
+	}
+	return nil
 }
 
 func appendTo(list *[]string) func(string) error {

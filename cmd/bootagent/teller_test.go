@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,5 +138,47 @@ func TestTheRolesUnitDoesNotFlapWhileAnAgentIsStartedAgain(t *testing.T) {
 				synctest.Wait()
 			})
 		})
+	}
+}
+
+// What EC2 or a ledger says may not be an order to systemd, nor to a terminal.
+func TestForeignTextIsNoOrder(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer systemd.Close()
+	t.Setenv("NOTIFY_SOCKET", socket)
+	teller := newTeller(slog.New(slog.DiscardHandler))
+	teller.file = filepath.Join(t.TempDir(), "status.json")
+	teller.tell(status.Status{Role: "mysql", State: status.Failed, Reason: "EC2 says\nREADY=1\x1b[2J\u202e"})
+	note := make([]byte, 4096)
+	n, err := systemd.Read(note)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(note[:n]), "\n")
+	if len(lines) != 2 || !strings.HasSuffix(lines[0], `: EC2 says; READY=1\u001b[2J\u202e`) || !strings.HasPrefix(lines[1], "EXTEND_TIMEOUT_USEC=") {
+		t.Errorf("systemd is told %q", lines)
+	}
+}
+
+func TestWhatACommandPrintsIsHarmless(t *testing.T) {
+	var out, errs bytes.Buffer
+	name := filepath.Join(t.TempDir(), "a\x1b[31m\u202eb.yaml")
+	if code := run(t.Context(), []string{"validate", name}, &out, &errs); code != exitFailed {
+		t.Fatalf("exit %d", code)
+	}
+	if err := os.WriteFile(name, []byte("version: 1\nrole: web\nservices: {web.service: {}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code := run(t.Context(), []string{"validate", name}, &out, &errs); code != 0 {
+		t.Fatalf("exit %d: %s", code, errs.String())
+	}
+	for _, printed := range []string{out.String(), errs.String()} {
+		if strings.ContainsAny(printed, "\x1b\u202e") || !strings.Contains(printed, `a\u001b[31m\u202eb.yaml`) {
+			t.Errorf("got %q", printed)
+		}
 	}
 }

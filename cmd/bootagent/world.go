@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -275,22 +277,78 @@ const (
 	initializeWithin = 15 * time.Minute
 )
 
-func (e engines) DataDirectory(ctx context.Context, d role.Data) (string, error) {
-	argv, err := datadir.AskCommand(string(d.Engine))
-	if err != nil {
-		return "", err
+func (e engines) Settings(ctx context.Context, d role.Data, units []string) (set boot.EngineSettings, err error) {
+	starts := make([]datadir.Start, len(units))
+	for i, unit := range units {
+		if starts[i], err = e.start(ctx, unit); err != nil {
+			return set, err
+		}
 	}
+	questions, err := datadir.Questions(string(d.Engine), starts)
+	if err != nil {
+		return set, err
+	}
+	for i, q := range questions {
+		told, err := e.ask(ctx, d, q)
+		switch {
+		case err != nil:
+			return set, err
+		case i > 0 && told.Directory != set.DataDirectory:
+			return set, boot.Finalf("the services of the role start %s with two data directories, %s and %s", d.Engine, set.DataDirectory, told.Directory)
+		}
+		set = boot.EngineSettings{DataDirectory: told.Directory, Version: told.Version, Files: told.Files}
+	}
+	return set, nil
+}
+
+// start is how systemd starts a unit.
+func (e engines) start(ctx context.Context, unit string) (datadir.Start, error) {
+	loaded, err := e.manager.StartOf(ctx, unit)
+	if err != nil {
+		return datadir.Start{}, err
+	}
+	s := datadir.Start{Unit: unit, Env: loaded.Environment, Root: loaded.Root}
+	for _, c := range loaded.Commands {
+		s.Commands = append(s.Commands, datadir.Exec(c))
+	}
+	for _, pattern := range loaded.EnvironmentFiles {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			return s, err
+		}
+		for _, file := range files {
+			text, err := datadir.ReadEnvironmentFile(file)
+			if err != nil {
+				return s, fmt.Errorf("cannot read an EnvironmentFile= of %s: %w", unit, err)
+			}
+			s.Env = slices.Concat(s.Env, text)
+		}
+	}
+	s.Env = slices.DeleteFunc(slices.Clone(s.Env), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return slices.Contains(loaded.Unset, name) || slices.Contains(loaded.Unset, entry)
+	})
+	return s, nil
+}
+
+// ask runs an engine that tells how it is set, as its owner would run it.
+func (e engines) ask(ctx context.Context, d role.Data, q datadir.Question) (datadir.Settings, error) {
 	owner, err := credential(d.Owner)
 	if err != nil {
-		return "", err
+		return datadir.Settings{}, err
+	}
+	u, err := user.Lookup(d.Owner)
+	if err != nil {
+		return datadir.Settings{}, err
 	}
 	out, err := e.children.run(ctx, about{
-		key: "engine of " + d.Name, doing: argv[0] + " to tell its data directory", within: askWithin,
-		hint: "runuser --user=" + d.Owner + " -- " + strings.Join(argv, " "),
+		key: "engine of " + d.Name, doing: q.Argv[0] + " to tell its data directory", within: askWithin,
+		hint: "runuser --user=" + d.Owner + " -- " + strings.Join(q.Argv, " "),
 		late: fmt.Errorf("%s did not tell its data directory within %s", d.Engine, askWithin),
-	}, owner, argv[0], argv[1:]...)
+		env:  append([]string{"HOME=" + u.HomeDir}, q.Env...),
+	}, owner, q.Argv[0], q.Argv[1:]...)
 	if err != nil {
-		return "", err
+		return datadir.Settings{}, err
 	}
 	return datadir.Answer(string(d.Engine), out)
 }

@@ -54,8 +54,8 @@ func New(plan role.Plan, world World, log *slog.Logger) *Boot {
 		dir := &data{Data: d, boot: b, volume: b.volumes[d.On]}
 		name := "data " + d.Name + ": "
 		engine := b.Tell(name+"engine", dir.askEngine)
-		directory := b.Tell(name+"directory", dir.directory, dir.volume.noted)
-		dir.there = b.Tell(name+"bind", dir.bind, engine, directory)
+		directory := b.Tell(name+"directory", dir.directory, engine, dir.volume.noted)
+		dir.there = b.Tell(name+"bind", dir.bind, directory)
 		b.data[d.Name] = dir
 	}
 	if len(plan.Secrets) > 0 {

@@ -376,6 +376,11 @@ func TestAnEngineThatLooksElsewhereIsRefused(t *testing.T) {
 		m.engine = "/srv/other"
 		r := start(t, plan(), m)
 		r.is("data mysql: engine", Failed, "set to use /srv/other", "bind: /srv/other")
+		// What its directory should be is not known, so none is judged or made.
+		r.is("data mysql: directory", Skipped)
+		if !slices.Equal(m.askedOf, []string{"mariadb.service"}) {
+			t.Errorf("it was asked how %q start it", m.askedOf)
+		}
 		r.is("service mariadb.service: grant", Skipped)
 		r.stop()
 	})

@@ -17,7 +17,8 @@ type data struct {
 	role.Data
 	boot   *Boot
 	volume *volume
-	there  *Step // the last step
+	there  *Step          // the last step
+	set    EngineSettings // what askEngine was told
 }
 
 // unfinishedMax bounds how many unfinished initialisations may lie on a
@@ -29,10 +30,12 @@ func (d *data) path() string { return filepath.Join(d.volume.At, d.Dir) }
 
 // askEngine makes sure that the engine will look where the data is put.
 func (d *data) askEngine(ctx context.Context) error {
-	set, err := d.boot.world.Engines.DataDirectory(ctx, d.Data)
+	told, err := d.boot.world.Engines.Settings(ctx, d.Data, d.services())
 	if err != nil {
 		return err
 	}
+	set := told.DataDirectory
+	d.set = told
 	if filepath.Clean(set) == d.Bind {
 		return nil
 	}
@@ -46,6 +49,16 @@ func (d *data) askEngine(ctx context.Context) error {
 			fmt.Sprintf("say bind: %s in the role file, or change the engine's own settings, then: bootagent retry", set)))
 	}
 	return nil
+}
+
+// services are the units that need the data, one of which starts its engine.
+func (d *data) services() (units []string) {
+	for _, s := range d.boot.plan.Services {
+		if slices.Contains(s.Needs, role.Need{Kind: role.KindData, Name: d.Name}) {
+			units = append(units, s.Unit)
+		}
+	}
+	return units
 }
 
 // directory checks the data directory, and has the engine make it where the
@@ -67,7 +80,7 @@ func (d *data) unlessGone(ctx context.Context, err error) error {
 }
 
 func (d *data) examine(ctx context.Context) error {
-	found, err := d.boot.world.Directories.Examine(ctx, d.path(), d.Data)
+	found, err := d.boot.world.Directories.Examine(ctx, d.path(), d.Data, d.set)
 	if err != nil {
 		return err
 	}
@@ -112,7 +125,7 @@ func (d *data) initialize(ctx context.Context) error {
 	if err := d.boot.world.Engines.Initialize(ctx, d.Data, staging); err != nil {
 		return err
 	}
-	made, err := d.boot.world.Directories.Examine(ctx, staging, d.Data)
+	made, err := d.boot.world.Directories.Examine(ctx, staging, d.Data, d.set)
 	if err != nil {
 		return err
 	}

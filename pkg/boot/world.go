@@ -167,10 +167,12 @@ type Mount struct {
 
 // Directories looks at data directories.
 type Directories interface {
-	// Examine says in which state a data directory is.
-	Examine(ctx context.Context, path string, d role.Data) (Directory, error)
+	// Examine says in which state a data directory is, for an engine that is
+	// set so.
+	Examine(ctx context.Context, path string, d role.Data, set EngineSettings) (Directory, error)
 
-	// Names lists what is in a directory.
+	// Names lists what is in a directory. Of one that holds very many, it lists
+	// some thousands.
 	Names(ctx context.Context, path string) ([]string, error)
 
 	// SameDirectory tells whether two paths are one directory.
@@ -200,13 +202,15 @@ const (
 	Absent  DirectoryState = "absent"  // there is none
 	Ready   DirectoryState = "ready"   // the engine can start on it
 	Foreign DirectoryState = "foreign" // holds something, but not this engine's
-	Damaged DirectoryState = "damaged" // this engine's, but not whole or not its owner's
+	Damaged DirectoryState = "damaged" // this engine's, but not whole
+	Unfit   DirectoryState = "unfit"   // this engine's, and not to be started on as it is
 )
 
 // Engines knows the engines that keep data directories.
 type Engines interface {
-	// DataDirectory asks an engine which data directory it is set to use.
-	DataDirectory(ctx context.Context, d role.Data) (string, error)
+	// Settings asks an engine what it is set to use when these units start it.
+	// It is an error where they don't agree, or it can't be told.
+	Settings(ctx context.Context, d role.Data, units []string) (EngineSettings, error)
 
 	// Initialize has the engine make a new database in an empty directory.
 	// It goes on where an agent that died left it.
@@ -218,6 +222,13 @@ type Engines interface {
 
 	// Initialized forgets about an Initialize whose directory has its name.
 	Initialized(ctx context.Context, d role.Data) error
+}
+
+// EngineSettings are what an engine is set to use.
+type EngineSettings struct {
+	DataDirectory string
+	Version       string   // of the engine itself
+	Files         []string // that its settings name below the data directory
 }
 
 // Secrets are fetched sealed and opened in memory. No plaintext passes through

@@ -25,7 +25,8 @@ type machine struct {
 	disks     map[string]*disk
 	mounts    map[string]string // by mount point, the disk's serial or the directory that is bound
 	intents   map[string]Intent
-	engine    string // data directory that the engine is set to use
+	engine    string   // data directory that the engine is set to use
+	askedOf   []string // the units whose start it was asked about
 	granted   map[string]bool
 	tokenless map[string]bool // their tokens were deleted
 	started   map[string]bool
@@ -292,7 +293,7 @@ func (m *machine) Unmount(_ context.Context, where string) error {
 	return nil
 }
 
-func (m *machine) Examine(_ context.Context, p string, _ role.Data) (Directory, error) {
+func (m *machine) Examine(_ context.Context, p string, _ role.Data, _ EngineSettings) (Directory, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, name := m.at(p)
@@ -355,7 +356,10 @@ func (m *machine) Publish(_ context.Context, staging, p string) error {
 	return nil
 }
 
-func (m *machine) DataDirectory(context.Context, role.Data) (string, error) { return m.engine, nil }
+func (m *machine) Settings(_ context.Context, _ role.Data, units []string) (EngineSettings, error) {
+	m.askedOf = units
+	return EngineSettings{DataDirectory: m.engine}, nil
+}
 
 func (m *machine) Initialize(_ context.Context, _ role.Data, dir string) error {
 	m.mu.Lock()

@@ -7,10 +7,12 @@ package datadir
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -25,7 +27,8 @@ const (
 	Absent  State = "absent"  // there is none
 	Ready   State = "ready"   // the engine can start on it
 	Foreign State = "foreign" // holds something, but not this engine's
-	Damaged State = "damaged" // this engine's, but not whole, or not its owner's
+	Damaged State = "damaged" // this engine's, but not whole
+	Unfit   State = "unfit"   // this engine's, and not to be started on as it is
 )
 
 // A Report is the state of a data directory and why it is in it.
@@ -45,7 +48,8 @@ type Files interface {
 	// to. What is not there is fs.ErrNotExist.
 	Lstat(path string) (mode fs.FileMode, uid uint32, err error)
 
-	// Names lists what is in a directory.
+	// Names lists what is in a directory. Of one that holds more than NamesMax
+	// it lists as many, and the error is ErrMany.
 	Names(path string) ([]string, error)
 
 	// Head is the beginning of a regular file, or nil: 64 bytes at the most.
@@ -55,9 +59,10 @@ type Files interface {
 	Owner(name string) (uid uint32, err error)
 }
 
-// Examine says in which state the data directory of an engine is. Its owner
-// is compared by number, because a disk carries numbers from image to image.
-func Examine(files Files, path, engine, owner string) (Report, error) {
+// Examine says in which state the data directory of an engine is, for an engine
+// that is set so. Owners are compared by number, because a disk carries numbers
+// from image to image.
+func Examine(files Files, path, engine, owner string, set Settings) (Report, error) {
 	e, err := lookUp(engine)
 	if err != nil {
 		return Report{}, err
@@ -76,17 +81,78 @@ func Examine(files Files, path, engine, owner string) (Report, error) {
 		return Report{State: Foreign, Words: "it is " + kind(mode) + ", not a directory", Hint: hintForeign}, nil
 	}
 	names, err := files.Names(path)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrMany) {
 		return Report{}, err
 	}
-	report := e.examine(files, path, names)
+	report := e.examine(files, path, names, set)
+	whose := "it"
+	if report.State == Ready && belongs == uid {
+		if whose, belongs, err = e.stranger(files, path, names, uid); err != nil {
+			return Report{}, err
+		}
+	}
 	if report.State == Ready && belongs != uid {
-		report.State = Damaged
-		report.Words = fmt.Sprintf("it belongs to user number %d, and %s has number %d on this machine", belongs, owner, uid)
+		report.State = Unfit
+		report.Words = fmt.Sprintf("%s belongs to user number %d, and %s has number %d on this machine", whose, belongs, owner, uid)
 		report.Hint = fmt.Sprintf("if the data is right, give it to its user: chown -R --no-dereference --from=%d %s: -- %s",
-			belongs, owner, path)
+			belongs, owner, shellWord(path))
 	}
 	return report, nil
+}
+
+// strangersMax bounds how many files are looked at for their owner.
+const strangersMax = 4000
+
+// stranger finds what the engine needs in its directory and another user owns:
+// its own files there, and those in its system's folder and in others that are
+// not its user's. It looks no deeper. Where there is none, it returns uid.
+func (e engine) stranger(files Files, path string, names []string, uid uint32) (whose string, belongs uint32, err error) {
+	looked := 0
+	look := func(name string) (fs.FileMode, uint32, error) {
+		looked++
+		mode, belongs, err := files.Lstat(filepath.Join(path, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return 0, uid, nil // the engine runs, and took it away
+		}
+		return mode, belongs, err
+	}
+	inside := func(dir string) (string, uint32, error) {
+		below, err := files.Names(filepath.Join(path, dir))
+		if err != nil && !errors.Is(err, ErrMany) && !errors.Is(err, fs.ErrNotExist) {
+			return "", uid, err
+		}
+		for _, name := range below {
+			if !e.uses.MatchString(name) || looked >= strangersMax {
+				continue
+			}
+			name = filepath.Join(dir, name)
+			if mode, belongs, err := look(name); err != nil || belongs != uid && mode.IsRegular() {
+				return name + " in it", belongs, err
+			}
+		}
+		return "", uid, nil
+	}
+	for _, name := range slices.Concat([]string{e.system}, names) {
+		if name == "lost+found" || looked >= strangersMax {
+			continue
+		}
+		mode, belongs, err := look(name)
+		switch {
+		case err != nil:
+			return "", uid, err
+		case mode.IsDir() && (belongs != uid || name == e.system):
+			whose, of, err := inside(name)
+			if err != nil || of != uid {
+				return whose, of, err
+			}
+			if belongs != uid && name == e.system {
+				return name + " in it", belongs, nil
+			}
+		case belongs != uid && mode.IsRegular() && e.uses.MatchString(name):
+			return name + " in it", belongs, nil
+		}
+	}
+	return "", uid, nil
 }
 
 // Host has the files of this machine.
@@ -137,14 +203,30 @@ func kind(mode fs.FileMode) string {
 	return "a pipe, socket or device"
 }
 
-// Names lists what is in a directory.
+// NamesMax bounds how many names of one directory are listed.
+const NamesMax = 10000
+
+// ErrMany is a directory that holds more than NamesMax.
+var ErrMany = errors.New("it holds more than 10000 files, which is too many to look through")
+
+// Names lists what is in a directory. Of one that holds more than NamesMax it
+// lists as many, in no order, and returns ErrMany.
 func Names(path string) ([]string, error) {
 	dir, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
-	return dir.Readdirnames(-1)
+	names, err := dir.Readdirnames(NamesMax + 1)
+	switch {
+	case errors.Is(err, io.EOF): // it is empty
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case len(names) > NamesMax:
+		return names[:NamesMax], fmt.Errorf("cannot list %s: %w", path, ErrMany)
+	}
+	return names, nil
 }
 
 // Same tells whether two paths are one directory. One that does not exist is

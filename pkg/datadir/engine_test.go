@@ -1,7 +1,10 @@
 package datadir
 
 import (
+	"encoding/binary"
+	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,10 +34,11 @@ func checkGolden(t *testing.T, path, got string) {
 }
 
 func TestCommandsAreThoseThatWereReviewed(t *testing.T) {
-	ask, err := AskCommand("mariadb")
-	if err != nil {
-		t.Fatal(err)
+	questions, err := Questions("mariadb", nil)
+	if err != nil || len(questions) != 1 || questions[0].Env != nil {
+		t.Fatal(questions, err)
 	}
+	ask := questions[0].Argv
 	initialize, err := InitializeCommand("mariadb", "/srv/data/mysql.initializing-1", "mysql")
 	if err != nil {
 		t.Fatal(err)
@@ -47,8 +51,8 @@ func TestCommandsAreThoseThatWereReviewed(t *testing.T) {
 }
 
 func TestAnUnknownEngineHasNoCommands(t *testing.T) {
-	if _, err := AskCommand("oracle"); err == nil {
-		t.Error("AskCommand knows it")
+	if _, err := Questions("oracle", nil); err == nil {
+		t.Error("Questions knows it")
 	}
 	if _, err := InitializeCommand("oracle", "/d", "root"); err == nil {
 		t.Error("InitializeCommand knows it")
@@ -56,42 +60,223 @@ func TestAnUnknownEngineHasNoCommands(t *testing.T) {
 	if _, err := Answer("oracle", nil); err == nil {
 		t.Error("Answer knows it")
 	}
-	if _, err := Examine(Host{}, t.TempDir(), "oracle", me(t)); err == nil {
+	if _, err := Examine(Host{}, t.TempDir(), "oracle", me(t), Settings{}); err == nil {
 		t.Error("Examine knows it")
 	}
 }
 
-// The page is what MariaDB 10.11 of Debian 12 prints, less most of its options.
-func TestAnswerIsReadFromTheEnginesOwnHelp(t *testing.T) {
-	page, err := os.ReadFile("testdata/mariadbd-help.txt")
+// page is what MariaDB 10.11 of Debian 12 prints, less most of its options, with
+// other values for some of them.
+func page(t *testing.T, with map[string]string) []byte {
+	t.Helper()
+	text, err := os.ReadFile("testdata/mariadbd-help.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if dir, err := Answer("mariadb", page); err != nil || dir != "/var/lib/mysql" {
-		t.Errorf("got %q, %v", dir, err)
+	var b strings.Builder
+	for line := range strings.Lines(string(text)) {
+		if name, _, _ := strings.Cut(line, " "); with[name] != "" {
+			line = fmt.Sprintf("%-60s %s\n", name, with[name])
+		}
+		b.WriteString(line)
 	}
-	without := strings.Replace(string(page), "\ndatadir  ", "\ndatabase ", 1)
-	if dir, err := Answer("mariadb", []byte(without)); err == nil {
-		t.Errorf("without the line, got %q", dir)
+	return []byte(b.String())
+}
+
+func TestSettingsAreReadFromTheEnginesOwnHelp(t *testing.T) {
+	for name, c := range map[string]struct {
+		with map[string]string
+		want Settings
+		err  string
+	}{
+		"Debian's": {nil, Settings{"/var/lib/mysql", "10.11.18-MariaDB-0+deb12u1", []string{"ibdata1"}}, ""},
+		"a directory with a space": {
+			map[string]string{"datadir": "/srv/my data/", "aria-log-dir-path": "/srv/my data/"},
+			Settings{"/srv/my data", "10.11.18-MariaDB-0+deb12u1", []string{"ibdata1"}},
+			"",
+		},
+		"two tablespaces": {
+			map[string]string{"innodb-data-file-path": "ib1:12M;./ib2:12M:autoextend"},
+			Settings{"/var/lib/mysql", "10.11.18-MariaDB-0+deb12u1", []string{"ib1", "ib2"}},
+			"",
+		},
+		"the same directory in other words": {
+			map[string]string{"innodb-undo-directory": "./", "innodb-data-home-dir": "/var/lib/../lib/mysql", "innodb-log-group-home-dir": "."},
+			Settings{"/var/lib/mysql", "10.11.18-MariaDB-0+deb12u1", []string{"ibdata1"}},
+			"",
+		},
+		"no directory":          {map[string]string{"datadir": "(No default value)"}, Settings{}, "names no datadir"},
+		"a relative directory":  {map[string]string{"datadir": "./"}, Settings{}, "no absolute path"},
+		"the tablespace":        {map[string]string{"innodb-data-home-dir": "/srv/ibd"}, Settings{}, "innodb_data_home_dir is /srv/ibd"},
+		"the undo logs":         {map[string]string{"innodb-undo-directory": "./undo"}, Settings{}, "innodb_undo_directory is ./undo"},
+		"the redo log":          {map[string]string{"innodb-log-group-home-dir": "/fast"}, Settings{}, "innodb_log_group_home_dir is /fast"},
+		"Aria's log":            {map[string]string{"aria-log-dir-path": "/fast/aria/"}, Settings{}, "aria_log_dir_path is /fast/aria/"},
+		"a tablespace, by path": {map[string]string{"innodb-data-file-path": "ibdata1:12M;/big/ib2:12M:autoextend"}, Settings{}, "innodb_data_file_path is ibdata1:12M;/big/ib2:12M:autoextend"},
+		"another root":          {map[string]string{"chroot": "/jail"}, Settings{}, "chroot is /jail"},
+	} {
+		got, err := Answer("mariadb", page(t, c.with))
+		switch {
+		case c.err == "":
+			if err != nil || got.Directory != c.want.Directory || got.Version != c.want.Version || !slices.Equal(got.Files, c.want.Files) {
+				t.Errorf("%s: got %+v, %v", name, got, err)
+			}
+		case err == nil || !strings.Contains(err.Error(), c.err):
+			t.Errorf("%s: got %+v, %v; want %s", name, got, err, c.err)
+		case strings.Contains(c.err, " is "):
+			e := (*ElsewhereError)(nil)
+			if !errors.As(err, &e) || !e.Final() || !strings.Contains(e.Hint(), "take "+e.Setting+" out of the engine's settings") {
+				t.Errorf("%s: got %v", name, err)
+			}
+		}
 	}
-	unset := strings.Replace(string(page), " /var/lib/mysql/\n", " (No default value)\n", 1)
-	if dir, err := Answer("mariadb", []byte(unset)); err == nil {
-		t.Errorf("with no value, got %q", dir)
+	if got, err := Answer("mariadb", nil); err == nil {
+		t.Errorf("from nothing, got %+v", got)
 	}
-	if dir, err := Answer("mariadb", nil); err == nil {
-		t.Errorf("from nothing, got %q", dir)
+}
+
+func TestAnEngineIsAskedAsItsServicesStartIt(t *testing.T) {
+	const help = " --verbose --help"
+	exec := func(path string, args ...string) []Exec {
+		return []Exec{{Path: path, Argv: append([]string{path}, args...)}}
+	}
+	sh := func(script string) []Exec { return exec("/bin/sh", "-c", script) }
+	const d13 = "set -f; [ ! -e /usr/bin/galera_recovery ] && VAR= ||  VAR=`/usr/bin/galera_recovery`; [ $? -eq 0 ] || exit 1;  exec /usr/sbin/mariadbd $MYSQLD_OPTS $_WSREP_NEW_CLUSTER $VAR"
+	const forky = "[ ! -e /usr/bin/galera_recovery ] && VAR= ||  VAR=`/usr/bin/galera_recovery`; [ $? -eq 0 ]  && exec /usr/sbin/mariadbd $MYSQLD_OPTS $_WSREP_NEW_CLUSTER $VAR || exit 1"
+	for name, c := range map[string]struct {
+		Start
+		want string // the command, or what is unclear
+	}{
+		"Debian 12":                   {Start{Commands: exec("/usr/sbin/mariadbd", "$MYSQLD_OPTS", "$_WSREP_NEW_CLUSTER", "$_WSREP_START_POSITION")}, "/usr/sbin/mariadbd" + help},
+		"Debian 12, with options":     {Start{Commands: exec("/usr/sbin/mariadbd", "$MYSQLD_OPTS"), Env: []string{"MYSQLD_OPTS=--datadir=/srv/x --port=3307"}}, "/usr/sbin/mariadbd --datadir=/srv/x --port=3307" + help},
+		"Debian 12, an instance":      {Start{Commands: exec("/usr/sbin/mariadbd", "$MYSQLD_MULTI_INSTANCE", "$MYSQLD_OPTS"), Env: []string{"MYSQLD_MULTI_INSTANCE=--defaults-group-suffix=.a"}}, "/usr/sbin/mariadbd --defaults-group-suffix=.a" + help},
+		"Debian 13":                   {Start{Commands: sh(d13)}, "/usr/sbin/mariadbd" + help},
+		"Debian 13, with options":     {Start{Commands: sh(d13), Env: []string{"MYSQLD_OPTS=--datadir=/srv/x"}}, "/usr/sbin/mariadbd --datadir=/srv/x" + help},
+		"upstream, with options":      {Start{Commands: sh(forky), Env: []string{"MYSQLD_OPTS=--defaults-file=/etc/my2.cnf"}}, "/usr/sbin/mariadbd --defaults-file=/etc/my2.cnf" + help},
+		"the last value counts":       {Start{Commands: exec("/usr/sbin/mariadbd", "$O"), Env: []string{"O=--a", "O=--b"}}, "/usr/sbin/mariadbd --b" + help},
+		"braces":                      {Start{Commands: exec("/usr/sbin/mariadbd", "--datadir=${DIR}/x", "$$5"), Env: []string{"DIR=/srv/my data"}}, "/usr/sbin/mariadbd --datadir=/srv/my data/x $5" + help},
+		"no variables":                {Start{Commands: []Exec{{Path: "/usr/sbin/mariadbd", Argv: []string{"mariadbd", "$O"}, Literal: true}}, Env: []string{"O=x"}}, "/usr/sbin/mariadbd $O" + help},
+		"quotes in a value":           {Start{Commands: exec("/usr/sbin/mariadbd", "$O"), Env: []string{`O="--datadir=/srv/my data" --x`}}, "/usr/sbin/mariadbd --datadir=/srv/my data --x" + help},
+		"another build":               {Start{Commands: exec("/opt/mariadb/bin/mysqld", "--defaults-extra-file=/etc/extra.cnf")}, "/opt/mariadb/bin/mysqld --defaults-extra-file=/etc/extra.cnf" + help},
+		"behind numactl":              {Start{Commands: exec("/usr/bin/numactl", "--interleave=all", "/usr/sbin/mariadbd", "--datadir=/d")}, "/usr/sbin/mariadbd --datadir=/d" + help},
+		"a script with quotes":        {Start{Commands: sh(`exec /usr/sbin/mariadbd --datadir="$D" '--x y'`), Env: []string{"D=/srv/my data"}}, "/usr/sbin/mariadbd --datadir=/srv/my data --x y" + help},
+		"a folder named like it":      {Start{Commands: append(exec("/usr/bin/install", "-d", "/run/mysqld"), exec("/usr/sbin/mariadbd")...)}, "/usr/sbin/mariadbd" + help},
+		"mysqld_safe":                 {Start{Commands: exec("/usr/bin/mysqld_safe", "--datadir=/d")}, "it runs /usr/bin/mysqld_safe, which may start the engine with others"},
+		"mariadbd-safe":               {Start{Commands: exec("/usr/bin/mariadbd-safe")}, "it runs /usr/bin/mariadbd-safe"},
+		"a wrapper":                   {Start{Commands: exec("/usr/local/bin/run-db", "/usr/sbin/mariadbd")}, "it runs /usr/local/bin/run-db"},
+		"a wrapper that says no name": {Start{Commands: exec("/usr/local/bin/run-db")}, "neither it nor another service of the role that needs the data runs mariadbd or mysqld"},
+		"not installed":               {Start{}, "it has no ExecStart=; is the engine's package installed"},
+		"an umbrella":                 {Start{Commands: exec("/bin/true")}, "neither it nor another service"},
+		"twice":                       {Start{Commands: append(exec("/usr/sbin/mariadbd"), exec("/usr/sbin/mariadbd", "--x")...)}, "it runs two commands that name one"},
+		"a root of its own":           {Start{Commands: exec("/usr/sbin/mariadbd"), Root: "/srv/root"}, "it has a root of its own, /srv/root"},
+		"a script file":               {Start{Commands: exec("/bin/sh", "/usr/sbin/mysqld")}, "it runs a shell that reads a script elsewhere"},
+		"a script that sources":       {Start{Commands: sh(". /etc/default/db; exec /usr/sbin/mariadbd $OPTS")}, "it runs a script that may change them"},
+		"a script that sets one":      {Start{Commands: sh("O=--datadir=/x; exec /usr/sbin/mariadbd $O")}, "it runs a script that sets $O itself"},
+		"a script with a command":     {Start{Commands: sh("exec /usr/sbin/mariadbd $(cat /etc/opts)")}, "it runs a script that makes them by a command"},
+		"a script with backticks":     {Start{Commands: sh("exec /usr/sbin/mariadbd `cat /etc/opts`")}, "it runs a script that has a '`' among them"},
+		"a script with two":           {Start{Commands: sh("test -e /x && exec /usr/sbin/mariadbd --x || exec /usr/sbin/mariadbd")}, "it runs a script that names the engine twice"},
+		"a script with its variable":  {Start{Commands: sh("D=/x exec /usr/sbin/mariadbd")}, "names the engine elsewhere than in a command of its own"},
+	} {
+		c.Unit = "mariadb.service"
+		web := Start{Unit: "web.service"}
+		if c.Commands != nil {
+			web.Commands = exec("/usr/bin/web")
+		}
+		got, err := Questions("mariadb", []Start{c.Start, web})
+		if err != nil {
+			e := (*UnclearError)(nil)
+			if !errors.As(err, &e) || !strings.Contains(err.Error(), c.want) || !e.Final() || e.Hint() == "" {
+				t.Errorf("%s: got %v, want %s", name, err, c.want)
+			}
+			continue
+		}
+		if len(got) != 1 || strings.Join(got[0].Argv, " ") != c.want || !slices.Equal(got[0].Env, c.Env) {
+			t.Errorf("%s:\ngot  %q\nwant %s", name, got, c.want)
+		}
+	}
+}
+
+func TestServicesThatStartTheEngineInTwoWaysAreBothAsked(t *testing.T) {
+	start := func(unit string, args ...string) Start {
+		return Start{Unit: unit, Commands: []Exec{{Path: "/usr/sbin/mariadbd", Argv: append([]string{"mariadbd"}, args...)}}}
+	}
+	got, err := Questions("mariadb", []Start{start("a.service"), start("b.service", "--x"), start("c.service")})
+	if err != nil || len(got) != 2 {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestAnEnvironmentFileIsReadAsSystemdReadsIt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "env")
+	write(t, path, "# MYSQLD_OPTS=no\n; X=no\nMYSQLD_OPTS=\"--datadir=/srv/x --y\"\nA='b c'\n\nLONG=one \\\ntwo\nrubbish\n")
+	want := []string{"MYSQLD_OPTS=--datadir=/srv/x --y", "A=b c", "LONG=one two"}
+	if got, err := ReadEnvironmentFile(path); err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if got, err := ReadEnvironmentFile(path + ".absent"); err != nil || got != nil {
+		t.Errorf("one that is not there: %q, %v", got, err)
+	}
+	ok(t, syscall.Mkfifo(path+".pipe", 0o600))
+	if got, err := ReadEnvironmentFile(path + ".pipe"); err == nil {
+		t.Errorf("a pipe: %q", got)
+	}
+	write(t, path+".large", strings.Repeat("A=b\n", environmentMax))
+	if _, err := ReadEnvironmentFile(path + ".large"); err == nil {
+		t.Error("takes what is too large")
+	}
+}
+
+// Whatever wrote last, the newest that is known to have been there counts.
+func TestTheNewestMariaDBThatUsedADirectoryIsFound(t *testing.T) {
+	redo := func(by string) string { return "Phys" + strings.Repeat("\x00", 12) + by + strings.Repeat("\x00", 40) }
+	frm := func(id uint32) string {
+		b := make([]byte, 64)
+		b[0], b[1] = 0xfe, 1
+		binary.LittleEndian.PutUint32(b[51:], id)
+		return string(b)
+	}
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  string
+		state State
+	}{
+		"mariadb-upgrade has not run yet": {map[string]string{"mysql_upgrade_info": "10.5.2-MariaDB", "ib_logfile0": redo("MariaDB 11.8.9")}, "11.8.9", Unfit},
+		"a restored backup":               {map[string]string{"ib_logfile0": redo("Backup 11.4.2-MariaDB")}, "11.4.2", Unfit},
+		"a table":                         {map[string]string{"mysql/db.frm": frm(110809)}, "11.8.9", Unfit},
+		"a table of its own":              {map[string]string{"mysql/db.frm": frm(101118)}, "10.11.18", Ready},
+		"Debian's flag":                   {map[string]string{"debian-11.8.flag": ""}, "11.8", Unfit},
+		"an old one":                      {map[string]string{"mysql_upgrade_info": "10.3.39-MariaDB"}, "10.3.39-MariaDB", Ready},
+		"a later one of the series":       {map[string]string{"mysql_upgrade_info": "10.11.99-MariaDB"}, "10.11.99-MariaDB", Ready},
+		"a series that sorts lower":       {map[string]string{"mysql_upgrade_info": "10.9.1-MariaDB"}, "10.9.1-MariaDB", Ready},
+		"one of two digits":               {map[string]string{"mariadb_upgrade_info": "12.0.2-MariaDB"}, "12.0.2-MariaDB", Unfit},
+		"rubbish":                         {map[string]string{"mysql/db.frm": frm(4000000000), "ib_logfile0": redo("mkfs")}, "", Ready},
+	} {
+		dir := mariadbDir(t)
+		for file, text := range c.files {
+			write(t, filepath.Join(dir, file), text)
+		}
+		if got := examine(t, dir, me(t)); got.State != c.state || got.Version != c.want {
+			t.Errorf("%s: got %+v", name, got)
+		}
+	}
+}
+
+func TestAnEngineThatDoesNotTellItsVersionIsNotHeldUp(t *testing.T) {
+	dir := mariadbDir(t)
+	write(t, filepath.Join(dir, "mariadb_upgrade_info"), "11.8.9-MariaDB")
+	if got, err := Examine(Host{}, dir, "mariadb", me(t), Settings{}); err != nil || got.State != Ready {
+		t.Errorf("got %+v, %v", got, err)
 	}
 }
 
 func TestVersionIsWhatTheEngineWroteLast(t *testing.T) {
 	for name, c := range map[string]struct{ file, text, want string }{
-		"10.x":            {"mysql_upgrade_info", "10.11.14-MariaDB\n", "10.11.14-MariaDB"},
-		"11.x":            {"mariadb_upgrade_info", "11.4.5-MariaDB", "11.4.5-MariaDB"},
-		"of Debian":       {"mysql_upgrade_info", "10.11.14-MariaDB-0+deb12u2", "10.11.14-MariaDB"},
-		"no version":      {"mysql_upgrade_info", "<script>", ""},
-		"empty":           {"mysql_upgrade_info", "", ""},
-		"endless":         {"mysql_upgrade_info", strings.Repeat("9", 1<<20), strings.Repeat("9", 64)},
-		"of another name": {"upgrade_info", "10.11.14-MariaDB", ""},
+		"10.x":              {"mysql_upgrade_info", "10.11.14-MariaDB\n", "10.11.14-MariaDB"},
+		"10.x, newly named": {"mariadb_upgrade_info", "10.11.5-MariaDB", "10.11.5-MariaDB"},
+		"of Debian":         {"mysql_upgrade_info", "10.11.14-MariaDB-0+deb12u2", "10.11.14-MariaDB"},
+		"no version":        {"mysql_upgrade_info", "<script>", ""},
+		"empty":             {"mysql_upgrade_info", "", ""},
+		"endless":           {"mysql_upgrade_info", strings.Repeat("9", 1<<20), strings.Repeat("9", 64)},
+		"of another name":   {"upgrade_info", "10.11.14-MariaDB", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := mariadbDir(t)
@@ -104,8 +289,8 @@ func TestVersionIsWhatTheEngineWroteLast(t *testing.T) {
 	t.Run("both, after an upgrade", func(t *testing.T) {
 		dir := mariadbDir(t)
 		write(t, filepath.Join(dir, "mysql_upgrade_info"), "10.11.14-MariaDB")
-		write(t, filepath.Join(dir, "mariadb_upgrade_info"), "11.4.5-MariaDB")
-		if r := examine(t, dir, me(t)); r.Version != "11.4.5-MariaDB" {
+		write(t, filepath.Join(dir, "mariadb_upgrade_info"), "10.11.15-MariaDB")
+		if r := examine(t, dir, me(t)); r.Version != "10.11.15-MariaDB" {
 			t.Errorf("version %q", r.Version)
 		}
 	})
@@ -131,7 +316,7 @@ func TestVersionFileIsNotTrusted(t *testing.T) {
 			dir := mariadbDir(t)
 			plant(t, filepath.Join(dir, "mariadb_upgrade_info"))
 			read := make(chan string, 1)
-			go func() { read <- mariadbVersion(Host{}, dir) }()
+			go func() { read <- mariadbVersion(Host{}, dir, nil) }()
 			select {
 			case version := <-read:
 				if version != "" {
@@ -142,4 +327,38 @@ func TestVersionFileIsNotTrusted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whatever a unit says, the arguments are told or refused, and the program that
+// is asked is one that the unit names or the engine's own.
+func FuzzStart(f *testing.F) {
+	f.Add("/bin/sh", "-c", "exec /usr/sbin/mariadbd $MYSQLD_OPTS \"$X\"", "MYSQLD_OPTS=--a 'b c'")
+	f.Add("/usr/sbin/mariadbd", "$O", "${O}$$", "O=\"x")
+	f.Fuzz(func(t *testing.T, program, one, two, env string) {
+		s := Start{Unit: "x.service", Commands: []Exec{{Path: program, Argv: []string{program, one, two}}}, Env: environment(env)}
+		got, err := Questions("mariadb", []Start{s})
+		if err != nil {
+			if !errors.As(err, new(*UnclearError)) {
+				t.Errorf("got %v", err)
+			}
+			return
+		}
+		argv := got[0].Argv
+		if len(got) != 1 || !filepath.IsAbs(argv[0]) || !slices.Equal(argv[len(argv)-2:], []string{"--verbose", "--help"}) {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+func FuzzAnswer(f *testing.F) {
+	text, err := os.ReadFile("testdata/mariadbd-help.txt")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Fuzz(func(t *testing.T, output []byte) {
+		if s, err := Answer("mariadb", output); err == nil && !filepath.IsAbs(s.Directory) {
+			t.Errorf("got %+v", s)
+		}
+	})
 }

@@ -188,6 +188,9 @@ func parseKeys(text []byte) ([]key, error) {
 	if len(text) > KeysTextMax {
 		return nil, fmt.Errorf("more than %d bytes, which is too much for keys", KeysTextMax)
 	}
+	if as := encodedAs(text); as != "" {
+		return nil, &problem{text: "it " + as, hint: hintUTF8}
+	}
 	var keys []key
 	n := 0
 	for line := range bytes.Lines(text) {

@@ -58,6 +58,9 @@ var notKeys = []struct{ name, text string }{
 	{"bytes", "\x00\xff\xfe"},
 	{"the second line", machine.private + "\nhunter2\n"},
 	{"too much", strings.Repeat("#\n", KeysTextMax/2) + "x"},
+	{"a byte order mark", "\xef\xbb\xbf" + machine.private + "\n"},
+	{"UTF-16, as PowerShell saves", utf16LE("\ufeff" + machine.private + "\r\n")},
+	{"UTF-16 without a mark", utf16LE(machine.private + "\r\n")},
 	{"two in a line", machine.private + " " + machine.private},
 }
 

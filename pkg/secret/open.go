@@ -97,6 +97,15 @@ func Decrypt(ciphertext []byte, keys *Keys) (*Plaintext, error) {
 // unarmored is the binary file of a ciphertext, to be read.
 func unarmored(ciphertext []byte) (io.Reader, error) {
 	text := bytes.TrimLeft(ciphertext, " \t\r\n")
+	if as := encodedAs(ciphertext); as != "" {
+		hint := "save it as UTF-8 without one, or upload it again, from the file that bootagent secret seal --output wrote"
+		if isUTF8 := bytes.HasPrefix(ciphertext, []byte(byteOrderMark)); !isUTF8 {
+			hint = "seal it anew with --output, as a shell that redirects may change what is written: bootagent secret seal"
+		}
+		if plain := asciiOf(ciphertext); bytes.HasPrefix(plain, []byte(armorMark)) || bytes.HasPrefix(plain, []byte("age-encryption.org/")) {
+			return nil, &problem{text: as + ", where a file of age should begin", hint: hint, fact: errSavedOtherwise}
+		}
+	}
 	// A few bytes could be anything's.
 	begins := func(with string) bool { return len(text) >= 8 && bytes.HasPrefix([]byte(with), text) }
 	switch {
@@ -116,6 +125,21 @@ func unarmored(ciphertext []byte) (io.Reader, error) {
 		hint: sealHint + "; if it lay there readable, change the secret itself too",
 		fact: ErrNotEncrypted,
 	}
+}
+
+// errSavedOtherwise is ErrDamaged of a file that was saved in another encoding.
+var errSavedOtherwise = fmt.Errorf("%w: saved in another encoding", ErrDamaged)
+
+// asciiOf is the beginning of a text without what another encoding adds to
+// plain letters.
+func asciiOf(text []byte) []byte {
+	var plain []byte
+	for _, b := range text[:min(len(text), 256)] {
+		if b != 0 && b < 0x80 {
+			plain = append(plain, b)
+		}
+	}
+	return bytes.TrimLeft(plain, " \t\r\n")
 }
 
 const sealHint = "seal it and upload that: bootagent secret seal"

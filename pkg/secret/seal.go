@@ -50,6 +50,8 @@ func Seal(w io.Writer, plaintext io.Reader, recipients []string, armored bool) e
 		return fmt.Errorf("cannot read what is to be sealed: %w", err)
 	case len(text) == 0:
 		return &problem{text: "nothing is there to be sealed: standard input is empty", hint: "a program may take an empty password for none"}
+	case len(bytes.TrimSpace(bytes.TrimPrefix(text, []byte(byteOrderMark)))) == 0:
+		return &problem{text: "nothing is there to be sealed: standard input holds white space alone", hint: "find out why what should print the secret prints none"}
 	case len(text) > PlaintextMax:
 		return &problem{text: fmt.Sprintf("what is to be sealed has more than %d bytes, which is all that systemd has room for", PlaintextMax)}
 	case isSealed(text):
@@ -84,7 +86,7 @@ func encrypt(to io.Writer, text []byte, recipients []age.Recipient, armored bool
 
 func isSealed(text []byte) bool {
 	_, err := unarmored(text)
-	return err == nil
+	return err == nil || errors.Is(err, errSavedOtherwise)
 }
 
 func parseRecipients(texts []string) ([]age.Recipient, error) {
@@ -117,6 +119,8 @@ func parseRecipients(texts []string) ([]age.Recipient, error) {
 func parseRecipient(text string) (age.Recipient, error) {
 	broken := fmt.Errorf("%q begins as a public key of age and is not one: it was cut or changed; copy it again", Short(text))
 	switch {
+	case encodedAs([]byte(text)) != "":
+		return nil, fmt.Errorf("a public key %s, which can't be seen: copy it from behind that", encodedAs([]byte(text)))
 	case strings.HasPrefix(text, "age1pq1"):
 		r, err := age.ParseHybridRecipient(text)
 		if err != nil {

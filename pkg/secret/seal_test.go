@@ -37,6 +37,7 @@ func TestWrongRecipientsAreRefusedInWords(t *testing.T) {
 		{"the same twice", Sealing{To: []string{machine.public}, Recovery: []string{machine.public}}},
 		{"a private key", Sealing{To: []string{machine.private}, Recovery: []string{recovery.public}}},
 		{"a private key, cut, in lower case", Sealing{To: []string{machine.public}, Recovery: []string{strings.ToLower(machine.private[:40])}}},
+		{"a key behind a byte order mark", Sealing{To: []string{"\ufeff" + machine.public}, WithoutRecovery: true}},
 		{"a changed key", Sealing{To: []string{machine.public[:40] + "q" + machine.public[41:]}, WithoutRecovery: true}},
 		{"a plugin's", Sealing{To: []string{"age1yubikey1q2w7u3vpya839jxxuq8g0sedh3d740d4xvn639sqhr95ejj8vu3hyfumptt"}, WithoutRecovery: true}},
 		{"one of SSH", Sealing{To: []string{"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"}, WithoutRecovery: true}},
@@ -68,9 +69,12 @@ func TestWhatCantBeSealedIsRefused(t *testing.T) {
 		stdin io.Reader
 	}{
 		{"nothing", strings.NewReader("")},
+		{"white space", strings.NewReader(" \t\r\n\u00a0\n")},
+		{"white space after a byte order mark", strings.NewReader("\xef\xbb\xbf\r\n")},
 		{"too much", bytes.NewReader(make([]byte, PlaintextMax+1))},
 		{"sealed already", bytes.NewReader(sealed(t, canary, false, machine))},
 		{"sealed already, in armor", bytes.NewReader(sealed(t, canary, true, machine))},
+		{"sealed already, in UTF-16", strings.NewReader(utf16LE("\ufeff" + string(sealed(t, canary, true, machine))))},
 		{"broken", io.MultiReader(strings.NewReader(canary), errReader{broken})},
 	} {
 		var out bytes.Buffer

@@ -151,7 +151,7 @@ func (s Status) Line() string {
 	}
 	line := fmt.Sprintf("%s since %s", s.State, s.Since.Local().Format(time.DateTime))
 	if s.Role != "" {
-		line = s.Role + ": " + line
+		line = oneLine(s.Role) + ": " + line
 	}
 	if s.Reason != "" {
 		line += ": " + oneLine(s.Reason)
@@ -162,28 +162,24 @@ func (s Status) Line() string {
 	return line
 }
 
-// oneLine joins the lines of an error, as a role file with several mistakes
-// gives: what is sent to systemd as STATUS= ends with its line.
-func oneLine(text string) string { return strings.ReplaceAll(strings.TrimSpace(text), "\n", "; ") }
-
 // Print writes the status for a person.
 func (s Status) Print(w io.Writer) {
 	fmt.Fprintln(w, s.Line())
 	if s.Hint != "" {
-		fmt.Fprintln(w, "  hint:", s.Hint)
+		fmt.Fprintln(w, "  hint:", oneLine(s.Hint))
 	}
 	for _, h := range s.Held {
-		fmt.Fprintf(w, "%s is held: %s\n", h.Unit, oneLine(h.Why))
+		fmt.Fprintf(w, "%s is held: %s\n", oneLine(h.Unit), oneLine(h.Why))
 	}
 	width := 0
 	for _, st := range s.Steps {
-		width = max(width, len(st.Name))
+		width = max(width, len(oneLine(st.Name)))
 	}
 	if len(s.Steps) > 0 {
 		fmt.Fprintln(w)
 	}
 	for _, st := range s.Steps {
-		line := fmt.Sprintf("  %s  %-8s %-*s %s", clock(st.Since), st.State, width, st.Name, st.detail())
+		line := fmt.Sprintf("  %s  %-8s %-*s %s", clock(st.Since), st.State, width, oneLine(st.Name), st.detail())
 		fmt.Fprintln(w, strings.TrimRight(line, " "))
 	}
 }
@@ -191,7 +187,7 @@ func (s Status) Print(w io.Writer) {
 func (s Step) detail() string {
 	var parts []string
 	if s.For != "" {
-		parts = append(parts, "for "+s.For)
+		parts = append(parts, "for "+oneLine(s.For))
 	}
 	if s.Until != nil {
 		parts = append(parts, "until "+s.until())
@@ -218,7 +214,7 @@ func (s Status) Timeline(w io.Writer, booted time.Time) {
 		if st.State == "done" || st.State == "failed" {
 			took = fmt.Sprintf("%6.2f s", st.Since.Sub(*st.Began).Seconds())
 		}
-		fmt.Fprintf(w, "%8.2f s  %8s  %-8s %s\n", st.Began.Sub(booted).Seconds(), took, st.State, st.Name)
+		fmt.Fprintf(w, "%8.2f s  %8s  %-8s %s\n", st.Began.Sub(booted).Seconds(), took, st.State, oneLine(st.Name))
 	}
 }
 

@@ -21,6 +21,8 @@ import (
 // that end at once, as the test wants. It keeps to what systemd does with
 // assertions, with transient units and with those that failed.
 type pid1 struct {
+	environment []string // of all services
+
 	mu     sync.Mutex
 	units  map[string]*unitOfPID1
 	jobs   []string                             // "start srv-data.mount fail"
@@ -288,7 +290,12 @@ func (p *pid1) property(path godbus.ObjectPath, property string) godbus.Variant 
 			u = known
 		}
 	}
+	if v, told := u.props[property]; told && !u.transient {
+		return v // as it was given
+	}
 	switch property {
+	case "Environment":
+		return godbus.MakeVariant(append([]string{}, p.environment...))
 	case "ActiveEnterTimestampMonotonic":
 		return godbus.MakeVariant(uint64(u.entered))
 	case "ExecStart":

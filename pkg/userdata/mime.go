@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"mime"
-	"mime/multipart"
 	"mime/quotedprintable"
-	"net/mail"
 	"regexp"
 	"strings"
 )
@@ -25,115 +23,230 @@ const maxNested = 4
 // A part is a part of a MIME message.
 type part struct {
 	name string // what errors call it
+	line int    // of the user-data in which its text begins, or its header
 	text []byte
 }
 
-// What can be wrong with a MIME message. The errors of the standard library
-// quote the line at fault, which may hold a secret, so they are not passed on.
-var (
-	errHeader   = errors.New("its header can't be read")
-	errType     = errors.New("the content type of a part can't be read")
-	errBoundary = errors.New("its parts can't be told apart: a boundary is missing, or the end is")
-	errDeep     = errors.New("its parts hold parts that hold parts, too deep to follow")
-	errTransfer = errors.New("our part is not in the transfer encoding that it names")
-)
+// A fault is what is wrong with a MIME message, and in which line. It quotes
+// nothing of the line, which may hold a secret.
+type fault struct {
+	line    int
+	problem string
+}
 
 // findPart gives our part of a MIME message, or nil where text is no message
-// or has no such part.
-func findPart(text []byte) (*part, error) {
-	var p parts
-	err := p.read(text)
+// or has no such part. A message is faulty only if it seems to hold such a part:
+// otherwise it is another program's concern.
+func (s *search) findPart(text []byte) (*part, error) {
+	if !isMessage.Match(text) {
+		return nil, nil
+	}
+	p := parts{search: s}
+	bad := p.message(text)
 	switch {
-	case err != nil && p.misnamed != nil:
+	case p.misnamed != nil && len(p.ours) == 0:
 		return nil, p.misnamed
-	case err != nil && isMessage.Match(text) && mentionsType(text):
-		return nil, broken("user-data", 1, "a MIME message with a part of the type %s, but broken: %v", mediaType, err)
-	case err != nil:
+	case bad != nil && concernsUs(text) && strings.Contains(firstLine(text), `\n`):
+		return nil, broken("user-data", 1, `a MIME message with a part of the type %s, but its line breaks are written as \n; hand in real ones, from a file or by the shell's printf`, mediaType)
+	case bad != nil && concernsUs(text):
+		return nil, broken("user-data", bad.line, "a MIME message with a part of the type %s, but broken: %s", mediaType, bad.problem)
+	case bad != nil:
 		return nil, nil
 	case p.misnamed != nil:
 		return nil, p.misnamed
-	case len(p.ours) == 0:
-		return nil, nil
 	case len(p.ours) > 1:
 		return nil, broken(p.ours[1].name, 1, "a second part of the type %s, after %s; there may be one only", mediaType, p.ours[0].name)
+	case len(p.ours) == 1:
+		return &p.ours[0], nil
 	}
-	unpacked, err := unpack(p.ours[0].name, p.ours[0].text)
-	if err != nil {
-		return nil, err
+	if at := lostPart.FindIndex(text); at != nil {
+		return nil, broken("user-data", bytes.Count(text[:at[0]], []byte("\n"))+1,
+			"a part of the type %s that is not in the message: the line before its header has to be -- and the boundary of the message, and the closing boundary has to come after it", mediaType)
 	}
-	return &part{p.ours[0].name, unpacked}, nil
+	return nil, nil
 }
 
-// isMessage matches what begins as the header of a message does.
-var isMessage = regexp.MustCompile(`^\s*[A-Za-z-]+:`)
+var (
+	// isMessage matches what begins as the header of a message that has parts,
+	// or is one. Python's tools may begin it with "From nobody".
+	isMessage = regexp.MustCompile(`(?i)^[ \t\r\n]*(?:From [^\n]*\n)?(?:[a-z0-9-]+:[^\n]*\n|[ \t]+[^\n]+\n)*?(?:content-[a-z-]+|mime-version)[ \t]*:`)
 
-func mentionsType(text []byte) bool {
-	return bytes.Contains(bytes.ToLower(text), []byte(mediaType))
+	// lostPart matches the header of a part of ours below a line like a boundary.
+	lostPart = regexp.MustCompile(`(?im)^--[^\n]*\n(?:[a-z0-9-]+:[^\n]*\n|[ \t]+[^\n]+\n)*?content-type[ \t]*:[ \t\r\n]*"?application/vnd\.bootagent\+yaml`)
+
+	// markLine matches a line that is our mark.
+	markLine = regexp.MustCompile(`(?m)^` + mark + `[ \t\r]*$`)
+)
+
+// concernsUs tells whether our type or our mark stands in the text of a message.
+func concernsUs(text []byte) bool {
+	return bytes.Contains(bytes.ToLower(text), []byte(mediaType)) || markLine.Match(text)
 }
 
 // parts gathers what is ours of a MIME message.
 type parts struct {
+	search   *search
 	count    int // all parts so far, without those that hold others
 	ours     []part
 	misnamed error // a part of ours that has another type
 }
 
-func (p *parts) read(text []byte) error {
-	message, err := mail.ReadMessage(bytes.NewReader(bytes.TrimLeft(text, "\r\n")))
-	if err != nil {
-		return errHeader
+func (p *parts) message(text []byte) *fault {
+	body := bytes.TrimLeft(text, "\r\n")
+	line := 1 + bytes.Count(text[:len(text)-len(body)], []byte("\n"))
+	if bytes.HasPrefix(body, []byte("From ")) {
+		_, body, _ = bytes.Cut(body, []byte("\n"))
+		line++
 	}
-	return p.collect(message.Header, message.Body, 0)
+	return p.collect(body, line, "the message", 0)
 }
 
-// A header is that of a message or of a part of one.
-type header interface{ Get(key string) string }
+// An entity is a message, or a part of one (RFC 2045, section 2.4).
+type entity struct {
+	header map[string]string // by names in small letters; the first of a name counts
+	lines  map[string]int    // in which each of them stands
+	body   []byte
+	line   int // in which the body begins
+}
 
-func (p *parts) collect(h header, body io.Reader, depth int) error {
-	given := h.Get("Content-Type")
+// readEntity takes a header and its body apart. The body is a part of text.
+func readEntity(text []byte, line int, whose string) (entity, *fault) {
+	e := entity{header: make(map[string]string), lines: make(map[string]int), body: text, line: line}
+	last := ""
+	for len(e.body) > 0 {
+		raw, rest, _ := bytes.Cut(e.body, []byte("\n"))
+		row := string(bytes.TrimRight(raw, "\r"))
+		if row == "" {
+			e.body, e.line = rest, e.line+1
+			return e, nil
+		}
+		if folded := strings.TrimLeft(row, " \t"); folded != row && last != "" {
+			e.header[last] += " " + folded
+			e.body, e.line = rest, e.line+1
+			continue
+		}
+		name, value, isHeader := strings.Cut(row, ":")
+		name = strings.ToLower(strings.TrimRight(name, " \t"))
+		switch {
+		case strings.HasPrefix(row, "--"):
+			return e, &fault{e.line, "an empty line is missing before this boundary, after the header of " + whose}
+		case !isHeader || !headerName.MatchString(name), isKey(name):
+			return e, &fault{e.line, "an empty line is missing before this line, after the header of " + whose}
+		}
+		if last = name; e.lines[name] == 0 {
+			e.header[name], e.lines[name] = strings.TrimSpace(value), e.line
+		} else {
+			last = "" // what is folded below it does not count either
+		}
+		e.body, e.line = rest, e.line+1
+	}
+	return e, nil
+}
+
+var headerName = regexp.MustCompile(`^[a-z0-9-]+$`)
+
+// isKey tells a key of our documents, which no header is named like.
+func isKey(name string) bool {
+	return name == "version" || name == "role" || name == "params" || name == "volumes"
+}
+
+func (p *parts) collect(text []byte, line int, whose string, depth int) *fault {
+	e, bad := readEntity(text, line, whose)
+	if bad != nil {
+		return bad
+	}
+	given := e.header["content-type"]
 	kind, params, err := mime.ParseMediaType(given)
 	if err != nil && given != "" {
-		return errType
+		return &fault{e.lines["content-type"], badType(given, whose)}
 	}
 	if !strings.HasPrefix(kind, "multipart/") {
-		return p.leaf(kind, h, body)
+		return p.leaf(kind, e)
 	}
-	if depth == maxNested {
-		return errDeep
+	switch {
+	case depth == maxNested:
+		return &fault{line, "its parts hold parts that hold parts, too deep to follow"}
+	case params["boundary"] == "":
+		return &fault{e.lines["content-type"], `the content type of ` + whose + ` names no boundary: boundary="..." is missing`}
 	}
-	reader := multipart.NewReader(body, params["boundary"])
-	for {
-		next, err := reader.NextRawPart()
-		if errors.Is(err, io.EOF) {
-			return nil
+	return p.split(e, params["boundary"], whose, depth)
+}
+
+// badType says what is wrong with a content type that can't be read.
+func badType(given, whose string) string {
+	_, boundary, names := strings.Cut(strings.ToLower(given), "boundary=")
+	special := strings.IndexAny(boundary, `()<>@,:\/[]?=`)
+	switch {
+	case names && strings.HasPrefix(boundary, `"`):
+		return "the content type of " + whose + " can't be read: the quote that opens before its boundary has to be closed after it"
+	case names && special >= 0:
+		return fmt.Sprintf("the boundary in the content type of %s holds %q, so it has to stand in quotes: boundary=\"...\"", whose, boundary[special:special+1])
+	}
+	return "the content type of " + whose + " can't be read; write it as " + mediaType + ", or as what it is"
+}
+
+// split takes the parts of a message apart (RFC 2046, section 5.1.1).
+func (p *parts) split(e entity, boundary, whose string, depth int) *fault {
+	delimiter := "--" + boundary
+	start, startLine := -1, 0 // of the part that is open
+	line, last := e.line, e.line
+	for at := 0; at < len(e.body); line++ {
+		end := len(e.body)
+		if n := bytes.IndexByte(e.body[at:], '\n'); n >= 0 {
+			end = at + n + 1
 		}
-		if err != nil {
-			return errBoundary
+		row := string(bytes.TrimRight(e.body[at:end], " \t\r\n"))
+		if row != "" {
+			last = line
 		}
-		if err := p.collect(next.Header, next, depth+1); err != nil {
-			return err
+		if row == delimiter || row == delimiter+"--" {
+			if start >= 0 {
+				text := bytes.TrimSuffix(bytes.TrimSuffix(e.body[start:at], []byte("\n")), []byte("\r"))
+				if bad := p.collect(text, startLine, fmt.Sprintf("part %d", p.count+1), depth+1); bad != nil {
+					return bad
+				}
+			}
+			if row != delimiter {
+				return nil
+			}
+			start, startLine = end, line+1
 		}
+		at = end
+	}
+	if start >= 0 {
+		return &fault{last, fmt.Sprintf("the closing boundary is missing after part %d: a last line that is --, the boundary of %s and -- again", p.count+1, whose)}
+	}
+	// Some tools pack the body of the message as they would a part's.
+	if text, err := decodeTransfer(e.header["content-transfer-encoding"], e.body); err == nil && p.search.look(text, nil) != nil {
+		p.misname("user-data", "holds what is meant for bootagent, but packed as a whole; only a part may have a Content-Transfer-Encoding")
+	}
+	return &fault{last, "no line is -- and the boundary that the content type of " + whose + " names"}
+}
+
+func (p *parts) misname(name, problem string) {
+	if p.misnamed == nil {
+		p.misnamed = broken(name, 1, "%s", problem)
 	}
 }
 
-func (p *parts) leaf(kind string, h header, body io.Reader) error {
+func (p *parts) leaf(kind string, e entity) *fault {
 	p.count++
 	name := fmt.Sprintf("user-data, MIME part %d", p.count)
-	encoded, err := io.ReadAll(body)
-	if err != nil {
-		return errBoundary
-	}
-	text, err := decodeTransfer(h.Get("Content-Transfer-Encoding"), encoded)
+	text, err := decodeTransfer(e.header["content-transfer-encoding"], e.body)
+	// What can't be looked into of another's part is its own concern.
+	defer func(before error) { p.search.refused = before }(p.search.refused)
 	switch {
 	case kind == mediaType && err != nil:
-		return errTransfer
+		return &fault{e.line, fmt.Sprintf("part %d is not in the transfer encoding that it names; bootagent knows base64, quoted-printable, 7bit, 8bit and binary", p.count)}
 	case kind == mediaType:
-		p.ours = append(p.ours, part{name, text})
-	case p.misnamed == nil && (strings.Contains(kind, "bootagent") || firstLine(text) == mark):
-		p.misnamed = broken(name, 1, "seems to be meant for bootagent, but its content type is not %s", mediaType)
+		p.ours = append(p.ours, part{name, e.line, text})
+	case strings.Contains(letters(kind), "bootagent"), p.search.look(text, nil) != nil, err != nil && p.search.look(e.body, nil) != nil:
+		p.misname(name, "seems to be meant for bootagent, but its content type is not "+mediaType)
 	}
 	return nil
 }
+
+var errTransfer = errors.New("a transfer encoding that nobody knows")
 
 // decodeTransfer undoes a transfer encoding (RFC 2045, section 6).
 func decodeTransfer(encoding string, encoded []byte) ([]byte, error) {

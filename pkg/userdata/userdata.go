@@ -33,7 +33,8 @@ const mark = "#bootagent"
 
 // Parse reads user-data: a document whose first line is #bootagent, as it is
 // or packed by gzip, or a MIME message with one part of the type
-// application/vnd.bootagent+yaml.
+// application/vnd.bootagent+yaml. Either may also be behind what tools wrap
+// around a text by mistake: that is an error which says what to take off.
 //
 // ErrNone and ErrForeign say that a role may come from elsewhere. All other
 // errors are strictyaml.Errors: the user-data is meant for bootagent, or seems
@@ -51,20 +52,57 @@ func Parse(raw []byte) (Selection, error) {
 	case firstLine(text) == mark:
 		return decode("user-data", text)
 	}
-	part, err := findPart(text)
+	s := &search{name: "user-data"}
+	part, err := s.findPart(text)
 	switch {
 	case err != nil:
 		return Selection{}, err
 	case part != nil:
-		return decode(part.name, part.text)
+		return decodePart(part)
 	}
-	if err := nearMiss(text); err != nil {
+	var layers []string
+	if isGzip(raw) {
+		layers = []string{"gzip"}
+	}
+	if err := s.hidden(text, layers); err != nil {
 		return Selection{}, err
+	}
+	if err := strayHeader("user-data", text); err != nil {
+		return Selection{}, err
+	}
+	switch {
+	case s.refused != nil:
+		return Selection{}, s.refused
+	case onlyTag.Match(text):
+		return Selection{}, broken("user-data", 1, unrendered)
 	}
 	return Selection{}, ErrForeign
 }
 
+// decodePart reads our part of a message, which may lack our first line.
+func decodePart(p *part) (Selection, error) {
+	text, err := unpack(p.name, p.text)
+	if err != nil {
+		return Selection{}, err
+	}
+	selected, err := decode(p.name, text)
+	if err != nil && firstLine(text) != mark {
+		var layers []string
+		if isGzip(p.text) {
+			layers = []string{"gzip"}
+		}
+		s := &search{name: p.name}
+		if wrapped := s.unwrap(text, layers); wrapped != nil {
+			return Selection{}, wrapped
+		}
+	}
+	return selected, err
+}
+
 func decode(name string, text []byte) (Selection, error) {
+	if err := findTags(name, text); err != nil {
+		return Selection{}, err
+	}
 	doc := strictyaml.Parse(name, text)
 	root := doc.Root("the user-data")
 	var s Selection

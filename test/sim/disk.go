@@ -21,6 +21,7 @@ type filesystem struct {
 type directory struct {
 	state  boot.DirectoryState // Foreign where it is empty
 	owner  string
+	newer  bool // an engine used it that is newer than the machines have
 	rows   int
 	synced bool // what is in it is on the disk
 }

@@ -481,6 +481,13 @@ func (f files) Lstat(p string) (mode fs.FileMode, uid uint32, err error) {
 			uid, err = f.Owner(dir.owner)
 			return fs.ModeDir, uid, err
 		}
+		if dir, there := v.live.dirs[path.Dir(name)]; there && slices.Contains(dir.names(), path.Base(name)) {
+			uid, err = f.Owner(dir.owner)
+			if path.Base(name) == "mysql" {
+				mode = fs.ModeDir
+			}
+			return mode, uid, err
+		}
 	}
 	return 0, 0, fs.ErrNotExist
 }
@@ -500,13 +507,16 @@ func (f files) Names(p string) ([]string, error) {
 	}
 	dir, there := v.live.dirs[name]
 	if !there {
-		return nil, fs.ErrNotExist
+		return nil, fs.ErrNotExist // also the system's folder, whose files this world has not
 	}
 	return dir.names(), nil
 }
 
 func (f files) Head(p string) []byte {
 	if v, dir, err := f.at(path.Dir(p)); err == nil && v != nil && path.Base(p) == "mysql_upgrade_info" && v.live.dirs[dir].state == boot.Ready {
+		if v.live.dirs[dir].newer {
+			return []byte("11.8.9-MariaDB")
+		}
 		return []byte("10.11.14-MariaDB")
 	}
 	return nil
@@ -537,9 +547,9 @@ func (m *machine) at(p string) (v *ebs, dir string, err error) {
 	return nil, p, nil
 }
 
-func (d directories) Examine(ctx context.Context, p string, of role.Data) (found boot.Directory, err error) {
+func (d directories) Examine(ctx context.Context, p string, of role.Data, set boot.EngineSettings) (found boot.Directory, err error) {
 	err = d.call(ctx, "asks", "how "+p+" is", effect{do: func() error {
-		found, err = ondisk.Directory(files{d.machine}, p, of)
+		found, err = ondisk.Directory(files{d.machine}, p, of, set)
 		return err
 	}})
 	return found, err
@@ -612,12 +622,12 @@ func (d directories) Publish(ctx context.Context, staging, p string) error {
 
 type engines struct{ *agent }
 
-func (e engines) DataDirectory(ctx context.Context, _ role.Data) (dir string, err error) {
-	err = e.call(ctx, "asks", "the engine for its data directory", effect{bound: time.Minute, do: func() error {
-		dir = dataDir + "/"
+func (e engines) Settings(ctx context.Context, _ role.Data, _ []string) (set boot.EngineSettings, err error) {
+	err = e.call(ctx, "asks", "the engine for its settings", effect{bound: time.Minute, do: func() error {
+		set = boot.EngineSettings{DataDirectory: dataDir + "/", Version: "10.11.14-MariaDB"}
 		return nil
 	}})
-	return dir, err
+	return set, err
 }
 
 const initializeUnit = "bootagent-initialize-mysql"

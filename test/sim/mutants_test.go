@@ -63,10 +63,13 @@ var mutants = []mutant{
 		{"boot/data.go", "case Ready:\n", "case Ready, Damaged:\n"},
 	}},
 	{"half of a database passes for a whole one", []edit{
-		{"datadir/engine.go", "case len(missing) > 0:", "case len(missing) > 2:"},
+		{"datadir/mariadb.go", "case len(missing) > 0:", "case len(missing) > 2:"},
 	}},
 	{"a database of somebody else's is started", []edit{
 		{"datadir/datadir.go", "report.State == Ready && belongs != uid", "report.State == Ready && belongs == 0"},
+	}},
+	{"a database that a newer engine used is started", []edit{
+		{"datadir/mariadb.go", "case newer(used, set.Version):", "case newer(used, set.Version) && used == set.Version:"},
 	}},
 	{"what nobody sealed is taken for the secret", []edit{
 		{

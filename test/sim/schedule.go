@@ -134,6 +134,13 @@ var beginnings = []beginning{
 		v.place.dirs["mysql"] = d
 		v.log = v.place.clone()
 	}},
+	{name: "a database that a newer engine used", weight: 1, never: "MariaDB 11.8.9-MariaDB used it", set: func(w *World, v *ebs) {
+		w.withRows(v)
+		d := v.place.dirs["mysql"]
+		d.newer = true
+		v.place.dirs["mysql"] = d
+		v.log = v.place.clone()
+	}},
 	{name: "a volume that says it was formatted, and is blank", weight: 1, never: "was made on it before", set: func(_ *World, v *ebs) {
 		v.Tags[volume.TagFilesystem] = "made 33333333-3333-4333-8333-333333333333"
 	}},

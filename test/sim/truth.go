@@ -224,6 +224,7 @@ var reasons = []reason{
 	ofVolume("it belongs to user number 1000", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].owner != "mysql"
 	}),
+	ofVolume("MariaDB 11.8.9-MariaDB used it", func(_ *machine, v *ebs) bool { return v.now() != nil && v.now().dirs["mysql"].newer }),
 	ofVolume("was initialised 3 times and never finished", func(_ *machine, v *ebs) bool { return v.now() != nil && len(v.now().dirs) >= 3 }),
 	because("(a|another) key", func(m *machine) bool {
 		return m.agent != nil && len(m.agent.keys) == 0 || m.agent.keys[0] != goodKey

@@ -45,7 +45,8 @@ func Content(d block.Disk, r block.Report, want role.FilesystemType) (boot.Conte
 }
 
 // Directory says in which state a data directory is.
-func Directory(files datadir.Files, path string, d role.Data) (boot.Directory, error) {
-	r, err := datadir.Examine(files, path, string(d.Engine), d.Owner)
+func Directory(files datadir.Files, path string, d role.Data, set boot.EngineSettings) (boot.Directory, error) {
+	r, err := datadir.Examine(files, path, string(d.Engine), d.Owner,
+		datadir.Settings{Directory: set.DataDirectory, Version: set.Version, Files: set.Files})
 	return boot.Directory{State: boot.DirectoryState(r.State), Version: r.Version, Words: r.Words, Hint: r.Hint}, err
 }

@@ -17,9 +17,9 @@ volume data: intent
     after volume data: ledger
 data mysql: engine
 data mysql: directory
-    after volume data: ledger
+    after data mysql: engine, volume data: ledger
 data mysql: bind
-    after data mysql: engine, data mysql: directory
+    after data mysql: directory
 key
 secret root-sql: fetch
 secret root-sql: decrypt

@@ -11,9 +11,9 @@ volume data: intent
     after volume data: ledger
 data mysql: engine
 data mysql: directory
-    after volume data: ledger
+    after data mysql: engine, volume data: ledger
 data mysql: bind
-    after data mysql: engine, data mysql: directory
+    after data mysql: directory
 service mariadb.service: grant
     after data mysql: bind, volume data: ledger
 service mariadb.service: up
