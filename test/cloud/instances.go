@@ -405,7 +405,7 @@ func (e *EC2) describeInstances(q query) (response, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []described
+	var all []described
 	for _, s := range w.instances {
 		d := described{instanceState: s}
 		for _, v := range w.volumes {
@@ -413,11 +413,12 @@ func (e *EC2) describeInstances(q query) (response, error) {
 				d.volumes = append(d.volumes, v)
 			}
 		}
-		if (len(ids) == 0 || slices.Contains(ids, s.id)) && passes(d, s.tags, instanceFilters, by) {
-			found = append(found, d)
-		}
+		all = append(all, d)
 	}
-	found, next, err := page(q, found, func(d described) string { return d.id }, "InstanceId")
+	fits := func(d described) bool {
+		return (len(ids) == 0 || slices.Contains(ids, d.id)) && passes(d, d.tags, instanceFilters, by)
+	}
+	found, next, err := page(q, all, fits, func(d described) string { return d.id }, "InstanceId")
 	if err != nil {
 		return nil, err
 	}

@@ -744,13 +744,10 @@ func (e *EC2) describeVolumes(q query) (response, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []Volume
-	for _, v := range all {
-		if (len(ids) == 0 || slices.Contains(ids, v.ID)) && passes(v, v.Tags, volumeFilters, by) {
-			found = append(found, v)
-		}
+	fits := func(v Volume) bool {
+		return (len(ids) == 0 || slices.Contains(ids, v.ID)) && passes(v, v.Tags, volumeFilters, by)
 	}
-	found, next, err := page(q, found, func(v Volume) string { return v.ID }, "VolumeId")
+	found, next, err := page(q, slices.Collect(maps.Values(all)), fits, func(v Volume) string { return v.ID }, "VolumeId")
 	if err != nil {
 		return nil, err
 	}
