@@ -85,7 +85,7 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 		return err
 	}
 	warnOfGuards(ctx, plan, manager, log)
-	world, err := a.world(manager, facts)
+	world, err := a.world(manager, plan, facts)
 	if err != nil {
 		return err
 	}

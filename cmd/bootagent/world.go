@@ -26,7 +26,7 @@ import (
 
 // world is the machine itself, and what of the cloud it has to do with, as the
 // story of pkg/boot sees it.
-func (a *agent) world(m *systemd.Manager, facts boot.Facts) (boot.World, error) {
+func (a *agent) world(m *systemd.Manager, plan role.Plan, facts boot.Facts) (boot.World, error) {
 	id := facts.Instance.ID
 	if id == "" {
 		machine, err := os.ReadFile("/etc/machine-id")
@@ -56,7 +56,7 @@ func (a *agent) world(m *systemd.Manager, facts boot.Facts) (boot.World, error) 
 	var s3 *secret.S3
 	if a.metadata != nil {
 		credentials := a.metadata.Credentials()
-		world.Volumes = newVolumes(a.set, facts.Instance, credentials)
+		world.Volumes = newVolumes(a.set, facts.Instance, plan.Role, credentials, a.log)
 		s3 = secret.NewS3(facts.Instance.Region, a.set.Endpoints.S3, credentials)
 	}
 	world.Secrets = a.secrets(s3)

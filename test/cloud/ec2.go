@@ -246,7 +246,8 @@ func (e *EC2) answer(q query, who caller, call *Call) (response, error) {
 		}
 	}
 	if denied := e.cloud.IAM.denied(who, asks); denied != "" {
-		return nil, &apiError{http.StatusForbidden, "UnauthorizedOperation", "You are not authorized to perform this operation. " + denied}
+		return nil, &apiError{http.StatusForbidden, "UnauthorizedOperation", "You are not authorized to perform this operation. " + denied +
+			". Encoded authorization failure message: " + random(400)}
 	}
 	if q.Get("DryRun") == "true" {
 		return nil, &apiError{http.StatusPreconditionFailed, "DryRunOperation", "Request would have succeeded, but DryRun flag is set."}
