@@ -120,7 +120,7 @@ func (v *Volumes) policyHint(e *APIError) string {
 	}
 	hint := "bootagent iam --role " + awscli.Quote(name) + " prints the policy that the IAM role needs; add it, then: bootagent retry"
 	if e.Encoded != "" {
-		hint += "; if it is there already, another policy denies it, and this finds the aws command that says which: " +
+		hint += "; if it is there already, another policy denies it, and this finds the command that says which: " +
 			"journalctl --unit bootagent.service --grep decode-authorization-message"
 	}
 	return hint

@@ -139,12 +139,14 @@ type action struct {
 
 var actions = map[string]action{
 	"AttachVolume":      {asksOfAttachment("ec2:AttachVolume"), (*EC2).attachVolume},
-	"CreateTags":        {(*EC2).asksOfCreateTags, (*EC2).createTags},
+	"CreateTags":        {asksOfTags("ec2:CreateTags"), (*EC2).createTags},
+	"DeleteTags":        {asksOfTags("ec2:DeleteTags"), (*EC2).deleteTags},
 	"CreateVolume":      {(*EC2).asksOfCreateVolume, (*EC2).createVolume},
 	"DescribeInstances": {asksOfAll("ec2:DescribeInstances"), (*EC2).describeInstances},
 	"DescribeSnapshots": {asksOfAll("ec2:DescribeSnapshots"), (*EC2).describeSnapshots},
 	"DescribeVolumes":   {asksOfAll("ec2:DescribeVolumes"), (*EC2).describeVolumes},
 	"DetachVolume":      {asksOfAttachment("ec2:DetachVolume"), (*EC2).detachVolume},
+	"ModifyVolume":      {asksOfModifyVolume, (*EC2).modifyVolume},
 }
 
 func asksOfAll(action string) func(*EC2, query) []ask {

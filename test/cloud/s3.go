@@ -143,9 +143,16 @@ func (s *S3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if refused == nil {
 			refused = s.withheld(r, bucket, key, action)
 		}
-		if refused != nil {
+		switch {
+		case refused != nil:
 			answer.fail(r, *refused)
-		} else {
+		case action == "RestoreObject":
+			s.keep(bucket, key, "")
+			answer.status = http.StatusAccepted
+		default:
+			if action == "PutObject" {
+				s.keep(bucket, key, "") // as another one
+			}
 			s.server.ServeHTTP(answer, ofVersion(r))
 		}
 	}
@@ -217,6 +224,8 @@ func s3Action(r *http.Request, bucket, key string) (action string, asks []ask) {
 			return action, asked("s3:GetObjectVersion", onKey)
 		}
 		return action, asked("s3:GetObject", onKey)
+	case r.Method == http.MethodPost && query.Has("restore"):
+		return "RestoreObject", asked("s3:RestoreObject", onKey)
 	case r.Method == http.MethodDelete:
 		return "DeleteObject", asked("s3:DeleteObject", onKey)
 	default:

@@ -40,7 +40,8 @@ type Volume struct {
 	Type        string
 	SnapshotID  string
 	Encrypted   bool
-	MultiAttach bool // for types io1 and io2
+	KMSKey      string // that it is encrypted with
+	MultiAttach bool   // for types io1 and io2
 	Tags        map[string]string
 	Created     time.Time
 	Attachments []Attachment
@@ -561,6 +562,28 @@ func (e *EC2) detachVolume(q query) (response, error) {
 	}, err
 }
 
+func asksOfModifyVolume(e *EC2, q query) []ask {
+	id := q.Get("VolumeId")
+	return []ask{{"ec2:ModifyVolume", e.arn("volume", id), tagged(e.now().volumes[id].Tags)}}
+}
+
+// modifyVolume turns multi-attach on and off; of what else can be modified it knows nothing.
+func (e *EC2) modifyVolume(q query) (response, error) {
+	id := q.Get("VolumeId")
+	if err := checkIDs(id, ""); err != nil {
+		return nil, err
+	}
+	err := e.changeVolume(id, func(v *Volume) { v.MultiAttach = q.Get("MultiAttachEnabled") == "true" })
+	return &modifiedResponse{VolumeID: id, State: "completed", MultiAttach: q.Get("MultiAttachEnabled") == "true"}, err
+}
+
+type modifiedResponse struct {
+	Head
+	VolumeID    string `xml:"volumeModification>volumeId"`
+	State       string `xml:"volumeModification>modificationState"`
+	MultiAttach bool   `xml:"volumeModification>targetMultiAttachEnabled"`
+}
+
 // checkIDs refuses ids that are none; an instance's may be left out.
 func checkIDs(volume, instance string) error {
 	switch {
@@ -665,6 +688,7 @@ type volumeFields struct {
 	Tags        *set[xmlTag]       `xml:"tagSet"`
 	Type        string             `xml:"volumeType"`
 	Encrypted   bool               `xml:"encrypted"`
+	KMSKey      string             `xml:"kmsKeyId,omitempty"`
 	MultiAttach bool               `xml:"multiAttachEnabled"`
 }
 
@@ -680,7 +704,7 @@ type xmlAttachment struct {
 func newVolumeFields(v Volume) volumeFields {
 	f := volumeFields{
 		VolumeID: v.ID, Size: v.Size, SnapshotID: v.SnapshotID, Zone: v.Zone, Status: v.State,
-		CreateTime: stamp(v.Created), Type: v.Type, Encrypted: v.Encrypted, MultiAttach: v.MultiAttach,
+		CreateTime: stamp(v.Created), Type: v.Type, Encrypted: v.Encrypted, KMSKey: v.KMSKey, MultiAttach: v.MultiAttach,
 	}
 	if len(v.Tags) > 0 {
 		tags := tagSet(v.Tags)
