@@ -53,7 +53,7 @@ func commands() []command {
 		{"unlock", "", "hand the agent the key that a secret waits for, on standard input", unlock},
 		{"plan", "[--json] [--roles DIR] [--user-data FILE]", "print what this instance has to make true, and in which order", showPlan},
 		{"validate", "[--roles DIR] [--user-data FILE] [FILE...]", "check role files and user-data", validate},
-		{"iam", "--role ROLE [--partition aws] [--roles DIR]", "print the least IAM policy for the instances of a role", iam},
+		{"iam", "[--role ROLE] [--user-data FILE] [--partition aws] [--roles DIR]", "print the least IAM policy for the instances of a role", iam},
 		{"guard", "install|check|remove|show [--root DIR]", "hold the units of every role until they are granted", guardCommand},
 		{"prove", "[--json] DEVICE", "say what is on a disk, without writing to it", prove},
 		{"secret", "seal --to KEY... --recovery KEY...|--without-recovery [--armor] [--output FILE]", "encrypt standard input as a secret of a role", secretCommand},

@@ -518,10 +518,13 @@ func asksOfAttachment(action string) func(*EC2, query) []ask {
 		if v := w.volumes[volume]; instance == "" && len(v.Attachments) > 0 {
 			instance = v.Attachments[0].InstanceID
 		}
-		return []ask{
+		asks := []ask{
 			{action, e.arn("volume", volume), tagged(w.volumes[volume].Tags)},
 			{action, e.arn("instance", instance), tagged(w.instances[instance].tags)},
 		}
+		asks[0].context["ec2:VolumeID"] = []string{volume}
+		asks[1].context["ec2:InstanceID"] = []string{instance}
+		return asks
 	}
 }
 
