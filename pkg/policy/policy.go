@@ -173,10 +173,8 @@ func (v Volume) condition() Condition {
 	c := Condition{}
 	for _, key := range slices.Sorted(maps.Keys(v.Tags)) {
 		value, operator := v.Tags[key], "StringEquals"
-		if expansion.MatchString(value) {
+		if strings.Contains(value, "$") {
 			value, operator = pattern(value), "StringLike"
-		} else {
-			value = strings.ReplaceAll(value, "$", "${$}")
 		}
 		c.add(operator, "aws:ResourceTag/"+key, value)
 	}

@@ -41,7 +41,7 @@ func TestPolicies(t *testing.T) {
 		"special": {
 			Volumes: []Volume{{Tags: map[string]string{"a": "*", "b": "${aws:username}?", "c": "*?$${params.x}"}}},
 			Tagged:  tagged,
-			Objects: []string{"b/*?${aws:username}"},
+			Objects: []string{"b/*?${aws:username}", "b/?${aws:username}"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
