@@ -26,6 +26,7 @@ type EC2 struct {
 	world     world
 	history   history
 	lag       time.Duration
+	short     bool // pages are
 	delays    Delays
 	changed   chan struct{} // closed with each change, and made anew
 	instances map[string]*Instance
@@ -80,6 +81,21 @@ func (e *EC2) SetLag(d time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.lag = d
+}
+
+// SetShortPages has a page with a token hold less than it was asked for, or nothing, as EC2's may:
+// what a filter leaves out counts for the page.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html
+func (e *EC2) SetShortPages(short bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.short = short
+}
+
+func (e *EC2) pagesAreShort() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.short
 }
 
 // Throttle gives an action a bucket of another size, full; refill is in tokens a second. By default

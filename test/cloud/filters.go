@@ -66,10 +66,12 @@ func passes[T any](item T, tags map[string]string, fields map[string]func(T) []s
 var idSets = map[string]string{"InstanceId": "instancesSet", "SnapshotId": "snapshotSet", "VolumeId": "volumeSet"}
 
 // page gives those items that this request is for and that fit, and the token of those that follow.
-// EC2 promises no order, so this one is arbitrary too; and it counts what it looked at, not what
-// fits, so that a page with a token may be short or empty. Ids names the parameter that lists ids.
-// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html
-func page[T any](q query, items []T, fits func(T) bool, id func(T) string, ids string) (some []T, next string, err error) {
+// EC2 promises no order, so this one is arbitrary too; ids names the parameter that lists ids. Where
+// pages are short it counts what it looked at, not what fits.
+func page[T any](q query, short bool, items []T, fits func(T) bool, id func(T) string, ids string) (some []T, next string, err error) {
+	if !short {
+		items = slices.DeleteFunc(items, func(item T) bool { return !fits(item) })
+	}
 	most := len(items)
 	if text := q.Get("MaxResults"); text != "" {
 		most, err = strconv.Atoi(text)

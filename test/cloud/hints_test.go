@@ -207,7 +207,6 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 				p.pastes(t, credentials(t, agentinstance.New(url)), "iam get-role")
 			})
 		}
-
 	})
 
 	// What was driven is all that there is.

@@ -90,7 +90,7 @@ func (e *EC2) describeSnapshots(q query) (response, error) {
 			(len(owners) == 0 || slices.Contains(owners, "self") || slices.Contains(owners, e.cloud.config.Account)) &&
 			passes(s, s.Tags, snapshotFilters, by)
 	}
-	found, next, err := page(q, slices.Collect(maps.Values(all)), fits, func(s Snapshot) string { return s.ID }, "SnapshotId")
+	found, next, err := page(q, e.pagesAreShort(), slices.Collect(maps.Values(all)), fits, func(s Snapshot) string { return s.ID }, "SnapshotId")
 	if err != nil {
 		return nil, err
 	}

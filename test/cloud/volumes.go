@@ -774,7 +774,19 @@ func (e *EC2) describeVolumes(q query) (response, error) {
 	fits := func(v Volume) bool {
 		return (len(ids) == 0 || slices.Contains(ids, v.ID)) && passes(v, v.Tags, volumeFilters, by)
 	}
-	found, next, err := page(q, slices.Collect(maps.Values(all)), fits, func(v Volume) string { return v.ID }, "VolumeId")
+	short := e.pagesAreShort()
+	var looked []Volume
+	for _, id := range ids {
+		looked = append(looked, all[id])
+	}
+	if len(ids) == 0 {
+		for _, v := range all {
+			if short || fits(v) {
+				looked = append(looked, v)
+			}
+		}
+	}
+	found, next, err := page(q, short, looked, fits, func(v Volume) string { return v.ID }, "VolumeId")
 	if err != nil {
 		return nil, err
 	}

@@ -432,6 +432,7 @@ func TestPages(t *testing.T) {
 	for range 1000 {
 		volume(t, c, Volume{})
 	}
+	c.EC2.SetShortPages(true)
 	found, err := api.Volumes(t.Context(), agentvolume.Query{Tags: map[string]string{"cluster": "orders"}})
 	must(t, err)
 	if len(found) != 2 || !slices.Contains(fitting, found[0].ID) || !slices.Contains(fitting, found[1].ID) || len(c.Calls.Of("ec2:DescribeVolumes")) != 3 {

@@ -237,7 +237,7 @@ func (c *client) Tag(ctx context.Context, id string, tags map[string]string) err
 func call[In, Out any](ctx context.Context, c *client, action string, in In, retryer aws.Retryer,
 	do func(context.Context, In, ...func(*ec2.Options)) (Out, error),
 ) (_ Out, failed error) {
-	held, attempts := c.held(action)
+	attempts, held := c.held(action)
 	if held != nil {
 		return *new(Out), held
 	}
@@ -308,17 +308,17 @@ func (c *client) note(action string, err error) {
 
 // held is the error of the call that was throttled last, while the action has
 // to rest, and otherwise how many attempts a call may make that is throttled.
-func (c *client) held(action string) (held error, attempts int) {
+func (c *client) held(action string) (attempts int, held error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.paces[action]
 	switch {
 	case p == nil || p.rested == 0:
-		return nil, 2
+		return 2, nil
 	case time.Now().Before(p.until):
-		return p.last, 0
+		return 0, p.last
 	}
-	return nil, 1
+	return 1, nil
 }
 
 // A pace slows the calls of one action down that EC2 throttles. Its buckets
