@@ -157,7 +157,7 @@ type machine struct {
 func (*machine) Recorded(string, role.Find) (string, error) { return "", nil }
 func (*machine) Record(string, role.Find, string) error     { return nil }
 func (*machine) WriteLedger(string, []byte) error           { return nil }
-func (m *machine) serial() string { return strings.Replace(m.member.volume, "-", "", 1) }
+func (m *machine) serial() string                           { return strings.Replace(m.member.volume, "-", "", 1) }
 
 func (m *machine) at(where string) *bool {
 	if where == "/srv/data" {
