@@ -396,7 +396,7 @@ An instance asks EC2 in a boot in which a volume is attached, and in no other. W
 another instance, it asks after half a second, and each time half as much later again, up to a minute, and
 once the role's ` + "`wait`" + ` is over up to ten minutes; as soon as something moves, often again. Who holds the
 volume it asks about when that changes, and once in an hour. What EC2 throttles it leaves alone for two
-seconds, and each time for twice as long, up to two minutes. ` + "`bootagent retry`" + ` asks at once.
+seconds, and each time for twice as long, up to two minutes. ` + "`bootagent retry`" + ` asks at once, unless EC2 has just throttled.
 `
 
 func TestAFleet(t *testing.T) {
