@@ -60,24 +60,28 @@ test: prerequisites ## all there is, from the packages it needs to the virtual m
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory package summary
 	status=0; $(MAKE) --no-print-directory --keep-going total=: unit simulated lab e2e || status=1; \
-		$(summary) -packages -to $(results) total unit rules sim race mutants lab e2e && exit $$status
+		$(summary) -packages -to $(results) total unit rules sim race mutants fleet lab e2e && exit $$status
 
 unit: prerequisites package summary ## unit tests with the race detector; what needs no machine (2 min; the first time 9, for the AWS SDK)
 	CGO_ENABLED=1 $(summary) -to $(results) -budget 90s unit -race -timeout 5m ./...
 	cd test && $(summary) -to $(results) -budget 90s rules -count=1 -timeout 5m \
-		$$(go list ./... | grep -vE '/(lab|e2e|demo|sim)(/|$$)')
+		$$(go list ./... | grep -vE '/(lab|e2e|demo|sim|fleet)(/|$$)')
 	$(total) unit rules
 
 simulated: prerequisites summary ## 10,000 schedules of boots and faults in a simulated world, and mistakes that it has to find (6 min)
 	cd test && $(summary) -to $(results) -budget 3m sim -count=1 -timeout 20m -skip Mutant ./sim -seeds 10000 -twice 1000
 	cd test && CGO_ENABLED=1 $(summary) -to $(results) -budget 2m race -race -count=1 -timeout 20m -skip Mutant ./sim -seeds 600 -twice 20
 	cd test && $(summary) -to $(results) -budget 4m mutants -count=1 -timeout 20m -run Mutant ./sim
-	$(total) sim race mutants
+	cd test && $(summary) -to $(results) -budget 2m fleet -count=1 -timeout 20m ./fleet
+	$(total) sim race mutants fleet
 
 sim: prerequisites ## the simulated world for 5 minutes: boots per second, and the table of faults; FOR=1h for longer
 	cd test && go test ./sim -count=1 -timeout 0 -run Schedules -v -for $(FOR) -from $$RANDOM$$RANDOM | grep -v '^=== '
 
 FOR ?= 5m
+
+fleet: ## docs/fleet.md: a thousand instances of one account, and the calls of EC2 that they make (1 min)
+	cd test && go test ./fleet -count=1 -timeout 20m -update
 
 lab: prerequisites package summary ## the lab's own tests, in a virtual machine (5 min)
 	cd test && $(summary) -to $(results) -live -budget 5m lab -count=1 -timeout 20m ./lab/...
@@ -117,4 +121,4 @@ prerequisites:
 summary:
 	cd test && go build -buildvcs=false -o $(summary) ./summary
 
-.PHONY: help build package package-doc test unit simulated sim lab e2e demo figures proof-table lint clean prerequisites summary
+.PHONY: help build package package-doc test unit simulated sim fleet lab e2e demo figures proof-table lint clean prerequisites summary

@@ -53,7 +53,7 @@ func commands() []command {
 		{"unlock", "", "hand the agent the key that a secret waits for, on standard input", unlock},
 		{"plan", "[--json] [--roles DIR] [--user-data FILE]", "print what this instance has to make true, and in which order", showPlan},
 		{"validate", "[--root DIR] [--roles DIR] [--user-data FILE] [FILE...]", "check role files and user-data", validate},
-		{"iam", "--role ROLE [--partition aws] [--roles DIR]", "print the least IAM policy for the instances of a role", iam},
+		{"iam", "[--role ROLE] [--user-data FILE] [--partition aws] [--roles DIR]", "print the least IAM policy for the instances of a role", iam},
 		{"guard", "install|check|remove|show [--root DIR]", "hold the units of every role until they are granted", guardCommand},
 		{"prove", "[--json] [--whole] [--require-blank] [--serial SERIAL] [--sequence N] DEVICE", "say what is on a disk, without writing to it", prove},
 		{"holders", "MOUNTPOINT", "say which processes hold what is mounted there", holders},

@@ -60,7 +60,7 @@ func (a *agent) world(by *lesson) (boot.World, error) {
 	var s3 *secret.S3
 	if by.metadata != nil {
 		credentials := by.metadata.Credentials()
-		world.Volumes = newVolumes(by.set, facts.Instance, credentials)
+		world.Volumes = newVolumes(by.set, facts.Instance, by.plan.Role, credentials, a.log)
 		s3 = secret.NewS3(facts.Instance.Region, by.set.Endpoints.S3, credentials)
 	}
 	world.Secrets = a.secrets(by.set.Keys, s3)

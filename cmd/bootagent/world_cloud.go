@@ -36,9 +36,14 @@ type metadata struct {
 
 func newMetadata(endpoint string, log *slog.Logger) (*metadata, error) {
 	machine, err := instance.ReadFingerprint(instance.DMI, "/etc/machine-id")
-	return &metadata{
+	m := &metadata{
 		Client: instance.New(endpoint), kept: filepath.Join(stateDir, "instance.json"), machine: machine, log: log,
-	}, err
+	}
+	m.Assume(instance.Identity{ID: machine.BoardAssetTag}) // on Nitro
+	if facts, _, keptErr := instance.Kept(m.kept, machine); keptErr == nil {
+		m.Assume(facts.Identity)
+	}
+	return m, err
 }
 
 func (m *metadata) Ask(ctx context.Context) (boot.Facts, error) {
@@ -126,7 +131,7 @@ func (r records) Record(name string, find role.Find, id string) error {
 	return nil
 }
 
-func newVolumes(set settings.Settings, who role.Instance, credentials aws.CredentialsProvider) inec2.Volumes {
-	api := ec2api.New(ec2api.Config{Region: who.Region, Endpoint: set.Endpoints.EC2, Credentials: credentials})
-	return inec2.Volumes{Volumes: volume.New(api, volume.Instance{ID: who.ID, Zone: who.Zone})}
+func newVolumes(set settings.Settings, who role.Instance, roleName string, credentials aws.CredentialsProvider, log *slog.Logger) inec2.Volumes {
+	api := ec2api.New(ec2api.Config{Region: who.Region, Endpoint: set.Endpoints.EC2, Credentials: credentials, Log: log})
+	return inec2.Volumes{Volumes: volume.New(api, volume.Instance{ID: who.ID, Zone: who.Zone, Region: who.Region, Role: roleName})}
 }

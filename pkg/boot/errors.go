@@ -52,6 +52,10 @@ func (e *hintedError) Hint() string  { return e.hint }
 type NotYetError struct {
 	For  string
 	Hint string // what a person can do, or ""
+
+	// Unanswered says that nobody answered whether it is so, maybe because too
+	// much is asked.
+	Unanswered bool
 }
 
 func (e *NotYetError) Error() string { return "still waiting for " + e.For }
@@ -72,10 +76,18 @@ func (e *expiredError) Unwrap() error { return WithHint(e.last, e.last.Hint) }
 // as long as within, and tells what it waits for meanwhile. The error is that
 // of ask, of ctx, or an *expiredError.
 func (s *Story) await(ctx context.Context, within time.Duration, ask func(context.Context) error) error {
+	return s.awaitEvery(ctx, mostRest, within, ask)
+}
+
+// mostRest is the longest rest between two questions to what is near.
+const mostRest = 10 * time.Second
+
+// awaitEvery is await with rests of up to so much.
+func (s *Story) awaitEvery(ctx context.Context, most, within time.Duration, ask func(context.Context) error) error {
 	until := time.Now().Add(within)
 	told, done := NotYetError{}, func() {}
 	defer func() { done() }()
-	for asked := 1; ; asked++ {
+	for p := (patience{most: most}); ; {
 		var notYet *NotYetError
 		if err := ask(ctx); !errors.As(err, &notYet) {
 			return err
@@ -83,7 +95,7 @@ func (s *Story) await(ctx context.Context, within time.Duration, ask func(contex
 		if *notYet != told {
 			told, done = *notYet, Waits(ctx, Wait{For: notYet.For, Until: until, Hint: notYet.Hint})
 		}
-		rest := askEvery(asked)
+		rest := p.rest(*notYet)
 		rest = min(rest+s.jitter(rest/4), time.Until(until))
 		if rest <= 0 {
 			return &expiredError{within, notYet}
@@ -96,13 +108,26 @@ func (s *Story) await(ctx context.Context, within time.Duration, ask func(contex
 	}
 }
 
-// askEvery is the rest after a question that was asked so many times: half a
-// second, half as much again each time, up to 10 s. Up to a quarter more is
-// added to it.
-func askEvery(asked int) time.Duration {
-	rest := 500 * time.Millisecond
-	for range min(asked-1, 8) {
-		rest = min(rest*3/2, 10*time.Second)
+// A patience says how long to rest after each question: half a second, half as
+// much again each time, up to most. Up to a quarter more is added to it. What
+// moves is asked for often again, but each time less so, as it may move to and
+// fro; that nobody answers is no move.
+type patience struct {
+	most  time.Duration
+	asked int
+	moved int
+	last  NotYetError
+}
+
+func (p *patience) rest(answer NotYetError) time.Duration {
+	p.asked++
+	if !answer.Unanswered && answer != p.last {
+		p.moved++
+		p.asked, p.last = p.moved, answer
+	}
+	rest := min(500*time.Millisecond, p.most)
+	for range min(p.asked-1, 40) {
+		rest = min(rest*3/2, p.most)
 	}
 	return rest
 }

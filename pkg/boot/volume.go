@@ -71,30 +71,44 @@ func (v *volume) attach(ctx context.Context) error {
 	return v.await(ctx, func(ctx context.Context) error { return v.boot.world.Volumes.Attach(ctx, v.id) })
 }
 
-// askAnyway is how often to ask what was not so for as long as it may take.
-const askAnyway = time.Minute
+// How long to rest between two questions to the cloud, at the most: while a
+// volume is waited for, and once that was in vain. All instances of an account
+// ask the same cloud, which answers some 20 such questions in a second to all
+// of them together: docs/fleet.md.
+const (
+	askVolume = time.Minute
+	askAnyway = 10 * time.Minute
+)
 
 // await waits for the cloud for as long as the role lets the volume take. Then
 // the step has failed. But nothing tells the agent when somebody lets go of the
 // volume after all, so it goes on asking.
 func (v *volume) await(ctx context.Context, ask func(context.Context) error) error {
-	err := v.boot.await(ctx, v.Wait, ask)
-	for errors.As(err, new(*expiredError)) {
-		GaveUp(ctx, err)
+	err := v.boot.awaitEvery(ctx, askVolume, v.Wait, ask)
+	expired := (*expiredError)(nil)
+	if !errors.As(err, &expired) {
+		return err
+	}
+	p := patience{most: askAnyway, asked: askedByThen, last: *expired.last}
+	for {
+		GaveUp(ctx, expired)
+		rest := p.rest(*expired.last)
 		select {
-		case <-time.After(askAnyway + v.boot.jitter(askAnyway/4)):
+		case <-time.After(rest + v.boot.jitter(rest/4)):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 		switch asked, notYet := ask(ctx), (*NotYetError)(nil); {
 		case errors.As(asked, &notYet):
-			err = &expiredError{v.Wait, notYet}
+			expired = &expiredError{v.Wait, notYet}
 		case asked == nil, isFinal(asked):
 			return asked
 		}
 	}
-	return err
 }
+
+// askedByThen is after how many questions the rest is askVolume.
+const askedByThen = 12
 
 // serial is the serial number of the volume's disk.
 func (v *volume) serial() string {

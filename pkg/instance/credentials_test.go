@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go"
 )
 
@@ -90,20 +91,83 @@ func TestCredentialsThatCannotBeHad(t *testing.T) {
 	}
 }
 
-// What was good goes on being used while the service is silent: it may last
-// longer than it says, and AWS refuses it if not.
-func TestCredentialsOutliveASilentService(t *testing.T) {
-	s := newService(t, credentialItems(-time.Minute))
-	c := newClient(s.url, hasty)
-	if _, err := c.Credentials().Retrieve(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	s.change(func() { s.hangs["GET "+rolePath] = true })
-	got, err := c.Credentials().Retrieve(t.Context())
-	if err != nil || got.AccessKeyID != "ASIAKEY" || got.Expired() {
+// What is good still goes on being used while the service is silent, and no
+// longer: then, why the service is silent is what a person has to know.
+func TestCredentialsOutliveASilentServiceWhileTheyAreGood(t *testing.T) {
+	silent, old := errors.New("silent"), aws.Credentials{AccessKeyID: "ASIAKEY", SecretAccessKey: "x", CanExpire: true}
+	p := &provider{good: time.Now().Add(time.Minute)}
+	got, err := p.HandleFailToRefresh(t.Context(), old, silent)
+	if left := time.Until(got.Expires); err != nil || got.AccessKeyID != "ASIAKEY" || left <= 0 || left > time.Minute {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if n := s.count("GET " + rolePath); n != 2 {
-		t.Errorf("asked %d times", n)
+	p.good = time.Now().Add(-time.Second)
+	if got, err := p.HandleFailToRefresh(t.Context(), old, silent); !errors.Is(err, silent) || got.HasKeys() {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if got, err := (&provider{}).HandleFailToRefresh(t.Context(), aws.Credentials{}, silent); !errors.Is(err, silent) || got.HasKeys() {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+// Whether credentials are good the service's clock tells: this machine's may
+// be wrong, and then good ones would look expired, or expired ones good.
+func TestCredentialsAreGoodByTheClockOfTheService(t *testing.T) {
+	for _, test := range []struct {
+		name         string
+		valid, ahead time.Duration // of the service's clock, of this machine's
+		good         bool
+	}{
+		{"good", time.Hour, 0, true},
+		{"expired", -time.Second, 0, false},
+		{"good, where this machine is a day ahead", time.Hour - 24*time.Hour, -24 * time.Hour, true},
+		{"expired, where this machine is a day behind", -time.Second + 24*time.Hour, 24 * time.Hour, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newService(t, credentialItems(test.valid))
+			s.ahead = test.ahead
+			c := New(s.url)
+			got, err := c.Credentials().Retrieve(t.Context())
+			if test.good {
+				if left := time.Until(got.Expires); err != nil || left < 50*time.Minute || left > time.Hour {
+					t.Errorf("got %+v, %v", got, err)
+				}
+				return
+			}
+			e := (*Error)(nil)
+			if !errors.As(err, &e) || e.Kind != CredentialsExpired || e.Final() || got.HasKeys() ||
+				!strings.Contains(err.Error(), "those of the IAM role db expired at ") {
+				t.Errorf("got %+v, %v", got, err)
+			}
+			s.change(func() {
+				s.ahead = 0
+				maps.Copy(s.items, credentialItems(time.Hour))
+			})
+			if got, err := c.Credentials().Retrieve(t.Context()); err != nil || !got.HasKeys() {
+				t.Errorf("when there are new ones: got %+v, %v", got, err)
+			}
+		})
+	}
+}
+
+func TestHintsNameTheInstanceOnceItIsKnown(t *testing.T) {
+	s := newService(t, nil)
+	c := New(s.url)
+	c.Assume(Identity{ID: "no instance"})
+	none := func() string {
+		_, err := c.Credentials().Retrieve(t.Context())
+		e := (*Error)(nil)
+		if !errors.As(err, &e) || e.Kind != NoRole {
+			t.Fatalf("got %v", err)
+		}
+		return e.Hint()
+	}
+	if got := none(); !strings.Contains(got, "aws ec2 associate-iam-instance-profile --instance-id INSTANCE ") {
+		t.Errorf("got %s", got)
+	}
+	if _, err := c.Identity(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := none(); !strings.Contains(got, "with your own credentials: aws ec2 associate-iam-instance-profile --region eu-central-1 --instance-id i-0123456789abcdef0 ") {
+		t.Errorf("got %s", got)
 	}
 }

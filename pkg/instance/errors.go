@@ -1,10 +1,13 @@
 package instance
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+
+	"bootagent/pkg/awscli"
 )
 
 // A Kind is why the instance metadata service did not give what it was asked
@@ -14,16 +17,17 @@ type Kind string
 // What can be wrong. The codes of the answers are those of
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
 const (
-	Unreachable       Kind = "unreachable"         // there is no connection
-	Barred            Kind = "barred"              // this machine lets no connection out
-	Unanswered        Kind = "unanswered"          // there is a connection, but no answer
-	Disabled          Kind = "disabled"            // turned off for this instance, or not allowed
-	Unauthorized      Kind = "unauthorized"        // even a fresh token is refused
-	Throttled         Kind = "throttled"           // asked too often, or it can't answer just now
-	NoRole            Kind = "no role"             // the instance has no IAM role
-	CredentialsNotYet Kind = "credentials not yet" // it has one, but no credentials of it yet
-	RoleRefused       Kind = "role refused"        // EC2 gets no credentials of the role
-	BadAnswer         Kind = "bad answer"          // nothing that EC2 would say
+	Unreachable        Kind = "unreachable"         // there is no connection
+	Barred             Kind = "barred"              // this machine lets no connection out
+	Unanswered         Kind = "unanswered"          // there is a connection, but no answer
+	Disabled           Kind = "disabled"            // turned off for this instance, or not allowed
+	Unauthorized       Kind = "unauthorized"        // even a fresh token is refused
+	Throttled          Kind = "throttled"           // asked too often, or it can't answer just now
+	NoRole             Kind = "no role"             // the instance has no IAM role
+	CredentialsNotYet  Kind = "credentials not yet" // it has one, but no credentials of it yet
+	CredentialsExpired Kind = "credentials expired" // it gives those that it had, which are good no longer
+	RoleRefused        Kind = "role refused"        // EC2 gets no credentials of the role
+	BadAnswer          Kind = "bad answer"          // nothing that EC2 would say
 )
 
 // An Error says why the instance metadata service did not give something.
@@ -78,8 +82,8 @@ func (c *Client) diagnose(what string, x exchange, err error) *Error {
 		e.Kind = Unanswered
 		e.why = "it takes connections, but never answers the request for a token (" + request + "): " + err.Error() +
 			"; the hop limit of its answers is too low, or a firewall drops them"
-		e.hint = "raise the limit: aws ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2; " +
-			"or look for " + c.host() + " in the firewall rules of this machine"
+		e.hint = "raise the limit, " + c.command("ec2 modify-instance-metadata-options", "--http-put-response-hop-limit", "2") +
+			"; or look for " + c.host() + " in the firewall rules of this machine"
 	case x.status == 0:
 		e.Kind = Unanswered
 		e.why = "it takes connections, but does not answer " + request + ": " + err.Error()
@@ -87,7 +91,7 @@ func (c *Client) diagnose(what string, x exchange, err error) *Error {
 	case x.status == http.StatusForbidden:
 		e.Kind = Disabled
 		e.why = "it is turned off for this instance, or not allowed (" + request + ": " + answer + ")"
-		e.hint = "turn it on: aws ec2 modify-instance-metadata-options --instance-id ID --http-endpoint enabled"
+		e.hint = "turn it on, " + c.command("ec2 modify-instance-metadata-options", "--http-endpoint", "enabled")
 	case x.status == http.StatusUnauthorized:
 		e.Kind = Unauthorized
 		e.why = "it refuses even a fresh token (" + request + ": " + answer + ")"
@@ -118,6 +122,14 @@ func (c *Client) badAnswer(what string, x exchange, problem error) *Error {
 		why:  fmt.Sprintf("the answer to %s %s is not one of EC2's: %v", x.method, x.path, problem),
 		hint: "is it EC2's service that answers there? Outside EC2, name a file as user-data in agent.yaml",
 	}
+}
+
+// command is a command about this instance, for a person. Which instance it is
+// the service may not have told.
+func (c *Client) command(command string, args ...string) string {
+	self := c.known()
+	args = append([]string{"--instance-id", cmp.Or(self.ID, "INSTANCE")}, args...)
+	return awscli.Own + awscli.Command(self.Region, command, args...)
 }
 
 // host is the host of the endpoint, as commands take it.

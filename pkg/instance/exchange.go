@@ -28,8 +28,10 @@ var errTooLong = fmt.Errorf("it has more than %d bytes", maxAnswer)
 type exchange struct {
 	method, path string // "" where there was no request
 	connected    bool
-	status       int   // of the answer, 0 where there is none
-	err          error // why there is no answer, or no whole one
+	status       int       // of the answer, 0 where there is none
+	err          error     // why there is no answer, or no whole one
+	date         time.Time // when, by the service's clock; zero if it does not tell
+	body         []byte    // of the answer
 }
 
 type lastKey struct{}
@@ -84,9 +86,11 @@ func (t *transport) Do(req *http.Request) (*http.Response, error) {
 		err = errTooLong
 	}
 	last.status, last.err = resp.StatusCode, err
+	last.date, _ = http.ParseTime(resp.Header.Get("Date"))
 	if err != nil {
 		return nil, err
 	}
+	last.body = body
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil
 }

@@ -15,6 +15,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -59,6 +60,9 @@ type Client struct {
 	endpoint    string
 	imds        *imds.Client
 	credentials aws.CredentialsProvider
+
+	mu   sync.Mutex
+	self Identity // as far as it is known, for hints
 }
 
 // New makes a client. The endpoint is a scheme and a host, or "" for EC2's.
@@ -125,7 +129,24 @@ func (c *Client) Identity(ctx context.Context) (Identity, error) {
 	if err := id.check(); err != nil {
 		return Identity{}, c.badAnswer(what, x, err)
 	}
+	c.Assume(id)
 	return id, nil
+}
+
+// Assume has hints name this instance before the service has told which it is.
+// An identity that lacks an instance id is left out.
+func (c *Client) Assume(id Identity) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if isInstanceID(id.ID) {
+		c.self = id
+	}
+}
+
+func (c *Client) known() Identity {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.self
 }
 
 // check says what is wrong with an identity. Its parts get into requests and

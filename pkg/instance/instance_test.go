@@ -332,7 +332,8 @@ func TestWords(t *testing.T) {
 	tell(c.diagnoseRole("credentials", with(db, 404, nil), errors.New("x")))
 	tell(c.diagnoseRole("credentials", with(db, 200, nil), refusal("AssumeRoleUnauthorizedAccess")))
 	tell(c.diagnoseRole("credentials", with(db, 200, nil), errors.New("x")))
-	for _, kind := range []Kind{Unreachable, Unanswered, Disabled, Unauthorized, Throttled, NoRole, CredentialsNotYet, RoleRefused, BadAnswer} {
+	tell(c.expired("credentials", with(db, 200, nil), time.Date(2026, 11, 26, 10, 4, 11, 0, time.UTC)))
+	for _, kind := range []Kind{Unreachable, Unanswered, Disabled, Unauthorized, Throttled, NoRole, CredentialsNotYet, CredentialsExpired, RoleRefused, BadAnswer} {
 		if !kinds[kind] {
 			t.Errorf("nothing is told of %q", kind)
 		}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 )
 
 // A service behaves as EC2's instance metadata service does.
@@ -17,6 +18,7 @@ type service struct {
 	mu       sync.Mutex
 	items    map[string]string // by path
 	status   map[string]int    // of an answer that is an error, by method and path
+	ahead    time.Duration     // of its clock, of this machine's
 	packs    bool              // says that it packs its answers for whoever takes them so
 	hangs    map[string]bool   // requests that are never answered
 	hangsUp  map[string]bool   // requests whose connection is closed
@@ -105,6 +107,7 @@ func (s *service) answer(w http.ResponseWriter, r *http.Request, request string)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	status := s.status[request]
+	w.Header().Set("Date", time.Now().Add(s.ahead).UTC().Format(http.TimeFormat))
 	if r.Method == http.MethodPut {
 		s.requests = append(s.requests, request)
 		const ttl = "X-Aws-Ec2-Metadata-Token-Ttl-Seconds"

@@ -2,11 +2,13 @@
 // role has to allow for what a role of bootagent needs. It asks nobody.
 //
 // What it can't know is not in it: where a volume or an object is encrypted
-// with a customer's own KMS key, that key has to be allowed as well.
+// with a customer's own KMS key, that key has to be allowed as well. What a
+// policy can't say as narrowly as it is needed, Wider says.
 package policy
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -18,7 +20,7 @@ import (
 // and Tagged, an expansion ${...} as of a role file stands for what only the
 // instance will know.
 type Needs struct {
-	Partition string // of the ARNs: "aws", "aws-cn", "aws-us-gov"; "" is "aws"
+	Partition string // of the ARNs, one of Partitions; "" is "aws"
 
 	Volumes []Volume // that are found, claimed and attached
 	Tagged  []string // keys of the tags that are written on them
@@ -26,11 +28,23 @@ type Needs struct {
 	Objects []string // of S3 that are read, as "bucket/key"
 }
 
-// A Volume is a volume by its id, or by its tags.
+// Partitions are those that AWS has:
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
+// A test holds them against what the SDK knows.
+func Partitions() []string {
+	return []string{"aws", "aws-cn", "aws-eusc", "aws-iso", "aws-iso-b", "aws-iso-e", "aws-iso-f", "aws-us-gov"}
+}
+
+// A Volume is a volume by its id, or by its tags, or neither where only the
+// user-data says which it is.
 type Volume struct {
+	Name string // in the role
 	ID   string
 	Tags map[string]string
 }
+
+// any tells whether nothing is known of which volume it is.
+func (v Volume) any() bool { return len(v.Tags) == 0 && strings.Trim(pattern(v.ID), "*") == "" }
 
 // A Policy is a policy document of IAM. One without statements is no document:
 // nothing is needed.
@@ -80,24 +94,70 @@ func (p *Policy) volumes(needs Needs) {
 	p.allow("Look", []string{"ec2:DescribeInstances", "ec2:DescribeVolumes"}, []string{"*"}, nil)
 
 	// An attach is asked for both of its ends, and a condition on tags holds
-	// for each: so the instance has a statement without one.
+	// for each: so the instance has a statement of its own. It may attach to
+	// itself alone: the one that asks is compared with the one that is named.
 	attach, tag := []string{"ec2:AttachVolume"}, []string{"ec2:CreateTags"}
-	p.allow("AttachToInstance", attach, arn("instance/*"), nil)
+	itself := Condition{}
+	itself.add("ArnLike", "ec2:SourceInstanceARN", arn("instance/${ec2:InstanceID}")...)
+	p.allow("AttachToItself", attach, arn("instance/*"), itself)
 	var done []string
 	for _, v := range needs.Volumes {
-		resource, which := "volume/*", v.condition()
+		resource, which, volume := "volume/*", v.condition(), "Volume"
 		if v.ID != "" {
 			resource = "volume/" + pattern(v.ID)
 		}
+		if v.any() {
+			volume = "AnyVolume"
+		}
 		own := v.condition()
+		// ForAllValues is also true of no values at all.
 		own.add("ForAllValues:StringEquals", "aws:TagKeys", sorted(slices.Clone(needs.Tagged))...)
+		own.add("Null", "aws:TagKeys", "false")
 		if same, _ := json.Marshal([]any{resource, which}); !slices.Contains(done, string(same)) {
 			done = append(done, string(same))
 			n := number(len(done))
-			p.allow("AttachVolume"+n, attach, arn(resource), which)
-			p.allow("TagVolume"+n, tag, arn(resource), own)
+			p.allow("Attach"+volume+n, attach, arn(resource), which)
+			p.allow("Tag"+volume+n, tag, arn(resource), own)
 		}
 	}
+}
+
+// Wider says, a sentence each, in what the policy allows more than one instance
+// needs. Policies have no comments.
+func Wider(needs Needs) []string {
+	var all []string
+	tags := false
+	for _, v := range needs.Volumes {
+		tags = tags || len(v.Tags) > 0
+		switch unknown := v.unknown(); {
+		case v.any():
+			all = append(all, fmt.Sprintf("every volume of the account may be attached and tagged as volume %s, since only the user-data says which it is", v.Name))
+		case v.ID != "" && strings.Contains(pattern(v.ID), "*"):
+			all = append(all, fmt.Sprintf("volume %s may be every volume whose id is like %s", v.Name, pattern(v.ID)))
+		case len(unknown) > 0:
+			all = append(all, fmt.Sprintf("volume %s may be that of any other instance of the role: of the tags %s no value is known",
+				v.Name, strings.Join(unknown, ", ")))
+		}
+	}
+	if tags {
+		all = append(all, "IAM takes the keys of tags in conditions in upper and lower case alike, which the agent does not")
+	}
+	for _, object := range sorted(slices.Clone(needs.Objects)) {
+		if like := pattern(object); strings.Contains(like, "*") {
+			all = append(all, fmt.Sprintf("s3://%s may be read whatever stands for the *, slashes as well", like))
+		}
+	}
+	return all
+}
+
+// unknown are the keys of tags whose value is not known in full.
+func (v Volume) unknown() (keys []string) {
+	for _, key := range slices.Sorted(maps.Keys(v.Tags)) {
+		if expansion.MatchString(v.Tags[key]) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 // number tells the volumes after the first one apart.
@@ -113,10 +173,8 @@ func (v Volume) condition() Condition {
 	c := Condition{}
 	for _, key := range slices.Sorted(maps.Keys(v.Tags)) {
 		value, operator := v.Tags[key], "StringEquals"
-		if expansion.MatchString(value) {
+		if strings.Contains(value, "$") {
 			value, operator = pattern(value), "StringLike"
-		} else {
-			value = strings.ReplaceAll(value, "$", "${$}")
 		}
 		c.add(operator, "aws:ResourceTag/"+key, value)
 	}

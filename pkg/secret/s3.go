@@ -1,8 +1,10 @@
 package secret
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +19,8 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
+
+	"bootagent/pkg/awscli"
 )
 
 // An Object names an object of S3, and the region that it is asked for in.
@@ -33,19 +37,27 @@ type Answer struct {
 }
 
 // Refused is the error for an answer of S3. It is final where the bucket is in
-// another region: a bucket does not move.
+// another region, because a bucket does not move, and where its name can't be
+// one.
 func (o Object) Refused(a Answer) error {
 	p := &problem{}
 	switch a.Code {
 	case "NoSuchKey":
-		p.text, p.hint = "there is no such key in the bucket", "upload the sealed secret: aws s3 cp FILE "+o.String()
+		p.text = "there is no such key in the bucket"
+		p.hint = "upload the sealed secret, " + o.own("s3 cp", "FILE", o.String())
 	case "NoSuchBucket":
 		p.text, p.hint = "there is no bucket "+o.Bucket, "see that the role file names the right one"
+	case "InvalidBucketName":
+		p.text, p.final = fmt.Sprintf("%q is no name that a bucket can have", o.Bucket), true
+		p.hint = "correct it in the role file, or in the user-data where it comes from a parameter"
 	case "InvalidObjectState":
-		p.text, p.hint = "it is archived", "restore it: aws s3api restore-object; and see what lifecycle rule archives it"
+		p.text = "it is archived"
+		p.hint = "restore it, " + o.own("s3api restore-object", "--bucket", o.Bucket, "--key", o.Key, "--restore-request", "Days=7") +
+			"; and see what lifecycle rule archives it"
 	case "RequestTimeTooSkewed":
 		p.text, p.hint = "the clock of this machine is wrong, S3 says", "see timedatectl; EC2's time source is 169.254.169.123"
-	case "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "TokenRefreshRequired":
+	case "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "TokenRefreshRequired",
+		"RequestExpired", "InvalidClientTokenId", "UnrecognizedClientException":
 		p.text, p.hint = "S3 does not accept the credentials of this machine ("+a.Code+")", "they come from the instance's role; see that it is attached and exists"
 	default:
 		o.explain(a, p)
@@ -54,22 +66,43 @@ func (o Object) Refused(a Answer) error {
 	return p
 }
 
+// own is a command that the instance's role may not run.
+func (o Object) own(command string, args ...string) string {
+	return awscli.Own + awscli.Command(o.Region, command, args...)
+}
+
+// kmsKey is how a key of KMS is named in a message.
+var kmsKey = regexp.MustCompile(`arn:[a-z0-9-]+:kms:[a-z0-9-]+:[0-9]+:key/[A-Za-z0-9-]+`)
+
 // explain says what is wrong where it takes more than the code.
 func (o Object) explain(a Answer, p *problem) {
-	elsewhere := a.Code == "PermanentRedirect" || a.Status == http.StatusMovedPermanently || a.Region != "" && a.Region != o.Region
+	region, elsewhere := a.elsewhere(o.Region)
+	kms, byKMS := strings.CutPrefix(a.Code, "KMS.")
 	switch {
+	case elsewhere && region == o.Region && region != "":
+		p.text = fmt.Sprintf("the bucket is in %s, and the endpoint of S3 that is asked is another region's", region)
+		p.hint, p.final = "see endpoints: s3: in agent.yaml", true
 	case elsewhere:
 		p.text = fmt.Sprintf("the bucket is not in %s, where this instance asks", o.Region)
-		if a.Region != "" {
-			p.text = fmt.Sprintf("the bucket is in %s, and this instance asks in %s", a.Region, o.Region)
+		if region != "" {
+			p.text = fmt.Sprintf("the bucket is in %s, and this instance asks in %s", region, o.Region)
 		}
 		p.hint, p.final = "name a bucket of the instance's own region in the role file", true
+	case byKMS:
+		p.text = fmt.Sprintf("it is encrypted with a key of KMS that can't be used (%s)%s", kms, a.said())
+		p.hint = "see that the key is enabled; age protects the secret already, so the bucket need not"
+		if key := kmsKey.FindString(a.Message); key != "" {
+			p.hint = "see how the key is, " + o.own("kms describe-key", "--key-id", key) + "; age protects the secret already, so the bucket need not"
+		}
 	case a.Status == http.StatusForbidden && strings.Contains(a.Message, "kms:Decrypt"):
 		p.text = fmt.Sprintf("the bucket %s encrypts with a key of KMS, and kms:Decrypt is not allowed%s", o.Bucket, a.said())
 		p.hint = "allow the instance's role kms:Decrypt on that key; age protects the secret already, so the bucket need not"
 	case a.Status == http.StatusForbidden:
 		p.text = fmt.Sprintf("S3 refuses it: either s3:GetObject is not allowed on the key %s of the bucket %s, or there is no such key, which S3 tells only to whom s3:ListBucket is allowed%s", o.Key, o.Bucket, a.said())
-		p.hint = fmt.Sprintf("see whether it is there, with other credentials: aws s3api head-object --bucket %s --key %s; if so, allow the instance's role s3:GetObject", o.Bucket, o.Key)
+		p.hint = "see whether it is there, " + o.own("s3api head-object", "--bucket", o.Bucket, "--key", o.Key) + "; if so, allow the instance's role s3:GetObject"
+	case a.Status == http.StatusBadRequest && strings.Contains(strings.ToLower(a.Message), "server side encryption"):
+		p.text = "it was stored with a key that only its owner has (SSE-C), and that S3 does not keep" + a.said()
+		p.hint = "upload the sealed secret without such a key, " + o.own("s3 cp", "FILE", o.String()) + "; age protects it already"
 	case a.Status == http.StatusServiceUnavailable || a.Status == http.StatusTooManyRequests:
 		p.text = fmt.Sprintf("S3 asks to slow down (%s)", cmp.Or(a.Code, http.StatusText(a.Status)))
 	case a.Status >= 500:
@@ -79,11 +112,43 @@ func (o Object) explain(a Answer, p *problem) {
 	}
 }
 
-// said is what S3 says beyond its code, in one line.
+// How messages of S3 name the region of a bucket: "the region 'eu-west-1' is
+// wrong; expecting 'us-east-1'", in one kind of quotes or the other, and "The
+// eu-south-1 location constraint is incompatible for the region specific
+// endpoint this request was sent to."
+var (
+	expecting  = regexp.MustCompile(`expecting ['"]?([a-z0-9-]+)`)
+	constraint = regexp.MustCompile(`(?i)the ['"]?([a-z0-9-]+)['"]? location constraint`)
+)
+
+// elsewhere tells whether S3 says that a bucket is in another region than the
+// one that it is asked for in, and which, where S3 says that, too. Buckets of
+// regions that opened after March 20, 2019 are not redirected, but refused:
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingRouting.html
+func (a Answer) elsewhere(asked string) (region string, is bool) {
+	region = a.Region
+	for _, how := range []*regexp.Regexp{expecting, constraint} {
+		if m := how.FindStringSubmatch(a.Message); region == "" && m != nil {
+			region = m[1]
+		}
+	}
+	if region == "unspecified" { // the location of a bucket that was made without one
+		region = "us-east-1"
+	}
+	switch {
+	case a.Code == "PermanentRedirect", a.Code == "IllegalLocationConstraintException", a.Status == http.StatusMovedPermanently:
+		return region, true
+	}
+	return region, region != "" && region != asked
+}
+
+// said is what S3 says beyond its code, in one line. That access is denied its
+// code says, however it is spelled.
 func (a Answer) said() string {
 	const most = 300
 	text := strings.Join(strings.Fields(a.Message), " ")
-	if text == "" || text == "Access Denied" {
+	switch strings.ToLower(strings.ReplaceAll(strings.Trim(text, ".!"), " ", "")) {
+	case "", "accessdenied", "forbidden":
 		return ""
 	}
 	if len(text) > most {
@@ -169,9 +234,10 @@ func (o object) Fetch(ctx context.Context) ([]byte, error) {
 }
 
 func (o object) get(ctx context.Context) ([]byte, error) {
-	out, err := o.s3.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &o.Bucket, Key: &o.Key})
+	var told told
+	out, err := o.s3.client.GetObject(context.WithValue(ctx, toldKey{}, &told), &s3.GetObjectInput{Bucket: &o.Bucket, Key: &o.Key})
 	if err != nil {
-		return nil, o.failed(err)
+		return nil, o.failed(err, told)
 	}
 	defer out.Body.Close()
 	if out.ContentLength != nil && *out.ContentLength > CiphertextMax {
@@ -189,11 +255,8 @@ func (o object) get(ctx context.Context) ([]byte, error) {
 	return ciphertext, nil
 }
 
-// expecting is how S3 names the region where it does not do so in a header.
-var expecting = regexp.MustCompile(`expecting '([a-z0-9-]+)'`)
-
 // failed is the error for what the SDK could not get.
-func (o object) failed(err error) error {
+func (o object) failed(err error, told told) error {
 	if c := (*credentialsError)(nil); errors.As(err, &c) {
 		return fmt.Errorf("cannot fetch %s: no credentials to ask for it with: %w", o, c.error)
 	}
@@ -205,8 +268,8 @@ func (o object) failed(err error) error {
 	if api := smithy.APIError(nil); errors.As(err, &api) {
 		a.Code, a.Message = api.ErrorCode(), api.ErrorMessage()
 	}
-	if m := expecting.FindStringSubmatch(a.Message); a.Region == "" && m != nil {
-		a.Region = m[1]
+	if a.Region == "" {
+		a.Region = told.region()
 	}
 	return o.Refused(a)
 }
@@ -245,17 +308,47 @@ func (m markedCredentials) Retrieve(ctx context.Context) (aws.Credentials, error
 	return c, err
 }
 
+// told is what an error of S3 says that the SDK does not hand on.
+type told struct{ Region, Endpoint string }
+
+type toldKey struct{}
+
+// endpointRegion is the region in the name of an endpoint of S3.
+var endpointRegion = regexp.MustCompile(`(?:^|\.)s3[.-](?:fips[.-])?(?:dualstack\.)?([a-z]+(?:-[a-z]+)+-[0-9]+)\.`)
+
+// region is the bucket's, or "".
+func (t told) region() string {
+	m := endpointRegion.FindStringSubmatch(t.Endpoint)
+	switch {
+	case t.Region != "":
+		return t.Region
+	case m != nil && m[1] == "external-1", strings.HasSuffix(t.Endpoint, "s3.amazonaws.com"):
+		return "us-east-1"
+	case m != nil:
+		return m[1]
+	}
+	return ""
+}
+
 // boundedClient hands out no more of a response than a secret may have. The
 // SDK reads an error to its end, however long that is.
 type boundedClient struct{ *awshttp.BuildableClient }
 
 func (c boundedClient) Do(req *http.Request) (*http.Response, error) {
 	resp, err := c.BuildableClient.Do(req)
-	if err == nil {
-		resp.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.LimitReader(resp.Body, CiphertextMax+1), resp.Body}
+	if err != nil {
+		return resp, err
 	}
-	return resp, err
+	var body io.Reader = io.LimitReader(resp.Body, CiphertextMax+1)
+	if told, ok := req.Context().Value(toldKey{}).(*told); ok && resp.StatusCode >= http.StatusMultipleChoices {
+		const most = 64 << 10
+		seen, _ := io.ReadAll(io.LimitReader(body, most)) // what breaks off here breaks off for the SDK
+		_ = xml.Unmarshal(seen, told)                     // what is no XML tells nothing
+		body = io.MultiReader(bytes.NewReader(seen), body)
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{body, resp.Body}
+	return resp, nil
 }

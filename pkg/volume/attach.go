@@ -56,11 +56,11 @@ func (v *Volumes) own(vol Volume, a Attachment) error {
 		v.names.attached(vol.ID, a.Device)
 		return nil
 	case Attaching:
-		stuck := time.Since(a.Since) > stuckAfter
-		w := v.names.attaching(vol.ID, a, stuck).waiting(vol)
+		stuck := vol.since(a) > stuckAfter
+		w := v.waiting(v.names.attaching(vol.ID, a, stuck), vol)
 		if stuck {
-			w.Hint = fmt.Sprintf("it seems to be stuck: detach it (aws ec2 detach-volume --volume-id %s), "+
-				"and the agent tries another device name; if that hangs as well, stop and start the instance", vol.ID)
+			w.Hint = "it seems to be stuck: detach it, " + v.detach(vol) +
+				"; the agent then tries another device name; if that hangs as well, stop and start the instance"
 		}
 		return w
 	case Busy:
@@ -72,15 +72,30 @@ func (v *Volumes) own(vol Volume, a Attachment) error {
 	return &Waiting{For: fmt.Sprintf("volume %s to be detached from this instance (%s), and then attached again", vol.ID, a.State)}
 }
 
+// since is how long an attachment has been asked for, by EC2's clock where that
+// is known: the one of this machine may be set while it waits.
+func (vol Volume) since(a Attachment) time.Duration {
+	if vol.AsOf.IsZero() {
+		return time.Since(a.Since)
+	}
+	return vol.AsOf.Sub(a.Since)
+}
+
+// detach is the command that has a volume let go, without force: a filesystem
+// that is still mounted would lose what is not yet written.
+func (v *Volumes) detach(vol Volume) string {
+	return v.person("ec2 detach-volume", "--volume-id", vol.ID)
+}
+
 // waiting says that an attach is waited for.
-func (ask asking) waiting(vol Volume) *Waiting {
+func (v *Volumes) waiting(ask asking, vol Volume) *Waiting {
 	w := &Waiting{For: fmt.Sprintf("volume %s to be attached as %s, asked for at %s", vol.ID, ask.device, clock(ask.since))}
 	if ask.failed.IsZero() {
 		return w
 	}
 	w.For += fmt.Sprintf(", after the attach asked for at %s came to nothing", clock(ask.failed))
 	if vol.Encrypted {
-		w.Hint = "the volume is encrypted: check that its KMS key is enabled and that the instance's IAM role may use it"
+		w.Hint = "the volume is encrypted: " + v.keyHint(vol)
 	}
 	return w
 }
@@ -93,19 +108,12 @@ func (v *Volumes) heldBy(ctx context.Context, vol Volume, a Attachment) error {
 			Hint: "a service of AWS holds it; it has to be asked to let go",
 		}
 	}
-	state := "state unknown"
-	holder, err := v.api.Instance(ctx, a.Instance)
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err == nil:
-		state = holder.State
-	case codeOf(err) == "InvalidInstanceID.NotFound":
-		state = "unknown to EC2"
+	state, err := v.stateOf(ctx, vol.ID, a)
+	if err != nil {
+		return err
 	}
 	w := &Waiting{For: fmt.Sprintf("volume %s to be let go by %s (%s), which has held it since %s",
 		vol.ID, a.Instance, state, clock(a.Since))}
-	detach := "aws ec2 detach-volume --volume-id " + vol.ID
 	switch {
 	case a.State == Busy:
 		w.For += " and is to let it go, but still uses it (busy)"
@@ -113,24 +121,67 @@ func (v *Volumes) heldBy(ctx context.Context, vol Volume, a Attachment) error {
 	case a.State == Detaching:
 		w.For += " and is letting it go"
 	case state == "running" || state == "pending":
-		w.Hint = fmt.Sprintf("if %s is to give it up, stop its services, unmount the volume there, then: %s", a.Instance, detach)
+		w.Hint = fmt.Sprintf("if %s is to give it up, stop its services, unmount the volume there, and then detach it, %s", a.Instance, v.detach(vol))
 	case state == "stopped":
-		w.Hint = "a stopped instance keeps its volumes until they are detached: " + detach
+		w.Hint = "a stopped instance keeps its volumes: detach it, " + v.detach(vol)
 	}
 	return w
+}
+
+// A holder is what was told of the instance that holds a volume.
+type holder struct {
+	attachment Attachment // as it was then
+	state      string
+	when       time.Time
+}
+
+// holderAgain is how old the state of a holder may be that is told. A volume
+// that is waited for is asked about again and again, its holder only once it
+// has changed: whoever waits for a volume waits for its attachment to go, and
+// the holder's state is said for a person.
+const holderAgain = time.Hour
+
+// stateOf is the state of the instance that holds a volume, in a word or two.
+// The only error is that of ctx.
+func (v *Volumes) stateOf(ctx context.Context, id string, a Attachment) (string, error) {
+	v.mu.Lock()
+	known, ok := v.holders[id]
+	v.mu.Unlock()
+	if ok && known.attachment == a && time.Since(known.when) < holderAgain {
+		return known.state, nil
+	}
+	state, told := "state unknown", true
+	instance, err := v.api.Instance(ctx, a.Instance)
+	switch e := (*APIError)(nil); {
+	case ctx.Err() != nil:
+		return "", context.Cause(ctx)
+	case err == nil:
+		state = instance.State
+	case codeOf(err) == "InvalidInstanceID.NotFound":
+		state = "unknown to EC2"
+	case !errors.As(err, &e) || e.Trouble():
+		told = false
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.holders, id)
+	if told {
+		v.holders[id] = holder{a, state, time.Now()}
+	}
+	return state, nil
 }
 
 // attach asks for the attach of a volume that is available.
 func (v *Volumes) attach(ctx context.Context, vol Volume) error {
 	if ask, underWay := v.names.available(vol.ID, time.Now()); underWay {
-		return ask.waiting(vol)
+		return v.waiting(ask, vol)
 	}
 	self, err := v.api.Instance(ctx, v.self.ID)
 	switch {
 	case codeOf(err) == "InvalidInstanceID.NotFound":
 		return &Waiting{For: fmt.Sprintf("EC2 to know this instance, %s", v.self.ID), Err: err}
 	case err != nil:
-		return answer(err)
+		return v.answer(err)
 	case self.State != "running":
 		return &Waiting{For: fmt.Sprintf("EC2 to say of this instance, %s, that it is running (it says %s)", v.self.ID, self.State)}
 	}
@@ -147,7 +198,7 @@ func (v *Volumes) attach(ctx context.Context, vol Volume) error {
 	if err := v.api.Attach(ctx, vol.ID, v.self.ID, device); err != nil {
 		return v.notAccepted(vol, device, err)
 	}
-	return v.names.accepted(vol.ID, time.Now()).waiting(vol)
+	return v.waiting(v.names.accepted(vol.ID, time.Now()), vol)
 }
 
 // notAccepted makes of what AttachVolume answered what the caller can act on.
@@ -157,6 +208,12 @@ func (v *Volumes) notAccepted(vol Volume, device string, err error) error {
 		return err
 	}
 	cannot := fmt.Sprintf("volume %s can't be attached to this instance, %s", vol.ID, v.self.ID)
+	if byKey(e.Code) {
+		return &Waiting{
+			For:  fmt.Sprintf("the key of KMS that volume %s is encrypted with to let it be attached", vol.ID),
+			Hint: v.keyHint(vol), Err: err,
+		}
+	}
 	switch e.Code {
 	case "VolumeInUse":
 		return &Waiting{For: fmt.Sprintf("EC2 to say who holds volume %s", vol.ID), Err: err}
@@ -181,11 +238,21 @@ func (v *Volumes) notAccepted(vol Volume, device string, err error) error {
 	case "IncorrectInstanceState":
 		return refuse("a volume with a Marketplace product code can be attached to a stopped instance only: copy its data to one without",
 			"%s: %s", cannot, e.Message)
-	case "InvalidVolume.ZoneMismatch", "InvalidVolumeID.Malformed", "InvalidParameterCombination",
-		"OperationNotPermitted", "UnsupportedOperation":
+	case "InvalidVolume.ZoneMismatch", "ZoneMismatch":
+		hint := v.zoneHint(vol)
+		if vol.Zone == v.self.Zone { // as far as DescribeVolumes and the metadata service say
+			hint = "see which zone the volume is in, " + v.person("ec2 describe-volumes", "--volume-ids", vol.ID)
+		}
+		return refuse(hint, "%s: %s: %s", cannot, e.Code, e.Message)
+	case "OperationNotPermitted":
+		return refuse("see whether a service of AWS manages the volume, "+v.person("ec2 describe-volumes", "--volume-ids", vol.ID)+
+			"; what it manages nobody else may attach: take another volume", "%s: %s: %s", cannot, e.Code, e.Message)
+	case "UnsupportedOperation":
+		return refuse("the instance type and the volume do not fit, as EC2 says: change one of them", "%s: %s: %s", cannot, e.Code, e.Message)
+	case "InvalidVolumeID.Malformed", "InvalidParameterCombination":
 		return refuse("", "%s: %s: %s", cannot, e.Code, e.Message)
 	}
-	return answer(err)
+	return v.answer(err)
 }
 
 // clock is a time of today, or a time with its day.

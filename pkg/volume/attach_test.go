@@ -100,7 +100,7 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 				world: func(c *cloud) { c.volumes[vol] = held(other, "/dev/sdf", Attached, since) },
 				kind:  waiting,
 				words: "waiting for volume vol-00000000000000001 to be let go by i-00000000000000002 (running), which has held it since 10:04:11",
-				hint: "if i-00000000000000002 is to give it up, stop its services, unmount the volume there, then: " +
+				hint: "if i-00000000000000002 is to give it up, stop its services, unmount the volume there, and then detach it, with your own credentials: " +
 					"aws ec2 detach-volume --volume-id vol-00000000000000001",
 				calls: both,
 			},
@@ -112,7 +112,7 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 				},
 				kind:  waiting,
 				words: "waiting for volume vol-00000000000000001 to be let go by i-00000000000000002 (stopped), which has held it since 1999-12-31 10:04:11",
-				hint:  "a stopped instance keeps its volumes until they are detached: aws ec2 detach-volume --volume-id vol-00000000000000001",
+				hint:  "a stopped instance keeps its volumes: detach it, with your own credentials: aws ec2 detach-volume --volume-id vol-00000000000000001",
 				calls: both,
 			},
 			{
@@ -184,7 +184,7 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 				},
 				kind:  final,
 				words: "volume vol-00000000000000001 has multi-attach enabled: two instances could mount one filesystem, which destroys it",
-				hint:  "turn multi-attach off (aws ec2 modify-volume --no-multi-attach-enabled), then: bootagent retry",
+				hint:  "turn multi-attach off, with your own credentials: aws ec2 modify-volume --volume-id vol-00000000000000001 --no-multi-attach-enabled; then: bootagent retry",
 				calls: describe,
 			},
 			{
@@ -240,7 +240,13 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 // What AttachVolume answers: section "Error codes for the Amazon EC2 API" of
 // its reference, with the messages that users report.
 func TestAttachThatEC2Refuses(t *testing.T) {
-	const cannot = "volume vol-00000000000000001 can't be attached to this instance, i-00000000000000001"
+	const (
+		cannot  = "volume vol-00000000000000001 can't be attached to this instance, i-00000000000000001"
+		key     = "waiting for the key of KMS that volume vol-00000000000000001 is encrypted with to let it be attached: "
+		arn     = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+		keyHint = "the key of KMS has to be enabled, and to let the instance's IAM role do kms:CreateGrant, kms:Decrypt and kms:DescribeKey; " +
+			"see it, with your own credentials: aws kms describe-key --key-id " + arn
+	)
 	for _, test := range []struct {
 		code, message     string
 		kind, words, hint string
@@ -271,7 +277,8 @@ func TestAttachThatEC2Refuses(t *testing.T) {
 		},
 		{
 			"InvalidVolume.ZoneMismatch", "The volume 'vol-00000000000000001' is not in the same availability zone as instance 'i-00000000000000001'", final,
-			cannot + ": InvalidVolume.ZoneMismatch: The volume 'vol-00000000000000001' is not in the same availability zone as instance 'i-00000000000000001'", "",
+			cannot + ": InvalidVolume.ZoneMismatch: The volume 'vol-00000000000000001' is not in the same availability zone as instance 'i-00000000000000001'",
+			"see which zone the volume is in, with your own credentials: aws ec2 describe-volumes --volume-ids vol-00000000000000001",
 		},
 		{
 			"InvalidVolume.NotFound", "The volume 'vol-00000000000000001' does not exist.", waiting,
@@ -295,11 +302,14 @@ func TestAttachThatEC2Refuses(t *testing.T) {
 		},
 		{
 			"UnsupportedOperation", "The instance type does not support encrypted volumes", final,
-			cannot + ": UnsupportedOperation: The instance type does not support encrypted volumes", "",
+			cannot + ": UnsupportedOperation: The instance type does not support encrypted volumes",
+			"the instance type and the volume do not fit, as EC2 says: change one of them",
 		},
 		{
 			"OperationNotPermitted", "managed by another", final,
-			cannot + ": OperationNotPermitted: managed by another", "",
+			cannot + ": OperationNotPermitted: managed by another",
+			"see whether a service of AWS manages the volume, with your own credentials: aws ec2 describe-volumes --volume-ids vol-00000000000000001" +
+				"; what it manages nobody else may attach: take another volume",
 		},
 		{
 			"UnauthorizedOperation", "You are not authorized to perform this operation.", final,
@@ -311,10 +321,18 @@ func TestAttachThatEC2Refuses(t *testing.T) {
 			"waiting for EC2 to answer ec2:AttachVolume: RequestLimitExceeded: Request limit exceeded.",
 			"see in CloudTrail who in the account calls EC2 so often; the agent asks again",
 		},
-		{"Blocked", "Your account is blocked", retried, "ec2:AttachVolume: Blocked: Your account is blocked", ""},
+		{"CustomerKeyHasBeenRevoked", "The encrypted volume was unable to access the KMS key", waiting, key + "CustomerKeyHasBeenRevoked: The encrypted volume was unable to access the KMS key", keyHint},
+		{"InvalidKMSKey.InvalidState", "The KMS key provided is in an incorrect state", waiting, key + "InvalidKMSKey.InvalidState: The KMS key provided is in an incorrect state", keyHint},
+		{"InvalidKMSKey.NotFound", "no such key", waiting, key + "InvalidKMSKey.NotFound: no such key", keyHint},
+		{"KmsKeyNotAccessible", "no", waiting, key + "KmsKeyNotAccessible: no", keyHint},
+		{
+			"Blocked", "Your account is blocked", retried, "ec2:AttachVolume: Blocked: Your account is blocked",
+			"AWS has blocked the account, or not verified it yet: see the mail to its owner; the agent asks again",
+		},
 	} {
 		t.Run(test.code, func(t *testing.T) {
 			c := newCloud()
+			c.volumes[vol].Encrypted, c.volumes[vol].Key = true, arn
 			c.answers[AttachVolume] = []error{refusal(AttachVolume, test.code, "%s", test.message)}
 			_, err := New(c, Instance{ID: me, Zone: zone}).Attach(t.Context(), vol)
 			expect(t, err, test.kind, test.words, test.hint)
@@ -427,8 +445,8 @@ func TestAnAttachThatHangsSaysSoAndItsNameIsNotUsedAgain(t *testing.T) {
 		time.Sleep(time.Second)
 		_, err = v.Attach(t.Context(), vol)
 		expect(t, err, waiting, words,
-			"it seems to be stuck: detach it (aws ec2 detach-volume --volume-id vol-00000000000000001), "+
-				"and the agent tries another device name; if that hangs as well, stop and start the instance")
+			"it seems to be stuck: detach it, with your own credentials: aws ec2 detach-volume --volume-id vol-00000000000000001; "+
+				"the agent then tries another device name; if that hangs as well, stop and start the instance")
 
 		c.release(vol)
 		c.takes = 2 * time.Second
@@ -461,7 +479,7 @@ func TestAnAttachThatEC2GivesUpIsAskedForAgainAndTold(t *testing.T) {
 		_, err = v.Attach(t.Context(), vol)
 		const again = "waiting for volume vol-00000000000000001 to be attached as /dev/sdg, asked for at 00:00:15, " +
 			"after the attach asked for at 00:00:00 came to nothing"
-		const key = "the volume is encrypted: check that its KMS key is enabled and that the instance's IAM role may use it"
+		const key = "the volume is encrypted: the key of KMS has to be enabled, and to let the instance's IAM role do kms:CreateGrant, kms:Decrypt and kms:DescribeKey"
 		expect(t, err, waiting, again, key)
 		equal(t, "attaches", attaches(c), []string{"/dev/sdf", "/dev/sdg"})
 
@@ -532,4 +550,119 @@ func TestAVolumeIsTakenOverWhenItsHolderLetsGo(t *testing.T) {
 		ok(t, err)
 		equal(t, "attaches", attaches(c), []string{"/dev/sdf"})
 	})
+}
+
+// What EC2 says of times is compared with what EC2 says is the time: the clock
+// of this machine may be wrong, and be set while the agent waits.
+func TestAnAttachIsStuckByEC2sClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, test := range []struct {
+			name        string
+			asked, asOf time.Duration // from now on
+			stuck       bool
+		}{
+			{"a clock that is a day ahead", -24 * time.Hour, -24*time.Hour + time.Second, false},
+			{"a clock that is a day behind", 24 * time.Hour, 24*time.Hour + 91*time.Second, true},
+			{"a clock that is right", -time.Second, 0, false},
+			{"and later", -91 * time.Second, 0, true},
+		} {
+			c := newCloud()
+			c.takes = time.Hour * 1000
+			c.volumes[vol] = held(me, "/dev/sdf", Attaching, time.Now().Add(test.asked))
+			c.volumes[vol].AsOf = time.Now().Add(test.asOf)
+			_, err := New(c, Instance{ID: me, Zone: zone}).Attach(t.Context(), vol)
+			if got, hint := kind(err); got != waiting || strings.Contains(hint, "stuck") != test.stuck {
+				t.Errorf("%s: %s: %v, hint %s", test.name, got, err, hint)
+			}
+		}
+	})
+}
+
+// A fleet that waits asks of each volume, and of its holder once.
+func TestAHolderIsAskedAboutOnlyWhenItHasChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const third = "i-00000000000000003"
+		c := newCloud()
+		c.volumes[vol] = held(other, "/dev/sdf", Attached, time.Now())
+		c.instances[third] = &Instance{ID: third, State: "stopped", Devices: map[string]string{}}
+		v := New(c, Instance{ID: me, Zone: zone})
+		asks := func(rounds int, words string) (asked int) {
+			t.Helper()
+			for range rounds {
+				_, err := v.Attach(t.Context(), vol)
+				if got, _ := kind(err); got != waiting || !strings.Contains(err.Error(), words) {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Minute)
+			}
+			for _, call := range c.took() {
+				if call == DescribeInstances {
+					asked++
+				}
+			}
+			return asked
+		}
+		for _, step := range []struct {
+			what   string
+			change func()
+			words  string
+			want   int
+		}{
+			{"at first", func() {}, other + " (running)", 1},
+			{"while nothing changes", func() {}, other + " (running)", 0},
+			{"when it is let go", func() { c.volumes[vol].Attachments[0].State = Detaching }, other + " (running)", 1},
+			{"when another has it", func() { c.volumes[vol] = held(third, "/dev/sdf", Attached, time.Now()) }, third + " (stopped)", 1},
+			{"when EC2 is in trouble", func() {
+				c.volumes[vol] = held(other, "/dev/sdg", Attached, time.Now())
+				c.answers[DescribeInstances] = []error{refusal(DescribeInstances, "RequestLimitExceeded", "no")}
+			}, other, 2},
+			{"when that may be old", func() { time.Sleep(holderAgain) }, other + " (running)", 1},
+		} {
+			step.change()
+			if got := asks(20, step.words); got != step.want {
+				t.Errorf("%s it asked %d times, want %d", step.what, got, step.want)
+			}
+		}
+	})
+}
+
+// What the agent knows stands in the commands that it gives to a person.
+func TestCommandsInHintsAreComplete(t *testing.T) {
+	self := Instance{ID: me, Zone: zone, Region: "eu-west-1", Role: "mysql"}
+	ask := func(change func(*cloud)) string {
+		c := newCloud()
+		change(c)
+		_, err := New(c, self).Attach(t.Context(), vol)
+		_, hint := kind(err)
+		return hint
+	}
+	for _, test := range []struct {
+		change func(*cloud)
+		want   string
+	}{
+		{
+			func(c *cloud) { c.volumes[vol] = held(other, "/dev/sdf", Attached, time.Now()) },
+			"with your own credentials: aws ec2 detach-volume --region eu-west-1 --volume-id vol-00000000000000001",
+		},
+		{
+			func(c *cloud) { c.volumes[vol].MultiAttach = true },
+			"aws ec2 modify-volume --region eu-west-1 --volume-id vol-00000000000000001 --no-multi-attach-enabled; then",
+		},
+		{
+			func(c *cloud) {
+				c.answers[AttachVolume] = []error{refusal(AttachVolume, "UnauthorizedOperation", "no")}
+			},
+			"bootagent iam --role mysql prints the policy",
+		},
+		{
+			func(c *cloud) {
+				c.answers[AttachVolume] = []error{&APIError{Action: AttachVolume, Status: 403, Code: "UnauthorizedOperation", Encoded: "abc"}}
+			},
+			"journalctl --unit bootagent.service --grep decode-authorization-message",
+		},
+	} {
+		if got := ask(test.change); !strings.Contains(got, test.want) || strings.Contains(got, "force") {
+			t.Errorf("got %s, want %s", got, test.want)
+		}
+	}
 }

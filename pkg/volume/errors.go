@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
+
+	"bootagent/pkg/awscli"
 )
 
 // Waiting is the error of what is not there yet, and may come without anybody
@@ -30,7 +33,8 @@ type APIError struct {
 	Status  int    // of HTTP; 0 where there was no answer
 	Code    string // EC2's; "" where it was not EC2 that answered
 	Message string
-	Err     error // why there was no answer
+	Encoded string // what led to a denial, which only AWS can read: see sts:DecodeAuthorizationMessage
+	Err     error  // why there was no answer
 }
 
 func (e *APIError) Error() string { return e.Action + ": " + e.why() }
@@ -55,13 +59,17 @@ var throttles = []string{"RequestLimitExceeded", "Throttling", "ThrottlingExcept
 // no answer, it was not from EC2, EC2 has a fault of its own, or was asked too
 // often. A call that changes something may have done so all the same.
 func (e *APIError) Trouble() bool {
-	return e.Code == "" || e.Status >= http.StatusInternalServerError || slices.Contains(throttles, e.Code)
+	return e.Code == "" || e.Status >= http.StatusInternalServerError || e.Throttled()
 }
+
+// Throttled tells whether EC2 was asked too often, by this instance or another
+// one of the account.
+func (e *APIError) Throttled() bool { return slices.Contains(throttles, e.Code) }
 
 // hint says what a person can do about trouble.
 func (e *APIError) hint() string {
 	switch {
-	case slices.Contains(throttles, e.Code):
+	case e.Throttled():
 		return "see in CloudTrail who in the account calls EC2 so often; the agent asks again"
 	case e.Code != "":
 		return "" // AWS's to mend
@@ -75,9 +83,16 @@ func (e *APIError) hint() string {
 // an action.
 var denials = []string{"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"}
 
+// stale are the codes by which EC2 says that a call was signed too long ago, or
+// with credentials that have expired. It tells no difference.
+var stale = []string{"RequestExpired", "ExpiredToken", "ExpiredTokenException", "RequestInTheFuture"}
+
+// unknown are the codes by which EC2 says that it does not know the caller.
+var unknown = []string{"AuthFailure", "InvalidClientTokenId", "SignatureDoesNotMatch", "UnrecognizedClientException"}
+
 // answer makes of an error of the API, whichever the action was, what a caller
 // can act on: trouble is *Waiting, and what is not allowed is final.
-func answer(err error) error {
+func (v *Volumes) answer(err error) error {
 	e := (*APIError)(nil)
 	switch {
 	case !errors.As(err, &e):
@@ -85,14 +100,51 @@ func answer(err error) error {
 	case e.Trouble():
 		return &Waiting{For: "EC2 to answer " + e.Action, Hint: e.hint(), Err: err}
 	case slices.Contains(denials, e.Code):
-		return refuse(hintPolicy, "the instance's IAM role does not allow %s: %s", e.Action, e.Message)
-	case e.Code == "AuthFailure":
+		return refuse(v.policyHint(e), "the instance's IAM role does not allow %s: %s", e.Action, e.Message)
+	case slices.Contains(stale, e.Code):
+		return &failure{err: err, hint: "the clock of this machine is wrong, which timedatectl shows (EC2's time source is 169.254.169.123), " +
+			"or the credentials of the instance's IAM role have expired; the agent asks again"}
+	case slices.Contains(unknown, e.Code):
 		return &failure{err: err, hint: "check that the clock is right and that the instance's IAM role was not deleted"}
+	case e.Code == "Blocked" || e.Code == "PendingVerification":
+		return &failure{err: err, hint: "AWS has blocked the account, or not verified it yet: see the mail to its owner; the agent asks again"}
 	}
 	return err
 }
 
-const hintPolicy = "bootagent iam --role ROLE prints the policy that the IAM role needs; add it, then: bootagent retry"
+// policyHint says what a person can do about a denial.
+func (v *Volumes) policyHint(e *APIError) string {
+	name := v.self.Role
+	if name == "" {
+		name = "ROLE"
+	}
+	hint := "bootagent iam --role " + awscli.Quote(name) + " prints the policy that the IAM role needs; add it, then: bootagent retry"
+	if e.Encoded != "" {
+		hint += "; if it is there already, another policy denies it, and this finds the command that says which: " +
+			"journalctl --unit bootagent.service --grep decode-authorization-message"
+	}
+	return hint
+}
+
+// byKey tells whether a code says that the key of KMS can't be used with which
+// a volume is encrypted.
+func byKey(code string) bool {
+	return code == "CustomerKeyHasBeenRevoked" || strings.Contains(strings.ToLower(code), "kms")
+}
+
+// keyHint says what to see to where a key of KMS can't be used.
+func (v *Volumes) keyHint(vol Volume) string {
+	hint := "the key of KMS has to be enabled, and to let the instance's IAM role do kms:CreateGrant, kms:Decrypt and kms:DescribeKey"
+	if vol.Key != "" {
+		hint += "; see it, " + v.person("kms describe-key", "--key-id", vol.Key)
+	}
+	return hint
+}
+
+// person is a command for a person, as the instance's IAM role may not run it.
+func (v *Volumes) person(command string, args ...string) string {
+	return awscli.Own + awscli.Command(v.self.Region, command, args...)
+}
 
 // A failure is an error with what a person can do about it, and whether no
 // trying again will mend it.

@@ -15,6 +15,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -72,9 +73,14 @@ type Volume struct {
 	Snapshot    string // that it was made from, or ""
 	Source      string // volume that it was copied from, or ""
 	Encrypted   bool
-	MultiAttach bool // several instances may attach it at once
+	Key         string // of KMS, that it is encrypted with, or ""
+	MultiAttach bool   // several instances may attach it at once
 	Tags        map[string]string
 	Attachments []Attachment
+
+	// AsOf is when EC2 said so, by EC2's own clock, with which its other times
+	// are to be compared; zero if that is not known.
+	AsOf time.Time
 }
 
 // The states of a volume.
@@ -112,6 +118,10 @@ type Instance struct {
 	State    string            // as "running"
 	Launched time.Time         // the last time
 	Devices  map[string]string // ids of the volumes in its block device mapping, by device name
+
+	// What hints are made complete with, where it is known of this instance.
+	Region string
+	Role   string // of bootagent, that it has
 }
 
 // Volumes are the volumes of EC2, as one instance sees them. It can be used
@@ -120,12 +130,15 @@ type Volumes struct {
 	api   API
 	self  Instance
 	names names
+
+	mu      sync.Mutex
+	holders map[string]holder // by volume
 }
 
 // New returns the volumes for an instance, of which the id and the zone are
 // enough.
 func New(api API, self Instance) *Volumes {
-	return &Volumes{api: api, self: self, names: newNames()}
+	return &Volumes{api: api, self: self, names: newNames(), holders: map[string]holder{}}
 }
 
 // Want says which volume is wanted: the one with an id, or the one that has
@@ -165,7 +178,7 @@ func (v *Volumes) Find(ctx context.Context, want Want) (Volume, error) {
 	}
 	all, err := v.api.Volumes(ctx, Query{Tags: want.Tags})
 	if err != nil {
-		return Volume{}, answer(err)
+		return Volume{}, v.answer(err)
 	}
 	var found, copies, gone []Volume
 	for _, vol := range all {
@@ -188,7 +201,7 @@ func (v *Volumes) Find(ctx context.Context, want Want) (Volume, error) {
 			hint: "take the tags off those that are not meant, or name the id of the one below volumes in the user-data",
 		}
 	case len(copies) > 0:
-		return Volume{}, copies[0].refuseCopy()
+		return Volume{}, v.refuseCopy(copies[0])
 	case len(gone) > 0:
 		return Volume{}, &Waiting{
 			For:  fmt.Sprintf("%s (there is %s)", want, list(gone)),
@@ -215,7 +228,7 @@ func (v *Volumes) describe(ctx context.Context, id string) (Volume, error) {
 		return Volume{}, refuse("correct the id, then: bootagent retry", "EC2 takes %q for no volume's id", id)
 	}
 	if err != nil {
-		return Volume{}, answer(err)
+		return Volume{}, v.answer(err)
 	}
 	return all[0], nil
 }
@@ -241,13 +254,12 @@ func (v *Volumes) refuse(vol Volume) error {
 		return refuse("restore it from a snapshot, and take the tags off this one",
 			"volume %s is in state error: EC2 says that its hardware failed", vol.ID)
 	case vol.isCopy():
-		return vol.refuseCopy()
+		return v.refuseCopy(vol)
 	case vol.MultiAttach:
-		return refuse("turn multi-attach off (aws ec2 modify-volume --no-multi-attach-enabled), then: bootagent retry",
+		return refuse("turn multi-attach off, "+v.person("ec2 modify-volume", "--volume-id", vol.ID, "--no-multi-attach-enabled")+"; then: bootagent retry",
 			"volume %s has multi-attach enabled: two instances could mount one filesystem, which destroys it", vol.ID)
 	case vol.Zone != v.self.Zone:
-		return refuse(
-			fmt.Sprintf("start the instance in %s, or make a volume in %s from a snapshot of this one", vol.Zone, v.self.Zone),
+		return refuse(v.zoneHint(vol),
 			"volume %s is in zone %s and this instance is in %s: a volume can be attached in its own zone only", vol.ID, vol.Zone, v.self.Zone)
 	}
 	return nil
@@ -268,9 +280,13 @@ func (vol Volume) isCopy() bool {
 	return ok && original != vol.ID
 }
 
-func (vol Volume) refuseCopy() error {
-	return refuse(
-		fmt.Sprintf("if it is to be a volume of its own, take the tag off: aws ec2 delete-tags --resources %s --tags Key=%s", vol.ID, TagSelf),
+func (v *Volumes) zoneHint(vol Volume) string {
+	return fmt.Sprintf("start the instance in %s, or make a volume in %s from a snapshot of this one", vol.Zone, v.self.Zone)
+}
+
+func (v *Volumes) refuseCopy(vol Volume) error {
+	return refuse("if it is to be a volume of its own, take the tag off, "+
+		v.person("ec2 delete-tags", "--resources", vol.ID, "--tags", "Key="+TagSelf),
 		"volume %s is a copy of volume %s: its tag %s says so", vol.ID, vol.Tags[TagSelf], TagSelf)
 }
 
@@ -284,7 +300,7 @@ func (v *Volumes) tag(ctx context.Context, id, key, value string) error {
 		return refuse("take a tag off that nobody needs, then: bootagent retry",
 			"volume %s can't be tagged %s: it has as many tags as EC2 allows", id, key)
 	}
-	return answer(err)
+	return v.answer(err)
 }
 
 // list names volumes with their state, zone and holder.

@@ -80,7 +80,7 @@ func TestFind(t *testing.T) {
 			world: func(c *cloud) { c.volumes[vol].Tags[TagSelf] = vol3 },
 			kind:  final,
 			words: "volume vol-00000000000000001 is a copy of volume vol-00000000000000003: its tag bootagent:volume says so",
-			hint:  "if it is to be a volume of its own, take the tag off: aws ec2 delete-tags --resources vol-00000000000000001 --tags Key=bootagent:volume",
+			hint:  "if it is to be a volume of its own, take the tag off, with your own credentials: aws ec2 delete-tags --resources vol-00000000000000001 --tags Key=bootagent:volume",
 		},
 		{
 			name: "two", want: orders,
@@ -140,7 +140,7 @@ func TestClaim(t *testing.T) {
 			name: "one for several instances", change: func(v *Volume) { v.MultiAttach = true },
 			kind:  final,
 			words: "volume vol-00000000000000001 has multi-attach enabled: two instances could mount one filesystem, which destroys it",
-			hint:  "turn multi-attach off (aws ec2 modify-volume --no-multi-attach-enabled), then: bootagent retry",
+			hint:  "turn multi-attach off, with your own credentials: aws ec2 modify-volume --volume-id vol-00000000000000001 --no-multi-attach-enabled; then: bootagent retry",
 		},
 		{
 			name: "one that failed", change: func(v *Volume) { v.State = Failed },
@@ -160,7 +160,7 @@ func TestClaim(t *testing.T) {
 			name: "a copy", change: func(v *Volume) { v.Tags[TagSelf] = vol2 },
 			kind:  final,
 			words: "volume vol-00000000000000001 is a copy of volume vol-00000000000000002: its tag bootagent:volume says so",
-			hint:  "if it is to be a volume of its own, take the tag off: aws ec2 delete-tags --resources vol-00000000000000001 --tags Key=bootagent:volume",
+			hint:  "if it is to be a volume of its own, take the tag off, with your own credentials: aws ec2 delete-tags --resources vol-00000000000000001 --tags Key=bootagent:volume",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -212,6 +212,12 @@ func TestWhatEC2Answers(t *testing.T) {
 			"not who it says", refusal(DescribeVolumes, "AuthFailure", "AWS was not able to validate the provided access credentials"),
 			retried, "ec2:DescribeVolumes: AuthFailure: AWS was not able to validate the provided access credentials",
 			"check that the clock is right and that the instance's IAM role was not deleted",
+		},
+		{
+			"signed too long ago, or with what has expired", refusal(DescribeVolumes, "RequestExpired", "Request has expired."),
+			retried, "ec2:DescribeVolumes: RequestExpired: Request has expired.",
+			"the clock of this machine is wrong, which timedatectl shows (EC2's time source is 169.254.169.123), " +
+				"or the credentials of the instance's IAM role have expired; the agent asks again",
 		},
 		{
 			"what nobody has thought of", refusal(DescribeVolumes, "OptInRequired", "You are not subscribed"),

@@ -40,7 +40,7 @@
 // What takes time runs on timers, so that a test in a testing/synctest bubble, which calls the
 // handlers without a network, waits for nothing.
 //
-// What it can't do: signed URLs, bucket policies, EC2 actions but the seven below, devices of Xen.
+// What it can't do: signed URLs, bucket policies, EC2 actions but those in a map of that name, devices of Xen.
 // Instances are launched, stopped and terminated by the test; the machine does not follow them, nor
 // they the machine.
 package cloud

@@ -26,6 +26,7 @@ type EC2 struct {
 	world     world
 	history   history
 	lag       time.Duration
+	short     bool // pages are
 	delays    Delays
 	changed   chan struct{} // closed with each change, and made anew
 	instances map[string]*Instance
@@ -80,6 +81,21 @@ func (e *EC2) SetLag(d time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.lag = d
+}
+
+// SetShortPages has a page with a token hold less than it was asked for, or nothing, as EC2's may:
+// what a filter leaves out counts for the page.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Query-Requests.html
+func (e *EC2) SetShortPages(short bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.short = short
+}
+
+func (e *EC2) pagesAreShort() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.short
 }
 
 // Throttle gives an action a bucket of another size, full; refill is in tokens a second. By default
@@ -139,12 +155,14 @@ type action struct {
 
 var actions = map[string]action{
 	"AttachVolume":      {asksOfAttachment("ec2:AttachVolume"), (*EC2).attachVolume},
-	"CreateTags":        {(*EC2).asksOfCreateTags, (*EC2).createTags},
+	"CreateTags":        {asksOfTags("ec2:CreateTags"), (*EC2).createTags},
+	"DeleteTags":        {asksOfTags("ec2:DeleteTags"), (*EC2).deleteTags},
 	"CreateVolume":      {(*EC2).asksOfCreateVolume, (*EC2).createVolume},
 	"DescribeInstances": {asksOfAll("ec2:DescribeInstances"), (*EC2).describeInstances},
 	"DescribeSnapshots": {asksOfAll("ec2:DescribeSnapshots"), (*EC2).describeSnapshots},
 	"DescribeVolumes":   {asksOfAll("ec2:DescribeVolumes"), (*EC2).describeVolumes},
 	"DetachVolume":      {asksOfAttachment("ec2:DetachVolume"), (*EC2).detachVolume},
+	"ModifyVolume":      {asksOfModifyVolume, (*EC2).modifyVolume},
 }
 
 func asksOfAll(action string) func(*EC2, query) []ask {
@@ -246,7 +264,8 @@ func (e *EC2) answer(q query, who caller, call *Call) (response, error) {
 		}
 	}
 	if denied := e.cloud.IAM.denied(who, asks); denied != "" {
-		return nil, &apiError{http.StatusForbidden, "UnauthorizedOperation", "You are not authorized to perform this operation. " + denied}
+		return nil, &apiError{http.StatusForbidden, "UnauthorizedOperation", "You are not authorized to perform this operation. " + denied +
+			". Encoded authorization failure message: " + random(400)}
 	}
 	if q.Get("DryRun") == "true" {
 		return nil, &apiError{http.StatusPreconditionFailed, "DryRunOperation", "Request would have succeeded, but DryRun flag is set."}

@@ -103,6 +103,10 @@ func TestPermissions(t *testing.T) {
 		attach = `{"Effect": "Allow", "Action": ["ec2:AttachVolume", "ec2:DetachVolume"], "Resource": "arn:aws:ec2:*:*:volume/*", "Condition": {"StringEquals": {"ec2:ResourceTag/cluster": "orders"}}}`
 		self   = `{"Effect": "Allow", "Action": "ec2:AttachVolume", "Resource": "arn:aws:ec2:*:*:instance/*", "Condition": {"ArnEquals": {"ec2:SourceInstanceARN": "arn:aws:ec2:*:*:instance/i-0123456789abcdef0"}}}`
 		tags   = `{"Effect": "Allow", "Action": "ec2:CreateTags", "Resource": "arn:aws:ec2:*:*:volume/*", "Condition": {"ForAllValues:StringLike": {"aws:TagKeys": "bootagent:*"}}}`
+		itself = `{"Effect": "Allow", "Action": "ec2:AttachVolume", "Resource": "arn:aws:ec2:*:*:instance/*", "Condition": {"ArnLike": {"ec2:SourceInstanceARN": "arn:aws:ec2:*:*:instance/${ec2:InstanceID}"}}}`
+		cased  = `{"Effect": "Allow", "Action": "ec2:AttachVolume", "Resource": "arn:aws:ec2:*:*:volume/*", "Condition": {"StringEquals": {"aws:resourcetag/CLUSTER": "orders"}}}`
+		value  = `{"Effect": "Allow", "Action": "ec2:AttachVolume", "Resource": "arn:aws:ec2:*:*:volume/*", "Condition": {"StringEquals": {"aws:ResourceTag/cluster": "Orders"}}}`
+		some   = `{"Effect": "Allow", "Action": "ec2:CreateTags", "Resource": "*", "Condition": {"ForAllValues:StringEquals": {"aws:TagKeys": "bootagent:volume"}, "Null": {"aws:TagKeys": "false"}}}`
 		deny   = `{"Effect": "Deny", "Action": "ec2:*", "Resource": "*"}`
 	)
 	for _, test := range []struct {
@@ -118,6 +122,12 @@ func TestPermissions(t *testing.T) {
 		{"lacks the instance", attach, "attach", "is not authorized to perform: ec2:AttachVolume on resource: arn:aws:ec2:eu-central-1:123456789012:instance/i-0123456789abcdef0 because no identity-based"},
 		{"lacks the volume", self, "attach", "on resource: arn:aws:ec2:eu-central-1:123456789012:volume/vol-0123456789abcdef0 because"},
 		{"another's volume", attach + "," + self, "attach other", "volume/vol-0123456789abcdef1 because"},
+		{"attaches to itself", attach + "," + itself, "attach", ""},
+		{"attaches to another", attach + "," + itself, "attach elsewhere", "instance/i-0123456789abcdef1 because"},
+		{"the key of a tag in another case", cased + "," + self, "attach", ""},
+		{"the value of a tag in another case", value + "," + self, "attach", "volume/vol-0123456789abcdef0 because"},
+		{"tags with some keys", some, "tag bootagent:volume", ""},
+		{"tags with no keys, of which all are right", some, "tag", "not authorized to perform: ec2:CreateTags"},
 		{"tags its own", tags, "tag bootagent:volume", ""},
 		{"tags others", tags, "tag cluster", "not authorized to perform: ec2:CreateTags"},
 	} {
@@ -128,8 +138,9 @@ func TestPermissions(t *testing.T) {
 			volume(t, c, Volume{ID: "vol-0123456789abcdef1", Tags: map[string]string{"cluster": "web"}})
 			must(t, c.IAM.SetPolicy("db", fmt.Appendf(nil, mine, test.policy)))
 			client := ec2ClientOf(c, c.IAM.Credentials("db", i.ID))
+			to := i.ID
 			attach := func(id string) error {
-				_, err := client.AttachVolume(t.Context(), &ec2.AttachVolumeInput{VolumeId: &id, InstanceId: &i.ID, Device: aws.String("/dev/sdf")})
+				_, err := client.AttachVolume(t.Context(), &ec2.AttachVolumeInput{VolumeId: &id, InstanceId: &to, Device: aws.String("/dev/sdf")})
 				return err
 			}
 			var err error
@@ -138,6 +149,11 @@ func TestPermissions(t *testing.T) {
 				err = describe(t.Context(), client)
 			case test.do == "attach":
 				err = attach("vol-0123456789abcdef0")
+			case test.do == "attach elsewhere":
+				to = launch(t, c, Launch{ID: "i-0123456789abcdef1", Role: "db"}).ID
+				err = attach("vol-0123456789abcdef0")
+			case test.do == "tag":
+				err = createTags(t.Context(), client, "vol-0123456789abcdef0", nil)
 			case test.do == "attach other":
 				err = attach("vol-0123456789abcdef1")
 			case what == "tag":
@@ -177,7 +193,7 @@ func TestForbiddenIsForbidden(t *testing.T) {
 }
 
 func createTags(ctx context.Context, client *ec2.Client, id string, tags map[string]string) error {
-	in := &ec2.CreateTagsInput{Resources: []string{id}}
+	in := &ec2.CreateTagsInput{Resources: []string{id}, Tags: []types.Tag{}}
 	for key, value := range tags {
 		in.Tags = append(in.Tags, types.Tag{Key: &key, Value: &value})
 	}

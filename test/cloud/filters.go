@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"encoding/base64"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,34 +61,54 @@ func passes[T any](item T, tags map[string]string, fields map[string]func(T) []s
 	return true
 }
 
-// page gives the items that this request is for, and the token of those that follow. EC2 promises
-// no order, so this one is arbitrary too; ids names the parameter that lists ids.
-func page[T any](q query, items []T, id func(T) string, ids string) (some []T, next string, err error) {
-	order := func(item T) string { return digest([]byte(id(item))) }
-	slices.SortFunc(items, func(a, b T) int { return strings.Compare(order(a), order(b)) })
+// idSets is what EC2 calls the parameter that lists ids, in its own words.
+// https://github.com/aws/aws-cli/issues/1976
+var idSets = map[string]string{"InstanceId": "instancesSet", "SnapshotId": "snapshotSet", "VolumeId": "volumeSet"}
+
+// page gives those items that this request is for and that fit, and the token of those that follow.
+// EC2 promises no order, so this one is arbitrary too; ids names the parameter that lists ids. Where
+// pages are short it counts what it looked at, not what fits.
+func page[T any](q query, short bool, items []T, fits func(T) bool, id func(T) string, ids string) (some []T, next string, err error) {
+	if !short {
+		items = slices.DeleteFunc(items, func(item T) bool { return !fits(item) })
+	}
+	most := len(items)
+	if text := q.Get("MaxResults"); text != "" {
+		most, err = strconv.Atoi(text)
+		switch {
+		case len(q.list(ids)) > 0:
+			return nil, "", refuse("InvalidParameterCombination", "The parameter %s cannot be used with the parameter maxResults", idSets[ids])
+		case err != nil || most < 5:
+			return nil, "", refuse("InvalidParameterValue", "Value ( %s ) for parameter maxResults is invalid. Expecting a value greater than 5.", text)
+		}
+		most = min(most, 1000)
+	}
+	after := ""
 	if token := q.Get("NextToken"); token != "" {
-		after, err := base64.StdEncoding.DecodeString(token)
-		if err != nil || len(after) != len(digest(nil)) {
+		text, err := base64.StdEncoding.DecodeString(token)
+		if err != nil || len(text) != len(digest(nil)) {
 			return nil, "", refuse("InvalidPaginationToken", "The specified pagination token is not valid or is expired.")
 		}
-		items = slices.DeleteFunc(items, func(item T) bool { return order(item) <= string(after) })
+		after = string(text)
 	}
-	if q.Get("MaxResults") == "" {
-		return items, "", nil
+	order := make(map[string]T, len(items))
+	for _, item := range items {
+		if at := digest([]byte(id(item))); at > after {
+			order[at] = item
+		}
 	}
-	most, err := strconv.Atoi(q.Get("MaxResults"))
-	switch {
-	case len(q.list(ids)) > 0:
-		return nil, "", refuse("InvalidParameterCombination", "The parameter %ss cannot be used with the parameter maxResults", strings.ToLower(ids[:1])+ids[1:])
-	case err != nil || most < 5:
-		return nil, "", refuse("InvalidParameterValue", "Value ( %s ) for parameter maxResults is invalid. Expecting a value greater than 5.", q.Get("MaxResults"))
-	case most > 1000:
-		most = 1000
+	for n, at := range slices.Sorted(maps.Keys(order)) {
+		if n == most {
+			break
+		}
+		if item := order[at]; fits(item) {
+			some = append(some, item)
+		}
+		if next = ""; n < len(order)-1 {
+			next = base64.StdEncoding.EncodeToString([]byte(at))
+		}
 	}
-	if len(items) <= most {
-		return items, "", nil
-	}
-	return items[:most], base64.StdEncoding.EncodeToString([]byte(order(items[most-1]))), nil
+	return some, next, nil
 }
 
 func yesNo(b bool) []string { return []string{strconv.FormatBool(b)} }

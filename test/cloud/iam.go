@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -55,8 +57,9 @@ func (i *IAM) Forbid(role string, actions ...string) {
 }
 
 // SetPolicy replaces what a role may do by an IAM policy document. It understands actions,
-// resources, and the conditions StringEquals, StringLike, ArnEquals and ArnLike, of one value or
-// of all or any of several, on the keys in [conditionKeys]; a document that has more is refused.
+// resources, and the conditions Null, StringEquals, StringLike, ArnEquals and ArnLike, of one value or
+// of all or any of several, on the keys in [conditionKeys], with the [variables]; a document that has
+// more is refused.
 func (i *IAM) SetPolicy(role string, document []byte) error {
 	statements, err := parsePolicy(document)
 	if err != nil {
@@ -184,8 +187,13 @@ func (l *list) UnmarshalJSON(data []byte) error {
 // conditionKeys are those that calls bring; one that ends in a slash has a tag's key behind it.
 var conditionKeys = []string{
 	"aws:RequestTag/", "aws:RequestedRegion", "aws:ResourceTag/", "aws:TagKeys",
-	"ec2:CreateAction", "ec2:ResourceTag/", "ec2:SourceInstanceARN",
+	"ec2:CreateAction", "ec2:InstanceID", "ec2:ResourceTag/", "ec2:SourceInstanceARN", "ec2:VolumeID",
 }
+
+// variables are what a value of a condition or a resource may hold in ${}: characters that have no
+// meaning then, and keys.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
+var variables = regexp.MustCompile(`\$\{([*?$]|ec2:InstanceID|ec2:VolumeID)\}`)
 
 func parsePolicy(document []byte) ([]statement, error) {
 	var policy struct {
@@ -211,23 +219,30 @@ func parsePolicy(document []byte) ([]statement, error) {
 			}
 			for key, values := range keys {
 				if !slices.ContainsFunc(conditionKeys, func(known string) bool {
-					return key == known || strings.HasSuffix(known, "/") && strings.HasPrefix(key, known)
+					prefix := key[:min(len(key), len(known))]
+					return strings.EqualFold(key, known) || strings.HasSuffix(known, "/") && strings.EqualFold(prefix, known)
 				}) {
 					return nil, fmt.Errorf("the condition key %s is not known here", key)
 				}
 				for _, value := range values {
-					if strings.Contains(value, "${") {
+					if strings.Contains(variables.ReplaceAllString(value, ""), "${") {
 						return nil, fmt.Errorf("the variable in %q is not known here", value)
 					}
 				}
+			}
+		}
+		for _, resource := range s.Resource {
+			if strings.Contains(variables.ReplaceAllString(resource, ""), "${") {
+				return nil, fmt.Errorf("the variable in %q is not known here", resource)
 			}
 		}
 	}
 	return policy.Statement, nil
 }
 
-// parseOperator takes ForAllValues:StringLike apart.
-func parseOperator(operator string) (set string, match func(pattern, s string) bool, ok bool) {
+// parseOperator takes ForAllValues:StringLike apart. Null has no match: it asks whether there are
+// values at all.
+func parseOperator(operator string) (set string, match func(pattern []glyph, s string) bool, ok bool) {
 	if before, after, found := strings.Cut(operator, ":"); found {
 		set, operator = before, after
 		if set != "ForAllValues" && set != "ForAnyValue" {
@@ -236,31 +251,79 @@ func parseOperator(operator string) (set string, match func(pattern, s string) b
 	}
 	switch operator {
 	case "StringEquals":
-		return set, func(pattern, s string) bool { return pattern == s }, true
+		return set, func(pattern []glyph, s string) bool { return fits(literal(pattern), []rune(s)) }, true
 	case "StringLike", "ArnLike", "ArnEquals":
-		return set, like, true
+		return set, func(pattern []glyph, s string) bool { return fits(pattern, []rune(s)) }, true
+	case "Null":
+		return set, nil, set == ""
 	default:
 		return "", nil, false
 	}
 }
 
+// pattern reads a text with variables of an ask. One whose key the ask does not have fits nothing,
+// and is not ok.
+func (a ask) pattern(text string) (pattern []glyph, ok bool) {
+	for text != "" {
+		at := variables.FindStringSubmatchIndex(text)
+		if at == nil {
+			return append(pattern, parse(text, false)...), true
+		}
+		pattern = append(pattern, parse(text[:at[0]], false)...)
+		name := text[at[2]:at[3]]
+		value := []string{name}
+		if len(name) > 1 {
+			value = a.values(name)
+		}
+		if len(value) != 1 {
+			return nil, false
+		}
+		pattern = append(pattern, literal(parse(value[0], false))...)
+		text = text[at[1]:]
+	}
+	return pattern, true
+}
+
+// values are those of a condition key. IAM takes keys in upper and lower case alike, and with them
+// the keys of tags that they hold: aws:ResourceTag/cluster is also that of a tag Cluster.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition.html
+func (a ask) values(key string) (values []string) {
+	for _, known := range slices.Sorted(maps.Keys(a.context)) {
+		if strings.EqualFold(known, key) {
+			values = append(values, a.context[known]...)
+		}
+	}
+	return values
+}
+
 func (s statement) covers(a ask) bool {
 	if !slices.ContainsFunc(s.Action, func(p string) bool { return like(strings.ToLower(p), strings.ToLower(a.action)) }) ||
-		!slices.ContainsFunc(s.Resource, func(p string) bool { return like(p, a.resource) }) {
+		!slices.ContainsFunc(s.Resource, func(p string) bool {
+			pattern, ok := a.pattern(p)
+			return ok && fits(pattern, []rune(a.resource))
+		}) {
 		return false
 	}
 	for operator, keys := range s.Condition {
 		set, match, _ := parseOperator(operator)
 		for key, patterns := range keys {
 			fits := func(value string) bool {
-				return slices.ContainsFunc(patterns, func(p string) bool { return match(p, value) })
+				return slices.ContainsFunc(patterns, func(p string) bool {
+					pattern, ok := a.pattern(p)
+					return ok && match(pattern, value)
+				})
 			}
-			values := a.context[key]
-			if set == "ForAllValues" {
+			values := a.values(key)
+			switch {
+			case match == nil:
+				if slices.Contains(patterns, "true") != (len(values) == 0) {
+					return false
+				}
+			case set == "ForAllValues":
 				if slices.ContainsFunc(values, func(value string) bool { return !fits(value) }) {
 					return false
 				}
-			} else if !slices.ContainsFunc(values, fits) {
+			case !slices.ContainsFunc(values, fits):
 				return false
 			}
 		}

@@ -405,19 +405,22 @@ func (e *EC2) describeInstances(q query) (response, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []described
-	for _, s := range w.instances {
-		d := described{instanceState: s}
-		for _, v := range w.volumes {
-			if v.attachedTo(s.id) != nil {
-				d.volumes = append(d.volumes, v)
-			}
-		}
-		if (len(ids) == 0 || slices.Contains(ids, s.id)) && passes(d, s.tags, instanceFilters, by) {
-			found = append(found, d)
+	held := map[string][]Volume{}
+	for _, v := range w.volumes {
+		for _, a := range v.Attachments {
+			held[a.InstanceID] = append(held[a.InstanceID], v)
 		}
 	}
-	found, next, err := page(q, found, func(d described) string { return d.id }, "InstanceId")
+	var all []described
+	for _, s := range w.instances {
+		if len(ids) == 0 || slices.Contains(ids, s.id) {
+			all = append(all, described{s, held[s.id]})
+		}
+	}
+	fits := func(d described) bool {
+		return (len(ids) == 0 || slices.Contains(ids, d.id)) && passes(d, d.tags, instanceFilters, by)
+	}
+	found, next, err := page(q, e.pagesAreShort(), all, fits, func(d described) string { return d.id }, "InstanceId")
 	if err != nil {
 		return nil, err
 	}

@@ -2,11 +2,15 @@ package cloud
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/xml"
 	"fmt"
 	"net/http"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/johannesboyne/gofakes3"
@@ -21,6 +25,10 @@ type S3 struct {
 	cloud   *Cloud
 	backend *s3mem.Backend
 	server  http.Handler
+
+	mu        sync.Mutex
+	elsewhere map[string]string // regions of buckets that are not in the cloud's
+	kept      map[string]string // how objects, as bucket/key, are kept: see Archive and KeepWithCustomerKey
 }
 
 func newS3(c *Cloud) *S3 {
@@ -29,6 +37,9 @@ func newS3(c *Cloud) *S3 {
 		cloud:   c,
 		backend: backend,
 		server:  gofakes3.New(backend, gofakes3.WithTimeSkewLimit(0)).Server(), // verify looks at the time
+
+		elsewhere: map[string]string{},
+		kept:      map[string]string{},
 	}
 }
 
@@ -56,6 +67,31 @@ func (s *S3) makeBucket(name string) error {
 	return s.backend.CreateBucket(name)
 }
 
+// SetRegion has a bucket be in another region than the cloud.
+func (s *S3) SetRegion(bucket, region string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.elsewhere[bucket] = region
+}
+
+// How an object can be kept so that it is not given.
+const (
+	archived    = "GLACIER"
+	customerKey = "SSE-C"
+)
+
+// Archive moves an object to where it has to be restored from before it is read.
+func (s *S3) Archive(bucket, key string) { s.keep(bucket, key, archived) }
+
+// KeepWithCustomerKey has an object be encrypted with a key that comes with each request (SSE-C).
+func (s *S3) KeepWithCustomerKey(bucket, key string) { s.keep(bucket, key, customerKey) }
+
+func (s *S3) keep(bucket, key, how string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kept[bucket+"/"+key] = how
+}
+
 // Delete deletes an object.
 func (s *S3) Delete(bucket, key string) error {
 	_, err := s.backend.DeleteObject(bucket, key)
@@ -70,6 +106,9 @@ type s3Error struct {
 	Code      string
 	Message   string
 	Region    string `xml:",omitempty"` // the right one, where the wrong one was signed for
+	Endpoint  string `xml:",omitempty"` // the right one, where the bucket is elsewhere
+	Bucket    string `xml:",omitempty"`
+	header    string // the region of the bucket, which is not always told in a header
 	RequestID string `xml:"RequestId"`
 	HostID    string `xml:"HostId"`
 }
@@ -100,9 +139,20 @@ func (s *S3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		for _, a := range asks {
 			call.Needs = append(call.Needs, a.action)
 		}
-		if refused := s.refusal(who, bad, bucket, key, action, asks); refused != nil {
+		refused := s.refusal(who, bad, bucket, key, action, asks)
+		if refused == nil {
+			refused = s.withheld(r, bucket, key, action)
+		}
+		switch {
+		case refused != nil:
 			answer.fail(r, *refused)
-		} else {
+		case action == "RestoreObject":
+			s.keep(bucket, key, "")
+			answer.status = http.StatusAccepted
+		default:
+			if action == "PutObject" {
+				s.keep(bucket, key, "") // as another one
+			}
 			s.server.ServeHTTP(answer, ofVersion(r))
 		}
 	}
@@ -174,6 +224,8 @@ func s3Action(r *http.Request, bucket, key string) (action string, asks []ask) {
 			return action, asked("s3:GetObjectVersion", onKey)
 		}
 		return action, asked("s3:GetObject", onKey)
+	case r.Method == http.MethodPost && query.Has("restore"):
+		return "RestoreObject", asked("s3:RestoreObject", onKey)
 	case r.Method == http.MethodDelete:
 		return "DeleteObject", asked("s3:DeleteObject", onKey)
 	default:
@@ -204,6 +256,10 @@ func (s *S3) refusal(who caller, bad signatureError, bucket, key, action string,
 		return &s3Error{status: http.StatusForbidden, Code: "SignatureDoesNotMatch", Message: "The request signature we calculated does not match the signature you provided. Check your key and signing method."}
 	}
 
+	if refused := s.misdirected(bucket); refused != nil {
+		return refused
+	}
+
 	// Who may not list a bucket is not told which objects are not there.
 	// https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
 	if exists, err := s.backend.BucketExists(bucket); (action == "GetObject" || action == "HeadObject") && exists && err == nil {
@@ -213,6 +269,71 @@ func (s *S3) refusal(who caller, bad signatureError, bucket, key, action string,
 	}
 	if denied := s.cloud.IAM.denied(who, asks); denied != "" {
 		return &s3Error{status: http.StatusForbidden, Code: "AccessDenied", Message: denied}
+	}
+	return nil
+}
+
+// bucketName is what every bucket's name is like.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]*[a-z0-9]$`)
+
+// redirected are the regions that were there when S3 still redirected to a region from each other
+// one. To those that came after March 20, 2019, and have to be opted in to, it does not.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingRouting.html
+var redirected = []string{
+	"us-east-1", "us-east-2", "us-west-1", "us-west-2", "ca-central-1", "sa-east-1", "eu-central-1", "eu-west-1", "eu-west-2",
+	"eu-west-3", "eu-north-1", "ap-south-1", "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-southeast-1", "ap-southeast-2",
+}
+
+// misdirected is what S3 answers to whoever asks for a bucket that can't be, or is in another
+// region, whatever they may do.
+func (s *S3) misdirected(bucket string) *s3Error {
+	if bucket != "" && (len(bucket) < 3 || len(bucket) > 63 || !bucketName.MatchString(bucket)) && !s.exists(bucket) {
+		return &s3Error{status: http.StatusBadRequest, Code: "InvalidBucketName", Message: "The specified bucket is not valid.", Bucket: bucket}
+	}
+	s.mu.Lock()
+	region := s.elsewhere[bucket]
+	s.mu.Unlock()
+	switch {
+	case region == "" || region == s.cloud.config.Region:
+		return nil
+	case slices.Contains(redirected, region) && slices.Contains(redirected, s.cloud.config.Region):
+		return &s3Error{
+			status: http.StatusMovedPermanently, Code: "PermanentRedirect", Bucket: bucket, header: region,
+			Endpoint: fmt.Sprintf("%s.s3.%s.amazonaws.com", bucket, region),
+			Message: "The bucket you are attempting to access must be addressed using the specified endpoint. " +
+				"Please send all future requests to this endpoint.",
+		}
+	}
+	constraint := region
+	if region == "us-east-1" {
+		constraint = "unspecified"
+	}
+	return &s3Error{
+		status: http.StatusBadRequest, Code: "IllegalLocationConstraintException",
+		Message: fmt.Sprintf("The %s location constraint is incompatible for the region specific endpoint this request was sent to.", constraint),
+	}
+}
+
+func (s *S3) exists(bucket string) bool {
+	exists, err := s.backend.BucketExists(bucket)
+	return exists && err == nil
+}
+
+// withheld is what S3 answers to who may read an object that it does not give as it is.
+func (s *S3) withheld(r *http.Request, bucket, key, action string) *s3Error {
+	s.mu.Lock()
+	how := s.kept[bucket+"/"+key]
+	s.mu.Unlock()
+	switch {
+	case how == archived && action == "GetObject":
+		return &s3Error{status: http.StatusForbidden, Code: "InvalidObjectState", Message: "The operation is not valid for the object's storage class"}
+	case how == customerKey && (action == "GetObject" || action == "HeadObject") &&
+		r.Header.Get("X-Amz-Server-Side-Encryption-Customer-Algorithm") == "":
+		return &s3Error{
+			status: http.StatusBadRequest, Code: "InvalidRequest",
+			Message: "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object.",
+		}
 	}
 	return nil
 }
@@ -234,8 +355,8 @@ func (b *buffer) fail(r *http.Request, e s3Error) {
 	b.header.Set("Content-Type", "application/xml")
 	b.header.Set("X-Amz-Request-Id", e.RequestID)
 	b.header.Set("X-Amz-Id-2", e.HostID)
-	if e.Region != "" {
-		b.header.Set("X-Amz-Bucket-Region", e.Region)
+	if region := cmp.Or(e.header, e.Region); region != "" {
+		b.header.Set("X-Amz-Bucket-Region", region)
 	}
 	if r.Method == http.MethodHead {
 		return // has no body, and so no code

@@ -12,6 +12,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"bootagent/pkg/secret"
 )
 
 func getObject(ctx context.Context, client *s3.Client, bucket, key string) (string, error) {
@@ -112,6 +114,62 @@ func TestObjectsAreListedAndWritten(t *testing.T) {
 	if got, err := getObject(t.Context(), client, "b", "x/2"); got != "data" || err != nil {
 		t.Errorf("read %q, %v", got, err)
 	}
+}
+
+// The fake against pkg/secret: what AWS answers, and what a person is told of it.
+func TestObjectsThatS3DoesNotGive(t *testing.T) {
+	c := newCloud(t, Config{})
+	c.IAM.Allow("db", "s3:GetObject", "s3:ListBucket")
+	for _, bucket := range []string{"secrets", "virginia", "milan", "ireland"} {
+		must(t, c.S3.Put(bucket, "k", []byte("ciphertext")))
+	}
+	c.S3.SetRegion("virginia", "us-east-1")
+	c.S3.SetRegion("milan", "eu-south-1")
+	must(t, c.S3.Put("secrets", "old", []byte("ciphertext")))
+	c.S3.Archive("secrets", "old")
+	must(t, c.S3.Put("secrets", "own-key", []byte("ciphertext")))
+	c.S3.KeepWithCustomerKey("secrets", "own-key")
+	url, err := c.Listen(c.S3)
+	must(t, err)
+	asked := secret.NewS3(c.Region(), url, provider(c.IAM.Credentials("db", "tester")))
+	wrong := secret.NewS3("eu-west-1", url, provider(c.IAM.Credentials("db", "tester")))
+	refused := secret.NewS3(c.Region(), url, provider(c.IAM.Credentials("nobody", "tester")))
+
+	for _, test := range []struct {
+		s3          *secret.S3
+		bucket, key string
+		final       bool
+		words, hint string
+	}{
+		{asked, "virginia", "k", true, "the bucket is in us-east-1, and this instance asks in eu-central-1", "own region"},
+		{asked, "milan", "k", true, "the bucket is in eu-south-1, and this instance asks in eu-central-1", "own region"},
+		{refused, "milan", "k", true, "the bucket is in eu-south-1, and this instance asks in eu-central-1", "own region"},
+		{wrong, "secrets", "k", true, "the bucket is in eu-central-1, and this instance asks in eu-west-1", "own region"},
+		{asked, "Secrets_", "k", true, `"Secrets_" is no name that a bucket can have`, "role file"},
+		{asked, "secrets", "old", false, "it is archived", "s3api restore-object --region eu-central-1 --bucket secrets --key old "},
+		{asked, "secrets", "own-key", false, "(SSE-C)", "s3 cp --region eu-central-1 FILE s3://secrets/own-key"},
+		{refused, "secrets", "old", false, "s3:GetObject is not allowed", "head-object --region eu-central-1 --bucket secrets --key old"},
+		{asked, "nowhere", "k", false, "there is no bucket nowhere", ""},
+	} {
+		_, err := test.s3.Object(test.bucket, test.key).Fetch(t.Context())
+		told, ok := err.(interface {
+			Hint() string
+			Final() bool
+		})
+		if !ok || !strings.Contains(err.Error(), test.words) || !strings.Contains(told.Hint(), test.hint) || told.Final() != test.final {
+			t.Errorf("%s of %s: %v", test.key, test.bucket, err)
+		}
+	}
+}
+
+// In a region that came later, S3 redirects to none, and a bucket without a location is Virginia's.
+func TestARegionThatHasToBeOptedInToRedirectsNobody(t *testing.T) {
+	c := newCloud(t, Config{Region: "eu-south-1"})
+	c.IAM.Allow("db", "s3:*")
+	must(t, c.S3.Put("virginia", "k", nil))
+	c.S3.SetRegion("virginia", "us-east-1")
+	_, err := getObject(t.Context(), s3Client(c, "db"), "virginia", "k")
+	wantError(t, err, "IllegalLocationConstraintException", "The unspecified location constraint is incompatible")
 }
 
 func TestFaultsOfS3(t *testing.T) {

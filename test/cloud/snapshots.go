@@ -85,15 +85,12 @@ func (e *EC2) describeSnapshots(q query) (response, error) {
 		return nil, err
 	}
 	owners := q.list("Owner")
-	var found []Snapshot
-	for _, s := range all {
-		if (len(ids) == 0 || slices.Contains(ids, s.ID)) &&
+	fits := func(s Snapshot) bool {
+		return (len(ids) == 0 || slices.Contains(ids, s.ID)) &&
 			(len(owners) == 0 || slices.Contains(owners, "self") || slices.Contains(owners, e.cloud.config.Account)) &&
-			passes(s, s.Tags, snapshotFilters, by) {
-			found = append(found, s)
-		}
+			passes(s, s.Tags, snapshotFilters, by)
 	}
-	found, next, err := page(q, found, func(s Snapshot) string { return s.ID }, "SnapshotId")
+	found, next, err := page(q, e.pagesAreShort(), slices.Collect(maps.Values(all)), fits, func(s Snapshot) string { return s.ID }, "SnapshotId")
 	if err != nil {
 		return nil, err
 	}

@@ -101,8 +101,12 @@ func (e *EC2) Untag(id string, keys ...string) error {
 	})
 }
 
-// asksOfCreateTags is for each resource; what is tagged may depend on what it has, and gets.
-func (e *EC2) asksOfCreateTags(q query) []ask {
+// asksOfTags is for each resource; what is tagged may depend on what it has, and gets or loses.
+func asksOfTags(action string) func(*EC2, query) []ask {
+	return func(e *EC2, q query) []ask { return e.asksOfTags(action, q) }
+}
+
+func (e *EC2) asksOfTags(action string, q query) []ask {
 	var asks []ask
 	w := e.now()
 	for _, id := range q.list("ResourceId") {
@@ -119,7 +123,7 @@ func (e *EC2) asksOfCreateTags(q query) []ask {
 		}
 		context := tagged(tags)
 		requested(context, q.tags("Tag"))
-		asks = append(asks, ask{"ec2:CreateTags", e.arn(kind, id), context})
+		asks = append(asks, ask{action, e.arn(kind, id), context})
 	}
 	return asks
 }
@@ -152,4 +156,17 @@ func (e *EC2) createTags(q query) (response, error) {
 		return nil
 	})
 	return &returned{Return: true}, err
+}
+
+// deleteTags takes tags away, whatever their values.
+func (e *EC2) deleteTags(q query) (response, error) {
+	if err := q.need("ResourceId.1"); err != nil {
+		return nil, err
+	}
+	for _, id := range q.list("ResourceId") {
+		if err := e.Untag(id, slices.Collect(maps.Keys(q.tags("Tag")))...); err != nil {
+			return nil, err
+		}
+	}
+	return &returned{Return: true}, nil
 }

@@ -40,7 +40,8 @@ type Volume struct {
 	Type        string
 	SnapshotID  string
 	Encrypted   bool
-	MultiAttach bool // for types io1 and io2
+	KMSKey      string // that it is encrypted with
+	MultiAttach bool   // for types io1 and io2
 	Tags        map[string]string
 	Created     time.Time
 	Attachments []Attachment
@@ -517,10 +518,13 @@ func asksOfAttachment(action string) func(*EC2, query) []ask {
 		if v := w.volumes[volume]; instance == "" && len(v.Attachments) > 0 {
 			instance = v.Attachments[0].InstanceID
 		}
-		return []ask{
+		asks := []ask{
 			{action, e.arn("volume", volume), tagged(w.volumes[volume].Tags)},
 			{action, e.arn("instance", instance), tagged(w.instances[instance].tags)},
 		}
+		asks[0].context["ec2:VolumeID"] = []string{volume}
+		asks[1].context["ec2:InstanceID"] = []string{instance}
+		return asks
 	}
 }
 
@@ -559,6 +563,28 @@ func (e *EC2) detachVolume(q query) (response, error) {
 	return &attachmentResponse{
 		VolumeID: volume, InstanceID: a.InstanceID, Device: a.Device, Status: a.State, AttachTime: stamp(a.Since),
 	}, err
+}
+
+func asksOfModifyVolume(e *EC2, q query) []ask {
+	id := q.Get("VolumeId")
+	return []ask{{"ec2:ModifyVolume", e.arn("volume", id), tagged(e.now().volumes[id].Tags)}}
+}
+
+// modifyVolume turns multi-attach on and off; of what else can be modified it knows nothing.
+func (e *EC2) modifyVolume(q query) (response, error) {
+	id := q.Get("VolumeId")
+	if err := checkIDs(id, ""); err != nil {
+		return nil, err
+	}
+	err := e.changeVolume(id, func(v *Volume) { v.MultiAttach = q.Get("MultiAttachEnabled") == "true" })
+	return &modifiedResponse{VolumeID: id, State: "completed", MultiAttach: q.Get("MultiAttachEnabled") == "true"}, err
+}
+
+type modifiedResponse struct {
+	Head
+	VolumeID    string `xml:"volumeModification>volumeId"`
+	State       string `xml:"volumeModification>modificationState"`
+	MultiAttach bool   `xml:"volumeModification>targetMultiAttachEnabled"`
 }
 
 // checkIDs refuses ids that are none; an instance's may be left out.
@@ -665,6 +691,7 @@ type volumeFields struct {
 	Tags        *set[xmlTag]       `xml:"tagSet"`
 	Type        string             `xml:"volumeType"`
 	Encrypted   bool               `xml:"encrypted"`
+	KMSKey      string             `xml:"kmsKeyId,omitempty"`
 	MultiAttach bool               `xml:"multiAttachEnabled"`
 }
 
@@ -680,7 +707,7 @@ type xmlAttachment struct {
 func newVolumeFields(v Volume) volumeFields {
 	f := volumeFields{
 		VolumeID: v.ID, Size: v.Size, SnapshotID: v.SnapshotID, Zone: v.Zone, Status: v.State,
-		CreateTime: stamp(v.Created), Type: v.Type, Encrypted: v.Encrypted, MultiAttach: v.MultiAttach,
+		CreateTime: stamp(v.Created), Type: v.Type, Encrypted: v.Encrypted, KMSKey: v.KMSKey, MultiAttach: v.MultiAttach,
 	}
 	if len(v.Tags) > 0 {
 		tags := tagSet(v.Tags)
@@ -744,13 +771,22 @@ func (e *EC2) describeVolumes(q query) (response, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []Volume
-	for _, v := range all {
-		if (len(ids) == 0 || slices.Contains(ids, v.ID)) && passes(v, v.Tags, volumeFilters, by) {
-			found = append(found, v)
+	fits := func(v Volume) bool {
+		return (len(ids) == 0 || slices.Contains(ids, v.ID)) && passes(v, v.Tags, volumeFilters, by)
+	}
+	short := e.pagesAreShort()
+	var looked []Volume
+	for _, id := range ids {
+		looked = append(looked, all[id])
+	}
+	if len(ids) == 0 {
+		for _, v := range all {
+			if short || fits(v) {
+				looked = append(looked, v)
+			}
 		}
 	}
-	found, next, err := page(q, found, func(v Volume) string { return v.ID }, "VolumeId")
+	found, next, err := page(q, short, looked, fits, func(v Volume) string { return v.ID }, "VolumeId")
 	if err != nil {
 		return nil, err
 	}

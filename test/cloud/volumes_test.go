@@ -15,6 +15,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	agentvolume "bootagent/pkg/volume"
+	"bootagent/pkg/volume/ec2api"
 )
 
 // machine is hardware that notes what is plugged.
@@ -416,13 +419,33 @@ func TestPages(t *testing.T) {
 	if pages != 3 || len(want) != 0 || ordered {
 		t.Errorf("%d pages, %d volumes left out, in order: %v", pages, len(want), ordered)
 	}
+
+	// Of two that fit, most pages with a token have none.
+	var fitting []string
+	for range 2 {
+		fitting = append(fitting, volume(t, c, Volume{Tags: map[string]string{"cluster": "orders"}}).ID)
+	}
+	c.Calls.Reset()
+	url, err := c.Listen(c.EC2)
+	must(t, err)
+	api := ec2api.New(ec2api.Config{Region: c.Region(), Endpoint: url, Credentials: provider(c.IAM.Credentials("db", "tester"))})
+	for range 1000 {
+		volume(t, c, Volume{})
+	}
+	c.EC2.SetShortPages(true)
+	found, err := api.Volumes(t.Context(), agentvolume.Query{Tags: map[string]string{"cluster": "orders"}})
+	must(t, err)
+	if len(found) != 2 || !slices.Contains(fitting, found[0].ID) || !slices.Contains(fitting, found[1].ID) || len(c.Calls.Of("ec2:DescribeVolumes")) != 3 {
+		t.Errorf("by %d calls it found %v, not %v", len(c.Calls.Of("ec2:DescribeVolumes")), found, fitting)
+	}
+
 	for _, test := range []struct {
 		in          ec2.DescribeVolumesInput
 		code, words string
 	}{
 		{ec2.DescribeVolumesInput{MaxResults: aws.Int32(4)}, "InvalidParameterValue", "Value ( 4 ) for parameter maxResults is invalid"},
 		{ec2.DescribeVolumesInput{NextToken: aws.String("x")}, "InvalidPaginationToken", ""},
-		{ec2.DescribeVolumesInput{MaxResults: aws.Int32(5), VolumeIds: []string{last}}, "InvalidParameterCombination", "volumeIds cannot be used with the parameter maxResults"},
+		{ec2.DescribeVolumesInput{MaxResults: aws.Int32(5), VolumeIds: []string{last}}, "InvalidParameterCombination", "The parameter volumeSet cannot be used with the parameter maxResults"},
 	} {
 		_, err := client.DescribeVolumes(t.Context(), &test.in)
 		wantError(t, err, test.code, test.words)

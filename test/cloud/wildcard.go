@@ -1,5 +1,7 @@
 package cloud
 
+import "slices"
+
 // like tells whether s fits a pattern, as in an IAM policy: * stands for any text, ? for one
 // character.
 func like(pattern, s string) bool { return fits(parse(pattern, false), []rune(s)) }
@@ -29,6 +31,15 @@ func parse(pattern string, escapes bool) []glyph {
 			out = append(out, glyph{r, false})
 		}
 		escaped = false
+	}
+	return out
+}
+
+// literal takes the meaning from all of a pattern.
+func literal(pattern []glyph) []glyph {
+	out := slices.Clone(pattern)
+	for i := range out {
+		out[i].wild = false
 	}
 	return out
 }

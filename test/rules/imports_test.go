@@ -74,6 +74,7 @@ var table = []row{
 		pkg: "cmd/bootagent-generator", may: []string{"bootagent/pkg/role", "bootagent/pkg/systemd/guard", "bootagent/pkg/unit"}, never: network,
 		why: "runs before all else in every boot, so it is small and asks nobody",
 	},
+	{pkg: "pkg/awscli", never: effects, why: "text of commands that a person runs"},
 	{pkg: "pkg/strictyaml", may: []string{yaml}, never: effects, why: "the one place that knows YAML; text in, facts out"},
 	{pkg: "pkg/unit", never: slices.Concat(effects, []string{"regexp"}), why: "names of units, and which may be held: the one list of that; whoever names one may import it"},
 	{pkg: "pkg/userdata", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "bytes to a Selection: no disk, no network"},
@@ -87,7 +88,7 @@ var table = []row{
 	{pkg: "pkg/filesystem", may: []string{xsys}, never: network, why: "extended attributes and statx; no volumes"},
 	{pkg: "pkg/datadir", may: []string{xsys}, never: network, why: "renameat2, which never replaces; no volumes, no units"},
 	{
-		pkg: "pkg/secret", may: []string{age, awsSDK, smithy, renameio, xsys}, never: []string{"os/exec"},
+		pkg: "pkg/secret", may: []string{"bootagent/pkg/awscli", age, awsSDK, smithy, renameio, xsys}, never: []string{"os/exec"},
 		why: "S3, age and ramfs; no volumes, and of units a name; a command for keys is run by who calls it",
 	},
 	{
@@ -102,15 +103,15 @@ var table = []row{
 		why:   "files of an image, and systemd's verifier as a program; it asks no machine and changes nothing",
 	},
 	{
-		pkg: "pkg/instance", may: []string{aws, awsIMDS, awsRole, smithy, renameio, xsys}, never: []string{"os/exec"},
+		pkg: "pkg/instance", may: []string{"bootagent/pkg/awscli", aws, awsIMDS, awsRole, smithy, renameio, xsys}, never: []string{"os/exec"},
 		why: "it asks the metadata service, and no other, by sockets that it may have to mark; it knows no plans",
 	},
 	{
-		pkg: "pkg/volume", may: []string{"bootagent/pkg/policy"}, never: []string{"os/...", "syscall"},
+		pkg: "pkg/volume", may: []string{"bootagent/pkg/awscli", "bootagent/pkg/policy"}, never: []string{"os/...", "syscall"},
 		why: "it decides over an interface; its tests compare what it asks for with the policy",
 	},
 	{
-		pkg: "pkg/volume/ec2api", may: []string{"bootagent/pkg/volume", awsSDK, smithy}, never: []string{"os/...", "syscall"},
+		pkg: "pkg/volume/ec2api", may: []string{"bootagent/pkg/awscli", "bootagent/pkg/volume", awsSDK, smithy}, never: []string{"os/...", "syscall"},
 		why: "EC2 by the SDK, which takes minutes to compile: what decides does not import it",
 	},
 	{pkg: "pkg/policy", never: effects, why: "needs to IAM's words; it asks nobody"},

@@ -98,7 +98,7 @@ func (m *machine) startAgent() {
 		machine: m, name: fmt.Sprintf("%s/%d.%d", short(m.id), m.booted, m.agents), cancel: cancel, started: time.Now(),
 		died: make(chan struct{}), done: make(chan struct{}), actors: make(map[string]string),
 	}
-	a.volumes = inec2.Volumes{Volumes: volume.New(ec2{a}, volume.Instance{ID: m.id, Zone: zone})}
+	a.volumes = inec2.Volumes{Volumes: volume.New(ec2{a}, volume.Instance{ID: m.id, Zone: zone, Region: region, Role: "mysql-ec2"})}
 	m.agent = a
 	m.all()
 	w.tell(m.id, "the agent %s starts", a.name)

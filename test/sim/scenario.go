@@ -41,10 +41,12 @@ var scenarios = []scenario{
 	{name: "attach-hangs", set: func(w *World, v *ebs) { unsealed(w); v.stuck = true }},
 	{name: "forbidden", set: func(w *World, _ *ebs) {
 		unsealed(w)
-		w.faults.last = []lasting{{op: "attach", err: refusal(volume.AttachVolume, 403, "UnauthorizedOperation",
-			"You are not authorized to perform this operation. User: arn:aws:sts::123456789012:assumed-role/db/i-00000000000000001 "+
-				"is not authorized to perform: ec2:AttachVolume on resource: arn:aws:ec2:eu-central-1:123456789012:volume/vol-00000000000000001 "+
-				"with an explicit deny in an identity-based policy")}}
+		w.faults.last = []lasting{{op: "attach", err: &volume.APIError{
+			Action: volume.AttachVolume, Status: 403, Code: "UnauthorizedOperation", Encoded: "AbC-_123",
+			Message: "You are not authorized to perform this operation. User: arn:aws:sts::123456789012:assumed-role/db/i-00000000000000001 " +
+				"is not authorized to perform: ec2:AttachVolume on resource: arn:aws:ec2:eu-central-1:123456789012:volume/vol-00000000000000001 " +
+				"with an explicit deny in an identity-based policy.",
+		}}}
 	}},
 	{name: "throttled", set: func(w *World, _ *ebs) {
 		unsealed(w)

@@ -66,7 +66,11 @@ func (v Volumes) Intend(ctx context.Context, id string, intent boot.Intent) erro
 // asNotYet has the story wait for what EC2 may bring by itself.
 func asNotYet(err error) error {
 	if waiting := (*volume.Waiting)(nil); errors.As(err, &waiting) {
-		return &boot.NotYetError{For: strings.TrimPrefix(waiting.Error(), "waiting for "), Hint: waiting.Hint}
+		answered := (*volume.APIError)(nil)
+		return &boot.NotYetError{
+			For: strings.TrimPrefix(waiting.Error(), "waiting for "), Hint: waiting.Hint,
+			Unanswered: errors.As(waiting.Err, &answered) && answered.Trouble(),
+		}
 	}
 	return err
 }

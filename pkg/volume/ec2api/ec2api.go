@@ -6,28 +6,33 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/smithy-go"
 
+	"bootagent/pkg/awscli"
 	"bootagent/pkg/volume"
 )
 
 // A call is given up after callTimeout, with all its attempts. Where nobody
-// listens at all, three attempts to connect have failed by then. Throttled
-// calls wait one, two and four seconds at the most before the next attempt,
-// so that those end in time as well.
+// listens at all, three attempts to connect have failed by then. One, two and
+// four seconds at the most are waited before the next attempt, so that those
+// end in time as well.
 const (
 	connectTimeout = 3 * time.Second
 	callTimeout    = 10 * time.Second
@@ -43,43 +48,75 @@ type Config struct {
 	Region      string
 	Endpoint    string                  // URL; "" for that of the region
 	Credentials aws.CredentialsProvider // asked again only when what it gave expires
+
+	Log    *slog.Logger                            // nil for none
+	HTTP   ec2.HTTPClient                          // nil for the network
+	Jitter func(below time.Duration) time.Duration // nil for chance
 }
 
 // New returns EC2 by the AWS SDK. Each of its calls ends within some ten
 // seconds, and tries again what was throttled, or where there was no answer.
-// An attach is asked for once, as long as it is not throttled.
+// An attach is asked for once, as long as it is not throttled. An action that
+// EC2 has throttled is left alone for a while, see pace: calls of it fail
+// meanwhile as the throttled one did.
 func New(c Config) volume.API { return newClient(c, callTimeout) }
 
 func newClient(c Config, timeout time.Duration) *client {
 	opts := ec2.Options{
 		Region:      c.Region,
 		Credentials: caller{aws.NewCredentialsCache(c.Credentials)},
-		HTTPClient: awshttp.NewBuildableClient().
+		HTTPClient:  c.HTTP,
+	}
+	if c.HTTP == nil {
+		opts.HTTPClient = awshttp.NewBuildableClient().
 			WithDialerOptions(func(d *net.Dialer) { d.Timeout = connectTimeout }).
-			WithTransportOptions(func(t *http.Transport) { t.TLSHandshakeTimeout = connectTimeout }),
+			WithTransportOptions(func(t *http.Transport) { t.TLSHandshakeTimeout = connectTimeout })
 	}
 	if c.Endpoint != "" {
 		opts.BaseEndpoint = &c.Endpoint
 	}
+	if c.Jitter == nil {
+		c.Jitter = func(below time.Duration) time.Duration { return rand.N(max(below, 1)) }
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	standard := func(o *retry.StandardOptions) {
+		o.MaxAttempts = attempts
+		o.Backoff = retry.BackoffDelayerFunc(func(attempt int, _ error) (time.Duration, error) {
+			return c.Jitter(min(time.Second<<max(attempt-1, 0), 4*time.Second)), nil
+		})
+	}
 	return &client{
 		ec2:     ec2.New(opts),
-		retryer: retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = attempts }),
-		onlyThrottled: retry.NewStandard(func(o *retry.StandardOptions) {
-			o.MaxAttempts = attempts
+		region:  c.Region,
+		retryer: retry.NewStandard(standard),
+		onlyThrottled: retry.NewStandard(standard, func(o *retry.StandardOptions) {
 			o.Retryables = []retry.IsErrorRetryable{
 				retry.NoRetryCanceledError{},
 				retry.RetryableErrorCode{Codes: retry.DefaultThrottleErrorCodes},
 			}
 		}),
 		timeout: timeout,
+		jitter:  c.Jitter,
+		log:     c.Log,
+		paces:   map[string]*pace{},
+		denied:  map[string]string{},
 	}
 }
 
 type client struct {
 	ec2           *ec2.Client
+	region        string
 	retryer       aws.Retryer
 	onlyThrottled aws.Retryer
 	timeout       time.Duration
+	jitter        func(below time.Duration) time.Duration
+	log           *slog.Logger
+
+	mu     sync.Mutex
+	paces  map[string]*pace  // by action
+	denied map[string]string // by action, of which denial the log has what led to it
 }
 
 func (c *client) Volumes(ctx context.Context, q volume.Query) ([]volume.Volume, error) {
@@ -97,13 +134,19 @@ func (c *client) Volumes(ctx context.Context, q volume.Query) ([]volume.Volume, 
 		if err != nil {
 			return nil, err
 		}
+		asOf, _ := awsmiddleware.GetServerTime(out.ResultMetadata)
 		for _, vol := range out.Volumes {
-			all = append(all, volumeOf(vol))
+			v := volumeOf(vol)
+			v.AsOf = asOf
+			all = append(all, v)
 		}
-		if aws.ToString(out.NextToken) == "" {
+		switch token := aws.ToString(out.NextToken); token {
+		case "":
 			return all, nil
+		case aws.ToString(in.NextToken):
+			return nil, &volume.APIError{Action: volume.DescribeVolumes, Status: http.StatusOK, Err: errors.New("the same page comes again and again")}
 		}
-		in.NextToken = out.NextToken
+		in.NextToken = out.NextToken // of a page that may be short, or empty
 	}
 }
 
@@ -122,6 +165,7 @@ func volumeOf(vol types.Volume) volume.Volume {
 		Snapshot:    aws.ToString(vol.SnapshotId),
 		Source:      aws.ToString(vol.SourceVolumeId),
 		Encrypted:   aws.ToBool(vol.Encrypted),
+		Key:         aws.ToString(vol.KmsKeyId),
 		MultiAttach: aws.ToBool(vol.MultiAttachEnabled),
 		Tags:        map[string]string{},
 	}
@@ -192,10 +236,15 @@ func (c *client) Tag(ctx context.Context, id string, tags map[string]string) err
 // call makes one call within its time, and tells errors apart.
 func call[In, Out any](ctx context.Context, c *client, action string, in In, retryer aws.Retryer,
 	do func(context.Context, In, ...func(*ec2.Options)) (Out, error),
-) (Out, error) {
+) (_ Out, failed error) {
+	attempts, held := c.held(action)
+	if held != nil {
+		return *new(Out), held
+	}
 	bounded, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("EC2 did not answer within %s", c.timeout))
 	defer cancel()
-	out, err := do(bounded, in, func(o *ec2.Options) { o.Retryer = retryer })
+	out, err := do(bounded, in, func(o *ec2.Options) { o.Retryer = &sparing{Retryer: retryer, throttled: attempts} })
+	defer func() { c.note(action, failed) }()
 	switch caller := (*callerError)(nil); {
 	case err == nil:
 		return out, nil
@@ -213,7 +262,8 @@ func call[In, Out any](ctx context.Context, c *client, action string, in In, ret
 	case errors.As(err, &api) && api.ErrorCode() == unknown:
 		e.Err = errors.New("there is no error of EC2 in the answer")
 	case errors.As(err, &api):
-		e.Code, e.Message = api.ErrorCode(), legible(api.ErrorMessage())
+		e.Code = api.ErrorCode()
+		e.Message, e.Encoded = legible(api.ErrorMessage())
 	case errors.As(err, &read):
 		e.Err = read.Err
 	case bounded.Err() != nil:
@@ -229,11 +279,90 @@ func call[In, Out any](ctx context.Context, c *client, action string, in In, ret
 // unknown is the code that the SDK makes up where it finds none.
 const unknown = "UnknownError"
 
-// legible drops what only AWS can read of a message: the policies that led to
-// a denial, encoded, a kilobyte of it.
-func legible(message string) string {
-	message, _, _ = strings.Cut(message, "Encoded authorization failure message")
-	return strings.Join(strings.Fields(message), " ")
+// legible takes apart what a person and what only AWS can read of a message:
+// the policies that led to a denial, encoded, a kilobyte of it.
+func legible(message string) (words, encoded string) {
+	words, encoded, _ = strings.Cut(message, "Encoded authorization failure message")
+	return strings.Join(strings.Fields(words), " "), strings.Trim(encoded, ": .\n\t")
+}
+
+// note keeps what is to be known of a call for the next ones of its action.
+func (c *client) note(action string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := (*volume.APIError)(nil)
+	throttled := errors.As(err, &e) && e.Throttled()
+	if p := c.paces[action]; throttled || p != nil {
+		if p == nil {
+			p = &pace{}
+			c.paces[action] = p
+		}
+		p.note(throttled, e, time.Now(), c.jitter)
+	}
+	if e != nil && e.Encoded != "" && c.denied[action] != e.Message {
+		c.denied[action] = e.Message
+		c.log.Warn("EC2 denied a call of "+action+", and tells which policy did to whom IAM allows sts:DecodeAuthorizationMessage",
+			"decode", awscli.Command(c.region, "sts decode-authorization-message", "--encoded-message", e.Encoded))
+	}
+}
+
+// held is the error of the call that was throttled last, while the action has
+// to rest, and otherwise how many attempts a call may make that is throttled.
+func (c *client) held(action string) (attempts int, held error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.paces[action]
+	switch {
+	case p == nil || p.rested == 0:
+		return 2, nil
+	case time.Now().Before(p.until):
+		return 0, p.last
+	}
+	return 1, nil
+}
+
+// A pace slows the calls of one action down that EC2 throttles. Its buckets
+// are an account's, of one action in one region, so that what one instance
+// leaves out another one gets:
+// https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+type pace struct {
+	rested int       // how often in a row, or nearly
+	until  time.Time // no call is made
+	last   *volume.APIError
+}
+
+// The rest of an action: twice as long each time that it is throttled.
+const (
+	firstRest = 2 * time.Second
+	mostRest  = 2 * time.Minute
+)
+
+// note lengthens the next rest where a call was throttled, and shortens it
+// where not, so that a fleet finds the pace that EC2 lets it have.
+func (p *pace) note(throttled bool, e *volume.APIError, now time.Time, jitter func(time.Duration) time.Duration) {
+	if !throttled {
+		p.rested /= 2
+		return
+	}
+	rest := min(firstRest<<min(p.rested, 10), mostRest)
+	p.rested, p.last = p.rested+1, e
+	p.until = now.Add(rest/2 + jitter(rest/2))
+}
+
+// sparing bounds the attempts of a call that is throttled.
+type sparing struct {
+	aws.Retryer
+	throttled int
+}
+
+func (s *sparing) IsErrorRetryable(err error) bool {
+	if retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err) == aws.TrueTernary {
+		s.throttled--
+		if s.throttled <= 0 {
+			return false
+		}
+	}
+	return s.Retryer.IsErrorRetryable(err)
 }
 
 // A caller marks the errors of who gives the credentials, which are no

@@ -1,10 +1,12 @@
 package ec2api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -111,7 +113,7 @@ func TestVolumesOfAllPages(t *testing.T) {
 func TestWhatEC2SaysOfAVolume(t *testing.T) {
 	e, c := serve(t, xml("DescribeVolumes", `<volumeSet><item>
 		<volumeId>vol-1</volumeId><size>8</size><snapshotId>snap-1</snapshotId><sourceVolumeId>vol-0</sourceVolumeId>
-		<availabilityZone>eu-west-1a</availabilityZone><status>in-use</status><encrypted>true</encrypted>
+		<availabilityZone>eu-west-1a</availabilityZone><status>in-use</status><encrypted>true</encrypted><kmsKeyId>arn:aws:kms:eu-west-1:123456789012:key/1</kmsKeyId>
 		<multiAttachEnabled>true</multiAttachEnabled>
 		<tagSet><item><key>cluster</key><value>orders</value></item><item><key>empty</key><value/></item></tagSet>
 		<attachmentSet>
@@ -124,7 +126,7 @@ func TestWhatEC2SaysOfAVolume(t *testing.T) {
 	ok(t, err)
 	want := []volume.Volume{
 		{
-			ID: "vol-1", Zone: "eu-west-1a", State: volume.InUse, Size: 8 << 30, Snapshot: "snap-1", Source: "vol-0", Encrypted: true, MultiAttach: true,
+			ID: "vol-1", Zone: "eu-west-1a", State: volume.InUse, Size: 8 << 30, Snapshot: "snap-1", Source: "vol-0", Encrypted: true, Key: "arn:aws:kms:eu-west-1:123456789012:key/1", MultiAttach: true,
 			Tags: map[string]string{"cluster": "orders", "empty": ""},
 			Attachments: []volume.Attachment{
 				{Instance: "i-1", Device: "/dev/sdf", State: volume.Attaching, Since: time.Date(2026, 11, 26, 10, 4, 11, 0, time.UTC)},
@@ -132,6 +134,12 @@ func TestWhatEC2SaysOfAVolume(t *testing.T) {
 			},
 		},
 		{ID: "vol-2", State: volume.Available, Size: 16 << 40, Tags: map[string]string{}},
+	}
+	for i := range got {
+		if since := time.Since(got[i].AsOf); since < -time.Second || since > time.Minute {
+			t.Errorf("it says that EC2 said so at %s", got[i].AsOf) // by the header Date
+		}
+		got[i].AsOf = time.Time{}
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -268,8 +276,80 @@ func TestThrottlingThatDoesNotEndIsToldAsSuch(t *testing.T) {
 	t.Parallel()
 	e, c := serve(t, fault(503, "RequestLimitExceeded", "Request limit exceeded."))
 	_, err := c.Volumes(t.Context(), volume.Query{})
-	if codeOf(err) != "RequestLimitExceeded" || len(e.took()) != attempts {
+	if codeOf(err) != "RequestLimitExceeded" || len(e.took()) != 2 {
 		t.Errorf("%d calls, %v", len(e.took()), err)
+	}
+	// It is not asked at once again, while other actions are.
+	_, again := c.Volumes(t.Context(), volume.Query{})
+	if codeOf(again) != "RequestLimitExceeded" || len(e.took()) != 2 {
+		t.Errorf("%d calls, %v", len(e.took()), again)
+	}
+	_, err = c.Instance(t.Context(), "i-1")
+	if codeOf(err) != "RequestLimitExceeded" || len(e.took()) != 4 {
+		t.Errorf("%d calls, %v", len(e.took()), err)
+	}
+}
+
+// What EC2 throttles rests ever longer, and as long as before only when EC2
+// has answered for a while.
+func TestAThrottledActionRestsEverLonger(t *testing.T) {
+	p, now := pace{}, time.Time{}
+	half := func(below time.Duration) time.Duration { return below / 2 }
+	note := func(throttled bool) time.Duration {
+		p.note(throttled, &volume.APIError{}, now, half)
+		return p.until.Sub(now)
+	}
+	var got []time.Duration
+	for range 8 {
+		got = append(got, note(true))
+	}
+	second := time.Second
+	want := []time.Duration{3 * second / 2, 3 * second, 6 * second, 12 * second, 24 * second, 48 * second, 90 * second, 90 * second}
+	if !slices.Equal(got, want) {
+		t.Errorf("rests %v, want %v", got, want)
+	}
+	for range 2 {
+		note(false)
+	}
+	if got := note(true); got != 6*second {
+		t.Errorf("after two answers it rests %s", got)
+	}
+	for range 4 {
+		note(false)
+	}
+	if got := note(true); got != 3*second/2 {
+		t.Errorf("after six answers it rests %s", got)
+	}
+}
+
+// What only AWS can read of a denial is no text for a status, and not lost.
+func TestWhatLedToADenialIsInTheLogOnce(t *testing.T) {
+	var log bytes.Buffer
+	e, _ := serve(t, fault(403, "UnauthorizedOperation", "You are not authorized to perform this operation. Encoded authorization failure message: AbC-_123"))
+	c := newClient(Config{
+		Region: "eu-west-1", Endpoint: e.URL, Log: slog.New(slog.NewTextHandler(&log, nil)),
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: "AKID", SecretAccessKey: "SECRET"}, nil
+		}),
+	}, time.Minute)
+	for range 3 {
+		err := each[volume.AttachVolume](t.Context(), c)
+		denied := (*volume.APIError)(nil)
+		if !errors.As(err, &denied) || denied.Encoded != "AbC-_123" || strings.Contains(err.Error(), "AbC") {
+			t.Errorf("got %+v: %v", denied, err)
+		}
+	}
+	const command = "aws sts decode-authorization-message --region eu-west-1 --encoded-message AbC-_123"
+	if strings.Count(log.String(), command) != 1 {
+		t.Errorf("the log has\n%s", log.String())
+	}
+}
+
+func TestAPageThatComesAgainAndAgainEnds(t *testing.T) {
+	_, c := serve(t, xml("DescribeVolumes", `<volumeSet/><nextToken>more</nextToken>`))
+	_, err := c.Volumes(t.Context(), volume.Query{})
+	if err == nil || !strings.Contains(err.Error(), "the same page comes again and again") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -1,0 +1,402 @@
+package cloud
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	gotoken "go/token"
+	"io"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	agentinstance "bootagent/pkg/instance"
+	"bootagent/pkg/secret"
+	agentvolume "bootagent/pkg/volume"
+	"bootagent/pkg/volume/ec2api"
+)
+
+// notRun are the commands of AWS in hints that the fake can't do, and why. They are still pasted into
+// a shell and read by aws, which sends the call of this name.
+var notRun = map[string]struct{ call, why string }{
+	"ec2 associate-iam-instance-profile":   {"AssociateIamInstanceProfile", "the fake's instances have roles from their launch on"},
+	"ec2 modify-instance-metadata-options": {"ModifyInstanceMetadataOptions", "the fake's metadata service is set by its test"},
+	"iam get-role":                         {"GetRole", "the fake has no API of IAM"},
+	"kms describe-key":                     {"DescribeKey", "the fake has no KMS"},
+	"sts decode-authorization-message":     {"DecodeAuthorizationMessage", "the fake has no STS, and its encoded messages hold nothing"},
+}
+
+// placeholders are the words that a person has to replace, and with what here; the agent can't know
+// them. INSTANCE is the agent's where the metadata service has never answered.
+var placeholders = map[string]string{"FILE": "sealed.age", "Name=PROFILE": "Name=db", "INSTANCE": "i-0123456789abcdef0"}
+
+// Each command for AWS that a hint of the agent holds works when it is pasted into a shell, with a
+// person's credentials. Each of them is taken from an error as it happens, and where it mends that,
+// what failed goes on afterwards.
+func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
+	c := newCloud(t, Config{})
+	c.IAM.Allow("db", "ec2:*", "s3:GetObject", "s3:ListBucket")
+	c.IAM.Allow("forbidden", "ec2:Describe*")
+	c.IAM.Allow("person", "*")
+	p := newPerson(t, c)
+	self := launch(t, c, Launch{Role: "db"})
+	other, stopped := launch(t, c, Launch{}), launch(t, c, Launch{})
+	var log bytes.Buffer
+	agent := func(role string) *agentvolume.Volumes {
+		api := ec2api.New(ec2api.Config{
+			Region: c.Region(), Endpoint: p.urls["ec2"], Credentials: provider(c.IAM.Credentials(role, self.ID)),
+			Log: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		return agentvolume.New(api, agentvolume.Instance{ID: self.ID, Zone: "eu-central-1a", Region: c.Region(), Role: "mysql"})
+	}
+	v := agent("db")
+	attach := func(t *testing.T, id string) error { _, err := v.Attach(t.Context(), id); return err }
+	attaches := func(t *testing.T, id string) {
+		t.Helper()
+		must(t, c.EC2.WaitVolume(t.Context(), id, Available))
+		if err := attach(t, id); err != nil && !strings.Contains(err.Error(), "to be attached as /dev/sd") {
+			t.Errorf("after the command: %v", err)
+		}
+		must(t, c.EC2.WaitVolume(t.Context(), id, Attached))
+	}
+
+	t.Run("all at once", func(t *testing.T) {
+		t.Run("held by another", func(t *testing.T) {
+			vol := volume(t, c, Volume{})
+			must(t, c.EC2.Attach(vol.ID, other.ID, "/dev/sdf"))
+			must(t, c.EC2.WaitVolume(t.Context(), vol.ID, Attached))
+			p.pastes(t, attach(t, vol.ID), "ec2 detach-volume")
+			attaches(t, vol.ID)
+		})
+		t.Run("held by one that is stopped", func(t *testing.T) {
+			vol := volume(t, c, Volume{})
+			must(t, c.EC2.Attach(vol.ID, stopped.ID, "/dev/sdf"))
+			must(t, c.EC2.WaitVolume(t.Context(), vol.ID, Attached))
+			must(t, stopped.Stop())
+			must(t, stopped.Wait(t.Context(), Stopped))
+			p.pastes(t, attach(t, vol.ID), "ec2 detach-volume")
+			attaches(t, vol.ID)
+		})
+		t.Run("stuck", func(t *testing.T) {
+			vol := volume(t, c, Volume{})
+			c.EC2.StickAttach(vol.ID)
+			must(t, c.EC2.Attach(vol.ID, self.ID, "/dev/sdo"))
+			must(t, c.EC2.changeVolume(vol.ID, func(v *Volume) { v.Attachments[0].Since = time.Now().Add(-2 * time.Minute) }))
+			p.pastes(t, attach(t, vol.ID), "ec2 detach-volume")
+			c.EC2.Release(vol.ID)
+			attaches(t, vol.ID)
+		})
+		t.Run("multi-attach", func(t *testing.T) {
+			vol := volume(t, c, Volume{MultiAttach: true, Type: "io2"})
+			p.pastes(t, attach(t, vol.ID), "ec2 modify-volume")
+			attaches(t, vol.ID)
+		})
+		t.Run("a copy", func(t *testing.T) {
+			tags := map[string]string{"cluster": "it's a copy"}
+			vol := volume(t, c, Volume{Tags: map[string]string{"cluster": tags["cluster"], agentvolume.TagSelf: "vol-0123456789abcdef0"}})
+			find := func() error { _, err := v.Find(t.Context(), agentvolume.Want{Tags: tags}); return err }
+			p.pastes(t, find(), "ec2 delete-tags")
+			if err := find(); err != nil {
+				t.Errorf("after the command: %v", err)
+			}
+			attaches(t, vol.ID)
+		})
+		for code, command := range map[string]string{
+			"OperationNotPermitted": "ec2 describe-volumes", "InvalidVolume.ZoneMismatch": "ec2 describe-volumes", "CustomerKeyHasBeenRevoked": "kms describe-key",
+		} {
+			t.Run(code, func(t *testing.T) {
+				vol := volume(t, c, Volume{Encrypted: true, KMSKey: "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"})
+				c.EC2.Fail("AttachVolume", Fault{Status: 400, Code: code, Message: "no"}, 1)
+				p.pastes(t, attach(t, vol.ID), command)
+			})
+		}
+		t.Run("a denial", func(t *testing.T) {
+			_, err := agent("forbidden").Attach(t.Context(), volume(t, c, Volume{}).ID)
+			if got := hintOf(err); !strings.HasPrefix(got, "bootagent iam --role mysql prints the policy") ||
+				!strings.HasSuffix(got, "journalctl --unit bootagent.service --grep decode-authorization-message") {
+				t.Errorf("the hint is %s", got)
+			}
+			line, err := strconv.Unquote(`"` + regexp.MustCompile(`decode="([^"]*)"`).FindStringSubmatch(log.String())[1] + `"`)
+			must(t, err)
+			t.Parallel()
+			p.paste(t, line, "sts decode-authorization-message")
+		})
+
+		must(t, os.WriteFile(filepath.Join(p.dir, "sealed.age"), []byte("sealed"), 0o600))
+		must(t, c.S3.Put("secrets", "no other", nil))
+		for _, test := range []struct {
+			name, key, command string
+			before             func(key string)
+			role               string
+			mends              bool
+		}{
+			{"no such key", "a key/it's.age", "s3 cp", func(string) {}, "db", true},
+			{"archived", "old", "s3api restore-object", func(key string) { c.S3.Archive("secrets", key) }, "db", true},
+			{"a customer's key", "own", "s3 cp", func(key string) { c.S3.KeepWithCustomerKey("secrets", key) }, "db", true},
+			{"a key of KMS", "kms", "kms describe-key", func(string) {
+				c.S3.Fail("GetObject", Fault{
+					Status: 400, Code: "KMS.DisabledException",
+					Message: "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab is disabled.",
+				}, 1)
+			}, "db", false},
+			{"denied", "denied $HOME", "s3api head-object", func(string) {}, "forbidden", false},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				if test.name != "no such key" {
+					must(t, c.S3.Put("secrets", test.key, []byte("sealed")))
+				}
+				test.before(test.key)
+				s3 := secret.NewS3(c.Region(), p.urls["s3"], provider(c.IAM.Credentials(test.role, self.ID)))
+				fetch := func() error { _, err := s3.Object("secrets", test.key).Fetch(t.Context()); return err }
+				p.pastes(t, fetch(), test.command)
+				if err := fetch(); test.mends && err != nil {
+					t.Errorf("after the command: %v", err)
+				}
+			})
+		}
+
+		metadata := func(t *testing.T, i *Instance) *agentinstance.Client {
+			url, err := c.Listen(i.IMDS)
+			must(t, err)
+			client := agentinstance.New(url)
+			_, err = client.Identity(t.Context())
+			must(t, err)
+			return client
+		}
+		credentials := func(t *testing.T, client *agentinstance.Client) error {
+			_, err := client.Credentials().Retrieve(t.Context())
+			return err
+		}
+		t.Run("no role", func(t *testing.T) {
+			p.pastes(t, credentials(t, metadata(t, other)), "ec2 associate-iam-instance-profile")
+		})
+		const role = "/latest/meta-data/iam/security-credentials/db"
+		t.Run("turned off", func(t *testing.T) {
+			self.IMDS.Fail(role, Fault{Status: 403}, 1)
+			p.pastes(t, credentials(t, metadata(t, self)), "ec2 modify-instance-metadata-options")
+		})
+		t.Run("hop limit", func(t *testing.T) {
+			url, err := c.Listen(self.IMDS)
+			must(t, err)
+			self.IMDS.BlockTokens()
+			_, err = agentinstance.New(url).Identity(t.Context()) // never told which instance it is
+			self.IMDS.Heal()
+			p.pastes(t, err, "ec2 modify-instance-metadata-options")
+		})
+		for name, document := range map[string]string{
+			"expired": `{"Code": "Success", "AccessKeyId": "A", "SecretAccessKey": "S", "Token": "T", "Expiration": "2020-01-01T00:00:00Z"}`,
+			"refused": `{"Code": "AssumeRoleUnauthorizedAccess"}`,
+		} {
+			t.Run(name, func(t *testing.T) {
+				url, err := c.Listen(answering{self.IMDS, role, document})
+				must(t, err)
+				p.pastes(t, credentials(t, agentinstance.New(url)), "iam get-role")
+			})
+		}
+	})
+
+	// What was driven is all that there is.
+	if inCode := commandsInCode(t); !slices.Equal(inCode, slices.Sorted(maps.Keys(p.pasted))) {
+		t.Errorf("the code holds the commands\n%q\nand these were tried\n%q", inCode, slices.Sorted(maps.Keys(p.pasted)))
+	}
+	for command := range notRun {
+		if !p.pasted[command] {
+			t.Errorf("%s is on the list of what is not run, and is in no hint", command)
+		}
+	}
+}
+
+// answering answers one path itself.
+type answering struct {
+	http.Handler
+	path, document string
+}
+
+func (a answering) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet && r.URL.Path == a.path {
+		fmt.Fprint(w, a.document)
+		return
+	}
+	a.Handler.ServeHTTP(w, r)
+}
+
+func hintOf(err error) string {
+	waiting, hinted := (*agentvolume.Waiting)(nil), (interface{ Hint() string })(nil)
+	switch {
+	case errors.As(err, &waiting):
+		return waiting.Hint
+	case errors.As(err, &hinted):
+		return hinted.Hint()
+	}
+	return ""
+}
+
+// A person has a shell in which aws asks the cloud, with credentials that may do all.
+type person struct {
+	dir  string // where commands are pasted
+	urls map[string]string
+	env  []string
+
+	mu     sync.Mutex
+	pasted map[string]bool // commands, as "ec2 detach-volume"
+}
+
+func newPerson(t *testing.T, c *Cloud) *person {
+	t.Helper()
+	program := "/usr/bin/aws" // Debian's, where there is another one before it
+	if _, err := os.Stat(program); err != nil {
+		if program, err = exec.LookPath("aws"); err != nil {
+			if os.Getenv("BOOTAGENT_REQUIRE_TOOLS") == "1" {
+				t.Fatal("aws is missing here (Debian's awscli)")
+			}
+			t.Skip("aws is missing here (Debian's awscli): no command in a hint was tried")
+		}
+	}
+	p := &person{dir: t.TempDir(), urls: map[string]string{}, pasted: map[string]bool{}}
+	for name, handler := range map[string]http.Handler{"ec2": c.EC2, "s3": c.S3, "other": operations{}} {
+		url, err := c.Listen(handler)
+		must(t, err)
+		p.urls[name] = url
+	}
+	bin := filepath.Join(p.dir, "bin")
+	must(t, os.Mkdir(bin, 0o755))
+	script := fmt.Sprintf("#!/bin/sh\ncase $1 in\nec2) url=%s ;;\ns3 | s3api) url=%s ;;\n*) url=%s ;;\nesac\nexec %s --endpoint-url $url --output json \"$@\"\n",
+		p.urls["ec2"], p.urls["s3"], p.urls["other"], program)
+	must(t, os.WriteFile(filepath.Join(bin, "aws"), []byte(script), 0o755))
+	who := c.IAM.Credentials("person", "tester")
+	p.env = append(slices.DeleteFunc(os.Environ(), func(set string) bool { return strings.HasPrefix(set, "AWS_") }),
+		"PATH="+bin+":"+os.Getenv("PATH"), "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_PAGER=", "NO_PROXY=127.0.0.1",
+		"AWS_MAX_ATTEMPTS=1", "AWS_ACCESS_KEY_ID="+who.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+who.SecretAccessKey, "AWS_SESSION_TOKEN="+who.SessionToken)
+	return p
+}
+
+// pastes pastes the command in the hint of an error, beside other tests.
+func (p *person) pastes(t *testing.T, err error, command string) {
+	t.Helper()
+	hint := hintOf(err)
+	const own = "with your own credentials: "
+	before, line, found := strings.Cut(hint, own)
+	if !found || !strings.HasPrefix(line, "aws ") || strings.Contains(before, "aws ") || strings.Contains(line, own) {
+		t.Fatalf("of %v the hint has not one command for AWS, for a person's own credentials: %s", err, hint)
+	}
+	t.Parallel()
+	p.paste(t, firstCommand(line), command)
+}
+
+// firstCommand is a text up to the end of a command: a comma or semicolon outside of quotes.
+func firstCommand(text string) string {
+	quoted := false
+	for i, r := range text {
+		switch {
+		case r == '\'':
+			quoted = !quoted
+		case !quoted && (r == ';' || r == ',') && (i+1 == len(text) || text[i+1] == ' '):
+			return text[:i]
+		}
+	}
+	return text
+}
+
+func (p *person) paste(t *testing.T, line, command string) {
+	t.Helper()
+	region := " --region eu-central-1"
+	if strings.HasPrefix(command, "iam ") || strings.Contains(line, "INSTANCE") {
+		region = "" // IAM has none, and where the instance is not known, its region is not
+	}
+	if !strings.HasPrefix(line, "aws "+command+region+" ") || strings.Contains(line, "force") {
+		t.Errorf("%q is no whole command for %s", line, command)
+	}
+	for word, with := range placeholders {
+		line = strings.ReplaceAll(line, " "+word, " "+with)
+	}
+	for _, word := range strings.Fields(line) {
+		if word == strings.ToUpper(word) && strings.Trim(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "" {
+			t.Errorf("%s is left to a person in %q", word, line)
+		}
+	}
+	p.mu.Lock()
+	p.pasted[command] = true
+	p.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", line)
+	cmd.Dir = p.dir
+	cmd.Env = p.env
+	if region == "" {
+		cmd.Env = append(slices.Clone(p.env), "AWS_DEFAULT_REGION=eu-central-1")
+	}
+	out, err := cmd.CombinedOutput()
+	skip, listed := notRun[command]
+	switch {
+	case !listed && err != nil:
+		t.Errorf("%s: %v\n%s", line, err, out)
+	case listed && !strings.Contains(string(out), "when calling the "+skip.call+" operation"):
+		t.Errorf("%s, which is not run, as %s: aws makes no call %s of it: %v\n%s", line, skip.why, skip.call, err, out)
+	}
+}
+
+// operations is what there is of AWS beside the fake: it knows no call.
+type operations struct{}
+
+func (operations) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	if r.Header.Get("X-Amz-Target") != "" {
+		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+		w.WriteHeader(http.StatusBadRequest)
+		fmt.Fprint(w, `{"__type": "UnknownOperationException", "message": "not here"}`)
+		return
+	}
+	w.WriteHeader(http.StatusBadRequest)
+	fmt.Fprint(w, `<ErrorResponse><Error><Type>Sender</Type><Code>InvalidAction</Code><Message>not here</Message></Error></ErrorResponse>`)
+}
+
+// commandsInCode are the commands for AWS in the code, as "ec2 detach-volume". None may be written in
+// another way than by package awscli.
+func commandsInCode(t *testing.T) []string {
+	t.Helper()
+	command := regexp.MustCompile(`^(ec2|iam|kms|s3|s3api|sts|ssm|autoscaling|secretsmanager) [a-z-]+$`)
+	plain := regexp.MustCompile(`\baws [a-z0-9]+ [a-z]+`)
+	found := map[string]bool{}
+	for _, dir := range []string{"../../pkg", "../../cmd"} {
+		must(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			file, err := parser.ParseFile(gotoken.NewFileSet(), path, nil, 0)
+			if err != nil {
+				return err
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				lit, ok := n.(*ast.BasicLit)
+				if !ok || lit.Kind != gotoken.STRING {
+					return true
+				}
+				text, err := strconv.Unquote(lit.Value)
+				must(t, err)
+				if command.MatchString(text) {
+					found[text] = true
+				}
+				if plain.MatchString(text) {
+					t.Errorf("%s writes a command for AWS without package awscli: %s", path, text)
+				}
+				return true
+			})
+			return nil
+		}))
+	}
+	return slices.Sorted(maps.Keys(found))
+}

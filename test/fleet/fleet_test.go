@@ -1,0 +1,429 @@
+// Package fleet boots a thousand instances of one account against a fake EC2 with the published
+// buckets of tokens: the story of pkg/boot, pkg/volume and the client of EC2 are the agent's own, and
+// time is simulated. It writes docs/fleet.md.
+package fleet
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"bootagent/cmd/bootagent/inec2"
+	"bootagent/pkg/boot"
+	"bootagent/pkg/role"
+	"bootagent/pkg/volume"
+	"bootagent/pkg/volume/ec2api"
+	"bootagent/test/cloud"
+)
+
+var (
+	update = flag.Bool("update", false, "write docs/fleet.md")
+	page   = "../../docs/fleet.md"
+)
+
+const (
+	instances = 1000
+	lacking   = 300              // instances whose volume another one holds
+	wait      = 20 * time.Minute // that the role gives a volume
+)
+
+// A fleet is an account with instances, all in one zone.
+type fleet struct {
+	t       *testing.T
+	cloud   *cloud.Cloud
+	ctx     context.Context
+	members []*member
+	working sync.WaitGroup
+}
+
+// A member is one instance, whose agent is told to boot at a time.
+type member struct {
+	id, volume string
+	start      time.Duration
+	random     *rand.Rand
+
+	mu sync.Mutex
+	up time.Time
+}
+
+func id(prefix string, n int) string { return fmt.Sprintf("%s-%017x", prefix, n) }
+
+// newFleet has instances that run, and a volume for each: of the lacking ones, others hold it.
+func newFleet(t *testing.T, ctx context.Context, lacking int) *fleet {
+	f := &fleet{t: t, ctx: ctx, cloud: cloud.New(cloud.Config{})}
+	f.cloud.IAM.Allow("db", "ec2:*")
+	for n := range instances {
+		m := &member{id: id("i", n+1), volume: id("vol", n+1), random: rand.New(rand.NewPCG(1, uint64(n)))}
+		m.start = time.Duration(m.random.Int64N(int64(time.Minute)))
+		f.members = append(f.members, m)
+		_, err := f.cloud.EC2.Run(cloud.Launch{ID: m.id, Role: "db"})
+		must(t, err)
+		_, err = f.cloud.EC2.CreateVolume(cloud.Volume{ID: m.volume, Tags: map[string]string{"cluster": "c" + strconv.Itoa(n), "holds": "mysql"}})
+		must(t, err)
+	}
+	synctest.Wait()
+	for n := range lacking {
+		former, err := f.cloud.EC2.Run(cloud.Launch{ID: id("i", instances+n+1)})
+		must(t, err)
+		must(t, former.Wait(ctx, cloud.Running))
+		must(t, f.cloud.EC2.Attach(f.members[n].volume, former.ID, "/dev/sdf"))
+		must(t, f.cloud.EC2.WaitVolume(ctx, f.members[n].volume, cloud.Attached))
+	}
+	f.cloud.EC2.SetDelays(cloud.Typical())
+	f.cloud.EC2.Fail("*", cloud.Fault{Delay: 100 * time.Millisecond}, cloud.Always) // a call takes that
+	return f
+}
+
+// boot starts the agents, all of them within a minute.
+func (f *fleet) boot() {
+	for n, m := range f.members {
+		f.working.Go(func() {
+			time.Sleep(m.start)
+			plan := role.Plan{Role: "mysql", Volumes: []role.Volume{{
+				Name: "data", At: "/srv/data", Filesystem: role.XFS, Make: role.MakeNever, Wait: wait,
+				Find: role.Find{Tags: map[string]string{"cluster": "c" + strconv.Itoa(n), "holds": "mysql"}},
+			}}}
+			b := boot.New(plan, f.world(m), slog.New(slog.DiscardHandler))
+			b.Jitter = m.jitter
+			b.Run(f.ctx, func(progress []boot.Progress) {
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				if last := progress[len(progress)-1]; last.State == boot.Done && m.up.IsZero() {
+					m.up = time.Now()
+				}
+			})
+		})
+	}
+}
+
+func (m *member) jitter(below time.Duration) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return time.Duration(m.random.Int64N(int64(max(below, 1))))
+}
+
+// world is what the agent of an instance sees: EC2 as it is, and a machine that has its volume's disk
+// when EC2 says so.
+func (f *fleet) world(m *member) boot.World {
+	keys := f.cloud.IAM.Credentials("db", m.id)
+	api := ec2api.New(ec2api.Config{
+		Region: f.cloud.Region(), Endpoint: "http://ec2.test", HTTP: &http.Client{Transport: direct{f.cloud.EC2}}, Jitter: m.jitter,
+		Credentials: aws.CredentialsProvider(credentials.NewStaticCredentialsProvider(keys.AccessKeyID, keys.SecretAccessKey, keys.SessionToken)),
+	})
+	machine := &machine{fleet: f, member: m}
+	return boot.World{
+		Volumes:     inec2.Volumes{Volumes: volume.New(api, volume.Instance{ID: m.id, Zone: "eu-central-1a", Region: f.cloud.Region(), Role: "mysql"})},
+		Records:     machine,
+		Disks:       disks{machine: machine},
+		Filesystems: filesystems{},
+		Ledgers:     machine,
+		Mounts:      machine,
+		Instance:    boot.Instance{ID: m.id, BootID: "boot"},
+	}
+}
+
+// A machine is what of it the story of a volume asks for.
+type machine struct {
+	boot.Records
+	boot.Ledgers
+	boot.Mounts
+	fleet  *fleet
+	member *member
+
+	mu      sync.Mutex
+	mounted bool
+	looking bool
+}
+
+func (*machine) Recorded(string, role.Find) (string, error) { return "", nil }
+func (*machine) Record(string, role.Find, string) error     { return nil }
+func (*machine) WriteLedger(string, []byte) error           { return nil }
+func (m *machine) serial() string                           { return strings.Replace(m.member.volume, "-", "", 1) }
+
+func (m *machine) at(where string) *bool {
+	if where == "/srv/data" {
+		return &m.mounted
+	}
+	return &m.looking
+}
+
+func (m *machine) ReadLedger(string) ([]byte, error) {
+	return (&boot.Ledger{Volume: m.serial(), UUID: "0f0b9c3e-7d1f-4b64-8f4e-5b8a3f1b2c3d", Role: "mysql"}).Encode()
+}
+
+func (m *machine) At(where string) (uint64, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return 1, *m.at(where), nil
+}
+
+func (m *machine) Mount(_ context.Context, mount boot.Mount) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	*m.at(mount.Where) = true
+	return nil
+}
+
+func (m *machine) Unmount(_ context.Context, where string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	*m.at(where) = false
+	return nil
+}
+
+type disks struct {
+	boot.Disks
+	*machine
+}
+
+func (d disks) Find(_ context.Context, serial string) (boot.Disk, bool, error) {
+	v, _ := d.fleet.cloud.EC2.Volume(d.member.volume)
+	there := len(v.Attachments) == 1 && v.Attachments[0].InstanceID == d.member.id && v.Attachments[0].State == cloud.Attached
+	return boot.Disk{Serial: serial, Path: "/dev/nvme1n1", Link: "/dev/disk/by-id/" + serial, Dev: 1, Seq: 1, Size: 1 << 30}, there && serial == d.serial(), nil
+}
+
+func (d disks) Appear(ctx context.Context, serial string) (boot.Disk, error) {
+	for {
+		if disk, there, err := d.Find(ctx, serial); there || err != nil {
+			return disk, err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return boot.Disk{}, ctx.Err()
+		}
+	}
+}
+
+func (disks) Read(context.Context, boot.Disk, role.Volume) (boot.Content, error) {
+	return boot.Content{Filesystem: "xfs", UUID: "0f0b9c3e-7d1f-4b64-8f4e-5b8a3f1b2c3d", Words: "has an XFS filesystem"}, nil
+}
+
+type filesystems struct{ boot.Filesystems }
+
+func (filesystems) Settle(context.Context, boot.Disk) error                     { return nil }
+func (filesystems) Check(context.Context, boot.Disk, role.FilesystemType) error { return nil }
+
+// direct brings requests to a handler without a network.
+type direct struct{ handler http.Handler }
+
+func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	if r.Host == "" {
+		r.Host = r.URL.Host
+	}
+	if r.ContentLength > 0 {
+		r.Header.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10)) // as the server does
+	}
+	w := httptest.NewRecorder()
+	d.handler.ServeHTTP(w, r)
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	answer := w.Result()
+	answer.Request = r
+	return answer, nil
+}
+
+// calls are those of some time, by action.
+type calls struct {
+	answered, throttled int
+	most                int // in one second
+}
+
+// took gives the calls since a time, and forgets nothing.
+func (f *fleet) took(from, to time.Time, of func(cloud.Call) bool) map[string]calls {
+	all := map[string]calls{}
+	perSecond := map[string]int{}
+	for _, call := range f.cloud.Calls.All() {
+		if call.Time.Before(from) || !call.Time.Before(to) || !of(call) {
+			continue
+		}
+		c := all[call.Action]
+		if call.Code == "RequestLimitExceeded" {
+			c.throttled++
+		} else {
+			c.answered++
+		}
+		second := call.Action + call.Time.Format(time.TimeOnly)
+		perSecond[second]++
+		c.most = max(c.most, perSecond[second])
+		all[call.Action] = c
+	}
+	return all
+}
+
+var actions = []string{"DescribeVolumes", "DescribeInstances", "CreateTags", "AttachVolume"}
+
+// table is of calls, for the page.
+func table(w io.Writer, all map[string]calls) {
+	fmt.Fprint(w, "\n| call | answered | throttled | in the busiest second |\n| --- | --- | --- | --- |\n")
+	for _, action := range actions {
+		fmt.Fprintf(w, "| %s | %d | %d | %d |\n", action, all[action].answered, all[action].throttled, all[action].most)
+	}
+}
+
+// after gives how long some members took, since a time, the quickest first. All have to be up.
+func (f *fleet) after(members []*member, since time.Time) []time.Duration {
+	var all []time.Duration
+	for _, m := range members {
+		m.mu.Lock()
+		if m.up.IsZero() {
+			f.t.Errorf("%s is starved: it is not up", m.id)
+		}
+		all = append(all, m.up.Sub(since))
+		m.mu.Unlock()
+	}
+	slices.Sort(all)
+	return all
+}
+
+func quantiles(w io.Writer, what string, all []time.Duration) {
+	at := func(share float64) time.Duration { return all[int(share*float64(len(all)-1))].Round(time.Second) }
+	fmt.Fprintf(w, "| %s | %s | %s | %s |\n", what, at(0.5), at(0.99), at(1))
+}
+
+const timesHead = "\n| | half of them | 99 of 100 | all |\n| --- | --- | --- | --- |\n"
+
+func everybody(cloud.Call) bool { return true }
+
+// A zone comes back: all instances boot within a minute, and each has its volume.
+func zone(t *testing.T, w io.Writer) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		f := newFleet(t, ctx, 0)
+		began := time.Now()
+		f.boot()
+		time.Sleep(30 * time.Minute)
+		synctest.Wait()
+		fmt.Fprintf(w, "\n## A zone comes back\n\n%d instances boot within a minute, and each volume is free.\n", instances)
+		fmt.Fprint(w, timesHead)
+		times := f.after(f.members, began)
+		quantiles(w, "up, since the first one began", times)
+		if last := times[len(times)-1]; last > 15*time.Minute {
+			t.Errorf("the last one is up after %s", last)
+		}
+		all := f.took(began, time.Now(), everybody)
+		table(w, all)
+		if got := all["AttachVolume"].answered; got != instances {
+			t.Errorf("%d attaches of %d volumes", got, instances)
+		}
+		stop()
+		f.working.Wait()
+		must(t, f.cloud.Close())
+	})
+}
+
+// One volume too few for each of some: they wait, in vain at first.
+func tooFew(t *testing.T, w io.Writer) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		f := newFleet(t, ctx, lacking)
+		waiting := map[string]bool{}
+		for _, m := range f.members[:lacking] {
+			waiting[m.id] = true
+		}
+		ofThese := func(call cloud.Call) bool { return waiting[call.Principal] }
+		began := time.Now()
+		f.boot()
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		free := time.Now()
+		for _, m := range f.members[:lacking] {
+			must(t, f.cloud.EC2.Detach(m.volume))
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+
+		fmt.Fprintf(w, "\n## One volume too few for each of %d\n\nThe volumes of %d of the %d instances are held by others. Two hours later those let go, all at once.\n", lacking, lacking, instances)
+		fmt.Fprint(w, timesHead)
+		quantiles(w, "up, those with a volume, since the first one began", f.after(f.members[lacking:], began))
+		quantiles(w, "up, those without one, since it was let go", f.after(f.members[:lacking], free))
+
+		fmt.Fprint(w, "\n| an instance that waits asks EC2 | volumes | holders |\n| --- | --- | --- |\n")
+		for _, span := range []struct {
+			what     string
+			from, to time.Time
+			most     float64
+		}{
+			{"in the 20 minutes that the role gives it", began, began.Add(time.Minute + wait), 40},
+			{"in each hour after that", free.Add(-time.Hour), free, 8},
+		} {
+			all := f.took(span.from, span.to, ofThese)
+			each := func(action string) float64 { return float64(all[action].answered+all[action].throttled) / lacking }
+			fmt.Fprintf(w, "| %s | %.1f times | %.1f times |\n", span.what, each("DescribeVolumes"), each("DescribeInstances"))
+			if got := each("DescribeVolumes") + each("DescribeInstances"); got > span.most {
+				t.Errorf("%s it asks %.1f times", span.what, got)
+			}
+		}
+		fmt.Fprint(w, "\nIn the first hour, all of them together:\n")
+		table(w, f.took(began, began.Add(time.Hour), everybody))
+		stop()
+		f.working.Wait()
+		must(t, f.cloud.Close())
+	})
+}
+
+const head = `# A fleet (explanation)
+
+How many calls of EC2 a thousand instances of one account make, and how long it takes until all are up.
+` + "`make fleet`" + ` makes this page: the agent's own story, its volumes and its client of EC2, against a fake EC2
+with [the published buckets of tokens](https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html):
+of each Describe call 100, and 20 more in each second, of CreateTags 100 and 10, of AttachVolume 50 and 5.
+Time is simulated, and the same each time. A call takes 100 ms, an attach 2 s. The buckets are an account's
+in a region: whatever else asks EC2 there takes from them.
+
+An instance asks EC2 in a boot in which a volume is attached, and in no other. While a volume is held by
+another instance, it asks after half a second, and each time half as much later again, up to a minute, and
+once the role's ` + "`wait`" + ` is over up to ten minutes; as soon as something moves, often again. Who holds the
+volume it asks about when that changes, and once in an hour. What EC2 throttles it leaves alone for two
+seconds, and each time for twice as long, up to two minutes. ` + "`bootagent retry`" + ` asks at once, unless EC2 has just throttled.
+`
+
+func TestAFleet(t *testing.T) {
+	var w bytes.Buffer
+	w.WriteString(head)
+	zone(t, &w)
+	tooFew(t, &w)
+	if t.Failed() {
+		t.Log(w.String())
+		return
+	}
+	if *update {
+		must(t, os.WriteFile(page, w.Bytes(), 0o644))
+		return
+	}
+	want, err := os.ReadFile(page)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(w.Bytes(), want) {
+		t.Errorf("docs/fleet.md is another one; make fleet writes it:\n%s", cmp.Or(w.String(), "nothing"))
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
