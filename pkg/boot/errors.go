@@ -72,7 +72,13 @@ func (e *expiredError) Unwrap() error { return WithHint(e.last, e.last.Hint) }
 // as long as within, and tells what it waits for meanwhile. The error is that
 // of ask, of ctx, or an *expiredError.
 func (s *Story) await(ctx context.Context, within time.Duration, ask func(context.Context) error) error {
-	until := time.Now().Add(within)
+	return s.awaitSince(ctx, time.Now(), within, ask)
+}
+
+// awaitSince is await for what has been waited for since a while. It asks once
+// in any case.
+func (s *Story) awaitSince(ctx context.Context, since time.Time, within time.Duration, ask func(context.Context) error) error {
+	until := since.Add(within)
 	told, done := NotYetError{}, func() {}
 	defer func() { done() }()
 	for asked := 1; ; asked++ {

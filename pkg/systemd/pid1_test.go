@@ -28,11 +28,13 @@ type pid1 struct {
 	refuse func(verb, unit, mode string) string // what a job is refused with, "" where it is not
 	kills  []string                             // units that were killed
 	agents []net.Conn
+	asked  int    // for properties of units
 	state  string // of the system
 }
 
 type unitOfPID1 struct {
 	active    string
+	sub       string
 	entered   int // how often it became active
 	transient bool
 	props     map[string]godbus.Variant
@@ -276,7 +278,7 @@ type unitStatus struct {
 func (p *pid1) status(name string) unitStatus {
 	s := unitStatus{Name: name, Load: "not-found", Active: "inactive", Path: pathOf(name), JobPath: "/"}
 	if u := p.units[name]; u != nil {
-		s.Load, s.Active = "loaded", u.active
+		s.Load, s.Active, s.Sub = "loaded", u.active, u.sub
 	}
 	return s
 }
@@ -288,7 +290,17 @@ func (p *pid1) property(path godbus.ObjectPath, property string) godbus.Variant 
 			u = known
 		}
 	}
+	p.asked++
+	if v, set := u.props[property]; set && property != "ExecStart" {
+		return v
+	}
 	switch property {
+	case "NRestarts":
+		return godbus.MakeVariant(uint32(0))
+	case "ExecMainCode", "ExecMainStatus":
+		return godbus.MakeVariant(int32(0))
+	case "ExecMainExitTimestampMonotonic", "ActiveExitTimestampMonotonic", "InactiveExitTimestampMonotonic":
+		return godbus.MakeVariant(uint64(0))
 	case "ActiveEnterTimestampMonotonic":
 		return godbus.MakeVariant(uint64(u.entered))
 	case "ExecStart":
