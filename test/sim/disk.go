@@ -49,15 +49,15 @@ func (d directory) names() []string {
 // its place, which is what is seen without replaying the log; with its log;
 // and in the memory of the machine that has it mounted.
 type blocks struct {
-	lvm   bool // the remains of LVM are on it
-	half  bool // mkfs was cut off
+	lvm  bool // the remains of LVM are on it
+	half bool // mkfs was cut off
 
 	scribbled bool // somebody wrote the remains of LVM to it after it was proven
-	place *filesystem
-	log   *filesystem
-	live  *filesystem   // nil where it is not mounted for writing
-	since []*filesystem // how live was since the last sync, the oldest first
-	made  int           // filesystems that were made on it
+	place     *filesystem
+	log       *filesystem
+	live      *filesystem   // nil where it is not mounted for writing
+	since     []*filesystem // how live was since the last sync, the oldest first
+	made      int           // filesystems that were made on it
 }
 
 func (b *blocks) blank() bool { return !b.lvm && !b.half && b.place == nil }
