@@ -65,6 +65,7 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	background := a.background(ctx)
+	background.Go(func() { a.teller.holdStart(ctx, startAtMost) })
 	defer func() {
 		stop()
 		background.Wait()
@@ -253,13 +254,17 @@ func (a *agent) retry(ctx context.Context) (answer string, err error) {
 	return "what was read again is in force now", nil
 }
 
+// startAtMost bounds how long systemd is asked to wait for the agent's start: by
+// then ready-within is over, whatever it is set to.
+const startAtMost = time.Hour
+
 // background starts what the agent does from its beginning to its end.
 func (a *agent) background(ctx context.Context) *sync.WaitGroup {
 	var running sync.WaitGroup
-	for _, run := range []func(context.Context) error{
-		func(ctx context.Context) error { return a.teller.keepRoleUnit(ctx, a.manager) },
-		a.keepRun,
-		func(ctx context.Context) error {
+	for part, run := range map[string]func(context.Context) error{
+		"role unit": func(ctx context.Context) error { return a.teller.keepRoleUnit(ctx, a.manager) },
+		"orders":    a.keepRun,
+		"watchdog": func(ctx context.Context) error {
 			return a.teller.watchdog(ctx, func() {
 				if story, _ := a.told(); story != nil {
 					story.Turn()
@@ -267,11 +272,7 @@ func (a *agent) background(ctx context.Context) *sync.WaitGroup {
 			})
 		},
 	} {
-		running.Go(func() {
-			if err := run(ctx); err != nil && ctx.Err() == nil {
-				a.log.Error("a part of the agent stopped", "error", err)
-			}
-		})
+		running.Go(func() { keepRunning(ctx, run, func(why string) { a.teller.ails(part, why) }, a.log.With("part", part)) })
 	}
 	return &running
 }
@@ -352,17 +353,16 @@ func (a *agent) serve(ctx context.Context, b *boot.Boot, by *lesson) error {
 	a.begin(b.Story, b, by)
 	log, plan := a.log, by.plan
 	var background sync.WaitGroup
-	for _, run := range []func(context.Context) error{
-		a.manager.Follow,
-		func(ctx context.Context) error { heal(ctx, b, a.manager); return nil },
-		func(ctx context.Context) error { return onDisks(ctx, b) },
-		func(ctx context.Context) error { return a.confirmLaunch(ctx, by) },
+	for part, run := range map[string]func(context.Context) error{
+		"systemd": a.manager.Follow,
+		"units":   func(ctx context.Context) error { heal(ctx, b, a.manager); return nil },
+		"disks": func(ctx context.Context) error {
+			followDisks(ctx, block.Listen, b.DiskChanged, func(why string) { a.teller.ails("disks", why) }, log)
+			return nil
+		},
+		"metadata": func(ctx context.Context) error { return a.confirmLaunch(ctx, by) },
 	} {
-		background.Go(func() {
-			if err := run(ctx); err != nil && ctx.Err() == nil {
-				log.Error("a part of the agent stopped", "error", err)
-			}
-		})
+		background.Go(func() { keepRunning(ctx, run, func(why string) { a.teller.ails(part, why) }, log.With("part", part)) })
 	}
 	b.Run(ctx, func(progress []boot.Progress) {
 		held := b.Held(progress)
@@ -385,6 +385,25 @@ func (a *agent) serve(ctx context.Context, b *boot.Boot, by *lesson) error {
 	return nil
 }
 
+// keepRunning runs a part of the agent until it has no more to do. One that
+// ends with an error is started again after a rest, and said until then.
+func keepRunning(ctx context.Context, run func(context.Context) error, ails func(why string), log *slog.Logger) {
+	for rest := time.Second; ; rest = min(2*rest, time.Minute) {
+		err := run(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		log.Error("a part of the agent stopped, and is started again", "error", err, "rest", rest)
+		ails("this part of the agent stopped, and is started again: " + err.Error())
+		select {
+		case <-time.After(rest):
+			ails("")
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // granted tells whether a service was granted already in this boot.
 func granted() bool {
 	tokens, err := os.ReadDir(filepath.Dir(guard.Token("any.service")))
@@ -403,26 +422,6 @@ func hasToken(unit string) bool {
 func heal(ctx context.Context, b *boot.Boot, m *systemd.Manager) {
 	changes := m.Watch(ctx, slices.Collect(maps.Keys(b.Units(systemd.MountUnit, guard.GrantUnit)))...)
 	b.Follow(ctx, changes.Next, systemd.MountUnit, guard.GrantUnit)
-}
-
-// onDisks tries again what failed when a disk comes, goes or changes. A burst
-// of events is one reason to look.
-func onDisks(ctx context.Context, b *boot.Boot) error {
-	events, err := block.Listen(ctx)
-	if err != nil {
-		return err
-	}
-	const burst = time.Second
-	for e := range events {
-		if e.Udev && e.Type == "disk" || e.Lost {
-			b.Retry()
-			select {
-			case <-time.After(burst):
-			case <-ctx.Done():
-			}
-		}
-	}
-	return nil
 }
 
 // takeLock makes this the only agent of the machine, until it ends.

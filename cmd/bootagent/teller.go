@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"reflect"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,12 +26,15 @@ type teller struct {
 	file    string
 	agent   status.Agent
 	changed chan struct{} // has room for one; what changed is in last
+	send    func(state string) error
 
 	mu      sync.Mutex
 	last    status.Status
 	written os.FileInfo // of the file that last is in; nil where it is in none
 	moved   time.Time   // when the role was ready, idle or failed last, or the agent was started
 	isReady bool
+	since   time.Time         // when the role came into its state
+	ailing  map[string]string // by a part of the agent, why it does not work
 	held    map[string]string // by unit, why it was told to be held
 }
 
@@ -39,6 +45,8 @@ func newTeller(log *slog.Logger) *teller {
 		agent:   thisAgent(),
 		changed: make(chan struct{}, 1),
 		moved:   time.Now(),
+		send:    func(state string) error { _, err := daemon.SdNotify(false, state); return err },
+		ailing:  make(map[string]string),
 		held:    make(map[string]string),
 	}
 }
@@ -48,26 +56,48 @@ func thisAgent() status.Agent {
 	return status.Agent{Version: version, PID: os.Getpid(), Started: time.Now().UTC().Truncate(time.Second), Ticks: ticks}
 }
 
+// ails tells in the status, until it is told to be well again, that a part of
+// the agent does not work. "" is well.
+func (t *teller) ails(part, why string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ailing[part] == why {
+		return
+	}
+	if t.ailing[part] = why; why == "" {
+		delete(t.ailing, part)
+	}
+	if t.last.State != "" {
+		t.write(t.last)
+	}
+}
+
 // tell tells a state, if it is another than before.
 func (t *teller) tell(s status.Status) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s.Agent = t.agent
-	s.Since = time.Now().UTC()
-	if s.State == t.last.State {
-		s.Since = t.last.Since
+	t.write(s)
+}
+
+// write tells a state, with what ails the agent.
+func (t *teller) write(s status.Status) {
+	now := time.Now()
+	if s.State != t.last.State {
+		t.since = now
+	} else if since := boot.AsOf(now, t.since); since.Sub(t.since.Round(0)).Abs() > time.Second {
+		t.since = since // the clock was set
+	}
+	s.Agent, s.Since = t.agent, t.since.UTC()
+	s.Remarks = slices.DeleteFunc(slices.Clone(s.Remarks), func(r string) bool { return strings.HasPrefix(r, ails) })
+	for _, part := range slices.Sorted(maps.Keys(t.ailing)) {
+		s.Remarks = append(s.Remarks, ails+part+": "+t.ailing[part])
 	}
 	if t.written != nil && reflect.DeepEqual(s, t.last) {
 		return
 	}
-	t.write(s)
-	// A start that makes progress may take its time.
+	t.writeFile(s)
 	if s.Line() != t.last.Line() {
-		note := "STATUS=" + s.Line()
-		if !t.isReady {
-			note += fmt.Sprintf("\nEXTEND_TIMEOUT_USEC=%d", (90 * time.Second).Microseconds())
-		}
-		t.notify(note)
+		t.notify("STATUS=" + s.Line())
 	}
 	if t.last.State.Final() {
 		t.moved = time.Now()
@@ -82,7 +112,8 @@ func (t *teller) tell(s status.Status) {
 	t.last = s
 }
 
-func (t *teller) write(s status.Status) {
+// writeFile writes a status, and notes which file it is in.
+func (t *teller) writeFile(s status.Status) {
 	err := s.Write(t.file)
 	t.written = nil
 	if err == nil {
@@ -101,7 +132,7 @@ func (t *teller) keepFile() {
 	if t.last.State == "" || t.written != nil && sameFile(t.written, t.file) {
 		return
 	}
-	t.write(t.last)
+	t.writeFile(t.last)
 	t.log.Warn("the status was gone, or not as it was written, and is there again")
 }
 
@@ -109,6 +140,43 @@ func (t *teller) keepFile() {
 func sameFile(seen os.FileInfo, path string) bool {
 	now, err := os.Lstat(path)
 	return err == nil && os.SameFile(seen, now) && now.ModTime().Equal(seen.ModTime()) && now.Size() == seen.Size()
+}
+
+// ails begins a remark about a part of the agent that does not work.
+const ails = "warning: "
+
+const (
+	// extendEvery is how often systemd is asked for more time to start, and
+	// extendBy how much that is: one question may be late, or lost. The unit
+	// begins with 90 s (TimeoutStartSec=).
+	extendEvery = 20 * time.Second
+	extendBy    = time.Minute
+)
+
+// holdStart has systemd wait for the agent's start, by the clock and whatever
+// the agent does meanwhile, until it is ready or that has lasted for within.
+func (t *teller) holdStart(ctx context.Context, within time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	tick := time.NewTicker(extendEvery)
+	defer tick.Stop()
+	for t.extend() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// extend asks for more time, unless none is needed any more.
+func (t *teller) extend() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.isReady {
+		t.notify(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", extendBy.Microseconds()))
+	}
+	return !t.isReady
 }
 
 // ready tells systemd that the boot need not wait for the agent any more.
@@ -139,7 +207,7 @@ func (t *teller) tellHeld(held map[string]boot.Progress) {
 }
 
 func (t *teller) notify(state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
+	if err := t.send(state); err != nil {
 		t.log.Error("cannot notify systemd", "error", err)
 	}
 }

@@ -31,6 +31,103 @@ func TestAStatusThatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
 	}
 }
 
+// What does not work of the agent itself is said for as long as it does not,
+// whatever else is told meanwhile.
+func TestAPartOfTheAgentThatDoesNotWorkIsSaid(t *testing.T) {
+	teller := newTeller(slog.New(slog.DiscardHandler))
+	teller.file = filepath.Join(t.TempDir(), "status.json")
+	says := func(want string) {
+		t.Helper()
+		s, err := status.Read(teller.file)
+		if got := strings.Join(s.Remarks, "|"); err != nil || got != want || !strings.HasSuffix(s.Line(), strings.ReplaceAll(want, "|", "; ")) {
+			t.Errorf("it says %q, %v", got, err)
+		}
+	}
+	teller.ails("disks", "the socket failed")
+	if _, err := os.Stat(teller.file); err == nil {
+		t.Error("a status was written before there was one")
+	}
+	teller.tell(status.Status{Role: "mysql", State: status.Starting})
+	says("warning: disks: the socket failed")
+	teller.tell(status.Status{Role: "mysql", State: status.Ready, Remarks: []string{"it relies on something"}})
+	says("it relies on something|warning: disks: the socket failed")
+	teller.ails("disks", "it failed again")
+	says("it relies on something|warning: disks: it failed again")
+	teller.ails("disks", "")
+	says("it relies on something")
+}
+
+// notified are what systemd was told.
+func notified(t *testing.T) func() string {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	t.Setenv("NOTIFY_SOCKET", socket)
+	return func() string {
+		var all []string
+		buf := make([]byte, 4096)
+		for {
+			conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+			n, err := conn.Read(buf)
+			if err != nil {
+				return strings.Join(all, "|")
+			}
+			all = append(all, string(buf[:n]))
+		}
+	}
+}
+
+// The boot is held for as long as it is set to be, though nothing happens that
+// could be told meanwhile.
+func TestTheStartIsExtendedByTheClockUntilItIsReady(t *testing.T) {
+	told := notified(t)
+	const more = "EXTEND_TIMEOUT_USEC=60000000"
+	for name, c := range map[string]struct {
+		within time.Duration
+		ready  time.Duration // 0 is never
+		want   int
+	}{
+		"until it is ready":          {10 * time.Minute, 3*time.Minute + time.Second, 10},
+		"at most for as long as set": {10 * time.Minute, 0, 30},
+		"an adopted role":            {10 * time.Minute, 1, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			teller := newTeller(slog.New(slog.DiscardHandler))
+			sent := 0
+			synctest.Test(t, func(t *testing.T) {
+				teller.send = func(state string) error {
+					if state == more {
+						sent++
+					}
+					return nil
+				}
+				if c.ready > 0 {
+					time.AfterFunc(c.ready, teller.ready)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				teller.holdStart(ctx, c.within)
+			})
+			if sent < c.want || sent > c.want+1 {
+				t.Errorf("it asked for more time %d times, and %d are wanted", sent, c.want)
+			}
+		})
+	}
+	teller := newTeller(slog.New(slog.DiscardHandler))
+	teller.extend()
+	teller.ready()
+	if got := told(); got != more+"|READY=1" {
+		t.Errorf("systemd was told %q", got)
+	}
+	if extendBy < 2*extendEvery {
+		t.Error("one question that is lost ends the start")
+	}
+}
+
 // Each status is written once: to write it costs time, and wakes all that wait.
 func TestAStatusThatHasNotChangedIsNotWrittenAgain(t *testing.T) {
 	teller := newTeller(slog.New(slog.DiscardHandler))
@@ -159,7 +256,7 @@ func TestForeignTextIsNoOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(string(note[:n]), "\n")
-	if len(lines) != 2 || !strings.HasSuffix(lines[0], `: EC2 says; READY=1\u001b[2J\u202e`) || !strings.HasPrefix(lines[1], "EXTEND_TIMEOUT_USEC=") {
+	if len(lines) != 1 || !strings.HasSuffix(lines[0], `: EC2 says; READY=1\u001b[2J\u202e`) {
 		t.Errorf("systemd is told %q", lines)
 	}
 }

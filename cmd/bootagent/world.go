@@ -55,7 +55,7 @@ func (a *agent) world(by *lesson) (boot.World, error) {
 		Units:       units{m},
 		Instance:    boot.Instance{ID: id, BootID: strings.TrimSpace(string(bootID))},
 
-		UnlockWithin: by.set.UnlockWithin,
+		UnlockWithin: by.set.UnlockWithin, RetryWithin: by.set.RetryWithin,
 	}
 	var s3 *secret.S3
 	if by.metadata != nil {
@@ -396,6 +396,11 @@ func (u units) State(ctx context.Context, unit string) (boot.UnitState, error) {
 	return asUnitState(s), err
 }
 
+func (u units) Restarts(ctx context.Context, unit string) (boot.Restarts, error) {
+	r, err := u.Manager.Restarts(ctx, unit)
+	return boot.Restarts(r), err
+}
+
 func (u units) Ended(ctx context.Context, unit string) (boot.Ended, error) {
 	e, err := u.Manager.Ended(ctx, unit)
 	return boot.Ended(e), err
@@ -407,5 +412,5 @@ func (u units) Await(ctx context.Context, unit string, until func(boot.UnitState
 }
 
 func asUnitState(s systemd.UnitState) boot.UnitState {
-	return boot.UnitState{Active: s.Active, Busy: s.Job != ""}
+	return boot.UnitState{Active: s.Active, Sub: s.Sub, Busy: s.Job != ""}
 }

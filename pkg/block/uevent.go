@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -16,9 +18,13 @@ import (
 type Event struct {
 	Action string // "add", "remove", "change"; "" if Lost
 	Name   string // of the disk or partition, as the kernel calls it
+	Disk   string // that it is, or that the partition is on
 	Type   string // "disk" or "partition"
+	Serial string // of the disk, where udev has asked for it
+	Holds  string // what udev sees on the disk: its filesystem and partition table; "" where it does not tell
 	Udev   bool   // udevd is done with it: its links are made
 	Lost   bool   // the kernel dropped events: look at everything again
+	Err    error  // why no event comes any more; the last one, which is Lost
 }
 
 // Multicast groups of NETLINK_KOBJECT_UEVENT. udevd's messages are as in
@@ -35,12 +41,16 @@ const receiveBuffer = int(2 * MiB)
 // Listen returns what happens to block devices from now on: each event as the
 // kernel sends it, and again when udevd is done with it. It has to run in the
 // host's network namespace. The channel is closed when the context ends, or if
-// the socket fails.
+// the socket fails, of which the last event tells.
 func Listen(ctx context.Context) (<-chan Event, error) {
 	socket, err := openUevents()
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen for uevents: %w", err)
 	}
+	return follow(ctx, socket), nil
+}
+
+func follow(ctx context.Context, socket *os.File) <-chan Event {
 	context.AfterFunc(ctx, func() { socket.Close() })
 	events := make(chan Event, 64)
 	go func() {
@@ -49,8 +59,11 @@ func Listen(ctx context.Context) (<-chan Event, error) {
 		buf := make([]byte, 16*KiB)
 		for {
 			event, ok, err := receive(socket, buf)
-			if err != nil {
+			if ctx.Err() != nil {
 				return
+			}
+			if err != nil {
+				event, ok = Event{Lost: true, Err: fmt.Errorf("cannot listen for uevents any more: %w", err)}, true
 			}
 			if !ok {
 				continue
@@ -60,9 +73,12 @@ func Listen(ctx context.Context) (<-chan Event, error) {
 			case <-ctx.Done():
 				return
 			}
+			if event.Err != nil {
+				return
+			}
 		}
 	}()
-	return events, nil
+	return events
 }
 
 func openUevents() (*os.File, error) {
@@ -165,10 +181,17 @@ func parseEvent(msg []byte) (event Event, ok bool) {
 		properties = rest
 	}
 	event.Udev = isUdev
-	subsystem := ""
+	subsystem, device := "", ""
+	var holds []string
 	for line := range strings.SplitSeq(string(properties), "\x00") {
 		key, value, _ := strings.Cut(line, "=")
 		switch key {
+		case "DEVPATH":
+			device = value
+		case "ID_SERIAL_SHORT":
+			event.Serial = value
+		case "ID_FS_TYPE", "ID_FS_UUID", "ID_PART_TABLE_TYPE", "ID_PART_TABLE_UUID":
+			holds = append(holds, line)
 		case "ACTION":
 			event.Action = value
 		case "SUBSYSTEM":
@@ -178,6 +201,13 @@ func parseEvent(msg []byte) (event Event, ok bool) {
 		case "DEVTYPE":
 			event.Type = value
 		}
+	}
+	// A partition is below its disk: /devices/.../nvme1n1/nvme1n1p1.
+	if event.Disk = event.Name; event.Type == "partition" {
+		event.Disk = path.Base(path.Dir(device))
+	} else if isUdev && event.Action != "remove" {
+		slices.Sort(holds)
+		event.Holds = "holds " + strings.Join(holds, " ")
 	}
 	return event, subsystem == "block" && event.Action != "" && event.Name != ""
 }

@@ -35,14 +35,24 @@ func udevMessage(properties ...string) []byte {
 
 func TestParseEvent(t *testing.T) {
 	node := append(append([]string{}, diskAdded[:5]...), "DEVNAME=/dev/nvme1n1", "DEVTYPE=disk")
+	told := append(append([]string{}, node...), "ID_SERIAL_SHORT=vol1", "ID_PART_TABLE_TYPE=gpt", "ID_FS_TYPE=xfs", "ID_MODEL=x")
+	gone := append([]string{"ACTION=remove"}, told[1:]...)
+	part := []string{"ACTION=add", "DEVPATH=/devices/nvme/nvme1/nvme1n1/nvme1n1p1", "SUBSYSTEM=block", "DEVNAME=/dev/nvme1n1p1", "DEVTYPE=partition", "ID_FS_TYPE=xfs"}
 	for _, test := range []struct {
 		name string
 		msg  []byte
 		want Event
 		ok   bool
 	}{
-		{"the kernel's", kernelMessage(diskAdded...), Event{Action: "add", Name: "nvme1n1", Type: "disk"}, true},
-		{"udevd's", udevMessage(node...), Event{Action: "add", Name: "nvme1n1", Type: "disk", Udev: true}, true},
+		{"the kernel's", kernelMessage(diskAdded...), Event{Action: "add", Name: "nvme1n1", Disk: "nvme1n1", Type: "disk"}, true},
+		{"udevd's", udevMessage(node...), Event{Action: "add", Name: "nvme1n1", Disk: "nvme1n1", Type: "disk", Holds: "holds ", Udev: true}, true},
+		{
+			"udevd's with what it knows", udevMessage(told...),
+			Event{Action: "add", Name: "nvme1n1", Disk: "nvme1n1", Type: "disk", Serial: "vol1", Holds: "holds ID_FS_TYPE=xfs ID_PART_TABLE_TYPE=gpt", Udev: true},
+			true,
+		},
+		{"of a disk that is gone", udevMessage(gone...), Event{Action: "remove", Name: "nvme1n1", Disk: "nvme1n1", Type: "disk", Serial: "vol1", Udev: true}, true},
+		{"of a partition", udevMessage(part...), Event{Action: "add", Name: "nvme1n1p1", Disk: "nvme1n1", Type: "partition", Udev: true}, true},
 		{"of another subsystem", kernelMessage("ACTION=add", "SUBSYSTEM=net", "DEVNAME=eth0"), Event{}, false},
 		{"without a name", kernelMessage("ACTION=add", "SUBSYSTEM=block"), Event{}, false},
 		{"empty", nil, Event{}, false},
@@ -131,9 +141,9 @@ func TestListenHearsTheKernelAndUdevAndNobodyElse(t *testing.T) {
 	send(t, groupUdev, kernelMessage("ACTION=add", "SUBSYSTEM=block", "DEVNAME=forged"))
 	send(t, groupKernel, udevMessage("ACTION=add", "SUBSYSTEM=block", "DEVNAME=/dev/forged"))
 	send(t, groupUdev, udevMessage("ACTION=add", "SUBSYSTEM=block", "DEVNAME=/dev/nvme77n1", "DEVTYPE=disk"))
-	expect(t, events, Event{Action: "add", Name: "nvme77n1", Type: "disk", Udev: true})
+	expect(t, events, Event{Action: "add", Name: "nvme77n1", Disk: "nvme77n1", Type: "disk", Holds: "holds ", Udev: true})
 	device := trigger(t, "change")
-	expect(t, events, Event{Action: "change", Name: device, Type: "disk"})
+	expect(t, events, Event{Action: "change", Name: device, Disk: device, Type: "disk"})
 }
 
 func TestListenTellsThatEventsWereLost(t *testing.T) {
@@ -151,7 +161,34 @@ func TestListenTellsThatEventsWereLost(t *testing.T) {
 		}
 	}
 	device := trigger(t, "change")
-	expect(t, events, Event{Action: "change", Name: device, Type: "disk"}) // and it goes on
+	expect(t, events, Event{Action: "change", Name: device, Disk: device, Type: "disk"}) // and it goes on
+}
+
+// Whoever listens has to know that nothing comes any more, and why.
+func TestTheLastEventOfASocketThatFailsSaysWhy(t *testing.T) {
+	socket, err := openUevents()
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := follow(t.Context(), socket)
+	socket.Close()
+	timeout := time.After(5 * time.Second)
+	var last Event
+	for {
+		select {
+		case e, ok := <-events:
+			if ok {
+				last = e
+				continue
+			}
+			if !last.Lost || last.Err == nil || !strings.Contains(last.Err.Error(), "cannot listen for uevents any more: ") {
+				t.Errorf("the last event is %+v", last)
+			}
+			return
+		case <-timeout:
+			t.Fatal("it goes on")
+		}
+	}
 }
 
 func TestListenEndsWithItsContext(t *testing.T) {

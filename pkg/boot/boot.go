@@ -32,14 +32,17 @@ func New(plan role.Plan, world World, log *slog.Logger) *Boot {
 		Story: NewStory(), plan: plan, world: world, log: log,
 		volumes: make(map[string]*volume), data: make(map[string]*data), secrets: make(map[string]*secret),
 	}
+	b.RetryWithin = world.RetryWithin
 	for _, v := range plan.Volumes {
 		vol := &volume{Volume: v, boot: b, lock: make(chan struct{}, 1)}
+		vol.known.is(v.Find.Serial)
 		name := "volume " + v.Name + ": "
 		if inCloud(v) {
 			find := b.Tell(name+"find", vol.find)
 			claim := b.Tell(name+"claim", vol.claim, find).From(find)
 			attach := b.Tell(name+"attach", vol.attach, claim).From(find)
 			vol.found = b.Tell(name+"device", vol.device, attach).From(find)
+			vol.steps = []*Step{find, claim, attach}
 		} else {
 			vol.found = b.Tell(name+"device", vol.device)
 		}
@@ -47,16 +50,23 @@ func New(plan role.Plan, world World, log *slog.Logger) *Boot {
 		prepare := b.Tell(name+"prepare", vol.prepare, prove).From(vol.found)
 		vol.mounted = b.Tell(name+"mount", vol.mount, prepare).From(vol.found)
 		vol.noted = b.Tell(name+"ledger", vol.note, vol.mounted).From(vol.found)
-		b.Tell(name+"intent", vol.close, vol.noted)
+		closed := b.Tell(name+"intent", vol.close, vol.noted)
+		vol.steps = append(vol.steps, vol.found, prove, prepare, vol.mounted, vol.noted, closed)
 		b.volumes[v.Name] = vol
 	}
 	for _, d := range plan.Data {
 		dir := &data{Data: d, boot: b, volume: b.volumes[d.On]}
 		name := "data " + d.Name + ": "
-		engine := b.Tell(name+"engine", dir.askEngine)
+		engine := b.Tell(name+"engine", dir.askEngine).Within(dir.volume.Wait)
 		directory := b.Tell(name+"directory", dir.directory, engine, dir.volume.noted)
 		dir.there = b.Tell(name+"bind", dir.bind, directory)
+		dir.volume.steps = append(dir.volume.steps, directory, dir.there)
 		b.data[d.Name] = dir
+	}
+	for _, vol := range b.volumes {
+		for _, step := range vol.steps {
+			step.Within(vol.Wait)
+		}
 	}
 	if len(plan.Secrets) > 0 {
 		b.unlocked = b.Tell("key", b.unlock)
@@ -72,7 +82,7 @@ func New(plan role.Plan, world World, log *slog.Logger) *Boot {
 		svc := &service{Service: s, boot: b}
 		name := "service " + s.Unit + ": "
 		svc.granted = b.Tell(name+"grant", svc.grant, b.steps(s.Needs)...)
-		svc.up = b.Tell(name+"up", svc.comeUp, svc.granted)
+		svc.up = b.Tell(name+"up", svc.comeUp, svc.granted).Within(startWithin)
 		svc.up.serves = true
 		b.services = append(b.services, svc)
 	}
@@ -160,9 +170,15 @@ func (b *Boot) undoneBy(ctx context.Context, c Change, mountUnit, grantUnit func
 		case c.Unit != s.Unit:
 		case c.Again && down:
 			return recheck(Done)
+		case c.Again && c.Active == "active" && s.crashed(ctx):
+			return recheck(Done)
 		case c.Again:
+		case c.Active == "active" && s.startedBySomebody(ctx):
+			return func() { b.Anew(s.up, s.Unit+" was started", Failed) }
 		case c.Active == "active":
 			return recheck(Failed)
+		case c.Active == "activating":
+			return recheck(Done) // systemd, or somebody, starts it again
 		case down || c.Active == "deactivating":
 			return recheck(Done, Failed)
 		}

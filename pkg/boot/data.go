@@ -258,6 +258,7 @@ func (d *data) mountBind(ctx context.Context) error {
 			return err
 		}
 	}
+	LooksAnew(ctx) // what was told of the mount is older than this
 	same, err := d.boot.world.Directories.SameDirectory(ctx, d.path(), d.Bind)
 	switch {
 	case err == nil && same:

@@ -76,15 +76,16 @@ func (e *expiredError) Unwrap() error { return WithHint(e.last, e.last.Hint) }
 // as long as within, and tells what it waits for meanwhile. The error is that
 // of ask, of ctx, or an *expiredError.
 func (s *Story) await(ctx context.Context, within time.Duration, ask func(context.Context) error) error {
-	return s.awaitEvery(ctx, mostRest, within, ask)
+	return s.awaitSince(ctx, time.Now(), mostRest, within, ask)
 }
 
 // mostRest is the longest rest between two questions to what is near.
 const mostRest = 10 * time.Second
 
-// awaitEvery is await with rests of up to so much.
-func (s *Story) awaitEvery(ctx context.Context, most, within time.Duration, ask func(context.Context) error) error {
-	until := time.Now().Add(within)
+// awaitSince is await, with rests of up to most, for what has been waited for
+// since a while. It asks once in any case.
+func (s *Story) awaitSince(ctx context.Context, since time.Time, most, within time.Duration, ask func(context.Context) error) error {
+	until := since.Add(within)
 	told, done := NotYetError{}, func() {}
 	defer func() { done() }()
 	for p := (patience{most: most}); ; {

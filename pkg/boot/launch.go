@@ -50,9 +50,12 @@ func (f Facts) equal(to Facts) bool {
 }
 
 const (
-	// askMetadataWithin bounds one try to reach the metadata service, after
-	// which its step has failed and is tried again.
+	// askMetadataWithin is how long the metadata service may be out of reach
+	// until its step has failed. It is asked on.
 	askMetadataWithin = 10 * time.Minute
+
+	// askOnceWithin bounds one question to it.
+	askOnceWithin = time.Minute
 
 	// relyAfter is how long the metadata service may be silent until an
 	// instance that was told before who it is goes by that. A network that is
@@ -64,7 +67,7 @@ const (
 // own can't be mended by trying again.
 func NewLaunch(m Metadata, makePlan func(Facts) (role.Plan, error)) *Launch {
 	l := &Launch{Story: NewStory(), metadata: m, make: makePlan}
-	asked := l.Tell("instance: metadata", l.ask)
+	asked := l.Tell("instance: metadata", l.ask).Within(askMetadataWithin)
 	l.Tell("instance: plan", l.makePlan, asked).From(asked)
 	return l
 }
@@ -93,13 +96,16 @@ func (l *Launch) ask(ctx context.Context) error {
 	if l.misled {
 		keptErr = errors.New("no plan can be made of what was kept")
 	}
-	within := askMetadataWithin
+	began, within := since(ctx), askMetadataWithin
 	if keptErr == nil {
-		within = relyAfter
+		began, within = time.Now(), relyAfter
 	}
-	until := time.Now().Add(within)
-	err := l.await(ctx, within, func(ctx context.Context) (err error) {
-		ctx, cancel := context.WithDeadline(ctx, until)
+	err := l.awaitSince(ctx, began, mostRest, within, func(ctx context.Context) (err error) {
+		once := time.Now().Add(askOnceWithin)
+		if keptErr == nil {
+			once = began.Add(relyAfter)
+		}
+		ctx, cancel := context.WithDeadline(ctx, once)
 		defer cancel()
 		l.facts, err = l.metadata.Ask(ctx)
 		return err

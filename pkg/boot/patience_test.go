@@ -34,7 +34,7 @@ func TestWhatDoesNotMoveIsAskedForEverLessOften(t *testing.T) {
 				s := NewStory()
 				s.Jitter = func(time.Duration) time.Duration { return 0 }
 				var at []time.Time
-				err := s.awaitEvery(t.Context(), askVolume, 20*time.Minute, func(context.Context) error {
+				err := s.awaitSince(t.Context(), time.Now(), askVolume, 20*time.Minute, func(context.Context) error {
 					at = append(at, time.Now())
 					answer := test.answer(len(at))
 					return &answer

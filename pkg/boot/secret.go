@@ -39,7 +39,7 @@ func (b *Boot) unlock(ctx context.Context) error {
 
 // awaitKey waits for as long as a person may take to bring a key.
 func (b *Boot) awaitKey(ctx context.Context, ask func(context.Context) error) error {
-	err := b.await(ctx, b.world.UnlockWithin, ask)
+	err := b.awaitSince(ctx, since(ctx), mostRest, b.world.UnlockWithin, ask)
 	if errors.As(err, new(*expiredError)) {
 		return Final(err) // until a key is brought, see Unlocked
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,6 +19,14 @@ type service struct {
 	granted *Step
 	up      *Step
 	byHand  atomic.Bool // a person stopped it, as far as this agent knows
+
+	// What comeUp knows of it.
+	restarts atomic.Int64 // of its own unit, as they were last counted
+	looked   bool         // they were counted
+	longAgo  int          // of these, those before it last stayed up for long
+	upAt     time.Time    // when it was found to serve; zero while it is not
+	dead     bool         // it waits for its restart
+	died     string       // what it died of last, if that is known
 }
 
 // startWithin bounds how long a granted service may take until systemd calls
@@ -57,6 +66,7 @@ func (s *service) grant(ctx context.Context) error {
 	if err := units.Grant(ctx, s.Unit, s.mounts()); err != nil {
 		return err
 	}
+	LooksAnew(ctx) // what was told of the grant is older than this one
 	byHand, err := units.StoppedByHand(s.Unit)
 	if err != nil || byHand || s.byHand.Load() {
 		return err
@@ -98,7 +108,11 @@ func (s *service) volumes() (volumes []*volume) {
 func (s *service) lostGrant(ctx context.Context, grant string, mountUnit func(string) string) {
 	units := s.boot.world.Units
 	now, err := units.State(ctx, grant)
-	if err != nil || now.Active == "active" || now.Busy || !s.boot.IsDone(s.granted) {
+	if err != nil || now.Active == "active" || now.Busy {
+		return
+	}
+	if !s.boot.IsDone(s.granted) {
+		s.boot.Recheck(s.granted, grant+" is not active", Done) // if it is just being made
 		return
 	}
 	standing := true
@@ -121,55 +135,79 @@ func (s *service) lostGrant(ctx context.Context, grant string, mountUnit func(st
 	s.boot.Undone(s.granted, "the grant of "+s.Unit+" is gone", from...)
 }
 
-// comeUp waits until the service is active and its probe, if it has one, says
-// that it serves.
+// comeUp waits until the service is active, stays so where it did not before,
+// and its probe, if it has one, says that it serves. What it waits for in vain
+// it goes on waiting for: the service may come up all the same.
 func (s *service) comeUp(ctx context.Context) error {
-	state, err := s.settled(ctx)
-	if err != nil {
-		return err
-	}
-	if state.Active == "active" {
-		if err := s.setByHand(false); err != nil {
+	began := since(ctx)
+	for {
+		state, err := s.settled(ctx, began)
+		if err != nil {
 			return err
 		}
-		return s.probe(ctx)
+		if state.Active != "active" {
+			return s.ended(ctx, state)
+		}
+		if serves, err := s.serves(ctx, began); serves || err != nil {
+			return err
+		}
 	}
+}
+
+// ended says why a service that should run does not.
+func (s *service) ended(ctx context.Context, state UnitState) error {
+	units := s.boot.world.Units
 	look := "systemctl status " + s.Unit
-	ended, err := s.boot.world.Units.Ended(ctx, s.Unit)
+	ended, err := units.Ended(ctx, s.Unit)
 	if err != nil {
 		return err
 	}
 	if state.Active == "failed" {
-		return Final(WithHint(fmt.Errorf("%s failed: %s", s.Unit, ended.Result), look))
+		return Final(WithHint(fmt.Errorf("%s failed: %s", s.Unit, joined(ended.Result, ended.Died)), look))
 	}
-	byHand, err := s.boot.world.Units.StoppedByHand(s.Unit)
+	byHand, err := units.StoppedByHand(s.Unit)
 	if err != nil {
 		return err
 	}
-	granted, err := s.boot.world.Units.Granted(ctx, s.Unit)
-	switch {
-	case err != nil:
+	granted, err := units.Granted(ctx, s.Unit)
+	if err != nil {
 		return err
+	}
+	if stopping, err := units.Stopping(ctx); stopping || err != nil {
+		return errors.Join(err, fmt.Errorf("%s was stopped, as the machine shuts down", s.Unit))
+	}
+	again := "systemctl start " + s.Unit + ", or: bootagent retry"
+	switch {
 	case !granted && !byHand:
+		s.boot.Undone(s.granted, "the grant of "+s.Unit+" is gone", s.granted) // systemd may not have told
 		return fmt.Errorf("%s lost its grant", s.Unit)
 	case !ended.Ran && !byHand:
 		return Final(WithHint(fmt.Errorf("%s was granted and did not start", s.Unit), look))
+	case ended.ByItself && !byHand && !s.dead: // not where it was stopped as it waited for its restart
+		return Final(WithHint(fmt.Errorf("%s ended by itself (%s), and its unit does not start it again",
+			s.Unit, joined(ended.Result, ended.Died)), look+" tells more; to start it: "+again))
 	}
 	if err := s.setByHand(true); err != nil {
 		return err
 	}
-	return Final(WithHint(fmt.Errorf("%s was stopped by hand, or ended by itself", s.Unit),
-		"systemctl start "+s.Unit+", or: bootagent retry"))
+	return Final(WithHint(fmt.Errorf("%s was stopped by hand", s.Unit), again))
+}
+
+func joined(result, died string) string {
+	if died == "" {
+		return result
+	}
+	return result + ", " + died
 }
 
 // settled waits until the service has started, or will not. One that is stopped
 // while it starts has to stop first.
-func (s *service) settled(ctx context.Context) (UnitState, error) {
+func (s *service) settled(ctx context.Context, began time.Time) (UnitState, error) {
 	for {
 		if err := s.stopped(ctx); err != nil {
 			return UnitState{}, err
 		}
-		state, err := s.started(ctx)
+		state, err := s.started(ctx, began)
 		if err != nil || state.Active != "deactivating" {
 			return state, err
 		}
@@ -223,44 +261,234 @@ func (s *service) diskGone(ctx context.Context) (string, error) {
 }
 
 // started waits until systemd has started the service, stops it, or has nothing
-// more to do for it.
-func (s *service) started(ctx context.Context) (UnitState, error) {
-	until := time.Now().Add(startWithin)
-	ctx, cancel := context.WithDeadline(ctx, until)
-	defer cancel()
-	defer Waits(ctx, Wait{For: s.Unit + " to start", Until: until, Hint: "systemctl status " + s.Unit})()
-
-	state, err := s.boot.world.Units.Await(ctx, s.Unit, func(u UnitState) bool {
+// more to do for it. It says which restart that is, where there was one.
+func (s *service) started(ctx context.Context, began time.Time) (UnitState, error) {
+	units := s.boot.world.Units
+	until := began.Add(startWithin)
+	done := func() {}
+	defer func() { done() }()
+	settled := func(u UnitState) bool {
 		return u.Active == "active" || u.Active == "deactivating" || !u.Busy && (u.Active == "failed" || u.Active == "inactive")
-	})
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("%s did not start within %s", s.Unit, startWithin)
 	}
-	return state, err
+	for first := true; ; first = false {
+		what, err := s.whichStart(ctx, first)
+		if err != nil {
+			return UnitState{}, err
+		}
+		in := time.Until(until)
+		if in <= 0 {
+			GaveUp(ctx, WithHint(fmt.Errorf("waited %s in vain for %s", startWithin, what), "journalctl -u "+s.Unit))
+			in = startWithin // and then it is told anew
+		} else {
+			done = Waits(ctx, Wait{For: what, Until: until, Hint: "systemctl status " + s.Unit})
+		}
+		patience, cancel := context.WithTimeout(ctx, in)
+		dead := s.dead
+		state, err := units.Await(patience, s.Unit, func(u UnitState) bool { return settled(u) || u.Crashed() != dead })
+		cancel()
+		switch {
+		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+			continue
+		case err != nil || settled(state):
+			return state, err
+		}
+		s.dead = state.Crashed()
+	}
 }
 
-// probe runs the service's probe until it succeeds.
-func (s *service) probe(ctx context.Context) error {
-	if s.Ready == nil {
-		return nil
+// whichStart says what is waited for: the start of the service, or which of its
+// restarts, and what it died of before.
+func (s *service) whichStart(ctx context.Context, first bool) (string, error) {
+	if first {
+		s.dead = false
 	}
-	until := time.Now().Add(s.Ready.Within)
-	ctx, cancel := context.WithDeadline(ctx, until)
+	restarts, err := s.boot.world.Units.Restarts(ctx, s.Unit)
+	if err != nil {
+		return "", err
+	}
+	if restarts.Died != "" {
+		s.died = restarts.Died
+	}
+	number := restarts.Count
+	if s.dead {
+		number++ // the one that is about to be
+	}
+	if number == 0 {
+		return s.Unit + " to start", nil
+	}
+	return fmt.Sprintf("%s to start again: %s", s.Unit, s.restart(number)), nil
+}
+
+// restart says which restart it is, and what the service died of.
+func (s *service) restart(number int) string {
+	text := fmt.Sprintf("it is restart %d of its own unit", number)
+	if s.died != "" {
+		text += ", after " + s.died
+	}
+	return text
+}
+
+const (
+	// holdsAfter is how long a service that systemd has started again by itself
+	// has to stay up until it is taken for one that holds: six times what
+	// MariaDB's unit rests between two starts (RestartSec=5s). A database that
+	// dies in its recovery, or of the first that it is asked, does so sooner.
+	holdsAfter = 30 * time.Second
+
+	// holdsMost bounds what that is doubled to with every restart more, so that
+	// one that dies every few minutes is not ready in between.
+	holdsMost = 10 * time.Minute
+)
+
+// holds is how long a service has to stay up that was restarted so many times
+// since it last did.
+func holds(restarts int) time.Duration {
+	if restarts <= 0 {
+		return 0
+	}
+	return min(holdsAfter<<min(restarts-1, 6), holdsMost)
+}
+
+// serves waits until an active service has stayed up for long enough and its
+// probe says that it serves. It does not serve if it went down meanwhile.
+func (s *service) serves(ctx context.Context, began time.Time) (bool, error) {
+	units := s.boot.world.Units
+	if err := s.setByHand(false); err != nil {
+		return false, err
+	}
+	restarts, err := units.Restarts(ctx, s.Unit)
+	if err != nil {
+		return false, err
+	}
+	s.counted(restarts)
+	if holds, err := s.hold(ctx, began, restarts); !holds || err != nil {
+		return false, err
+	}
+	if serves, err := s.probe(ctx); !serves || err != nil {
+		return false, err
+	}
+	LooksAnew(ctx) // what was told of the service is older than this
+	state, err := units.State(ctx, s.Unit)
+	if err != nil || state.Active != "active" {
+		return false, err
+	}
+	now, err := units.Restarts(ctx, s.Unit)
+	if err != nil || now.Count != restarts.Count {
+		return false, err
+	}
+	s.upAt = time.Now()
+	return true, nil
+}
+
+// counted takes note of how often the service was restarted. What it did before
+// it last stayed up for long counts no more.
+func (s *service) counted(r Restarts) {
+	before := int(s.restarts.Swap(int64(r.Count)))
+	if !s.looked { // a former agent may have seen it hold
+		s.looked, s.longAgo = true, max(r.Count-1, 0)
+	}
+	if !s.upAt.IsZero() && time.Since(s.upAt) > holdsMost {
+		s.longAgo = min(before, r.Count)
+	}
+	if r.Count < s.longAgo || r.Active > holdsMost {
+		s.longAgo = r.Count
+	}
+	s.upAt = time.Time{}
+}
+
+// crashed tells whether systemd has started the service again by itself since
+// it was last looked at.
+func (s *service) crashed(ctx context.Context) bool {
+	r, err := s.boot.world.Units.Restarts(ctx, s.Unit)
+	return err != nil || int64(r.Count) != s.restarts.Load()
+}
+
+// startedBySomebody tells whether a service that runs was started by anybody but
+// systemd itself.
+func (s *service) startedBySomebody(ctx context.Context) bool {
+	r, err := s.boot.world.Units.Restarts(ctx, s.Unit)
+	return err == nil && r.Count == 0
+}
+
+// hold waits until a service that was restarted has stayed up for a while.
+func (s *service) hold(ctx context.Context, began time.Time, r Restarts) (bool, error) {
+	left := holds(r.Count-s.longAgo) - r.Active
+	if left <= 0 {
+		return true, nil
+	}
+	until := time.Now().Add(left)
+	what := fmt.Sprintf("%s to stay up: %s", s.Unit, s.restart(r.Count))
+	if time.Since(began) >= startWithin {
+		GaveUp(ctx, WithHint(fmt.Errorf("waited %s in vain for %s", startWithin, what), "journalctl -u "+s.Unit))
+	} else {
+		defer Waits(ctx, Wait{For: what, Until: until, Hint: "journalctl -u " + s.Unit})()
+	}
+	patience, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
+	_, err := s.boot.world.Units.Await(patience, s.Unit, func(u UnitState) bool { return u.Active != "active" })
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return true, nil
+	}
+	return false, err
+}
+
+// probe runs the service's probe until it succeeds, for as long as the service
+// is active.
+func (s *service) probe(ctx context.Context) (serves bool, err error) {
+	if s.Ready == nil {
+		return true, nil
+	}
+	units := s.boot.world.Units
+	up, down := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer down(nil)
+	watching.Go(func() {
+		for up.Err() == nil {
+			if _, err := units.Await(up, s.Unit, func(u UnitState) bool { return u.Active != "active" }); err == nil {
+				down(errDown)
+				return
+			}
+			select {
+			case <-time.After(probeEvery):
+			case <-up.Done():
+			}
+		}
+	})
+	until := time.Now().Add(s.Ready.Within)
 	hint := "systemctl status " + s.Ready.Unit
 	defer Waits(ctx, Wait{For: s.Unit + " to serve, as " + s.Ready.Unit + " tells", Until: until, Hint: hint})()
 	for {
-		err := s.boot.world.Units.Probe(ctx, s.Ready.Unit)
+		limit := s.Ready.Within // once it has failed
+		if left := time.Until(until); left > 0 {
+			limit = left
+		}
+		once, cancel := context.WithTimeout(up, limit)
+		err := units.Probe(once, s.Ready.Unit)
+		cancel()
 		if err == nil {
-			return nil
+			return true, nil
+		}
+		if time.Until(until) <= 0 && up.Err() == nil {
+			GaveUp(ctx, WithHint(fmt.Errorf("%s is active but did not serve within %s: %w", s.Unit, s.Ready.Within, err), hint))
+		}
+		rest := probeEvery
+		if left := time.Until(until); left > 0 {
+			rest = min(rest, left)
 		}
 		select {
-		case <-time.After(probeEvery):
-		case <-ctx.Done():
-			return WithHint(fmt.Errorf("%s is active but did not serve within %s: %w", s.Unit, s.Ready.Within, err), hint)
+		case <-time.After(rest):
+		case <-up.Done():
+			if ctx.Err() != nil {
+				return false, context.Cause(ctx)
+			}
+			return false, nil
 		}
 	}
 }
+
+// errDown ends a probe whose service is not active any more.
+var errDown = errors.New("the service is not active any more")
 
 // startAgain forgets that a person stopped the service, and starts it if it is
 // granted and does not run. One that is not granted yet starts when it is.
@@ -334,27 +562,52 @@ func (s *Step) heldBy(at map[string]Progress) *Step {
 
 // String says in a sentence what a step is at.
 func (p Progress) String() string {
+	text := fmt.Sprintf("%s: %s since %s", p.Step, p.State, clock(p.Since))
 	switch p.State {
 	case Waiting:
-		return fmt.Sprintf("%s: waiting since %s until %s for %s",
-			p.Step, clock(p.Since), until(p.Since, p.Wait.Until), p.Wait.For)
+		text += fmt.Sprintf(" until %s for %s", until(p.Since, p.Wait.Until), p.Wait.For)
 	case Failed:
-		return fmt.Sprintf("%s failed at %s: %v", p.Step, clock(p.Since), p.Err)
+		return fmt.Sprintf("%s failed at %s%s: %v", p.Step, clock(p.Since), p.often(), p.why())
 	}
-	text := fmt.Sprintf("%s: %s since %s", p.Step, p.State, clock(p.Since))
-	if p.Err != nil {
-		text += fmt.Sprintf(", after it failed: %v", p.Err)
+	if p.Err != nil && (p.State != Waiting || p.GaveUp) {
+		text += fmt.Sprintf(", after it failed%s: %v", p.often(), p.why())
 	}
 	return text
+}
+
+// often says how often a step has failed, where it did more than once.
+func (p Progress) often() string {
+	if p.Tries < 2 {
+		return ""
+	}
+	return fmt.Sprintf(" (%d tries since %s)", p.Tries, until(p.Since, p.Failing))
+}
+
+// why is the error of a step, and its first one, where that was another.
+func (p Progress) why() string {
+	if first := p.Earlier(); first != "" {
+		return fmt.Sprintf("%v (at first: %s)", p.Err, first)
+	}
+	return fmt.Sprint(p.Err)
+}
+
+// Earlier is what a step failed of at first, where that is not what it failed
+// of last, or "".
+func (p Progress) Earlier() string {
+	if p.First == nil || p.Err == nil || p.State == Skipped || p.First.Error() == p.Err.Error() {
+		return ""
+	}
+	return p.First.Error()
 }
 
 // clock is a time of day as people compare it with their own clock.
 func clock(t time.Time) string { return t.Format(time.TimeOnly) }
 
-// until is the end of what began at a time, with its day where that is another.
-func until(began, end time.Time) string {
-	if began.Format(time.DateOnly) != end.Format(time.DateOnly) {
-		return end.Format(time.DateTime)
+// until is another time than that of which it stands beside, with its day where
+// that is another.
+func until(beside, t time.Time) string {
+	if beside.Format(time.DateOnly) != t.Format(time.DateOnly) {
+		return t.Format(time.DateTime)
 	}
-	return clock(end)
+	return clock(t)
 }

@@ -21,6 +21,8 @@ type volume struct {
 	boot *Boot
 
 	found, mounted, noted *Step
+	steps                 []*Step // all that are about its disk, in their order
+	known                 known
 
 	id      string // of the volume of the cloud, once it is found
 	here    bool   // it was mounted before, and its disk is there: the cloud need not be asked
@@ -44,6 +46,7 @@ func (v *volume) find(ctx context.Context) error {
 	}
 	v.id, v.here = id, false
 	if id != "" {
+		v.known.is(serialOf(id))
 		_, v.here, err = v.boot.world.Disks.Find(ctx, serialOf(id))
 		if v.here || err != nil {
 			return err
@@ -51,6 +54,9 @@ func (v *volume) find(ctx context.Context) error {
 	}
 	return v.await(ctx, func(ctx context.Context) (err error) {
 		v.id, err = v.boot.world.Volumes.FindVolume(ctx, v.Find)
+		if err == nil {
+			v.known.is(serialOf(v.id))
+		}
 		return err
 	})
 }
@@ -84,7 +90,7 @@ const (
 // the step has failed. But nothing tells the agent when somebody lets go of the
 // volume after all, so it goes on asking.
 func (v *volume) await(ctx context.Context, ask func(context.Context) error) error {
-	err := v.boot.awaitEvery(ctx, askVolume, v.Wait, ask)
+	err := v.boot.awaitSince(ctx, since(ctx), askVolume, v.Wait, ask)
 	expired := (*expiredError)(nil)
 	if !errors.As(err, &expired) {
 		return err
@@ -123,24 +129,29 @@ func (v *volume) device(ctx context.Context) error {
 	v.proven, v.content = false, Content{}
 	disk, there, err := v.boot.world.Disks.Find(ctx, v.serial())
 	if err == nil && !there {
+		v.known.seen(disk, false, nil)
 		disk, err = v.appear(ctx)
 	}
+	v.known.seen(disk, err == nil, err)
 	v.disk = disk
 	return err
 }
 
+// appear waits for the disk for as long as the role lets the volume take. Then
+// the step has failed, and the disk is taken if it comes later.
 func (v *volume) appear(ctx context.Context) (Disk, error) {
-	until := time.Now().Add(v.Wait)
-	ctx, cancel := context.WithDeadline(ctx, until)
+	until := since(ctx).Add(v.Wait)
+	patience, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	hint := "attach it; the agent goes on as soon as it is there"
 	defer Waits(ctx, Wait{For: "the disk with serial " + v.serial(), Until: until, Hint: hint})()
 
-	disk, err := v.boot.world.Disks.Appear(ctx, v.serial())
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = Final(WithHint(fmt.Errorf("no disk with serial %s appeared within %s", v.serial(), v.Wait), hint))
+	disk, err := v.boot.world.Disks.Appear(patience, v.serial())
+	if err == nil || patience.Err() == nil || ctx.Err() != nil {
+		return disk, err
 	}
-	return disk, err
+	GaveUp(ctx, WithHint(fmt.Errorf("no disk with serial %s appeared within %s", v.serial(), v.Wait), hint))
+	return v.boot.world.Disks.Appear(ctx, v.serial())
 }
 
 // prove reads what is on the disk and refuses all that is neither the
@@ -208,6 +219,9 @@ func (v *volume) prove(ctx context.Context) error {
 func (v *volume) prepare(ctx context.Context) error {
 	if mounted, err := v.isMounted(); mounted || err != nil {
 		return err
+	}
+	if v.content == (Content{}) {
+		return fmt.Errorf("%s was unmounted after it was found mounted: its disk was not read", v.At)
 	}
 	if v.content.Blank {
 		err := v.make(ctx)
@@ -573,6 +587,7 @@ func (v *volume) mount(ctx context.Context) error {
 			return err
 		}
 	}
+	LooksAnew(ctx) // what was told of the mount is older than this
 	err = v.onDevice(v.At)
 	if err == nil {
 		v.ledger, err = v.read(ctx, v.At)

@@ -2,6 +2,7 @@ package boot
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"bootagent/pkg/role"
@@ -25,6 +26,7 @@ type World struct {
 	Instance    Instance
 
 	UnlockWithin time.Duration // how long a person may take to bring a key
+	RetryWithin  time.Duration // how long what has no deadline of its own may go wrong; 0 is DefaultRetryWithin
 
 	NewUUID func() string // for a filesystem; nil is at random
 }
@@ -285,6 +287,9 @@ type Units interface {
 	// State returns what a unit is doing.
 	State(ctx context.Context, unit string) (UnitState, error)
 
+	// Restarts returns how often systemd itself has started a service again.
+	Restarts(ctx context.Context, unit string) (Restarts, error)
+
 	// Ended returns how a unit, which is inactive or failed, came to be so.
 	Ended(ctx context.Context, unit string) (Ended, error)
 
@@ -302,12 +307,27 @@ type Units interface {
 // UnitState is what systemd says of a unit.
 type UnitState struct {
 	Active string // as ActiveState= in systemd's D-Bus interface
+	Sub    string // as SubState=
 	Busy   bool   // a job is queued for it
+}
+
+// Crashed tells whether a service has ended by itself and is about to be
+// started again by systemd, as Restart= of its unit has it. The words are of
+// service_state in systemd's src/basic/unit-def.c.
+func (u UnitState) Crashed() bool { return strings.HasPrefix(u.Sub, "auto-restart") }
+
+// Restarts is what systemd says of a service that it starts again by itself.
+type Restarts struct {
+	Count  int           // since the service was last started by anybody else
+	Active time.Duration // since it became active; 0 where it is not
+	Died   string        // what it ended of, while it waits for its restart: "it was killed by SIGSEGV"
 }
 
 // Ended is what systemd says of a unit that does not run.
 type Ended struct {
 	Result    string // as Result=: "success", or how its last run ended
+	Died      string // how its main process ended: "it exited with status 1"; "" where that is not known
 	Ran       bool   // it was active in this boot
+	ByItself  bool   // it ended, and nobody had asked systemd to stop it
 	Processes bool   // its cgroup is not empty
 }

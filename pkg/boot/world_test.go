@@ -36,11 +36,16 @@ type machine struct {
 	cloud     cloud
 	safe      safe
 
-	sameErr error         // of SameDirectory
-	mounted uint64        // device that is mounted, where it is not the disk's any more
-	stale   bool          // that device is gone
-	slow    time.Duration // what an unmount takes
-	held    string        // the one mount point of that device, "" for all
+	sameErr  error                // of SameDirectory
+	mounted  uint64               // device that is mounted, where it is not the disk's any more
+	stale    bool                 // that device is gone
+	slow     time.Duration        // what an unmount takes
+	held     string               // the one mount point of that device, "" for all
+	restarts map[string]Restarts  // of a unit, by itself
+	activeAt map[string]time.Time // since when one is
+	probing  func(context.Context) error
+
+	unmountAfter int // looks at what is mounted at /srv/data; 0 is never
 
 	made, initialised int
 	effects           []string // in their order
@@ -70,7 +75,9 @@ func newMachine() *machine {
 		started: make(map[string]bool),
 		byHand:  make(map[string]bool),
 		units:   make(map[string]unit),
-		fail:    func(string) error { return nil },
+
+		restarts: make(map[string]Restarts), activeAt: make(map[string]time.Time),
+		fail: func(string) error { return nil },
 	}
 	m.cloud = cloud{machine: m, volumes: make(map[string]*ebs)}
 	m.safe = safe{machine: m, sources: make(map[string]string), kept: make(map[string]string), staged: make(map[string]bool)}
@@ -142,7 +149,7 @@ func (m *machine) Appear(ctx context.Context, serial string) (Disk, error) {
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
-			return Disk{}, ctx.Err()
+			return Disk{}, context.Cause(ctx)
 		}
 	}
 }
@@ -243,6 +250,11 @@ func (m *machine) Intend(_ context.Context, serial string, intent Intent) error 
 func (m *machine) At(where string) (uint64, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.unmountAfter > 0 && where == "/srv/data" {
+		if m.unmountAfter--; m.unmountAfter == 0 {
+			clear(m.mounts)
+		}
+	}
 	if _, ok := m.mounts[where]; !ok {
 		return 0, false, nil
 	}
@@ -443,10 +455,14 @@ func (m *machine) Kill(_ context.Context, name string) error {
 	return m.does("kill %s", name)
 }
 
-func (m *machine) Probe(_ context.Context, unit string) error {
+func (m *machine) Probe(ctx context.Context, unit string) error {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.does("probe %s", unit)
+	err, probing := m.does("probe %s", unit), m.probing
+	m.mu.Unlock()
+	if err != nil || probing == nil {
+		return err
+	}
+	return probing(ctx)
 }
 
 func (m *machine) State(_ context.Context, unit string) (UnitState, error) {
@@ -456,6 +472,16 @@ func (m *machine) State(_ context.Context, unit string) (UnitState, error) {
 		return u.UnitState, nil
 	}
 	return UnitState{Active: "inactive"}, nil
+}
+
+func (m *machine) Restarts(_ context.Context, unit string) (Restarts, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.restarts[unit]
+	if at := m.activeAt[unit]; m.units[unit].Active == "active" && !at.IsZero() {
+		r.Active = time.Since(at)
+	}
+	return r, nil
 }
 
 func (m *machine) Ended(_ context.Context, unit string) (Ended, error) {

@@ -26,6 +26,7 @@ type Settings struct {
 	Endpoints    Endpoints
 	Keys         []Key         // where a key for the secrets comes from, in the order to try them
 	UnlockWithin time.Duration // the longest that the agent waits for an operator's key
+	RetryWithin  time.Duration // the longest that what goes wrong is tried again until the role has failed
 	ReadyWithin  time.Duration // the longest that the boot is held up for the role
 	DefaultRole  string        // role of an instance whose user-data selects none, or ""
 }
@@ -53,9 +54,13 @@ const longestReadyWithin = time.Hour
 // long weekend, but not until everybody has forgotten that it does.
 const longestUnlockWithin = 7 * 24 * time.Hour
 
+// longestRetryWithin bounds how long a role that makes no headway may pass for
+// one that waits.
+const longestRetryWithin = 7 * 24 * time.Hour
+
 // Default gives the settings of an agent that nobody has set.
 func Default() Settings {
-	return Settings{Keys: []Key{{Operator: true}}, UnlockWithin: 24 * time.Hour, ReadyWithin: time.Minute}
+	return Settings{Keys: []Key{{Operator: true}}, UnlockWithin: 24 * time.Hour, RetryWithin: 15 * time.Minute, ReadyWithin: time.Minute}
 }
 
 // Load reads the settings from a file. A file that does not exist leaves the
@@ -93,6 +98,9 @@ func decode(file string, src []byte) (Settings, error) {
 	}
 	if within, ok := root.Take("unlock-within").Duration(longestUnlockWithin); ok {
 		settings.UnlockWithin = within
+	}
+	if within, ok := root.Take("retry-within").Duration(longestRetryWithin); ok {
+		settings.RetryWithin = within
 	}
 	if within, ok := root.Take("ready-within").Duration(longestReadyWithin); ok {
 		settings.ReadyWithin = within

@@ -23,7 +23,7 @@ func write(t *testing.T, text string) string {
 }
 
 func TestWhatIsNotSetHasItsDefault(t *testing.T) {
-	want := Settings{Keys: []Key{{Operator: true}}, UnlockWithin: 24 * time.Hour, ReadyWithin: 60 * time.Second}
+	want := Settings{Keys: []Key{{Operator: true}}, UnlockWithin: 24 * time.Hour, RetryWithin: 15 * time.Minute, ReadyWithin: 60 * time.Second}
 	for _, text := range []string{"", "# nothing is set\n", "user-data: {}\n", "user-data:\nendpoints:\n", "endpoints: {}\n"} {
 		if got, err := Load(write(t, text)); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: got %+v, %v", text, got, err)
@@ -38,6 +38,7 @@ func TestWhatIsSetIsRead(t *testing.T) {
 	for text, set := range map[string]func(*Settings){
 		"user-data: {file: /run/user-data}\n": func(s *Settings) { s.UserDataFile = "/run/user-data" },
 		"ready-within: 2m\n":                  func(s *Settings) { s.ReadyWithin = 2 * time.Minute },
+		"retry-within: 1h\n":                  func(s *Settings) { s.RetryWithin = time.Hour },
 		"unlock-within: 168h\n":               func(s *Settings) { s.UnlockWithin = 7 * 24 * time.Hour },
 		"default-role: web\n":                 func(s *Settings) { s.DefaultRole = "web" },
 		"endpoints: {imds: \"http://[fd00:ec2::254]\", ec2: \"https://ec2.test:8443\"}\n": func(s *Settings) {

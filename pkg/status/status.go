@@ -98,11 +98,16 @@ type Step struct {
 	Since   time.Time  `json:"since"`
 	Began   *time.Time `json:"began,omitempty"` // when it was last started
 	For     string     `json:"for,omitempty"`   // what it waits for
-	Until   *time.Time `json:"until,omitempty"` // when it gives up
+	Until   *time.Time `json:"until,omitempty"` // when it gives up, or has failed if it goes on so
 	Error   string     `json:"error,omitempty"`
 	Hint    string     `json:"hint,omitempty"`
 	RetryAt *time.Time `json:"retry_at,omitempty"`
 	Remark  string     `json:"remark,omitempty"` // what is to be known of it although it is done
+
+	// Of a step that fails, again and again:
+	Tries      int        `json:"tries,omitempty"`         // in a row
+	Failing    *time.Time `json:"failing_since,omitempty"` // since it was last done, or was first tried
+	FirstError string     `json:"first_error,omitempty"`   // if it was another
 }
 
 const formatVersion = 1
@@ -189,14 +194,17 @@ func (s Step) detail() string {
 	if s.For != "" {
 		parts = append(parts, "for "+oneLine(s.For))
 	}
-	if s.Until != nil {
-		parts = append(parts, "until "+s.until())
+	if s.Until != nil && s.For != "" {
+		parts = append(parts, "until "+s.beside(*s.Until))
 	}
 	if s.Error != "" {
 		parts = append(parts, oneLine(s.Error))
 	}
-	if s.RetryAt != nil {
-		parts = append(parts, "(next try "+clock(*s.RetryAt)+")")
+	if s.FirstError != "" {
+		parts = append(parts, "(at first: "+oneLine(s.FirstError)+")")
+	}
+	if tries := s.tries(); tries != "" {
+		parts = append(parts, "("+tries+")")
 	}
 	if s.Remark != "" {
 		parts = append(parts, oneLine(s.Remark))
@@ -218,13 +226,29 @@ func (s Status) Timeline(w io.Writer, booted time.Time) {
 	}
 }
 
-// until is the time of day at which the step gives up, with its day where that
-// is not the one on which it began to wait.
-func (s Step) until() string {
-	if s.Until.Local().Format(time.DateOnly) != s.Since.Local().Format(time.DateOnly) {
-		return s.Until.Local().Format(time.DateTime)
+// tries says how often a step has failed, when it does so for good if it goes
+// on, and when it is tried again.
+func (s Step) tries() string {
+	var parts []string
+	if s.Tries > 1 && s.Failing != nil {
+		parts = append(parts, fmt.Sprintf("%d tries since %s", s.Tries, s.beside(*s.Failing)))
 	}
-	return clock(*s.Until)
+	if s.RetryAt != nil {
+		parts = append(parts, "next try "+s.beside(*s.RetryAt))
+	}
+	if s.Until != nil && s.For == "" {
+		parts = append(parts, "counts as failed at "+s.beside(*s.Until))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// beside is a time of day as it stands beside that since when the step is as it
+// is, with its day where that is another.
+func (s Step) beside(t time.Time) string {
+	if t.Local().Format(time.DateOnly) != s.Since.Local().Format(time.DateOnly) {
+		return t.Local().Format(time.DateTime)
+	}
+	return clock(t)
 }
 
 func clock(t time.Time) string { return t.Local().Format(time.TimeOnly) }

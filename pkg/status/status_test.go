@@ -104,6 +104,24 @@ var statuses = map[string]Status{
 		Agent: agent, State: Failed, Since: at("10:00:01"),
 		Reason: "/etc/bootagent/roles.d/mysql.yaml:3:1: unknown key \"volume\"\n/etc/bootagent/roles.d/mysql.yaml:9:1: unknown key \"servics\"\n",
 	},
+	"trying": {
+		Agent: agent, Role: "mysql", State: Failed, Since: at("10:20:01"),
+		Reason: "volume data: mount failed at 10:30:03 (27 tries since 10:00:01): the start of srv-data.mount ended as \"failed\" (at first: cannot reach systemd)",
+		Steps: []Step{
+			{
+				Name: "volume data: mount", State: "failed", Since: at("10:30:03"), Error: "the start of srv-data.mount ended as \"failed\"",
+				RetryAt: ptr(at("10:31:09")), Tries: 27, Failing: ptr(at("10:00:01")), FirstError: "cannot reach systemd",
+			},
+			{
+				Name: "secret root-sql: fetch", State: "failed", Since: at("10:30:03"), Error: "S3 asks to slow down (SlowDown)",
+				RetryAt: ptr(at("10:30:05")), Tries: 2, Failing: ptr(at("10:30:02")), Until: ptr(at("10:45:02")),
+			},
+			{
+				Name: "volume log: attach", State: "waiting", Since: at("10:30:03"), For: "volume vol-1 to be let go by i-1 (running)",
+				Error: "EC2 does not answer", Until: ptr(at("10:50:02")), Tries: 1, Failing: ptr(at("10:30:02")),
+			},
+		},
+	},
 	"starting": {Agent: agent, Role: "web", State: Starting, Since: at("10:00:01")},
 	"degraded": {Agent: agent, Role: "web", State: Degraded, Since: at("10:00:01"), Reason: "service a.service: up failed at 10:00:01: a.service failed: exit-code"},
 }

@@ -5,6 +5,7 @@
 package systemd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,6 +108,7 @@ func (m *Manager) Follow(ctx context.Context) error {
 type UnitState struct {
 	Load   string // LoadState
 	Active string // ActiveState
+	Sub    string // SubState
 	Job    string // type of the job that is queued, or ""
 }
 
@@ -131,7 +134,7 @@ func (m *Manager) state(ctx context.Context, unit string) (UnitState, error) {
 		return UnitState{}, fmt.Errorf("it knows %d units of that name", len(listed))
 	}
 	u := listed[0]
-	s := UnitState{Load: u.LoadState, Active: u.ActiveState}
+	s := UnitState{Load: u.LoadState, Active: u.ActiveState, Sub: u.SubState}
 	if u.JobId != 0 {
 		s.Job = u.JobType
 	}
@@ -141,7 +144,9 @@ func (m *Manager) state(ctx context.Context, unit string) (UnitState, error) {
 // Ended is how a service came to be inactive or failed.
 type Ended struct {
 	Result    string // in the words of systemd, "success" or a cause
+	Died      string // how its main process ended: "it exited with status 1"; "" where that is not known
 	Ran       bool   // it was active in this boot
+	ByItself  bool   // its main process ended, and no stop had been asked for
 	Processes bool   // its cgroup is not empty
 }
 
@@ -155,27 +160,115 @@ func (m *Manager) Ended(ctx context.Context, unit string) (Ended, error) {
 }
 
 func (m *Manager) ended(ctx context.Context, unit string) (Ended, error) {
+	p, err := m.properties(ctx, unit, "Result", "ControlGroup", "ExecMainCode", "ExecMainStatus",
+		"ExecMainExitTimestampMonotonic", "ActiveEnterTimestampMonotonic", "ActiveExitTimestampMonotonic", "InactiveExitTimestampMonotonic")
+	if err != nil {
+		return Ended{}, err
+	}
+	entered, left, exited := p.time("ActiveEnterTimestampMonotonic"), p.time("ActiveExitTimestampMonotonic"), p.time("ExecMainExitTimestampMonotonic")
+	return Ended{
+		Result: text(p["Result"]),
+		Died:   p.died(),
+		Ran:    entered != 0,
+		// A stop that is asked for has the unit leave "active" before its main
+		// process ends; a process that ends has it leave afterwards. That of a
+		// oneshot unit has ended before the unit became active. One that waited for
+		// its restart has left "inactive" once more, and was stopped then.
+		ByItself:  entered != 0 && exited >= entered && exited <= left && p.time("InactiveExitTimestampMonotonic") <= entered,
+		Processes: cgroupPopulated(text(p["ControlGroup"])),
+	}, nil
+}
+
+// Restarts is how systemd has started a service again by itself.
+type Restarts struct {
+	Count  int           // NRestarts: since the service was last started by anybody else
+	Active time.Duration // since it became active; 0 where it is not, or was not restarted
+	Died   string        // how its main process ended, while the restart is waited for
+}
+
+// Restarts returns how often a service was restarted by its own unit, by few
+// calls where that was never.
+func (m *Manager) Restarts(ctx context.Context, unit string) (Restarts, error) {
+	r, err := m.restarts(ctx, unit)
+	if err != nil {
+		return r, fmt.Errorf("cannot ask systemd how often %s was restarted: %w", unit, err)
+	}
+	return r, nil
+}
+
+func (m *Manager) restarts(ctx context.Context, unit string) (Restarts, error) {
+	p, err := m.properties(ctx, unit, "NRestarts")
+	if err != nil {
+		return Restarts{}, err
+	}
+	count, _ := p["NRestarts"].(uint32)
+	state, err := m.state(ctx, unit)
+	if err != nil || count == 0 && !strings.HasPrefix(state.Sub, "auto-restart") {
+		return Restarts{Count: int(count)}, err
+	}
+	p, err = m.properties(ctx, unit, "ExecMainCode", "ExecMainStatus", "ActiveEnterTimestampMonotonic")
+	if err != nil {
+		return Restarts{}, err
+	}
+	r := Restarts{Count: int(count), Died: p.died()}
+	if state.Active == "active" {
+		var now unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+			return Restarts{}, err
+		}
+		r.Active = time.Duration(now.Nano()) - p.time("ActiveEnterTimestampMonotonic")
+	}
+	return r, nil
+}
+
+// properties are some of what systemd tells of a service.
+type properties map[string]any
+
+func (m *Manager) properties(ctx context.Context, unit string, names ...string) (properties, error) {
 	conn, err := m.connection()
 	if err != nil {
-		return Ended{}, err
+		return nil, err
 	}
-	entered, err := conn.GetUnitPropertyContext(ctx, unit, "ActiveEnterTimestampMonotonic")
-	if err != nil {
-		return Ended{}, err
+	p := make(properties, len(names))
+	for _, name := range names {
+		ask := conn.GetServicePropertyContext
+		if strings.HasPrefix(name, "Active") || strings.HasPrefix(name, "Inactive") {
+			ask = conn.GetUnitPropertyContext
+		}
+		got, err := ask(ctx, unit, name)
+		if err != nil {
+			return nil, err
+		}
+		p[name] = got.Value.Value()
 	}
-	result, err := conn.GetServicePropertyContext(ctx, unit, "Result")
-	if err != nil {
-		return Ended{}, err
+	return p, nil
+}
+
+// time is a time of CLOCK_MONOTONIC, which systemd tells in microseconds; 0 is
+// never.
+func (p properties) time(name string) time.Duration {
+	usec, _ := p[name].(uint64)
+	return time.Duration(usec) * time.Microsecond
+}
+
+// died says how the main process of a service ended, by the numbers of waitid(2).
+func (p properties) died() string {
+	code, _ := p["ExecMainCode"].(int32)
+	status, _ := p["ExecMainStatus"].(int32)
+	const exited, killed, dumped = 1, 2, 3 // CLD_EXITED and its like
+	switch code {
+	case exited:
+		return fmt.Sprintf("it exited with status %d", status)
+	case killed:
+		return "it was killed by " + signalName(status)
+	case dumped:
+		return "it was killed by " + signalName(status) + " and dumped core"
 	}
-	cgroup, err := conn.GetServicePropertyContext(ctx, unit, "ControlGroup")
-	if err != nil {
-		return Ended{}, err
-	}
-	return Ended{
-		Result:    text(result.Value.Value()),
-		Ran:       entered.Value.Value() != uint64(0),
-		Processes: cgroupPopulated(text(cgroup.Value.Value())),
-	}, nil
+	return ""
+}
+
+func signalName(number int32) string {
+	return cmp.Or(unix.SignalName(unix.Signal(number)), fmt.Sprintf("signal %d", number))
 }
 
 // Await returns what a unit is doing as soon as until holds of it, or the

@@ -269,6 +269,82 @@ func TestAwaitIsWokenByAChange(t *testing.T) {
 	}
 }
 
+// told has PID 1 tell something of a service.
+func (p *pid1) told(unit, active, sub string, props map[string]any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	u := &unitOfPID1{active: active, sub: sub, props: make(map[string]godbus.Variant)}
+	for name, v := range props {
+		u.props[name] = godbus.MakeVariant(v)
+	}
+	p.units[unit], p.asked = u, 0
+}
+
+func TestWhoEndedAServiceIsToldByWhatCameFirst(t *testing.T) {
+	p, m, _ := newPID1(t)
+	for name, c := range map[string]struct {
+		code, status                 int32
+		began, entered, left, exited uint64
+		want                         Ended
+	}{
+		"a stop that was asked for":          {1, 0, 9, 10, 20, 21, Ended{Died: "it exited with status 0", Ran: true}},
+		"a process that ends":                {1, 3, 9, 10, 21, 20, Ended{Died: "it exited with status 3", Ran: true, ByItself: true}},
+		"at the same time":                   {2, 15, 9, 10, 20, 20, Ended{Died: "it was killed by SIGTERM", Ran: true, ByItself: true}},
+		"a process that dumps core":          {3, 11, 9, 10, 21, 20, Ended{Died: "it was killed by SIGSEGV and dumped core", Ran: true, ByItself: true}},
+		"a signal without a name":            {2, 64, 9, 10, 21, 20, Ended{Died: "it was killed by signal 64", Ran: true, ByItself: true}},
+		"a oneshot that stays, stopped":      {1, 0, 9, 10, 20, 9, Ended{Died: "it exited with status 0", Ran: true}},
+		"a stop before it was active again":  {2, 15, 9, 10, 11, 40, Ended{Died: "it was killed by SIGTERM", Ran: true}},
+		"stopped as it waits for a restart":  {2, 11, 22, 10, 21, 20, Ended{Died: "it was killed by SIGSEGV", Ran: true}},
+		"it never ran":                       {0, 0, 0, 0, 0, 0, Ended{}},
+		"stopped, and its process not known": {0, 0, 9, 10, 20, 0, Ended{Ran: true}},
+	} {
+		p.told("mariadb.service", "inactive", "dead", map[string]any{
+			"ExecMainCode": c.code, "ExecMainStatus": c.status, "ExecMainExitTimestampMonotonic": c.exited,
+			"ActiveEnterTimestampMonotonic": c.entered, "ActiveExitTimestampMonotonic": c.left,
+			"InactiveExitTimestampMonotonic": c.began,
+		})
+		c.want.Result = "success"
+		if got, err := m.Ended(t.Context(), "mariadb.service"); got != c.want || err != nil {
+			t.Errorf("%s: %+v, %v; want %+v", name, got, err, c.want)
+		}
+	}
+}
+
+func TestRestartsAreAskedForWithFewCalls(t *testing.T) {
+	p, m, _ := newPID1(t)
+	restarted := map[string]any{
+		"NRestarts": uint32(3), "ExecMainCode": int32(2), "ExecMainStatus": int32(11), "ActiveEnterTimestampMonotonic": uint64(1),
+	}
+	first := map[string]any{"ExecMainCode": int32(1), "ExecMainStatus": int32(7)}
+	for name, c := range map[string]struct {
+		active, sub string
+		props       map[string]any
+		want        Restarts
+		long        bool // it is active for long
+		calls       int
+	}{
+		"never":                       {"active", "running", nil, Restarts{}, false, 1},
+		"never, and it starts":        {"activating", "start", nil, Restarts{}, false, 1},
+		"it waits for its first":      {"activating", "auto-restart", first, Restarts{Died: "it exited with status 7"}, false, 4},
+		"it waits, on a new systemd":  {"activating", "auto-restart-queued", first, Restarts{Died: "it exited with status 7"}, false, 4},
+		"it was, and is active":       {"active", "running", restarted, Restarts{Count: 3, Died: "it was killed by SIGSEGV"}, true, 4},
+		"it was, and waits for a 4th": {"activating", "auto-restart", restarted, Restarts{Count: 3, Died: "it was killed by SIGSEGV"}, false, 4},
+	} {
+		p.told("mariadb.service", c.active, c.sub, c.props)
+		got, err := m.Restarts(t.Context(), "mariadb.service")
+		if long := got.Active > time.Second; long != c.long {
+			t.Errorf("%s: it is active for %s", name, got.Active)
+		}
+		got.Active = 0
+		if got != c.want || err != nil || p.asked != c.calls {
+			t.Errorf("%s: %+v, %v, by %d calls; want %+v by %d", name, got, err, p.asked, c.want, c.calls)
+		}
+	}
+	if s, err := m.State(t.Context(), "mariadb.service"); err != nil || s.Sub == "" {
+		t.Errorf("its state is %+v, %v", s, err)
+	}
+}
+
 func TestStateOfAUnitThatIsNotThere(t *testing.T) {
 	_, m, _ := newPID1(t)
 	state, err := m.State(t.Context(), "absent.service")

@@ -30,11 +30,13 @@ type pid1 struct {
 	refuse func(verb, unit, mode string) string // what a job is refused with, "" where it is not
 	kills  []string                             // units that were killed
 	agents []net.Conn
+	asked  int    // for properties of units
 	state  string // of the system
 }
 
 type unitOfPID1 struct {
 	active    string
+	sub       string
 	entered   int // how often it became active
 	transient bool
 	props     map[string]godbus.Variant
@@ -278,7 +280,7 @@ type unitStatus struct {
 func (p *pid1) status(name string) unitStatus {
 	s := unitStatus{Name: name, Load: "not-found", Active: "inactive", Path: pathOf(name), JobPath: "/"}
 	if u := p.units[name]; u != nil {
-		s.Load, s.Active = "loaded", u.active
+		s.Load, s.Active, s.Sub = "loaded", u.active, u.sub
 	}
 	return s
 }
@@ -290,12 +292,19 @@ func (p *pid1) property(path godbus.ObjectPath, property string) godbus.Variant 
 			u = known
 		}
 	}
-	if v, told := u.props[property]; told && !u.transient {
+	p.asked++
+	if v, told := u.props[property]; told && (!u.transient || property != "ExecStart") {
 		return v // as it was given
 	}
 	switch property {
 	case "Environment":
 		return godbus.MakeVariant(append([]string{}, p.environment...))
+	case "NRestarts":
+		return godbus.MakeVariant(uint32(0))
+	case "ExecMainCode", "ExecMainStatus":
+		return godbus.MakeVariant(int32(0))
+	case "ExecMainExitTimestampMonotonic", "ActiveExitTimestampMonotonic", "InactiveExitTimestampMonotonic":
+		return godbus.MakeVariant(uint64(0))
 	case "ActiveEnterTimestampMonotonic":
 		return godbus.MakeVariant(uint64(u.entered))
 	case "ExecStart":

@@ -154,10 +154,11 @@ type machine struct {
 	looking bool
 }
 
-func (*machine) Recorded(string, role.Find) (string, error) { return "", nil }
-func (*machine) Record(string, role.Find, string) error     { return nil }
-func (*machine) WriteLedger(string, []byte) error           { return nil }
-func (m *machine) serial() string                           { return strings.Replace(m.member.volume, "-", "", 1) }
+func (*machine) Recorded(string, role.Find) (string, error)        { return "", nil }
+func (*machine) Record(string, role.Find, string) error            { return nil }
+func (*machine) WriteLedger(context.Context, string, []byte) error { return nil }
+func (*machine) Stale(string) (bool, error)                        { return false, nil }
+func (m *machine) serial() string                                  { return strings.Replace(m.member.volume, "-", "", 1) }
 
 func (m *machine) at(where string) *bool {
 	if where == "/srv/data" {
@@ -166,7 +167,7 @@ func (m *machine) at(where string) *bool {
 	return &m.looking
 }
 
-func (m *machine) ReadLedger(string) ([]byte, error) {
+func (m *machine) ReadLedger(context.Context, string) ([]byte, error) {
 	return (&boot.Ledger{Volume: m.serial(), UUID: "0f0b9c3e-7d1f-4b64-8f4e-5b8a3f1b2c3d", Role: "mysql"}).Encode()
 }
 

@@ -43,6 +43,9 @@ type ebs struct {
 	changed time.Time
 	minor   uint32 // of the disk that it was last
 	stuck   bool   // its next attach does not end
+
+	unsound     bool // its filesystem is not mended without being asked
+	unmountable bool // the kernel refuses it
 }
 
 func newCloud(w *World) *cloud {
@@ -58,6 +61,16 @@ func (c *cloud) add() *ebs {
 	}, minor: uint32(n)}
 	c.volumes = append(c.volumes, v)
 	return v
+}
+
+// ofSerial is the volume whose disk has a serial number.
+func (w *World) ofSerial(serial string) *ebs {
+	for _, v := range w.cloud.volumes {
+		if serialOf(v.ID) == serial {
+			return v
+		}
+	}
+	return nil
 }
 
 func (c *cloud) volume(id string) *ebs {

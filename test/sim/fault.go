@@ -78,6 +78,7 @@ type faults struct {
 type moment struct {
 	step, op string
 	do       func(*World, *machine)
+	lasts    time.Duration // until the call goes on
 }
 
 // comes has happen what is to at this moment.
@@ -85,6 +86,7 @@ func (f *faults) comes(w *World, c *call) {
 	for i, at := range f.at {
 		if c.actor == at.step && c.op == at.op {
 			f.at = slices.Delete(slices.Clone(f.at), i, i+1)
+			c.after = time.Now().Add(at.lasts)
 			at.do(w, c.agent.machine)
 			return
 		}

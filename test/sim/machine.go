@@ -55,6 +55,9 @@ type machine struct {
 	stopping bool
 	pins     bool   // a process is in the volume, and stays when its disk goes
 	after    func() // the shutdown
+
+	down  time.Time // since when the service does not run
+	early time.Time // since when the role is told to be ready
 }
 
 // A file is written to the disk some seconds after the program that wrote it
@@ -78,6 +81,7 @@ type disk struct {
 	vol   *ebs
 	minor uint32
 	seq   uint64
+	read  bool // by the agent, since it was last mounted
 }
 
 // block is the disk as the kernel shows it.
@@ -261,6 +265,7 @@ func (d disks) Read(ctx context.Context, want boot.Disk, of role.Volume) (conten
 		if err != nil {
 			return err
 		}
+		disk.read = true
 		report := disk.vol.report(disk.block())
 		for _, where := range sortedKeys(d.machine.mounts) {
 			if mt := d.machine.mounts[where]; mt.vol == disk.vol {
@@ -332,7 +337,17 @@ func (f filesystems) Settle(ctx context.Context, d boot.Disk) error {
 }
 
 func (f filesystems) Check(ctx context.Context, d boot.Disk, _ role.FilesystemType) error {
-	return f.call(ctx, "asks", "whether the filesystem on "+d.Serial+" is whole", effect{do: func() error { return nil }})
+	return f.call(ctx, "asks", "whether the filesystem on "+d.Serial+" is whole", effect{do: func() error {
+		// Who closes a disk that was open for writing makes an event of it.
+		if disk, err := f.same(d); err == nil {
+			f.machine.diskEvent(disk.event())
+		}
+		f.machine.world.count(f.machine.id, "check")
+		if v := f.machine.world.ofSerial(d.Serial); v != nil && v.unsound {
+			return errors.New("it has errors that are not mended without being asked")
+		}
+		return nil
+	}})
 }
 
 type ledgers struct{ *agent }
@@ -418,8 +433,11 @@ func (ms mounts) Mount(ctx context.Context, mt boot.Mount) error {
 						d = m.plugged[serial]
 					}
 				}
-				if d == nil || d.vol.place == nil || d.vol.place.kind != mt.Type {
+				if d == nil || d.vol.place == nil || d.vol.place.kind != mt.Type || d.vol.unmountable && !mt.Look {
 					return failed("failed")
+				}
+				if !mt.Look && !d.read {
+					w.breaks("%s is mounted at %s, and was not read before", d.vol.ID, mt.Where)
 				}
 				mounted.vol, mounted.dev = d.vol, d.dev()
 				if slices.Contains(mt.Options, "ro") {
@@ -788,24 +806,46 @@ func (u units) Kill(ctx context.Context, unit string) error {
 		if mt := u.machine.mounts[dataDir]; mt != nil && !mt.dead {
 			u.machine.world.breaks("%s is killed, and its disk is there", unit)
 		}
-		s.active, s.job, s.result, s.hangs, s.turn = "failed", "", "signal", false, s.turn+1
+		s.active, s.sub, s.job, s.result, s.hangs, s.turn = "failed", "", "", "signal", false, s.turn+1
 		u.machine.changed(unit)
 		return nil
 	}})
 }
 
 func (u units) Probe(ctx context.Context, unit string) error {
-	return u.call(ctx, "probe", unit, effect{bound: time.Minute, do: func() error {
-		if u.machine.services[database].active != "active" {
-			return fmt.Errorf("the start of %s ended as %q", unit, "failed")
-		}
-		return nil
-	}})
+	w, ready := u.machine.world, time.Time{}
+	return u.call(ctx, "probe", unit, effect{
+		bound: time.Minute,
+		do: func() error {
+			ready = time.Now().Add(w.between(50*time.Millisecond, 2*time.Second))
+			w.in(time.Until(ready), u.machine.id, "", func() {})
+			return nil
+		},
+		until: func() bool { return !time.Now().Before(ready) && !w.mute },
+		result: func() error {
+			if u.machine.services[database].active != "active" {
+				return fmt.Errorf("the start of %s ended as %q", unit, "failed")
+			}
+			return nil
+		},
+	})
 }
 
 func (u units) State(ctx context.Context, unit string) (s boot.UnitState, err error) {
 	err = u.call(ctx, "asks", "how "+unit+" is", effect{do: func() error { s = u.machine.state(unit); return nil }})
 	return s, err
+}
+
+func (u units) Restarts(ctx context.Context, unit string) (r boot.Restarts, err error) {
+	err = u.call(ctx, "asks", "how often "+unit+" was restarted", effect{do: func() error {
+		s := u.machine.services[unit]
+		r = boot.Restarts{Count: s.restarts, Died: s.died}
+		if s.active == "active" {
+			r.Active = time.Since(s.since)
+		}
+		return nil
+	}})
+	return r, err
 }
 
 func (u units) Ended(ctx context.Context, unit string) (e boot.Ended, err error) {

@@ -96,8 +96,8 @@ var mutants = []mutant{
 	}},
 	{"what was waited for in vain is given up for good", []edit{
 		{
-			"boot/volume.go", "for errors.As(err, new(*expiredError)) {",
-			"if errors.As(err, new(*expiredError)) {\n\t\treturn Final(err)\n\t}\n\tfor errors.As(err, new(*expiredError)) {",
+			"boot/volume.go", "p := patience{most: askAnyway, asked: askedByThen, last: *expired.last}\n\tfor {",
+			"p := patience{most: askAnyway, asked: askedByThen, last: *expired.last}\n\tif true {\n\t\treturn Final(err)\n\t}\n\tfor {",
 		},
 	}},
 	{"a mount that goes is not noticed, with its grant", []edit{
@@ -127,6 +127,61 @@ var mutants = []mutant{
 	{"a directory on a disk that is gone is looked at for ever", []edit{
 		{"boot/data.go", "findErr == nil && gone", "findErr == nil && gone && false"},
 	}},
+	{"whatever is mounted there passes for the disk that was proven", []edit{
+		{"boot/volume.go", "case dev != v.disk.Dev:", "case false:"},
+	}},
+	{"a volume is mounted that was found mounted and not read", []edit{
+		{"boot/volume.go", "if !mounted && !v.proven {", "if false {"},
+	}},
+
+	// Events.
+	{"an event of a step that runs is lost", []edit{
+		{"boot/story.go", "step.kept = append(step.kept, happen)", "_ = happen"},
+		{"boot/service.go", "\t\t\t\tdown(errDown)\n\t\t\t\treturn\n", "\t\t\t\treturn\n"},
+	}},
+	{"an event of a step that runs is lost, in its last moment", []edit{
+		{"boot/story.go", "step.kept = append(step.kept, happen)", "_ = happen"},
+	}},
+	{"an event that says nothing new is one", []edit{
+		{"boot/disk.go", "disk, there, err); why != \"\" {", "disk, there, err); true {"},
+	}},
+	{"an event of any disk is one of all, and begins anew", []edit{
+		{"boot/disk.go", "if !about {", "if !about && false {"},
+		{"boot/disk.go", "disk, there, err); why != \"\" {", "disk, there, err); true {"},
+		{"boot/disk.go", "b.Again(why, v.steps...)", "b.Retry()"},
+	}},
+	{"a step that starts over rests as if it had never failed", []edit{
+		{"boot/story.go", "func (s *Step) reset(cause error) {\n", "func (s *Step) reset(cause error) {\n\ts.attempts = 0\n"},
+	}},
+	{"the probe does not see that its service was stopped", []edit{
+		{"boot/service.go", "\t\t\t\tdown(errDown)\n\t\t\t\treturn\n", "\t\t\t\treturn\n"},
+	}},
+	{"a grant that is gone is not made again", []edit{
+		{"boot/service.go", "s.boot.Undone(s.granted, \"the grant of \"+s.Unit+\" is gone\", s.granted)", "_ = s.granted"},
+	}},
+
+	// Deadlines.
+	{"what fails is never failed", []edit{
+		{"boot/story.go", "step.gaveUp = isFinal(err) || now.Sub(step.troubled) >= s.withinOf(step)", "step.gaveUp = isFinal(err)"},
+		{"boot/story.go", "if step.attempts == 0 || step.gaveUp ||", "if step.attempts >= 0 || step.gaveUp ||"},
+	}},
+	{"what fails is failed only where it is not tried again", []edit{
+		{"boot/story.go", "GaveUp: st.gaveUp && !st.heldUp(),", "GaveUp: false,"},
+	}},
+	{"a hiccup is a failure", []edit{
+		{"boot/story.go", "return cmp.Or(step.within, s.RetryWithin, DefaultRetryWithin)", "return cmp.Or(step.within, s.RetryWithin, DefaultRetryWithin) / 10"},
+	}},
+
+	// Services.
+	{"a service that dies is ready until somebody looks", []edit{
+		{"boot/boot.go", "case c.Active == \"activating\":", "case false:"},
+	}},
+	{"a service that was restarted is ready at once", []edit{
+		{"boot/service.go", "return min(holdsAfter<<min(restarts-1, 6), holdsMost)", "return 0"},
+	}},
+	{"what ended by itself was stopped by a person", []edit{
+		{"boot/service.go", "case ended.ByItself && !byHand && !s.dead:", "case false:"},
+	}},
 }
 
 // TestEachMutantIsFound runs the schedules with each mistake in the agent.
@@ -143,6 +198,13 @@ func TestEachMutantIsFound(t *testing.T) {
 				t.Errorf("it does not run: %v\n%s", err, out)
 			}
 		})
+	}
+}
+
+// What a mutant changes moves, and a mutant that changes nothing finds nothing.
+func TestEachMistakeStillApplies(t *testing.T) {
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) { m.overlay(t) })
 	}
 }
 

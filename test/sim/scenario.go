@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bootagent/cmd/bootagent/asstatus"
+	"bootagent/pkg/boot"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/status"
@@ -138,25 +139,25 @@ var found = []scenario{
 	},
 	{
 		name: "the disk is pulled while the service starts, which then hangs",
-		at:   []moment{{"service mariadb.service: up", "waits", pulledAndBack}},
+		at:   []moment{{step: "service mariadb.service: up", op: "waits", do: pulledAndBack}},
 	},
 	{
 		name: "EC2 is late to tell the tag of a filesystem that an agent made before it died",
 		set:  func(w *World, _ *ebs) { w.cloud.lag, w.cloud.late = 20*time.Second, true },
-		at: []moment{{"volume data: prepare", "write", func(_ *World, m *machine) {
+		at: []moment{{step: "volume data: prepare", op: "write", do: func(_ *World, m *machine) {
 			m.crash("before it has written the ledger")
 		}}},
 	},
 	{
 		name: "the disk is pulled while a new agent looks at the directory of a service that then hangs",
 		then: []func(*World, *machine){func(w *World, m *machine) {
-			w.faults.at = []moment{{"data mysql: directory", "asks", pulledAndBack}}
+			w.faults.at = []moment{{step: "data mysql: directory", op: "asks", do: pulledAndBack}}
 			m.restart()
 		}},
 	},
 	{
 		name: "somebody says pvcreate of the disk between its proof and mkfs",
-		at: []moment{{"volume data: prepare", "make", func(w *World, _ *machine) {
+		at: []moment{{step: "volume data: prepare", op: "make", do: func(w *World, _ *machine) {
 			v := w.theVolume()
 			v.lvm, v.scribbled = true, true
 		}}},
@@ -177,7 +178,180 @@ var found = []scenario{
 			w.cloud.detach(w.theVolume())
 		}},
 	},
+	{
+		name: "a check fails for ever, and closes the disk each time, which is an event",
+		set:  func(w *World, v *ebs) { w.withRows(v); v.unsound = true },
+		then: []func(*World, *machine){
+			all(after(time.Hour), counted("check", 80), mustBe(status.Failed, "prepare")),
+			func(w *World, _ *machine) { w.theVolume().unsound = false },
+		},
+	},
+	{
+		name: "a mount fails for ever, and other disks come and go",
+		set:  func(w *World, v *ebs) { w.withRows(v); v.unmountable = true },
+		then: []func(*World, *machine){
+			all(after(10*time.Minute), mustBe(status.Waiting, "mount"), after(20*time.Minute), mustBe(status.Failed, "tries since")),
+			all(foreign, mustBe(status.Failed, "tries since"), counted("check", 90)),
+			func(w *World, _ *machine) { w.theVolume().unmountable = false },
+		},
+	},
+	{
+		name: "another has the volume for too long, and other disks come and go",
+		set:  func(w *World, v *ebs) { w.cloud.hold(v) },
+		then: []func(*World, *machine){
+			all(after(21*time.Minute), mustBe(status.Failed, "in vain"), foreign, mustBe(status.Failed, "in vain")),
+			func(w *World, _ *machine) { w.cloud.detach(w.theVolume()) },
+		},
+	},
+	{
+		name: "the object of a secret is not there for a while, and then not for long",
+		set: func(w *World, _ *ebs) {
+			s3Says(w, secret.Answer{Status: 404, Code: "NoSuchKey"})
+		},
+		then: []func(*World, *machine){
+			all(after(5*time.Minute), mustBe(status.Waiting, "no such"), after(15*time.Minute), mustBe(status.Failed, "tries since")),
+			func(w *World, _ *machine) { w.faults.last = nil },
+		},
+	},
+	{
+		name: "nobody tells a new instance who it is",
+		set:  func(w *World, _ *ebs) { imdsAway(w) },
+		then: []func(*World, *machine){
+			all(mustBe(status.Waiting, "metadata"), after(15*time.Minute), mustBe(status.Failed, "metadata")),
+			func(w *World, _ *machine) { w.faults.last = nil },
+		},
+	},
+	{
+		name: "the service crashes again and again",
+		then: []func(*World, *machine){
+			func(w *World, m *machine) {
+				s := m.services[database]
+				s.crashes = 12
+				m.dies(s)
+				w.pass(20 * time.Second)
+				for range 12 {
+					mustBe(status.Waiting, "it is restart")(w, m)
+					w.pass(5 * time.Second)
+				}
+			},
+			after(20 * time.Minute),
+		},
+	},
+	{
+		name: "a person stops the service while it is probed, and the probe hangs",
+		set:  func(w *World, _ *ebs) { w.role, w.mute = hastyRole(), true },
+		at:   []moment{{step: upStep, op: "probe", do: stopByHand}},
+		then: []func(*World, *machine){
+			all(after(time.Minute), mustBe(status.Failed, "was stopped by hand"), counted("start", 1)),
+			func(w *World, m *machine) { w.mute = false; m.retry() },
+		},
+	},
+	{
+		name: "a person stops the service in the moment in which it is found to serve",
+		at:   []moment{{upStep, "finished", stopAtOnce, time.Second}},
+		then: []func(*World, *machine){
+			all(mustBe(status.Failed, "was stopped by hand"), counted("start", 1)), retried,
+		},
+	},
+	{
+		name: "the service ends by itself, and its disk is pulled and comes back",
+		then: []func(*World, *machine){
+			func(_ *World, m *machine) { m.exits(m.services[database]) },
+			all(mustBe(status.Failed, "ended by itself"), pulledAndBack),
+		},
+	},
+	{
+		name: "a grant is lost, and nobody tells of it",
+		at: []moment{{step: "service mariadb.service: grant", op: "finished", do: func(_ *World, m *machine) {
+			m.grants, m.started = map[string]*grant{}, map[string]bool{}
+			m.services[database].job = ""
+		}}},
+	},
+	{
+		name: "another disk with a copy is mounted where the role's belongs",
+		set:  func(w *World, v *ebs) { w.withRows(v) },
+		at:   []moment{{step: "volume data: device", op: "started", do: personMounts}},
+		then: []func(*World, *machine){
+			all(mustBe(status.Waiting, "another device is mounted at /srv/data"), personUnmounts),
+		},
+	},
+	{
+		name: "the volume is unmounted after a new agent has found it mounted",
+		then: []func(*World, *machine){func(w *World, m *machine) {
+			w.faults.at = []moment{{step: "volume data: mount", op: "started", do: func(_ *World, m *machine) { m.tornDown() }}}
+			m.restart()
+		}},
+	},
 }
+
+// mustBe breaks unless the role is told to be in a state, for a reason of these
+// words.
+func mustBe(state status.State, words string) func(*World, *machine) {
+	return func(w *World, m *machine) {
+		if s := m.status(); s.State != state || !strings.Contains(s.Line(), words) {
+			w.breaks("it has to be told to be %s with the words %q: %s", state, words, s.Line())
+		}
+	}
+}
+
+// all lets several things happen, one right after the other.
+func all(acts ...func(*World, *machine)) func(*World, *machine) {
+	return func(w *World, m *machine) {
+		for _, act := range acts {
+			act(w, m)
+		}
+	}
+}
+
+// after lets time pass.
+func after(d time.Duration) func(*World, *machine) { return func(w *World, _ *machine) { w.pass(d) } }
+
+// foreign has other disks come, go and change for a while, none of which is the
+// role's.
+func foreign(w *World, m *machine) {
+	for i := range 60 {
+		m.diskEvent(boot.DiskEvent{Name: "nvme7n1", Serial: "vol0000000000000f0e1", Holds: fmt.Sprint("holds ", i)})
+		m.diskEvent(boot.DiskEvent{})
+		w.pass(10 * time.Second)
+	}
+}
+
+// counted breaks where something happened more often.
+func counted(what string, most int) func(*World, *machine) {
+	return func(w *World, m *machine) {
+		if n := w.counts[m.id+" "+what]; n > most {
+			w.breaks("%s: %d times, and %d are too many", what, n, most)
+		}
+	}
+}
+
+// personMounts has a person mount a disk of his own where the role's belongs,
+// with a copy of what the role's holds.
+func personMounts(w *World, m *machine) {
+	v := &ebs{Volume: volume.Volume{ID: "vol-0000000000000c0de"}}
+	v.ours(w.theVolume().ID, "22222222-2222-4222-8222-222222222222", 9)
+	v.open()
+	m.mounts[volumeAt] = &mount{where: volumeAt, vol: v, dev: 0xbeef, byPerson: true}
+}
+
+func personUnmounts(_ *World, m *machine) {
+	if mt := m.mounts[volumeAt]; mt != nil && mt.byPerson {
+		mt.stopping = true
+	}
+}
+
+func stopByHand(_ *World, m *machine) { m.stopService(m.services[database], true) }
+
+// stopAtOnce is a stop that takes no time, of which one event tells.
+func stopAtOnce(_ *World, m *machine) {
+	s := m.services[database]
+	s.active, s.sub, s.job, s.byItself, s.turn = "inactive", "", "", false, s.turn+1
+	m.changed(s.unit)
+}
+
+func retried(_ *World, m *machine) { m.retry() }
+
+const upStep = "service mariadb.service: up"
 
 // happen lets a scenario happen. It has to be called in a bubble of synctest.
 func (s scenario) happen() (*World, *machine) {
@@ -237,8 +411,14 @@ func (m *machine) status() status.Status {
 	return asstatus.Of(m.world.role.Name, a.held, slices.Concat(a.launched, a.progress))
 }
 
-// idle tells whether the agent is at no step, and systemd at no job.
+// idle tells whether the agent is at no step, and is to be told nothing that it
+// waits for, and systemd at no job.
 func (m *machine) idle() bool {
 	s := m.services[database]
+	for _, c := range m.world.waiting {
+		if c.agent == m.agent && c.underWay && c.effect.until() {
+			return false
+		}
+	}
 	return m.up && m.agent != nil && asstatus.Settled(m.agent.progress) && s.job == "" && s.active != "activating"
 }

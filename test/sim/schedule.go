@@ -216,6 +216,9 @@ func (w *World) live(b beginning) {
 	w.pass(lasts)
 
 	w.faults.on = false
+	for _, m := range w.machines {
+		m.services[database].crashes = 0
+	}
 	w.tell("the world", "nothing goes wrong any more")
 	w.run(restWithin, w.settled)
 	w.mustBeExplained()

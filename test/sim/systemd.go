@@ -2,6 +2,7 @@ package sim
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -28,6 +29,7 @@ type mount struct {
 	dir      string      // of the volume, for one that is bound
 	on       string      // mount point that it goes with
 	aside    *filesystem // what is seen of one that was mounted without its log
+	byPerson bool        // who is free to mount what he likes
 	dead     bool        // its disk is gone
 	pinned   bool        // a process holds it, so that it can only be detached
 	stopping bool
@@ -43,16 +45,23 @@ type grant struct {
 
 // A service is a database.
 type service struct {
-	unit    string
-	active  string
-	result  string
-	job     string // "start", "stop", or ""
-	ran     bool
-	hangs   bool // it does not stop, as its disk is gone
-	clings  bool // it will, when its disk goes
-	turn    int  // of starts and stops
-	vol     *ebs // that it keeps its rows on
-	dir     string
+	unit     string
+	active   string
+	result   string
+	job      string // "start", "stop", or ""
+	ran      bool
+	hangs    bool // it does not stop, as its disk is gone
+	clings   bool // it will, when its disk goes
+	turn     int  // of starts and stops
+	vol      *ebs // that it keeps its rows on
+	dir      string
+	sub      string // "auto-restart" between two lives
+	restarts int    // of itself, since it was last started otherwise
+	since    time.Time
+	died     string // of what, until it lives again
+	byItself bool   // its last end
+	crashes  int    // how often it is still to die by itself
+
 	stopped bool // by a person, for good
 	sure    bool // and the agent has had the time to see it
 }
@@ -179,6 +188,9 @@ func (m *machine) used(where string) bool {
 
 func (m *machine) unmounted(mt *mount) {
 	delete(m.mounts, mt.where)
+	if d := m.plugged[serialOf(mt.vol.ID)]; d != nil && mt.aside == nil && mt.where == volumeAt {
+		d.read = false // whoever mounts it next has to read it first
+	}
 	if mt.dir == "" && !mt.dead && mt.aside == nil {
 		mt.vol.close()
 	}
@@ -188,13 +200,13 @@ func (m *machine) unmounted(mt *mount) {
 // startService queues a start.
 func (m *machine) startService(unit string) {
 	if s := m.services[unit]; s.job == "" && (s.active == "inactive" || s.active == "failed") {
-		s.job = "start"
+		s.job, s.restarts, s.died = "start", 0, ""
 	}
 }
 
 // comesUp starts the database on whatever is where it looks for its data.
 func (m *machine) comesUp(s *service) {
-	s.active, s.turn = "activating", s.turn+1
+	s.active, s.sub, s.died, s.turn = "activating", "", "", s.turn+1
 	s.vol, s.dir = nil, ""
 	if mt := m.mounts[dataDir]; mt != nil {
 		s.vol, s.dir = mt.vol, mt.dir
@@ -213,12 +225,65 @@ func (m *machine) comesUp(s *service) {
 			m.changed(s.unit)
 			return
 		}
-		s.active, s.result, s.ran = "active", "success", true
+		s.active, s.result, s.ran, s.since = "active", "success", true, time.Now()
 		w.boots++
 		w.tell(m.id, "%s is active", s.unit)
 		m.changed(s.unit)
 		m.write(s, turn)
+		if s.crashes == 0 && w.oneIn(60) && w.faults.act() {
+			s.crashes = 1 + w.chance.IntN(4)
+		}
+		if s.crashes > 0 {
+			w.in(w.between(time.Second, 20*time.Second), m.id, "", func() {
+				if s.turn == turn && s.crashes > 0 {
+					s.crashes--
+					m.dies(s)
+				}
+			})
+		}
 	})
+}
+
+// restartRest is RestartSec= of the service's unit.
+const restartRest = 5 * time.Second
+
+// dies has a service be killed, after which systemd starts it again by itself.
+func (m *machine) dies(s *service) {
+	s.active, s.sub, s.job, s.result, s.died, s.turn = "activating", "auto-restart", "", "signal", "it was killed by SIGSEGV", s.turn+1
+	m.world.tell(m.id, "%s dies, and is to start again", s.unit)
+	m.changed(s.unit)
+	turn := s.turn
+	m.world.in(restartRest, m.id, "", func() {
+		if s.turn != turn {
+			return
+		}
+		s.restarts++
+		m.comesUp(s)
+	})
+}
+
+// tornDown is a systemctl stop of the volume's mount, with all that stands on
+// it, in an instant.
+func (m *machine) tornDown() {
+	s := m.services[database]
+	s.active, s.sub, s.job, s.result, s.byItself, s.turn = "inactive", "", "", "success", false, s.turn+1
+	m.grants, m.started = map[string]*grant{}, map[string]bool{}
+	for _, where := range []string{dataDir, volumeAt} {
+		if mt := m.mounts[where]; mt != nil {
+			m.unmounted(mt)
+		}
+	}
+	m.all()
+}
+
+// exits has a service end by itself, which its unit does not mind.
+func (m *machine) exits(s *service) {
+	if s.active != "active" {
+		return
+	}
+	s.active, s.sub, s.job, s.result, s.byItself, s.turn = "inactive", "", "", "success", true, s.turn+1
+	m.world.tell(m.id, "%s ends by itself", s.unit)
+	m.changed(s.unit)
 }
 
 // write has the database acknowledge a row now and then.
@@ -250,7 +315,12 @@ func (m *machine) stopService(s *service, clean bool) {
 		s.job = ""
 		return
 	}
-	s.active, s.job, s.turn = "deactivating", "stop", s.turn+1
+	if s.sub == "auto-restart" { // nothing runs that would have to end
+		s.active, s.sub, s.job, s.byItself, s.turn = "inactive", "", "", false, s.turn+1
+		m.changed(s.unit)
+		return
+	}
+	s.active, s.job, s.byItself, s.turn = "deactivating", "stop", false, s.turn+1
 	m.changed(s.unit)
 	w, turn := m.world, s.turn
 	if mt := m.mounts[dataDir]; mt != nil && mt.dead && (s.clings || w.oneIn(3)) {
@@ -317,7 +387,7 @@ func (m *machine) plug(v *ebs) {
 	m.seq++
 	v.minor += 16
 	m.plugged[serialOf(v.ID)] = &disk{vol: v, minor: v.minor, seq: m.seq}
-	m.diskEvent()
+	m.diskEvent(m.plugged[serialOf(v.ID)].event())
 }
 
 // unplug has a disk go, with all that stands on it.
@@ -338,14 +408,20 @@ func (m *machine) unplug(v *ebs) {
 		}
 	}
 	v.cut(m.world)
-	m.diskEvent()
+	m.diskEvent(d.event())
 }
 
-// diskEvent has the agent look again at what failed, as udev's events do.
-func (m *machine) diskEvent() {
+// diskEvent tells the agent that something happened to a disk, as udev does.
+func (m *machine) diskEvent(e boot.DiskEvent) {
 	if a := m.agent; a != nil && a.now() != nil {
-		a.person(func() error { a.now().Retry(); return nil })
+		a.person(func() error { a.now().DiskChanged(context.Background(), e); return nil })
 	}
+}
+
+// event is one of a disk, by which nothing that is known of it has changed.
+func (d *disk) event() boot.DiskEvent {
+	b := d.block()
+	return boot.DiskEvent{Name: b.Name, Serial: b.Serial}
 }
 
 func (m *machine) mountedAt(where string) string {
@@ -367,7 +443,7 @@ func (m *machine) state(unit string) boot.UnitState {
 		switch unit {
 		case name:
 			s := m.services[name]
-			return boot.UnitState{Active: s.active, Busy: s.job != ""}
+			return boot.UnitState{Active: s.active, Sub: s.sub, Busy: s.job != ""}
 		case grantUnit(name):
 			g := m.grants[name]
 			if g == nil {
@@ -389,5 +465,5 @@ func (m *machine) howEnded(unit string) boot.Ended {
 	if s == nil {
 		panic(fmt.Sprintf("nobody knows the service %s", unit))
 	}
-	return boot.Ended{Result: s.result, Ran: s.ran, Processes: s.runs()}
+	return boot.Ended{Result: s.result, Died: s.died, Ran: s.ran, ByItself: s.byItself, Processes: s.runs()}
 }

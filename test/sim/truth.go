@@ -61,12 +61,13 @@ func (w *World) look() {
 				w.breaks("%s is mounted on %s and on %s", mt.vol.ID, by, m.id)
 			}
 			using[mt.vol] = m.id
-			if !w.cloud.fits(mt.vol) && !strings.HasPrefix(where, "/run/") {
+			if !mt.byPerson && !w.cloud.fits(mt.vol) && !strings.HasPrefix(where, "/run/") {
 				w.breaks("%s mounts %s, which is not its volume", m.id, mt.vol.ID)
 			}
 		}
 		if m.agent != nil {
 			w.lookAtWaits(m.agent)
+			w.lookAtReady(m)
 		}
 	}
 	for _, v := range w.cloud.volumes {
@@ -134,15 +135,53 @@ func (w *World) lookAtWaits(a *agent) {
 	}
 }
 
-// isUp tells whether the role is up on a machine.
-func (m *machine) isUp() bool {
-	if !m.up || m.agent == nil || m.services[database].active != "active" {
-		return false
+const (
+	// sees is how long the agent may take to see that a service went down.
+	sees = 15 * time.Second
+
+	// seesLate is the same where answers come late, or not at all.
+	seesLate = 2 * time.Minute
+
+	// holds is how long a service that was restarted by itself has to have run
+	// until the role may be told to be ready: a little less than the agent's.
+	holds = 25 * time.Second
+)
+
+// lookAtReady breaks where the role is told to be ready and its service does
+// not run, or has only just been restarted.
+func (w *World) lookAtReady(m *machine) {
+	s := m.services[database]
+	if s.active == "active" {
+		m.down = time.Time{}
+	} else if m.down.IsZero() {
+		m.down = time.Now()
 	}
+	if !m.saysReady() {
+		m.early = time.Time{}
+		return
+	}
+	if m.early.IsZero() {
+		m.early = time.Now()
+	}
+	sees := sees
+	if w.faults.on {
+		sees = seesLate
+	}
+	switch {
+	case m.stopping: // what stops is meant to stop
+	case !m.down.IsZero() && time.Since(m.down) > sees && time.Since(m.early) > sees:
+		w.breaks("%s is told to be ready, and its service is %s (%s)", m.id, s.active, s.sub)
+	case s.active == "active" && s.restarts > 0 && time.Since(s.since) > sees && time.Since(s.since) < holds:
+		w.breaks("%s is told to be ready %s after restart %d of its service", m.id, time.Since(s.since), s.restarts)
+	}
+}
+
+// saysReady tells whether the agent tells that the role is ready.
+func (m *machine) saysReady() bool {
 	w := m.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if m.agent.boot == nil || len(m.agent.progress) < 3 {
+	if m.agent.boot == nil || len(m.agent.progress) < 3 || m.agent.dead {
 		return false
 	}
 	for _, p := range m.agent.progress {
@@ -151,6 +190,11 @@ func (m *machine) isUp() bool {
 		}
 	}
 	return true
+}
+
+// isUp tells whether the role is up on a machine.
+func (m *machine) isUp() bool {
+	return m.up && m.agent != nil && m.services[database].active == "active" && m.saysReady()
 }
 
 // A reason is what the agent may give for not being up, and when it is true.
@@ -236,7 +280,11 @@ var reasons = []reason{
 		v := m.world.theVolume()
 		return v != nil && m.plugged[serialOf(v.ID)] == nil
 	}),
-	because("was stopped by hand, or ended by itself", func(m *machine) bool { return m.services[database].active == "inactive" }),
+	because("was stopped by hand", func(m *machine) bool { s := m.services[database]; return s.active == "inactive" && !s.byItself }),
+	because("ended by itself", func(m *machine) bool { s := m.services[database]; return s.active == "inactive" && s.byItself }),
+	because("to stay up: it is restart|to start again: it is restart", func(m *machine) bool {
+		return m.services[database].restarts > 0 || m.services[database].sub == "auto-restart"
+	}),
 	because("mariadb.service failed", func(m *machine) bool { return m.services[database].active == "failed" }),
 	because("unknown role", func(m *machine) bool { return m.userData == badUserData }),
 	ofVolume(`it seems to be stuck|to be attached as`, func(m *machine, v *ebs) bool {

@@ -46,6 +46,7 @@ type World struct {
 	sealed []byte         // the secret, as it lies in S3
 	role   *role.Role     // that the image has
 	keys   []settings.Key // that the agent is set to use
+	mute   bool           // no probe comes to an end
 	counts map[string]int // of what changed something, by machine and what it was
 
 	mu      sync.Mutex
@@ -310,7 +311,7 @@ func (w *World) proceed(c *call) {
 		return
 	}
 	if !c.underWay && c.answer == nil {
-		if w.faults.comes(w, c); c.agent.dead {
+		if w.faults.comes(w, c); c.agent.dead || c.after.After(time.Now()) {
 			return
 		}
 	}

@@ -28,7 +28,13 @@ func Of(role string, held map[string]boot.Progress, progress []boot.Progress) st
 			step.RetryAt = &progress[i].RetryAt
 		}
 		if p.Err != nil {
-			step.Error = p.Err.Error()
+			step.Error, step.FirstError = p.Err.Error(), p.Earlier()
+		}
+		if p.Tries > 0 {
+			step.Tries, step.Failing = p.Tries, &progress[i].Failing
+		}
+		if step.Until == nil && !p.Due.IsZero() {
+			step.Until = &progress[i].Due
 		}
 		s.Steps = append(s.Steps, step)
 		if p.Remark != "" {
@@ -88,12 +94,14 @@ func hintOf(p boot.Progress) string {
 	return boot.HintOf(p.Err)
 }
 
-// rank says how much a step keeps its role from being ready: 4 for good, 3
-// until something outside happens, 2 for now, 1 until it had its turn, 0 not at
-// all.
+// rank says how much a step keeps its role from being ready: 4 for good, or for
+// longer than it may, also while it is tried again; 3 until something outside
+// happens, 2 for now, 1 until it had its turn, 0 not at all.
 func rank(p boot.Progress) int {
 	switch {
 	case p.State == boot.Failed && p.RetryAt.IsZero():
+		return 4
+	case p.GaveUp && p.State != boot.Done && p.State != boot.Skipped:
 		return 4
 	case p.State == boot.Failed, p.State == boot.Waiting, p.Err != nil && p.State != boot.Skipped:
 		return 3

@@ -45,6 +45,12 @@ func again(p boot.Progress, state boot.State, err error) boot.Progress {
 	return p
 }
 
+// gaveUp is a step that has gone wrong for an hour.
+func gaveUp(p boot.Progress) boot.Progress {
+	p.GaveUp, p.Tries, p.Failing, p.First = true, 7, since.Add(-time.Hour), errors.New("it was new")
+	return p
+}
+
 func TestStateOfARoleIsThatOfItsWorstStep(t *testing.T) {
 	skipped := up("a.service", boot.Skipped)
 	skipped.Err = errors.New(`needs "volume data: device"`)
@@ -111,6 +117,23 @@ func TestStateOfARoleIsThatOfItsWorstStep(t *testing.T) {
 			[]boot.Progress{device(boot.Running), again(up("a.service", ""), boot.Pending, broken)},
 			status.Waiting, "service a.service: up: pending since 10:00:01, after it failed: it is broken", "mend it",
 		},
+		"failed for too long, and tried again": {
+			[]boot.Progress{gaveUp(again(device(""), boot.Failed, broken)), skipped},
+			status.Failed, "volume data: device failed at 10:00:01 (7 tries since 09:00:01): it is broken (at first: it was new)", "mend it",
+		},
+		"failed for too long, and tried now": {
+			[]boot.Progress{gaveUp(again(device(""), boot.Running, broken)), skipped},
+			status.Failed, "volume data: device: running since 10:00:01, after it failed (7 tries since 09:00:01): it is broken (at first: it was new)", "mend it",
+		},
+		"failed for too long, and waiting now": {
+			[]boot.Progress{gaveUp(again(waiting(device(""), attach), boot.Waiting, broken)), up("b.service", boot.Done)},
+			status.Degraded, "volume data: device: waiting since 10:00:01 until 10:20:01 for the disk with serial vol0, " +
+				"after it failed (7 tries since 09:00:01): it is broken (at first: it was new)", "attach it",
+		},
+		"failed for too long, and done": {
+			[]boot.Progress{gaveUp(device(boot.Done)), up("b.service", boot.Done)},
+			status.Ready, "", "",
+		},
 		"the first of two that are as bad": {
 			[]boot.Progress{failed(up("a.service", ""), broken), failed(up("b.service", ""), errors.New("too late"))},
 			status.Failed, "service a.service: up failed at 10:00:01: it is broken", "mend it",
@@ -141,6 +164,19 @@ func TestStepsAreToldWhole(t *testing.T) {
 	}
 	if got.For != attach.For || got.Error != "it is broken" || got.Hint != "attach it" {
 		t.Errorf("got %+v", got)
+	}
+}
+
+func TestHowOftenAStepHasFailedIsTold(t *testing.T) {
+	p := gaveUp(again(device(""), boot.Failed, broken))
+	p.Due = later
+	s := Of("mysql", nil, []boot.Progress{p}).Steps[0]
+	if s.Tries != 7 || !s.Failing.Equal(since.Add(-time.Hour)) || s.FirstError != "it was new" || s.Error != "it is broken" || !s.Until.Equal(later) {
+		t.Errorf("got %+v", s)
+	}
+	p.First, p.Tries = p.Err, 1
+	if s := Of("mysql", nil, []boot.Progress{p}).Steps[0]; s.FirstError != "" {
+		t.Errorf("one error is told twice: %+v", s)
 	}
 }
 

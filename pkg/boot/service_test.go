@@ -1,0 +1,334 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const mariadb = "mariadb.service"
+
+// live has the database be in a state, and systemd tell of it.
+func (r *run) live(m *machine, u unit, restarts int) {
+	r.t.Helper()
+	m.mu.Lock()
+	again := m.units[mariadb].Active == u.Active
+	m.units[mariadb] = u
+	m.restarts[mariadb] = Restarts{Count: restarts, Died: u.Died}
+	m.activeAt[mariadb] = time.Now()
+	m.mu.Unlock()
+	if err := r.Changed(r.t.Context(), Change{Unit: mariadb, Active: u.Active, Again: again}, strings.Clone, strings.ToUpper); err != nil {
+		r.t.Error(err)
+	}
+	time.Sleep(2 * time.Second)
+	synctest.Wait()
+}
+
+var (
+	active  = unit{UnitState: UnitState{Active: "active", Sub: "running"}, Ended: Ended{Result: "success", Ran: true}}
+	crashed = unit{UnitState: UnitState{Active: "activating", Sub: "auto-restart"}, Ended: Ended{Result: "signal", Ran: true, Died: "it was killed by SIGSEGV"}}
+	begins  = unit{UnitState: UnitState{Active: "activating", Sub: "start"}, Ended: Ended{Result: "success", Ran: true}}
+)
+
+// upToNow brings a role up.
+func upToNow(t *testing.T) (*run, *machine) {
+	m := newMachine()
+	m.disks[serial] = blank()
+	r := start(t, plan(), m)
+	r.isUp()
+	return r, m
+}
+
+const upStep = "service mariadb.service: up"
+
+// A database that dies again and again is not ready, says which restart it is at
+// and what it died of, and is ready again when it holds.
+func TestAServiceThatCrashesAgainAndAgainIsNotReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m := upToNow(t)
+		time.Sleep(time.Hour)
+		for n := range 8 {
+			r.live(m, crashed, n)
+			r.is(upStep, Waiting, "mariadb.service to start again: it is restart", "after it was killed by SIGSEGV")
+			r.live(m, begins, n+1)
+			r.is(upStep, Waiting, "mariadb.service to start again: it is restart")
+			r.live(m, active, n+1)
+			r.is(upStep, Waiting, "mariadb.service to stay up: it is restart", "after it was killed by SIGSEGV")
+			time.Sleep(20 * time.Second)
+			synctest.Wait()
+			if r.step(upStep).State == Done {
+				t.Fatalf("it is ready %d s after restart %d", 22, n+1)
+			}
+		}
+		r.is(upStep, Waiting, "it is restart 8 of its own unit, after it was killed by SIGSEGV")
+		if byHand, _ := m.StoppedByHand(mariadb); byHand {
+			t.Error("it counts as stopped by hand")
+		}
+		time.Sleep(holdsMost)
+		synctest.Wait()
+		r.isUp()
+		r.stop()
+	})
+}
+
+func TestHowLongAServiceHasToHoldGrowsWithItsRestarts(t *testing.T) {
+	for restarts, want := range map[int]time.Duration{
+		-1: 0, 0: 0, 1: 30 * time.Second, 2: time.Minute, 3: 2 * time.Minute, 5: 8 * time.Minute, 6: 10 * time.Minute, 1 << 20: 10 * time.Minute,
+	} {
+		if got := holds(restarts); got != want {
+			t.Errorf("after %d restarts: %s, want %s", restarts, got, want)
+		}
+	}
+}
+
+// What it did before it stayed up for long counts no more.
+func TestACrashAfterALongLifeIsTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m := upToNow(t)
+		for n := range 5 {
+			time.Sleep(24 * time.Hour)
+			r.live(m, crashed, n)
+			r.live(m, active, n+1)
+			r.is(upStep, Waiting, "to stay up")
+			time.Sleep(holdsAfter)
+			synctest.Wait()
+			r.isUp()
+		}
+		r.stop()
+	})
+}
+
+// It may be over before anybody looked.
+func TestARestartBetweenTwoLooksIsSeenByItsNumber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m := upToNow(t)
+		time.Sleep(time.Hour)
+		r.live(m, active, 1)
+		r.is(upStep, Waiting, "to stay up: it is restart 1")
+		r.stop()
+	})
+}
+
+// An agent that is started again over a service that has run for days does not
+// have it prove anything.
+func TestAServiceThatHasHeldNeedNotHoldAgainForANewAgent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m := upToNow(t)
+		r.stop()
+		m.restarts[mariadb], m.activeAt[mariadb] = Restarts{Count: 7}, time.Now()
+		time.Sleep(time.Hour)
+		r = start(t, plan(), m)
+		r.isUp()
+		r.stop()
+	})
+}
+
+func TestAServiceThatNeverHoldsHasFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m := upToNow(t)
+		for n := 0; n < 200; n++ {
+			r.live(m, crashed, n)
+			time.Sleep(3 * time.Second)
+			r.live(m, active, n+1)
+			time.Sleep(3 * time.Second)
+			synctest.Wait()
+			if r.step(upStep).State == Done {
+				t.Fatalf("it is ready after %d restarts", n+1)
+			}
+		}
+		p := r.step(upStep)
+		if !p.GaveUp {
+			t.Errorf("it has not failed: %+v", p)
+		}
+		if text := p.Err.Error(); !strings.Contains(text, "waited 20m0s in vain for mariadb.service") || !strings.Contains(text, "after it was killed by SIGSEGV") {
+			t.Errorf("it says %s", text)
+		}
+		time.Sleep(holdsMost)
+		synctest.Wait()
+		r.isUp()
+		r.stop()
+	})
+}
+
+func TestAStopWhileTheServiceIsProbedIsSeen(t *testing.T) {
+	for name, c := range map[string]struct {
+		hangs bool // the probe, and does not fail
+		told  bool // systemd's signal comes through
+		by    Ended
+		words string
+	}{
+		"by hand":                   {false, true, Ended{Result: "success", Ran: true}, "mariadb.service was stopped by hand"},
+		"by hand, the probe hangs":  {true, true, Ended{Result: "success", Ran: true}, "mariadb.service was stopped by hand"},
+		"by hand, and no signal":    {true, false, Ended{Result: "success", Ran: true}, "mariadb.service was stopped by hand"},
+		"it ends by itself":         {true, true, Ended{Result: "success", Ran: true, ByItself: true, Died: "it exited with status 0"}, "ended by itself (success, it exited with status 0), and its unit does not start it again"},
+		"it ends by itself, failed": {true, true, Ended{Result: "exit-code", Ran: true, ByItself: true, Died: "it exited with status 7"}, "mariadb.service failed: exit-code, it exited with status 7"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMachine()
+				m.disks[serial] = blank()
+				m.probing = func(ctx context.Context) error {
+					if c.hangs {
+						<-ctx.Done()
+						return ctx.Err()
+					}
+					return errors.New("it does not answer")
+				}
+				r := start(t, plan(), m)
+				time.Sleep(5 * time.Second)
+				synctest.Wait()
+				r.is(upStep, Waiting, "to serve, as mysql-ready.service tells")
+				state := UnitState{Active: "inactive", Sub: "dead"}
+				if c.by.Result != "success" {
+					state = UnitState{Active: "failed", Sub: "failed"}
+				}
+				m.mu.Lock()
+				m.units[mariadb] = unit{state, c.by}
+				m.mu.Unlock()
+				if c.told {
+					_ = r.Changed(t.Context(), Change{Unit: mariadb, Active: state.Active}, strings.Clone, strings.ToUpper)
+				}
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				r.is(upStep, Failed, c.words)
+				want := c.by.Result == "success" && !c.by.ByItself
+				if byHand, _ := m.StoppedByHand(mariadb); byHand != want {
+					t.Errorf("noted as stopped by hand: %t", byHand)
+				}
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				r.stop()
+				if starts := len(slices.DeleteFunc(m.effects, func(e string) bool { return e != "start mariadb.service" })); starts != 1 {
+					t.Errorf("it was started %d times", starts)
+				}
+			})
+		})
+	}
+}
+
+// A probe that fails for ever has failed in its time, and is asked on.
+func TestAServiceThatNeverServesHasFailedAndIsAskedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		m.disks[serial] = blank()
+		m.probing = func(context.Context) error { return errors.New("it does not answer") }
+		r := start(t, plan(), m)
+		time.Sleep(59 * time.Second)
+		synctest.Wait()
+		r.is(upStep, Waiting, "to serve")
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		r.is(upStep, Failed, "is active but did not serve within 1m0s: it does not answer", "systemctl status mysql-ready.service")
+		if !r.step(upStep).GaveUp {
+			t.Error("it has not failed")
+		}
+		m.mu.Lock()
+		m.probing = nil
+		m.mu.Unlock()
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		r.isUp()
+		r.stop()
+	})
+}
+
+// A start that takes for ever has failed in its time, and is waited on for.
+func TestAServiceThatNeverStartsHasFailedAndIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		m.disks[serial] = blank()
+		m.units[mariadb], m.started[mariadb] = begins, true
+		r := start(t, plan(), m)
+		time.Sleep(startWithin - time.Second)
+		synctest.Wait()
+		r.is(upStep, Waiting, "mariadb.service to start")
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		r.is(upStep, Failed, "waited 20m0s in vain for mariadb.service to start")
+		m.mu.Lock()
+		m.units[mariadb] = active
+		m.mu.Unlock()
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		r.isUp()
+		r.stop()
+	})
+}
+
+// What a person starts is on its way, whatever it failed of before; what systemd
+// starts again and again is not.
+func TestAFailedServiceThatIsStartedByAPersonBeginsAnew(t *testing.T) {
+	for restarts, anew := range map[int]bool{0: true, 3: false} {
+		synctest.Test(t, func(t *testing.T) {
+			r, m := upToNow(t)
+			r.live(m, unit{UnitState{Active: "failed"}, Ended{Result: "exit-code", Ran: true}}, 0)
+			r.is(upStep, Failed, "mariadb.service failed: exit-code")
+			m.mu.Lock()
+			m.probing = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+			m.mu.Unlock()
+			r.live(m, active, restarts)
+			if p := r.step(upStep); p.State != Waiting || p.GaveUp == anew {
+				t.Errorf("after %d restarts: %+v", restarts, p)
+			}
+			r.stop()
+		})
+	}
+}
+
+// A role that has failed and whose disk is then pulled waits for the disk.
+func TestAFailedStepThatIsHeldUpIsNotWhatIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m := upToNow(t)
+		r.live(m, unit{UnitState{Active: "inactive"}, Ended{Result: "success", Ran: true}}, 0)
+		if p := r.step(upStep); !p.GaveUp {
+			t.Fatalf("it is %+v", p)
+		}
+		m.pull(serial)
+		r.Undone(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		r.is("volume data: device", Waiting, serial)
+		if p := r.step(upStep); p.GaveUp || p.State != Pending {
+			t.Errorf("it is %+v", p)
+		}
+		r.stop()
+	})
+}
+
+func TestAServiceThatIsStoppedAsItWaitsForItsRestartWasStoppedByHand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m := upToNow(t)
+		r.live(m, crashed, 0)
+		r.is(upStep, Waiting, "to start again")
+		r.live(m, unit{UnitState{Active: "inactive", Sub: "dead"}, Ended{Result: "signal", Ran: true, ByItself: true, Died: crashed.Died}}, 0)
+		r.is(upStep, Failed, "mariadb.service was stopped by hand")
+		r.stop()
+		if !m.byHand[mariadb] {
+			t.Error("it is not noted")
+		}
+	})
+}
+
+// A grant that goes in the moment in which it is made is made again.
+func TestAGrantThatIsLostAndNobodyToldOfIsMadeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m := upToNow(t)
+		m.mu.Lock()
+		delete(m.granted, mariadb)
+		delete(m.started, mariadb)
+		m.units[mariadb] = unit{UnitState{Active: "inactive"}, Ended{Result: "success", Ran: true}}
+		m.mu.Unlock()
+		_ = r.Changed(t.Context(), Change{Unit: mariadb, Active: "inactive"}, strings.Clone, strings.ToUpper)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		r.isUp()
+		r.stop()
+		if !m.granted[mariadb] {
+			t.Error("it is not granted")
+		}
+	})
+}
