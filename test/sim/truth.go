@@ -106,6 +106,8 @@ func (w *World) lookAtService(m *machine, s *service) {
 		wrong = "without its grant"
 	case mt.vol.live.dirs[mt.dir].owner != "mysql":
 		wrong = "on a data directory of another user's"
+	case mt.vol.live.dirs[mt.dir].newer:
+		wrong = "on a data directory that a newer engine used"
 	case m.staged["root-sql"] != plaintext:
 		wrong = "without its secret"
 	}
