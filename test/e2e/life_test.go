@@ -106,7 +106,7 @@ func TestLifeOfADatabase(t *testing.T) {
 			t.Errorf("what runs is told to be held:\n%s", held)
 		}
 		g.is("active", "systemctl is-active mariadb")
-		g.says("time -p systemctl stop bootagent; systemctl show --property Result bootagent", "Result=success")
+		g.says("systemctl stop bootagent; systemctl show --property Result bootagent", "Result=success")
 		g.is("", "cat /sys/fs/cgroup/system.slice/bootagent.service/cgroup.procs 2>/dev/null")
 		g.says("systemctl list-units --no-legend 'bootagent-left-*.scope'", "bootagent-left-")
 		g.sh("fsfreeze --unfreeze /srv/data; systemctl start bootagent")

@@ -90,6 +90,9 @@ var mutants = []mutant{
 	{"a service that hangs on a disk that is gone is left hanging", []edit{
 		{"boot/service.go", "if gone != \"\" {", "if false {"},
 	}},
+	{"a plan takes over that changes what stands", []edit{
+		{"boot/replan.go", "if len(fixed) == 0 {", "if true {"},
+	}},
 	{"a wait has no end", []edit{
 		{"boot/errors.go", "if rest <= 0 {", "if false {"},
 		{"boot/errors.go", "rest = min(rest+s.jitter(rest/4), time.Until(until))", "rest += s.jitter(rest / 4)"},

@@ -9,6 +9,7 @@ import (
 
 	"bootagent/cmd/bootagent/asstatus"
 	"bootagent/pkg/boot"
+	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/status"
@@ -167,6 +168,28 @@ var found = []scenario{
 			}
 			v := w.theVolume()
 			v.lvm, v.scribbled = false, false // wipefs
+			m.retry()
+		}},
+	},
+	{
+		name: "the role may make no filesystem, and a person says in the role file that it may",
+		set:  func(w *World, _ *ebs) { w.edit(func(v *role.Volume) { v.Make = role.MakeNever }) },
+		then: []func(*World, *machine){func(w *World, m *machine) {
+			w.edit(func(v *role.Volume) { v.Make = role.MakeIfBlank })
+			m.retry()
+		}},
+	},
+	{
+		name: "the user-data is broken when the agent is started again, and then it is mended",
+		then: []func(*World, *machine){
+			func(_ *World, m *machine) { m.userData = badUserData; m.restart() },
+			func(_ *World, m *machine) { m.userData = goodUserData; m.retry() },
+		},
+	},
+	{
+		name: "the role file wants a volume elsewhere that is mounted, and everything stays as it is",
+		then: []func(*World, *machine){func(w *World, m *machine) {
+			w.edit(func(v *role.Volume) { v.At = "/srv/elsewhere" })
 			m.retry()
 		}},
 	},
@@ -352,6 +375,14 @@ func stopAtOnce(_ *World, m *machine) {
 func retried(_ *World, m *machine) { m.retry() }
 
 const upStep = "service mariadb.service: up"
+
+// edit changes the role file for one volume, in this world alone.
+func (w *World) edit(change func(*role.Volume)) {
+	edited := *w.role
+	edited.Volumes = slices.Clone(edited.Volumes)
+	change(&edited.Volumes[0])
+	w.role = &edited
+}
 
 // happen lets a scenario happen. It has to be called in a bubble of synctest.
 func (s scenario) happen() (*World, *machine) {
