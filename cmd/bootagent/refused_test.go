@@ -34,7 +34,7 @@ func refused(entries ...string) refusal {
 	return refusal{unit: "srv-data.mount", device: "nvme1n1", since: 100 * time.Second, journal: journalOf(entries...)}
 }
 
-var failedMount = fmt.Errorf("cannot mount: %w", &systemd.JobError{Unit: "srv-data.mount", Verb: "start", Result: "failed"})
+var errMount = fmt.Errorf("cannot mount: %w", &systemd.JobError{Unit: "srv-data.mount", Verb: "start", Result: "failed"})
 
 func TestAMountThatTheKernelRefusesQuotesTheKernel(t *testing.T) {
 	const ours = `"XFS (nvme1n1): Superblock has unknown incompatible features (0x20000000) enabled."`
@@ -62,8 +62,8 @@ func TestAMountThatTheKernelRefusesQuotesTheKernel(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			err := refused(c.entries...).quote(t.Context(), failedMount)
-			if !errors.Is(err, failedMount) {
+			err := refused(c.entries...).quote(t.Context(), errMount)
+			if !errors.Is(err, errMount) {
 				t.Errorf("it lost its cause: %v", err)
 			}
 			for _, words := range c.says {
@@ -91,10 +91,10 @@ func TestAMountThatFailsHasAHintThatChangesNothing(t *testing.T) {
 		hint  string
 		final bool // no time mends it
 	}{
-		{damaged, boot.Mount{What: link, Type: "xfs"}, failedMount, "xfs_repair -n " + link, false},
-		{damaged, boot.Mount{What: link, Type: "ext4"}, failedMount, "e2fsck -fn " + link, false},
-		{features, boot.Mount{What: link, Type: "xfs"}, failedMount, "does not know this kind of xfs", true},
-		{damaged, boot.Mount{What: "/srv/data/mysql"}, failedMount, "", false}, // it is bound
+		{damaged, boot.Mount{What: link, Type: "xfs"}, errMount, "xfs_repair -n " + link, false},
+		{damaged, boot.Mount{What: link, Type: "ext4"}, errMount, "e2fsck -fn " + link, false},
+		{features, boot.Mount{What: link, Type: "xfs"}, errMount, "does not know this kind of xfs", true},
+		{damaged, boot.Mount{What: "/srv/data/mysql"}, errMount, "", false}, // it is bound
 		{damaged, boot.Mount{What: link, Type: "xfs"}, &systemd.JobError{Result: "assert"}, "", false},
 		{damaged, boot.Mount{What: link, Type: "xfs"}, errors.New("no systemd"), "", false},
 	} {
@@ -113,7 +113,7 @@ func TestAFilesystemThatItsCheckDoesNotMendHasAHint(t *testing.T) {
 	const link = "/dev/disk/by-id/nvme-vol1"
 	r := refused(`101|stdout|"/dev/nvme1n1: UNEXPECTED INCONSISTENCY; RUN fsck MANUALLY."`)
 	r.device = ""
-	err := unmended(t.Context(), r, link, failedMount)
+	err := unmended(t.Context(), r, link, errMount)
 	if !strings.Contains(err.Error(), "UNEXPECTED INCONSISTENCY") {
 		t.Errorf("it does not quote the check: %v", err)
 	}
