@@ -64,6 +64,7 @@ var mutants = []mutant{
 	}},
 	{"half of a database passes for a whole one", []edit{
 		{"datadir/mariadb.go", "case len(missing) > 0:", "case len(missing) > 2:"},
+		{"datadir/mariadb.go", `return "can't be looked at: " + err.Error()`, `return ""`},
 	}},
 	{"a database of somebody else's is started", []edit{
 		{"datadir/datadir.go", "report.State == Ready && belongs != uid", "report.State == Ready && belongs == 0"},
