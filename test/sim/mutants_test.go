@@ -41,6 +41,12 @@ var mutants = []mutant{
 	{"an intent is closed once or never", []edit{
 		{"boot/boot.go", "b.Tell(name+\"intent\", vol.close, vol.noted)", "b.Tell(name+\"intent\", func(ctx context.Context) error { _ = vol.close(ctx); return nil }, vol.noted)"},
 	}},
+	{"that an intent is closed is not noted, and EC2 is told each time", []edit{
+		{"boot/volume.go", "return v.record(ctx, func(l *Ledger) { l.Closed = true })", "return nil"},
+	}},
+	{"a disk that is blank again is formatted again", []edit{
+		{"boot/volume.go", "case content.Blank && intent.Made:", "case false:"},
+	}},
 	{"a new database is made beside one that was renamed", []edit{
 		{"boot/data.go", "if was := ledger.Data[name]; was.Ready &&", "if was := ledger.Data[name]; false && was.Ready &&"},
 	}},
