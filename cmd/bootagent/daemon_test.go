@@ -185,7 +185,7 @@ func TestAHintAboutUserDataOfEC2SaysThatTheInstanceHasToStop(t *testing.T) {
 		}
 	}
 	_, err = makePlan(settings.Settings{}, rolesOf(t, servesWeb), imdsSource, boot.Facts{Instance: example, RoleTag: "wbe"})
-	if want := "aws ec2 describe-tags --region eu-central-1 --filters Name=resource-id,Values=i-0123456789abcdef0"; !strings.Contains(boot.HintOf(err), want) {
+	if want := "the instance's tag bootagent:role, then: bootagent retry"; !strings.Contains(boot.HintOf(err), want) {
 		t.Errorf("of the tag it says %s", boot.HintOf(err))
 	}
 }

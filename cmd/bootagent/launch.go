@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bootagent/cmd/bootagent/asstatus"
+	"bootagent/pkg/awscli"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/instance"
 	"bootagent/pkg/role"
@@ -36,12 +37,22 @@ const (
 	tagSource  source = "the instance's tag " + roleTag
 )
 
-// makePlan says what this instance has to make true, by what it is told and by
-// the role files.
+// makePlan makes the plan of this instance, as the agent goes by it: its errors
+// say what a person mends, after which the agent reads everything again.
 func makePlan(set settings.Settings, rolesDir string, from source, facts boot.Facts) (role.Plan, error) {
+	plan, from, err := selectPlan(set, rolesDir, from, facts)
+	if err != nil && !errors.Is(err, errNoRole) {
+		err = toMend(err, from, facts.Instance)
+	}
+	return plan, err
+}
+
+// selectPlan says what an instance has to make true, by what it is told and by
+// the role files, and which of them selects that.
+func selectPlan(set settings.Settings, rolesDir string, from source, facts boot.Facts) (role.Plan, source, error) {
 	sel, from, err := selection(set, from, facts)
 	if err != nil {
-		return role.Plan{}, err
+		return role.Plan{}, from, err
 	}
 	// A broken file of another role is told by validate and by the guards;
 	// this instance's own is enough for it.
@@ -49,15 +60,12 @@ func makePlan(set settings.Settings, rolesDir string, from source, facts boot.Fa
 	if _, err := role.ByName(roles, sel.Role); err != nil {
 		err = fmt.Errorf("%s: %w", from, err)
 		if loadErr != nil {
-			return role.Plan{}, boot.WithHint(errors.Join(err, loadErr), "mend the role files until bootagent validate says nothing against them, then: bootagent retry")
+			err = boot.WithHint(errors.Join(err, loadErr), "mend the role files until bootagent validate says nothing against them, then: bootagent retry")
 		}
-		return role.Plan{}, toMend(err, from, facts.Instance)
+		return role.Plan{}, from, err
 	}
 	plan, err := planFrom(from, sel, roles, facts.Instance)
-	if err != nil {
-		return role.Plan{}, toMend(err, from, facts.Instance)
-	}
-	return plan, nil
+	return plan, from, err
 }
 
 // toMend adds to what is wrong with what a machine is told how a person mends
@@ -66,18 +74,13 @@ func toMend(err error, from source, who role.Instance) error {
 	if boot.HintOf(err) != "" {
 		return err
 	}
-	of := "--region " + who.Region
 	var how string
 	switch from {
 	case imdsSource:
-		// Amazon EC2 User Guide, "Update the instance user data": only of one
-		// that is stopped.
-		how = fmt.Sprintf("mend the role file, then: bootagent retry; or mend the user-data, which EC2 changes only while the instance is stopped, with your own credentials: "+
-			"aws ec2 stop-instances %[1]s --instance-ids %[2]s && aws ec2 wait instance-stopped %[1]s --instance-ids %[2]s && "+
-			"base64 user-data.yaml >user-data.base64 && aws ec2 modify-instance-attribute %[1]s --instance-id %[2]s --attribute userData --value file://user-data.base64 && "+
-			"aws ec2 start-instances %[1]s --instance-ids %[2]s", of, who.ID)
+		how = "mend the role file, then: bootagent retry; or mend the user-data, which EC2 changes only while the instance is stopped, " +
+			awscli.Own + awscli.ChangeUserData(who.Region, who.ID)
 	case tagSource:
-		how = fmt.Sprintf("mend the role file, or the tag, which aws ec2 describe-tags %s --filters Name=resource-id,Values=%s shows, then: bootagent retry", of, who.ID)
+		how = "mend the role file, or the instance's tag " + roleTag + ", then: bootagent retry"
 	default:
 		how = fmt.Sprintf("mend %s or the role file, then: bootagent retry", from)
 	}
@@ -111,7 +114,7 @@ func selection(set settings.Settings, from source, facts boot.Facts) (userdata.S
 	case err == nil:
 		return sel, from, nil
 	case !errors.Is(err, userdata.ErrNone) && !errors.Is(err, userdata.ErrForeign):
-		return sel, from, toMend(fmt.Errorf("%s: %w", from, err), from, facts.Instance)
+		return sel, from, fmt.Errorf("%s: %w", from, err)
 	case facts.RoleTag != "":
 		return userdata.Selection{Role: facts.RoleTag}, tagSource, nil
 	case set.DefaultRole != "":

@@ -35,7 +35,7 @@ func showPlan(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	plan, err := makePlan(set, dir, from, facts)
+	plan, _, err := selectPlan(set, dir, from, facts)
 	if err != nil {
 		return err
 	}

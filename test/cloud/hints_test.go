@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"bootagent/pkg/awscli"
 	agentinstance "bootagent/pkg/instance"
 	"bootagent/pkg/secret"
 	agentvolume "bootagent/pkg/volume"
@@ -34,6 +35,9 @@ import (
 // a shell and read by aws, which sends the call of this name.
 var notRun = map[string]struct{ call, why string }{
 	"ec2 associate-iam-instance-profile":   {"AssociateIamInstanceProfile", "the fake's instances have roles from their launch on"},
+	"ec2 modify-instance-attribute":        {"ModifyInstanceAttribute", "the fake's instances keep the user-data of their launch"},
+	"ec2 start-instances":                  {"StartInstances", "the fake's instances are stopped and started by their test"},
+	"ec2 stop-instances":                   {"StopInstances", "the fake's instances are stopped and started by their test"},
 	"ec2 modify-instance-metadata-options": {"ModifyInstanceMetadataOptions", "the fake's metadata service is set by its test"},
 	"iam get-role":                         {"GetRole", "the fake has no API of IAM"},
 	"kms describe-key":                     {"DescribeKey", "the fake has no KMS"},
@@ -206,6 +210,16 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 				must(t, err)
 				p.pastes(t, credentials(t, agentinstance.New(url)), "iam get-role")
 			})
+		}
+	})
+
+	// cmd/bootagent puts it into its hint.
+	t.Run("other user-data", func(t *testing.T) {
+		must(t, os.WriteFile(filepath.Join(p.dir, "user-data.base64"), []byte("I2Jvb3RhZ2VudAo="), 0o600))
+		for _, line := range strings.Split(awscli.ChangeUserData("eu-central-1", self.ID), " && ") {
+			if command := regexp.MustCompile(`^aws (ec2 [a-z-]+) --region `).FindStringSubmatch(line); command != nil {
+				p.paste(t, line, command[1])
+			}
 		}
 	})
 

@@ -17,6 +17,7 @@ import (
 // the machine boots.
 var wallTimes = map[string]string{
 	"cmd/bootagent/sealed/sealed.go Local": "told: when the ciphertext was good",
+	"cmd/bootagent/prove.go Local":         "told: when a disk will have been read",
 	"cmd/bootagent/teller.go Round":        "compared, to see that the clock was set",
 	"cmd/bootagent/teller.go Truncate":     "told: when the agent was started",
 	"cmd/bootagent/teller.go UTC":          "told: since when",
@@ -25,6 +26,7 @@ var wallTimes = map[string]string{
 	"pkg/boot/story.go Round":              "compared, to see that the clock was set",
 	"pkg/boot/volume.go Truncate":          "kept: in the ledger",
 	"pkg/boot/volume.go UTC":               "kept: in the ledger",
+	"pkg/instance/credentials.go UTC":      "told: when credentials expired",
 	"pkg/instance/kept.go Truncate":        "kept: when the answer was",
 	"pkg/instance/kept.go UTC":             "kept: when the answer was",
 	"pkg/status/status.go Local":           "told",
