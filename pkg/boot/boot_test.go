@@ -218,7 +218,7 @@ func TestRefusals(t *testing.T) {
 		{
 			name: "a filesystem of ours that lost its ledger", disk: disk{content: xfs, names: map[string]DirectoryState{"lost+found": Damaged}},
 			intent: Intent{UUID: uuid, Made: true},
-			step:   "volume data: prepare", words: []string{"which bootagent made, and its ledger is gone", `"lost+found"`, "mount -t xfs -o ro,norecovery /dev/nvme1n1 /mnt"},
+			step:   "volume data: prepare", words: []string{"which bootagent made, and its ledger is gone", `"lost+found"`, "mount -t xfs -o ro,norecovery " + serial + " /mnt"},
 		},
 		{
 			name: "an empty filesystem of ours that lost its ledger, which the role would adopt", disk: disk{content: xfs},
@@ -275,7 +275,15 @@ func TestRefusals(t *testing.T) {
 		},
 		{
 			name: "a ledger of a newer agent", disk: disk{content: xfs, ledger: []byte(`{"version":2}`)},
-			step: "volume data: prepare", words: []string{"has version 2", "reads version 1"},
+			step: "volume data: prepare", words: []string{"has version 2", "reads version 1", "an image that has that version"},
+		},
+		{
+			name: "a damaged ledger", disk: disk{content: xfs, ledger: []byte(`{"version":1,"volume"`)},
+			step: "volume data: prepare", words: []string{"cannot read the ledger", "getfattr --name trusted.bootagent --only-values /mnt"},
+		},
+		{
+			name: "a ledger that names nothing", disk: disk{content: xfs, ledger: []byte(`{"version":1}`)},
+			step: "volume data: prepare", words: []string{"the ledger is damaged", "setfattr --remove trusted.bootagent"},
 		},
 		{
 			name: "a data directory that is gone",
@@ -320,6 +328,9 @@ func TestRefusals(t *testing.T) {
 				time.Sleep(time.Hour) // it stays refused
 				synctest.Wait()
 				r.is(c.step, Failed, c.words...)
+				if HintOf(r.step(c.step).Err) == "" && c.disk.names["mysql"] == "" { // of a directory, who examined it gives the hint
+					t.Errorf("it does not say what a person can do about: %v", r.step(c.step).Err)
+				}
 				r.is("service mariadb.service: grant", Skipped)
 				r.stop()
 				if m.made+m.initialised > 0 || m.granted["mariadb.service"] {

@@ -130,7 +130,9 @@ func (d *data) initialize(ctx context.Context) error {
 		return err
 	}
 	if made.State != Ready {
-		return Finalf("%s initialised %s, and left it %s: %s", d.Engine, staging, made.State, made.Words)
+		return Final(WithHint(
+			fmt.Errorf("%s initialised %s, and left it %s: %s", d.Engine, staging, made.State, made.Words),
+			fmt.Sprintf("journalctl --boot --no-pager --unit bootagent-initialize-%s.service tells what it did; then: bootagent retry, which begins another", d.Name)))
 	}
 	if err := d.boot.world.Directories.Publish(ctx, staging, d.path()); err != nil {
 		return err
@@ -264,7 +266,9 @@ func (d *data) mountBind(ctx context.Context) error {
 	case err == nil && same:
 		return nil
 	case err == nil:
-		err = Finalf("%s is not what is mounted at %s", d.path(), d.Bind)
+		err = Final(WithHint(
+			fmt.Errorf("%s is not what is mounted at %s", d.path(), d.Bind),
+			fmt.Sprintf("findmnt %s tells what is; if it is not needed there: umount %s, and then: bootagent retry", d.Bind, d.Bind)))
 	}
 	if !mounted {
 		err = errors.Join(err, d.boot.world.Mounts.Unmount(context.WithoutCancel(ctx), d.Bind))

@@ -13,9 +13,6 @@ import (
 // Final() bool that says so.
 func Final(err error) error { return &finalError{err} }
 
-// Finalf is Final of an error made as by fmt.Errorf.
-func Finalf(format string, args ...any) error { return Final(fmt.Errorf(format, args...)) }
-
 type finalError struct{ error }
 
 func (e *finalError) Unwrap() error { return e.error }

@@ -42,7 +42,7 @@ func launch(t *testing.T, ctx context.Context, m *metadata, report func([]Progre
 	m.began = time.Now()
 	makePlan := func(f Facts) (role.Plan, error) {
 		if len(f.UserData) == 0 {
-			return role.Plan{}, Finalf("no role")
+			return role.Plan{}, Final(errors.New("no role"))
 		}
 		return role.Plan{Role: string(f.UserData)}, nil
 	}

@@ -54,11 +54,11 @@ func DecodeLedger(src []byte) (*Ledger, error) {
 	if err := dec.Decode(&l); err != nil {
 		return nil, fmt.Errorf("cannot read the ledger: %w", err)
 	}
-	if l.Version != ledgerVersion {
-		return nil, fmt.Errorf("the ledger has version %d, and this agent reads version %d", l.Version, ledgerVersion)
+	if l.Version > ledgerVersion {
+		return nil, &newerLedgerError{l.Version}
 	}
-	if l.Volume == "" || l.UUID == "" || l.Role == "" {
-		return nil, fmt.Errorf("the ledger names no volume, filesystem or role")
+	if l.Version != ledgerVersion || l.Volume == "" || l.UUID == "" || l.Role == "" {
+		return nil, fmt.Errorf("the ledger is damaged: it has no version, or names no volume, filesystem or role")
 	}
 	return &l, nil
 }
@@ -67,4 +67,11 @@ func DecodeLedger(src []byte) (*Ledger, error) {
 func (l *Ledger) Encode() ([]byte, error) {
 	l.Version = ledgerVersion
 	return json.Marshal(l)
+}
+
+// A newerLedgerError is a ledger of a version that this agent does not know.
+type newerLedgerError struct{ version int }
+
+func (e *newerLedgerError) Error() string {
+	return fmt.Sprintf("the ledger has version %d, and this agent reads version %d", e.version, ledgerVersion)
 }

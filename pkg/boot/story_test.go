@@ -73,7 +73,7 @@ func TestAnEventOfAStepThatRunsIsKeptUntilItHasEnded(t *testing.T) {
 						LooksAnew(ctx)
 					}
 					if c.fails {
-						return Finalf("it failed")
+						return Final(errors.New("it failed"))
 					}
 					return nil
 				})

@@ -196,7 +196,8 @@ func (v *volume) prove(ctx context.Context) error {
 	case content.Filesystem == "" && intent.UUID != "" && !intent.Made:
 		return Final(WithHint(
 			fmt.Errorf("disk %s %s: a filesystem was being made on it and was not finished", v.disk.Serial, content.Words),
-			look+"; if nothing on it is worth keeping, clear it with wipefs --all and blkdiscard, then: bootagent retry"))
+			fmt.Sprintf("%s; if nothing on it is worth keeping, put a new volume in its place, or zero this one, which writes all of it: "+
+				"blkdiscard --zeroout %s; then: bootagent retry", look, v.disk.Link)))
 	case content.Filesystem == "" && content.Mend != "":
 		return Final(WithHint(
 			fmt.Errorf("disk %s can't be told to be the %s volume that the role means: it %s", v.disk.Serial, v.Filesystem, content.Words),
@@ -280,10 +281,17 @@ func (v *volume) hintLost() string {
 		"then say adopt: true for the volume in the role file, and: bootagent retry; nothing was changed"
 }
 
+// hintLedger is what a person does about a ledger that can't be right.
+func (v *volume) hintLedger() string {
+	return fmt.Sprintf("see what it says, which changes nothing (getfattr is in the package attr): %s && getfattr --name trusted.bootagent --only-values /mnt; "+
+		"if the data is this role's, take a snapshot, mount it for writing, take the ledger off by setfattr --remove trusted.bootagent /mnt, "+
+		"say adopt: true for the volume in the role file, and: bootagent retry", v.readOnlyMount())
+}
+
 // readOnlyMount is the command by which a person looks into the filesystem
 // without changing a byte of the disk.
 func (v *volume) readOnlyMount() string {
-	return fmt.Sprintf("mount -t %s -o %s %s /mnt", v.Filesystem, strings.Join(withoutRecovery(v.Filesystem), ","), v.disk.Path)
+	return fmt.Sprintf("mount -t %s -o %s %s /mnt", v.Filesystem, strings.Join(withoutRecovery(v.Filesystem), ","), v.disk.Link)
 }
 
 // listed names some of the names in a root directory.
@@ -395,7 +403,9 @@ func (v *volume) introduce(ctx context.Context, l Ledger) error {
 			return err
 		}
 		if l.Made != nil && len(names) > 0 {
-			return Finalf("the filesystem %s on disk %s was taken for just made, but it holds %s", l.UUID, v.disk.Serial, listed(names))
+			return Final(WithHint(
+				fmt.Errorf("the filesystem %s on disk %s was taken for just made, but it holds %s", l.UUID, v.disk.Serial, listed(names)),
+				"see what is on it, which changes nothing: "+v.readOnlyMount()))
 		}
 		return v.write(ctx, root, &l)
 	})
@@ -651,7 +661,9 @@ func (v *volume) close(ctx context.Context) error {
 func (v *volume) accept(l *Ledger) error {
 	switch {
 	case l == nil:
-		return Finalf("the filesystem mounted from disk %s has no ledger", v.disk.Serial)
+		return Final(WithHint(
+			fmt.Errorf("the filesystem mounted from disk %s has no ledger", v.disk.Serial),
+			fmt.Sprintf("somebody took it off, or mounted another there: findmnt %s tells what is mounted", v.At)))
 	case l.Volume != v.disk.Serial:
 		return Final(WithHint(
 			fmt.Errorf("disk %s holds a copy of volume %s: its ledger says so", v.disk.Serial, l.Volume),
@@ -661,7 +673,9 @@ func (v *volume) accept(l *Ledger) error {
 			fmt.Errorf("disk %s is a volume of role %q, and this instance has role %q", v.disk.Serial, l.Role, v.boot.plan.Role),
 			"give the instance the volume of its own role"))
 	case v.content.UUID != "" && l.UUID != v.content.UUID:
-		return Finalf("disk %s holds filesystem %s, and its ledger speaks of %s", v.disk.Serial, v.content.UUID, l.UUID)
+		return Final(WithHint(
+			fmt.Errorf("disk %s holds filesystem %s, and its ledger speaks of %s", v.disk.Serial, v.content.UUID, l.UUID),
+			"somebody gave the filesystem another UUID, or copied the ledger here; "+v.hintLedger()))
 	}
 	return nil
 }
@@ -717,7 +731,11 @@ func (v *volume) read(ctx context.Context, root string) (*Ledger, error) {
 	}
 	l, err := DecodeLedger(src)
 	if err != nil {
-		return nil, Finalf("disk %s: %w", v.disk.Serial, err)
+		hint := v.hintLedger()
+		if newer := (*newerLedgerError)(nil); errors.As(err, &newer) {
+			hint = "a newer bootagent wrote it: start the instance from an image that has that version or a later one; nothing was changed"
+		}
+		return nil, Final(WithHint(fmt.Errorf("disk %s: %w", v.disk.Serial, err), hint))
 	}
 	return l, nil
 }
