@@ -16,8 +16,8 @@ import (
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/image"
 	"bootagent/pkg/role"
+	"bootagent/pkg/shell"
 	"bootagent/pkg/systemd/guard"
-	"bootagent/pkg/unit"
 )
 
 // guardCommand holds the units of every role file of a machine, or of the
@@ -139,7 +139,7 @@ func rootOption(root string) string {
 	if root == "" {
 		return ""
 	}
-	return " --root " + unit.Quote(root)
+	return " --root " + shell.Quote(root)
 }
 
 // holdsOf gives what roles want to be held.

@@ -2,7 +2,11 @@
 // that a person can paste them into a shell. It runs nothing.
 package awscli
 
-import "strings"
+import (
+	"strings"
+
+	"bootagent/pkg/shell"
+)
 
 // Own is said before a command that the instance's IAM role does not allow, as
 // `bootagent iam` prints it: a person runs it where their own credentials are.
@@ -17,18 +21,7 @@ func Command(region, command string, args ...string) string {
 		args = append([]string{"--region", region}, args...)
 	}
 	for _, arg := range args {
-		words = append(words, Quote(arg))
+		words = append(words, shell.Quote(arg))
 	}
 	return strings.Join(words, " ")
-}
-
-// plain are the characters that no POSIX shell gives a meaning in an argument.
-const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:,@%+="
-
-// Quote is a text as one word of a shell.
-func Quote(text string) string {
-	if text != "" && strings.Trim(text, plain) == "" {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }

@@ -17,6 +17,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/shell"
 )
 
 // State is the state of a data directory.
@@ -95,7 +97,7 @@ func Examine(files Files, path, engine, owner string, set Settings) (Report, err
 		report.State = Unfit
 		report.Words = fmt.Sprintf("%s belongs to user number %d, and %s has number %d on this machine", whose, belongs, owner, uid)
 		report.Hint = fmt.Sprintf("if the data is right, give it to its user: chown -R --no-dereference --from=%d %s: -- %s",
-			belongs, owner, shellWord(path))
+			belongs, owner, shell.Quote(path))
 	}
 	return report, nil
 }

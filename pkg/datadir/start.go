@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/shell"
 )
 
 // A Start is how a service is started.
@@ -41,19 +43,11 @@ func (e *UnclearError) Error() string {
 
 // Hint is what a person can do.
 func (e *UnclearError) Hint() string {
-	return "have its ExecStart= run the engine itself, with its settings in the engine's own files: systemctl edit " + shellWord(e.Unit)
+	return "have its ExecStart= run the engine itself, with its settings in the engine's own files: systemctl edit " + shell.Quote(e.Unit)
 }
 
 // Final says that trying again does not help.
 func (e *UnclearError) Final() bool { return true }
-
-// shellWord quotes a name for a shell where it has to be.
-func shellWord(name string) string {
-	if strings.ContainsAny(name, " \\'\"$`*?[]{}();<>|&#~!") {
-		return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
-	}
-	return name
-}
 
 // argv is with what a service starts one of the programs; it is nil where it
 // starts none of them.

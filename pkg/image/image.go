@@ -15,6 +15,7 @@ import (
 
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
+	"bootagent/pkg/shell"
 	"bootagent/pkg/systemd/guard"
 	"bootagent/pkg/unit"
 )
@@ -286,7 +287,7 @@ func (i Image) checkMounts(units *guard.Units, r *Report) {
 		for _, kind := range []string{".mount", ".automount"} {
 			if file := units.File(unit.EscapePath(p.path) + kind); file != "" && !strings.HasPrefix(file, "/run/systemd/") {
 				r.problem("%s: it mounts %s, which is %s in %s, and bootagent mounts that when the disk is proven: %s",
-					units.Path(file), p.path, p.what, p.file, "rm "+unit.Quote(units.Path(file)))
+					units.Path(file), p.path, p.what, p.file, "rm "+shell.Quote(units.Path(file)))
 			}
 		}
 	}
@@ -348,7 +349,7 @@ func (i Image) checkLeftovers(units *guard.Units, set settings.Settings, r *Repo
 		}
 		for _, entry := range entries {
 			file := units.Path(path.Join(dir, entry.Name()))
-			r.problem("%s: an agent has kept this for the machine that it ran on, and every machine of the image would have it: rm -r %s", file, unit.Quote(file))
+			r.problem("%s: an agent has kept this for the machine that it ran on, and every machine of the image would have it: rm -r %s", file, shell.Quote(file))
 		}
 	}
 	var keys []string
@@ -360,13 +361,13 @@ func (i Image) checkLeftovers(units *guard.Units, set settings.Settings, r *Repo
 			if _, err := os.Lstat(units.Path(real)); err == nil {
 				keys = append(keys, units.Path(real))
 				r.problem("%s: %s names this key, and whoever has a copy of the image could open every secret with it: have it brought at boot, and rm %s",
-					units.Path(key.File), agentFile, unit.Quote(units.Path(key.File)))
+					units.Path(key.File), agentFile, shell.Quote(units.Path(key.File)))
 			}
 		}
 	}
 	for _, file := range keyFiles(units) {
 		if !slices.Contains(keys, file) {
-			r.problem("%s: there is a secret key of age in it, and whoever has a copy of the image could read it: rm %s", file, unit.Quote(file))
+			r.problem("%s: there is a secret key of age in it, and whoever has a copy of the image could read it: rm %s", file, shell.Quote(file))
 		}
 	}
 	for _, ro := range i.Roles {
@@ -378,7 +379,7 @@ func (i Image) checkLeftovers(units *guard.Units, set settings.Settings, r *Repo
 			if err == nil && !isSealed(text) {
 				file := units.Path(s.From.Path)
 				r.problem("%s: secret %q of %s comes from it, and it is not encrypted: seal it for the machine's key and for one that is kept elsewhere, and put that in its place: "+
-					"bootagent secret seal --to KEY --recovery KEY --output %s <%s", file, s.Name, ro.File, unit.Quote(file+".age"), unit.Quote(file))
+					"bootagent secret seal --to KEY --recovery KEY --output %s <%s", file, s.Name, ro.File, shell.Quote(file+".age"), shell.Quote(file))
 			}
 		}
 	}

@@ -112,24 +112,3 @@ func EscapePath(p string) string {
 	}
 	return Escape(p)
 }
-
-// Quote writes a word so that a shell reads it as it is: the backslash of
-// srv-my\x2ddata.service would be lost else.
-func Quote(word string) string {
-	plain := func(r rune) bool {
-		return r >= 0x80 || r != '\\' && NameByte(byte(r)) || strings.ContainsRune("/=,+%", r)
-	}
-	if word != "" && !strings.ContainsFunc(word, func(r rune) bool { return !plain(r) }) {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-}
-
-// QuoteAll writes words as Quote does, with spaces between them.
-func QuoteAll(words []string) string {
-	quoted := make([]string, len(words))
-	for i, word := range words {
-		quoted[i] = Quote(word)
-	}
-	return strings.Join(quoted, " ")
-}

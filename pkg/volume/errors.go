@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"bootagent/pkg/awscli"
+	"bootagent/pkg/shell"
 )
 
 // Waiting is the error of what is not there yet, and may come without anybody
@@ -118,7 +119,7 @@ func (v *Volumes) policyHint(e *APIError) string {
 	if name == "" {
 		name = "ROLE"
 	}
-	hint := "bootagent iam --role " + awscli.Quote(name) + " prints the policy that the IAM role needs; add it, then: bootagent retry"
+	hint := "bootagent iam --role " + shell.Quote(name) + " prints the policy that the IAM role needs; add it, then: bootagent retry"
 	if e.Encoded != "" {
 		hint += "; if it is there already, another policy denies it, and this finds the command that says which: " +
 			"journalctl --unit bootagent.service --grep decode-authorization-message"

@@ -74,7 +74,8 @@ var table = []row{
 		pkg: "cmd/bootagent-generator", may: []string{"bootagent/pkg/role", "bootagent/pkg/systemd/guard", "bootagent/pkg/unit"}, never: network,
 		why: "runs before all else in every boot, so it is small and asks nobody",
 	},
-	{pkg: "pkg/awscli", never: effects, why: "text of commands that a person runs"},
+	{pkg: "pkg/shell", never: effects, why: "words of a shell; the one place that quotes them"},
+	{pkg: "pkg/awscli", may: []string{"bootagent/pkg/shell"}, never: effects, why: "text of commands that a person runs"},
 	{pkg: "pkg/strictyaml", may: []string{yaml}, never: effects, why: "the one place that knows YAML; text in, facts out"},
 	{pkg: "pkg/unit", never: slices.Concat(effects, []string{"regexp"}), why: "names of units, and which may be held: the one list of that; whoever names one may import it"},
 	{pkg: "pkg/userdata", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "bytes to a Selection: no disk, no network"},
@@ -86,7 +87,7 @@ var table = []row{
 	{pkg: "pkg/boot", may: []string{"bootagent/pkg/role"}, never: effects, why: "the story decides; every effect is behind an interface of its own"},
 	{pkg: "pkg/block", may: []string{xsys}, never: network, why: "ioctls of disks; no cloud"},
 	{pkg: "pkg/filesystem", may: []string{xsys}, never: network, why: "extended attributes and statx; no volumes"},
-	{pkg: "pkg/datadir", may: []string{xsys}, never: network, why: "renameat2, which never replaces; no volumes, no units"},
+	{pkg: "pkg/datadir", may: []string{"bootagent/pkg/shell", xsys}, never: network, why: "renameat2, which never replaces; no volumes, no units"},
 	{
 		pkg: "pkg/secret", may: []string{"bootagent/pkg/awscli", age, awsSDK, smithy, renameio, xsys}, never: []string{"os/exec"},
 		why: "S3, age and ramfs; no volumes, and of units a name; a command for keys is run by who calls it",
@@ -95,10 +96,10 @@ var table = []row{
 		pkg: "pkg/systemd", may: []string{"bootagent/pkg/systemd/guard", goSystemd, godbus, xsys}, never: []string{"net/http"},
 		why: "D-Bus over a Unix socket; it knows units, no plans",
 	},
-	{pkg: "pkg/systemd/guard", may: []string{"bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"}, why: "the generator links it"},
+	{pkg: "pkg/systemd/guard", may: []string{"bootagent/pkg/shell", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"}, why: "the generator links it"},
 	{
 		pkg:   "pkg/image",
-		may:   []string{"bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/systemd/guard", "bootagent/pkg/unit"},
+		may:   []string{"bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/shell", "bootagent/pkg/systemd/guard", "bootagent/pkg/unit"},
 		never: network,
 		why:   "files of an image, and systemd's verifier as a program; it asks no machine and changes nothing",
 	},
@@ -107,7 +108,7 @@ var table = []row{
 		why: "it asks the metadata service, and no other, by sockets that it may have to mark; it knows no plans",
 	},
 	{
-		pkg: "pkg/volume", may: []string{"bootagent/pkg/awscli", "bootagent/pkg/policy"}, never: []string{"os/...", "syscall"},
+		pkg: "pkg/volume", may: []string{"bootagent/pkg/awscli", "bootagent/pkg/policy", "bootagent/pkg/shell"}, never: []string{"os/...", "syscall"},
 		why: "it decides over an interface; its tests compare what it asks for with the policy",
 	},
 	{

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"bootagent/pkg/unit"
+	"bootagent/pkg/shell"
 )
 
 // A Problem is one way in which a unit is not held as the holds say, or can't
@@ -129,7 +129,7 @@ func (r root) option() string {
 	if filepath.Clean(r.dir) == "/" {
 		return ""
 	}
-	return " --root " + unit.Quote(r.dir)
+	return " --root " + shell.Quote(r.dir)
 }
 
 // checkEffect reads all that systemd would read for the unit, in its order,
@@ -140,7 +140,7 @@ func (t *tree) checkEffect(h Hold) []Problem {
 	for _, file := range t.fragments(h.Unit) {
 		text, err := t.root.read(file)
 		if path.Base(file) == fileName && file != t.installed(h.Unit) && (err != nil || string(text) != h.Text()) {
-			problems = append(problems, Problem{h.Unit, Outranked, "its guard is replaced by " + file + ": rm " + unit.Quote(t.root.path(file))})
+			problems = append(problems, Problem{h.Unit, Outranked, "its guard is replaced by " + file + ": rm " + shell.Quote(t.root.path(file))})
 		}
 		for _, s := range parse(text) {
 			assertion.follow(s, file, h)

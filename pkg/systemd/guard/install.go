@@ -10,7 +10,7 @@ import (
 	"strings"
 	"syscall"
 
-	"bootagent/pkg/unit"
+	"bootagent/pkg/shell"
 )
 
 // A Change is what was done to one guard.
@@ -142,7 +142,7 @@ func (r root) guard(name string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("%s is in the place of a guard, but its first line does not say that bootagent made it; move it away: "+
-		"mv %s %s && %s", r.path(file), unit.Quote(r.path(file)), unit.Quote(r.path(file)+".old"), r.installCommand())
+		"mv %s %s && %s", r.path(file), shell.Quote(r.path(file)), shell.Quote(r.path(file)+".old"), r.installCommand())
 }
 
 // install brings the guard of one unit up to date and says what it did, "" if

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"bootagent/pkg/shell"
 	"bootagent/pkg/unit"
 )
 
@@ -29,7 +30,7 @@ func (t *tree) checkFile(name string) []Problem {
 
 // insteadOf says what to do about a link that is none.
 func (t *tree) insteadOf(name string, refused refusal) string {
-	remove := "rm " + unit.Quote(t.root.path(refused.file))
+	remove := "rm " + shell.Quote(t.root.path(refused.file))
 	switch {
 	case unit.IsTemplate(refused.target) && path.Ext(refused.target) == path.Ext(name):
 		if instances := t.instances(unit.Prefix(refused.target)); len(instances) > 0 {
@@ -81,14 +82,14 @@ func (t *tree) exists(name string) bool {
 // it can have put there; another file is a package's, or a person's.
 func (t *tree) unmask(own string) string {
 	file := t.file(own)
-	options, name := t.root.option(), " "+unit.Quote(own)
+	options, name := t.root.option(), " "+shell.Quote(own)
 	switch path.Dir(file) {
 	case installDir:
 		return "systemctl" + options + " unmask" + name
 	case "/run/systemd/system":
 		return "systemctl" + options + " unmask --runtime" + name
 	}
-	remove := "rm " + unit.Quote(t.root.path(file))
+	remove := "rm " + shell.Quote(t.root.path(file))
 	if options == "" {
 		remove += " && systemctl daemon-reload"
 	}
