@@ -73,14 +73,18 @@ func (m *Manager) Mount(ctx context.Context, mt Mount) error {
 
 // startAnew makes a transient unit as startTransient does, but never starts one
 // as it was loaded for an earlier look, which may have been to read or to write.
-// Such a one stays loaded only for units that require it and have failed, as
-// xfs_healer@.service does for each mount. Nobody misses the failures of those.
+// Such a one stays loaded only for units that require it, as xfs_healer@.service
+// does each mount, and that run although it is not there, or have failed. They
+// are stopped with it, and nobody misses their failures.
 func (m *Manager) startAnew(ctx context.Context, unit string, props []dbus.Property) error {
 	for try := 1; ; try++ {
 		err := m.job(ctx, unit, "start", func(conn *dbus.Conn, ended chan<- string) (int, error) {
 			return conn.StartTransientUnitContext(ctx, unit, "fail", props, ended)
 		})
 		if try == unmountTries || !isBusError(err, "UnitExists") && !isBusError(err, "TransactionIsDestructive") {
+			return err
+		}
+		if err := m.stopMount(ctx, unit); err != nil && !gaveWay(err) {
 			return err
 		}
 		if err := m.resetRequiring(ctx, unit); err != nil {

@@ -195,6 +195,11 @@ func (p *pid1) job(verb, unit, mode string) ([]any, []*godbus.Message, error) {
 	switch {
 	case verb == "stop" && result == "done":
 		u.active = "inactive"
+		for _, name := range p.requiring(unit) { // what requires it is stopped with it
+			if p.units[name].active == "active" {
+				delete(p.units, name)
+			}
+		}
 	case verb == "stop":
 	case result == "done" || result == "":
 		u.active = "active"

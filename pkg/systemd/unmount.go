@@ -40,12 +40,12 @@ func (m *Manager) Unmount(ctx context.Context, where string) (held []string, err
 		}
 	}
 	for try := 1; ; try++ {
-		err := m.stopMount(ctx, where)
+		err := m.stopMount(ctx, MountUnit(where))
 		if err == nil || ctx.Err() != nil {
 			return nil, err
 		}
 		failed := jobResult(err) == "failed"
-		again := failed || jobResult(err) == "canceled" || isBusError(err, "TransactionIsDestructive")
+		again := failed || gaveWay(err)
 		if again && try < unmountTries {
 			select {
 			case <-time.After(time.Duration(try) * m.unmountRest):
@@ -74,14 +74,19 @@ func (m *Manager) Unmount(ctx context.Context, where string) (held []string, err
 // started for each new mount, as xfs_healer@.service is, requires it. Mode "fail"
 // gives way to such a start while it is queued, and a start that is queued later
 // cancels a stop in mode "replace".
-func (m *Manager) stopMount(ctx context.Context, where string) error {
-	err := m.job(ctx, MountUnit(where), "stop", func(conn *dbus.Conn, ended chan<- string) (int, error) {
-		return conn.StopUnitContext(ctx, MountUnit(where), "replace-irreversibly", ended)
+func (m *Manager) stopMount(ctx context.Context, unit string) error {
+	err := m.job(ctx, unit, "stop", func(conn *dbus.Conn, ended chan<- string) (int, error) {
+		return conn.StopUnitContext(ctx, unit, "replace-irreversibly", ended)
 	})
 	if isBusError(err, "NoSuchUnit") {
 		return nil
 	}
 	return err
+}
+
+// gaveWay tells a job that somebody else's has kept from being done.
+func gaveWay(err error) bool {
+	return jobResult(err) == "canceled" || isBusError(err, "TransactionIsDestructive")
 }
 
 // A HeldError is a mount that can't be unmounted, as processes hold it.

@@ -152,25 +152,26 @@ func TestAnUnmountThatSomebodyElsesJobCancelsIsTriedAgain(t *testing.T) {
 	}
 }
 
-// A unit that requires a look and has failed keeps it loaded, with its options.
+// A unit that requires a look keeps it loaded, with its options: one that has
+// failed, and one that was started when the look was over.
 func TestALookIsNeverThatOfAnEarlierOne(t *testing.T) {
-	p, m, run := newPID1(t)
-	m.unmountRest = time.Millisecond
-	where := filepath.Join(run, "look/data")
-	look := Mount{What: data.What, Where: where, Type: "xfs", Options: []string{"ro"}, Look: true}
-	ok(t, m.Mount(t.Context(), look))
-	const healer = "xfs_healer@data.service"
-	p.units[healer] = &unitOfPID1{active: "failed", requires: MountUnit(where)}
-	if _, err := m.Unmount(t.Context(), where); err != nil {
-		t.Fatal(err)
-	}
-	look.Options = nil
-	ok(t, m.Mount(t.Context(), look))
-	if got := p.units[MountUnit(where)].props["Options"].Value(); got != "" {
-		t.Errorf("it was mounted with the options of the look before: %q", got)
-	}
-	if p.units[healer] != nil {
-		t.Error("the unit that failed is still there")
+	for _, active := range []string{"failed", "active"} {
+		p, m, run := newPID1(t)
+		m.unmountRest = time.Millisecond
+		where := filepath.Join(run, "look/data")
+		look := Mount{What: data.What, Where: where, Type: "xfs", Options: []string{"ro"}, Look: true}
+		ok(t, m.Mount(t.Context(), look))
+		const healer = "xfs_healer@data.service"
+		p.units[MountUnit(where)].active = "inactive"
+		p.units[healer] = &unitOfPID1{active: active, requires: MountUnit(where)}
+		look.Options = nil
+		ok(t, m.Mount(t.Context(), look))
+		if got := p.units[MountUnit(where)].props["Options"].Value(); got != "" {
+			t.Errorf("it was mounted with the options of the look before: %q", got)
+		}
+		if p.units[healer] != nil {
+			t.Errorf("the unit that is %s is still there", active)
+		}
 	}
 }
 
