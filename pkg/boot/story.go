@@ -247,6 +247,9 @@ func (s *Story) Again(why string, steps ...*Step) {
 		for _, step := range steps {
 			s.unlessAtWork(step, func() {
 				if step.state == Failed {
+					// What was final is about what was there before. How long it may
+					// take goes on.
+					step.gaveUp = s.late(step)
 					s.startOver(why, step.from)
 				}
 			})
@@ -485,11 +488,16 @@ func (s *Story) failed(step *Step, err error) {
 	step.attempts++
 	step.become(Failed)
 	step.err = err
-	step.gaveUp = isFinal(err) || now.Sub(step.troubled) >= s.withinOf(step)
+	step.gaveUp = isFinal(err) || s.late(step)
 	if !isFinal(err) {
 		rest := backoff(step.attempts)
 		step.retryAt = now.Add(rest + s.jitter(rest/4))
 	}
+}
+
+// late tells whether a step goes wrong for longer than it may.
+func (s *Story) late(step *Step) bool {
+	return !step.troubled.IsZero() && time.Since(step.troubled) >= s.withinOf(step)
 }
 
 // withinOf is how long a step may go wrong until it has failed.

@@ -92,6 +92,37 @@ func TestAnEventOfAStepThatRunsIsKeptUntilItHasEnded(t *testing.T) {
 	}
 }
 
+// What failed for good failed of what was there. Where that has changed, it has not
+// failed again before it was looked at; but how long it may take goes on.
+func TestWhatFailedForGoodHasNotFailedOfWhatIsThereNow(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := NewStory()
+			step := s.Tell("step", func(context.Context) error {
+				time.Sleep(time.Minute)
+				return Final(errors.New("it is another's"))
+			}).Within(10 * time.Minute)
+			r := runs(t, s)
+			r.after(90 * time.Second)
+			if p := r.step(0); p.State != Failed || !p.GaveUp {
+				t.Fatalf("it is %+v", p)
+			}
+			if late {
+				r.after(10 * time.Minute)
+			}
+			s.Again("its disk is another", step)
+			r.after(30 * time.Second)
+			if p := r.step(0); p.State != Running || p.GaveUp != late || p.Tries != 1 {
+				t.Errorf("late: %t, and while it runs again it is %+v", late, p)
+			}
+			r.after(time.Minute)
+			if p := r.step(0); p.State != Failed || !p.GaveUp || p.Tries != 2 {
+				t.Errorf("it is %+v", p)
+			}
+		})
+	}
+}
+
 func TestAStepThatFailsForTooLongHasFailedAndIsTriedOn(t *testing.T) {
 	for name, c := range map[string]struct {
 		within, story, want time.Duration

@@ -85,6 +85,17 @@ func TestLifeOfADatabase(t *testing.T) {
 		g.is(told, sinceWhen) // what is ordered after the role heard nothing of all that
 	})
 
+	step("the agent's own are all there", first, func(g guest) {
+		g.is("active", "systemctl is-active bootagent-release")
+		g.is("ramfs", "findmnt --noheadings --output FSTYPE /run/bootagent/secrets")
+		g.is("700 root root", "stat --format '%%a %%U %%G' /run/bootagent/secrets")
+		g.is(modes, "cd / && find run/bootagent var/lib/bootagent -maxdepth 2 ! -path 'run/bootagent/secrets/*' -printf '%%m %%u %%p\\n' | sort -k3")
+		for _, closed := range []string{"/run/bootagent/look", "/run/bootagent/permit", "/run/bootagent/secrets", "/var/lib/bootagent"} {
+			g.says("runuser -u nobody -- ls "+closed, "Permission denied")
+		}
+		g.says("bootagent daemon; echo exit $?", "another agent runs", "exit 1")
+	})
+
 	step("what is deleted from /run/bootagent is there again", first, func(g guest) {
 		const there = "test -S /run/bootagent/control.sock -a -e /run/bootagent/granted/mariadb.service -a -e /run/bootagent/plan.json && bootagent status"
 		g.sh("find /run/bootagent -xdev -mindepth 1 -delete")
@@ -113,17 +124,6 @@ func TestLifeOfADatabase(t *testing.T) {
 		g.until(settles, "bootagent wait --timeout 60s")
 		g.is("", "systemctl list-units --no-legend 'bootagent-left-*.scope'")
 		g.is("running", "systemctl is-system-running")
-	})
-
-	step("the agent's own are all there", first, func(g guest) {
-		g.is("active", "systemctl is-active bootagent-release")
-		g.is("ramfs", "findmnt --noheadings --output FSTYPE /run/bootagent/secrets")
-		g.is("700 root root", "stat --format '%%a %%U %%G' /run/bootagent/secrets")
-		g.is(modes, "cd / && find run/bootagent var/lib/bootagent -maxdepth 2 ! -path 'run/bootagent/secrets/*' -printf '%%m %%u %%p\\n' | sort -k3")
-		for _, closed := range []string{"/run/bootagent/look", "/run/bootagent/permit", "/run/bootagent/secrets", "/var/lib/bootagent"} {
-			g.says("runuser -u nobody -- ls "+closed, "Permission denied")
-		}
-		g.says("bootagent daemon; echo exit $?", "another agent runs", "exit 1")
 	})
 
 	step("isolating another target stops the services and leaves the volume, until all is started again", first, func(g guest) {
