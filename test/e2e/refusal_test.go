@@ -275,8 +275,8 @@ func TestNothingStartsUngated(t *testing.T) {
 		g.sh("sed 's/filesystem: xfs/filesystem: ext4/' /usr/share/doc/bootagent/examples/roles.d/mysql.yaml >/etc/bootagent/roles.d/mysql.yaml")
 		g.is("", "bootagent guard check | grep -v -e '^checked: ' -e '^not checked: keys and kept state: '")
 		// A socket such as systemd-imdsd's, which this systemd is too old for.
-		g.sh(`cd /run/systemd/system; printf '[Socket]\nListenStream=/run/systemd/io.systemd.InstanceMetadata\nAccept=yes\n' >imds.socket; ` +
-			`printf '[Service]\nExecStart=/bin/true\n' >imds@.service; systemctl daemon-reload; systemctl start imds.socket`)
+		g.sh(`cd /etc/systemd/system; printf '[Socket]\nListenStream=/run/systemd/io.systemd.InstanceMetadata\nAccept=yes\n[Install]\nWantedBy=sockets.target\n' >imds.socket; ` +
+			`printf '[Service]\nExecStart=/bin/true\n' >imds@.service; systemctl daemon-reload; systemctl enable --now imds.socket`)
 		g.sh("bootagent retry")
 
 		// A shutdown in the middle of mkfs waits for it, and says so where the console is free.
