@@ -164,7 +164,8 @@ func (f filesystems) Make(ctx context.Context, d boot.Disk, t role.FilesystemTyp
 	}
 	c := systemd.Command{
 		Unit: makeUnit(d), Description: "Making of the filesystem on disk " + d.Serial,
-		Argv: makeCommand(string(t), uuid, d.Serial, d.Seq, d.Path), Devices: []string{d.Path}, Timeout: makeWithin,
+		Argv: makeCommand(string(t), uuid, d.Serial, d.Seq, d.Path), Devices: []string{d.Path},
+		Timeout: makeWithin + block.ReadWithin(block.Bytes(d.Size), false), // it proves the disk first
 	}
 	tried := try(f.disks.children, c.Unit, d.Path)
 	return unmade(ctx, tried, f.run(ctx, c))
