@@ -63,8 +63,8 @@ test: prerequisites ## all there is, from the packages it needs to the virtual m
 		$(summary) -packages -to $(results) total unit rules sim race mutants fleet lab e2e && exit $$status
 
 unit: prerequisites package summary ## unit tests with the race detector; what needs no machine (2 min; the first time 9, for the AWS SDK)
-	CGO_ENABLED=1 $(summary) -to $(results) -budget 90s unit -race -timeout 5m ./...
-	cd test && $(summary) -to $(results) -budget 90s rules -count=1 -timeout 5m \
+	CGO_ENABLED=1 $(summary) -to $(results) -budget 140s unit -race -timeout 5m ./...
+	cd test && $(summary) -to $(results) -budget 40s rules -count=1 -timeout 5m \
 		$$(go list ./... | grep -vE '/(lab|e2e|demo|sim|fleet)(/|$$)')
 	$(total) unit rules
 
