@@ -603,15 +603,19 @@ func (s *Story) progress() []Progress {
 			RetryAt: st.retryAt, Serves: st.serves, Remark: st.remark,
 			Tries: st.attempts, Failing: st.troubled, First: st.first, Due: s.due(st), GaveUp: st.gaveUp && !st.heldUp(),
 		}
-		if st.state == Skipped {
+		switch {
+		case st.state == Skipped:
 			all[i].Err = st.blocked
+		case st.heldUp():
+			all[i].Err, all[i].First = nil, nil
 		}
 	}
 	return all
 }
 
 // heldUp tells whether a step that is to run again can't, as something that it
-// needs waits. How that goes is then the more telling.
+// needs waits. How that goes is then the more telling, and why the step failed
+// before is not told: a database that died with its disk fails of no more.
 func (s *Step) heldUp() bool {
 	return s.state == Pending && slices.ContainsFunc(s.needs, func(need *Step) bool {
 		return need.state == Waiting || need.heldUp()

@@ -92,6 +92,34 @@ func TestAnEventOfAStepThatRunsIsKeptUntilItHasEnded(t *testing.T) {
 	}
 }
 
+// Which of the two is seen first, that a database died or that its disk is gone, is
+// left to chance. Told is the same.
+func TestWhatAStepFailedOfIsNotToldWhileItsNeedWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewStory()
+		gone := false
+		disk := s.Tell("disk", func(ctx context.Context) error {
+			if !gone {
+				return nil
+			}
+			defer Waits(ctx, Wait{For: "the disk"})()
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+		s.Tell("service", func(context.Context) error { return Final(errors.New("it was killed")) }, disk)
+		r := runs(t, s)
+		if p := r.step(1); p.State != Failed || p.Err == nil || !p.GaveUp {
+			t.Fatalf("it is %+v", p)
+		}
+		gone = true
+		s.Undone(disk, "it was pulled", disk)
+		r.after(time.Second)
+		if p := r.step(1); p.State != Pending || p.Err != nil || p.GaveUp || p.Tries != 1 {
+			t.Errorf("while the disk is waited for it is %+v", p)
+		}
+	})
+}
+
 // What failed for good failed of what was there. Where that has changed, it has not
 // failed again before it was looked at; but how long it may take goes on.
 func TestWhatFailedForGoodHasNotFailedOfWhatIsThereNow(t *testing.T) {
