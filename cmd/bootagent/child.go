@@ -415,13 +415,14 @@ func (l *limited) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// credential is what a program runs as that belongs to a user.
-func credential(name string) (*syscall.Credential, error) {
+// credential is what a program runs as that belongs to a user, whose home
+// directory is home.
+func credential(name string) (as *syscall.Credential, home string, err error) {
 	u, err := user.Lookup(name)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	uid, errU := strconv.ParseUint(u.Uid, 10, 32)
 	gid, errG := strconv.ParseUint(u.Gid, 10, 32)
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, errors.Join(errU, errG)
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, u.HomeDir, errors.Join(errU, errG)
 }

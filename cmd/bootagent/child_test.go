@@ -124,7 +124,7 @@ func TestAChildRunsAsItsUser(t *testing.T) {
 		t.Skip("running as another user needs root")
 	}
 	for _, name := range []string{u.Username, "nobody"} {
-		as, err := credential(name)
+		as, _, err := credential(name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +137,7 @@ func TestAChildRunsAsItsUser(t *testing.T) {
 			t.Errorf("its groups are %q, %v; want %d", out, err, as.Gid)
 		}
 	}
-	if _, err := credential("nosuchuser"); err == nil {
+	if _, _, err := credential("nosuchuser"); err == nil {
 		t.Error("a user that is not there has a number")
 	}
 }

@@ -214,7 +214,7 @@ func TestAnEngineThatHangsLeavesNothing(t *testing.T) {
 		return
 	}
 	c := newChildren(t)
-	as, err := credential("nobody")
+	as, _, err := credential("nobody")
 	if err != nil {
 		t.Fatal(err)
 	}

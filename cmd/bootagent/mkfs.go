@@ -13,19 +13,17 @@ import (
 
 	"bootagent/pkg/block"
 	"bootagent/pkg/filesystem"
+	"bootagent/pkg/systemd"
 )
 
 // makeCommand is the command of a unit that makes a filesystem on a disk. Other
 // than mkfs itself, it proves the disk blank once more, when all else is done.
 func makeCommand(fstype, uuid, serial string, seq uint64, device string) []string {
 	return []string{
-		installed, "mkfs", "--type", fstype, "--uuid", uuid,
+		systemd.Agent, "mkfs", "--type", fstype, "--uuid", uuid,
 		"--serial", serial, "--sequence", fmt.Sprint(seq), "--", device,
 	}
 }
-
-// installed is where the package puts this program.
-const installed = "/usr/bin/bootagent"
 
 // mkfs proves once more that a disk is blank, and then becomes mkfs, on the very
 // descriptor that was proven. Between the two is nothing but execve(2).

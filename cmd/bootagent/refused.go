@@ -137,10 +137,17 @@ func mentions(line, device string) bool {
 	return false
 }
 
+// hasFailed tells a job whose program was run and failed from one that was
+// cancelled, timed out or could not be asked for.
+func hasFailed(err error) bool {
+	job := (*systemd.JobError)(nil)
+	return errors.As(err, &job) && job.Result == "failed"
+}
+
 // unmountable is what a mount failed with, what the kernel says of it, and what
 // a person can do. Nothing that is hinted at changes the disk.
 func unmountable(ctx context.Context, r refusal, mt boot.Mount, err error) error {
-	if job := (*systemd.JobError)(nil); mt.Type == "" || !errors.As(err, &job) || job.Result != "failed" {
+	if mt.Type == "" || !hasFailed(err) {
 		return err
 	}
 	err = r.quote(ctx, err)
@@ -163,7 +170,7 @@ func unmountable(ctx context.Context, r refusal, mt boot.Mount, err error) error
 
 // unmade is what the making of a filesystem failed with.
 func unmade(ctx context.Context, r refusal, err error) error {
-	if job := (*systemd.JobError)(nil); !errors.As(err, &job) || job.Result != "failed" {
+	if !hasFailed(err) {
 		return err
 	}
 	return r.quote(ctx, err)
@@ -172,7 +179,7 @@ func unmade(ctx context.Context, r refusal, err error) error {
 // unmended is what a check of a filesystem failed with, which does not mend what
 // a person has to decide.
 func unmended(ctx context.Context, r refusal, link string, err error) error {
-	if job := (*systemd.JobError)(nil); !errors.As(err, &job) || job.Result != "failed" {
+	if !hasFailed(err) {
 		return err
 	}
 	return boot.WithHint(r.quote(ctx, err),

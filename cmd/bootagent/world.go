@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -183,6 +182,9 @@ func (f filesystems) Check(ctx context.Context, d boot.Disk, t role.FilesystemTy
 	if argv == nil {
 		return nil
 	}
+	if err := inImage(argv[0]); err != nil {
+		return err
+	}
 	c := systemd.Command{
 		Unit: systemd.CommandUnit("check", d.Serial), Description: "Check of the filesystem on disk " + d.Serial,
 		Argv: argv, Success: success, Devices: []string{d.Path}, Timeout: checkWithin,
@@ -192,9 +194,6 @@ func (f filesystems) Check(ctx context.Context, d boot.Disk, t role.FilesystemTy
 }
 
 func (f filesystems) run(ctx context.Context, c systemd.Command) error {
-	if err := inImage(c.Argv[0]); err != nil {
-		return err
-	}
 	if err := f.manager.Run(ctx, c); err != nil {
 		return err
 	}
@@ -336,11 +335,7 @@ func (e engines) start(ctx context.Context, unit string) (datadir.Start, error) 
 
 // ask runs an engine that tells how it is set, as its owner would run it.
 func (e engines) ask(ctx context.Context, d role.Data, q datadir.Question) (datadir.Settings, error) {
-	owner, err := credential(d.Owner)
-	if err != nil {
-		return datadir.Settings{}, err
-	}
-	u, err := user.Lookup(d.Owner)
+	owner, home, err := credential(d.Owner)
 	if err != nil {
 		return datadir.Settings{}, err
 	}
@@ -348,7 +343,7 @@ func (e engines) ask(ctx context.Context, d role.Data, q datadir.Question) (data
 		key: "engine of " + d.Name, doing: q.Argv[0] + " to tell its data directory", within: askWithin,
 		hint: "runuser --user=" + d.Owner + " -- " + strings.Join(q.Argv, " "),
 		late: fmt.Errorf("%s did not tell its data directory within %s", d.Engine, askWithin),
-		env:  append([]string{"HOME=" + u.HomeDir}, q.Env...),
+		env:  append([]string{"HOME=" + home}, q.Env...),
 	}, owner, q.Argv[0], q.Argv[1:]...)
 	if err != nil {
 		return datadir.Settings{}, err

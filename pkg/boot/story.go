@@ -601,13 +601,13 @@ func (s *Story) progress() []Progress {
 		all[i] = Progress{
 			Step: st.name, State: st.state, Since: st.since, Began: st.began, Wait: st.wait, Err: st.err,
 			RetryAt: st.retryAt, Serves: st.serves, Remark: st.remark,
-			Tries: st.attempts, Failing: st.troubled, First: st.first, Due: s.due(st), GaveUp: st.gaveUp && !st.heldUp(),
+			Tries: st.attempts, Failing: st.troubled, First: st.first, Due: s.due(st), GaveUp: st.gaveUp,
 		}
 		switch {
 		case st.state == Skipped:
 			all[i].Err = st.blocked
 		case st.heldUp():
-			all[i].Err, all[i].First = nil, nil
+			all[i].Err, all[i].First, all[i].GaveUp = nil, nil, false
 		}
 	}
 	return all

@@ -139,11 +139,15 @@ func (m *Manager) askHolders(ctx context.Context, where, out string) ([]string, 
 	return slices.DeleteFunc(strings.Split(string(src), "\n"), func(line string) bool { return line == "" }), err
 }
 
+// Agent is where the package puts the program of the agent, which units of its
+// run as well.
+const Agent = "/usr/bin/bootagent"
+
 func holdersProperties(where, out string) []dbus.Property {
 	return []dbus.Property{
 		dbus.PropDescription("Search for what holds " + where),
 		dbus.PropType("oneshot"),
-		property("ExecStart", []execCommand{{"/usr/bin/bootagent", []string{"bootagent", "holders", "--", where}, false}}),
+		property("ExecStart", []execCommand{{Agent, []string{"bootagent", "holders", "--", where}, false}}),
 		property("StandardOutputFileToTruncate", out),
 		property("TimeoutStartUSec", uint64((2 * HoldersWithin).Microseconds())),
 		property("CollectMode", "inactive-or-failed"),
