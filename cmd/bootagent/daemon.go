@@ -229,7 +229,7 @@ func (a *agent) retry(ctx context.Context) (answer string, err error) {
 		return "everything is read again", nil
 	}
 	learnt, err := a.files.relearn(ctx, known, a.log)
-	switch notYet := (*boot.NotYetError)(nil); {
+	switch notYet := (*boot.Pending_)(nil); {
 	case b == nil && errors.As(err, &notYet):
 		a.beginAnew(nil) // that waits for an answer
 		return "everything is read again, as soon as the metadata service answers", nil

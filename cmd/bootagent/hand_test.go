@@ -82,15 +82,15 @@ func TestAHandDoesWhatItIsToldAndTellsWhatWentWrong(t *testing.T) {
 
 // What a caller asks of an error outlives the way from the hand.
 func TestAnErrorOfAHandKeepsItsHintAndWhetherItIsFinal(t *testing.T) {
-	src, err := json.Marshal(reply{Error: asReplyError(boot.Final(boot.WithHint(fmt.Errorf("no: %w", block.ErrAbsent), "plug it in")))})
+	src, err := json.Marshal(reply{Error: asReplyError(boot.Permanent(boot.WithHint(fmt.Errorf("no: %w", block.ErrAbsent), "plug it in")))})
 	var r reply
 	if err := errors.Join(err, json.Unmarshal(src, &r)); err != nil {
 		t.Fatal(err)
 	}
-	if r.Error.Error() != "no: no such disk" || boot.HintOf(r.Error) != "plug it in" || !r.Error.Final() || !errors.Is(r.Error, block.ErrAbsent) {
+	if r.Error.Error() != "no: no such disk" || boot.HintOf(r.Error) != "plug it in" || !r.Error.Permanent() || !errors.Is(r.Error, block.ErrAbsent) {
 		t.Errorf("got %#v", r.Error)
 	}
-	if plain := asReplyError(errors.New("no")); plain.Final() || boot.HintOf(plain) != "" || errors.Is(plain, block.ErrAbsent) {
+	if plain := asReplyError(errors.New("no")); plain.Permanent() || boot.HintOf(plain) != "" || errors.Is(plain, block.ErrAbsent) {
 		t.Errorf("got %#v", plain)
 	}
 }

@@ -157,7 +157,7 @@ func unmountable(ctx context.Context, r refusal, mt boot.Mount, err error) error
 		"unknown filesystem type",       // mount(8)
 	} {
 		if strings.Contains(err.Error(), newer) {
-			return boot.Final(boot.WithHint(err, "the kernel of this image does not know this kind of "+mt.Type+
+			return boot.Permanent(boot.WithHint(err, "the kernel of this image does not know this kind of "+mt.Type+
 				": give the instance an image whose kernel does; nothing was changed"))
 		}
 	}
@@ -196,6 +196,6 @@ func inImage(program string) error {
 	if strings.Contains(program, "xfs") {
 		in = "xfsprogs"
 	}
-	return boot.Final(boot.WithHint(fmt.Errorf("%s is not in this image", program),
+	return boot.Permanent(boot.WithHint(fmt.Errorf("%s is not in this image", program),
 		fmt.Sprintf("put the package %s into the image; to go on here and now, install it, and: bootagent retry", in)))
 }

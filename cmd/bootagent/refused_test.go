@@ -102,8 +102,8 @@ func TestAMountThatFailsHasAHintThatChangesNothing(t *testing.T) {
 		if hint := boot.HintOf(err); !errors.Is(err, c.err) || c.hint == "" && hint != "" || !strings.Contains(hint, c.hint) || strings.Contains(hint, " -L") {
 			t.Errorf("%v of %+v: the hint is %q", c.err, c.mt, hint)
 		}
-		var may interface{ Final() bool }
-		if final := errors.As(err, &may) && may.Final(); final != c.final {
+		var may interface{ Permanent() bool }
+		if final := errors.As(err, &may) && may.Permanent(); final != c.final {
 			t.Errorf("%v of %+v is final: %t", c.err, c.mt, final)
 		}
 	}
@@ -132,8 +132,8 @@ func TestAToolThatTheImageLacksIsNamedWithItsPackage(t *testing.T) {
 	for program, in := range map[string]string{"mkfs.xfs": "xfsprogs", "mkfs.ext4": "e2fsprogs", "e2fsck": "e2fsprogs"} {
 		path := filepath.Join(t.TempDir(), program)
 		err := inImage(path)
-		var final interface{ Final() bool }
-		if err == nil || err.Error() != path+" is not in this image" || !strings.Contains(boot.HintOf(err), "package "+in) || !errors.As(err, &final) || !final.Final() {
+		var final interface{ Permanent() bool }
+		if err == nil || err.Error() != path+" is not in this image" || !strings.Contains(boot.HintOf(err), "package "+in) || !errors.As(err, &final) || !final.Permanent() {
 			t.Errorf("%s: %v; hint: %s", program, err, boot.HintOf(err))
 		}
 		if err := os.WriteFile(path, nil, 0o755); err != nil {

@@ -294,7 +294,7 @@ func (e engines) Settings(ctx context.Context, d role.Data, units []string) (set
 		case err != nil:
 			return set, err
 		case i > 0 && told.Directory != set.DataDirectory:
-			return set, boot.Final(boot.WithHint(
+			return set, boot.Permanent(boot.WithHint(
 				fmt.Errorf("the services of the role start %s with two data directories, %s and %s", d.Engine, set.DataDirectory, told.Directory),
 				"systemctl cat of each shows how it is started; give each directory a data entry of its own in the role file, or start all with one"))
 		}

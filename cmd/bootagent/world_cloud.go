@@ -49,7 +49,7 @@ func newMetadata(endpoint string, log *slog.Logger) (*metadata, error) {
 func (m *metadata) Ask(ctx context.Context) (boot.Facts, error) {
 	facts, err := m.Facts(ctx)
 	if diagnosed := (*instance.Error)(nil); errors.As(err, &diagnosed) {
-		return boot.Facts{}, &boot.NotYetError{For: "an answer: " + err.Error(), Hint: diagnosed.Hint()}
+		return boot.Facts{}, &boot.Pending_{For: "an answer: " + err.Error(), Hint: diagnosed.Hint()}
 	}
 	if err != nil {
 		return boot.Facts{}, err

@@ -56,7 +56,7 @@ func (c *cloud) FindVolume(_ context.Context, find role.Find) (string, error) {
 			return id, nil
 		}
 	}
-	return "", &NotYetError{For: "a volume to match", Hint: "make one"}
+	return "", &Pending_{For: "a volume to match", Hint: "make one"}
 }
 
 func (c *cloud) Claim(_ context.Context, id string) error {
@@ -84,7 +84,7 @@ func (c *cloud) Attach(_ context.Context, id string) error {
 	case "machine":
 		return nil
 	}
-	return &NotYetError{For: fmt.Sprintf("volume %s to be let go by %s", id, v.holder), Hint: "stop " + v.holder}
+	return &Pending_{For: fmt.Sprintf("volume %s to be let go by %s", id, v.holder), Hint: "stop " + v.holder}
 }
 
 func (c *cloud) Origin(_ context.Context, id string) (Origin, error) {

@@ -44,7 +44,7 @@ func (d *data) askEngine(ctx context.Context) error {
 		return err
 	}
 	if !same {
-		return Final(WithHint(
+		return Permanent(WithHint(
 			fmt.Errorf("%s is set to use %s as its data directory, and the role binds %q to %s", d.Engine, set, d.Name, d.Bind),
 			fmt.Sprintf("say bind: %s in the role file, or change the engine's own settings, then: bootagent retry", set)))
 	}
@@ -93,7 +93,7 @@ func (d *data) examine(ctx context.Context) error {
 		}
 		return d.noteReady(ctx, found)
 	default:
-		return Final(WithHint(
+		return Permanent(WithHint(
 			fmt.Errorf("%s is no data directory that %s may start on: it is %s: %s", d.path(), d.Engine, found.State, found.Words),
 			found.Hint))
 	}
@@ -105,11 +105,11 @@ func (d *data) initialize(ctx context.Context) error {
 	noted, known := d.volume.current().Data[d.Name]
 	switch {
 	case noted.Ready:
-		return Final(WithHint(
+		return Permanent(WithHint(
 			fmt.Errorf("%s is absent, but the volume's ledger says that it was there", d.path()),
 			"find out who removed it, and restore it; bootagent makes no new database in its place"))
 	case d.IfAbsent != role.Initialize:
-		return Final(WithHint(
+		return Permanent(WithHint(
 			fmt.Errorf("%s is absent and the role may not initialise it", d.path()),
 			"restore it; or, for a new database, say if-absent: initialize in the role file, then: bootagent retry"))
 	}
@@ -130,7 +130,7 @@ func (d *data) initialize(ctx context.Context) error {
 		return err
 	}
 	if made.State != Ready {
-		return Final(WithHint(
+		return Permanent(WithHint(
 			fmt.Errorf("%s initialised %s, and left it %s: %s", d.Engine, staging, made.State, made.Words),
 			fmt.Sprintf("journalctl --boot --no-pager --unit bootagent-initialize-%s.service tells what it did; then: bootagent retry, which begins another", d.Name)))
 	}
@@ -148,7 +148,7 @@ func (d *data) mayInitialize(ctx context.Context) error {
 	ledger := d.volume.current()
 	for _, name := range slices.Sorted(maps.Keys(ledger.Data)) {
 		if was := ledger.Data[name]; was.Ready && !d.boot.hasData(d.On, name) && !slices.Contains(d.Beside, name) {
-			return Final(WithHint(
+			return Permanent(WithHint(
 				fmt.Errorf("%s is absent, and the volume's ledger says that it holds the data %q of %s, which the role does not name",
 					d.path(), name, strings.TrimSpace(was.Engine+" "+was.Version)),
 				fmt.Sprintf("if %q is that data, give it its former name in the role file; if a new, empty database is to be made beside it, "+
@@ -164,13 +164,13 @@ func (d *data) mayInitialize(ctx context.Context) error {
 	case err != nil:
 		return err
 	case slices.Contains(strange, lostAndFound):
-		return Final(WithHint(
+		return Permanent(WithHint(
 			fmt.Errorf("%s is absent, and %s is not empty: the filesystem was repaired, and the data may be in there",
 				d.path(), filepath.Join(d.volume.At, lostAndFound)),
 			fmt.Sprintf("see what it was: ls -lA %s; put the data back to its place, or restore the volume from a snapshot; "+
 				"if nothing in it is worth keeping, move it off the volume, then: bootagent retry", filepath.Join(d.volume.At, lostAndFound))))
 	case ledger.Made == nil && len(strange) > 0:
-		return Final(WithHint(
+		return Permanent(WithHint(
 			fmt.Errorf("%s is absent from a filesystem that bootagent did not make and that holds %q", d.path(), strange[0]),
 			"if the data is there under another name, say dir: for it in the role file, then: bootagent retry"))
 	}
@@ -209,7 +209,7 @@ func (d *data) staging(ctx context.Context, noted LedgerData) (string, error) {
 		dir := filepath.Join(d.volume.At, name)
 		return dir, d.boot.world.Directories.Create(ctx, dir, d.Owner)
 	}
-	return "", Final(WithHint(
+	return "", Permanent(WithHint(
 		fmt.Errorf("%s was initialised %d times and never finished", d.path(), unfinishedMax),
 		fmt.Sprintf("find out why in the journal, remove %s.initializing-*, which no service ever used, then: bootagent retry", d.path())))
 }
@@ -266,7 +266,7 @@ func (d *data) mountBind(ctx context.Context) error {
 	case err == nil && same:
 		return nil
 	case err == nil:
-		err = Final(WithHint(
+		err = Permanent(WithHint(
 			fmt.Errorf("%s is not what is mounted at %s", d.path(), d.Bind),
 			fmt.Sprintf("findmnt %s tells what is; if it is not needed there: umount %s, and then: bootagent retry", d.Bind, d.Bind)))
 	}

@@ -27,7 +27,7 @@ type Launch struct {
 
 // Metadata is what the cloud tells of the instance.
 type Metadata interface {
-	// Ask asks for it. A NotYetError says why there is no answer yet.
+	// Ask asks for it. A Pending_ says why there is no answer yet.
 	Ask(ctx context.Context) (Facts, error)
 
 	// Keep keeps an answer that a plan could be made of.
@@ -79,7 +79,7 @@ func (l *Launch) Run(ctx context.Context, log *slog.Logger, report func([]Progre
 	defer end()
 	l.Story.Run(running, log, func(progress []Progress) {
 		report(progress)
-		if last := progress[len(progress)-1]; last.State == Done || last.State == Failed && isFinal(last.Err) {
+		if last := progress[len(progress)-1]; last.State == Done || last.State == Failed && IsPermanent(last.Err) {
 			end()
 		}
 	})
@@ -111,7 +111,7 @@ func (l *Launch) ask(ctx context.Context) error {
 		return err
 	})
 	l.relied = false
-	silent := (*expiredError)(nil)
+	silent := (*Expired)(nil)
 	if errors.As(err, &silent) && keptErr == nil {
 		l.facts, l.relied = kept, true
 		Remark(ctx, fmt.Sprintf("relies on what was kept at %s, as it %v", stamp(when), silent))
@@ -134,7 +134,7 @@ func (l *Launch) makePlan(context.Context) error {
 		l.misled = true
 		l.err = WithHint(fmt.Errorf("no plan can be made of what was kept: %v", l.err), HintOf(l.err)) // not final
 	case l.err != nil:
-		l.err = Final(l.err)
+		l.err = Permanent(l.err)
 	}
 	return l.err
 }
@@ -153,7 +153,7 @@ func (l *Launch) Confirm(ctx context.Context) (remark string, err error) {
 			return err
 		})
 		switch {
-		case errors.As(err, new(*expiredError)):
+		case errors.As(err, new(*Expired)):
 			continue
 		case err != nil:
 			return "", err

@@ -24,7 +24,7 @@ type metadata struct {
 
 func (m *metadata) Ask(context.Context) (Facts, error) {
 	if time.Since(m.began) < m.answers {
-		return Facts{}, &NotYetError{For: "the metadata service to answer", Hint: "raise the hop limit"}
+		return Facts{}, &Pending_{For: "the metadata service to answer", Hint: "raise the hop limit"}
 	}
 	return m.facts, nil
 }
@@ -42,7 +42,7 @@ func launch(t *testing.T, ctx context.Context, m *metadata, report func([]Progre
 	m.began = time.Now()
 	makePlan := func(f Facts) (role.Plan, error) {
 		if len(f.UserData) == 0 {
-			return role.Plan{}, Final(errors.New("no role"))
+			return role.Plan{}, Permanent(errors.New("no role"))
 		}
 		return role.Plan{Role: string(f.UserData)}, nil
 	}

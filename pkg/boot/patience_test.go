@@ -12,22 +12,22 @@ import (
 
 // A thousand instances that wait ask a thousand times as often as one.
 func TestWhatDoesNotMoveIsAskedForEverLessOften(t *testing.T) {
-	held := NotYetError{For: "volume vol-1 to be let go by i-2"}
+	held := Pending_{For: "volume vol-1 to be let go by i-2"}
 	for _, test := range []struct {
 		name      string
-		answer    func(asked int) NotYetError
+		answer    func(asked int) Pending_
 		atMost    int           // questions in 20 minutes
 		firstRest time.Duration // and their first rests
 	}{
-		{"nothing moves", func(int) NotYetError { return held }, 32, 500 * time.Millisecond},
-		{"nobody answers now and then", func(asked int) NotYetError {
+		{"nothing moves", func(int) Pending_ { return held }, 32, 500 * time.Millisecond},
+		{"nobody answers now and then", func(asked int) Pending_ {
 			if asked%2 == 0 {
-				return NotYetError{For: fmt.Sprint("EC2 to answer ", asked), Unanswered: true}
+				return Pending_{For: fmt.Sprint("EC2 to answer ", asked), Unanswered: true}
 			}
 			return held
 		}, 32, 500 * time.Millisecond},
-		{"it moves to and fro", func(asked int) NotYetError { return NotYetError{For: fmt.Sprint(asked % 2)} }, 32, 500 * time.Millisecond},
-		{"it is never told alike", func(asked int) NotYetError { return NotYetError{For: fmt.Sprint(asked)} }, 32, 500 * time.Millisecond},
+		{"it moves to and fro", func(asked int) Pending_ { return Pending_{For: fmt.Sprint(asked % 2)} }, 32, 500 * time.Millisecond},
+		{"it is never told alike", func(asked int) Pending_ { return Pending_{For: fmt.Sprint(asked)} }, 32, 500 * time.Millisecond},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -39,7 +39,7 @@ func TestWhatDoesNotMoveIsAskedForEverLessOften(t *testing.T) {
 					answer := test.answer(len(at))
 					return &answer
 				})
-				if !errors.As(err, new(*expiredError)) || len(at) > test.atMost || at[1].Sub(at[0]) != test.firstRest {
+				if !errors.As(err, new(*Expired)) || len(at) > test.atMost || at[1].Sub(at[0]) != test.firstRest {
 					t.Errorf("it asked %d times, at first after %s: %v", len(at), at[1].Sub(at[0]), err)
 				}
 			})
@@ -50,7 +50,7 @@ func TestWhatDoesNotMoveIsAskedForEverLessOften(t *testing.T) {
 // Who waited for long sees at once how it goes on.
 func TestWhatMovesIsAskedForOftenAgain(t *testing.T) {
 	p := patience{most: time.Minute}
-	held, attaching := NotYetError{For: "it to be let go"}, NotYetError{For: "it to be attached"}
+	held, attaching := Pending_{For: "it to be let go"}, Pending_{For: "it to be attached"}
 	for range 30 {
 		p.rest(held)
 	}

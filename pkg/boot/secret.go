@@ -40,8 +40,8 @@ func (b *Boot) unlock(ctx context.Context) error {
 // awaitKey waits for as long as a person may take to bring a key.
 func (b *Boot) awaitKey(ctx context.Context, ask func(context.Context) error) error {
 	err := b.awaitSince(ctx, since(ctx), mostRest, b.world.UnlockWithin, ask)
-	if errors.As(err, new(*expiredError)) {
-		return Final(err) // until a key is brought, see Unlocked
+	if errors.As(err, new(*Expired)) {
+		return Permanent(err) // until a key is brought, see Unlocked
 	}
 	return err
 }

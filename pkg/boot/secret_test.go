@@ -31,7 +31,7 @@ func (s *safe) Unlock(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.keys) == 0 {
-		return &NotYetError{For: "a key", Hint: "bootagent unlock"}
+		return &Pending_{For: "a key", Hint: "bootagent unlock"}
 	}
 	return nil
 }
@@ -56,7 +56,7 @@ func (s *safe) Open(_ context.Context, sec role.Secret, sealed []byte) error {
 		return errors.New("the secret is damaged")
 	}
 	if !slices.Contains(s.keys, key) {
-		return &NotYetError{For: "a key that fits", Hint: "bootagent unlock"}
+		return &Pending_{For: "a key that fits", Hint: "bootagent unlock"}
 	}
 	s.kept[sec.Name], s.staged[sec.Name] = string(sealed), true
 	return s.does("stage %s", sec.Name)

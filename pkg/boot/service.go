@@ -163,7 +163,7 @@ func (s *service) ended(ctx context.Context, state UnitState) error {
 		return err
 	}
 	if state.Active == "failed" {
-		return Final(WithHint(fmt.Errorf("%s failed: %s", s.Unit, joined(ended.Result, ended.Died)), look))
+		return Permanent(WithHint(fmt.Errorf("%s failed: %s", s.Unit, joined(ended.Result, ended.Died)), look))
 	}
 	byHand, err := units.StoppedByHand(s.Unit)
 	if err != nil {
@@ -182,15 +182,15 @@ func (s *service) ended(ctx context.Context, state UnitState) error {
 		s.boot.Undone(s.granted, "the grant of "+s.Unit+" is gone", s.granted) // systemd may not have told
 		return fmt.Errorf("%s lost its grant", s.Unit)
 	case !ended.Ran && !byHand:
-		return Final(WithHint(fmt.Errorf("%s was granted and did not start", s.Unit), look))
+		return Permanent(WithHint(fmt.Errorf("%s was granted and did not start", s.Unit), look))
 	case ended.ByItself && !byHand && !s.dead: // not where it was stopped as it waited for its restart
-		return Final(WithHint(fmt.Errorf("%s ended by itself (%s), and its unit does not start it again",
+		return Permanent(WithHint(fmt.Errorf("%s ended by itself (%s), and its unit does not start it again",
 			s.Unit, joined(ended.Result, ended.Died)), look+" tells more; to start it: "+again))
 	}
 	if err := s.setByHand(true); err != nil {
 		return err
 	}
-	return Final(WithHint(fmt.Errorf("%s was stopped by hand", s.Unit), again))
+	return Permanent(WithHint(fmt.Errorf("%s was stopped by hand", s.Unit), again))
 }
 
 func joined(result, died string) string {
@@ -547,67 +547,3 @@ func (b *Boot) Held(progress []Progress) map[string]Progress {
 	return held
 }
 
-// heldBy follows a step's needs to the first one that holds it up.
-func (s *Step) heldBy(at map[string]Progress) *Step {
-	if at[s.name].State == Done {
-		return nil
-	}
-	for _, need := range s.needs {
-		if by := need.heldBy(at); by != nil {
-			return by
-		}
-	}
-	return s
-}
-
-// String says in a sentence what a step is at.
-func (p Progress) String() string {
-	text := fmt.Sprintf("%s: %s since %s", p.Step, p.State, clock(p.Since))
-	switch p.State {
-	case Waiting:
-		text += fmt.Sprintf(" until %s for %s", until(p.Since, p.Wait.Until), p.Wait.For)
-	case Failed:
-		return fmt.Sprintf("%s failed at %s%s: %v", p.Step, clock(p.Since), p.often(), p.why())
-	}
-	if p.Err != nil && (p.State != Waiting || p.GaveUp) {
-		text += fmt.Sprintf(", after it failed%s: %v", p.often(), p.why())
-	}
-	return text
-}
-
-// often says how often a step has failed, where it did more than once.
-func (p Progress) often() string {
-	if p.Tries < 2 {
-		return ""
-	}
-	return fmt.Sprintf(" (%d tries since %s)", p.Tries, until(p.Since, p.Failing))
-}
-
-// why is the error of a step, and its first one, where that was another.
-func (p Progress) why() string {
-	if first := p.Earlier(); first != "" {
-		return fmt.Sprintf("%v (at first: %s)", p.Err, first)
-	}
-	return fmt.Sprint(p.Err)
-}
-
-// Earlier is what a step failed of at first, where that is not what it failed
-// of last, or "".
-func (p Progress) Earlier() string {
-	if p.First == nil || p.Err == nil || p.State == Skipped || p.First.Error() == p.Err.Error() {
-		return ""
-	}
-	return p.First.Error()
-}
-
-// clock is a time of day as people compare it with their own clock.
-func clock(t time.Time) string { return t.Format(time.TimeOnly) }
-
-// until is another time than that of which it stands beside, with its day where
-// that is another.
-func until(beside, t time.Time) string {
-	if beside.Format(time.DateOnly) != t.Format(time.DateOnly) {
-		return t.Format(time.DateTime)
-	}
-	return clock(t)
-}

@@ -488,8 +488,8 @@ func (s *Story) failed(step *Step, err error) {
 	step.attempts++
 	step.become(Failed)
 	step.err = err
-	step.gaveUp = isFinal(err) || s.late(step)
-	if !isFinal(err) {
+	step.gaveUp = IsPermanent(err) || s.late(step)
+	if !IsPermanent(err) {
 		rest := backoff(step.attempts)
 		step.retryAt = now.Add(rest + s.jitter(rest/4))
 	}

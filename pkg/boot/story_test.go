@@ -73,7 +73,7 @@ func TestAnEventOfAStepThatRunsIsKeptUntilItHasEnded(t *testing.T) {
 						LooksAnew(ctx)
 					}
 					if c.fails {
-						return Final(errors.New("it failed"))
+						return Permanent(errors.New("it failed"))
 					}
 					return nil
 				})
@@ -106,7 +106,7 @@ func TestWhatAStepFailedOfIsNotToldWhileItsNeedWaits(t *testing.T) {
 			<-ctx.Done()
 			return context.Cause(ctx)
 		})
-		s.Tell("service", func(context.Context) error { return Final(errors.New("it was killed")) }, disk)
+		s.Tell("service", func(context.Context) error { return Permanent(errors.New("it was killed")) }, disk)
 		r := runs(t, s)
 		if p := r.step(1); p.State != Failed || p.Err == nil || !p.GaveUp {
 			t.Fatalf("it is %+v", p)
@@ -128,7 +128,7 @@ func TestWhatFailedForGoodHasNotFailedOfWhatIsThereNow(t *testing.T) {
 			s := NewStory()
 			step := s.Tell("step", func(context.Context) error {
 				time.Sleep(time.Minute)
-				return Final(errors.New("it is another's"))
+				return Permanent(errors.New("it is another's"))
 			}).Within(10 * time.Minute)
 			r := runs(t, s)
 			r.after(90 * time.Second)
@@ -277,7 +277,7 @@ func TestAStepThatWaitsInItsTurnsHasOneDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, began := NewStory(), time.Now()
 		step := s.Tell("step", func(ctx context.Context) error {
-			return s.awaitSince(ctx, since(ctx), mostRest, 20*time.Minute, func(context.Context) error { return &NotYetError{For: "it"} })
+			return s.awaitSince(ctx, since(ctx), mostRest, 20*time.Minute, func(context.Context) error { return &Pending_{For: "it"} })
 		})
 		r := runs(t, s)
 		r.after(15 * time.Minute)

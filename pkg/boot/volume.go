@@ -91,23 +91,23 @@ const (
 // volume after all, so it goes on asking.
 func (v *volume) await(ctx context.Context, ask func(context.Context) error) error {
 	err := v.boot.awaitSince(ctx, since(ctx), askVolume, v.Wait, ask)
-	expired := (*expiredError)(nil)
+	expired := (*Expired)(nil)
 	if !errors.As(err, &expired) {
 		return err
 	}
-	p := patience{most: askAnyway, asked: askedByThen, last: *expired.last}
+	p := patience{most: askAnyway, asked: askedByThen, last: *expired.Last}
 	for {
 		GaveUp(ctx, expired)
-		rest := p.rest(*expired.last)
+		rest := p.rest(*expired.Last)
 		select {
 		case <-time.After(rest + v.boot.jitter(rest/4)):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		switch asked, notYet := ask(ctx), (*NotYetError)(nil); {
+		switch asked, notYet := ask(ctx), (*Pending_)(nil); {
 		case errors.As(asked, &notYet):
-			expired = &expiredError{v.Wait, notYet}
-		case asked == nil, isFinal(asked):
+			expired = &Expired{v.Wait, notYet}
+		case asked == nil, IsPermanent(asked):
 			return asked
 		}
 	}
@@ -183,28 +183,28 @@ func (v *volume) prove(ctx context.Context) error {
 	look := "bootagent prove " + v.disk.Path + " shows what is on it"
 	switch {
 	case content.Blank && intent.Made:
-		return Final(WithHint(
+		return Permanent(WithHint(
 			fmt.Errorf("disk %s is blank, but the %s filesystem %s was made on it before",
 				v.disk.Serial, v.Filesystem, intent.UUID),
 			"its data is gone or it is another disk: find out which, and restore it"))
 	case content.Blank && v.Make != role.MakeIfBlank:
-		return Final(WithHint(
+		return Permanent(WithHint(
 			fmt.Errorf("disk %s is blank and the role may not make a filesystem on it", v.disk.Serial),
 			fmt.Sprintf("if it is meant to be new, say make: %s for the volume in the role file, then: bootagent retry", role.MakeIfBlank)))
 	case content.Blank:
 		return v.isNew(ctx)
 	case content.Filesystem == "" && intent.UUID != "" && !intent.Made:
-		return Final(WithHint(
+		return Permanent(WithHint(
 			fmt.Errorf("disk %s %s: a filesystem was being made on it and was not finished", v.disk.Serial, content.Words),
 			fmt.Sprintf("%s; if nothing on it is worth keeping, put a new volume in its place, or zero this one, which writes all of it: "+
 				"blkdiscard --zeroout %s; then: bootagent retry", look, v.disk.Link)))
 	case content.Filesystem == "" && content.Mend != "":
-		return Final(WithHint(
+		return Permanent(WithHint(
 			fmt.Errorf("disk %s can't be told to be the %s volume that the role means: it %s", v.disk.Serial, v.Filesystem, content.Words),
 			fmt.Sprintf("if its %s filesystem is what is meant, and the rest is left over from before, this takes the rest away, and keeps a copy of each mark in root's home directory: %s; then: bootagent retry",
 				v.Filesystem, content.Mend)))
 	case content.Filesystem != string(v.Filesystem):
-		return Final(WithHint(
+		return Permanent(WithHint(
 			fmt.Errorf("disk %s is not the %s volume that the role means: it %s", v.disk.Serial, v.Filesystem, content.Words),
 			look+"; nothing was changed"))
 	}
@@ -258,18 +258,18 @@ func (v *volume) withoutLedger(ctx context.Context, names []string) error {
 	case ours && !intent.Made && len(names) == 0:
 		return v.introduce(ctx, Ledger{UUID: intent.UUID, Made: now()})
 	case ours && intent.Made && (!v.Adopt || len(names) == 0):
-		return Final(WithHint(
+		return Permanent(WithHint(
 			fmt.Errorf("%s, which bootagent made, and its ledger is gone: it was repaired or written to by something else, and holds %s",
 				what, listed(names)), v.hintLost()))
 	case v.Adopt:
 		return v.introduce(ctx, Ledger{UUID: v.content.UUID, Adopted: now()})
 	case ours:
-		return Final(WithHint(
+		return Permanent(WithHint(
 			fmt.Errorf("%s, and an intent of bootagent has that UUID, but it holds %s, which mkfs does not leave: it was not just made",
 				what, listed(names)),
 			"if it is this role's, say adopt: true for the volume in the role file, then: bootagent retry; nothing was changed"))
 	}
-	return Final(WithHint(
+	return Permanent(WithHint(
 		fmt.Errorf("%s without a ledger: it was not made by bootagent", what),
 		"if it is this role's, say adopt: true for the volume in the role file, then: bootagent retry; nothing was changed"))
 }
@@ -337,7 +337,7 @@ func (v *volume) isNew(ctx context.Context) error {
 	case err != nil:
 		return err
 	case origin.From != "":
-		return Final(WithHint(
+		return Permanent(WithHint(
 			fmt.Errorf("volume %s is blank, but was made from %s: what is in that should be on it", v.id, origin.From),
 			"look whether it was made from the right one; no filesystem is made on a volume that is not new"))
 	case origin.Size != v.disk.Size:
@@ -367,11 +367,11 @@ func (v *volume) settledIntent(ctx context.Context) (intent Intent, err error) {
 		intent, err = v.intent(ctx)
 		told = err == nil
 		if told && v.id != "" && !v.Adopt && intent.UUID != v.content.UUID {
-			err = &NotYetError{For: fmt.Sprintf("EC2 to tell that the filesystem %s was made by bootagent", v.content.UUID)}
+			err = &Pending_{For: fmt.Sprintf("EC2 to tell that the filesystem %s was made by bootagent", v.content.UUID)}
 		}
 		return err
 	})
-	if told && errors.As(err, new(*expiredError)) {
+	if told && errors.As(err, new(*Expired)) {
 		err = nil // that it is another's is the answer
 	}
 	return intent, err
@@ -403,7 +403,7 @@ func (v *volume) introduce(ctx context.Context, l Ledger) error {
 			return err
 		}
 		if l.Made != nil && len(names) > 0 {
-			return Final(WithHint(
+			return Permanent(WithHint(
 				fmt.Errorf("the filesystem %s on disk %s was taken for just made, but it holds %s", l.UUID, v.disk.Serial, listed(names)),
 				"see what is on it, which changes nothing: "+v.readOnlyMount()))
 		}
@@ -661,19 +661,19 @@ func (v *volume) close(ctx context.Context) error {
 func (v *volume) accept(l *Ledger) error {
 	switch {
 	case l == nil:
-		return Final(WithHint(
+		return Permanent(WithHint(
 			fmt.Errorf("the filesystem mounted from disk %s has no ledger", v.disk.Serial),
 			fmt.Sprintf("somebody took it off, or mounted another there: findmnt %s tells what is mounted", v.At)))
 	case l.Volume != v.disk.Serial:
-		return Final(WithHint(
+		return Permanent(WithHint(
 			fmt.Errorf("disk %s holds a copy of volume %s: its ledger says so", v.disk.Serial, l.Volume),
 			"attach the volume itself, or make the copy's data a volume of its own"))
 	case l.Role != v.boot.plan.Role:
-		return Final(WithHint(
+		return Permanent(WithHint(
 			fmt.Errorf("disk %s is a volume of role %q, and this instance has role %q", v.disk.Serial, l.Role, v.boot.plan.Role),
 			"give the instance the volume of its own role"))
 	case v.content.UUID != "" && l.UUID != v.content.UUID:
-		return Final(WithHint(
+		return Permanent(WithHint(
 			fmt.Errorf("disk %s holds filesystem %s, and its ledger speaks of %s", v.disk.Serial, v.content.UUID, l.UUID),
 			"somebody gave the filesystem another UUID, or copied the ledger here; "+v.hintLedger()))
 	}
@@ -735,7 +735,7 @@ func (v *volume) read(ctx context.Context, root string) (*Ledger, error) {
 		if newer := (*newerLedgerError)(nil); errors.As(err, &newer) {
 			hint = "a newer bootagent wrote it: start the instance from an image that has that version or a later one; nothing was changed"
 		}
-		return nil, Final(WithHint(fmt.Errorf("disk %s: %w", v.disk.Serial, err), hint))
+		return nil, Permanent(WithHint(fmt.Errorf("disk %s: %w", v.disk.Serial, err), hint))
 	}
 	return l, nil
 }

@@ -38,7 +38,7 @@ type Instance struct {
 }
 
 // Volumes are those of the cloud, by their ids. Where an answer may become
-// another by itself, the error is a NotYetError.
+// another by itself, the error is a Pending_.
 type Volumes interface {
 	// FindVolume returns the id of the one volume that is meant.
 	FindVolume(ctx context.Context, find role.Find) (id string, err error)
@@ -240,14 +240,14 @@ type Secrets interface {
 	// it is for are given it.
 	Staged(s role.Secret) (bool, error)
 
-	// Unlock gets the keys that the agent is set to use. A NotYetError says
+	// Unlock gets the keys that the agent is set to use. A Pending_ says
 	// that a person has to bring one.
 	Unlock(ctx context.Context) error
 
 	// Fetch returns a secret as it is sealed.
 	Fetch(ctx context.Context, s role.Secret) (Sealed, error)
 
-	// Open decrypts a secret and stages it. A NotYetError says that none of
+	// Open decrypts a secret and stages it. A Pending_ says that none of
 	// the keys fits, and that a person may bring another.
 	Open(ctx context.Context, s role.Secret, sealed []byte) error
 }

@@ -456,9 +456,9 @@ func (d metadata) Ask(ctx context.Context) (facts boot.Facts, err error) {
 	m := d.machine
 	err = d.call(ctx, "asks", "IMDS who it is", effect{
 		fails: []error{
-			&boot.NotYetError{For: "an answer: no route to the metadata service", Hint: "look at the network"},
-			&boot.NotYetError{For: "an answer: the metadata service says 503", Hint: ""},
-			&boot.NotYetError{For: "an answer: the metadata service says 403", Hint: "turn it on"},
+			&boot.Pending_{For: "an answer: no route to the metadata service", Hint: "look at the network"},
+			&boot.Pending_{For: "an answer: the metadata service says 503", Hint: ""},
+			&boot.Pending_{For: "an answer: the metadata service says 403", Hint: "turn it on"},
 		},
 		bound: 5 * time.Second,
 		do: func() error {
@@ -476,7 +476,7 @@ func (d metadata) Ask(ctx context.Context) (facts boot.Facts, err error) {
 
 // imdsSilent is what the client says of a service that takes connections and
 // no more, as one does to which the way back is closed.
-var imdsSilent = &boot.NotYetError{
+var imdsSilent = &boot.Pending_{
 	For: "an answer: cannot get the identity of this instance from the instance metadata service at http://169.254.169.254: " +
 		"it takes connections, but never answers the request for a token (PUT /latest/api/token): context deadline exceeded; " +
 		"the hop limit of its answers is too low, or a firewall drops them",

@@ -216,7 +216,7 @@ func TestALaunchIsNeverReady(t *testing.T) {
 	if s := OfLaunch(told); s.State != status.Starting || s.State.Final() {
 		t.Errorf("got %s", s.Line())
 	}
-	told[1] = boot.Progress{Step: "instance: plan", State: boot.Failed, Err: boot.Final(errors.New("no such role"))}
+	told[1] = boot.Progress{Step: "instance: plan", State: boot.Failed, Err: boot.Permanent(errors.New("no such role"))}
 	if s := OfLaunch(told); s.State != status.Failed || !strings.Contains(s.Reason, "no such role") {
 		t.Errorf("got %s", s.Line())
 	}

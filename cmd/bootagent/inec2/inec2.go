@@ -67,7 +67,7 @@ func (v Volumes) Intend(ctx context.Context, id string, intent boot.Intent) erro
 func asNotYet(err error) error {
 	if waiting := (*volume.Waiting)(nil); errors.As(err, &waiting) {
 		answered := (*volume.APIError)(nil)
-		return &boot.NotYetError{
+		return &boot.Pending_{
 			For: strings.TrimPrefix(waiting.Error(), "waiting for "), Hint: waiting.Hint,
 			Unanswered: errors.As(waiting.Err, &answered) && answered.Trouble(),
 		}

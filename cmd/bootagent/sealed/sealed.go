@@ -90,9 +90,9 @@ func (s *Secrets) Unlock(ctx context.Context) error {
 		}
 		return nil
 	case s.byOperator() && err != nil:
-		return &boot.NotYetError{For: fmt.Sprintf("a key, after %v", err), Hint: "bootagent unlock"}
+		return &boot.Pending_{For: fmt.Sprintf("a key, after %v", err), Hint: "bootagent unlock"}
 	case s.byOperator():
-		return &boot.NotYetError{For: "a key for the secrets", Hint: "bring it: bootagent unlock"}
+		return &boot.Pending_{For: "a key for the secrets", Hint: "bring it: bootagent unlock"}
 	}
 	return err
 }
@@ -160,7 +160,7 @@ func (s *Secrets) stale() bool {
 // secret that is damaged is fetched anew.
 func (s *Secrets) unopened(err error) error {
 	if missing := (*secret.NoKeyError)(nil); errors.As(err, &missing) && s.byOperator() {
-		return &boot.NotYetError{For: fmt.Sprintf("another key: %v", err), Hint: missing.Hint()}
+		return &boot.Pending_{For: fmt.Sprintf("another key: %v", err), Hint: missing.Hint()}
 	}
 	return err
 }
