@@ -11,8 +11,8 @@ import (
 	"slices"
 	"strings"
 
-	"bootagent/pkg/boot"
 	"bootagent/pkg/datadir"
+	"bootagent/pkg/fault"
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/image"
 	"bootagent/pkg/role"
@@ -98,7 +98,7 @@ func checkGuards(ctx context.Context, root string, out io.Writer) error {
 		if slices.ContainsFunc(problems, func(p guard.Problem) bool {
 			return p.Kind == guard.Missing || p.Kind == guard.Stale || p.Kind == guard.LeftOver
 		}) {
-			return boot.WithHint(err, "what is missing, stale or left over of the guards is mended by: bootagent guard install"+rootOption(root))
+			return fault.WithHint(err, "what is missing, stale or left over of the guards is mended by: bootagent guard install"+rootOption(root))
 		}
 	}
 	return err

@@ -13,6 +13,7 @@ import (
 	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/datadir"
+	"bootagent/pkg/fault"
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/role"
 )
@@ -57,15 +58,15 @@ type replyError struct {
 }
 
 func asReplyError(err error) *replyError {
-	e := &replyError{Text: err.Error(), Advice: boot.HintOf(err), Absent: errors.Is(err, block.ErrAbsent)}
+	e := &replyError{Text: err.Error(), Advice: fault.HintOf(err), Absent: errors.Is(err, block.ErrAbsent)}
 	if may := (interface{ Permanent() bool })(nil); errors.As(err, &may) {
 		e.Ends = may.Permanent()
 	}
 	return e
 }
 
-func (e *replyError) Error() string { return e.Text }
-func (e *replyError) Hint() string  { return e.Advice }
+func (e *replyError) Error() string   { return e.Text }
+func (e *replyError) Hint() string    { return e.Advice }
 func (e *replyError) Permanent() bool { return e.Ends }
 
 func (e *replyError) Unwrap() error {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
 	"bootagent/pkg/systemd"
 )
 
@@ -99,7 +100,7 @@ func TestAMountThatFailsHasAHintThatChangesNothing(t *testing.T) {
 		{damaged, boot.Mount{What: link, Type: "xfs"}, errors.New("no systemd"), "", false},
 	} {
 		err := unmountable(t.Context(), c.r, c.mt, c.err)
-		if hint := boot.HintOf(err); !errors.Is(err, c.err) || c.hint == "" && hint != "" || !strings.Contains(hint, c.hint) || strings.Contains(hint, " -L") {
+		if hint := fault.HintOf(err); !errors.Is(err, c.err) || c.hint == "" && hint != "" || !strings.Contains(hint, c.hint) || strings.Contains(hint, " -L") {
 			t.Errorf("%v of %+v: the hint is %q", c.err, c.mt, hint)
 		}
 		var may interface{ Permanent() bool }
@@ -117,7 +118,7 @@ func TestAFilesystemThatItsCheckDoesNotMendHasAHint(t *testing.T) {
 	if !strings.Contains(err.Error(), "UNEXPECTED INCONSISTENCY") {
 		t.Errorf("it does not quote the check: %v", err)
 	}
-	hint := boot.HintOf(err)
+	hint := fault.HintOf(err)
 	for _, words := range []string{"e2fsck -fn " + link, "snapshot", "e2fsck -f " + link, "bootagent retry"} {
 		if !strings.Contains(hint, words) {
 			t.Errorf("the hint does not say %q: %s", words, hint)
@@ -133,8 +134,8 @@ func TestAToolThatTheImageLacksIsNamedWithItsPackage(t *testing.T) {
 		path := filepath.Join(t.TempDir(), program)
 		err := inImage(path)
 		var final interface{ Permanent() bool }
-		if err == nil || err.Error() != path+" is not in this image" || !strings.Contains(boot.HintOf(err), "package "+in) || !errors.As(err, &final) || !final.Permanent() {
-			t.Errorf("%s: %v; hint: %s", program, err, boot.HintOf(err))
+		if err == nil || err.Error() != path+" is not in this image" || !strings.Contains(fault.HintOf(err), "package "+in) || !errors.As(err, &final) || !final.Permanent() {
+			t.Errorf("%s: %v; hint: %s", program, err, fault.HintOf(err))
 		}
 		if err := os.WriteFile(path, nil, 0o755); err != nil {
 			t.Fatal(err)

@@ -19,7 +19,9 @@ import (
 	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/datadir"
+	"bootagent/pkg/fault"
 	"bootagent/pkg/filesystem"
+	"bootagent/pkg/graph"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
@@ -28,21 +30,21 @@ import (
 
 // world is the machine itself, and what of the cloud it has to do with, as the
 // story of pkg/boot sees it.
-func (a *agent) world(by *lesson) (boot.World, error) {
+func (a *agent) world(by *lesson) (boot.Host, error) {
 	m, facts := a.manager, by.facts
 	id := facts.Instance.ID
 	if id == "" {
 		machine, err := os.ReadFile("/etc/machine-id")
 		if err != nil {
-			return boot.World{}, err
+			return boot.Host{}, err
 		}
 		id = strings.TrimSpace(string(machine))
 	}
 	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
-		return boot.World{}, err
+		return boot.Host{}, err
 	}
-	world := boot.World{
+	world := boot.Host{
 		Records:     records{filepath.Join(stateDir, "volumes.json"), id, a.log},
 		Disks:       disks{block.Host(), a.children},
 		Filesystems: filesystems{m, disks{block.Host(), a.children}},
@@ -260,7 +262,7 @@ func (m mounts) Stale(where string) (bool, error) { return m.manager.Stale(where
 func (m mounts) Unmount(ctx context.Context, where string) error {
 	held, err := m.manager.Unmount(ctx, where)
 	if len(held) > 0 {
-		boot.Remark(ctx, fmt.Sprintf("what was mounted at %s before its disk was gone is detached; still held by %s",
+		graph.Warn(ctx, fmt.Sprintf("what was mounted at %s before its disk was gone is detached; still held by %s",
 			where, strings.Join(held, "; ")))
 	}
 	return err
@@ -294,7 +296,7 @@ func (e engines) Settings(ctx context.Context, d role.Data, units []string) (set
 		case err != nil:
 			return set, err
 		case i > 0 && told.Directory != set.DataDirectory:
-			return set, boot.Permanent(boot.WithHint(
+			return set, fault.Permanent(fault.WithHint(
 				fmt.Errorf("the services of the role start %s with two data directories, %s and %s", d.Engine, set.DataDirectory, told.Directory),
 				"systemctl cat of each shows how it is started; give each directory a data entry of its own in the role file, or start all with one"))
 		}

@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
 	"bootagent/pkg/role"
 )
 
@@ -55,7 +57,7 @@ type run struct {
 	stop func()
 
 	mu       sync.Mutex
-	progress []Progress
+	progress []graph.Progress
 }
 
 // start runs an agent, and waits until it has come to rest. It belongs into a
@@ -66,7 +68,7 @@ func start(t *testing.T, p role.Plan, m *machine) *run {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		r.Run(ctx, func(p []Progress) {
+		r.Run(ctx, func(p []graph.Progress) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.progress = p
@@ -77,11 +79,11 @@ func start(t *testing.T, p role.Plan, m *machine) *run {
 	return r
 }
 
-func (r *run) step(name string) Progress {
+func (r *run) step(name string) graph.Progress {
 	r.t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	i := slices.IndexFunc(r.progress, func(p Progress) bool { return p.Step == name })
+	i := slices.IndexFunc(r.progress, func(p graph.Progress) bool { return p.Step == name })
 	if i < 0 {
 		r.t.Fatalf("there is no step %q", name)
 	}
@@ -89,10 +91,10 @@ func (r *run) step(name string) Progress {
 }
 
 // is fails the test unless a step is in a state and says all of the words.
-func (r *run) is(name string, state State, words ...string) {
+func (r *run) is(name string, state graph.State, words ...string) {
 	r.t.Helper()
 	p := r.step(name)
-	text := p.String() + " " + p.Wait.Hint + " " + HintOf(p.Err)
+	text := p.String() + " " + p.Wait.Hint + " " + fault.HintOf(p.Err)
 	if p.State != state {
 		r.t.Errorf("step %q is %s, not %s: %s", name, p.State, state, text)
 	}
@@ -103,13 +105,13 @@ func (r *run) is(name string, state State, words ...string) {
 	}
 }
 
-func (r *run) isUp() { r.t.Helper(); r.is("service mariadb.service: up", Done) }
+func (r *run) isUp() { r.t.Helper(); r.is("service mariadb.service: up", graph.Done) }
 
 func TestTheStoryIsTold(t *testing.T) {
 	cloud := withSecret()
 	cloud.Volumes[0].Find = role.Find{Tags: map[string]string{"cluster": "orders"}}
 	for golden, p := range map[string]role.Plan{"testdata/mysql.story": plan(), "testdata/cloud.story": cloud} {
-		got := New(p, World{}, nil).String()
+		got := New(p, Host{}, nil).String()
 		if *update {
 			if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
 				t.Fatal(err)
@@ -129,7 +131,7 @@ func TestABlankDiskBecomesARunningDatabase(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine()
 		r := start(t, plan(), m)
-		r.is("volume data: device", Waiting, "the disk with serial "+serial, "attach it")
+		r.is("volume data: device", graph.Waiting, "the disk with serial "+serial, "attach it")
 		time.Sleep(5 * time.Second)
 		m.mu.Lock()
 		m.disks[serial] = blank()
@@ -327,11 +329,11 @@ func TestRefusals(t *testing.T) {
 				r := start(t, p, m)
 				time.Sleep(time.Hour) // it stays refused
 				synctest.Wait()
-				r.is(c.step, Failed, c.words...)
-				if HintOf(r.step(c.step).Err) == "" && c.disk.names["mysql"] == "" { // of a directory, who examined it gives the hint
+				r.is(c.step, graph.Failed, c.words...)
+				if fault.HintOf(r.step(c.step).Err) == "" && c.disk.names["mysql"] == "" { // of a directory, who examined it gives the hint
 					t.Errorf("it does not say what a person can do about: %v", r.step(c.step).Err)
 				}
-				r.is("service mariadb.service: grant", Skipped)
+				r.is("service mariadb.service: grant", graph.Skipped)
 				r.stop()
 				if m.made+m.initialised > 0 || m.granted["mariadb.service"] {
 					t.Errorf("it did %q", m.effects)
@@ -350,8 +352,8 @@ func TestWhatIsLeftBesideAFilesystemIsSaidAndKeepsNothingDown(t *testing.T) {
 		m.disks[serial] = blank()
 		r := start(t, plan(), m)
 		r.isUp()
-		if p := r.step("volume data: prove"); p.Remark != "" {
-			t.Errorf("of a new filesystem it says %q", p.Remark)
+		if p := r.step("volume data: prove"); p.Warning != "" {
+			t.Errorf("of a new filesystem it says %q", p.Warning)
 		}
 		r.stop()
 
@@ -359,8 +361,8 @@ func TestWhatIsLeftBesideAFilesystemIsSaidAndKeepsNothingDown(t *testing.T) {
 		m.disks[serial].content.Beside = "a GPT signature at 0x257ffe00"
 		r = start(t, plan(), m)
 		r.isUp()
-		if p := r.step("volume data: prove"); !strings.Contains(p.Remark, "has a GPT signature at 0x257ffe00 beside its xfs filesystem") {
-			t.Errorf("it says %q", p.Remark)
+		if p := r.step("volume data: prove"); !strings.Contains(p.Warning, "has a GPT signature at 0x257ffe00 beside its xfs filesystem") {
+			t.Errorf("it says %q", p.Warning)
 		}
 		r.stop()
 	})
@@ -386,13 +388,13 @@ func TestAnEngineThatLooksElsewhereIsRefused(t *testing.T) {
 		m.disks[serial] = blank()
 		m.engine = "/srv/other"
 		r := start(t, plan(), m)
-		r.is("data mysql: engine", Failed, "set to use /srv/other", "bind: /srv/other")
+		r.is("data mysql: engine", graph.Failed, "set to use /srv/other", "bind: /srv/other")
 		// What its directory should be is not known, so none is judged or made.
-		r.is("data mysql: directory", Skipped)
+		r.is("data mysql: directory", graph.Skipped)
 		if !slices.Equal(m.askedOf, []string{"mariadb.service"}) {
 			t.Errorf("it was asked how %q start it", m.askedOf)
 		}
-		r.is("service mariadb.service: grant", Skipped)
+		r.is("service mariadb.service: grant", graph.Skipped)
 		r.stop()
 	})
 }
@@ -422,10 +424,10 @@ func TestADiskThatIsPulledComesBack(t *testing.T) {
 		r.isUp()
 
 		m.pull(serial)
-		r.Undone(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
+		r.Invalidate(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
 		synctest.Wait()
-		r.is("volume data: device", Waiting, serial)
-		r.is("service mariadb.service: up", Pending)
+		r.is("volume data: device", graph.Waiting, serial)
+		r.is("service mariadb.service: up", graph.Pending)
 
 		m.mu.Lock()
 		m.disks[serial].plugged = true
@@ -446,7 +448,7 @@ func TestADiskThatNeverComesIsFailedAtItsDeadline(t *testing.T) {
 		r := start(t, plan(), m)
 		time.Sleep(20*time.Minute + time.Second)
 		synctest.Wait()
-		r.is("volume data: device", Failed, "no disk with serial "+serial+" appeared within 20m0s", "attach it")
+		r.is("volume data: device", graph.Failed, "no disk with serial "+serial+" appeared within 20m0s", "attach it")
 
 		m.mu.Lock()
 		m.disks[serial] = blank()
@@ -518,13 +520,13 @@ func TestAnIntentThatCouldNotBeClosedIsClosedByALaterRun(t *testing.T) {
 			return nil
 		}
 		r := firstBoot(t, p, m)
-		r.is("volume data: intent", Failed, "CreateTags is throttled")
-		r.is("service mariadb.service: up", Done) // it does not wait for that
+		r.is("volume data: intent", graph.Failed, "CreateTags is throttled")
+		r.is("service mariadb.service: up", graph.Done) // it does not wait for that
 		r.stop()
 		m.fail = func(string) error { return nil }
 		m.reboot()
 		r = firstBoot(t, p, m)
-		r.is("volume data: intent", Done)
+		r.is("volume data: intent", graph.Done)
 		r.stop()
 		if intent := m.cloud.volumes[volumeID].intent; !intent.Made {
 			t.Errorf("the intent is %+v", intent)
@@ -580,7 +582,7 @@ func TestALocalDiskThatAnotherMachineDidNotLetGoIsTold(t *testing.T) {
 			}
 			r := start(t, plan(), m)
 			r.isUp()
-			if remark := r.step("volume data: ledger").Remark; strings.Contains(remark, "another had it last and did not stop") != told {
+			if remark := r.step("volume data: ledger").Warning; strings.Contains(remark, "another had it last and did not stop") != told {
 				t.Errorf("stopped: %t, and it remarks %q", stopped, remark)
 			}
 			r.stop()
@@ -602,10 +604,10 @@ func TestADiskThatIsSwappedAfterItsProofIsProvenAnew(t *testing.T) {
 			return nil
 		}
 		r := start(t, plan(), m)
-		r.is("volume data: prepare", Failed, "the disk is gone")
+		r.is("volume data: prepare", graph.Failed, "the disk is gone")
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		r.is("volume data: prove", Failed, "was being made on it and was not finished", "LVM2 signature at 0x218")
+		r.is("volume data: prove", graph.Failed, "was being made on it and was not finished", "LVM2 signature at 0x218")
 		r.stop()
 		if n := len(slices.DeleteFunc(m.effects, func(e string) bool { return e != "make "+serial })); n != 1 {
 			t.Errorf("mkfs was tried %d times", n)
@@ -626,7 +628,7 @@ func TestATransientFailureIsTriedAgainEverLessOften(t *testing.T) {
 			return nil
 		}
 		r := start(t, plan(), m)
-		r.is("volume data: prove", Failed, "input/output error")
+		r.is("volume data: prove", graph.Failed, "input/output error")
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		r.isUp()
@@ -651,16 +653,16 @@ func TestWhatAPersonStoppedStaysStopped(t *testing.T) {
 		m.mu.Unlock()
 		r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "inactive"}, strings.Clone, strings.ToUpper)
 		synctest.Wait()
-		r.is("service mariadb.service: up", Failed, "stopped by hand", "bootagent retry")
+		r.is("service mariadb.service: up", graph.Failed, "stopped by hand", "bootagent retry")
 
 		m.pull(serial)
 		m.mu.Lock()
 		m.disks[serial].plugged = true
 		m.mu.Unlock()
-		r.Undone(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
+		r.Invalidate(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		r.is("service mariadb.service: up", Failed, "stopped by hand")
+		r.is("service mariadb.service: up", graph.Failed, "stopped by hand")
 
 		if err := r.RetryNow(t.Context()); err != nil {
 			t.Fatal(err)
@@ -765,7 +767,7 @@ func TestAServiceThatHangsIsKilledOnlyWhenItsDiskIsGone(t *testing.T) {
 			r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "deactivating"}, strings.Clone, strings.ToUpper)
 			time.Sleep(hangsAfter / 2)
 			synctest.Wait()
-			r.is("service mariadb.service: up", Waiting, "mariadb.service to stop")
+			r.is("service mariadb.service: up", graph.Waiting, "mariadb.service to stop")
 			time.Sleep(10 * time.Minute)
 			synctest.Wait()
 			if killed := slices.Contains(m.effects, "kill mariadb.service"); killed != gone {
@@ -806,7 +808,7 @@ func TestAServiceThatHangsWhileItIsStoppedAsItStartsIsKilledToo(t *testing.T) {
 		m.units["mariadb.service"] = unit{UnitState: UnitState{Active: "activating", Busy: true}}
 		m.started["mariadb.service"] = true
 		r := start(t, plan(), m)
-		r.is("service mariadb.service: up", Waiting, "mariadb.service to start")
+		r.is("service mariadb.service: up", graph.Waiting, "mariadb.service to start")
 		m.mu.Lock()
 		m.disks[serial].plugged = false
 		m.units["mariadb.service"] = unit{UnitState: UnitState{Active: "deactivating", Busy: true}}
@@ -825,7 +827,7 @@ func TestRetryForgetsThatAPersonStoppedAServiceThatIsNotGrantedYet(t *testing.T)
 		m := newMachine()
 		m.byHand["mariadb.service"] = true
 		r := start(t, plan(), m)
-		r.is("volume data: device", Waiting, serial)
+		r.is("volume data: device", graph.Waiting, serial)
 		if err := r.RetryNow(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -890,9 +892,9 @@ func TestADirectoryWhoseDiskIsGoneStartsOverFromTheDisk(t *testing.T) {
 		m.mu.Lock()
 		m.disks[serial].plugged, m.sameErr = false, errors.New("input/output error")
 		m.mu.Unlock()
-		r.Recheck(r.data["mysql"].there, "somebody looks", Done)
+		r.Recheck(r.data["mysql"].there, "somebody looks", graph.Done)
 		synctest.Wait()
-		r.is("volume data: device", Waiting, serial)
+		r.is("volume data: device", graph.Waiting, serial)
 
 		m.mu.Lock()
 		m.disks[serial].plugged, m.sameErr = true, nil

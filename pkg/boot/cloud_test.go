@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
 	"bootagent/pkg/role"
 )
 
@@ -56,7 +58,7 @@ func (c *cloud) FindVolume(_ context.Context, find role.Find) (string, error) {
 			return id, nil
 		}
 	}
-	return "", &Pending_{For: "a volume to match", Hint: "make one"}
+	return "", &fault.Pending{For: "a volume to match", Hint: "make one"}
 }
 
 func (c *cloud) Claim(_ context.Context, id string) error {
@@ -84,7 +86,7 @@ func (c *cloud) Attach(_ context.Context, id string) error {
 	case "machine":
 		return nil
 	}
-	return &Pending_{For: fmt.Sprintf("volume %s to be let go by %s", id, v.holder), Hint: "stop " + v.holder}
+	return &fault.Pending{For: fmt.Sprintf("volume %s to be let go by %s", id, v.holder), Hint: "stop " + v.holder}
 }
 
 func (c *cloud) Origin(_ context.Context, id string) (Origin, error) {
@@ -188,7 +190,7 @@ func TestAVolumeThatIsNotThereAnyMoreIsAskedFor(t *testing.T) {
 		m.disks[serial].plugged = false
 		m.cloud.volumes[volumeID].holder = "i-2"
 		r := start(t, p, m)
-		r.is("volume data: attach", Waiting, "to be let go by i-2", "stop i-2")
+		r.is("volume data: attach", graph.Waiting, "to be let go by i-2", "stop i-2")
 		m.mu.Lock()
 		m.cloud.volumes[volumeID].holder = ""
 		m.mu.Unlock()
@@ -212,7 +214,7 @@ func TestAWaitIsToldSinceItBegan(t *testing.T) {
 		m.mu.Unlock()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		r.is("volume data: attach", Waiting, "to be let go by i-3")
+		r.is("volume data: attach", graph.Waiting, "to be let go by i-3")
 		if since := r.step("volume data: attach").Since; !since.Equal(began) {
 			t.Errorf("it is told since %s, and began at %s", since, began)
 		}
@@ -227,11 +229,11 @@ func TestAVolumeThatNobodyLetsGoHasFailedAtTheDeadlineAndIsTakenLater(t *testing
 		r := start(t, p, m)
 		time.Sleep(19 * time.Minute)
 		synctest.Wait()
-		r.is("volume data: attach", Waiting, "to be let go by i-2")
+		r.is("volume data: attach", graph.Waiting, "to be let go by i-2")
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
-		r.is("volume data: attach", Failed, "waited 20m0s in vain for volume "+volumeID+" to be let go by i-2", "stop i-2")
-		r.is("volume data: device", Skipped)
+		r.is("volume data: attach", graph.Failed, "waited 20m0s in vain for volume "+volumeID+" to be let go by i-2", "stop i-2")
+		r.is("volume data: device", graph.Skipped)
 		since, asked := r.step("volume data: attach").Since, m.cloud.asked
 		hold := func(holder string) {
 			m.mu.Lock()
@@ -241,7 +243,7 @@ func TestAVolumeThatNobodyLetsGoHasFailedAtTheDeadlineAndIsTakenLater(t *testing
 			synctest.Wait()
 		}
 		hold("i-3")
-		r.is("volume data: attach", Failed, "waited 20m0s in vain for volume "+volumeID+" to be let go by i-3", "stop i-3")
+		r.is("volume data: attach", graph.Failed, "waited 20m0s in vain for volume "+volumeID+" to be let go by i-3", "stop i-3")
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if again := r.step("volume data: attach").Since; !again.Equal(since) {
@@ -274,7 +276,7 @@ func TestAVolumeThatTheCloudDoesNotCallNewIsNeverFormatted(t *testing.T) {
 				r := start(t, p, m)
 				time.Sleep(time.Hour)
 				synctest.Wait()
-				r.is("volume data: prove", Failed, c.words)
+				r.is("volume data: prove", graph.Failed, c.words)
 				r.stop()
 				if m.made > 0 {
 					t.Errorf("it did %q", m.effects)
@@ -289,12 +291,12 @@ func TestAVolumeThatTheCloudDoesNotCallNewIsNeverFormatted(t *testing.T) {
 func TestAFilesystemThatBootagentMadeIsItsOwnAsSoonAsTheCloudTells(t *testing.T) {
 	for name, c := range map[string]struct {
 		intent Intent
-		state  State
+		state  graph.State
 		words  string
 	}{
-		"its own":     {Intent{UUID: "u"}, Done, ""},
-		"another's":   {Intent{UUID: "v"}, Failed, "holds the xfs filesystem u without a ledger"},
-		"nobody says": {Intent{}, Failed, "holds the xfs filesystem u without a ledger"},
+		"its own":     {Intent{UUID: "u"}, graph.Done, ""},
+		"another's":   {Intent{UUID: "v"}, graph.Failed, "holds the xfs filesystem u without a ledger"},
+		"nobody says": {Intent{}, graph.Failed, "holds the xfs filesystem u without a ledger"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -304,7 +306,7 @@ func TestAFilesystemThatBootagentMadeIsItsOwnAsSoonAsTheCloudTells(t *testing.T)
 				m.disks[serial].content = Content{Filesystem: "xfs", UUID: "u", Words: "has a filesystem"}
 				m.disks[serial].names = make(map[string]DirectoryState)
 				r := start(t, p, m)
-				r.is("volume data: prepare", Waiting, "EC2 to tell that the filesystem u was made by bootagent")
+				r.is("volume data: prepare", graph.Waiting, "EC2 to tell that the filesystem u was made by bootagent")
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				r.is("volume data: prepare", c.state, c.words)

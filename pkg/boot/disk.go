@@ -27,13 +27,13 @@ func (b *Boot) DiskChanged(ctx context.Context, e DiskEvent) {
 		if !about {
 			continue
 		}
-		disk, there, err := b.world.Disks.Find(ctx, serial)
+		disk, there, err := b.host.Disks.Find(ctx, serial)
 		if ctx.Err() != nil {
 			return
 		}
 		if why := v.known.change(serial, e, disk, there, err); why != "" {
 			b.log.Info("the disk of a volume has changed", "volume", v.Name, "serial", serial, "why", why)
-			b.Again(why, v.steps...)
+			b.RetryFailed(why, v.steps...)
 		}
 	}
 }

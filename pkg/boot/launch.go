@@ -8,44 +8,46 @@ import (
 	"log/slog"
 	"time"
 
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
 	"bootagent/pkg/role"
 )
 
 // A Launch is the way to a plan, where a cloud tells the instance who it is:
 // it asks for that and for the user-data, and makes the plan of the two.
-type Launch struct {
-	*Story
+type Identify struct {
+	*graph.Graph
 	metadata Metadata
-	make     func(Facts) (role.Plan, error)
+	make     func(Identity) (role.Plan, error)
 
-	facts  Facts
-	relied bool // on facts that were kept
-	misled bool // by them: no plan could be made
-	plan   role.Plan
-	err    error
+	identity Identity
+	stale    bool // on facts that were kept
+	misled   bool // by them: no plan could be made
+	plan     role.Plan
+	err      error
 }
 
 // Metadata is what the cloud tells of the instance.
 type Metadata interface {
 	// Ask asks for it. A Pending_ says why there is no answer yet.
-	Ask(ctx context.Context) (Facts, error)
+	Ask(ctx context.Context) (Identity, error)
 
 	// Keep keeps an answer that a plan could be made of.
-	Keep(f Facts)
+	Cache(f Identity)
 
 	// Kept is the answer that was kept last, and when that was, if it was given
 	// to this very machine.
-	Kept() (Facts, time.Time, error)
+	Cached() (Identity, time.Time, error)
 }
 
 // Facts are what an instance is told of itself.
-type Facts struct {
+type Identity struct {
 	Instance role.Instance
 	UserData []byte // nil where there is none
 	RoleTag  string // of the instance, "" where there is none
 }
 
-func (f Facts) equal(to Facts) bool {
+func (f Identity) equal(to Identity) bool {
 	return f.Instance == to.Instance && bytes.Equal(f.UserData, to.UserData) && f.RoleTag == to.RoleTag
 }
 
@@ -60,81 +62,81 @@ const (
 	// relyAfter is how long the metadata service may be silent until an
 	// instance that was told before who it is goes by that. A network that is
 	// slow to come up takes some seconds.
-	relyAfter = 3 * time.Second
+	staleAfter = 3 * time.Second
 )
 
 // NewLaunch tells the story of a launch. Make makes the plan; an error of its
 // own can't be mended by trying again.
-func NewLaunch(m Metadata, makePlan func(Facts) (role.Plan, error)) *Launch {
-	l := &Launch{Story: NewStory(), metadata: m, make: makePlan}
-	asked := l.Tell("instance: metadata", l.ask).Within(askMetadataWithin)
-	l.Tell("instance: plan", l.makePlan, asked).From(asked)
+func NewIdentify(m Metadata, makePlan func(Identity) (role.Plan, error)) *Identify {
+	l := &Identify{Graph: graph.New(), metadata: m, make: makePlan}
+	asked := l.Add("instance: metadata", l.ask).Within(askMetadataWithin)
+	l.Add("instance: plan", l.makePlan, asked).From(asked)
 	return l
 }
 
 // Run returns the plan and what it was made of, or why there is none: what is
 // wrong with the user-data or the role, or the error of ctx.
-func (l *Launch) Run(ctx context.Context, log *slog.Logger, report func([]Progress)) (role.Plan, Facts, error) {
+func (l *Identify) Run(ctx context.Context, log *slog.Logger, report func([]graph.Progress)) (role.Plan, Identity, error) {
 	running, end := context.WithCancel(ctx)
 	defer end()
-	l.Story.Run(running, log, func(progress []Progress) {
+	l.Graph.Run(running, log, func(progress []graph.Progress) {
 		report(progress)
-		if last := progress[len(progress)-1]; last.State == Done || last.State == Failed && IsPermanent(last.Err) {
+		if last := progress[len(progress)-1]; last.State == graph.Done || last.State == graph.Failed && fault.IsPermanent(last.Err) {
 			end()
 		}
 	})
 	if l.err == nil {
 		l.err = ctx.Err()
 	}
-	return l.plan, l.facts, l.err
+	return l.plan, l.identity, l.err
 }
 
 // ask asks the metadata service, and goes by its last answer where it is
 // silent.
-func (l *Launch) ask(ctx context.Context) error {
-	kept, when, keptErr := l.metadata.Kept()
+func (l *Identify) ask(ctx context.Context) error {
+	kept, when, keptErr := l.metadata.Cached()
 	if l.misled {
 		keptErr = errors.New("no plan can be made of what was kept")
 	}
-	began, within := since(ctx), askMetadataWithin
+	began, within := graph.Since(ctx), askMetadataWithin
 	if keptErr == nil {
-		began, within = time.Now(), relyAfter
+		began, within = time.Now(), staleAfter
 	}
-	err := l.awaitSince(ctx, began, mostRest, within, func(ctx context.Context) (err error) {
+	err := l.AwaitSince(ctx, began, graph.MaxRest, within, func(ctx context.Context) (err error) {
 		once := time.Now().Add(askOnceWithin)
 		if keptErr == nil {
-			once = began.Add(relyAfter)
+			once = began.Add(staleAfter)
 		}
 		ctx, cancel := context.WithDeadline(ctx, once)
 		defer cancel()
-		l.facts, err = l.metadata.Ask(ctx)
+		l.identity, err = l.metadata.Ask(ctx)
 		return err
 	})
-	l.relied = false
-	silent := (*Expired)(nil)
+	l.stale = false
+	silent := (*fault.Expired)(nil)
 	if errors.As(err, &silent) && keptErr == nil {
-		l.facts, l.relied = kept, true
-		Remark(ctx, fmt.Sprintf("relies on what was kept at %s, as it %v", stamp(when), silent))
+		l.identity, l.stale = kept, true
+		graph.Warn(ctx, fmt.Sprintf("relies on what was kept at %s, as it %v", Stamp(when), silent))
 		return nil
 	}
 	if errors.As(err, &silent) && keptErr != nil {
-		err = WithHint(fmt.Errorf("%w; nothing that was kept can take its place: %w", err, keptErr), HintOf(err))
+		err = fault.WithHint(fmt.Errorf("%w; nothing that was kept can take its place: %w", err, keptErr), fault.HintOf(err))
 	}
 	return err
 }
 
 // makePlan makes the plan. What is wrong with a fresh answer is for a person to
 // mend; a kept one may have been mended since.
-func (l *Launch) makePlan(context.Context) error {
-	l.plan, l.err = l.make(l.facts)
+func (l *Identify) makePlan(context.Context) error {
+	l.plan, l.err = l.make(l.identity)
 	switch {
-	case l.err == nil && !l.relied:
-		l.metadata.Keep(l.facts)
-	case l.err != nil && l.relied:
+	case l.err == nil && !l.stale:
+		l.metadata.Cache(l.identity)
+	case l.err != nil && l.stale:
 		l.misled = true
-		l.err = WithHint(fmt.Errorf("no plan can be made of what was kept: %v", l.err), HintOf(l.err)) // not final
+		l.err = fault.WithHint(fmt.Errorf("no plan can be made of what was kept: %v", l.err), fault.HintOf(l.err)) // not final
 	case l.err != nil:
-		l.err = Permanent(l.err)
+		l.err = fault.Permanent(l.err)
 	}
 	return l.err
 }
@@ -142,22 +144,22 @@ func (l *Launch) makePlan(context.Context) error {
 // Confirm returns when a launch that relied on what was kept has been told the
 // same by the metadata service, which may be at once, or something else: that
 // is a remark on what the boot relies on.
-func (l *Launch) Confirm(ctx context.Context) (remark string, err error) {
-	if !l.relied {
+func (l *Identify) Confirm(ctx context.Context) (remark string, err error) {
+	if !l.stale {
 		return "", nil
 	}
-	var now Facts
+	var now Identity
 	for {
-		err := l.await(ctx, askMetadataWithin, func(ctx context.Context) (err error) {
+		err := l.Await(ctx, askMetadataWithin, func(ctx context.Context) (err error) {
 			now, err = l.metadata.Ask(ctx)
 			return err
 		})
 		switch {
-		case errors.As(err, new(*Expired)):
+		case errors.As(err, new(*fault.Expired)):
 			continue
 		case err != nil:
 			return "", err
-		case !now.equal(l.facts):
+		case !now.equal(l.identity):
 			return "relied on what was kept, and the metadata service now says otherwise: that counts after: bootagent retry", nil
 		}
 		return "", nil
@@ -165,4 +167,4 @@ func (l *Launch) Confirm(ctx context.Context) (remark string, err error) {
 }
 
 // stamp is a time as people find it in a log.
-func stamp(t time.Time) string { return t.Local().Format(time.DateTime) }
+func Stamp(t time.Time) string { return t.Local().Format(time.DateTime) }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"bootagent/pkg/fault"
 	"bootagent/pkg/role"
 )
 
@@ -25,7 +26,7 @@ func (b *Boot) Takes(ctx context.Context, next role.Plan) error {
 	}
 	anything := false
 	for _, v := range b.plan.Volumes {
-		_, mounted, err := b.world.Mounts.At(v.At)
+		_, mounted, err := b.host.Mounts.At(v.At)
 		if err != nil {
 			return err
 		}
@@ -36,7 +37,7 @@ func (b *Boot) Takes(ctx context.Context, next role.Plan) error {
 		}
 	}
 	for _, d := range b.plan.Data {
-		_, mounted, err := b.world.Mounts.At(d.Bind)
+		_, mounted, err := b.host.Mounts.At(d.Bind)
 		if err != nil {
 			return err
 		}
@@ -47,7 +48,7 @@ func (b *Boot) Takes(ctx context.Context, next role.Plan) error {
 		}
 	}
 	for _, s := range b.plan.Secrets {
-		staged, err := b.world.Secrets.Staged(s)
+		staged, err := b.host.Secrets.Staged(s)
 		if err != nil {
 			return err
 		}
@@ -58,7 +59,7 @@ func (b *Boot) Takes(ctx context.Context, next role.Plan) error {
 		}
 	}
 	for _, s := range b.plan.Services {
-		granted, err := b.world.Units.Granted(ctx, s.Unit)
+		granted, err := b.host.Units.Granted(ctx, s.Unit)
 		if err != nil {
 			return err
 		}
@@ -74,7 +75,7 @@ func (b *Boot) Takes(ctx context.Context, next role.Plan) error {
 	if len(fixed) == 0 {
 		return nil
 	}
-	return WithHint(errors.New("what was read again can't be in force before a reboot, and nothing was changed: "+strings.Join(fixed, "; ")),
+	return fault.WithHint(errors.New("what was read again can't be in force before a reboot, and nothing was changed: "+strings.Join(fixed, "; ")),
 		"systemctl reboot; or take the change back, then: bootagent retry")
 }
 

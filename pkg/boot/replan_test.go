@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
 	"bootagent/pkg/role"
 )
 
@@ -53,8 +55,8 @@ func TestAPlanThatWasReadAnewIsTakenWhereNothingThatStandsIsAnother(t *testing.T
 				if c.words == nil && err != nil {
 					t.Errorf("it is refused: %v", err)
 				}
-				if c.words != nil && (err == nil || !strings.Contains(HintOf(err), "systemctl reboot")) {
-					t.Errorf("got %v, hint %q", err, HintOf(err))
+				if c.words != nil && (err == nil || !strings.Contains(fault.HintOf(err), "systemctl reboot")) {
+					t.Errorf("got %v, hint %q", err, fault.HintOf(err))
 				}
 				for _, words := range c.words {
 					if err != nil && !strings.Contains(err.Error(), words) {
@@ -112,7 +114,7 @@ func TestWhatAHintSaysAboutTheRoleFileCountsInABootThatBeginsAnew(t *testing.T) 
 				m, p := newMachine(), plan()
 				c.set(m, &p)
 				r := start(t, p, m)
-				r.is(c.step, Failed, "then: bootagent retry")
+				r.is(c.step, graph.Failed, "then: bootagent retry")
 				next := p
 				next.Volumes, next.Data = slices.Clone(p.Volumes), slices.Clone(p.Data)
 				c.mended(&next)
@@ -135,7 +137,7 @@ func (r *run) lookAgain(m *machine, deleted func()) {
 	m.mu.Lock()
 	deleted()
 	m.mu.Unlock()
-	if err := r.Look(r.t.Context()); err != nil {
+	if err := r.Inspect(r.t.Context()); err != nil {
 		r.t.Error(err)
 	}
 	time.Sleep(time.Minute)
@@ -166,9 +168,9 @@ func TestWhatIsDeletedFromRunIsThereAgain(t *testing.T) {
 		m.mu.Unlock()
 		r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "inactive"}, strings.Clone, strings.ToUpper)
 		synctest.Wait()
-		r.is("service mariadb.service: up", Failed, "stopped by hand")
+		r.is("service mariadb.service: up", graph.Failed, "stopped by hand")
 		r.lookAgain(m, func() { clear(m.byHand); clear(m.started); clear(m.safe.staged) })
-		r.is("service mariadb.service: up", Failed, "stopped by hand")
+		r.is("service mariadb.service: up", graph.Failed, "stopped by hand")
 		if state, _ := m.State(t.Context(), "mariadb.service"); state.Active != "inactive" {
 			t.Errorf("the service that a person stopped is %s", state.Active)
 		}

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
 	"bootagent/pkg/role"
 )
 
@@ -16,8 +18,8 @@ import (
 type service struct {
 	role.Service
 	boot    *Boot
-	granted *Step
-	up      *Step
+	granted *graph.Step
+	up      *graph.Step
 	byHand  atomic.Bool // a person stopped it, as far as this agent knows
 
 	// What comeUp knows of it.
@@ -43,9 +45,9 @@ const probeEvery = 2 * time.Second
 // grant lets the service start, now that all it needs is there, and starts
 // it, unless a person had stopped it.
 func (s *service) grant(ctx context.Context) error {
-	units := s.boot.world.Units
+	units := s.boot.host.Units
 	for _, where := range s.mounts() {
-		_, mounted, err := s.boot.world.Mounts.At(where)
+		_, mounted, err := s.boot.host.Mounts.At(where)
 		if err != nil {
 			return err
 		}
@@ -54,7 +56,7 @@ func (s *service) grant(ctx context.Context) error {
 			return fmt.Errorf("%s is not mounted any more", where)
 		}
 		// Systemd tells nothing of one that a process holds.
-		stale, err := s.boot.world.Mounts.Stale(where)
+		stale, err := s.boot.host.Mounts.Stale(where)
 		if err != nil {
 			return err
 		}
@@ -66,7 +68,7 @@ func (s *service) grant(ctx context.Context) error {
 	if err := units.Grant(ctx, s.Unit, s.mounts()); err != nil {
 		return err
 	}
-	LooksAnew(ctx) // what was told of the grant is older than this one
+	graph.Observed(ctx) // what was told of the grant is older than this one
 	byHand, err := units.StoppedByHand(s.Unit)
 	if err != nil || byHand || s.byHand.Load() {
 		return err
@@ -106,13 +108,13 @@ func (s *service) volumes() (volumes []*volume) {
 // there, it was a person who took the grant away, and with it the service. A
 // grant that has yet to start, after the agent itself, is not lost.
 func (s *service) lostGrant(ctx context.Context, grant string, mountUnit func(string) string) {
-	units := s.boot.world.Units
+	units := s.boot.host.Units
 	now, err := units.State(ctx, grant)
 	if err != nil || now.Active == "active" || now.Busy {
 		return
 	}
 	if !s.boot.IsDone(s.granted) {
-		s.boot.Recheck(s.granted, grant+" is not active", Done) // if it is just being made
+		s.boot.Recheck(s.granted, grant+" is not active", graph.Done) // if it is just being made
 		return
 	}
 	standing := true
@@ -120,10 +122,10 @@ func (s *service) lostGrant(ctx context.Context, grant string, mountUnit func(st
 		mount, err := units.State(ctx, mountUnit(where))
 		standing = standing && err == nil && mount.Active == "active" && !mount.Busy
 		// One that a process holds stays after its disk has gone.
-		stale, err := s.boot.world.Mounts.Stale(where)
+		stale, err := s.boot.host.Mounts.Stale(where)
 		standing = standing && err == nil && !stale
 	}
-	from := []*Step{s.granted}
+	from := []*graph.Step{s.granted}
 	if standing {
 		if err := s.setByHand(true); err != nil {
 			s.boot.log.Error("cannot note that a person stopped a service", "unit", s.Unit, "error", err)
@@ -132,14 +134,14 @@ func (s *service) lostGrant(ctx context.Context, grant string, mountUnit func(st
 	for _, v := range s.volumes() {
 		from = append(from, v.found)
 	}
-	s.boot.Undone(s.granted, "the grant of "+s.Unit+" is gone", from...)
+	s.boot.Invalidate(s.granted, "the grant of "+s.Unit+" is gone", from...)
 }
 
 // comeUp waits until the service is active, stays so where it did not before,
 // and its probe, if it has one, says that it serves. What it waits for in vain
 // it goes on waiting for: the service may come up all the same.
 func (s *service) comeUp(ctx context.Context) error {
-	began := since(ctx)
+	began := graph.Since(ctx)
 	for {
 		state, err := s.settled(ctx, began)
 		if err != nil {
@@ -156,14 +158,14 @@ func (s *service) comeUp(ctx context.Context) error {
 
 // ended says why a service that should run does not.
 func (s *service) ended(ctx context.Context, state UnitState) error {
-	units := s.boot.world.Units
+	units := s.boot.host.Units
 	look := "systemctl status " + s.Unit
 	ended, err := units.Ended(ctx, s.Unit)
 	if err != nil {
 		return err
 	}
 	if state.Active == "failed" {
-		return Permanent(WithHint(fmt.Errorf("%s failed: %s", s.Unit, joined(ended.Result, ended.Died)), look))
+		return fault.Permanent(fault.WithHint(fmt.Errorf("%s failed: %s", s.Unit, joined(ended.Result, ended.Died)), look))
 	}
 	byHand, err := units.StoppedByHand(s.Unit)
 	if err != nil {
@@ -179,18 +181,18 @@ func (s *service) ended(ctx context.Context, state UnitState) error {
 	again := "systemctl start " + s.Unit + ", or: bootagent retry"
 	switch {
 	case !granted && !byHand:
-		s.boot.Undone(s.granted, "the grant of "+s.Unit+" is gone", s.granted) // systemd may not have told
+		s.boot.Invalidate(s.granted, "the grant of "+s.Unit+" is gone", s.granted) // systemd may not have told
 		return fmt.Errorf("%s lost its grant", s.Unit)
 	case !ended.Ran && !byHand:
-		return Permanent(WithHint(fmt.Errorf("%s was granted and did not start", s.Unit), look))
+		return fault.Permanent(fault.WithHint(fmt.Errorf("%s was granted and did not start", s.Unit), look))
 	case ended.ByItself && !byHand && !s.dead: // not where it was stopped as it waited for its restart
-		return Permanent(WithHint(fmt.Errorf("%s ended by itself (%s), and its unit does not start it again",
+		return fault.Permanent(fault.WithHint(fmt.Errorf("%s ended by itself (%s), and its unit does not start it again",
 			s.Unit, joined(ended.Result, ended.Died)), look+" tells more; to start it: "+again))
 	}
 	if err := s.setByHand(true); err != nil {
 		return err
 	}
-	return Permanent(WithHint(fmt.Errorf("%s was stopped by hand", s.Unit), again))
+	return fault.Permanent(fault.WithHint(fmt.Errorf("%s was stopped by hand", s.Unit), again))
 }
 
 func joined(result, died string) string {
@@ -219,13 +221,13 @@ func (s *service) settled(ctx context.Context, began time.Time) (UnitState, erro
 // can be written any more, and until it ends, its mounts can't go and nothing
 // can come back. MariaDB's unit is never killed by systemd (SendSIGKILL=no).
 func (s *service) stopped(ctx context.Context) error {
-	units := s.boot.world.Units
+	units := s.boot.host.Units
 	stopping := func(u UnitState) bool { return u.Active == "deactivating" }
 	state, err := units.State(ctx, s.Unit)
 	if err != nil || !stopping(state) {
 		return err
 	}
-	defer Waits(ctx, Wait{
+	defer graph.SetWaiting(ctx, graph.Wait{
 		For: s.Unit + " to stop", Until: time.Now().Add(startWithin), Hint: "systemctl status " + s.Unit,
 	})()
 	for range startWithin / hangsAfter {
@@ -263,7 +265,7 @@ func (s *service) diskGone(ctx context.Context) (string, error) {
 // started waits until systemd has started the service, stops it, or has nothing
 // more to do for it. It says which restart that is, where there was one.
 func (s *service) started(ctx context.Context, began time.Time) (UnitState, error) {
-	units := s.boot.world.Units
+	units := s.boot.host.Units
 	until := began.Add(startWithin)
 	done := func() {}
 	defer func() { done() }()
@@ -277,10 +279,10 @@ func (s *service) started(ctx context.Context, began time.Time) (UnitState, erro
 		}
 		in := time.Until(until)
 		if in <= 0 {
-			GaveUp(ctx, WithHint(fmt.Errorf("waited %s in vain for %s", startWithin, what), "journalctl -u "+s.Unit))
+			graph.SetFailed(ctx, fault.WithHint(fmt.Errorf("waited %s in vain for %s", startWithin, what), "journalctl -u "+s.Unit))
 			in = startWithin // and then it is told anew
 		} else {
-			done = Waits(ctx, Wait{For: what, Until: until, Hint: "systemctl status " + s.Unit})
+			done = graph.SetWaiting(ctx, graph.Wait{For: what, Until: until, Hint: "systemctl status " + s.Unit})
 		}
 		patience, cancel := context.WithTimeout(ctx, in)
 		dead := s.dead
@@ -302,7 +304,7 @@ func (s *service) whichStart(ctx context.Context, first bool) (string, error) {
 	if first {
 		s.dead = false
 	}
-	restarts, err := s.boot.world.Units.Restarts(ctx, s.Unit)
+	restarts, err := s.boot.host.Units.Restarts(ctx, s.Unit)
 	if err != nil {
 		return "", err
 	}
@@ -352,7 +354,7 @@ func holds(restarts int) time.Duration {
 // serves waits until an active service has stayed up for long enough and its
 // probe says that it serves. It does not serve if it went down meanwhile.
 func (s *service) serves(ctx context.Context, began time.Time) (bool, error) {
-	units := s.boot.world.Units
+	units := s.boot.host.Units
 	if err := s.setByHand(false); err != nil {
 		return false, err
 	}
@@ -367,7 +369,7 @@ func (s *service) serves(ctx context.Context, began time.Time) (bool, error) {
 	if serves, err := s.probe(ctx); !serves || err != nil {
 		return false, err
 	}
-	LooksAnew(ctx) // what was told of the service is older than this
+	graph.Observed(ctx) // what was told of the service is older than this
 	state, err := units.State(ctx, s.Unit)
 	if err != nil || state.Active != "active" {
 		return false, err
@@ -399,14 +401,14 @@ func (s *service) counted(r Restarts) {
 // crashed tells whether systemd has started the service again by itself since
 // it was last looked at.
 func (s *service) crashed(ctx context.Context) bool {
-	r, err := s.boot.world.Units.Restarts(ctx, s.Unit)
+	r, err := s.boot.host.Units.Restarts(ctx, s.Unit)
 	return err != nil || int64(r.Count) != s.restarts.Load()
 }
 
 // startedBySomebody tells whether a service that runs was started by anybody but
 // systemd itself.
 func (s *service) startedBySomebody(ctx context.Context) bool {
-	r, err := s.boot.world.Units.Restarts(ctx, s.Unit)
+	r, err := s.boot.host.Units.Restarts(ctx, s.Unit)
 	return err == nil && r.Count == 0
 }
 
@@ -419,13 +421,13 @@ func (s *service) hold(ctx context.Context, began time.Time, r Restarts) (bool, 
 	until := time.Now().Add(left)
 	what := fmt.Sprintf("%s to stay up: %s", s.Unit, s.restart(r.Count))
 	if time.Since(began) >= startWithin {
-		GaveUp(ctx, WithHint(fmt.Errorf("waited %s in vain for %s", startWithin, what), "journalctl -u "+s.Unit))
+		graph.SetFailed(ctx, fault.WithHint(fmt.Errorf("waited %s in vain for %s", startWithin, what), "journalctl -u "+s.Unit))
 	} else {
-		defer Waits(ctx, Wait{For: what, Until: until, Hint: "journalctl -u " + s.Unit})()
+		defer graph.SetWaiting(ctx, graph.Wait{For: what, Until: until, Hint: "journalctl -u " + s.Unit})()
 	}
 	patience, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	_, err := s.boot.world.Units.Await(patience, s.Unit, func(u UnitState) bool { return u.Active != "active" })
+	_, err := s.boot.host.Units.Await(patience, s.Unit, func(u UnitState) bool { return u.Active != "active" })
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return true, nil
 	}
@@ -438,7 +440,7 @@ func (s *service) probe(ctx context.Context) (serves bool, err error) {
 	if s.Ready == nil {
 		return true, nil
 	}
-	units := s.boot.world.Units
+	units := s.boot.host.Units
 	up, down := context.WithCancelCause(ctx)
 	var watching sync.WaitGroup
 	defer watching.Wait()
@@ -457,7 +459,7 @@ func (s *service) probe(ctx context.Context) (serves bool, err error) {
 	})
 	until := time.Now().Add(s.Ready.Within)
 	hint := "systemctl status " + s.Ready.Unit
-	defer Waits(ctx, Wait{For: s.Unit + " to serve, as " + s.Ready.Unit + " tells", Until: until, Hint: hint})()
+	defer graph.SetWaiting(ctx, graph.Wait{For: s.Unit + " to serve, as " + s.Ready.Unit + " tells", Until: until, Hint: hint})()
 	for {
 		limit := s.Ready.Within // once it has failed
 		if left := time.Until(until); left > 0 {
@@ -470,7 +472,7 @@ func (s *service) probe(ctx context.Context) (serves bool, err error) {
 			return true, nil
 		}
 		if time.Until(until) <= 0 && up.Err() == nil {
-			GaveUp(ctx, WithHint(fmt.Errorf("%s is active but did not serve within %s: %w", s.Unit, s.Ready.Within, err), hint))
+			graph.SetFailed(ctx, fault.WithHint(fmt.Errorf("%s is active but did not serve within %s: %w", s.Unit, s.Ready.Within, err), hint))
 		}
 		rest := probeEvery
 		if left := time.Until(until); left > 0 {
@@ -493,7 +495,7 @@ var errDown = errors.New("the service is not active any more")
 // startAgain forgets that a person stopped the service, and starts it if it is
 // granted and does not run. One that is not granted yet starts when it is.
 func (s *service) startAgain(ctx context.Context) error {
-	units := s.boot.world.Units
+	units := s.boot.host.Units
 	if err := s.setByHand(false); err != nil {
 		return err
 	}
@@ -513,11 +515,11 @@ func (s *service) startAgain(ctx context.Context) error {
 
 // uncleanStop says what was not clean about how the service stopped, or "".
 func (s *service) uncleanStop(ctx context.Context) string {
-	state, err := s.boot.world.Units.State(ctx, s.Unit)
+	state, err := s.boot.host.Units.State(ctx, s.Unit)
 	if err != nil {
 		return err.Error()
 	}
-	ended, err := s.boot.world.Units.Ended(ctx, s.Unit)
+	ended, err := s.boot.host.Units.Ended(ctx, s.Unit)
 	switch {
 	case err != nil:
 		return err.Error()
@@ -533,17 +535,16 @@ func (s *service) uncleanStop(ctx context.Context) string {
 
 // Held says of each service that may not start yet which step holds it, from
 // the progress of the story.
-func (b *Boot) Held(progress []Progress) map[string]Progress {
-	at := make(map[string]Progress, len(progress))
+func (b *Boot) Held(progress []graph.Progress) map[string]graph.Progress {
+	at := make(map[string]graph.Progress, len(progress))
 	for _, p := range progress {
 		at[p.Step] = p
 	}
-	held := make(map[string]Progress)
+	held := make(map[string]graph.Progress)
 	for _, s := range b.services {
-		if by := s.granted.heldBy(at); by != nil {
-			held[s.Unit] = at[by.name]
+		if by := s.granted.HeldBy(at); by != nil {
+			held[s.Unit] = at[by.Name()]
 		}
 	}
 	return held
 }
-

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"bootagent/pkg/graph"
 )
 
 const mariadb = "mariadb.service"
@@ -53,18 +55,18 @@ func TestAServiceThatCrashesAgainAndAgainIsNotReady(t *testing.T) {
 		time.Sleep(time.Hour)
 		for n := range 8 {
 			r.live(m, crashed, n)
-			r.is(upStep, Waiting, "mariadb.service to start again: it is restart", "after it was killed by SIGSEGV")
+			r.is(upStep, graph.Waiting, "mariadb.service to start again: it is restart", "after it was killed by SIGSEGV")
 			r.live(m, begins, n+1)
-			r.is(upStep, Waiting, "mariadb.service to start again: it is restart")
+			r.is(upStep, graph.Waiting, "mariadb.service to start again: it is restart")
 			r.live(m, active, n+1)
-			r.is(upStep, Waiting, "mariadb.service to stay up: it is restart", "after it was killed by SIGSEGV")
+			r.is(upStep, graph.Waiting, "mariadb.service to stay up: it is restart", "after it was killed by SIGSEGV")
 			time.Sleep(20 * time.Second)
 			synctest.Wait()
-			if r.step(upStep).State == Done {
+			if r.step(upStep).State == graph.Done {
 				t.Fatalf("it is ready %d s after restart %d", 22, n+1)
 			}
 		}
-		r.is(upStep, Waiting, "it is restart 8 of its own unit, after it was killed by SIGSEGV")
+		r.is(upStep, graph.Waiting, "it is restart 8 of its own unit, after it was killed by SIGSEGV")
 		if byHand, _ := m.StoppedByHand(mariadb); byHand {
 			t.Error("it counts as stopped by hand")
 		}
@@ -93,7 +95,7 @@ func TestACrashAfterALongLifeIsTheFirst(t *testing.T) {
 			time.Sleep(24 * time.Hour)
 			r.live(m, crashed, n)
 			r.live(m, active, n+1)
-			r.is(upStep, Waiting, "to stay up")
+			r.is(upStep, graph.Waiting, "to stay up")
 			time.Sleep(holdsAfter)
 			synctest.Wait()
 			r.isUp()
@@ -108,7 +110,7 @@ func TestARestartBetweenTwoLooksIsSeenByItsNumber(t *testing.T) {
 		r, m := upToNow(t)
 		time.Sleep(time.Hour)
 		r.live(m, active, 1)
-		r.is(upStep, Waiting, "to stay up: it is restart 1")
+		r.is(upStep, graph.Waiting, "to stay up: it is restart 1")
 		r.stop()
 	})
 }
@@ -136,12 +138,12 @@ func TestAServiceThatNeverHoldsHasFailed(t *testing.T) {
 			r.live(m, active, n+1)
 			time.Sleep(3 * time.Second)
 			synctest.Wait()
-			if r.step(upStep).State == Done {
+			if r.step(upStep).State == graph.Done {
 				t.Fatalf("it is ready after %d restarts", n+1)
 			}
 		}
 		p := r.step(upStep)
-		if !p.GaveUp {
+		if !p.CountsAsFailed {
 			t.Errorf("it has not failed: %+v", p)
 		}
 		if text := p.Err.Error(); !strings.Contains(text, "waited 20m0s in vain for mariadb.service") || !strings.Contains(text, "after it was killed by SIGSEGV") {
@@ -181,7 +183,7 @@ func TestAStopWhileTheServiceIsProbedIsSeen(t *testing.T) {
 				r := start(t, plan(), m)
 				time.Sleep(5 * time.Second)
 				synctest.Wait()
-				r.is(upStep, Waiting, "to serve, as mysql-ready.service tells")
+				r.is(upStep, graph.Waiting, "to serve, as mysql-ready.service tells")
 				state := UnitState{Active: "inactive", Sub: "dead"}
 				if c.by.Result != "success" {
 					state = UnitState{Active: "failed", Sub: "failed"}
@@ -194,7 +196,7 @@ func TestAStopWhileTheServiceIsProbedIsSeen(t *testing.T) {
 				}
 				time.Sleep(10 * time.Second)
 				synctest.Wait()
-				r.is(upStep, Failed, c.words)
+				r.is(upStep, graph.Failed, c.words)
 				want := c.by.Result == "success" && !c.by.ByItself
 				if byHand, _ := m.StoppedByHand(mariadb); byHand != want {
 					t.Errorf("noted as stopped by hand: %t", byHand)
@@ -219,11 +221,11 @@ func TestAServiceThatNeverServesHasFailedAndIsAskedOn(t *testing.T) {
 		r := start(t, plan(), m)
 		time.Sleep(59 * time.Second)
 		synctest.Wait()
-		r.is(upStep, Waiting, "to serve")
+		r.is(upStep, graph.Waiting, "to serve")
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
-		r.is(upStep, Failed, "is active but did not serve within 1m0s: it does not answer", "systemctl status mysql-ready.service")
-		if !r.step(upStep).GaveUp {
+		r.is(upStep, graph.Failed, "is active but did not serve within 1m0s: it does not answer", "systemctl status mysql-ready.service")
+		if !r.step(upStep).CountsAsFailed {
 			t.Error("it has not failed")
 		}
 		m.mu.Lock()
@@ -245,10 +247,10 @@ func TestAServiceThatNeverStartsHasFailedAndIsWaitedFor(t *testing.T) {
 		r := start(t, plan(), m)
 		time.Sleep(startWithin - time.Second)
 		synctest.Wait()
-		r.is(upStep, Waiting, "mariadb.service to start")
+		r.is(upStep, graph.Waiting, "mariadb.service to start")
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		r.is(upStep, Failed, "waited 20m0s in vain for mariadb.service to start")
+		r.is(upStep, graph.Failed, "waited 20m0s in vain for mariadb.service to start")
 		m.mu.Lock()
 		m.units[mariadb] = active
 		m.mu.Unlock()
@@ -266,12 +268,12 @@ func TestAFailedServiceThatIsStartedByAPersonBeginsAnew(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r, m := upToNow(t)
 			r.live(m, unit{UnitState{Active: "failed"}, Ended{Result: "exit-code", Ran: true}}, 0)
-			r.is(upStep, Failed, "mariadb.service failed: exit-code")
+			r.is(upStep, graph.Failed, "mariadb.service failed: exit-code")
 			m.mu.Lock()
 			m.probing = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 			m.mu.Unlock()
 			r.live(m, active, restarts)
-			if p := r.step(upStep); p.State != Waiting || p.GaveUp == anew {
+			if p := r.step(upStep); p.State != graph.Waiting || p.CountsAsFailed == anew {
 				t.Errorf("after %d restarts: %+v", restarts, p)
 			}
 			r.stop()
@@ -284,15 +286,15 @@ func TestAFailedStepThatIsHeldUpIsNotWhatIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, m := upToNow(t)
 		r.live(m, unit{UnitState{Active: "inactive"}, Ended{Result: "success", Ran: true}}, 0)
-		if p := r.step(upStep); !p.GaveUp {
+		if p := r.step(upStep); !p.CountsAsFailed {
 			t.Fatalf("it is %+v", p)
 		}
 		m.pull(serial)
-		r.Undone(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
+		r.Invalidate(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		r.is("volume data: device", Waiting, serial)
-		if p := r.step(upStep); p.GaveUp || p.State != Pending {
+		r.is("volume data: device", graph.Waiting, serial)
+		if p := r.step(upStep); p.CountsAsFailed || p.State != graph.Pending {
 			t.Errorf("it is %+v", p)
 		}
 		r.stop()
@@ -303,9 +305,9 @@ func TestAServiceThatIsStoppedAsItWaitsForItsRestartWasStoppedByHand(t *testing.
 	synctest.Test(t, func(t *testing.T) {
 		r, m := upToNow(t)
 		r.live(m, crashed, 0)
-		r.is(upStep, Waiting, "to start again")
+		r.is(upStep, graph.Waiting, "to start again")
 		r.live(m, unit{UnitState{Active: "inactive", Sub: "dead"}, Ended{Result: "signal", Ran: true, ByItself: true, Died: crashed.Died}}, 0)
-		r.is(upStep, Failed, "mariadb.service was stopped by hand")
+		r.is(upStep, graph.Failed, "mariadb.service was stopped by hand")
 		r.stop()
 		if !m.byHand[mariadb] {
 			t.Error("it is not noted")

@@ -11,7 +11,7 @@ import (
 // A World is everything that a story reads and changes. Each part is declared
 // here, by what the story needs of it, so that the whole story also runs where
 // there is no disk and no systemd.
-type World struct {
+type Host struct {
 	Volumes     Volumes // nil where no volume of the plan is one of a cloud
 	Records     Records
 	Disks       Disks
@@ -164,7 +164,7 @@ type Mount struct {
 	Type    string // "" for a directory, which is bound
 	Options []string
 	On      string // mount point that it goes with, for a directory
-	Look    bool   // only to look at: not part of the role
+	Inspect bool   // only to look at: not part of the role
 }
 
 // Directories looks at data directories.
@@ -254,8 +254,8 @@ type Secrets interface {
 
 // A Sealed is a secret that is encrypted.
 type Sealed struct {
-	Bytes  []byte
-	Relies string // on what copy, and why, where it is not fresh from its source
+	Bytes []byte
+	Stale string // on what copy, and why, where it is not fresh from its source
 }
 
 // Units grants services what they wait for, and starts them.

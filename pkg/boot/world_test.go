@@ -84,8 +84,8 @@ func newMachine() *machine {
 	return m
 }
 
-func (m *machine) world() World {
-	return World{
+func (m *machine) world() Host {
+	return Host{
 		Volumes: &m.cloud, Records: m,
 		Disks: m, Filesystems: m, Ledgers: m, Intents: m, Mounts: m,
 		Directories: m, Engines: m, Secrets: &m.safe, Units: m,

@@ -29,6 +29,7 @@ import (
 
 	"bootagent/cmd/bootagent/inec2"
 	"bootagent/pkg/boot"
+	"bootagent/pkg/graph"
 	"bootagent/pkg/role"
 	"bootagent/pkg/volume"
 	"bootagent/pkg/volume/ec2api"
@@ -104,10 +105,10 @@ func (f *fleet) boot() {
 			}}}
 			b := boot.New(plan, f.world(m), slog.New(slog.DiscardHandler))
 			b.Jitter = m.jitter
-			b.Run(f.ctx, func(progress []boot.Progress) {
+			b.Run(f.ctx, func(progress []graph.Progress) {
 				m.mu.Lock()
 				defer m.mu.Unlock()
-				if last := progress[len(progress)-1]; last.State == boot.Done && m.up.IsZero() {
+				if last := progress[len(progress)-1]; last.State == graph.Done && m.up.IsZero() {
 					m.up = time.Now()
 				}
 			})
@@ -123,14 +124,14 @@ func (m *member) jitter(below time.Duration) time.Duration {
 
 // world is what the agent of an instance sees: EC2 as it is, and a machine that has its volume's disk
 // when EC2 says so.
-func (f *fleet) world(m *member) boot.World {
+func (f *fleet) world(m *member) boot.Host {
 	keys := f.cloud.IAM.Credentials("db", m.id)
 	api := ec2api.New(ec2api.Config{
 		Region: f.cloud.Region(), Endpoint: "http://ec2.test", HTTP: &http.Client{Transport: direct{f.cloud.EC2}}, Jitter: m.jitter,
 		Credentials: aws.CredentialsProvider(credentials.NewStaticCredentialsProvider(keys.AccessKeyID, keys.SecretAccessKey, keys.SessionToken)),
 	})
 	machine := &machine{fleet: f, member: m}
-	return boot.World{
+	return boot.Host{
 		Volumes:     inec2.Volumes{Volumes: volume.New(api, volume.Instance{ID: m.id, Zone: "eu-central-1a", Region: f.cloud.Region(), Role: "mysql"})},
 		Records:     machine,
 		Disks:       disks{machine: machine},

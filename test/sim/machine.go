@@ -40,7 +40,7 @@ type machine struct {
 
 	// On its own disk, where a power cut takes what was written last.
 	records file[map[string]string]
-	facts   file[*boot.Facts]
+	facts   file[*boot.Identity]
 	kept    file[bool] // the sealed secret
 
 	plugged  map[string]*disk
@@ -196,10 +196,10 @@ func (m *machine) shutDownFurther() {
 	then()
 }
 
-// The interfaces of boot.World.
+// The interfaces of boot.Host.
 
-func (a *agent) world() boot.World {
-	return boot.World{
+func (a *agent) world() boot.Host {
+	return boot.Host{
 		Volumes: a.volumes, Records: records{a}, Disks: disks{a}, Filesystems: filesystems{a}, Ledgers: ledgers{a},
 		Mounts: mounts{a}, Directories: directories{a}, Engines: engines{a}, Secrets: a.secrets(), Units: units{a},
 		Instance:     boot.Instance{ID: a.machine.id, BootID: fmt.Sprintf("boot %d of %s", a.machine.booted, a.machine.id)},
@@ -433,10 +433,10 @@ func (ms mounts) Mount(ctx context.Context, mt boot.Mount) error {
 						d = m.plugged[serial]
 					}
 				}
-				if d == nil || d.vol.place == nil || d.vol.place.kind != mt.Type || d.vol.unmountable && !mt.Look {
+				if d == nil || d.vol.place == nil || d.vol.place.kind != mt.Type || d.vol.unmountable && !mt.Inspect {
 					return failed("failed")
 				}
-				if !mt.Look && !d.read {
+				if !mt.Inspect && !d.read {
 					w.breaks("%s is mounted at %s, and was not read before", d.vol.ID, mt.Where)
 				}
 				mounted.vol, mounted.dev = d.vol, d.dev()
@@ -448,7 +448,7 @@ func (ms mounts) Mount(ctx context.Context, mt boot.Mount) error {
 			}
 			m.mounts[mt.Where] = mounted
 			m.changed(mountUnit(mt.Where))
-			if !mt.Look {
+			if !mt.Inspect {
 				w.count(m.id, "mount")
 			}
 			return nil

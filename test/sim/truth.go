@@ -9,6 +9,8 @@ import (
 
 	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
 	"bootagent/pkg/volume"
 )
 
@@ -125,13 +127,13 @@ func (w *World) lookAtWaits(a *agent) {
 	w.mu.Unlock()
 	for _, p := range progress {
 		switch {
-		case p.State == boot.Waiting && p.Wait.For == "":
+		case p.State == graph.Waiting && p.Wait.For == "":
 			w.breaks("%s: step %s waits and does not say for what", a.name, p.Step)
-		case p.State == boot.Waiting && time.Since(p.Wait.Until) > waitSlack:
+		case p.State == graph.Waiting && time.Since(p.Wait.Until) > waitSlack:
 			w.breaks("%s: step %s waits for %s past its deadline", a.name, p.Step, p.Wait.For)
-		case p.State == boot.Running && time.Since(p.Since) > 20*time.Minute:
+		case p.State == graph.Running && time.Since(p.Since) > 20*time.Minute:
 			w.breaks("%s: step %s has run for 20 minutes without a word", a.name, p.Step)
-		case p.State == boot.Failed && (p.Err == nil || p.Err.Error() == ""):
+		case p.State == graph.Failed && (p.Err == nil || p.Err.Error() == ""):
 			w.breaks("%s: step %s failed and does not say why", a.name, p.Step)
 		}
 	}
@@ -187,7 +189,7 @@ func (m *machine) saysReady() bool {
 		return false
 	}
 	for _, p := range m.agent.progress {
-		if p.State != boot.Done {
+		if p.State != graph.Done {
 			return false
 		}
 	}
@@ -309,8 +311,8 @@ func (m *machine) explained() (words string, truly bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, p := range m.agent.progress {
-		text := p.String() + " " + p.Wait.Hint + " " + boot.HintOf(p.Err)
-		if p.State != boot.Failed && p.State != boot.Waiting {
+		text := p.String() + " " + p.Wait.Hint + " " + fault.HintOf(p.Err)
+		if p.State != graph.Failed && p.State != graph.Waiting {
 			continue
 		}
 		words += text + "\n"

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
 	"bootagent/pkg/role"
 	"bootagent/pkg/volume"
 )
@@ -67,7 +68,7 @@ func (v Volumes) Intend(ctx context.Context, id string, intent boot.Intent) erro
 func asNotYet(err error) error {
 	if waiting := (*volume.Waiting)(nil); errors.As(err, &waiting) {
 		answered := (*volume.APIError)(nil)
-		return &boot.Pending_{
+		return &fault.Pending{
 			For: strings.TrimPrefix(waiting.Error(), "waiting for "), Hint: waiting.Hint,
 			Unanswered: errors.As(waiting.Err, &answered) && answered.Trouble(),
 		}

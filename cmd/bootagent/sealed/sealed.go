@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
@@ -86,13 +87,13 @@ func (s *Secrets) Unlock(ctx context.Context) error {
 	switch {
 	case len(s.Keys.Recipients()) > 0:
 		if err != nil {
-			s.Log.Warn("not every source of keys gave one", "error", err, "hint", boot.HintOf(err))
+			s.Log.Warn("not every source of keys gave one", "error", err, "hint", fault.HintOf(err))
 		}
 		return nil
 	case s.byOperator() && err != nil:
-		return &boot.Pending_{For: fmt.Sprintf("a key, after %v", err), Hint: "bootagent unlock"}
+		return &fault.Pending{For: fmt.Sprintf("a key, after %v", err), Hint: "bootagent unlock"}
 	case s.byOperator():
-		return &boot.Pending_{For: "a key for the secrets", Hint: "bring it: bootagent unlock"}
+		return &fault.Pending{For: "a key for the secrets", Hint: "bring it: bootagent unlock"}
 	}
 	return err
 }
@@ -118,7 +119,7 @@ func (s *Secrets) Fetch(ctx context.Context, of role.Secret) (boot.Sealed, error
 		return boot.Sealed{Bytes: sealed}, nil
 	case keptErr == nil && ctx.Err() == nil:
 		s.Log.Warn("relies on a copy of a secret", "secret", of.Name, "error", err)
-		return boot.Sealed{Bytes: kept, Relies: fmt.Sprintf("relies on the ciphertext that was good at %s: %v",
+		return boot.Sealed{Bytes: kept, Stale: fmt.Sprintf("relies on the ciphertext that was good at %s: %v",
 			when.Local().Format(time.DateTime), err)}, nil
 	case !errors.Is(keptErr, secret.ErrNotKept):
 		err = errors.Join(err, keptErr)
@@ -160,7 +161,7 @@ func (s *Secrets) stale() bool {
 // secret that is damaged is fetched anew.
 func (s *Secrets) unopened(err error) error {
 	if missing := (*secret.NoKeyError)(nil); errors.As(err, &missing) && s.byOperator() {
-		return &boot.Pending_{For: fmt.Sprintf("another key: %v", err), Hint: missing.Hint()}
+		return &fault.Pending{For: fmt.Sprintf("another key: %v", err), Hint: missing.Hint()}
 	}
 	return err
 }

@@ -1,7 +1,7 @@
 // Package fault holds the kinds of errors that the packages of bootagent
 // share: one that no retry mends, one that says what is not there yet, and the
 // hint that tells a person what to do.
-package boot
+package fault
 
 import (
 	"errors"
@@ -57,7 +57,7 @@ func (e *hintedError) Hint() string  { return e.hint }
 
 // Pending_ is the error for what is not there yet, and may come by itself or by
 // what a person does. Ask again.
-type Pending_ struct {
+type Pending struct {
 	For  string // what is waited for; completes "waiting for"
 	Hint string // what a person can do, or ""
 
@@ -66,13 +66,13 @@ type Pending_ struct {
 	Unanswered bool
 }
 
-func (e *Pending_) Error() string { return "still waiting for " + e.For }
+func (e *Pending) Error() string { return "still waiting for " + e.For }
 
 // Expired is the error for what was pending for longer than it may be. Its
 // hint is that of the last answer.
 type Expired struct {
 	Within time.Duration
-	Last   *Pending_
+	Last   *Pending
 }
 
 func (e *Expired) Error() string {
