@@ -53,8 +53,8 @@ func (a *agent) world(by *lesson) (boot.Host, error) {
 		Mounts:      mounts{m, a.children},
 		Directories: directories{a.children},
 		Engines:     engines{m, a.children},
-		Units:       units{m},
-		Instance:    boot.Instance{ID: id, BootID: strings.TrimSpace(string(bootID))},
+		Units:       units{m}, Runs: units{m}, Grants: units{m}, Jobs: units{m}, Probes: units{m}, Stops: units{m}, Shutdown: units{m},
+		Machine: boot.Instance{ID: id, BootID: strings.TrimSpace(string(bootID))},
 
 		UnlockWithin: by.set.UnlockWithin, RetryWithin: by.set.RetryWithin,
 	}

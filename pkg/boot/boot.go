@@ -140,7 +140,7 @@ func (b *Boot) Changed(ctx context.Context, c Change, mountUnit, grantUnit func(
 	if undo == nil {
 		return nil
 	}
-	if stopping, err := b.host.Units.Stopping(ctx); stopping || err != nil {
+	if stopping, err := b.host.Shutdown.Stopping(ctx); stopping || err != nil {
 		return err
 	}
 	undo()
@@ -255,7 +255,7 @@ func (b *Boot) StartAgain(ctx context.Context) error {
 // were stopped. It does so only while the machine shuts down: at any other
 // time the services go on without the agent.
 func (b *Boot) StoppedServices(ctx context.Context) error {
-	stopping, err := b.host.Units.Stopping(ctx)
+	stopping, err := b.host.Shutdown.Stopping(ctx)
 	if err != nil || !stopping {
 		return err
 	}

@@ -15,7 +15,7 @@ func (b *Boot) Inspect(ctx context.Context) error {
 			errs = append(errs, s.keepGrant(ctx))
 		}
 		if s.byHand.Load() {
-			errs = append(errs, b.host.Units.SetStoppedByHand(s.Unit, true))
+			errs = append(errs, b.host.Stops.SetStoppedByHand(s.Unit, true))
 		}
 	}
 	for _, s := range b.plan.Secrets {
@@ -34,7 +34,7 @@ func (b *Boot) Inspect(ctx context.Context) error {
 
 // keepGrant sees to it that a service whose grant holds has its token.
 func (s *service) keepGrant(ctx context.Context) error {
-	lost, err := s.boot.host.Units.KeepGrant(ctx, s.Unit)
+	lost, err := s.boot.host.Grants.KeepGrant(ctx, s.Unit)
 	if lost && err == nil {
 		s.boot.log.Warn("the token of "+s.Unit+" was gone, and is there again", "unit", s.Unit)
 	}
@@ -44,5 +44,5 @@ func (s *service) keepGrant(ctx context.Context) error {
 // setByHand keeps whether a person stopped the service.
 func (s *service) setByHand(stopped bool) error {
 	s.byHand.Store(stopped)
-	return s.boot.host.Units.SetStoppedByHand(s.Unit, stopped)
+	return s.boot.host.Stops.SetStoppedByHand(s.Unit, stopped)
 }

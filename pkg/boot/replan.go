@@ -59,7 +59,7 @@ func (b *Boot) Takes(ctx context.Context, next role.Plan) error {
 		}
 	}
 	for _, s := range b.plan.Services {
-		granted, err := b.host.Units.Granted(ctx, s.Unit)
+		granted, err := b.host.Grants.Granted(ctx, s.Unit)
 		if err != nil {
 			return err
 		}

@@ -45,7 +45,6 @@ const probeEvery = 2 * time.Second
 // grant lets the service start, now that all it needs is there, and starts
 // it, unless a person had stopped it.
 func (s *service) grant(ctx context.Context) error {
-	units := s.boot.host.Units
 	for _, where := range s.mounts() {
 		_, mounted, err := s.boot.host.Mounts.At(where)
 		if err != nil {
@@ -65,15 +64,15 @@ func (s *service) grant(ctx context.Context) error {
 			return fmt.Errorf("the disk is gone that is mounted at %s", where)
 		}
 	}
-	if err := units.Grant(ctx, s.Unit, s.mounts()); err != nil {
+	if err := s.boot.host.Grants.Grant(ctx, s.Unit, s.mounts()); err != nil {
 		return err
 	}
 	graph.Observed(ctx) // what was told of the grant is older than this one
-	byHand, err := units.StoppedByHand(s.Unit)
+	byHand, err := s.boot.host.Stops.StoppedByHand(s.Unit)
 	if err != nil || byHand || s.byHand.Load() {
 		return err
 	}
-	return units.StartOnce(ctx, s.Unit)
+	return s.boot.host.Jobs.StartOnce(ctx, s.Unit)
 }
 
 // mounts are the mount points that the service stands on.
@@ -108,8 +107,7 @@ func (s *service) volumes() (volumes []*volume) {
 // there, it was a person who took the grant away, and with it the service. A
 // grant that has yet to start, after the agent itself, is not lost.
 func (s *service) lostGrant(ctx context.Context, grant string, mountUnit func(string) string) {
-	units := s.boot.host.Units
-	now, err := units.State(ctx, grant)
+	now, err := s.boot.host.Units.State(ctx, grant)
 	if err != nil || now.Active == "active" || now.Busy {
 		return
 	}
@@ -119,7 +117,7 @@ func (s *service) lostGrant(ctx context.Context, grant string, mountUnit func(st
 	}
 	standing := true
 	for _, where := range s.mounts() {
-		mount, err := units.State(ctx, mountUnit(where))
+		mount, err := s.boot.host.Units.State(ctx, mountUnit(where))
 		standing = standing && err == nil && mount.Active == "active" && !mount.Busy
 		// One that a process holds stays after its disk has gone.
 		stale, err := s.boot.host.Mounts.Stale(where)
@@ -158,24 +156,23 @@ func (s *service) comeUp(ctx context.Context) error {
 
 // ended says why a service that should run does not.
 func (s *service) ended(ctx context.Context, state UnitState) error {
-	units := s.boot.host.Units
 	look := "systemctl status " + s.Unit
-	ended, err := units.Ended(ctx, s.Unit)
+	ended, err := s.boot.host.Runs.Ended(ctx, s.Unit)
 	if err != nil {
 		return err
 	}
 	if state.Active == "failed" {
 		return fault.Permanent(fault.WithHint(fmt.Errorf("%s failed: %s", s.Unit, joined(ended.Result, ended.Died)), look))
 	}
-	byHand, err := units.StoppedByHand(s.Unit)
+	byHand, err := s.boot.host.Stops.StoppedByHand(s.Unit)
 	if err != nil {
 		return err
 	}
-	granted, err := units.Granted(ctx, s.Unit)
+	granted, err := s.boot.host.Grants.Granted(ctx, s.Unit)
 	if err != nil {
 		return err
 	}
-	if stopping, err := units.Stopping(ctx); stopping || err != nil {
+	if stopping, err := s.boot.host.Shutdown.Stopping(ctx); stopping || err != nil {
 		return errors.Join(err, fmt.Errorf("%s was stopped, as the machine shuts down", s.Unit))
 	}
 	again := "systemctl start " + s.Unit + ", or: bootagent retry"
@@ -221,9 +218,8 @@ func (s *service) settled(ctx context.Context, began time.Time) (UnitState, erro
 // can be written any more, and until it ends, its mounts can't go and nothing
 // can come back. MariaDB's unit is never killed by systemd (SendSIGKILL=no).
 func (s *service) stopped(ctx context.Context) error {
-	units := s.boot.host.Units
 	stopping := func(u UnitState) bool { return u.Active == "deactivating" }
-	state, err := units.State(ctx, s.Unit)
+	state, err := s.boot.host.Units.State(ctx, s.Unit)
 	if err != nil || !stopping(state) {
 		return err
 	}
@@ -232,7 +228,7 @@ func (s *service) stopped(ctx context.Context) error {
 	})()
 	for range startWithin / hangsAfter {
 		patience, cancel := context.WithTimeout(ctx, hangsAfter)
-		_, err := units.Await(patience, s.Unit, func(u UnitState) bool { return !stopping(u) })
+		_, err := s.boot.host.Units.Await(patience, s.Unit, func(u UnitState) bool { return !stopping(u) })
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 			return err
@@ -243,7 +239,7 @@ func (s *service) stopped(ctx context.Context) error {
 		}
 		if gone != "" {
 			s.boot.log.Warn("killing "+s.Unit+", which hangs", "why", "its disk "+gone+" is gone")
-			if err := units.Kill(ctx, s.Unit); err != nil {
+			if err := s.boot.host.Jobs.Kill(ctx, s.Unit); err != nil {
 				return err
 			}
 		}
@@ -265,7 +261,6 @@ func (s *service) diskGone(ctx context.Context) (string, error) {
 // started waits until systemd has started the service, stops it, or has nothing
 // more to do for it. It says which restart that is, where there was one.
 func (s *service) started(ctx context.Context, began time.Time) (UnitState, error) {
-	units := s.boot.host.Units
 	until := began.Add(startWithin)
 	done := func() {}
 	defer func() { done() }()
@@ -286,7 +281,7 @@ func (s *service) started(ctx context.Context, began time.Time) (UnitState, erro
 		}
 		patience, cancel := context.WithTimeout(ctx, in)
 		dead := s.dead
-		state, err := units.Await(patience, s.Unit, func(u UnitState) bool { return settled(u) || u.Crashed() != dead })
+		state, err := s.boot.host.Units.Await(patience, s.Unit, func(u UnitState) bool { return settled(u) || u.Crashed() != dead })
 		cancel()
 		switch {
 		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
@@ -304,7 +299,7 @@ func (s *service) whichStart(ctx context.Context, first bool) (string, error) {
 	if first {
 		s.dead = false
 	}
-	restarts, err := s.boot.host.Units.Restarts(ctx, s.Unit)
+	restarts, err := s.boot.host.Runs.Restarts(ctx, s.Unit)
 	if err != nil {
 		return "", err
 	}
@@ -354,11 +349,10 @@ func holds(restarts int) time.Duration {
 // serves waits until an active service has stayed up for long enough and its
 // probe says that it serves. It does not serve if it went down meanwhile.
 func (s *service) serves(ctx context.Context, began time.Time) (bool, error) {
-	units := s.boot.host.Units
 	if err := s.setByHand(false); err != nil {
 		return false, err
 	}
-	restarts, err := units.Restarts(ctx, s.Unit)
+	restarts, err := s.boot.host.Runs.Restarts(ctx, s.Unit)
 	if err != nil {
 		return false, err
 	}
@@ -370,11 +364,11 @@ func (s *service) serves(ctx context.Context, began time.Time) (bool, error) {
 		return false, err
 	}
 	graph.Observed(ctx) // what was told of the service is older than this
-	state, err := units.State(ctx, s.Unit)
+	state, err := s.boot.host.Units.State(ctx, s.Unit)
 	if err != nil || state.Active != "active" {
 		return false, err
 	}
-	now, err := units.Restarts(ctx, s.Unit)
+	now, err := s.boot.host.Runs.Restarts(ctx, s.Unit)
 	if err != nil || now.Count != restarts.Count {
 		return false, err
 	}
@@ -401,14 +395,14 @@ func (s *service) counted(r Restarts) {
 // crashed tells whether systemd has started the service again by itself since
 // it was last looked at.
 func (s *service) crashed(ctx context.Context) bool {
-	r, err := s.boot.host.Units.Restarts(ctx, s.Unit)
+	r, err := s.boot.host.Runs.Restarts(ctx, s.Unit)
 	return err != nil || int64(r.Count) != s.restarts.Load()
 }
 
 // startedBySomebody tells whether a service that runs was started by anybody but
 // systemd itself.
 func (s *service) startedBySomebody(ctx context.Context) bool {
-	r, err := s.boot.host.Units.Restarts(ctx, s.Unit)
+	r, err := s.boot.host.Runs.Restarts(ctx, s.Unit)
 	return err == nil && r.Count == 0
 }
 
@@ -440,14 +434,13 @@ func (s *service) probe(ctx context.Context) (serves bool, err error) {
 	if s.Ready == nil {
 		return true, nil
 	}
-	units := s.boot.host.Units
 	up, down := context.WithCancelCause(ctx)
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	defer down(nil)
 	watching.Go(func() {
 		for up.Err() == nil {
-			if _, err := units.Await(up, s.Unit, func(u UnitState) bool { return u.Active != "active" }); err == nil {
+			if _, err := s.boot.host.Units.Await(up, s.Unit, func(u UnitState) bool { return u.Active != "active" }); err == nil {
 				down(errDown)
 				return
 			}
@@ -466,7 +459,7 @@ func (s *service) probe(ctx context.Context) (serves bool, err error) {
 			limit = left
 		}
 		once, cancel := context.WithTimeout(up, limit)
-		err := units.Probe(once, s.Ready.Unit)
+		err := s.boot.host.Probes.Probe(once, s.Ready.Unit)
 		cancel()
 		if err == nil {
 			return true, nil
@@ -495,22 +488,21 @@ var errDown = errors.New("the service is not active any more")
 // startAgain forgets that a person stopped the service, and starts it if it is
 // granted and does not run. One that is not granted yet starts when it is.
 func (s *service) startAgain(ctx context.Context) error {
-	units := s.boot.host.Units
 	if err := s.setByHand(false); err != nil {
 		return err
 	}
-	granted, err := units.Granted(ctx, s.Unit)
+	granted, err := s.boot.host.Grants.Granted(ctx, s.Unit)
 	if err != nil || !granted {
 		return err
 	}
 	if err := s.keepGrant(ctx); err != nil {
 		return err
 	}
-	state, err := units.State(ctx, s.Unit)
+	state, err := s.boot.host.Units.State(ctx, s.Unit)
 	if err != nil || state.Active != "inactive" && state.Active != "failed" {
 		return err
 	}
-	return units.Start(ctx, s.Unit)
+	return s.boot.host.Jobs.Start(ctx, s.Unit)
 }
 
 // uncleanStop says what was not clean about how the service stopped, or "".
@@ -519,7 +511,7 @@ func (s *service) uncleanStop(ctx context.Context) string {
 	if err != nil {
 		return err.Error()
 	}
-	ended, err := s.boot.host.Units.Ended(ctx, s.Unit)
+	ended, err := s.boot.host.Runs.Ended(ctx, s.Unit)
 	switch {
 	case err != nil:
 		return err.Error()

@@ -602,7 +602,7 @@ func (v *volume) note(ctx context.Context) error {
 			return err
 		}
 	}
-	self, before := v.boot.host.Instance, v.current()
+	self, before := v.boot.host.Machine, v.current()
 	if before.BootID == self.BootID && before.Stopped == nil {
 		return nil
 	}

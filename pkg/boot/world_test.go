@@ -88,8 +88,8 @@ func (m *machine) world() Host {
 	return Host{
 		Volumes: &m.cloud, Records: m,
 		Disks: m, Filesystems: m, Ledgers: m, Intents: m, Mounts: m,
-		Directories: m, Engines: m, Secrets: &m.safe, Units: m,
-		Instance: Instance{ID: "machine", BootID: "boot"}, UnlockWithin: 24 * time.Hour,
+		Directories: m, Engines: m, Secrets: &m.safe, Units: m, Runs: m, Grants: m, Jobs: m, Probes: m, Stops: m, Shutdown: m,
+		Machine: Instance{ID: "machine", BootID: "boot"}, UnlockWithin: 24 * time.Hour,
 	}
 }
 

@@ -24,7 +24,7 @@ type Mount struct {
 	Type    string // of the filesystem, "" for a bind
 	Options []string
 	On      string // mount point that this mount goes with, or ""
-	Look    bool   // only to look at: forgotten when it is unmounted
+	Inspect bool   // only to look at: forgotten when it is unmounted
 }
 
 // mountTimeout bounds one mount or unmount. Replaying the log of a large XFS
@@ -49,7 +49,7 @@ func (m *Manager) Mount(ctx context.Context, mt Mount) error {
 	if err := privateDir(filepath.Dir(permit)); err != nil {
 		return err
 	}
-	if mt.Look {
+	if mt.Inspect {
 		// What is only looked at is nobody's to enter: a working directory in it
 		// would keep it from being unmounted.
 		if err := privateDir(filepath.Dir(mt.Where)); err != nil {
@@ -62,7 +62,7 @@ func (m *Manager) Mount(ctx context.Context, mt Mount) error {
 	defer os.Remove(permit)
 
 	start := m.startTransient
-	if mt.Look {
+	if mt.Inspect {
 		start = m.startAnew
 	}
 	if err := start(ctx, MountUnit(mt.Where), mt.properties(permit)); err != nil {
@@ -136,7 +136,7 @@ func (mt Mount) properties(permit string) []dbus.Property {
 	if mt.On != "" {
 		props = append(props, dbus.PropBindsTo(MountUnit(mt.On)), dbus.PropAfter(MountUnit(mt.On)))
 	}
-	if mt.Look {
+	if mt.Inspect {
 		props = append(props, property("CollectMode", "inactive-or-failed"))
 	}
 	return props

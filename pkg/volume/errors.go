@@ -155,9 +155,9 @@ type failure struct {
 	final bool
 }
 
-func (f *failure) Error() string { return f.err.Error() }
-func (f *failure) Unwrap() error { return f.err }
-func (f *failure) Hint() string  { return f.hint }
+func (f *failure) Error() string   { return f.err.Error() }
+func (f *failure) Unwrap() error   { return f.err }
+func (f *failure) Hint() string    { return f.hint }
 func (f *failure) Permanent() bool { return f.final }
 
 // refuse makes a final error.

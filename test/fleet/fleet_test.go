@@ -138,7 +138,7 @@ func (f *fleet) world(m *member) boot.Host {
 		Filesystems: filesystems{},
 		Ledgers:     machine,
 		Mounts:      machine,
-		Instance:    boot.Instance{ID: m.id, BootID: "boot"},
+		Machine:     boot.Instance{ID: m.id, BootID: "boot"},
 	}
 }
 

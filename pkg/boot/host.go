@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"bytes"
 	"context"
 	"strings"
 	"time"
@@ -23,7 +24,13 @@ type Host struct {
 	Engines     Engines
 	Secrets     Secrets
 	Units       Units
-	Instance    Instance
+	Runs        Runs
+	Grants      Grants
+	Jobs        Jobs
+	Probes      Probes
+	Stops       Stops
+	Shutdown    Shutdown
+	Machine     Instance
 
 	UnlockWithin time.Duration // how long a person may take to bring a key
 	RetryWithin  time.Duration // how long what has no deadline of its own may go wrong; 0 is DefaultRetryWithin
@@ -258,50 +265,67 @@ type Sealed struct {
 	Stale string // on what copy, and why, where it is not fresh from its source
 }
 
-// Units grants services what they wait for, and starts them.
+// Units says what systemd's units are doing.
 type Units interface {
+	// State returns what a unit is doing.
+	State(ctx context.Context, unit string) (UnitState, error)
+
+	// Await returns what a unit is doing as soon as until is true of it.
+	Await(ctx context.Context, unit string, until func(UnitState) bool) (UnitState, error)
+}
+
+// Runs says how a service ran.
+type Runs interface {
+	// Restarts returns how often systemd itself has started a service again.
+	Restarts(ctx context.Context, unit string) (Restarts, error)
+
+	// Ended returns how a unit that is inactive or failed has ended.
+	Ended(ctx context.Context, unit string) (Ended, error)
+}
+
+// Grants lets services start.
+type Grants interface {
 	// Grant lets a service start for as long as all of its mounts are there.
-	// It does not wait for what it asks systemd to do, because that comes
-	// after the agent's own start.
+	// It does not wait for the jobs that it queues: they run after the agent's
+	// own start.
 	Grant(ctx context.Context, unit string, mounts []string) error
 
-	// Granted tells whether a service is granted, and not about to lose it.
+	// Granted reports whether a service is granted, and not about to lose its
+	// grant.
 	Granted(ctx context.Context, unit string) (bool, error)
 
-	// KeepGrant makes the token of a grant that holds and has lost it. It
+	// KeepGrant makes the token of an active grant again if it is lost. It
 	// grants nothing.
 	KeepGrant(ctx context.Context, unit string) (lost bool, err error)
+}
 
+// Jobs starts services, and kills them.
+type Jobs interface {
 	// StartOnce starts a unit, once for each grant.
 	StartOnce(ctx context.Context, unit string) error
 
 	// Start starts a unit, without waiting for it.
 	Start(ctx context.Context, unit string) error
 
-	// Kill ends all processes of a unit at once.
+	// Kill sends SIGKILL to all processes of a unit.
 	Kill(ctx context.Context, unit string) error
+}
 
+// Probes asks whether a service is ready.
+type Probes interface {
 	// Probe starts a oneshot unit and returns when it has succeeded.
 	Probe(ctx context.Context, unit string) error
+}
 
-	// State returns what a unit is doing.
-	State(ctx context.Context, unit string) (UnitState, error)
-
-	// Restarts returns how often systemd itself has started a service again.
-	Restarts(ctx context.Context, unit string) (Restarts, error)
-
-	// Ended returns how a unit, which is inactive or failed, came to be so.
-	Ended(ctx context.Context, unit string) (Ended, error)
-
-	// Await returns what a unit is doing as soon as until holds of it.
-	Await(ctx context.Context, unit string, until func(UnitState) bool) (UnitState, error)
-
-	// Stopping tells whether the machine is shutting down.
-	Stopping(ctx context.Context) (bool, error)
-
-	// StoppedByHand keeps which services a person stopped.
+// Stops keeps which services a person stopped. A new agent has to know it.
+type Stops interface {
 	StoppedByHand(unit string) (bool, error)
 	SetStoppedByHand(unit string, stopped bool) error
+}
+
+// Shutdown says whether the machine shuts down.
+type Shutdown interface {
+	Stopping(ctx context.Context) (bool, error)
 }
 
 // UnitState is what systemd says of a unit.
@@ -330,4 +354,28 @@ type Ended struct {
 	Ran       bool   // it was active in this boot
 	ByItself  bool   // it ended, and nobody had asked systemd to stop it
 	Processes bool   // its cgroup is not empty
+}
+
+// Metadata is what the cloud tells of the instance.
+type Metadata interface {
+	// Ask asks for it. A Pending_ says why there is no answer yet.
+	Ask(ctx context.Context) (Identity, error)
+
+	// Keep keeps an answer that a plan could be made of.
+	Cache(f Identity)
+
+	// Kept is the answer that was kept last, and when that was, if it was given
+	// to this very machine.
+	Cached() (Identity, time.Time, error)
+}
+
+// Facts are what an instance is told of itself.
+type Identity struct {
+	Instance role.Instance
+	UserData []byte // nil where there is none
+	RoleTag  string // of the instance, "" where there is none
+}
+
+func (f Identity) equal(to Identity) bool {
+	return f.Instance == to.Instance && bytes.Equal(f.UserData, to.UserData) && f.RoleTag == to.RoleTag
 }

@@ -1,7 +1,6 @@
 package boot
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,30 +24,6 @@ type Identify struct {
 	misled   bool // by them: no plan could be made
 	plan     role.Plan
 	err      error
-}
-
-// Metadata is what the cloud tells of the instance.
-type Metadata interface {
-	// Ask asks for it. A Pending_ says why there is no answer yet.
-	Ask(ctx context.Context) (Identity, error)
-
-	// Keep keeps an answer that a plan could be made of.
-	Cache(f Identity)
-
-	// Kept is the answer that was kept last, and when that was, if it was given
-	// to this very machine.
-	Cached() (Identity, time.Time, error)
-}
-
-// Facts are what an instance is told of itself.
-type Identity struct {
-	Instance role.Instance
-	UserData []byte // nil where there is none
-	RoleTag  string // of the instance, "" where there is none
-}
-
-func (f Identity) equal(to Identity) bool {
-	return f.Instance == to.Instance && bytes.Equal(f.UserData, to.UserData) && f.RoleTag == to.RoleTag
 }
 
 const (
