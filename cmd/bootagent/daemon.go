@@ -25,6 +25,7 @@ import (
 	"bootagent/pkg/boot"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/status"
@@ -101,7 +102,7 @@ type agent struct {
 	mu       sync.Mutex
 	story    *graph.Graph   // that is being told, the launch's and then the boot's; nil where there is none
 	boot     *boot.Boot     // nil where there is no plan
-	facts    *boot.Identity // that the machine was told last; nil before
+	facts    *host.Identity // that the machine was told last; nil before
 	lesson   *lesson        // that the boot goes by
 	next     *lesson        // to begin anew with; nil is to learn all of it
 	again    context.CancelCauseFunc

@@ -14,6 +14,7 @@ import (
 	"bootagent/pkg/boot"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/status"
@@ -62,7 +63,7 @@ func lives(t *testing.T, e edited) *agent {
 	a := &agent{log: log, teller: newTeller(log), files: e.files, children: &children{log: log}}
 	a.teller.file = filepath.Join(e.dir, "status.json")
 	a.boots = func(ctx context.Context, by *lesson) error {
-		b := boot.New(role.Plan{Role: by.plan.Role}, boot.Host{}, log) // of the plan, what needs no machine
+		b := boot.New(role.Plan{Role: by.plan.Role}, host.Host{}, log) // of the plan, what needs no machine
 		a.begin(b.Graph, b, by)
 		b.Run(ctx, func([]graph.Progress) { a.teller.tell(status.Status{Role: by.plan.Role, State: status.Ready}) })
 		return nil
@@ -174,7 +175,7 @@ func TestARetryOfABootTakesOverWhatWasEdited(t *testing.T) {
 
 // User-data of EC2 can be changed only while the instance is stopped.
 func TestAHintAboutUserDataOfEC2SaysThatTheInstanceHasToStop(t *testing.T) {
-	broken := boot.Identity{Instance: example, UserData: []byte("#bootagent\nversion: 1\nroel: web\n")}
+	broken := host.Identity{Instance: example, UserData: []byte("#bootagent\nversion: 1\nroel: web\n")}
 	_, err := makePlan(settings.Settings{}, rolesOf(t, servesWeb), imdsSource, broken)
 	for _, words := range []string{
 		"only while the instance is stopped", "bootagent retry",
@@ -186,7 +187,7 @@ func TestAHintAboutUserDataOfEC2SaysThatTheInstanceHasToStop(t *testing.T) {
 			t.Errorf("it does not say %q, but: %s", words, fault.HintOf(err))
 		}
 	}
-	_, err = makePlan(settings.Settings{}, rolesOf(t, servesWeb), imdsSource, boot.Identity{Instance: example, RoleTag: "wbe"})
+	_, err = makePlan(settings.Settings{}, rolesOf(t, servesWeb), imdsSource, host.Identity{Instance: example, RoleTag: "wbe"})
 	if want := "the instance's tag bootagent:role, then: bootagent retry"; !strings.Contains(fault.HintOf(err), want) {
 		t.Errorf("of the tag it says %s", fault.HintOf(err))
 	}

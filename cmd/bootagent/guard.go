@@ -157,7 +157,7 @@ func holdsOf(roles []*role.Role) []guard.Hold {
 func programs(r *role.Role) (all []image.Program) {
 	for _, v := range r.Volumes {
 		of := fmt.Sprintf("of volume %q", v.Name)
-		if v.Make == role.MakeIfBlank {
+		if v.Format == role.FormatIfBlank {
 			if argv, err := filesystem.MakeCommand(string(v.Filesystem), "", ""); err == nil {
 				all = append(all, image.Program{Paths: argv[:1], For: "which makes the filesystem " + of, Get: "install " + packageOf(v.Filesystem)})
 			}

@@ -11,10 +11,10 @@ import (
 
 	"bootagent/cmd/bootagent/ondisk"
 	"bootagent/pkg/block"
-	"bootagent/pkg/boot"
 	"bootagent/pkg/datadir"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/filesystem"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -27,7 +27,7 @@ type task struct {
 	Other  string    `json:",omitempty"` // another path
 	Ledger []byte    `json:",omitempty"`
 	Data   role.Data // whose directory it is
-	Set    boot.EngineSettings
+	Set    host.EngineSettings
 }
 
 type taskKind string
@@ -189,7 +189,7 @@ func (l ledgers) WriteLedger(ctx context.Context, root string, ledger []byte) er
 
 type directories struct{ children *children }
 
-func (d directories) Examine(ctx context.Context, path string, of role.Data, set boot.EngineSettings) (found boot.Directory, err error) {
+func (d directories) Examine(ctx context.Context, path string, of role.Data, set host.EngineSettings) (found host.Directory, err error) {
 	err = d.children.reach(ctx, task{Do: examine, Path: path, Data: of, Set: set}, &found)
 	return found, err
 }

@@ -21,9 +21,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bootagent/pkg/block"
-	"bootagent/pkg/boot"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -52,7 +52,7 @@ func TestAHandDoesWhatItIsToldAndTellsWhatWentWrong(t *testing.T) {
 		t.Errorf("%t, %v", same, err)
 	}
 	of := role.Data{Engine: role.MariaDB, Owner: me.Username}
-	if found, err := d.Examine(t.Context(), filepath.Join(dir, "data"), of, boot.EngineSettings{}); err != nil || found.State != boot.Foreign || found.Hint == "" {
+	if found, err := d.Examine(t.Context(), filepath.Join(dir, "data"), of, host.EngineSettings{}); err != nil || found.State != host.Foreign || found.Hint == "" {
 		t.Errorf("got %+v, %v", found, err)
 	}
 	if err := d.Publish(t.Context(), filepath.Join(dir, "data"), filepath.Join(dir, "published")); err != nil {

@@ -16,6 +16,7 @@ import (
 	"bootagent/pkg/boot"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/instance"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
@@ -41,7 +42,7 @@ const (
 
 // makePlan makes the plan of this instance, as the agent goes by it: its errors
 // say what a person mends, after which the agent reads everything again.
-func makePlan(set settings.Settings, rolesDir string, from source, facts boot.Identity) (role.Plan, error) {
+func makePlan(set settings.Settings, rolesDir string, from source, facts host.Identity) (role.Plan, error) {
 	plan, from, err := selectPlan(set, rolesDir, from, facts)
 	if err != nil && !errors.Is(err, errNoRole) {
 		err = toMend(err, from, facts.Instance)
@@ -51,7 +52,7 @@ func makePlan(set settings.Settings, rolesDir string, from source, facts boot.Id
 
 // selectPlan says what an instance has to make true, by what it is told and by
 // the role files, and which of them selects that.
-func selectPlan(set settings.Settings, rolesDir string, from source, facts boot.Identity) (role.Plan, source, error) {
+func selectPlan(set settings.Settings, rolesDir string, from source, facts host.Identity) (role.Plan, source, error) {
 	sel, from, err := selection(set, from, facts)
 	if err != nil {
 		return role.Plan{}, from, err
@@ -110,7 +111,7 @@ func planFrom(from source, sel userdata.Selection, roles []*role.Role, instance 
 // selection reads which role this instance has, and by what. Only where there
 // is no user-data, or plainly another's, do the tag and the default count: a
 // document of ours that can't be read is an error.
-func selection(set settings.Settings, from source, facts boot.Identity) (userdata.Selection, source, error) {
+func selection(set settings.Settings, from source, facts host.Identity) (userdata.Selection, source, error) {
 	sel, err := userdata.Parse(facts.UserData)
 	switch {
 	case err == nil:
@@ -126,12 +127,12 @@ func selection(set settings.Settings, from source, facts boot.Identity) (userdat
 }
 
 // localFacts are what a local machine is told, by a file of its own.
-func localFacts(file string) (boot.Identity, error) {
+func localFacts(file string) (host.Identity, error) {
 	raw, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return boot.Identity{}, fmt.Errorf("cannot read the user-data: %w", err)
+		return host.Identity{}, fmt.Errorf("cannot read the user-data: %w", err)
 	}
-	return boot.Identity{UserData: raw}, nil
+	return host.Identity{UserData: raw}, nil
 }
 
 // A lesson is what the agent has learnt: how it is set, what the machine is
@@ -139,7 +140,7 @@ func localFacts(file string) (boot.Identity, error) {
 type lesson struct {
 	set      settings.Settings
 	metadata *metadata // nil on a local machine
-	facts    boot.Identity
+	facts    host.Identity
 	plan     role.Plan
 
 	// confirm tells whether what was kept, which the lesson may rely on, still
@@ -181,7 +182,7 @@ func (a *agent) learn(ctx context.Context) (*lesson, error) {
 	if l.metadata, err = newMetadata(set.Endpoints.IMDS, a.log); err != nil {
 		return nil, err
 	}
-	launch := boot.NewIdentify(l.metadata, func(facts boot.Identity) (role.Plan, error) {
+	launch := boot.NewIdentify(l.metadata, func(facts host.Identity) (role.Plan, error) {
 		return makePlan(set, a.files.roles, imdsSource, facts)
 	})
 	a.begin(launch.Graph, nil, nil)
@@ -215,7 +216,7 @@ const askAgainWithin = 10 * time.Second
 
 // relearn reads everything again, at once: where the metadata service does not
 // answer, what it told before counts. A NotYetError says that it never did.
-func (f files) relearn(ctx context.Context, known *boot.Identity, log *slog.Logger) (*lesson, error) {
+func (f files) relearn(ctx context.Context, known *host.Identity, log *slog.Logger) (*lesson, error) {
 	set, err := f.set()
 	if err != nil {
 		return nil, err

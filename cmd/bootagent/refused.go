@@ -17,8 +17,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bootagent/pkg/boot"
 	"bootagent/pkg/fault"
+	"bootagent/pkg/host"
 	"bootagent/pkg/systemd"
 )
 
@@ -147,7 +147,7 @@ func hasFailed(err error) bool {
 
 // unmountable is what a mount failed with, what the kernel says of it, and what
 // a person can do. Nothing that is hinted at changes the disk.
-func unmountable(ctx context.Context, r refusal, mt boot.Mount, err error) error {
+func unmountable(ctx context.Context, r refusal, mt host.Mount, err error) error {
 	if mt.Type == "" || !hasFailed(err) {
 		return err
 	}

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"bootagent/pkg/boot"
 	"bootagent/pkg/fault"
+	"bootagent/pkg/host"
 	"bootagent/pkg/systemd"
 )
 
@@ -87,17 +87,17 @@ func TestAMountThatFailsHasAHintThatChangesNothing(t *testing.T) {
 	damaged := refused(`101|kernel|"XFS (nvme1n1): Metadata CRC error detected"`)
 	for _, c := range []struct {
 		r     refusal
-		mt    boot.Mount
+		mt    host.Mount
 		err   error
 		hint  string
 		final bool // no time mends it
 	}{
-		{damaged, boot.Mount{What: link, Type: "xfs"}, errMount, "xfs_repair -n " + link, false},
-		{damaged, boot.Mount{What: link, Type: "ext4"}, errMount, "e2fsck -fn " + link, false},
-		{features, boot.Mount{What: link, Type: "xfs"}, errMount, "does not know this kind of xfs", true},
-		{damaged, boot.Mount{What: "/srv/data/mysql"}, errMount, "", false}, // it is bound
-		{damaged, boot.Mount{What: link, Type: "xfs"}, &systemd.JobError{Result: "assert"}, "", false},
-		{damaged, boot.Mount{What: link, Type: "xfs"}, errors.New("no systemd"), "", false},
+		{damaged, host.Mount{What: link, Type: "xfs"}, errMount, "xfs_repair -n " + link, false},
+		{damaged, host.Mount{What: link, Type: "ext4"}, errMount, "e2fsck -fn " + link, false},
+		{features, host.Mount{What: link, Type: "xfs"}, errMount, "does not know this kind of xfs", true},
+		{damaged, host.Mount{What: "/srv/data/mysql"}, errMount, "", false}, // it is bound
+		{damaged, host.Mount{What: link, Type: "xfs"}, &systemd.JobError{Result: "assert"}, "", false},
+		{damaged, host.Mount{What: link, Type: "xfs"}, errors.New("no systemd"), "", false},
 	} {
 		err := unmountable(t.Context(), c.r, c.mt, c.err)
 		if hint := fault.HintOf(err); !errors.Is(err, c.err) || c.hint == "" && hint != "" || !strings.Contains(hint, c.hint) || strings.Contains(hint, " -L") {

@@ -19,6 +19,7 @@ import (
 
 	"bootagent/pkg/boot"
 	"bootagent/pkg/fault"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 )
@@ -98,7 +99,7 @@ func TestUnlockHandsKeysToTheAgent(t *testing.T) {
 
 func TestAnAgentWhoseRoleHasNoSecretsTakesNoKey(t *testing.T) {
 	a := new(agent)
-	b := boot.New(role.Plan{}, boot.Host{}, slog.New(slog.DiscardHandler))
+	b := boot.New(role.Plan{}, host.Host{}, slog.New(slog.DiscardHandler))
 	a.begin(b.Graph, b, nil)
 	err := unlockFrom(t.Context(), taking(t, a.unlock), typed(t, private), io.Discard)
 	if err == nil || err.Error() != "the agent took no key: the role of this instance has no secrets, and wants no key" {

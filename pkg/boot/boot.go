@@ -11,6 +11,7 @@ import (
 	"log/slog"
 
 	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -18,7 +19,7 @@ import (
 type Boot struct {
 	*graph.Graph
 	plan     role.Plan
-	host     Host
+	host     host.Host
 	log      *slog.Logger
 	volumes  map[string]*volume
 	data     map[string]*data
@@ -28,7 +29,7 @@ type Boot struct {
 }
 
 // New tells the story of a plan. This is the whole way of a boot:
-func New(plan role.Plan, world Host, log *slog.Logger) *Boot {
+func New(plan role.Plan, world host.Host, log *slog.Logger) *Boot {
 	b := &Boot{
 		Graph: graph.New(), plan: plan, host: world, log: log,
 		volumes: make(map[string]*volume), data: make(map[string]*data), secrets: make(map[string]*secret),
@@ -56,9 +57,9 @@ func New(plan role.Plan, world Host, log *slog.Logger) *Boot {
 		b.volumes[v.Name] = vol
 	}
 	for _, d := range plan.Data {
-		dir := &data{Data: d, boot: b, volume: b.volumes[d.On]}
+		dir := &data{Data: d, boot: b, volume: b.volumes[d.Volume]}
 		name := "data " + d.Name + ": "
-		engine := b.Add(name+"engine", dir.askEngine).Within(dir.volume.Wait)
+		engine := b.Add(name+"engine", dir.askEngine).Within(dir.volume.Timeout)
 		directory := b.Add(name+"directory", dir.directory, engine, dir.volume.noted)
 		dir.there = b.Add(name+"bind", dir.bind, directory)
 		dir.volume.steps = append(dir.volume.steps, directory, dir.there)
@@ -66,7 +67,7 @@ func New(plan role.Plan, world Host, log *slog.Logger) *Boot {
 	}
 	for _, vol := range b.volumes {
 		for _, step := range vol.steps {
-			step.Within(vol.Wait)
+			step.Within(vol.Timeout)
 		}
 	}
 	if len(plan.Secrets) > 0 {
@@ -121,7 +122,7 @@ type Change struct {
 func (b *Boot) Units(mountUnit, grantUnit func(string) string) map[string]bool {
 	units := make(map[string]bool)
 	for _, v := range b.volumes {
-		units[mountUnit(v.At)] = true
+		units[mountUnit(v.Mount)] = true
 	}
 	for _, d := range b.data {
 		units[mountUnit(d.Bind)] = true
@@ -151,8 +152,8 @@ func (b *Boot) Changed(ctx context.Context, c Change, mountUnit, grantUnit func(
 func (b *Boot) undoneBy(ctx context.Context, c Change, mountUnit, grantUnit func(string) string) (undo func()) {
 	down := c.Active == "inactive" || c.Active == "failed"
 	for _, v := range b.ordered() {
-		if down && c.Unit == mountUnit(v.At) {
-			return func() { b.unmounted(v.At) }
+		if down && c.Unit == mountUnit(v.Mount) {
+			return func() { b.unmounted(v.Mount) }
 		}
 	}
 	for _, d := range b.plan.Data {
@@ -190,7 +191,7 @@ func (b *Boot) undoneBy(ctx context.Context, c Change, mountUnit, grantUnit func
 func (b *Boot) unmounted(where string) {
 	why := where + " is not mounted any more"
 	for _, v := range b.ordered() {
-		if v.At == where {
+		if v.Mount == where {
 			b.Invalidate(v.mounted, why, v.found)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -34,7 +35,7 @@ type ebs struct {
 	holder string // instance that has it attached
 	from   string
 	size   int64
-	intent Intent
+	intent host.Intent
 	named  bool      // it has the tag of its own name
 	untold time.Time // until then the cloud does not tell of the intent
 }
@@ -89,22 +90,22 @@ func (c *cloud) Attach(_ context.Context, id string) error {
 	return &fault.Pending{For: fmt.Sprintf("volume %s to be let go by %s", id, v.holder), Hint: "stop " + v.holder}
 }
 
-func (c *cloud) Origin(_ context.Context, id string) (Origin, error) {
+func (c *cloud) Origin(_ context.Context, id string) (host.Origin, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return Origin{From: c.volumes[id].from, Size: c.volumes[id].size}, c.ask()
+	return host.Origin{From: c.volumes[id].from, Size: c.volumes[id].size}, c.ask()
 }
 
-func (c *cloud) Intent(_ context.Context, id string) (Intent, error) {
+func (c *cloud) Intent(_ context.Context, id string) (host.Intent, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if time.Now().Before(c.volumes[id].untold) {
-		return Intent{}, c.ask()
+		return host.Intent{}, c.ask()
 	}
 	return c.volumes[id].intent, c.ask()
 }
 
-func (c *cloud) Intend(_ context.Context, id string, intent Intent) error {
+func (c *cloud) Intend(_ context.Context, id string, intent host.Intent) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := errors.Join(c.ask(), c.does("intend %v", intent.Made)); err != nil {
@@ -266,7 +267,7 @@ func TestAVolumeThatTheCloudDoesNotCallNewIsNeverFormatted(t *testing.T) {
 	}{
 		"made from a snapshot": {ebs{from: "snapshot snap-1", size: gib}, "was made from snapshot snap-1"},
 		"of another size":      {ebs{size: 2 * gib}, "they are not the same"},
-		"made before":          {ebs{size: gib, intent: Intent{UUID: "u", Made: true}}, "filesystem u was made on it before"},
+		"made before":          {ebs{size: gib, intent: host.Intent{UUID: "u", Made: true}}, "filesystem u was made on it before"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -290,21 +291,21 @@ func TestAVolumeThatTheCloudDoesNotCallNewIsNeverFormatted(t *testing.T) {
 // died comes back sooner than that.
 func TestAFilesystemThatBootagentMadeIsItsOwnAsSoonAsTheCloudTells(t *testing.T) {
 	for name, c := range map[string]struct {
-		intent Intent
+		intent host.Intent
 		state  graph.State
 		words  string
 	}{
-		"its own":     {Intent{UUID: "u"}, graph.Done, ""},
-		"another's":   {Intent{UUID: "v"}, graph.Failed, "holds the xfs filesystem u without a ledger"},
-		"nobody says": {Intent{}, graph.Failed, "holds the xfs filesystem u without a ledger"},
+		"its own":     {host.Intent{UUID: "u"}, graph.Done, ""},
+		"another's":   {host.Intent{UUID: "v"}, graph.Failed, "holds the xfs filesystem u without a ledger"},
+		"nobody says": {host.Intent{}, graph.Failed, "holds the xfs filesystem u without a ledger"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m, p := inEC2()
 				v := m.cloud.volumes[volumeID]
 				v.intent, v.untold = c.intent, time.Now().Add(5*time.Second)
-				m.disks[serial].content = Content{Filesystem: "xfs", UUID: "u", Words: "has a filesystem"}
-				m.disks[serial].names = make(map[string]DirectoryState)
+				m.disks[serial].content = host.Content{Filesystem: "xfs", UUID: "u", Words: "has a filesystem"}
+				m.disks[serial].names = make(map[string]host.DirectoryState)
 				r := start(t, p, m)
 				r.is("volume data: prepare", graph.Waiting, "EC2 to tell that the filesystem u was made by bootagent")
 				time.Sleep(time.Minute)

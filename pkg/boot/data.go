@@ -11,6 +11,7 @@ import (
 
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -19,8 +20,8 @@ type data struct {
 	role.Data
 	boot   *Boot
 	volume *volume
-	there  *graph.Step    // the last step
-	set    EngineSettings // what askEngine was told
+	there  *graph.Step         // the last step
+	set    host.EngineSettings // what askEngine was told
 }
 
 // unfinishedMax bounds how many unfinished initialisations may lie on a
@@ -28,7 +29,7 @@ type data struct {
 const unfinishedMax = 3
 
 // path is where the data directory is on its volume.
-func (d *data) path() string { return filepath.Join(d.volume.At, d.Dir) }
+func (d *data) path() string { return filepath.Join(d.volume.Mount, d.Dir) }
 
 // askEngine makes sure that the engine will look where the data is put.
 func (d *data) askEngine(ctx context.Context) error {
@@ -87,9 +88,9 @@ func (d *data) examine(ctx context.Context) error {
 		return err
 	}
 	switch found.State {
-	case Absent:
+	case host.Absent:
 		return d.initialize(ctx)
-	case Ready:
+	case host.Ready:
 		if err := d.boot.host.Engines.Initialized(ctx, d.Data); err != nil {
 			return err
 		}
@@ -131,7 +132,7 @@ func (d *data) initialize(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if made.State != Ready {
+	if made.State != host.Ready {
 		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s initialised %s, and left it %s: %s", d.Engine, staging, made.State, made.Words),
 			fmt.Sprintf("journalctl --boot --no-pager --unit bootagent-initialize-%s.service tells what it did; then: bootagent retry, which begins another", d.Name)))
@@ -149,7 +150,7 @@ func (d *data) initialize(ctx context.Context) error {
 func (d *data) mayInitialize(ctx context.Context) error {
 	ledger := d.volume.current()
 	for _, name := range slices.Sorted(maps.Keys(ledger.Data)) {
-		if was := ledger.Data[name]; was.Ready && !d.boot.hasData(d.On, name) && !slices.Contains(d.Beside, name) {
+		if was := ledger.Data[name]; was.Ready && !d.boot.hasData(d.Volume, name) && !slices.Contains(d.Beside, name) {
 			return fault.Permanent(fault.WithHint(
 				fmt.Errorf("%s is absent, and the volume's ledger says that it holds the data %q of %s, which the role does not name",
 					d.path(), name, strings.TrimSpace(was.Engine+" "+was.Version)),
@@ -157,20 +158,20 @@ func (d *data) mayInitialize(ctx context.Context) error {
 					"say beside: [%s] for %q there; then: bootagent retry", d.Name, name, d.Name)))
 		}
 	}
-	names, err := d.boot.host.Directories.Names(ctx, d.volume.At)
+	names, err := d.boot.host.Directories.Names(ctx, d.volume.Mount)
 	if err != nil {
 		return err
 	}
-	strange, err := d.boot.found(ctx, d.volume.At, names)
+	strange, err := d.boot.found(ctx, d.volume.Mount, names)
 	switch {
 	case err != nil:
 		return err
 	case slices.Contains(strange, lostAndFound):
 		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s is absent, and %s is not empty: the filesystem was repaired, and the data may be in there",
-				d.path(), filepath.Join(d.volume.At, lostAndFound)),
+				d.path(), filepath.Join(d.volume.Mount, lostAndFound)),
 			fmt.Sprintf("see what it was: ls -lA %s; put the data back to its place, or restore the volume from a snapshot; "+
-				"if nothing in it is worth keeping, move it off the volume, then: bootagent retry", filepath.Join(d.volume.At, lostAndFound))))
+				"if nothing in it is worth keeping, move it off the volume, then: bootagent retry", filepath.Join(d.volume.Mount, lostAndFound))))
 	case ledger.Made == nil && len(strange) > 0:
 		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s is absent from a filesystem that bootagent did not make and that holds %q", d.path(), strange[0]),
@@ -181,14 +182,14 @@ func (d *data) mayInitialize(ctx context.Context) error {
 
 // hasData tells whether the plan names data of a volume.
 func (b *Boot) hasData(volume, name string) bool {
-	return slices.ContainsFunc(b.plan.Data, func(d role.Data) bool { return d.On == volume && d.Name == name })
+	return slices.ContainsFunc(b.plan.Data, func(d role.Data) bool { return d.Volume == volume && d.Name == name })
 }
 
 // staging returns the directory in which to initialise: the one that is under
 // way or was left empty, or a new one.
 func (d *data) staging(ctx context.Context, noted LedgerData) (string, error) {
 	if noted.Staging != "" {
-		dir := filepath.Join(d.volume.At, noted.Staging)
+		dir := filepath.Join(d.volume.Mount, noted.Staging)
 		if going, err := d.boot.host.Engines.Initializing(ctx, d.Data, dir); going || err != nil {
 			return dir, err
 		}
@@ -196,7 +197,7 @@ func (d *data) staging(ctx context.Context, noted LedgerData) (string, error) {
 			return dir, nil
 		}
 	}
-	there, err := d.boot.host.Directories.Names(ctx, d.volume.At)
+	there, err := d.boot.host.Directories.Names(ctx, d.volume.Mount)
 	if err != nil {
 		return "", err
 	}
@@ -208,7 +209,7 @@ func (d *data) staging(ctx context.Context, noted LedgerData) (string, error) {
 		if err := d.record(ctx, LedgerData{Engine: string(d.Engine), Staging: name}); err != nil {
 			return "", err
 		}
-		dir := filepath.Join(d.volume.At, name)
+		dir := filepath.Join(d.volume.Mount, name)
 		return dir, d.boot.host.Directories.Create(ctx, dir, d.Owner)
 	}
 	return "", fault.Permanent(fault.WithHint(
@@ -217,7 +218,7 @@ func (d *data) staging(ctx context.Context, noted LedgerData) (string, error) {
 }
 
 // noteReady writes into the ledger that the data is there.
-func (d *data) noteReady(ctx context.Context, found Directory) error {
+func (d *data) noteReady(ctx context.Context, found host.Directory) error {
 	want := LedgerData{Engine: string(d.Engine), Version: found.Version, Ready: true}
 	if d.volume.current().Data[d.Name] == want {
 		return nil
@@ -254,8 +255,8 @@ func (d *data) mountBind(ctx context.Context) error {
 		}
 	}
 	if !mounted {
-		err := d.boot.host.Mounts.Mount(ctx, Mount{
-			What: d.path(), Where: d.Bind, On: d.volume.At,
+		err := d.boot.host.Mounts.Mount(ctx, host.Mount{
+			What: d.path(), Where: d.Bind, On: d.volume.Mount,
 			Options: []string{"bind", "nosuid", "nodev"},
 		})
 		if err != nil {

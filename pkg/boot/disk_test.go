@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 )
 
 // failing is an agent whose volume can't be read.
@@ -89,7 +90,7 @@ func TestOnlyWhatChangesOnItsOwnDiskWakesAVolume(t *testing.T) {
 func TestACheckThatFailsIsNotRunAgainForItsOwnEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine()
-		m.disks[serial] = &disk{dev: 1, plugged: true, content: Content{Filesystem: "xfs", UUID: "u"}}
+		m.disks[serial] = &disk{dev: 1, plugged: true, content: host.Content{Filesystem: "xfs", UUID: "u"}}
 		ledger, err := (&Ledger{Volume: serial, UUID: "u", Role: "mysql"}).Encode()
 		if err != nil {
 			t.Fatal(err)
@@ -132,7 +133,7 @@ func TestAVolumeThatWasWaitedForInVainDoesNotWaitAnewForAnotherDisk(t *testing.T
 		m, p := inEC2()
 		m.cloud.volumes[volumeID].holder = "i-other"
 		r := start(t, p, m)
-		time.Sleep(p.Volumes[0].Wait + time.Second)
+		time.Sleep(p.Volumes[0].Timeout + time.Second)
 		synctest.Wait()
 		r.is("volume data: attach", graph.Failed, "waited 20m0s in vain")
 		for i := range 5 {

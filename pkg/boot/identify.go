@@ -9,6 +9,7 @@ import (
 
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -16,10 +17,10 @@ import (
 // it asks for that and for the user-data, and makes the plan of the two.
 type Identify struct {
 	*graph.Graph
-	metadata Metadata
-	make     func(Identity) (role.Plan, error)
+	metadata host.Metadata
+	make     func(host.Identity) (role.Plan, error)
 
-	identity Identity
+	identity host.Identity
 	stale    bool // on facts that were kept
 	misled   bool // by them: no plan could be made
 	plan     role.Plan
@@ -42,7 +43,7 @@ const (
 
 // NewLaunch tells the story of a launch. Make makes the plan; an error of its
 // own can't be mended by trying again.
-func NewIdentify(m Metadata, makePlan func(Identity) (role.Plan, error)) *Identify {
+func NewIdentify(m host.Metadata, makePlan func(host.Identity) (role.Plan, error)) *Identify {
 	l := &Identify{Graph: graph.New(), metadata: m, make: makePlan}
 	asked := l.Add("instance: metadata", l.ask).Within(askMetadataWithin)
 	l.Add("instance: plan", l.makePlan, asked).From(asked)
@@ -51,7 +52,7 @@ func NewIdentify(m Metadata, makePlan func(Identity) (role.Plan, error)) *Identi
 
 // Run returns the plan and what it was made of, or why there is none: what is
 // wrong with the user-data or the role, or the error of ctx.
-func (l *Identify) Run(ctx context.Context, log *slog.Logger, report func([]graph.Progress)) (role.Plan, Identity, error) {
+func (l *Identify) Run(ctx context.Context, log *slog.Logger, report func([]graph.Progress)) (role.Plan, host.Identity, error) {
 	running, end := context.WithCancel(ctx)
 	defer end()
 	l.Graph.Run(running, log, func(progress []graph.Progress) {
@@ -123,7 +124,7 @@ func (l *Identify) Confirm(ctx context.Context) (remark string, err error) {
 	if !l.stale {
 		return "", nil
 	}
-	var now Identity
+	var now host.Identity
 	for {
 		err := l.Await(ctx, askMetadataWithin, func(ctx context.Context) (err error) {
 			now, err = l.metadata.Ask(ctx)
@@ -134,7 +135,7 @@ func (l *Identify) Confirm(ctx context.Context) (remark string, err error) {
 			continue
 		case err != nil:
 			return "", err
-		case !now.equal(l.identity):
+		case !now.Equal(l.identity):
 			return "relied on what was kept, and the metadata service now says otherwise: that counts after: bootagent retry", nil
 		}
 		return "", nil

@@ -12,6 +12,7 @@ import (
 
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -19,30 +20,30 @@ import (
 type metadata struct {
 	began    time.Time
 	answers  time.Duration
-	facts    Identity
-	kept     Identity
+	facts    host.Identity
+	kept     host.Identity
 	keptWhen time.Time
 }
 
-func (m *metadata) Ask(context.Context) (Identity, error) {
+func (m *metadata) Ask(context.Context) (host.Identity, error) {
 	if time.Since(m.began) < m.answers {
-		return Identity{}, &fault.Pending{For: "the metadata service to answer", Hint: "raise the hop limit"}
+		return host.Identity{}, &fault.Pending{For: "the metadata service to answer", Hint: "raise the hop limit"}
 	}
 	return m.facts, nil
 }
 
-func (m *metadata) Cache(f Identity) { m.kept, m.keptWhen = f, time.Now() }
+func (m *metadata) Cache(f host.Identity) { m.kept, m.keptWhen = f, time.Now() }
 
-func (m *metadata) Cached() (Identity, time.Time, error) {
+func (m *metadata) Cached() (host.Identity, time.Time, error) {
 	if m.keptWhen.IsZero() {
-		return Identity{}, time.Time{}, errors.New("nothing was kept")
+		return host.Identity{}, time.Time{}, errors.New("nothing was kept")
 	}
 	return m.kept, m.keptWhen, nil
 }
 
-func launch(t *testing.T, ctx context.Context, m *metadata, report func([]graph.Progress)) (role.Plan, Identity, error) {
+func launch(t *testing.T, ctx context.Context, m *metadata, report func([]graph.Progress)) (role.Plan, host.Identity, error) {
 	m.began = time.Now()
-	makePlan := func(f Identity) (role.Plan, error) {
+	makePlan := func(f host.Identity) (role.Plan, error) {
 		if len(f.UserData) == 0 {
 			return role.Plan{}, fault.Permanent(errors.New("no role"))
 		}
@@ -53,7 +54,7 @@ func launch(t *testing.T, ctx context.Context, m *metadata, report func([]graph.
 
 func TestAnInstanceWaitsToBeToldWhoItIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &metadata{answers: time.Minute, facts: Identity{UserData: []byte("mysql")}}
+		m := &metadata{answers: time.Minute, facts: host.Identity{UserData: []byte("mysql")}}
 		var told []string
 		plan, _, err := launch(t, t.Context(), m, func(p []graph.Progress) { told = append(told, p[0].String()+" "+p[0].Wait.Hint) })
 		if err != nil || plan.Role != "mysql" {
@@ -67,7 +68,7 @@ func TestAnInstanceWaitsToBeToldWhoItIs(t *testing.T) {
 
 func TestAnInstanceThatWasToldBeforeGoesByThat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &metadata{answers: time.Hour, kept: Identity{UserData: []byte("mysql")}, keptWhen: time.Now().Add(-time.Hour)}
+		m := &metadata{answers: time.Hour, kept: host.Identity{UserData: []byte("mysql")}, keptWhen: time.Now().Add(-time.Hour)}
 		began := time.Now()
 		var last []graph.Progress
 		plan, _, err := launch(t, t.Context(), m, func(p []graph.Progress) { last = p })
@@ -91,10 +92,10 @@ func TestWhatWasReliedOnIsConfirmed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := &metadata{
-					began: time.Now(), answers: time.Hour, facts: Identity{UserData: []byte(c.now)},
-					kept: Identity{UserData: []byte("mysql")}, keptWhen: time.Now(),
+					began: time.Now(), answers: time.Hour, facts: host.Identity{UserData: []byte(c.now)},
+					kept: host.Identity{UserData: []byte("mysql")}, keptWhen: time.Now(),
 				}
-				l := NewIdentify(m, func(f Identity) (role.Plan, error) { return role.Plan{Role: string(f.UserData)}, nil })
+				l := NewIdentify(m, func(f host.Identity) (role.Plan, error) { return role.Plan{Role: string(f.UserData)}, nil })
 				plan, _, err := l.Run(t.Context(), slog.New(slog.DiscardHandler), func([]graph.Progress) {})
 				if err != nil || plan.Role != "mysql" {
 					t.Fatalf("got %+v, %v", plan, err)
@@ -113,11 +114,11 @@ func TestWhatWasReliedOnIsConfirmed(t *testing.T) {
 
 func TestOnlyWhatAPlanCouldBeMadeOfIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &metadata{facts: Identity{UserData: []byte("mysql")}}
+		m := &metadata{facts: host.Identity{UserData: []byte("mysql")}}
 		if _, _, err := launch(t, t.Context(), m, func([]graph.Progress) {}); err != nil || string(m.kept.UserData) != "mysql" {
 			t.Errorf("kept %q, %v", m.kept.UserData, err)
 		}
-		m.facts = Identity{}
+		m.facts = host.Identity{}
 		if _, _, err := launch(t, t.Context(), m, func([]graph.Progress) {}); err == nil || string(m.kept.UserData) != "mysql" {
 			t.Errorf("kept %q, %v", m.kept.UserData, err)
 		}
@@ -127,7 +128,7 @@ func TestOnlyWhatAPlanCouldBeMadeOfIsKept(t *testing.T) {
 // The user-data may have been mended while the instance was stopped.
 func TestAKeptAnswerThatGivesNoPlanIsNotTheLastWord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &metadata{answers: time.Minute, facts: Identity{UserData: []byte("mysql")}, keptWhen: time.Now()}
+		m := &metadata{answers: time.Minute, facts: host.Identity{UserData: []byte("mysql")}, keptWhen: time.Now()}
 		var told []string
 		plan, _, err := launch(t, t.Context(), m, func(p []graph.Progress) { told = append(told, p[1].String()) })
 		if err != nil || plan.Role != "mysql" {
@@ -142,8 +143,8 @@ func TestAKeptAnswerThatGivesNoPlanIsNotTheLastWord(t *testing.T) {
 func TestANewAnswerCountsMoreThanAKeptOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &metadata{
-			answers: 2 * time.Second, facts: Identity{UserData: []byte("web")},
-			kept: Identity{UserData: []byte("mysql")}, keptWhen: time.Now(),
+			answers: 2 * time.Second, facts: host.Identity{UserData: []byte("web")},
+			kept: host.Identity{UserData: []byte("mysql")}, keptWhen: time.Now(),
 		}
 		plan, _, err := launch(t, t.Context(), m, func([]graph.Progress) {})
 		if err != nil || plan.Role != "web" {

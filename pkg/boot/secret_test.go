@@ -11,6 +11,7 @@ import (
 
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -38,16 +39,16 @@ func (s *safe) Unlock(context.Context) error {
 	return nil
 }
 
-func (s *safe) Fetch(_ context.Context, sec role.Secret) (Sealed, error) {
+func (s *safe) Fetch(_ context.Context, sec role.Secret) (host.Sealed, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if sealed := s.sources[sec.Name]; sealed != "" {
-		return Sealed{Bytes: []byte(sealed)}, nil
+		return host.Sealed{Bytes: []byte(sealed)}, nil
 	}
 	if sealed := s.kept[sec.Name]; sealed != "" {
-		return Sealed{Bytes: []byte(sealed), Stale: "relies on the copy kept"}, nil
+		return host.Sealed{Bytes: []byte(sealed), Stale: "relies on the copy kept"}, nil
 	}
-	return Sealed{}, errors.New("S3 does not answer")
+	return host.Sealed{}, errors.New("S3 does not answer")
 }
 
 func (s *safe) Open(_ context.Context, sec role.Secret, sealed []byte) error {
@@ -69,7 +70,7 @@ func withSecret() role.Plan {
 	p := plan()
 	p.Secrets = []role.Secret{{
 		Name: "root-sql", From: role.Source{Bucket: "orders", Key: "root.sql.age"},
-		Credential: "root-sql", For: []string{"mariadb.service"},
+		Credential: "root-sql", Services: []string{"mariadb.service"},
 	}}
 	p.Services[0].Needs = append(p.Services[0].Needs, role.Need{Kind: role.KindSecret, Name: "root-sql"})
 	return p

@@ -11,6 +11,7 @@ import (
 
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -80,10 +81,10 @@ func (s *service) mounts() (at []string) {
 	for _, need := range s.Needs {
 		switch need.Kind {
 		case role.KindVolume:
-			at = append(at, s.boot.volumes[need.Name].At)
+			at = append(at, s.boot.volumes[need.Name].Mount)
 		case role.KindData:
 			d := s.boot.data[need.Name]
-			at = append(at, d.volume.At, d.Bind)
+			at = append(at, d.volume.Mount, d.Bind)
 		}
 	}
 	slices.Sort(at)
@@ -155,7 +156,7 @@ func (s *service) comeUp(ctx context.Context) error {
 }
 
 // ended says why a service that should run does not.
-func (s *service) ended(ctx context.Context, state UnitState) error {
+func (s *service) ended(ctx context.Context, state host.UnitState) error {
 	look := "systemctl status " + s.Unit
 	ended, err := s.boot.host.Runs.Ended(ctx, s.Unit)
 	if err != nil {
@@ -201,10 +202,10 @@ func joined(result, died string) string {
 
 // settled waits until the service has started, or will not. One that is stopped
 // while it starts has to stop first.
-func (s *service) settled(ctx context.Context, began time.Time) (UnitState, error) {
+func (s *service) settled(ctx context.Context, began time.Time) (host.UnitState, error) {
 	for {
 		if err := s.stopped(ctx); err != nil {
-			return UnitState{}, err
+			return host.UnitState{}, err
 		}
 		state, err := s.started(ctx, began)
 		if err != nil || state.Active != "deactivating" {
@@ -218,7 +219,7 @@ func (s *service) settled(ctx context.Context, began time.Time) (UnitState, erro
 // can be written any more, and until it ends, its mounts can't go and nothing
 // can come back. MariaDB's unit is never killed by systemd (SendSIGKILL=no).
 func (s *service) stopped(ctx context.Context) error {
-	stopping := func(u UnitState) bool { return u.Active == "deactivating" }
+	stopping := func(u host.UnitState) bool { return u.Active == "deactivating" }
 	state, err := s.boot.host.Units.State(ctx, s.Unit)
 	if err != nil || !stopping(state) {
 		return err
@@ -228,7 +229,7 @@ func (s *service) stopped(ctx context.Context) error {
 	})()
 	for range startWithin / hangsAfter {
 		patience, cancel := context.WithTimeout(ctx, hangsAfter)
-		_, err := s.boot.host.Units.Await(patience, s.Unit, func(u UnitState) bool { return !stopping(u) })
+		_, err := s.boot.host.Units.Await(patience, s.Unit, func(u host.UnitState) bool { return !stopping(u) })
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 			return err
@@ -260,17 +261,17 @@ func (s *service) diskGone(ctx context.Context) (string, error) {
 
 // started waits until systemd has started the service, stops it, or has nothing
 // more to do for it. It says which restart that is, where there was one.
-func (s *service) started(ctx context.Context, began time.Time) (UnitState, error) {
+func (s *service) started(ctx context.Context, began time.Time) (host.UnitState, error) {
 	until := began.Add(startWithin)
 	done := func() {}
 	defer func() { done() }()
-	settled := func(u UnitState) bool {
+	settled := func(u host.UnitState) bool {
 		return u.Active == "active" || u.Active == "deactivating" || !u.Busy && (u.Active == "failed" || u.Active == "inactive")
 	}
 	for first := true; ; first = false {
 		what, err := s.whichStart(ctx, first)
 		if err != nil {
-			return UnitState{}, err
+			return host.UnitState{}, err
 		}
 		in := time.Until(until)
 		if in <= 0 {
@@ -281,7 +282,7 @@ func (s *service) started(ctx context.Context, began time.Time) (UnitState, erro
 		}
 		patience, cancel := context.WithTimeout(ctx, in)
 		dead := s.dead
-		state, err := s.boot.host.Units.Await(patience, s.Unit, func(u UnitState) bool { return settled(u) || u.Crashed() != dead })
+		state, err := s.boot.host.Units.Await(patience, s.Unit, func(u host.UnitState) bool { return settled(u) || u.Crashed() != dead })
 		cancel()
 		switch {
 		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
@@ -378,7 +379,7 @@ func (s *service) serves(ctx context.Context, began time.Time) (bool, error) {
 
 // counted takes note of how often the service was restarted. What it did before
 // it last stayed up for long counts no more.
-func (s *service) counted(r Restarts) {
+func (s *service) counted(r host.Restarts) {
 	before := int(s.restarts.Swap(int64(r.Count)))
 	if !s.looked { // a former agent may have seen it hold
 		s.looked, s.longAgo = true, max(r.Count-1, 0)
@@ -407,7 +408,7 @@ func (s *service) startedBySomebody(ctx context.Context) bool {
 }
 
 // hold waits until a service that was restarted has stayed up for a while.
-func (s *service) hold(ctx context.Context, began time.Time, r Restarts) (bool, error) {
+func (s *service) hold(ctx context.Context, began time.Time, r host.Restarts) (bool, error) {
 	left := holds(r.Count-s.longAgo) - r.Active
 	if left <= 0 {
 		return true, nil
@@ -421,7 +422,7 @@ func (s *service) hold(ctx context.Context, began time.Time, r Restarts) (bool, 
 	}
 	patience, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	_, err := s.boot.host.Units.Await(patience, s.Unit, func(u UnitState) bool { return u.Active != "active" })
+	_, err := s.boot.host.Units.Await(patience, s.Unit, func(u host.UnitState) bool { return u.Active != "active" })
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return true, nil
 	}
@@ -440,7 +441,7 @@ func (s *service) probe(ctx context.Context) (serves bool, err error) {
 	defer down(nil)
 	watching.Go(func() {
 		for up.Err() == nil {
-			if _, err := s.boot.host.Units.Await(up, s.Unit, func(u UnitState) bool { return u.Active != "active" }); err == nil {
+			if _, err := s.boot.host.Units.Await(up, s.Unit, func(u host.UnitState) bool { return u.Active != "active" }); err == nil {
 				down(errDown)
 				return
 			}
@@ -450,11 +451,11 @@ func (s *service) probe(ctx context.Context) (serves bool, err error) {
 			}
 		}
 	})
-	until := time.Now().Add(s.Ready.Within)
+	until := time.Now().Add(s.Ready.Timeout)
 	hint := "systemctl status " + s.Ready.Unit
 	defer graph.SetWaiting(ctx, graph.Wait{For: s.Unit + " to serve, as " + s.Ready.Unit + " tells", Until: until, Hint: hint})()
 	for {
-		limit := s.Ready.Within // once it has failed
+		limit := s.Ready.Timeout // once it has failed
 		if left := time.Until(until); left > 0 {
 			limit = left
 		}
@@ -465,7 +466,7 @@ func (s *service) probe(ctx context.Context) (serves bool, err error) {
 			return true, nil
 		}
 		if time.Until(until) <= 0 && up.Err() == nil {
-			graph.SetFailed(ctx, fault.WithHint(fmt.Errorf("%s is active but did not serve within %s: %w", s.Unit, s.Ready.Within, err), hint))
+			graph.SetFailed(ctx, fault.WithHint(fmt.Errorf("%s is active but did not serve within %s: %w", s.Unit, s.Ready.Timeout, err), hint))
 		}
 		rest := probeEvery
 		if left := time.Until(until); left > 0 {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 )
 
 const mariadb = "mariadb.service"
@@ -20,7 +21,7 @@ func (r *run) live(m *machine, u unit, restarts int) {
 	m.mu.Lock()
 	again := m.units[mariadb].Active == u.Active
 	m.units[mariadb] = u
-	m.restarts[mariadb] = Restarts{Count: restarts, Died: u.Died}
+	m.restarts[mariadb] = host.Restarts{Count: restarts, Died: u.Died}
 	m.activeAt[mariadb] = time.Now()
 	m.mu.Unlock()
 	if err := r.Changed(r.t.Context(), Change{Unit: mariadb, Active: u.Active, Again: again}, strings.Clone, strings.ToUpper); err != nil {
@@ -31,9 +32,9 @@ func (r *run) live(m *machine, u unit, restarts int) {
 }
 
 var (
-	active  = unit{UnitState: UnitState{Active: "active", Sub: "running"}, Ended: Ended{Result: "success", Ran: true}}
-	crashed = unit{UnitState: UnitState{Active: "activating", Sub: "auto-restart"}, Ended: Ended{Result: "signal", Ran: true, Died: "it was killed by SIGSEGV"}}
-	begins  = unit{UnitState: UnitState{Active: "activating", Sub: "start"}, Ended: Ended{Result: "success", Ran: true}}
+	active  = unit{UnitState: host.UnitState{Active: "active", Sub: "running"}, Ended: host.Ended{Result: "success", Ran: true}}
+	crashed = unit{UnitState: host.UnitState{Active: "activating", Sub: "auto-restart"}, Ended: host.Ended{Result: "signal", Ran: true, Died: "it was killed by SIGSEGV"}}
+	begins  = unit{UnitState: host.UnitState{Active: "activating", Sub: "start"}, Ended: host.Ended{Result: "success", Ran: true}}
 )
 
 // upToNow brings a role up.
@@ -121,7 +122,7 @@ func TestAServiceThatHasHeldNeedNotHoldAgainForANewAgent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, m := upToNow(t)
 		r.stop()
-		m.restarts[mariadb], m.activeAt[mariadb] = Restarts{Count: 7}, time.Now()
+		m.restarts[mariadb], m.activeAt[mariadb] = host.Restarts{Count: 7}, time.Now()
 		time.Sleep(time.Hour)
 		r = start(t, plan(), m)
 		r.isUp()
@@ -160,14 +161,14 @@ func TestAStopWhileTheServiceIsProbedIsSeen(t *testing.T) {
 	for name, c := range map[string]struct {
 		hangs bool // the probe, and does not fail
 		told  bool // systemd's signal comes through
-		by    Ended
+		by    host.Ended
 		words string
 	}{
-		"by hand":                   {false, true, Ended{Result: "success", Ran: true}, "mariadb.service was stopped by hand"},
-		"by hand, the probe hangs":  {true, true, Ended{Result: "success", Ran: true}, "mariadb.service was stopped by hand"},
-		"by hand, and no signal":    {true, false, Ended{Result: "success", Ran: true}, "mariadb.service was stopped by hand"},
-		"it ends by itself":         {true, true, Ended{Result: "success", Ran: true, ByItself: true, Died: "it exited with status 0"}, "ended by itself (success, it exited with status 0), and its unit does not start it again"},
-		"it ends by itself, failed": {true, true, Ended{Result: "exit-code", Ran: true, ByItself: true, Died: "it exited with status 7"}, "mariadb.service failed: exit-code, it exited with status 7"},
+		"by hand":                   {false, true, host.Ended{Result: "success", Ran: true}, "mariadb.service was stopped by hand"},
+		"by hand, the probe hangs":  {true, true, host.Ended{Result: "success", Ran: true}, "mariadb.service was stopped by hand"},
+		"by hand, and no signal":    {true, false, host.Ended{Result: "success", Ran: true}, "mariadb.service was stopped by hand"},
+		"it ends by itself":         {true, true, host.Ended{Result: "success", Ran: true, ByItself: true, Died: "it exited with status 0"}, "ended by itself (success, it exited with status 0), and its unit does not start it again"},
+		"it ends by itself, failed": {true, true, host.Ended{Result: "exit-code", Ran: true, ByItself: true, Died: "it exited with status 7"}, "mariadb.service failed: exit-code, it exited with status 7"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -184,9 +185,9 @@ func TestAStopWhileTheServiceIsProbedIsSeen(t *testing.T) {
 				time.Sleep(5 * time.Second)
 				synctest.Wait()
 				r.is(upStep, graph.Waiting, "to serve, as mysql-ready.service tells")
-				state := UnitState{Active: "inactive", Sub: "dead"}
+				state := host.UnitState{Active: "inactive", Sub: "dead"}
 				if c.by.Result != "success" {
-					state = UnitState{Active: "failed", Sub: "failed"}
+					state = host.UnitState{Active: "failed", Sub: "failed"}
 				}
 				m.mu.Lock()
 				m.units[mariadb] = unit{state, c.by}
@@ -267,7 +268,7 @@ func TestAFailedServiceThatIsStartedByAPersonBeginsAnew(t *testing.T) {
 	for restarts, anew := range map[int]bool{0: true, 3: false} {
 		synctest.Test(t, func(t *testing.T) {
 			r, m := upToNow(t)
-			r.live(m, unit{UnitState{Active: "failed"}, Ended{Result: "exit-code", Ran: true}}, 0)
+			r.live(m, unit{host.UnitState{Active: "failed"}, host.Ended{Result: "exit-code", Ran: true}}, 0)
 			r.is(upStep, graph.Failed, "mariadb.service failed: exit-code")
 			m.mu.Lock()
 			m.probing = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
@@ -285,7 +286,7 @@ func TestAFailedServiceThatIsStartedByAPersonBeginsAnew(t *testing.T) {
 func TestAFailedStepThatIsHeldUpIsNotWhatIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, m := upToNow(t)
-		r.live(m, unit{UnitState{Active: "inactive"}, Ended{Result: "success", Ran: true}}, 0)
+		r.live(m, unit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}, 0)
 		if p := r.step(upStep); !p.CountsAsFailed {
 			t.Fatalf("it is %+v", p)
 		}
@@ -306,7 +307,7 @@ func TestAServiceThatIsStoppedAsItWaitsForItsRestartWasStoppedByHand(t *testing.
 		r, m := upToNow(t)
 		r.live(m, crashed, 0)
 		r.is(upStep, graph.Waiting, "to start again")
-		r.live(m, unit{UnitState{Active: "inactive", Sub: "dead"}, Ended{Result: "signal", Ran: true, ByItself: true, Died: crashed.Died}}, 0)
+		r.live(m, unit{host.UnitState{Active: "inactive", Sub: "dead"}, host.Ended{Result: "signal", Ran: true, ByItself: true, Died: crashed.Died}}, 0)
 		r.is(upStep, graph.Failed, "mariadb.service was stopped by hand")
 		r.stop()
 		if !m.byHand[mariadb] {
@@ -322,7 +323,7 @@ func TestAGrantThatIsLostAndNobodyToldOfIsMadeAgain(t *testing.T) {
 		m.mu.Lock()
 		delete(m.granted, mariadb)
 		delete(m.started, mariadb)
-		m.units[mariadb] = unit{UnitState{Active: "inactive"}, Ended{Result: "success", Ran: true}}
+		m.units[mariadb] = unit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
 		m.mu.Unlock()
 		_ = r.Changed(t.Context(), Change{Unit: mariadb, Active: "inactive"}, strings.Clone, strings.ToUpper)
 		time.Sleep(5 * time.Second)

@@ -13,6 +13,7 @@ import (
 
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -28,8 +29,8 @@ type volume struct {
 
 	id      string // of the volume of the cloud, once it is found
 	here    bool   // it was mounted before, and its disk is there: the cloud need not be asked
-	disk    Disk
-	content Content
+	disk    host.Disk
+	content host.Content
 	proven  bool // the disk is this volume, read as it is now
 
 	// Several data directories may be noted at once. This is a lock that a
@@ -92,7 +93,7 @@ const (
 // the step has failed. But nothing tells the agent when somebody detaches the
 // volume after all, so the agent goes on asking.
 func (v *volume) await(ctx context.Context, ask func(context.Context) error) error {
-	err := v.boot.AwaitSince(ctx, graph.Since(ctx), askVolume, v.Wait, ask)
+	err := v.boot.AwaitSince(ctx, graph.Since(ctx), askVolume, v.Timeout, ask)
 	if expired := (*fault.Expired)(nil); errors.As(err, &expired) {
 		return v.boot.KeepAsking(ctx, expired, askVolume, askAnyway, ask)
 	}
@@ -109,7 +110,7 @@ func (v *volume) serial() string {
 
 // device finds the disk, or waits for it.
 func (v *volume) device(ctx context.Context) error {
-	v.proven, v.content = false, Content{}
+	v.proven, v.content = false, host.Content{}
 	disk, there, err := v.boot.host.Disks.Find(ctx, v.serial())
 	if err == nil && !there {
 		v.known.seen(disk, false, nil)
@@ -122,8 +123,8 @@ func (v *volume) device(ctx context.Context) error {
 
 // appear waits for the disk for as long as the role lets the volume take. Then
 // the step has failed, and the disk is taken if it comes later.
-func (v *volume) appear(ctx context.Context) (Disk, error) {
-	until := graph.Since(ctx).Add(v.Wait)
+func (v *volume) appear(ctx context.Context) (host.Disk, error) {
+	until := graph.Since(ctx).Add(v.Timeout)
 	patience, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	hint := "attach it; the agent goes on as soon as it is there"
@@ -133,7 +134,7 @@ func (v *volume) appear(ctx context.Context) (Disk, error) {
 	if err == nil || patience.Err() == nil || ctx.Err() != nil {
 		return disk, err
 	}
-	graph.SetFailed(ctx, fault.WithHint(fmt.Errorf("no disk with serial %s appeared within %s", v.serial(), v.Wait), hint))
+	graph.SetFailed(ctx, fault.WithHint(fmt.Errorf("no disk with serial %s appeared within %s", v.serial(), v.Timeout), hint))
 	return v.boot.host.Disks.Appear(ctx, v.serial())
 }
 
@@ -157,7 +158,7 @@ func (v *volume) prove(ctx context.Context) error {
 		return err
 	}
 	v.content = content
-	var intent Intent
+	var intent host.Intent
 	if content.Filesystem == "" { // a filesystem speaks for itself, by its ledger
 		if intent, err = v.intent(ctx); err != nil {
 			return err
@@ -170,10 +171,10 @@ func (v *volume) prove(ctx context.Context) error {
 			fmt.Errorf("disk %s is blank, but the %s filesystem %s was made on it before",
 				v.disk.Serial, v.Filesystem, intent.UUID),
 			"its data is gone or it is another disk: find out which, and restore it"))
-	case content.Blank && v.Make != role.MakeIfBlank:
+	case content.Blank && v.Format != role.FormatIfBlank:
 		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("disk %s is blank and the role may not make a filesystem on it", v.disk.Serial),
-			fmt.Sprintf("if it is meant to be new, say make: %s for the volume in the role file, then: bootagent retry", role.MakeIfBlank)))
+			fmt.Sprintf("if it is meant to be new, say format: %s for the volume in the role file, then: bootagent retry", role.FormatIfBlank)))
 	case content.Blank:
 		return v.isNew(ctx)
 	case content.Filesystem == "" && intent.UUID != "" && !intent.Made:
@@ -204,8 +205,8 @@ func (v *volume) prepare(ctx context.Context) error {
 	if mounted, err := v.isMounted(); mounted || err != nil {
 		return err
 	}
-	if v.content == (Content{}) {
-		return fmt.Errorf("%s was unmounted after it was found mounted: its disk was not read", v.At)
+	if v.content == (host.Content{}) {
+		return fmt.Errorf("%s was unmounted after it was found mounted: its disk was not read", v.Mount)
 	}
 	if v.content.Blank {
 		err := v.make(ctx)
@@ -305,7 +306,7 @@ func (v *volume) make(ctx context.Context) error {
 	if err := v.boot.host.Filesystems.Make(ctx, v.disk, v.Filesystem, intent.UUID); err != nil {
 		return err
 	}
-	v.content = Content{Filesystem: string(v.Filesystem), UUID: intent.UUID}
+	v.content = host.Content{Filesystem: string(v.Filesystem), UUID: intent.UUID}
 	return v.introduce(ctx, Ledger{UUID: intent.UUID, Made: now()})
 }
 
@@ -331,7 +332,7 @@ func (v *volume) isNew(ctx context.Context) error {
 
 // intent is what the agent was about to make on the disk. It is noted on the
 // volume itself where the cloud lets it, and else on this machine.
-func (v *volume) intent(ctx context.Context) (Intent, error) {
+func (v *volume) intent(ctx context.Context) (host.Intent, error) {
 	if v.id != "" {
 		return v.boot.host.Volumes.Intent(ctx, v.id)
 	}
@@ -344,7 +345,7 @@ const intentWithin = 30 * time.Second
 // settledIntent is the intent once it fits the filesystem that is there, or
 // has not come to fit it: the cloud may not yet tell what an agent that died
 // has written, and whose a filesystem is can't be taken back.
-func (v *volume) settledIntent(ctx context.Context) (intent Intent, err error) {
+func (v *volume) settledIntent(ctx context.Context) (intent host.Intent, err error) {
 	told := false
 	err = v.boot.Await(ctx, intentWithin, func(ctx context.Context) (err error) {
 		intent, err = v.intent(ctx)
@@ -360,7 +361,7 @@ func (v *volume) settledIntent(ctx context.Context) (intent Intent, err error) {
 	return intent, err
 }
 
-func (v *volume) intend(ctx context.Context, intent Intent) error {
+func (v *volume) intend(ctx context.Context, intent host.Intent) error {
 	if v.id != "" {
 		return v.boot.host.Volumes.Intend(ctx, v.id, intent)
 	}
@@ -438,7 +439,7 @@ func (b *Boot) found(ctx context.Context, root string, names []string) ([]string
 // aside mounts the filesystem where no service looks for it, for as long as
 // do takes. Read-only means that not even its log is replayed.
 func (v *volume) inspect(ctx context.Context, readOnly bool, do func(root string) error) error {
-	m := Mount{What: v.disk.Link, Where: v.inspectPath(), Type: string(v.Filesystem), Inspect: true}
+	m := host.Mount{What: v.disk.Link, Where: v.inspectPath(), Type: string(v.Filesystem), Inspect: true}
 	m.Options = append(v.options(), "noexec")
 	if readOnly {
 		m.Options = append(m.Options, withoutRecovery(v.Filesystem)...)
@@ -487,7 +488,7 @@ func (v *volume) gone(ctx context.Context) (bool, error) {
 	if err != nil || !there {
 		return err == nil, err
 	}
-	dev, mounted, err := v.boot.host.Mounts.At(v.At)
+	dev, mounted, err := v.boot.host.Mounts.At(v.Mount)
 	return mounted && dev != disk.Dev, err
 }
 
@@ -495,7 +496,7 @@ func (v *volume) gone(ctx context.Context) (bool, error) {
 // the disk before it was pulled, and unmounts that: systemd tries to once, when
 // the disk goes, and nothing can come back before.
 func (v *volume) left(ctx context.Context) error {
-	dev, mounted, err := v.boot.host.Mounts.At(v.At)
+	dev, mounted, err := v.boot.host.Mounts.At(v.Mount)
 	if err != nil || !mounted || dev == v.disk.Dev {
 		return err
 	}
@@ -505,14 +506,14 @@ func (v *volume) left(ctx context.Context) error {
 		}
 	}
 	for _, d := range v.boot.plan.Data {
-		if err == nil && d.On == v.Name {
+		if err == nil && d.Volume == v.Name {
 			err = v.unmountStale(ctx, d.Bind)
 		}
 	}
 	if err != nil {
 		return err
 	}
-	return v.unmountStale(ctx, v.At)
+	return v.unmountStale(ctx, v.Mount)
 }
 
 // unmountStale unmounts what is mounted at a path if it is of a disk that is
@@ -569,11 +570,11 @@ func (v *volume) mount(ctx context.Context) error {
 		return err
 	}
 	if !mounted && !v.proven {
-		return fmt.Errorf("%s was unmounted after it was found mounted", v.At)
+		return fmt.Errorf("%s was unmounted after it was found mounted", v.Mount)
 	}
 	if !mounted {
-		err := v.boot.host.Mounts.Mount(ctx, Mount{
-			What: v.disk.Link, Where: v.At, Type: string(v.Filesystem),
+		err := v.boot.host.Mounts.Mount(ctx, host.Mount{
+			What: v.disk.Link, Where: v.Mount, Type: string(v.Filesystem),
 			Options: v.options(),
 		})
 		if err != nil {
@@ -581,15 +582,15 @@ func (v *volume) mount(ctx context.Context) error {
 		}
 	}
 	graph.Observed(ctx) // what was told of the mount is older than this
-	err = v.onDevice(v.At)
+	err = v.onDevice(v.Mount)
 	if err == nil {
-		v.ledger, err = v.read(ctx, v.At)
+		v.ledger, err = v.read(ctx, v.Mount)
 	}
 	if err == nil {
 		err = v.accept(v.ledger)
 	}
 	if err != nil && !mounted {
-		err = errors.Join(err, v.unmount(ctx, v.At))
+		err = errors.Join(err, v.unmount(ctx, v.Mount))
 	}
 	return err
 }
@@ -627,7 +628,7 @@ func (v *volume) close(ctx context.Context) error {
 	if ledger.Made == nil || v.id != "" && ledger.Closed {
 		return nil
 	}
-	closed := Intent{UUID: ledger.UUID, Made: true}
+	closed := host.Intent{UUID: ledger.UUID, Made: true}
 	if v.id == "" {
 		if intent, err := v.intent(ctx); err != nil || intent == closed {
 			return err
@@ -646,7 +647,7 @@ func (v *volume) accept(l *Ledger) error {
 	case l == nil:
 		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("the filesystem mounted from disk %s has no ledger", v.disk.Serial),
-			fmt.Sprintf("somebody took it off, or mounted another there: findmnt %s tells what is mounted", v.At)))
+			fmt.Sprintf("somebody took it off, or mounted another there: findmnt %s tells what is mounted", v.Mount)))
 	case l.Volume != v.disk.Serial:
 		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("disk %s holds a copy of volume %s: its ledger says so", v.disk.Serial, l.Volume),
@@ -666,11 +667,11 @@ func (v *volume) accept(l *Ledger) error {
 // isMounted tells whether the disk is mounted where the role wants it, as it is
 // when the agent was started again. Anything else there is an error.
 func (v *volume) isMounted() (bool, error) {
-	_, mounted, err := v.boot.host.Mounts.At(v.At)
+	_, mounted, err := v.boot.host.Mounts.At(v.Mount)
 	if err != nil || !mounted {
 		return false, err
 	}
-	return true, v.onDevice(v.At)
+	return true, v.onDevice(v.Mount)
 }
 
 // onDevice refuses a mount point under which another device is mounted than
@@ -738,7 +739,7 @@ func (v *volume) record(ctx context.Context, change func(*Ledger)) error {
 	changed := *v.ledger
 	changed.Data = maps.Clone(v.ledger.Data)
 	change(&changed)
-	if err := v.write(ctx, v.At, &changed); err != nil {
+	if err := v.write(ctx, v.Mount, &changed); err != nil {
 		return err
 	}
 	v.ledger = &changed

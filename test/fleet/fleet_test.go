@@ -30,6 +30,7 @@ import (
 	"bootagent/cmd/bootagent/inec2"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/volume"
 	"bootagent/pkg/volume/ec2api"
@@ -100,7 +101,7 @@ func (f *fleet) boot() {
 		f.working.Go(func() {
 			time.Sleep(m.start)
 			plan := role.Plan{Role: "mysql", Volumes: []role.Volume{{
-				Name: "data", At: "/srv/data", Filesystem: role.XFS, Make: role.MakeNever, Wait: wait,
+				Name: "data", Mount: "/srv/data", Filesystem: role.XFS, Format: role.FormatNever, Timeout: wait,
 				Find: role.Find{Tags: map[string]string{"cluster": "c" + strconv.Itoa(n), "holds": "mysql"}},
 			}}}
 			b := boot.New(plan, f.world(m), slog.New(slog.DiscardHandler))
@@ -124,29 +125,29 @@ func (m *member) jitter(below time.Duration) time.Duration {
 
 // world is what the agent of an instance sees: EC2 as it is, and a machine that has its volume's disk
 // when EC2 says so.
-func (f *fleet) world(m *member) boot.Host {
+func (f *fleet) world(m *member) host.Host {
 	keys := f.cloud.IAM.Credentials("db", m.id)
 	api := ec2api.New(ec2api.Config{
 		Region: f.cloud.Region(), Endpoint: "http://ec2.test", HTTP: &http.Client{Transport: direct{f.cloud.EC2}}, Jitter: m.jitter,
 		Credentials: aws.CredentialsProvider(credentials.NewStaticCredentialsProvider(keys.AccessKeyID, keys.SecretAccessKey, keys.SessionToken)),
 	})
 	machine := &machine{fleet: f, member: m}
-	return boot.Host{
+	return host.Host{
 		Volumes:     inec2.Volumes{Volumes: volume.New(api, volume.Instance{ID: m.id, Zone: "eu-central-1a", Region: f.cloud.Region(), Role: "mysql"})},
 		Records:     machine,
 		Disks:       disks{machine: machine},
 		Filesystems: filesystems{},
 		Ledgers:     machine,
 		Mounts:      machine,
-		Machine:     boot.Instance{ID: m.id, BootID: "boot"},
+		Machine:     host.Machine{ID: m.id, BootID: "boot"},
 	}
 }
 
 // A machine is what of it the story of a volume asks for.
 type machine struct {
-	boot.Records
-	boot.Ledgers
-	boot.Mounts
+	host.Records
+	host.Ledgers
+	host.Mounts
 	fleet  *fleet
 	member *member
 
@@ -178,7 +179,7 @@ func (m *machine) At(where string) (uint64, bool, error) {
 	return 1, *m.at(where), nil
 }
 
-func (m *machine) Mount(_ context.Context, mount boot.Mount) error {
+func (m *machine) Mount(_ context.Context, mount host.Mount) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	*m.at(mount.Where) = true
@@ -193,17 +194,17 @@ func (m *machine) Unmount(_ context.Context, where string) error {
 }
 
 type disks struct {
-	boot.Disks
+	host.Disks
 	*machine
 }
 
-func (d disks) Find(_ context.Context, serial string) (boot.Disk, bool, error) {
+func (d disks) Find(_ context.Context, serial string) (host.Disk, bool, error) {
 	v, _ := d.fleet.cloud.EC2.Volume(d.member.volume)
 	there := len(v.Attachments) == 1 && v.Attachments[0].InstanceID == d.member.id && v.Attachments[0].State == cloud.Attached
-	return boot.Disk{Serial: serial, Path: "/dev/nvme1n1", Link: "/dev/disk/by-id/" + serial, Dev: 1, Seq: 1, Size: 1 << 30}, there && serial == d.serial(), nil
+	return host.Disk{Serial: serial, Path: "/dev/nvme1n1", Link: "/dev/disk/by-id/" + serial, Dev: 1, Seq: 1, Size: 1 << 30}, there && serial == d.serial(), nil
 }
 
-func (d disks) Appear(ctx context.Context, serial string) (boot.Disk, error) {
+func (d disks) Appear(ctx context.Context, serial string) (host.Disk, error) {
 	for {
 		if disk, there, err := d.Find(ctx, serial); there || err != nil {
 			return disk, err
@@ -211,19 +212,19 @@ func (d disks) Appear(ctx context.Context, serial string) (boot.Disk, error) {
 		select {
 		case <-time.After(100 * time.Millisecond):
 		case <-ctx.Done():
-			return boot.Disk{}, ctx.Err()
+			return host.Disk{}, ctx.Err()
 		}
 	}
 }
 
-func (disks) Read(context.Context, boot.Disk, role.Volume) (boot.Content, error) {
-	return boot.Content{Filesystem: "xfs", UUID: "0f0b9c3e-7d1f-4b64-8f4e-5b8a3f1b2c3d", Words: "has an XFS filesystem"}, nil
+func (disks) Read(context.Context, host.Disk, role.Volume) (host.Content, error) {
+	return host.Content{Filesystem: "xfs", UUID: "0f0b9c3e-7d1f-4b64-8f4e-5b8a3f1b2c3d", Words: "has an XFS filesystem"}, nil
 }
 
-type filesystems struct{ boot.Filesystems }
+type filesystems struct{ host.Filesystems }
 
-func (filesystems) Settle(context.Context, boot.Disk) error                     { return nil }
-func (filesystems) Check(context.Context, boot.Disk, role.FilesystemType) error { return nil }
+func (filesystems) Settle(context.Context, host.Disk) error                     { return nil }
+func (filesystems) Check(context.Context, host.Disk, role.FilesystemType) error { return nil }
 
 // direct brings requests to a handler without a network.
 type direct struct{ handler http.Handler }

@@ -17,6 +17,7 @@ import (
 	"bootagent/pkg/boot"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/status"
@@ -45,7 +46,7 @@ type agent struct {
 	dead     bool
 	boot     *boot.Boot     // nil where there is no plan
 	plan     role.Plan      // that the boot goes by
-	facts    *boot.Identity // that it was told last
+	facts    *host.Identity // that it was told last
 	config   error          // why there is no plan
 	next     *role.Plan     // to begin anew with; nil is to learn it
 	again    context.CancelCauseFunc
@@ -75,7 +76,7 @@ var (
 	exampleRole = sync.OnceValue(func() *role.Role { return decode(example()) })
 	hastyRole   = sync.OnceValue(func() *role.Role {
 		text := strings.Replace(example(), "wait: 20m", "wait: 5m", 1)
-		return decode(strings.Replace(text, "mariadb.service: {}", "mariadb.service: {ready: {unit: "+probe+", within: 2m}}", 1))
+		return decode(strings.Replace(text, "mariadb.service: {}", "mariadb.service: {ready: {unit: "+probe+", timeout: 2m}}", 1))
 	})
 )
 
@@ -295,7 +296,7 @@ func (w *World) read(text string) {
 }
 
 // planOf makes the plan of the role that the user-data selects.
-func (a *agent) planOf(facts boot.Identity) (plan role.Plan, err error) {
+func (a *agent) planOf(facts host.Identity) (plan role.Plan, err error) {
 	err = a.call(context.Background(), "asks", "for the role files", effect{do: func() error {
 		sel, err := userdata.Parse(facts.UserData)
 		if err != nil {
@@ -454,7 +455,7 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 // metadata is the instance metadata service, with its last answer kept.
 type metadata struct{ *agent }
 
-func (d metadata) Ask(ctx context.Context) (facts boot.Identity, err error) {
+func (d metadata) Ask(ctx context.Context) (facts host.Identity, err error) {
 	m := d.machine
 	err = d.call(ctx, "asks", "IMDS who it is", effect{
 		fails: []error{
@@ -464,7 +465,7 @@ func (d metadata) Ask(ctx context.Context) (facts boot.Identity, err error) {
 		},
 		bound: 5 * time.Second,
 		do: func() error {
-			facts = boot.Identity{
+			facts = host.Identity{
 				Instance: role.Instance{ID: m.id, Zone: zone, Region: region, Type: "t3.micro"}, UserData: []byte(m.userData),
 			}
 			return nil
@@ -485,7 +486,7 @@ var imdsSilent = &fault.Pending{
 	Hint: "raise the limit",
 }
 
-func (d metadata) Cache(f boot.Identity) {
+func (d metadata) Cache(f host.Identity) {
 	// That it could not be kept is no error: only a later boot is the poorer for it.
 	_ = d.call(context.Background(), "keeps", "what it was told", effect{do: func() error {
 		d.machine.facts.write(&f)
@@ -493,7 +494,7 @@ func (d metadata) Cache(f boot.Identity) {
 	}})
 }
 
-func (d metadata) Cached() (facts boot.Identity, since time.Time, err error) {
+func (d metadata) Cached() (facts host.Identity, since time.Time, err error) {
 	m := d.machine
 	err = d.call(context.Background(), "asks", "what it was told before", effect{do: func() error {
 		if m.facts.now == nil {

@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"bootagent/pkg/block"
-	"bootagent/pkg/boot"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/volume"
 )
 
@@ -100,7 +100,7 @@ func (w *World) lookAtService(m *machine, s *service) {
 		wrong = "on another volume than what is mounted"
 	case mt.vol.live == nil || mt.dir != "mysql":
 		wrong = "on another directory than its own"
-	case mt.vol.live.dirs[mt.dir].state != boot.Ready:
+	case mt.vol.live.dirs[mt.dir].state != host.Ready:
 		wrong = fmt.Sprintf("on a data directory that is %s", mt.vol.live.dirs[mt.dir].state)
 	case !strings.Contains(mt.vol.live.ledger, `"role":"mysql-ec2"`) || !strings.Contains(mt.vol.live.ledger, serialOf(mt.vol.ID)):
 		wrong = "on a volume whose ledger does not say that it is its own"
@@ -267,7 +267,7 @@ var reasons = []reason{
 		return v.now() != nil && v.now().dirs["mysql"].state == ""
 	}),
 	ofVolume("is no data directory that mariadb may start on", func(_ *machine, v *ebs) bool {
-		return v.now() != nil && v.now().dirs["mysql"].state != boot.Ready
+		return v.now() != nil && v.now().dirs["mysql"].state != host.Ready
 	}),
 	ofVolume("it belongs to user number 1000", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].owner != "mysql"

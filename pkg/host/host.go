@@ -1,4 +1,4 @@
-package boot
+package host
 
 import (
 	"bytes"
@@ -30,7 +30,7 @@ type Host struct {
 	Probes      Probes
 	Stops       Stops
 	Shutdown    Shutdown
-	Machine     Instance
+	Machine     Machine
 
 	UnlockWithin time.Duration // how long a person may take to bring a key
 	RetryWithin  time.Duration // how long what has no deadline of its own may go wrong; 0 is DefaultRetryWithin
@@ -39,7 +39,7 @@ type Host struct {
 }
 
 // Instance says which machine, in which of its boots, the story runs on.
-type Instance struct {
+type Machine struct {
 	ID     string // what names the machine to people: its instance id, or its machine id
 	BootID string // what the kernel calls this boot
 }
@@ -376,6 +376,6 @@ type Identity struct {
 	RoleTag  string // of the instance, "" where there is none
 }
 
-func (f Identity) equal(to Identity) bool {
+func (f Identity) Equal(to Identity) bool {
 	return f.Instance == to.Instance && bytes.Equal(f.UserData, to.UserData) && f.RoleTag == to.RoleTag
 }
