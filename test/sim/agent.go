@@ -72,8 +72,8 @@ var example = sync.OnceValue(func() string {
 var (
 	exampleRole = sync.OnceValue(func() *role.Role { return decode(example()) })
 	hastyRole   = sync.OnceValue(func() *role.Role {
-		text := strings.Replace(example(), "wait: 20m", "wait: 5m", 1)
-		return decode(strings.Replace(text, "mariadb.service: {}", "mariadb.service: {ready: {unit: "+probe+", within: 2m}}", 1))
+		text := strings.Replace(example(), "timeout: 20m", "timeout: 5m", 1)
+		return decode(strings.Replace(text, "mariadb.service: {}", "mariadb.service: {ready: {unit: "+probe+", timeout: 2m}}", 1))
 	})
 )
 
