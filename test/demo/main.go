@@ -25,6 +25,7 @@ import (
 
 	"bootagent/test/cloud"
 	"bootagent/test/lab"
+	"bootagent/test/lab/image"
 	"bootagent/test/lab/region"
 )
 
@@ -74,7 +75,7 @@ func tell(ctx context.Context) (err error) {
 	}()
 
 	say("One image for every role: Debian with MariaDB and nginx enabled, bootagent's package, two role files.")
-	img, err := image(ctx)
+	img, err := newImage(ctx)
 	if err != nil {
 		return err
 	}
@@ -98,14 +99,14 @@ func tell(ctx context.Context) (err error) {
 	return webServer(ctx, aws)
 }
 
-func image(ctx context.Context) (*lab.Image, error) {
+func newImage(ctx context.Context) (*image.Image, error) {
 	debs, err := filepath.Glob("../build/bootagent_*_amd64.deb")
 	if err != nil || len(debs) != 1 {
 		return nil, fmt.Errorf("there is not one package in build/, but %q: make package", debs)
 	}
-	return lab.Build(ctx, lab.Spec{
+	return image.Build(ctx, image.Spec{
 		Debs: debs,
-		Files: map[string]lab.File{
+		Files: map[string]image.File{
 			"/etc/bootagent/agent.yaml":                {Data: []byte(region.AgentFile)},
 			"/etc/mysql/mariadb.conf.d/91-secrets.cnf": {Data: []byte(initFile)},
 		},

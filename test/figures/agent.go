@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"bootagent/test/lab"
+	"bootagent/test/lab/qemu"
 )
 
 // A usage is what the agent has used up when its role is ready.
@@ -120,7 +120,7 @@ const (
 
 // firstBoot boots a machine whose disk is plugged in later, and blank. It returns what systemd takes
 // for the agent's sandbox.
-func firstBoot(ctx context.Context, g guest, disk *lab.Disk) (sandbox time.Duration, err error) {
+func firstBoot(ctx context.Context, g guest, disk *qemu.Disk) (sandbox time.Duration, err error) {
 	if err := g.Boot(ctx); err != nil {
 		return 0, err
 	}
@@ -173,7 +173,7 @@ func firstBoot(ctx context.Context, g guest, disk *lab.Disk) (sandbox time.Durat
 }
 
 // booted boots the machine with its disk, both ways in turn.
-func booted(ctx context.Context, g guest, disk *lab.Disk, sandbox time.Duration, boots int) error {
+func booted(ctx context.Context, g guest, disk *qemu.Disk, sandbox time.Duration, boots int) error {
 	if err := g.Plug(ctx, disk); err != nil {
 		return err
 	}

@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"bootagent/test/lab"
+	"bootagent/test/lab/image"
+	"bootagent/test/lab/qemu"
 )
 
 const within = time.Hour // all of it, with more rounds than usual
@@ -58,7 +60,7 @@ func measure(ctx context.Context, rounds, boots int) (err error) {
 	if err := sizes(); err != nil {
 		return err
 	}
-	img, err := image(ctx)
+	img, err := newImage(ctx)
 	if err != nil {
 		return err
 	}
@@ -105,14 +107,14 @@ func sizes() error {
 }
 
 // image is the demo's, so that one is built for both.
-func image(ctx context.Context) (*lab.Image, error) {
+func newImage(ctx context.Context) (*image.Image, error) {
 	debs, err := filepath.Glob("../build/bootagent_*_amd64.deb")
 	if err != nil || len(debs) != 1 {
 		return nil, fmt.Errorf("there is not one package in build/, but %q: make package", debs)
 	}
-	return lab.Build(ctx, lab.Spec{
+	return image.Build(ctx, image.Spec{
 		Debs: debs,
-		Files: map[string]lab.File{
+		Files: map[string]image.File{
 			"/etc/bootagent/agent.yaml": {Data: []byte("user-data: {file: /etc/bootagent/user-data}\n")},
 		},
 		Commands: [][]string{
@@ -124,14 +126,14 @@ func image(ctx context.Context) (*lab.Image, error) {
 }
 
 // newGuest makes a database server and the disk for it, not plugged in.
-func newGuest(ctx context.Context, img *lab.Image, dir string) (guest, *lab.Disk, error) {
-	disk, err := lab.NewDisk(filepath.Join(dir, "volume.raw"), serial, 512<<20)
+func newGuest(ctx context.Context, img *image.Image, dir string) (guest, *qemu.Disk, error) {
+	disk, err := qemu.NewDisk(filepath.Join(dir, "volume.raw"), serial, 512<<20)
 	if err != nil {
 		return guest{}, nil, err
 	}
-	m, err := img.Machine(ctx, lab.Config{
+	m, err := lab.New(ctx, img, lab.Config{
 		Dir: filepath.Join(dir, "machine"),
-		Files: map[string]lab.File{
+		Files: map[string]image.File{
 			"/etc/bootagent/user-data": {Data: []byte(userData)},
 			staticPath:                 {Data: []byte(static), Mode: 0o755},
 		},

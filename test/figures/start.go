@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"bootagent/test/lab"
+	"bootagent/test/lab/qemu"
 )
 
 // startAim is of a plug, not of a boot.
@@ -24,7 +24,7 @@ const (
 
 // plugged plugs the disk, which holds its database, into the machine that waits for it, both ways
 // in turn. MariaDB was never so far as to leave anything to recover.
-func plugged(ctx context.Context, g guest, disk *lab.Disk, rounds int) error {
+func plugged(ctx context.Context, g guest, disk *qemu.Disk, rounds int) error {
 	took := make(map[way][]time.Duration)
 	parts := make(map[string][]time.Duration)
 	var names []string
@@ -78,7 +78,7 @@ type end struct {
 
 // plugged plugs the disk in and returns the time of its uevent, and what followed in its order, the
 // start job last.
-func (g guest) plugged(ctx context.Context, w way, disk *lab.Disk) (uevent time.Duration, ended []end, err error) {
+func (g guest) plugged(ctx context.Context, w way, disk *qemu.Disk) (uevent time.Duration, ended []end, err error) {
 	// udevadm writes when it has received what the kernel sends; to run before all else makes that
 	// the time of the uevent.
 	monitor := "systemd-run --quiet --collect --unit=uevents --property=CPUSchedulingPolicy=fifo " +

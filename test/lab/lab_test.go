@@ -14,14 +14,16 @@ import (
 	"time"
 
 	"bootagent/test/lab"
+	"bootagent/test/lab/image"
 	"bootagent/test/lab/labtest"
+	"bootagent/test/lab/qemu"
 )
 
 // One machine serves all checks: a boot takes longer than all of them.
 func TestMachine(t *testing.T) {
-	img := labtest.Image(t, lab.Spec{
+	img := labtest.Image(t, image.Spec{
 		Debs:  []string{deb(t)},
-		Files: map[string]lab.File{"/etc/lab/image": {Data: []byte("the image's\n")}},
+		Files: map[string]image.File{"/etc/lab/image": {Data: []byte("the image's\n")}},
 		Commands: [][]string{
 			{"sh", "-c", "cat /etc/lab/installed /etc/lab/image >/etc/lab/command"},
 			{"systemctl", "mask", "mariadb.service"}, // its data directory is empty
@@ -36,7 +38,7 @@ func TestMachine(t *testing.T) {
 	second.BadSectors = []int64{4096}
 
 	m := labtest.Machine(t, img, "machine", lab.Config{
-		Files: map[string]lab.File{
+		Files: map[string]image.File{
 			"/etc/lab/image":               {Data: []byte("the machine's\n"), Mode: 0o600},
 			"/etc/lab/deep/down below/two": {Data: make([]byte, 100_000)},
 		},
@@ -142,7 +144,7 @@ func TestMachine(t *testing.T) {
 		ok(t, err)
 		return id
 	}
-	ok(t, m.WriteFile(ctx, "/srv/lab/kept", lab.File{Data: []byte("\x00kept\xff"), Mode: 0o640}))
+	ok(t, m.WriteFile(ctx, "/srv/lab/kept", image.File{Data: []byte("\x00kept\xff"), Mode: 0o640}))
 	before := bootID()
 	ok(t, m.PowerOff(ctx))
 	t.Run("tells how it went down", func(t *testing.T) {
@@ -212,14 +214,14 @@ func deb(t *testing.T) string {
 	return filepath.Join(dir, "lab-test.deb")
 }
 
-func disk(t *testing.T, dir, serial string) *lab.Disk {
+func disk(t *testing.T, dir, serial string) *qemu.Disk {
 	t.Helper()
-	d, err := lab.NewDisk(filepath.Join(dir, serial+".raw"), serial, 1<<30)
+	d, err := qemu.NewDisk(filepath.Join(dir, serial+".raw"), serial, 1<<30)
 	ok(t, err)
 	return d
 }
 
-func byID(d *lab.Disk) string { return "/dev/disk/by-id/nvme-QEMU_NVMe_Ctrl_" + d.Serial }
+func byID(d *qemu.Disk) string { return "/dev/disk/by-id/nvme-QEMU_NVMe_Ctrl_" + d.Serial }
 
 func output(t *testing.T, m *lab.Machine, want string, argv ...string) {
 	t.Helper()

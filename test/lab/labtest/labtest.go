@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bootagent/test/lab"
+	"bootagent/test/lab/image"
 )
 
 // Log writes to the test's output.
@@ -21,9 +22,9 @@ func Log(t testing.TB) *slog.Logger {
 }
 
 // Image builds an image, or takes it from the cache.
-func Image(t testing.TB, spec lab.Spec) *lab.Image {
+func Image(t testing.TB, spec image.Spec) *image.Image {
 	t.Helper()
-	img, err := lab.Build(t.Context(), spec, Log(t))
+	img, err := image.Build(t.Context(), spec, Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,13 +34,13 @@ func Image(t testing.TB, spec lab.Spec) *lab.Image {
 
 // Machine makes a machine in a folder named for the test; cfg.Dir is ignored. A test that has more
 // than one names them.
-func Machine(t testing.TB, img *lab.Image, name string, cfg lab.Config) *lab.Machine {
+func Machine(t testing.TB, img *image.Image, name string, cfg lab.Config) *lab.Machine {
 	t.Helper()
 	cfg.Dir = filepath.Join(folder(t), name)
 	if err := os.RemoveAll(cfg.Dir); err != nil { // an earlier failure's
 		t.Fatal(err)
 	}
-	m, err := img.Machine(t.Context(), cfg, Log(t))
+	m, err := lab.New(t.Context(), img, cfg, Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,8 @@ import (
 
 	"bootagent/test/cloud"
 	"bootagent/test/lab"
+	"bootagent/test/lab/image"
+	"bootagent/test/lab/qemu"
 )
 
 // AgentFile is the agent.yaml of an image whose instances run here. IMDS is where it always is.
@@ -39,14 +41,14 @@ const (
 // A Region is a cloud whose instances are machines of one image. Close it after its instances.
 type Region struct {
 	*cloud.Cloud
-	img     *lab.Image
+	img     *image.Image
 	dir     string
 	sockets string // their folder: the path of a Unix socket is short
 	log     *slog.Logger
 }
 
 // New makes a region. Volumes and what machines leave behind are files below dir.
-func New(img *lab.Image, dir string, delays cloud.Delays, log *slog.Logger) (*Region, error) {
+func New(img *image.Image, dir string, delays cloud.Delays, log *slog.Logger) (*Region, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -98,11 +100,11 @@ func (r *Region) Launch(ctx context.Context, name string, launch cloud.Launch, c
 	config.Servers = map[string]string{
 		imdsAddr + ":80": r.socket(i.ID), ec2Addr + ":80": r.socket("ec2"), s3Addr + ":80": r.socket("s3"),
 	}
-	m, err := r.img.Machine(ctx, config, r.log)
+	m, err := lab.New(ctx, r.img, config, r.log)
 	if err != nil {
 		return nil, err
 	}
-	i.SetHardware(&hardware{machine: m, disks: make(map[string]*lab.Disk)})
+	i.SetHardware(&hardware{machine: m, disks: make(map[string]*qemu.Disk)})
 	return &Instance{m, i}, nil
 }
 
@@ -130,14 +132,14 @@ type hardware struct {
 	machine *lab.Machine
 
 	mu    sync.Mutex
-	disks map[string]*lab.Disk // by the volume's id
+	disks map[string]*qemu.Disk // by the volume's id
 }
 
 // Plug plugs a volume in.
 func (h *hardware) Plug(ctx context.Context, v cloud.Volume) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	disk := &lab.Disk{Path: v.Path, Serial: v.Serial()}
+	disk := &qemu.Disk{Path: v.Path, Serial: v.Serial()}
 	if err := h.machine.Plug(ctx, disk); err != nil {
 		return err
 	}

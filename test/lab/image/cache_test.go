@@ -1,4 +1,4 @@
-package lab
+package image
 
 import (
 	"context"
@@ -21,8 +21,8 @@ func newCache(t *testing.T) *cache {
 	return c
 }
 
-// made counts the builds; each leaves a file and, as a killed one might, what it was at.
-func (c *cache) make(t *testing.T, key string) (lock io.Closer, built bool) {
+// request requests an entry, and reports whether it was built. Each entry contains a file with its key.
+func (c *cache) request(t *testing.T, key string) (lock io.Closer, built bool) {
 	t.Helper()
 	dir, lock, err := c.entry(t.Context(), "thing", key, 2, slog.New(slog.DiscardHandler), func(tmp string) error {
 		built = true
@@ -53,7 +53,7 @@ func TestCacheBuildsOnceAndKeepsTheNewest(t *testing.T) {
 	c := newCache(t)
 	old := time.Now().Add(-time.Hour)
 	for _, key := range []string{"a", "b"} {
-		lock, built := c.make(t, key)
+		lock, built := c.request(t, key)
 		if !built {
 			t.Errorf("%s was there", key)
 		}
@@ -62,12 +62,12 @@ func TestCacheBuildsOnceAndKeepsTheNewest(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	lock, built := c.make(t, "a") // and is the newest now
+	lock, built := c.request(t, "a") // makes it the newest
 	if built {
 		t.Error("a was built twice")
 	}
 	lock.Close()
-	lock, _ = c.make(t, "c")
+	lock, _ = c.request(t, "c")
 	lock.Close()
 	if got, want := c.has(t), []string{"thing-a", "thing-c"}; !slices.Equal(got, want) {
 		t.Errorf("kept %v, want %v", got, want)
@@ -77,7 +77,7 @@ func TestCacheBuildsOnceAndKeepsTheNewest(t *testing.T) {
 func TestCacheDropsNothingInUse(t *testing.T) {
 	c := newCache(t)
 	for _, key := range []string{"a", "b", "c", "d"} {
-		lock, _ := c.make(t, key)
+		lock, _ := c.request(t, key)
 		defer lock.Close()
 	}
 	if got, want := c.has(t), []string{"thing-a", "thing-b", "thing-c", "thing-d"}; !slices.Equal(got, want) {
@@ -87,7 +87,7 @@ func TestCacheDropsNothingInUse(t *testing.T) {
 
 func TestCacheDoesNotShowHalfABuild(t *testing.T) {
 	c := newCache(t)
-	left := filepath.Join(c.dir, "build-thing", "root") // by one that was killed
+	left := filepath.Join(c.dir, "build-thing", "root") // of a builder that was killed
 	if err := os.MkdirAll(left, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestCacheDoesNotShowHalfABuild(t *testing.T) {
 	if got := c.has(t); len(got) != 0 {
 		t.Errorf("left %v", got)
 	}
-	lock, built := c.make(t, "a")
+	lock, built := c.request(t, "a")
 	if !built {
 		t.Error("a failed build was taken for a good one")
 	}
