@@ -55,7 +55,7 @@ func TestCacheBuildsOnceAndKeepsTheNewest(t *testing.T) {
 	for _, key := range []string{"a", "b"} {
 		lock, built := c.request(t, key)
 		if !built {
-			t.Errorf("%s was there", key)
+			t.Errorf("%s existed before it was built", key)
 		}
 		lock.Close()
 		if err := os.Chtimes(filepath.Join(c.dir, "thing-"+key), old, old); err != nil {
@@ -94,7 +94,7 @@ func TestCacheDoesNotShowHalfABuild(t *testing.T) {
 	failure := errors.New("no space left")
 	_, _, err := c.entry(t.Context(), "thing", "a", 2, slog.New(slog.DiscardHandler), func(tmp string) error {
 		if _, err := os.Stat(filepath.Join(tmp, "root")); err == nil {
-			t.Error("a build began on what another left")
+			t.Error("a build started with the files of another build")
 		}
 		return errors.Join(failure, os.WriteFile(filepath.Join(tmp, "content"), nil, 0o600))
 	})
@@ -102,11 +102,11 @@ func TestCacheDoesNotShowHalfABuild(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if got := c.has(t); len(got) != 0 {
-		t.Errorf("left %v", got)
+		t.Errorf("a failed build left %v", got)
 	}
 	lock, built := c.request(t, "a")
 	if !built {
-		t.Error("a failed build was taken for a good one")
+		t.Error("a failed build is in the cache")
 	}
 	lock.Close()
 }
@@ -121,7 +121,7 @@ func TestCacheWaitsForAnotherBuildWithADeadline(t *testing.T) {
 	soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, _, err = c.entry(soon, "thing", "a", 2, slog.New(slog.DiscardHandler), func(string) error {
-		t.Error("two build at once")
+		t.Error("two builds of a kind ran at the same time")
 		return nil
 	})
 	if !errors.Is(err, context.DeadlineExceeded) {

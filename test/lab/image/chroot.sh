@@ -1,6 +1,7 @@
 #!/bin/sh
-# chroot.sh ROOT COMMAND [ARG...]: runs COMMAND in ROOT, in mount and process namespaces of its own.
-# Nothing starts in a chroot, if systemctl and the helpers of packages can tell from /proc that it is one.
+# chroot.sh ROOT COMMAND [ARG...]: runs COMMAND in the directory ROOT. Run it in new mount and PID
+# namespaces. systemctl and the maintainer scripts of packages start no units in a chroot; they detect
+# one by /proc.
 set -eu
 root=$1
 shift
@@ -11,5 +12,5 @@ for node in null zero full random urandom; do
 	mount --bind "/dev/$node" "$root/dev/$node"
 done
 mount -t tmpfs -o mode=755 run "$root"/run
-# Process 1 stays outside, in this shell: by its root they tell.
+# They compare their root with that of PID 1, so PID 1, which is this shell, stays outside of ROOT.
 chroot "$root" "$@" || exit
