@@ -54,14 +54,14 @@ func main() {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	if err := tell(ctx); err != nil {
+	if err := run(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "\nThe demo failed: %v\n", err)
 		os.Exit(1)
 	}
 	say("The demo has succeeded: all checks passed.")
 }
 
-func tell(ctx context.Context) (err error) {
+func run(ctx context.Context) (err error) {
 	dir, err := os.MkdirTemp("", "bootagent-demo-")
 	if err != nil {
 		return err
@@ -270,8 +270,8 @@ func webServer(ctx context.Context, aws *region.Region) error {
 }
 
 // launch launches an instance, prints its user-data, and waits until the agent runs.
-func launch(ctx context.Context, aws *region.Region, name, words, userData string) (*region.Instance, error) {
-	say("%s", words)
+func launch(ctx context.Context, aws *region.Region, name, headline, userData string) (*region.Instance, error) {
+	say("%s", headline)
 	fmt.Println("    " + indented([]byte(userData)))
 	i, err := aws.Launch(ctx, name, cloud.Launch{Role: "db", UserData: []byte(userData)}, lab.Config{Ports: []int{3306, 80}})
 	if err != nil {

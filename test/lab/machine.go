@@ -15,7 +15,7 @@ import (
 	"bootagent/test/lab/qemu"
 )
 
-// A Config says what one machine has beside its image.
+// A Config says what one machine has in addition to its image.
 type Config struct {
 	Dir   string                // the machine's folder, made if necessary; console.log and qemu.log stay in it
 	Files map[string]image.File // by absolute path; on the disk before the first boot

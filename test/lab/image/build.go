@@ -115,7 +115,7 @@ func runInChroot(ctx context.Context, root string, argv ...string) error {
 	return nil
 }
 
-// makeDisk makes a disk with the files of root in its partition.
+// makeDisk makes a disk whose partition contains the files of root.
 func makeDisk(ctx context.Context, root, disk string) error {
 	f, err := os.OpenFile(disk, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o644)
 	if err != nil {

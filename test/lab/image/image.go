@@ -27,7 +27,7 @@ import (
 // keys stay the same; the keys cover the list of packages and the scripts.
 const version = "1"
 
-// packages are the packages of the base, beside apt and the essential ones of mmdebstrap's minbase.
+// packages are the packages of the base, in addition to apt and the essential packages of mmdebstrap's minbase.
 var packages = []string{
 	"dbus", "e2fsprogs", "iproute2", "kmod", "linux-image-cloud-amd64",
 	"mariadb-server", "netcat-openbsd", "nginx-light", "nvme-cli", "procps", "qemu-guest-agent",
@@ -48,7 +48,7 @@ const (
 	keepImages = 4
 )
 
-// A Spec says what an image contains beside the base.
+// A Spec says what an image contains in addition to the base.
 type Spec struct {
 	Debs     []string        // package files, installed together by dpkg in the chroot
 	Files    map[string]File // by absolute path, written after the packages are installed
