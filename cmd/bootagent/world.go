@@ -15,7 +15,8 @@ import (
 	"github.com/google/renameio/v2"
 
 	"bootagent/cmd/bootagent/ondisk"
-	"bootagent/cmd/bootagent/sealed"
+	"bootagent/pkg/aws/diagnose"
+	"bootagent/pkg/aws/s3"
 	"bootagent/pkg/block"
 	"bootagent/pkg/datadir"
 	"bootagent/pkg/fault"
@@ -24,6 +25,7 @@ import (
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
+	staging "bootagent/pkg/secret/credential"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/systemd"
 )
@@ -58,32 +60,28 @@ func (a *agent) world(by *lesson) (host.Host, error) {
 
 		UnlockWithin: by.set.UnlockWithin, RetryWithin: by.set.RetryWithin,
 	}
-	var s3 *secret.S3
+	var objects secret.Objects
 	if by.metadata != nil {
 		credentials := by.metadata.Credentials()
 		world.Volumes = newVolumes(by.set, facts.Instance, by.plan.Role, credentials, a.log)
-		s3 = secret.NewS3(facts.Instance.Region, by.set.Endpoints.S3, credentials)
+		objects = s3.New(s3.Config{
+			Caller:   diagnose.Caller{Region: facts.Instance.Region, Role: by.plan.Role},
+			Endpoint: by.set.Endpoints.S3, Credentials: credentials, Max: secret.CiphertextMax,
+		})
 	}
-	world.Secrets = a.secrets(by.set.Keys, s3)
+	world.Secrets = a.secrets(by.set.Keys, objects)
 	return world, nil
 }
 
-// secrets are those of S3 or of files. On a local machine s3 is nil.
-func (a *agent) secrets(from []settings.Key, s3 *secret.S3) *sealed.Secrets {
-	return &sealed.Secrets{
-		Keys: a.keys,
-		From: from,
-		Run: func(ctx context.Context, argv []string) ([]byte, error) {
-			return a.children.run(ctx, about{key: "command " + argv[0]}, nil, argv[0], argv[1:]...)
-		},
-		Source: func(of role.Secret) secret.Source {
-			if of.From.Bucket != "" {
-				return s3.Object(of.From.Bucket, of.From.Key)
-			}
-			return secret.File(of.From.Path)
-		},
-		Kept:  secret.Cache(filepath.Join(stateDir, "secrets")),
-		Store: secret.Store{Root: filepath.Join(runDir, "secrets")},
+// secrets are those of S3 or of files. On a local machine objects is nil.
+func (a *agent) secrets(keys []settings.Key, objects secret.Objects) *secret.Secrets {
+	run := func(ctx context.Context, argv []string) ([]byte, error) {
+		return a.children.run(ctx, about{key: "command " + argv[0]}, nil, argv[0], argv[1:]...)
+	}
+	return &secret.Secrets{
+		Keys: a.keys, Providers: secret.Providers(keys, run), Sources: secret.Sources(objects),
+		Cache: secret.Cache(filepath.Join(stateDir, "secrets")),
+		Store: staging.Store{Root: filepath.Join(runDir, "secrets")},
 		Log:   a.log,
 	}
 }

@@ -67,10 +67,6 @@ var table = []row{
 		why: "pkg/block and pkg/datadir as the story asks for them; the simulated world runs it too",
 	},
 	{
-		pkg: "cmd/bootagent/sealed", may: []string{"bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/secret"}, never: effects,
-		why: "pkg/secret as the story asks for it; the simulated world runs it too",
-	},
-	{
 		pkg: "cmd/bootagent-generator", may: []string{"bootagent/pkg/role", "bootagent/pkg/systemd/guard", "bootagent/pkg/unit"}, never: network,
 		why: "runs before all else in every boot, so it is small and asks nobody",
 	},
@@ -93,9 +89,15 @@ var table = []row{
 	{pkg: "pkg/filesystem", may: []string{xsys}, never: network, why: "extended attributes and statx; no volumes"},
 	{pkg: "pkg/datadir", may: []string{"bootagent/pkg/shell", xsys}, never: network, why: "renameat2, which never replaces; no volumes, no units"},
 	{
-		pkg: "pkg/secret", may: []string{"bootagent/pkg/aws/cli", age, awsSDK, smithy, renameio, xsys}, never: []string{"os/exec"},
-		why: "S3, age and ramfs; no volumes, and of units a name; a command for keys is run by who calls it",
+		pkg: "pkg/secret",
+		may: []string{
+			"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/policy", "bootagent/pkg/role", "bootagent/pkg/secret/credential", "bootagent/pkg/settings", "bootagent/pkg/shell",
+			age, renameio, xsys,
+		},
+		never: []string{"net", "net/http", "os/exec"},
+		why:   "age and the cache; no volumes, and of units a name; who makes it hands in S3, and what runs a command for keys",
 	},
+	{pkg: "pkg/secret/credential", may: []string{"bootagent/pkg/fault", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "files on ramfs; it decrypts nothing"},
 	{
 		pkg: "pkg/systemd", may: []string{"bootagent/pkg/systemd/guard", goSystemd, godbus, xsys}, never: []string{"net/http"},
 		why: "D-Bus over a Unix socket; it knows units, no plans",
@@ -114,6 +116,10 @@ var table = []row{
 	{
 		pkg: "pkg/volume", may: []string{"bootagent/pkg/aws/diagnose", "bootagent/pkg/fault", "bootagent/pkg/policy"}, never: []string{"os/...", "syscall"},
 		why: "it decides over an interface; its tests compare what it asks for with the policy",
+	},
+	{
+		pkg: "pkg/aws/s3", may: []string{"bootagent/pkg/aws/diagnose", "bootagent/pkg/fault", awsSDK, smithy, xsys}, never: []string{"os/...", "syscall"},
+		why: "S3 by the SDK: who needs an object does not import it",
 	},
 	{
 		pkg: "pkg/aws/ec2", may: []string{"bootagent/pkg/aws/cli", "bootagent/pkg/aws/diagnose", "bootagent/pkg/volume", awsSDK, smithy}, never: []string{"os/...", "syscall"},

@@ -52,6 +52,7 @@ type machine struct {
 	started  map[string]bool
 	byHand   map[string]bool
 	staged   map[string]string
+	versions map[string]string // of what is staged
 	stopping bool
 	pins     bool   // a process is in the volume, and stays when its disk goes
 	after    func() // the shutdown
@@ -106,6 +107,7 @@ func newMachine(w *World, id, userData string) *machine {
 func (m *machine) clear() {
 	m.plugged, m.mounts, m.grants = map[string]*disk{}, map[string]*mount{}, map[string]*grant{}
 	m.commands, m.started, m.byHand, m.staged = map[string]*command{}, map[string]bool{}, map[string]bool{}, map[string]string{}
+	m.versions = map[string]string{}
 	m.services = map[string]*service{database: {unit: database, active: "inactive", result: "success"}}
 	m.stopping, m.after = false, nil
 }
