@@ -321,7 +321,7 @@ func zone(t *testing.T, w io.Writer) {
 		fmt.Fprintf(w, "\n## A zone comes back\n\n%d instances boot within a minute, and each volume is free.\n", instances)
 		fmt.Fprint(w, timesHead)
 		times := f.after(f.members, began)
-		quantiles(w, "up, since the first one began", times)
+		quantiles(w, "ready, since the first boot began", times)
 		if last := times[len(times)-1]; last > 15*time.Minute {
 			t.Errorf("the last one is up after %s", last)
 		}
@@ -357,18 +357,18 @@ func tooFew(t *testing.T, w io.Writer) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 
-		fmt.Fprintf(w, "\n## One volume too few for each of %d\n\nThe volumes of %d of the %d instances are held by others. Two hours later those let go, all at once.\n", lacking, lacking, instances)
+		fmt.Fprintf(w, "\n## One volume too few for each of %d\n\nOther instances hold the volumes of %d of the %d instances. Two hours later, all these volumes are detached at once.\n", lacking, lacking, instances)
 		fmt.Fprint(w, timesHead)
-		quantiles(w, "up, those with a volume, since the first one began", f.after(f.members[lacking:], began))
-		quantiles(w, "up, those without one, since it was let go", f.after(f.members[:lacking], free))
+		quantiles(w, "ready, instances with a volume, since the first boot began", f.after(f.members[lacking:], began))
+		quantiles(w, "ready, instances without one, since their volume was detached", f.after(f.members[:lacking], free))
 
-		fmt.Fprint(w, "\n| an instance that waits asks EC2 | volumes | holders |\n| --- | --- | --- |\n")
+		fmt.Fprint(w, "\n| how often a waiting instance asks EC2 | for volumes | for holders |\n| --- | --- | --- |\n")
 		for _, span := range []struct {
 			what     string
 			from, to time.Time
 			most     float64
 		}{
-			{"in the 20 minutes that the role gives it", began, began.Add(time.Minute + wait), 40},
+			{"in the 20 minutes of the timeout", began, began.Add(time.Minute + wait), 40},
 			{"in each hour after that", free.Add(-time.Hour), free, 8},
 		} {
 			all := f.took(span.from, span.to, ofThese)
@@ -378,7 +378,7 @@ func tooFew(t *testing.T, w io.Writer) {
 				t.Errorf("%s it asks %.1f times", span.what, got)
 			}
 		}
-		fmt.Fprint(w, "\nIn the first hour, all of them together:\n")
+		fmt.Fprint(w, "\nIn the first hour, all instances together:\n")
 		table(w, f.took(began, began.Add(time.Hour), everybody))
 		stop()
 		f.working.Wait()
@@ -388,18 +388,18 @@ func tooFew(t *testing.T, w io.Writer) {
 
 const head = `# A fleet (explanation)
 
-How many calls of EC2 a thousand instances of one account make, and how long it takes until all are up.
-` + "`make fleet`" + ` makes this page: the agent's own story, its volumes and its client of EC2, against a fake EC2
-with [the published buckets of tokens](https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html):
-of each Describe call 100, and 20 more in each second, of CreateTags 100 and 10, of AttachVolume 50 and 5.
-Time is simulated, and the same each time. A call takes 100 ms, an attach 2 s. The buckets are an account's
-in a region: whatever else asks EC2 there takes from them.
+This page says how many EC2 calls a thousand instances of one account make, and how long it takes until all of them
+are ready. ` + "`make fleet`" + ` writes this page. It runs the agent's own graph of a boot, its volumes and its EC2 client
+with a fake EC2. The fake EC2 has [the published token buckets](https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html):
+100 for each Describe call, refilled with 20 per second; 100 for CreateTags, refilled with 10 per second; 50 for
+AttachVolume, refilled with 5 per second. Time is simulated, and the result is the same each time. A call takes 100 ms,
+an attach 2 s. All callers of one account in one region share the buckets, so other callers reduce what is left.
 
-An instance asks EC2 in a boot in which a volume is attached, and in no other. While a volume is held by
-another instance, it asks after half a second, and each time half as much later again, up to a minute, and
-once the role's ` + "`wait`" + ` is over up to ten minutes; as soon as something moves, often again. Who holds the
-volume it asks about when that changes, and once in an hour. What EC2 throttles it leaves alone for two
-seconds, and each time for twice as long, up to two minutes. ` + "`bootagent retry`" + ` asks at once, unless EC2 has just throttled.
+An instance asks EC2 only in a boot in which it attaches a volume. While another instance holds the volume, it asks
+again after half a second. Each time, it waits 1.5 times as long, up to one minute, and up to ten minutes after the
+volume's ` + "`timeout`" + ` has ended. When something changes, it asks often again. It asks who holds the volume when the holder
+changes, and once per hour. After EC2 throttles a call, it waits two seconds, and each time twice as long, up to two
+minutes. ` + "`bootagent retry`" + ` asks at once, unless EC2 has just throttled a call.
 `
 
 func TestAFleet(t *testing.T) {
