@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/mountinfo"
 )
 
 // usage says what uses a disk or one of its partitions, and which partitions
@@ -142,50 +144,44 @@ func pathsIn(dir string, names []string) []string {
 	return paths
 }
 
-// mounts looks for device numbers in /proc/self/mountinfo, proc(5). A btrfs has
-// a number of its own there, so the source's counts too.
+// mounts looks for device numbers in /proc/self/mountinfo. A btrfs has a number
+// of its own there, so the source's counts too.
 func (s System) mounts(numbers map[string]string) ([]string, error) {
+	path := filepath.Join(s.Proc, "self/mountinfo")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
 	var users []string
-	err := s.eachLine("self/mountinfo", func(fields []string) error {
-		dash := slices.Index(fields, "-")
-		if dash < 5 || len(fields) < dash+3 {
-			return fmt.Errorf("cannot understand the line %q", strings.Join(fields, " "))
+	for m, err := range mountinfo.Parse(string(text)) {
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
 		}
-		_, used := numbers[fields[2]]
-		if _, ofSource := numbers[s.numberOf(unescape(fields[dash+2]))]; used || ofSource {
-			users = append(users, "mounted at "+unescape(fields[4]))
+		_, used := numbers[fmt.Sprintf("%d:%d", m.Major, m.Minor)]
+		if _, ofSource := numbers[s.numberOf(m.Source)]; used || ofSource {
+			users = append(users, "mounted at "+m.Point)
 		}
-		return nil
-	})
-	return users, err
+	}
+	return users, nil
 }
 
 // swaps looks for device numbers in /proc/swaps, below its headline.
 func (s System) swaps(numbers map[string]string) ([]string, error) {
+	text, err := os.ReadFile(filepath.Join(s.Proc, "swaps"))
+	if err != nil {
+		return nil, err
+	}
 	var users []string
-	err := s.eachLine("swaps", func(fields []string) error {
-		if name, used := numbers[s.numberOf(unescape(fields[0]))]; used {
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 {
+			continue
+		}
+		if name, used := numbers[s.numberOf(mountinfo.Unescape(fields[0]))]; used {
 			users = append(users, "swap is on "+name)
 		}
-		return nil
-	})
-	return users, err
-}
-
-func (s System) eachLine(file string, do func(fields []string) error) error {
-	path := filepath.Join(s.Proc, file)
-	text, err := os.ReadFile(path) // as a whole: a line of an overlay's has no bound
-	if err != nil {
-		return err
 	}
-	for line := range strings.Lines(string(text)) {
-		if fields := strings.Fields(line); len(fields) > 0 {
-			if err := do(fields); err != nil {
-				return fmt.Errorf("%s: %w", path, err)
-			}
-		}
-	}
-	return nil
+	return users, nil
 }
 
 // numberOf returns the device number that a node in /dev stands for, as in
@@ -199,9 +195,4 @@ func (s System) numberOf(path string) string {
 		return ""
 	}
 	return fmt.Sprintf("%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev))
-}
-
-// unescape undoes what the kernel does to blanks and backslashes in paths.
-func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }

@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -143,35 +142,6 @@ func TestUsageThatCanNotBeToldIsAnError(t *testing.T) {
 		if users, partitions, err := s.usage(259, 3); err == nil {
 			t.Errorf("%s: %v, %v", name, users, partitions)
 		}
-	}
-}
-
-func FuzzMountinfo(f *testing.F) {
-	f.Add("36 27 259:3 / /srv rw - xfs /dev/nvme1n1 rw\n")
-	f.Add("36 27 259:3 / - - -\n")
-	f.Fuzz(func(t *testing.T, content string) {
-		s := System{Dev: "/nowhere", Proc: t.TempDir()}
-		write(t, filepath.Join(s.Proc, "self/mountinfo"), content)
-		s.mounts(map[string]string{"259:3": "nvme1n1"})
-	})
-}
-
-func TestUnescape(t *testing.T) {
-	for in, want := range map[string]string{`/a\040b`: "/a b", `/a\134040b`: `/a\040b`, `/a\011\012`: "/a\t\n", "/a": "/a"} {
-		if got := unescape(in); got != want {
-			t.Errorf("%s is %q, want %q", in, got, want)
-		}
-	}
-}
-
-func TestALineOfMountinfoHasNoBound(t *testing.T) {
-	s := fakeSystem(t)
-	lowers := "lowerdir=" + strings.Repeat("/var/lib/containers/layers/0123456789abcdef:", 8000)
-	write(t, filepath.Join(s.Proc, "self/mountinfo"),
-		"30 27 0:50 / /merged rw - overlay overlay rw,"+lowers+"\n36 27 259:3 / /srv/data rw - xfs /dev/nvme1n1 rw\n")
-	users, err := s.mounts(map[string]string{"259:3": "nvme1n1"})
-	if want := []string{"mounted at /srv/data"}; err != nil || !reflect.DeepEqual(users, want) {
-		t.Errorf("beside a line of %d bytes: used %q, %v; want %q", len(lowers), users, err, want)
 	}
 }
 

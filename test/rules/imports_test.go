@@ -85,7 +85,8 @@ var table = []row{
 	},
 	{pkg: "pkg/settings", may: []string{"bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"}, why: "one file to Settings"},
 	{pkg: "pkg/boot", may: []string{"bootagent/pkg/role"}, never: effects, why: "the story decides; every effect is behind an interface of its own"},
-	{pkg: "pkg/block", may: []string{xsys}, never: network, why: "ioctls of disks; no cloud"},
+	{pkg: "pkg/mountinfo", never: effects, why: "text of mountinfo to mounts; the one parser of it, which every package that reads the file may import"},
+	{pkg: "pkg/block", may: []string{"bootagent/pkg/mountinfo", xsys}, never: network, why: "ioctls of disks; no cloud"},
 	{pkg: "pkg/filesystem", may: []string{xsys}, never: network, why: "extended attributes and statx; no volumes"},
 	{pkg: "pkg/datadir", may: []string{"bootagent/pkg/shell", xsys}, never: network, why: "renameat2, which never replaces; no volumes, no units"},
 	{
@@ -93,7 +94,7 @@ var table = []row{
 		why: "S3, age and ramfs; no volumes, and of units a name; a command for keys is run by who calls it",
 	},
 	{
-		pkg: "pkg/systemd", may: []string{"bootagent/pkg/systemd/guard", goSystemd, godbus, xsys}, never: []string{"net/http"},
+		pkg: "pkg/systemd", may: []string{"bootagent/pkg/mountinfo", "bootagent/pkg/systemd/guard", goSystemd, godbus, xsys}, never: []string{"net/http"},
 		why: "D-Bus over a Unix socket; it knows units, no plans",
 	},
 	{pkg: "pkg/systemd/guard", may: []string{"bootagent/pkg/shell", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"}, why: "the generator links it"},
