@@ -98,7 +98,7 @@ figures: prerequisites package ## what bootagent costs: CPU, memory, time to sta
 	cd test && go run ./figures
 
 proof-table: prerequisites ## measure what the proof of blank finds, and write it into docs/proof.md; as root (5 min, 2 GB of disk at most)
-	go test ./pkg/block -count=1 -timeout 60m -v -run TheTableOfTheProofsPage -write-proof-table
+	go test ./pkg/blankproof -count=1 -timeout 60m -v -run TheTableOfTheProofsPage -write-proof-table
 
 lint: prerequisites ## gofumpt, go vet, staticcheck, shellcheck, mandoc (1 min; the first time 3 min)
 	unformatted=$$($(tool) gofumpt -l cmd pkg test); \

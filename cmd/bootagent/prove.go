@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"time"
 
+	"bootagent/pkg/blankproof"
 	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
 )
@@ -29,7 +30,7 @@ const (
 func prove(ctx context.Context, args []string, out io.Writer) error {
 	var asJSON, blank, whole *bool
 	var report, device string
-	var task block.Task
+	var task blankproof.Task
 	err := parse("prove", args, func(f *flag.FlagSet) func([]string) {
 		asJSON = f.Bool("json", false, "")
 		whole = f.Bool("whole", false, "")
@@ -53,9 +54,9 @@ func prove(ctx context.Context, args []string, out io.Writer) error {
 	if report != "" {
 		task.Tell = func(read, of block.Bytes) { writeProof(report, proof{Read: read, Of: of}) }
 	}
-	found, err := block.Host().Prove(ctx, device, task)
+	found, err := blankproof.Host().Prove(ctx, device, task)
 	switch {
-	case errors.As(err, new(*block.OtherDiskError)):
+	case errors.As(err, new(*blankproof.OtherDiskError)):
 		return codedError{err, exitOtherDisk}
 	case err != nil:
 		return err
@@ -90,9 +91,9 @@ func prove(ctx context.Context, args []string, out io.Writer) error {
 // A proof is what a child tells the agent while it reads a disk: how far it has
 // come, and in the end what is there.
 type proof struct {
-	Read   block.Bytes   `json:"read,omitempty"`
-	Of     block.Bytes   `json:"of,omitempty"`
-	Report *block.Report `json:"report,omitempty"`
+	Read   block.Bytes        `json:"read,omitempty"`
+	Of     block.Bytes        `json:"of,omitempty"`
+	Report *blankproof.Report `json:"report,omitempty"`
 }
 
 // writeProof puts a proof into a file that is there.
@@ -124,15 +125,15 @@ const (
 )
 
 // readDisk has a child read a disk, and tells how far it is in the status.
-func readDisk(ctx context.Context, c *children, disk block.Disk, whole bool) (block.Report, error) {
+func readDisk(ctx context.Context, c *children, disk block.Disk, whole bool) (blankproof.Report, error) {
 	file, err := os.CreateTemp(runDir, "proof-*")
 	if err != nil {
-		return block.Report{}, err
+		return blankproof.Report{}, err
 	}
 	file.Close()
 	defer os.Remove(file.Name())
 
-	within := block.ReadWithin(disk.Size, whole)
+	within := blankproof.ReadWithin(disk.Size, whole)
 	until := time.Now().Add(within)
 	step := ctx
 	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("reading disk %s took longer than %s", disk.Serial, within))
@@ -155,14 +156,14 @@ func readDisk(ctx context.Context, c *children, disk block.Disk, whole bool) (bl
 	<-left
 	var exit *exec.ExitError
 	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != exitNotBlank && exit.ExitCode() != exitInUse) {
-		return block.Report{}, err
+		return blankproof.Report{}, err
 	}
 	p, err := readProof(file.Name())
 	if err == nil && p.Report == nil {
 		err = errors.New("it holds no report")
 	}
 	if err != nil {
-		return block.Report{}, fmt.Errorf("cannot understand what was read on %s: %w", disk.Path, err)
+		return blankproof.Report{}, fmt.Errorf("cannot understand what was read on %s: %w", disk.Path, err)
 	}
 	return *p.Report, nil
 }
@@ -186,8 +187,8 @@ func (w watch) run(step context.Context, path string, stalled context.CancelCaus
 		if p, err := readProof(path); err == nil && p.Read != last.Read {
 			last, since = p, time.Now()
 		}
-		if time.Since(since) >= block.StallsAfter {
-			stalled(fmt.Errorf("disk %s gave no further byte for %s, after %v", w.serial, block.StallsAfter, last.Read))
+		if time.Since(since) >= blankproof.StallsAfter {
+			stalled(fmt.Errorf("disk %s gave no further byte for %s, after %v", w.serial, blankproof.StallsAfter, last.Read))
 		}
 		if w.whole || time.Since(w.began) >= tellAfter {
 			done = boot.Waits(step, boot.Wait{For: w.words(last, time.Now()), Until: w.until, Hint: noAnswer})

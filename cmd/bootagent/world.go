@@ -16,6 +16,7 @@ import (
 
 	"bootagent/cmd/bootagent/ondisk"
 	"bootagent/cmd/bootagent/sealed"
+	"bootagent/pkg/blankproof"
 	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/datadir"
@@ -164,7 +165,7 @@ func (f filesystems) Make(ctx context.Context, d boot.Disk, t role.FilesystemTyp
 	c := systemd.Command{
 		Unit: makeUnit(d), Description: "Making of the filesystem on disk " + d.Serial,
 		Argv: makeCommand(string(t), uuid, d.Serial, d.Seq, d.Path), Devices: []string{d.Path},
-		Timeout: makeWithin + block.ReadWithin(block.Bytes(d.Size), false), // it proves the disk first
+		Timeout: makeWithin + blankproof.ReadWithin(block.Bytes(d.Size), false), // it proves the disk first
 	}
 	tried := try(f.disks.children, c.Unit, d.Path)
 	return unmade(ctx, tried, f.run(ctx, c))

@@ -1,48 +1,18 @@
-// Package block finds the disk that a serial number means, tells when one is
-// plugged in, and proves that a disk is blank. It never opens a disk for
-// writing.
+// Package block says which disks the machine has: it finds the disk that has a
+// serial number, reports when a disk is plugged in, and says what uses a disk.
+// It never opens a disk for writing.
 //
-// # What it reads
+// It reads:
 //
 //   - /sys/class/nvme and /sys/block: controllers, their namespaces, sizes;
 //     /sys/dev/block: partitions and holders
 //   - /dev: the disk's node, read-only, and the links in /dev/disk/by-id
-//   - /proc/self/mountinfo and /proc/swaps
+//   - /proc/self/mountinfo and /proc/swaps, and the descriptors of processes
 //   - a netlink socket for the kernel's and udevd's uevents, which both send
 //     into the host's network namespace only
-//   - what blkid -p and wipefs --no-act print, both of util-linux
 //
-// It touches nothing. Asking a controller for its identity needs CAP_SYS_ADMIN
+// It changes nothing. Asking a controller for its identity needs CAP_SYS_ADMIN
 // before Linux 6.2.
-//
-// # What the proof reads
-//
-// A disk is blank if every one of these holds; anything else, and any doubt,
-// is a refusal:
-//
-//   - It can be opened exclusively: nothing has mounted it, swaps on it or
-//     builds on it, in any mount namespace. The kernel sees no partition and no
-//     holder. The exclusive open lasts for the whole proof.
-//   - Every byte that is read is zero, and is read without error, past the page
-//     cache. A short read is an error, and so is a program that is missing.
-//   - Up to 4 GiB the whole disk is read. Of a larger one as much as a gp3
-//     volume gives in 20 s, see sample.go: both ends, every place where a
-//     format of the table in signatures.go keeps a mark or begins a group,
-//     samples at equal distances, which the Report states (4 MiB on 100 GiB),
-//     and others at places that the serial number decides.
-//   - blkid and wipefs, given the very same open disk, find nothing, say so in
-//     the way they do when they could read, and write no complaint.
-//
-// # What the proof can't see
-//
-//   - On a disk above 4 GiB, data that lies only between the samples and keeps
-//     no mark where any known format has one. A disk that held a filesystem and
-//     had just its metadata zeroed can look like that.
-//   - A disk whose meaning is in its being zero: a member of an array that was
-//     never written, a disk that is to become a mirror.
-//   - Whether someone else, on another machine, uses the same disk right now.
-//   - What happens after the proof: between it and mkfs the disk is open to
-//     others again.
 package block
 
 import (
@@ -91,7 +61,6 @@ type System struct {
 	Proc string // "/proc"
 
 	identify func(path string) (identity, error) // nil asks the device
-	tools    []string                            // folders of blkid and wipefs, nil for the usual
 }
 
 // Host returns the machine that this program runs on.

@@ -16,10 +16,11 @@ import (
 	"bootagent/pkg/mountinfo"
 )
 
-// usage says what uses a disk or one of its partitions, and which partitions
-// the kernel sees on it. The exclusive open is what keeps others out; this
-// finds the words for who they are.
-func (s System) usage(major, minor uint32) (users, partitions []string, err error) {
+// Usage says what uses a disk or one of its partitions, as in "mounted at
+// /srv/data", and which partitions the kernel sees on the disk. It finds words
+// for who they are, and keeps nobody out: only an exclusive open does that. The
+// error says what of /sys or /proc could not be read.
+func (s System) Usage(major, minor uint32) (users, partitions []string, err error) {
 	dir, err := filepath.EvalSymlinks(filepath.Join(s.Sys, "dev/block", fmt.Sprintf("%d:%d", major, minor)))
 	if err != nil {
 		return nil, nil, fmt.Errorf("the kernel does not show device %d:%d: %w", major, minor, err)
@@ -93,9 +94,10 @@ const (
 	openersAmong  = 100_000
 )
 
-// openers names the processes that have opened a disk which the kernel says is
-// in use, as far as this one may see them: "opened by dd (process 812)".
-func (s System) openers(major, minor uint32) []string {
+// Openers names the processes that have opened a disk which the kernel says is
+// in use: "opened by dd (process 812)". It names those that this process may see,
+// and searches for 2 seconds at most.
+func (s System) Openers(major, minor uint32) []string {
 	number := fmt.Sprintf("%d:%d", major, minor)
 	until, seen := time.Now().Add(openersWithin), 0
 	processes, _ := filepath.Glob(filepath.Join(s.Proc, "[0-9]*"))

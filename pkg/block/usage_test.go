@@ -116,7 +116,7 @@ func TestUsageNamesWhoUsesADiskOrItsPartitions(t *testing.T) {
 			}
 			link(t, dir, filepath.Join(s.Sys, "dev/block/259:3"))
 			test.make(s, dir)
-			users, partitions, err := s.usage(259, 3)
+			users, partitions, err := s.Usage(259, 3)
 			if err != nil || !reflect.DeepEqual(users, test.users) || !reflect.DeepEqual(partitions, test.partitions) {
 				t.Errorf("used %q, partitions %q, %v; want %q, %q", users, partitions, err, test.users, test.partitions)
 			}
@@ -135,11 +135,11 @@ func TestUsageThatCanNotBeToldIsAnError(t *testing.T) {
 		dir := filepath.Join(s.Sys, "devices/nvme1n1")
 		write(t, filepath.Join(dir, "dev"), "259:3\n")
 		link(t, dir, filepath.Join(s.Sys, "dev/block/259:3"))
-		if _, _, err := s.usage(259, 3); err != nil {
+		if _, _, err := s.Usage(259, 3); err != nil {
 			t.Fatal(err)
 		}
 		spoil(s)
-		if users, partitions, err := s.usage(259, 3); err == nil {
+		if users, partitions, err := s.Usage(259, 3); err == nil {
 			t.Errorf("%s: %v, %v", name, users, partitions)
 		}
 	}
@@ -157,11 +157,11 @@ func TestWhoHasOpenedADiskIsNamed(t *testing.T) {
 	process("900", "other", filepath.Join(s.Dev, "nvme2n1"))
 	process("901", "boot\x1b[2Jagent", filepath.Join(s.Dev, "nvme1n1"))
 	process("902", "a socket", "socket:[123]")
-	got := s.openers(259, 3)
+	got := s.Openers(259, 3)
 	if want := []string{"opened by boot?[2Jagent (process 901)", "opened by dd (process 812)"}; !reflect.DeepEqual(sorted(got), want) {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if got, want := s.openers(259, 4), []string{"opened exclusively by another program or by the kernel"}; !reflect.DeepEqual(got, want) {
+	if got, want := s.Openers(259, 4), []string{"opened exclusively by another program or by the kernel"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("where no process is seen: %q, want %q", got, want)
 	}
 }

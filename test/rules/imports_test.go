@@ -63,8 +63,8 @@ var table = []row{
 		why: "how a story goes as pkg/status tells it; the simulated world tells the same",
 	},
 	{
-		pkg: "cmd/bootagent/ondisk", may: []string{"bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/block", "bootagent/pkg/datadir"}, never: effects,
-		why: "pkg/block and pkg/datadir as the story asks for them; the simulated world runs it too",
+		pkg: "cmd/bootagent/ondisk", may: []string{"bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/blankproof", "bootagent/pkg/block", "bootagent/pkg/datadir"}, never: effects,
+		why: "pkg/block, pkg/blankproof and pkg/datadir as the story asks for them; the simulated world runs it too",
 	},
 	{
 		pkg: "cmd/bootagent/sealed", may: []string{"bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/secret"}, never: effects,
@@ -87,6 +87,7 @@ var table = []row{
 	{pkg: "pkg/boot", may: []string{"bootagent/pkg/role"}, never: effects, why: "the story decides; every effect is behind an interface of its own"},
 	{pkg: "pkg/mountinfo", never: effects, why: "text of mountinfo to mounts; the one parser of it, which every package that reads the file may import"},
 	{pkg: "pkg/block", may: []string{"bootagent/pkg/mountinfo", xsys}, never: network, why: "ioctls of disks; no cloud"},
+	{pkg: "pkg/blankproof", may: []string{"bootagent/pkg/block", xsys}, never: network, why: "reads of a disk that pkg/block describes, blkid and wipefs as programs; it writes to no disk"},
 	{pkg: "pkg/filesystem", may: []string{xsys}, never: network, why: "extended attributes and statx; no volumes"},
 	{pkg: "pkg/datadir", may: []string{"bootagent/pkg/shell", xsys}, never: network, why: "renameat2, which never replaces; no volumes, no units"},
 	{

@@ -1,11 +1,12 @@
 // Package ondisk is what the story of pkg/boot asks of disks and of the data
-// directories on them, as pkg/block and pkg/datadir see them. It is apart from
-// the program so that the simulated world runs the very same.
+// directories on them, as pkg/block, pkg/blankproof and pkg/datadir see them. It
+// is apart from the program so that the simulated world runs the very same.
 package ondisk
 
 import (
 	"fmt"
 
+	"bootagent/pkg/blankproof"
 	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/datadir"
@@ -29,7 +30,7 @@ func Same(want boot.Disk, now block.Disk) error {
 // Content is what a proof found on a disk that is to hold a filesystem of a
 // type. It is an error where the proof is of another disk, or somebody uses the
 // disk meanwhile.
-func Content(d block.Disk, r block.Report, want role.FilesystemType) (boot.Content, error) {
+func Content(d block.Disk, r blankproof.Report, want role.FilesystemType) (boot.Content, error) {
 	if err := r.Check(d); err != nil {
 		return boot.Content{}, err
 	}

@@ -1,19 +1,21 @@
-package block
+package blankproof
 
 import (
 	"cmp"
 	"hash/fnv"
 	"math/rand/v2"
 	"slices"
+
+	"bootagent/pkg/block"
 )
 
 // What may be read of a disk that is not read as a whole: what a gp3 volume
 // gives at its baseline in sampleFor (EBS User Guide, "General Purpose SSD
 // volumes"). It happens once in a volume's life.
 const (
-	baselineReads = 3000             // in a second
-	baselineBytes = 125 * int64(MiB) // in a second
-	sampleFor     = 20               // seconds
+	baselineReads = 3000                   // in a second
+	baselineBytes = 125 * int64(block.MiB) // in a second
+	sampleFor     = 20                     // seconds
 
 	maxReads = baselineReads * sampleFor
 	maxBytes = baselineBytes * sampleFor
@@ -21,20 +23,20 @@ const (
 
 const (
 	// wholeUpTo is the size up to which a disk is read from end to end.
-	wholeUpTo = 4 * int64(GiB)
+	wholeUpTo = 4 * int64(block.GiB)
 
 	// ends is how much is read of a larger disk's head and tail.
-	ends = 16 * int64(MiB)
+	ends = 16 * int64(block.MiB)
 
 	// sampleSize is the least that is read where no known format has anything
 	// to begin.
-	sampleSize = 32 * int64(KiB)
+	sampleSize = 32 * int64(block.KiB)
 
 	// chunk is the most that is read at once, which is what EBS counts as one
 	// read of an SSD. Every read begins at a multiple of page, as O_DIRECT
 	// wants it.
-	chunk = 256 * int64(KiB)
-	page  = 4 * int64(KiB)
+	chunk = 256 * int64(block.KiB)
+	page  = 4 * int64(block.KiB)
 
 	// Samples at equal distances: the distance is the smallest power of two
 	// that makes at most maxGrid of them, so that they meet what is laid out in
@@ -77,7 +79,7 @@ func plan(size int64, seed string, whole bool) reading {
 		return reading{spans: []span{{0, size}}}
 	}
 	known := places(size)
-	stride := int64(64 * KiB)
+	stride := int64(64 * block.KiB)
 	for size/stride >= maxGrid {
 		stride *= 2
 	}
@@ -113,8 +115,8 @@ func astray(size int64, seed string, n, length int64) []span {
 	part := size / n
 	for i := range n {
 		unit := page
-		if i%2 == 0 && part >= 2*int64(MiB) {
-			unit = int64(MiB)
+		if i%2 == 0 && part >= 2*int64(block.MiB) {
+			unit = int64(block.MiB)
 		}
 		first := (i*part + unit - 1) / unit
 		last := ((i+1)*part - 1) / unit
@@ -177,22 +179,22 @@ func places(size int64) []span {
 // partition's start on ("+20G", "+20000M"), every GB ("20GB"), and every
 // hundredth of the disk ("20%").
 const (
-	partitionAt  = int64(MiB)      // the first one since 2010, and the first extent of LVM
-	oldPartition = 63 * int64(512) // the first one before
-	everyMiB     = 4 * int64(GiB)
+	partitionAt  = int64(block.MiB) // the first one since 2010, and the first extent of LVM
+	oldPartition = 63 * int64(512)  // the first one before
+	everyMiB     = 4 * int64(block.GiB)
 	maxGiB       = 4096 // of the sizes in GiB at which a disk may have been formatted
 	maxGB        = 1024
 )
 
 func (g *gatherer) partitions() {
-	for at := ends; at < everyMiB; at += int64(MiB) {
+	for at := ends; at < everyMiB; at += int64(block.MiB) {
 		g.add(at, page)
 	}
-	for n := int64(1); n <= maxGiB && n*int64(GiB) < g.size; n++ {
-		g.add(n*int64(GiB)+partitionAt, page)
+	for n := int64(1); n <= maxGiB && n*int64(block.GiB) < g.size; n++ {
+		g.add(n*int64(block.GiB)+partitionAt, page)
 	}
 	for n := int64(1); n <= maxGB; n++ {
-		g.add(n*1000*int64(MiB)+partitionAt, page)
+		g.add(n*1000*int64(block.MiB)+partitionAt, page)
 		g.mib(n * 1e9)
 	}
 	for percent := int64(1); percent < 100; percent++ {
@@ -202,9 +204,9 @@ func (g *gatherer) partitions() {
 
 // mib adds the MiB before a place and the one after it.
 func (g *gatherer) mib(at int64) {
-	at &^= int64(MiB) - 1
+	at &^= int64(block.MiB) - 1
 	g.add(at, page)
-	g.add(at+int64(MiB), page)
+	g.add(at+int64(block.MiB), page)
 }
 
 // earlierEnds adds where the disk ended before it was made larger: volumes have
@@ -214,18 +216,18 @@ func (g *gatherer) mib(at int64) {
 // that there was before, as the size of a group is rounded up to a block. In a
 // partition that is a MiB earlier where its tool leaves the last one free.
 func (g *gatherer) earlierEnds() {
-	const before, after = 64 * int64(KiB), 128 * int64(KiB)
-	for n := int64(1); n <= maxGiB && n*int64(GiB) < g.size; n++ {
-		g.add(n*int64(GiB)-before, before+after)
-		g.add(n*int64(GiB)-int64(MiB), after/2)
+	const before, after = 64 * int64(block.KiB), 128 * int64(block.KiB)
+	for n := int64(1); n <= maxGiB && n*int64(block.GiB) < g.size; n++ {
+		g.add(n*int64(block.GiB)-before, before+after)
+		g.add(n*int64(block.GiB)-int64(block.MiB), after/2)
 	}
 }
 
 // xfsBlock is the size of XFS's blocks if nobody asks for another.
-const xfsBlock = 4 * int64(KiB)
+const xfsBlock = 4 * int64(block.KiB)
 
 // group is the size of each of n allocation groups, in whole blocks.
-func group(length, n, block int64) int64 { return (length/block + n - 1) / n * block }
+func group(length, n, blockSize int64) int64 { return (length/blockSize + n - 1) / n * blockSize }
 
 // allocationGroups adds where XFS's allocation groups begin. Each begins with
 // 24 KiB that are not zero, and its inodes and files follow. mkfs.xfs makes four
@@ -234,8 +236,8 @@ func group(length, n, block int64) int64 { return (length/block + n - 1) / n * b
 // filesystem adds groups of the same size.
 func (g *gatherer) allocationGroups() {
 	// The disk had a size of n GiB then, all of it or a partition of it.
-	for n := int64(1); n <= maxGiB && n*int64(GiB) <= g.size; n++ {
-		length := n * int64(GiB)
+	for n := int64(1); n <= maxGiB && n*int64(block.GiB) <= g.size; n++ {
+		length := n * int64(block.GiB)
 		for k := int64(1); k <= 3; k++ {
 			g.add(k*group(length, 4, xfsBlock), page)
 		}
@@ -246,7 +248,7 @@ func (g *gatherer) allocationGroups() {
 	// It had the size that it has now, and any number of groups: the second
 	// one, and the one in the middle, in which the log is.
 	lengths := map[int64][]int64{0: {g.size}, oldPartition: {g.size - oldPartition}}
-	for _, rest := range append(partitionTails(), 3*int64(MiB)) { // LVM's extents have 4 MiB
+	for _, rest := range append(partitionTails(), 3*int64(block.MiB)) { // LVM's extents have 4 MiB
 		lengths[partitionAt] = append(lengths[partitionAt], g.size-partitionAt-rest)
 	}
 	for start, those := range lengths {
@@ -261,4 +263,4 @@ func (g *gatherer) allocationGroups() {
 
 // partitionTails is how much a partition leaves free at the end of a disk that
 // it has for itself: nothing, a backup GPT, or the MiB in which that is.
-func partitionTails() []int64 { return []int64{0, 33 * 512, int64(MiB)} }
+func partitionTails() []int64 { return []int64{0, 33 * 512, int64(block.MiB)} }

@@ -1,4 +1,4 @@
-package block
+package blankproof
 
 import (
 	"crypto/sha256"
@@ -11,10 +11,12 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/block"
 )
 
 // newImage makes a sparse file.
-func newImage(t testing.TB, size Bytes) string {
+func newImage(t testing.TB, size block.Bytes) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "disk")
 	f, err := os.Create(path)
@@ -29,7 +31,7 @@ func newImage(t testing.TB, size Bytes) string {
 }
 
 // put writes bytes into an image.
-func put(t testing.TB, path string, at Offset, b string) {
+func put(t testing.TB, path string, at block.Offset, b string) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {

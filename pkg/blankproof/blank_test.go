@@ -1,9 +1,11 @@
-package block
+package blankproof
 
 import (
 	"os"
 	"strings"
 	"testing"
+
+	"bootagent/pkg/block"
 )
 
 // What is written to a disk between its proof and mkfs is seen, as is a disk
@@ -24,13 +26,13 @@ func TestABlankDiskIsProvenOnItsDescriptor(t *testing.T) {
 		{name: "plugged in again", later: 1, refused: "is not the disk that is meant: its disk sequence number is "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			device := loopDisk(t, newImage(t, 8*MiB))
+			device := loopDisk(t, newImage(t, 8*block.MiB))
 			disk, err := os.OpenFile(device, os.O_RDWR, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer disk.Close()
-			seq, err := diskSequence(disk)
+			seq, err := block.DiskSequence(disk)
 			if err != nil || seq == 0 {
 				t.Fatalf("the sequence number %d: %v", seq, err)
 			}
@@ -51,13 +53,13 @@ func TestABlankDiskIsProvenOnItsDescriptor(t *testing.T) {
 // A disk that somebody claimed meanwhile is named as in use, and by whom.
 func TestADiskThatIsClaimedIsNotProvenBlank(t *testing.T) {
 	needLoop(t)
-	device := loopDisk(t, newImage(t, 32*MiB))
+	device := loopDisk(t, newImage(t, 32*block.MiB))
 	disk, err := os.OpenFile(device, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer disk.Close()
-	seq, err := diskSequence(disk)
+	seq, err := block.DiskSequence(disk)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,19 +1,21 @@
-package block
+package blankproof
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"os"
+
+	"bootagent/pkg/block"
 )
 
 // ProveBlank proves that an opened disk is the one that is meant, and blank. As
 // long as the descriptor is open, what is proven of it holds of no other disk,
 // whatever becomes of its name. Serial and seq are those of Disk. The error of
 // a disk that is not blank says what was found on it.
-func (s System) ProveBlank(ctx context.Context, disk *os.File, serial string, seq uint64) error {
+func (p Prover) ProveBlank(ctx context.Context, disk *os.File, serial string, seq uint64) error {
 	// By the descriptor, and not by the name, the very same disk is opened.
-	report, err := s.Prove(ctx, DescriptorPath(disk), Task{Serial: serial, Sequence: &seq})
+	report, err := p.Prove(ctx, block.DescriptorPath(disk), Task{Serial: serial, Sequence: &seq})
 	switch other := (*OtherDiskError)(nil); {
 	case errors.As(err, &other):
 		return fmt.Errorf("%s is not the disk that is meant: %s", disk.Name(), other.What)
@@ -24,7 +26,3 @@ func (s System) ProveBlank(ctx context.Context, disk *os.File, serial string, se
 	}
 	return nil
 }
-
-// DescriptorPath is a path by which this process, or one that it becomes, opens
-// again what it has open, proc_pid_fd(5).
-func DescriptorPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }

@@ -1,4 +1,4 @@
-package block
+package blankproof
 
 import (
 	"cmp"
@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"bootagent/pkg/block"
 )
 
 // A format is something that leaves marks on a disk.
@@ -125,7 +127,7 @@ func shifted(by int64, offsets []int64) []place {
 // blocks of 1, 2 and 4 KiB: in the groups 1 and the powers of 3, 5 and 7
 // (sparse_super), each of as many blocks as the bits of one, up to 64 TiB.
 func extBackups(offset int64) []place {
-	const most = 64 * int64(TiB) / (128 * int64(MiB))
+	const most = 64 * int64(block.TiB) / (128 * int64(block.MiB))
 	groups := []int64{1}
 	for _, base := range []int64{3, 5, 7} {
 		for g := base; g <= most; g *= base {
@@ -134,7 +136,7 @@ func extBackups(offset int64) []place {
 	}
 	var offsets []int64
 	for _, g := range groups {
-		offsets = append(offsets, g*8*int64(MiB)+int64(KiB)+offset, g*32*int64(MiB)+offset, g*128*int64(MiB)+offset)
+		offsets = append(offsets, g*8*int64(block.MiB)+int64(block.KiB)+offset, g*32*int64(block.MiB)+offset, g*128*int64(block.MiB)+offset)
 	}
 	return inPartitions(offsets...)
 }
@@ -448,7 +450,7 @@ func formatNamed(name string) *format {
 type found struct {
 	format *format
 	mark   *mark
-	offset Offset
+	offset block.Offset
 	after  string
 }
 
@@ -460,7 +462,7 @@ func (f found) span() span {
 // match reads every place where a known format keeps a mark of certain ranks,
 // and returns the marks that are there, in the order in which they lie. A disk
 // on which no byte is set, first being nil, has none.
-func match(ctx context.Context, disk io.ReaderAt, size int64, first *Offset, ranks ...rank) ([]found, error) {
+func match(ctx context.Context, disk io.ReaderAt, size int64, first *block.Offset, ranks ...rank) ([]found, error) {
 	if first == nil {
 		return nil, nil
 	}
@@ -480,7 +482,7 @@ func match(ctx context.Context, disk io.ReaderAt, size int64, first *Offset, ran
 					ok = at+int64(len(m.bytes)) <= size
 				}
 				if ok && at+int64(len(m.bytes)) > int64(*first) {
-					all = append(all, found{f, m, Offset(at), p.after})
+					all = append(all, found{f, m, block.Offset(at), p.after})
 				}
 			}
 		}
@@ -516,7 +518,7 @@ func match(ctx context.Context, disk io.ReaderAt, size int64, first *Offset, ran
 
 // nameOf returns the table's name for what libblkid found: that of a mark at
 // the same place, or the first that libblkid's type stands for, or the type.
-func nameOf(libblkidType string, offset Offset, marks []found) string {
+func nameOf(libblkidType string, offset block.Offset, marks []found) string {
 	for _, m := range marks {
 		if m.offset == offset && slices.Contains(m.format.types, libblkidType) {
 			return m.format.name

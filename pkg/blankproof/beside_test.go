@@ -1,4 +1,4 @@
-package block
+package blankproof
 
 import (
 	"os"
@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"bootagent/pkg/block"
 )
 
 // Disks that hold a filesystem and marks of something else, each made by the
@@ -80,7 +82,7 @@ func TestToMountOneAnswerDecidesAndWhatIsLeftOverIsNamed(t *testing.T) {
 					t.Skipf("%s is missing, or needs root", tool)
 				}
 			}
-			disk, small := newImage(t, 600*MiB), newImage(t, 400*MiB)
+			disk, small := newImage(t, 600*block.MiB), newImage(t, 400*block.MiB)
 			for _, line := range test.make {
 				cmd := exec.Command("sh", "-ec", line)
 				cmd.Env = append(os.Environ(), "LC_ALL=C", "disk="+disk, "small="+small)

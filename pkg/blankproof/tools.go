@@ -1,4 +1,4 @@
-package block
+package blankproof
 
 import (
 	"bytes"
@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"bootagent/pkg/block"
 )
 
 // An opinion is what blkid and wipefs say of a disk.
@@ -25,12 +27,12 @@ type opinion struct {
 }
 
 // consult asks blkid and wipefs, side by side, what is on an opened disk.
-func (s System) consult(ctx context.Context, f *os.File) (opinion, error) {
+func (p Prover) consult(ctx context.Context, f *os.File) (opinion, error) {
 	var blkid, wipefs outcome
 	var errBlkid, errWipefs error
 	var both sync.WaitGroup
-	both.Go(func() { blkid, errBlkid = s.run(ctx, f, "blkid", "-p", "-o", "export") })
-	both.Go(func() { wipefs, errWipefs = s.run(ctx, f, "wipefs", "--no-act", "--parsable") })
+	both.Go(func() { blkid, errBlkid = p.run(ctx, f, "blkid", "-p", "-o", "export") })
+	both.Go(func() { wipefs, errWipefs = p.run(ctx, f, "wipefs", "--no-act", "--parsable") })
 	both.Wait()
 	if err := cmp.Or(errBlkid, errWipefs); err != nil {
 		return opinion{}, err
@@ -97,7 +99,7 @@ func parseWipefs(out string) ([]Signature, error) {
 		if err != nil || len(fields) < 4 {
 			return nil, fmt.Errorf("cannot understand wipefs: %q", line)
 		}
-		found = append(found, Signature{Name: fields[len(fields)-1], Offset: Offset(offset)})
+		found = append(found, Signature{Name: fields[len(fields)-1], Offset: block.Offset(offset)})
 	}
 	return found, nil
 }
@@ -109,12 +111,12 @@ const (
 
 	// toolOutput is how much of a program's output is kept; a disk full of
 	// signatures takes a few kilobytes.
-	toolOutput = 64 * KiB
+	toolOutput = 64 * block.KiB
 )
 
-func (s System) toolDirs() []string {
-	if s.tools != nil {
-		return s.tools
+func (p Prover) toolDirs() []string {
+	if p.tools != nil {
+		return p.tools
 	}
 	return []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin"}
 }
@@ -140,11 +142,11 @@ var errNoTool = errors.New("program missing; it comes with util-linux")
 // run runs a program on an opened disk. The program opens it again, by the
 // descriptor and not by its path: that is this disk even if its name by now
 // means another.
-func (s System) run(ctx context.Context, disk *os.File, name string, args ...string) (outcome, error) {
+func (p Prover) run(ctx context.Context, disk *os.File, name string, args ...string) (outcome, error) {
 	path := ""
-	for _, dir := range s.toolDirs() {
-		if p, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			path = p
+	for _, dir := range p.toolDirs() {
+		if found, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			path = found
 			break
 		}
 	}
@@ -155,7 +157,7 @@ func (s System) run(ctx context.Context, disk *os.File, name string, args ...str
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, append(args, "--", "/proc/self/fd/3")...)
 	cmd.ExtraFiles = []*os.File{disk}
-	cmd.Env = []string{"LC_ALL=C", "PATH=" + strings.Join(s.toolDirs(), ":")}
+	cmd.Env = []string{"LC_ALL=C", "PATH=" + strings.Join(p.toolDirs(), ":")}
 	cmd.Dir = "/"
 	cmd.WaitDelay = time.Second
 	var stdout, stderr bounded

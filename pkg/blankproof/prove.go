@@ -1,4 +1,4 @@
-package block
+package blankproof
 
 import (
 	"bytes"
@@ -15,35 +15,37 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/block"
 )
 
 // A Report is what a proof found on a disk. The zero Report proves nothing.
 type Report struct {
-	Path   string `json:"path"`
-	Serial string `json:"serial,omitempty"` // as the disk says on the descriptor that was read; "" if it is no NVMe disk
-	Major  uint32 `json:"major"`
-	Minor  uint32 `json:"minor"`
-	Size   Bytes  `json:"size"`
+	Path   string      `json:"path"`
+	Serial string      `json:"serial,omitempty"` // as the disk says on the descriptor that was read; "" if it is no NVMe disk
+	Major  uint32      `json:"major"`
+	Minor  uint32      `json:"minor"`
+	Size   block.Bytes `json:"size"`
 
-	Blank      bool        `json:"blank"`                // every part of the proof held
-	Found      []Signature `json:"found,omitempty"`      // known formats, in the order in which they lie
-	Ambiguous  bool        `json:"ambiguous,omitempty"`  // it could be one format or another
-	FirstData  *Offset     `json:"first_data,omitempty"` // the first byte that was read and is not zero
-	Filesystem *Filesystem `json:"filesystem,omitempty"` // what mount(8) takes it for, if it takes it
-	Stale      []Signature `json:"stale,omitempty"`      // of Found, what is left beside that filesystem
-	Marks      []Signature `json:"marks,omitempty"`      // all that wipefs can take away, by its own names
-	Partitions []string    `json:"partitions,omitempty"` // that the kernel sees
-	InUse      []string    `json:"in_use,omitempty"`     // by what: "mounted at /srv/data"
+	Blank      bool          `json:"blank"`                // every part of the proof held
+	Found      []Signature   `json:"found,omitempty"`      // known formats, in the order in which they lie
+	Ambiguous  bool          `json:"ambiguous,omitempty"`  // it could be one format or another
+	FirstData  *block.Offset `json:"first_data,omitempty"` // the first byte that was read and is not zero
+	Filesystem *Filesystem   `json:"filesystem,omitempty"` // what mount(8) takes it for, if it takes it
+	Stale      []Signature   `json:"stale,omitempty"`      // of Found, what is left beside that filesystem
+	Marks      []Signature   `json:"marks,omitempty"`      // all that wipefs can take away, by its own names
+	Partitions []string      `json:"partitions,omitempty"` // that the kernel sees
+	InUse      []string      `json:"in_use,omitempty"`     // by what: "mounted at /srv/data"
 
-	Read   Bytes `json:"read"`             // how much of it was read and zero
-	Whole  bool  `json:"whole,omitempty"`  // that is all of it
-	Stride Bytes `json:"stride,omitempty"` // distance of the samples, if it is not
+	Read   block.Bytes `json:"read"`             // how much of it was read and zero
+	Whole  bool        `json:"whole,omitempty"`  // that is all of it
+	Stride block.Bytes `json:"stride,omitempty"` // distance of the samples, if it is not
 }
 
 // A Signature is the mark of a format.
 type Signature struct {
-	Name   string `json:"name"`
-	Offset Offset `json:"offset"`
+	Name   string       `json:"name"`
+	Offset block.Offset `json:"offset"`
 }
 
 // String gives a signature as a noun: "an LVM2 signature at 0x218".
@@ -143,7 +145,7 @@ func (r Report) Mend(filesystem string) string {
 // Check returns an error unless the report is about this very disk, which
 // nobody uses. A device node can stand for another disk by the time that the
 // report is used. A disk that is in use was not asked for its serial number.
-func (r Report) Check(d Disk) error {
+func (r Report) Check(d block.Disk) error {
 	switch {
 	case r.Major != d.Major || r.Minor != d.Minor:
 		return fmt.Errorf("%s was read as device %d:%d, not %d:%d", r.Path, r.Major, r.Minor, d.Major, d.Minor)
@@ -159,8 +161,8 @@ func (r Report) Check(d Disk) error {
 
 // A ReadError says where a disk could not be read. Such a disk is never blank.
 type ReadError struct {
-	Offset Offset // where the read began
-	Length Bytes
+	Offset block.Offset // where the read began
+	Length block.Bytes
 	Err    error // mostly a syscall.Errno
 }
 
@@ -173,10 +175,10 @@ func (e *ReadError) Unwrap() error { return e.Err }
 // A Task says how a disk is proven. The zero Task reads as much as a gp3 volume
 // gives in 20 s, of whatever disk there is.
 type Task struct {
-	Whole    bool                 // all of it is read
-	Serial   string               // that the disk has to report, "" for any
-	Sequence *uint64              // that the kernel has to know it by, Disk.Seq
-	Tell     func(read, of Bytes) // called now and then while it is read
+	Whole    bool                       // all of it is read
+	Serial   string                     // that the disk has to report, "" for any
+	Sequence *uint64                    // that the kernel has to know it by, Disk.Seq
+	Tell     func(read, of block.Bytes) // called now and then while it is read
 }
 
 // An OtherDiskError says that a path leads to another disk than the one that
@@ -194,8 +196,8 @@ func (e *OtherDiskError) Error() string { return "it is another disk: " + e.What
 // The path is looked up once: all is found out on what it led to then. It takes
 // up to half a minute on a large disk (see ReadWithin) and hangs where the disk
 // does: it is meant to run in a process of its own.
-func (s System) Prove(ctx context.Context, path string, task Task) (Report, error) {
-	r, err := s.prove(ctx, path, task)
+func (p Prover) Prove(ctx context.Context, path string, task Task) (Report, error) {
+	r, err := p.prove(ctx, path, task)
 	if err != nil {
 		r.Blank = false
 		return r, fmt.Errorf("cannot tell what is on %s: %w", path, err)
@@ -203,7 +205,7 @@ func (s System) Prove(ctx context.Context, path string, task Task) (Report, erro
 	return r, nil
 }
 
-func (s System) prove(ctx context.Context, path string, task Task) (Report, error) {
+func (p Prover) prove(ctx context.Context, path string, task Task) (Report, error) {
 	r := Report{Path: path}
 	node, err := lookUp(path)
 	if err != nil {
@@ -223,18 +225,18 @@ func (s System) prove(ctx context.Context, path string, task Task) (Report, erro
 		defer f.Close()
 	}
 	if isDevice {
-		if r.InUse, r.Partitions, err = s.usage(r.Major, r.Minor); err != nil {
+		if r.InUse, r.Partitions, err = p.system.Usage(r.Major, r.Minor); err != nil {
 			return r, err
 		}
 	}
 	if busy {
 		if len(r.InUse) == 0 {
-			r.InUse = s.openers(r.Major, r.Minor)
+			r.InUse = p.system.Openers(r.Major, r.Minor)
 		}
 		return r, nil
 	}
 	if isDevice {
-		if r.Serial, _, err = identifyController(f); err != nil && !notNVMe(err) {
+		if r.Serial, err = block.Serial(f); err != nil {
 			return r, err
 		}
 	}
@@ -252,7 +254,7 @@ func (s System) prove(ctx context.Context, path string, task Task) (Report, erro
 	if err != nil {
 		return r, err
 	}
-	said, err := s.consult(ctx, f)
+	said, err := p.consult(ctx, f)
 	if err != nil {
 		return r, err
 	}
@@ -275,7 +277,7 @@ func (t Task) check(f *os.File, serial string) error {
 	if t.Sequence == nil {
 		return nil
 	}
-	seq, err := diskSequence(f)
+	seq, err := block.DiskSequence(f)
 	if err != nil {
 		return err
 	}
@@ -307,7 +309,7 @@ func deviceOrFile(path string, node *os.File) (major, minor uint32, isDevice boo
 	case unix.S_IFBLK:
 		return unix.Major(st.Rdev), unix.Minor(st.Rdev), true, nil
 	}
-	return 0, 0, false, &os.PathError{Op: "open", Path: path, Err: errNotDevice}
+	return 0, 0, false, &os.PathError{Op: "open", Path: path, Err: block.ErrNotDevice}
 }
 
 // openToProve opens a block device that was looked up exclusively and past the
@@ -331,12 +333,6 @@ func openToProve(path string, node *os.File, isDevice bool) (*os.File, error) {
 	return f, err
 }
 
-// notNVMe tells whether an error of identifyController is what other drivers
-// answer to a command that they don't know.
-func notNVMe(err error) bool {
-	return errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP)
-}
-
 // atOnce is how many reads are under way: a network disk answers them together
 // nearly as soon as one.
 const atOnce = 16
@@ -346,13 +342,13 @@ const tellEvery = 2 * time.Second
 
 // scan reads what there is to read until it meets a byte that is not zero.
 func (r *Report) scan(ctx context.Context, disk io.ReaderAt, size int64, task Task) error {
-	r.Size = Bytes(size)
+	r.Size = block.Bytes(size)
 	if size <= 0 {
 		return errors.New("it has no size")
 	}
 	what := plan(size, r.Serial, task.Whole)
-	spans, all := what.spans, Bytes(what.bytes())
-	r.Stride = Bytes(what.stride)
+	spans, all := what.spans, block.Bytes(what.bytes())
+	r.Stride = block.Bytes(what.stride)
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -386,7 +382,7 @@ func (r *Report) scan(ctx context.Context, disk io.ReaderAt, size int64, task Ta
 	var odd *look
 	told := time.Now()
 	for l := range looks {
-		r.Read += Bytes(l.zeros)
+		r.Read += block.Bytes(l.zeros)
 		if task.Tell != nil && time.Since(told) >= tellEvery {
 			told = time.Now()
 			task.Tell(r.Read, all)
@@ -404,7 +400,7 @@ func (r *Report) scan(ctx context.Context, disk io.ReaderAt, size int64, task Ta
 	case odd.err != nil:
 		return odd.err
 	default:
-		first := Offset(odd.from + odd.first)
+		first := block.Offset(odd.from + odd.first)
 		r.FirstData = &first
 	}
 	return nil
@@ -441,9 +437,9 @@ func readFull(disk io.ReaderAt, buf []byte, at int64) error {
 	case errors.As(err, &pathErr):
 		err = pathErr.Err
 	case err == nil || errors.Is(err, io.EOF):
-		err = fmt.Errorf("it ends after %v: %w", Bytes(n), io.ErrUnexpectedEOF)
+		err = fmt.Errorf("it ends after %v: %w", block.Bytes(n), io.ErrUnexpectedEOF)
 	}
-	return &ReadError{Offset: Offset(at), Length: Bytes(len(buf)), Err: err}
+	return &ReadError{Offset: block.Offset(at), Length: block.Bytes(len(buf)), Err: err}
 }
 
 var zeros [page]byte
@@ -468,7 +464,7 @@ func alignedBuffer(size int64) []byte {
 
 // conclude puts together what the own table, blkid and wipefs found.
 func (r *Report) conclude(marks []found, said opinion) {
-	add := func(name string, at Offset) {
+	add := func(name string, at block.Offset) {
 		if !slices.ContainsFunc(r.Found, func(s Signature) bool { return s.Name == name }) {
 			r.Found = append(r.Found, Signature{name, at})
 		}
@@ -524,8 +520,8 @@ func (s Signature) is(libblkidType string) bool {
 // credits (sc1), less what is theirs alone for a while; and how long one read
 // may take, and each of blkid and wipefs.
 const (
-	slowReads = 10             // in a second
-	slowBytes = 8 * int64(MiB) // in a second
+	slowReads = 10                   // in a second
+	slowBytes = 8 * int64(block.MiB) // in a second
 
 	// StallsAfter is how long a disk may take for the next bytes: a read that
 	// the kernel sends to a disk again and again takes this long.
@@ -535,7 +531,7 @@ const (
 // ReadWithin is how long a disk of a size may take to be proven, on the slowest
 // of volumes. A gp3 volume takes up to 20 s, up to 35 s where all of 4 GiB are
 // read, and a second for each 125 MiB of a whole one.
-func ReadWithin(size Bytes, whole bool) time.Duration {
+func ReadWithin(size block.Bytes, whole bool) time.Duration {
 	seconds := int64(size) / slowBytes
 	if !whole && int64(size) > wholeUpTo {
 		seconds = max(maxReads/slowReads, maxBytes/slowBytes)

@@ -1,4 +1,4 @@
-package block
+package blankproof
 
 import (
 	"errors"
@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/block"
 )
 
 // The table of docs/proof.md is made by this test when it is asked to
@@ -27,8 +29,8 @@ const (
 )
 
 var (
-	tableSizes = []Bytes{6 * GiB, 100 * GiB, TiB}
-	tableRuns  = []Bytes{MiB, 16 * MiB, 64 * MiB, 200 * MiB}
+	tableSizes = []block.Bytes{6 * block.GiB, 100 * block.GiB, block.TiB}
+	tableRuns  = []block.Bytes{block.MiB, 16 * block.MiB, 64 * block.MiB, 200 * block.MiB}
 )
 
 const (
@@ -44,23 +46,23 @@ type left struct {
 	mkfs       string // for sh, with $disk, of length bytes
 	grown      bool   // made when the disk had three quarters of the GiB
 	where      string
-	start      func(chance *rand.Rand, size Bytes) Bytes
-	length     func(size Bytes) Bytes
+	start      func(chance *rand.Rand, size block.Bytes) block.Bytes
+	length     func(size block.Bytes) block.Bytes
 }
 
-func all(size Bytes) Bytes            { return size }
-func half(size Bytes) Bytes           { return size / 2 &^ (MiB - 1) }
-func atStart(*rand.Rand, Bytes) Bytes { return 0 }
-func first(*rand.Rand, Bytes) Bytes   { return MiB }
-func afterGiB(chance *rand.Rand, s Bytes) Bytes {
-	return MiB + GiB*(1+Bytes(chance.Int64N(int64(s/GiB/2-1))))
+func all(size block.Bytes) block.Bytes            { return size }
+func half(size block.Bytes) block.Bytes           { return size / 2 &^ (block.MiB - 1) }
+func atStart(*rand.Rand, block.Bytes) block.Bytes { return 0 }
+func first(*rand.Rand, block.Bytes) block.Bytes   { return block.MiB }
+func afterGiB(chance *rand.Rand, s block.Bytes) block.Bytes {
+	return block.MiB + block.GiB*(1+block.Bytes(chance.Int64N(int64(s/block.GiB/2-1))))
 }
 
-func anywhere(chance *rand.Rand, s Bytes) Bytes {
-	return MiB * (1 + Bytes(chance.Int64N(int64(s/MiB/2-2))))
+func anywhere(chance *rand.Rand, s block.Bytes) block.Bytes {
+	return block.MiB * (1 + block.Bytes(chance.Int64N(int64(s/block.MiB/2-2))))
 }
-func butTwoMiB(size Bytes) Bytes      { return size - 2*MiB }
-func halfLessTwoGiB(size Bytes) Bytes { return half(size) - 2*GiB }
+func butTwoMiB(size block.Bytes) block.Bytes      { return size - 2*block.MiB }
+func halfLessTwoGiB(size block.Bytes) block.Bytes { return half(size) - 2*block.GiB }
 
 var lefts = []left{
 	{"XFS", "mkfs.xfs -q $disk", false, "the whole disk", atStart, all},
@@ -76,7 +78,7 @@ var lefts = []left{
 }
 
 // What is zeroed: the table of partitions only where there is one in front.
-var tableZeroed = []Bytes{MiB, 16 * MiB}
+var tableZeroed = []block.Bytes{block.MiB, 16 * block.MiB}
 
 func TestTheTableOfTheProofsPage(t *testing.T) {
 	page, err := os.ReadFile(proofPage)
@@ -122,9 +124,9 @@ func TestTheTableOfTheProofsPage(t *testing.T) {
 func tableOfRuns() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "| a run of data, anywhere |%s\n|---|%s\n", columns(), strings.Repeat("---|", len(tableSizes)))
-	cells := make(map[Bytes][]string)
+	cells := make(map[block.Bytes][]string)
 	for _, size := range tableSizes {
-		seen := make(map[Bytes]int)
+		seen := make(map[block.Bytes]int)
 		chance := rand.New(rand.NewPCG(1, uint64(size)))
 		for serial := range serials {
 			r := plan(int64(size), fmt.Sprintf("vol%017d", serial), false)
@@ -204,7 +206,7 @@ func tableOfLayouts(t *testing.T) string {
 }
 
 // extents are the pages of the filesystem that are not zero.
-func (l left) extents(t *testing.T, size Bytes, files bool) []span {
+func (l left) extents(t *testing.T, size block.Bytes, files bool) []span {
 	t.Helper()
 	length := l.length(size)
 	disk := newImage(t, length)
@@ -212,7 +214,7 @@ func (l left) extents(t *testing.T, size Bytes, files bool) []span {
 	dir := filepath.Join(filepath.Dir(disk), "dir")
 	lines := []string{"mkdir $dir", l.mkfs}
 	if l.grown {
-		lines = []string{"mkdir $dir", fmt.Sprintf("truncate -s %d $disk", int64(l.length(size*3/4&^(GiB-1)))), l.mkfs}
+		lines = []string{"mkdir $dir", fmt.Sprintf("truncate -s %d $disk", int64(l.length(size*3/4&^(block.GiB-1)))), l.mkfs}
 	}
 	if files {
 		lines = append(lines, "mount -o loop $disk $dir", someFiles, "umount $dir")
