@@ -415,12 +415,12 @@ func TestFormats(t *testing.T) {
 	}
 	marks := 0
 	t.Run("mark", func(t *testing.T) {
-		for _, f := range formats() {
-			if made[f.name] {
+		for _, f := range Table() {
+			if made[f.Name] {
 				continue
 			}
 			marks++
-			t.Run(f.name, func(t *testing.T) {
+			t.Run(f.Name, func(t *testing.T) {
 				t.Parallel()
 				proveMark(t, f)
 			})
@@ -452,17 +452,17 @@ func (m making) prove(t *testing.T, disk string) Report {
 }
 
 // proveMark proves a disk with nothing on it but a format's first mark.
-func proveMark(t *testing.T, f format) {
+func proveMark(t *testing.T, f Format) {
 	t.Helper()
 	disk := newImage(t, 8*block.MiB)
-	mark := f.marks[0]
-	at, ok := mark.places[0].on(int64(8*block.MiB), len(mark.bytes))
+	mark := f.Marks[0]
+	at, ok := mark.Places[0].On(int64(8*block.MiB), len(mark.Bytes), -1)
 	if !ok {
 		t.Fatal("the mark has no place on the disk")
 	}
-	put(t, disk, block.Offset(at), mark.bytes)
+	put(t, disk, block.Offset(at), mark.Bytes)
 	r := prove(t, disk)
-	want := "has " + Signature{f.name, block.Offset(at)}.String()
+	want := "has " + Signature{f.Name, block.Offset(at)}.String()
 	if r.Blank || r.String() != want {
 		t.Errorf("it %s, want %s", r, want)
 	}

@@ -50,7 +50,7 @@ type Signature struct {
 
 // String gives a signature as a noun: "an LVM2 signature at 0x218".
 func (s Signature) String() string {
-	return fmt.Sprintf("%s %s signature at %v", article(s.Name), s.Name, s.Offset)
+	return fmt.Sprintf("%s %s signature at %v", Article(s.Name), s.Name, s.Offset)
 }
 
 // A Filesystem is what blkid says of a disk that it takes for one, and for
@@ -250,7 +250,7 @@ func (p Prover) prove(ctx context.Context, path string, task Task) (Report, erro
 	if err := r.scan(ctx, f, size, task); err != nil {
 		return r, err
 	}
-	marks, err := match(ctx, f, size, r.FirstData, sure, weak)
+	marks, err := match(ctx, f, size, r.FirstData, Sure, Weak)
 	if err != nil {
 		return r, err
 	}
@@ -259,9 +259,9 @@ func (p Prover) prove(ctx context.Context, path string, task Task) (Report, erro
 		return r, err
 	}
 	// The copies lie all over the disk. They only name one on which nothing else does.
-	named := slices.ContainsFunc(marks, func(m found) bool { return m.mark.rank == sure })
+	named := slices.ContainsFunc(marks, func(m found) bool { return m.mark.Rank == Sure })
 	if !named && said.filesystem == nil {
-		if marks, err = match(ctx, f, size, r.FirstData, spare, weak); err != nil {
+		if marks, err = match(ctx, f, size, r.FirstData, Spare, Weak); err != nil {
 			return r, err
 		}
 	}
@@ -473,8 +473,8 @@ func (r *Report) conclude(marks []found, said opinion) {
 		return slices.ContainsFunc(r.Found, func(s Signature) bool { return s.is(libblkidType) })
 	}
 	for _, m := range marks {
-		if m.mark.rank == sure {
-			add(m.format.name, m.offset)
+		if m.mark.Rank == Sure {
+			add(m.format.Name, m.offset)
 		}
 	}
 	for _, s := range said.signatures {
@@ -483,10 +483,10 @@ func (r *Report) conclude(marks []found, said opinion) {
 		}
 	}
 	// Weak marks name only what has no better name.
-	for _, worth := range []rank{spare, weak} {
+	for _, worth := range []Rank{Spare, Weak} {
 		for _, m := range marks {
-			if len(r.Found) == 0 && m.mark.rank == worth {
-				add(m.format.name, m.offset)
+			if len(r.Found) == 0 && m.mark.Rank == worth {
+				add(m.format.Name, m.offset)
 			}
 		}
 	}
@@ -512,8 +512,8 @@ func (r *Report) conclude(marks []found, said opinion) {
 
 // is tells whether a signature is of what libblkid gives a type.
 func (s Signature) is(libblkidType string) bool {
-	f := formatNamed(s.Name)
-	return s.Name == libblkidType || f != nil && slices.Contains(f.types, libblkidType)
+	f := Named(s.Name)
+	return s.Name == libblkidType || f != nil && slices.Contains(f.Types, libblkidType)
 }
 
 // What the slowest volumes that EC2 has give when they have used up their

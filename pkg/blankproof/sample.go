@@ -159,11 +159,11 @@ func places(size int64) []span {
 	g := &gatherer{size: size}
 	g.add(0, ends)
 	g.add(size-ends, ends)
-	for _, f := range formats() {
-		for _, m := range f.marks {
-			for _, p := range m.places {
-				if at, ok := p.on(size, len(m.bytes)); ok {
-					g.add(at, int64(len(m.bytes)))
+	for _, f := range Table() {
+		for _, m := range f.Marks {
+			for _, p := range m.Places {
+				if at, ok := p.On(size, len(m.Bytes), -1); ok {
+					g.add(at, int64(len(m.Bytes)))
 				}
 			}
 		}
@@ -179,11 +179,9 @@ func places(size int64) []span {
 // partition's start on ("+20G", "+20000M"), every GB ("20GB"), and every
 // hundredth of the disk ("20%").
 const (
-	partitionAt  = int64(block.MiB) // the first one since 2010, and the first extent of LVM
-	oldPartition = 63 * int64(512)  // the first one before
-	everyMiB     = 4 * int64(block.GiB)
-	maxGiB       = 4096 // of the sizes in GiB at which a disk may have been formatted
-	maxGB        = 1024
+	everyMiB = 4 * int64(block.GiB)
+	maxGiB   = 4096 // of the sizes in GiB at which a disk may have been formatted
+	maxGB    = 1024
 )
 
 func (g *gatherer) partitions() {
@@ -191,10 +189,10 @@ func (g *gatherer) partitions() {
 		g.add(at, page)
 	}
 	for n := int64(1); n <= maxGiB && n*int64(block.GiB) < g.size; n++ {
-		g.add(n*int64(block.GiB)+partitionAt, page)
+		g.add(n*int64(block.GiB)+FirstPartition, page)
 	}
 	for n := int64(1); n <= maxGB; n++ {
-		g.add(n*1000*int64(block.MiB)+partitionAt, page)
+		g.add(n*1000*int64(block.MiB)+FirstPartition, page)
 		g.mib(n * 1e9)
 	}
 	for percent := int64(1); percent < 100; percent++ {
@@ -223,12 +221,6 @@ func (g *gatherer) earlierEnds() {
 	}
 }
 
-// xfsBlock is the size of XFS's blocks if nobody asks for another.
-const xfsBlock = 4 * int64(block.KiB)
-
-// group is the size of each of n allocation groups, in whole blocks.
-func group(length, n, blockSize int64) int64 { return (length/blockSize + n - 1) / n * blockSize }
-
 // allocationGroups adds where XFS's allocation groups begin. Each begins with
 // 24 KiB that are not zero, and its inodes and files follow. mkfs.xfs makes four
 // of a disk up to 4 TiB; of another number where there are stripes or many
@@ -239,23 +231,23 @@ func (g *gatherer) allocationGroups() {
 	for n := int64(1); n <= maxGiB && n*int64(block.GiB) <= g.size; n++ {
 		length := n * int64(block.GiB)
 		for k := int64(1); k <= 3; k++ {
-			g.add(k*group(length, 4, xfsBlock), page)
+			g.add(k*XFSGroup(length, 4, XFSBlock), page)
 		}
 		for _, rest := range partitionTails() {
-			g.add(partitionAt+group(length-partitionAt-rest, 4, xfsBlock), page)
+			g.add(FirstPartition+XFSGroup(length-FirstPartition-rest, 4, XFSBlock), page)
 		}
 	}
 	// It had the size that it has now, and any number of groups: the second
 	// one, and the one in the middle, in which the log is.
-	lengths := map[int64][]int64{0: {g.size}, oldPartition: {g.size - oldPartition}}
+	lengths := map[int64][]int64{0: {g.size}, OldFirstPartition: {g.size - OldFirstPartition}}
 	for _, rest := range append(partitionTails(), 3*int64(block.MiB)) { // LVM's extents have 4 MiB
-		lengths[partitionAt] = append(lengths[partitionAt], g.size-partitionAt-rest)
+		lengths[FirstPartition] = append(lengths[FirstPartition], g.size-FirstPartition-rest)
 	}
 	for start, those := range lengths {
 		for _, length := range those {
 			for n := int64(2); n <= 256; n++ {
-				g.add(start+group(length, n, xfsBlock/4), 2*page) // of blocks of 1 KiB, too
-				g.add(start+n/2*group(length, n, xfsBlock), page)
+				g.add(start+XFSGroup(length, n, XFSBlock/4), 2*page) // of blocks of 1 KiB, too
+				g.add(start+n/2*XFSGroup(length, n, XFSBlock), page)
 			}
 		}
 	}

@@ -36,7 +36,7 @@ func proveSparse(t testing.TB, disk sparse) Report {
 	if err := r.scan(t.Context(), disk, disk.size, Task{}); err != nil {
 		t.Fatal(err)
 	}
-	marks, err := match(t.Context(), disk, disk.size, r.FirstData, sure, spare, weak)
+	marks, err := match(t.Context(), disk, disk.size, r.FirstData, Sure, Spare, Weak)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,55 +48,36 @@ func TestEveryPlaceOfTheTableIsReadAndCompared(t *testing.T) {
 	for _, size := range []int64{8 * int64(block.MiB), 600*int64(block.MiB) + 512*3, 9*int64(block.GiB) + 512*5, 3 * int64(block.TiB)} {
 		spans := plan(size, "", false).spans
 		places := 0
-		for _, f := range formats() {
-			for _, m := range f.marks {
+		for _, f := range Table() {
+			for _, m := range f.Marks {
 				disk := sparse{size, map[int64]string{}}
-				for _, p := range m.places {
-					at, ok := p.on(size, len(m.bytes))
+				for _, p := range m.Places {
+					at, ok := p.On(size, len(m.Bytes), -1)
 					if !ok {
 						continue
 					}
-					disk.data[at-int64(len(p.after))] = p.after
-					disk.data[at] = m.bytes
-					if !slices.ContainsFunc(spans, func(s span) bool { return s.from <= at && at+int64(len(m.bytes)) <= s.to }) {
-						t.Errorf("on %v, %s at %v is not read", block.Bytes(size), f.name, block.Offset(at))
+					disk.data[at-int64(len(p.After))] = p.After
+					disk.data[at] = m.Bytes
+					if !slices.ContainsFunc(spans, func(s span) bool { return s.from <= at && at+int64(len(m.Bytes)) <= s.to }) {
+						t.Errorf("on %v, %s at %v is not read", block.Bytes(size), f.Name, block.Offset(at))
 					}
 				}
-				there, err := match(t.Context(), disk, size, new(block.Offset), sure, spare, weak)
+				there, err := match(t.Context(), disk, size, new(block.Offset), Sure, Spare, Weak)
 				if err != nil {
 					t.Fatal(err)
 				}
 				for at, bytes := range disk.data {
-					if bytes != m.bytes {
+					if bytes != m.Bytes {
 						continue
 					}
 					places++
-					if !slices.ContainsFunc(there, func(x found) bool { return x.format.name == f.name && x.offset == block.Offset(at) }) {
-						t.Errorf("on %v, %s at %v is not found", block.Bytes(size), f.name, block.Offset(at))
+					if !slices.ContainsFunc(there, func(x found) bool { return x.format.Name == f.Name && x.offset == block.Offset(at) }) {
+						t.Errorf("on %v, %s at %v is not found", block.Bytes(size), f.Name, block.Offset(at))
 					}
 				}
 			}
 		}
 		t.Logf("%v: %d places", block.Bytes(size), places)
-	}
-}
-
-func TestPlacesFollowTheDisksEnd(t *testing.T) {
-	const size = 10*int64(block.MiB) + 3*512
-	for _, test := range []struct {
-		format string
-		want   block.Offset
-	}{
-		{"md RAID 0.90", block.Offset(10*block.MiB - 64*block.KiB)},
-		{"md RAID 1.0", block.Offset(10*block.MiB - 8*block.KiB)},
-		{"LSI MegaRAID", block.Offset(size - 512)},
-		{"DRBD", block.Offset(size - 4096 + 0x3c)},
-	} {
-		f := formatNamed(test.format)
-		at, ok := f.marks[0].places[0].on(size, len(f.marks[0].bytes))
-		if !ok || block.Offset(at) != test.want {
-			t.Errorf("%s is looked for at %v, want %v", test.format, block.Offset(at), test.want)
-		}
 	}
 }
 
@@ -119,25 +100,13 @@ func TestSpareAndWeakMarksDoNotMakeADiskAmbiguous(t *testing.T) {
 	}
 }
 
-func TestArticle(t *testing.T) {
-	for name, want := range map[string]string{
-		"LVM2": "an", "LUKS2": "a", "XFS": "an", "ext2/3/4": "an", "btrfs": "a", "md RAID 1.2": "an", "NTFS": "an",
-		"FAT": "a", "F2FS": "an", "UFS": "a", "Ultrix disklabel": "an", "Reiser4": "a", "NILFS2": "a", "SGI disklabel": "an",
-		"Sun disklabel": "a", "swap": "a", "MBR": "an", "GPT": "a", "x": "a",
-	} {
-		if got := article(name); got != want {
-			t.Errorf("%s %s, want %s", got, name, want)
-		}
-	}
-}
-
 // FuzzMatch puts bytes somewhere on a disk: it is blank only if all are zero
 // or off the disk.
 func FuzzMatch(f *testing.F) {
-	for i := range formats() {
-		m := formats()[i].marks[0]
-		at, _ := m.places[0].on(int64(2*block.MiB), len(m.bytes))
-		f.Add(int64(2*block.MiB), at, m.bytes)
+	for i := range Table() {
+		m := Table()[i].Marks[0]
+		at, _ := m.Places[0].On(int64(2*block.MiB), len(m.Bytes), -1)
+		f.Add(int64(2*block.MiB), at, m.Bytes)
 	}
 	f.Add(int64(1), int64(0), "x")
 	f.Add(int64(513), int64(512), "xy")
@@ -187,7 +156,7 @@ func BenchmarkScan(b *testing.B) {
 // The first bcachefs had bcache's mark at the same place.
 func TestOldBcachefsIsNotBcache(t *testing.T) {
 	superblock := func(before string) sparse {
-		return sparse{int64(8 * block.MiB), map[int64]string{0x1008: before, 0x1018: bcacheMark}}
+		return sparse{int64(8 * block.MiB), map[int64]string{0x1008: before, 0x1018: "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81"}}
 	}
 	for _, test := range []struct{ name, before, want string }{
 		{"bcache, cache", "\x08\x00\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x00\x00\x00\x00", "has a bcache signature at 0x1018"},
@@ -204,13 +173,44 @@ func TestOldBcachefsIsNotBcache(t *testing.T) {
 		if err := r.scan(t.Context(), disk, disk.size, Task{}); err != nil {
 			t.Fatal(err)
 		}
-		marks, err := match(t.Context(), disk, disk.size, r.FirstData, sure, spare, weak)
+		marks, err := match(t.Context(), disk, disk.size, r.FirstData, Sure, Spare, Weak)
 		if err != nil {
 			t.Fatal(err)
 		}
 		r.conclude(marks, opinion{signatures: []Signature{{"bcache", 0x1018}}})
 		if r.String() != test.want {
 			t.Errorf("%s, as blkid calls it bcache: it %v, want %s", test.name, r, test.want)
+		}
+	}
+}
+
+func TestPlacesFollowTheDisksEnd(t *testing.T) {
+	const size = 10*int64(block.MiB) + 3*512
+	for _, test := range []struct {
+		format string
+		want   block.Offset
+	}{
+		{"md RAID 0.90", block.Offset(10*block.MiB - 64*block.KiB)},
+		{"md RAID 1.0", block.Offset(10*block.MiB - 8*block.KiB)},
+		{"LSI MegaRAID", block.Offset(size - 512)},
+		{"DRBD", block.Offset(size - 4096 + 0x3c)},
+	} {
+		f := Named(test.format)
+		at, ok := f.Marks[0].Places[0].On(size, len(f.Marks[0].Bytes), -1)
+		if !ok || block.Offset(at) != test.want {
+			t.Errorf("%s is looked for at %v, want %v", test.format, block.Offset(at), test.want)
+		}
+	}
+}
+
+func TestArticle(t *testing.T) {
+	for name, want := range map[string]string{
+		"LVM2": "an", "LUKS2": "a", "XFS": "an", "ext2/3/4": "an", "btrfs": "a", "md RAID 1.2": "an", "NTFS": "an",
+		"FAT": "a", "F2FS": "an", "UFS": "a", "Ultrix disklabel": "an", "Reiser4": "a", "NILFS2": "a", "SGI disklabel": "an",
+		"Sun disklabel": "a", "swap": "a", "MBR": "an", "GPT": "a", "x": "a",
+	} {
+		if got := Article(name); got != want {
+			t.Errorf("%s %s, want %s", got, name, want)
 		}
 	}
 }
