@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bootagent/pkg/blankproof/signature"
 	"bootagent/pkg/block"
 )
 
@@ -415,7 +416,7 @@ func TestFormats(t *testing.T) {
 	}
 	marks := 0
 	t.Run("mark", func(t *testing.T) {
-		for _, f := range Table() {
+		for _, f := range signature.Table() {
 			if made[f.Name] {
 				continue
 			}
@@ -452,7 +453,7 @@ func (m making) prove(t *testing.T, disk string) Report {
 }
 
 // proveMark proves a disk with nothing on it but a format's first mark.
-func proveMark(t *testing.T, f Format) {
+func proveMark(t *testing.T, f signature.Format) {
 	t.Helper()
 	disk := newImage(t, 8*block.MiB)
 	mark := f.Marks[0]

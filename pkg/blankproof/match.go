@@ -6,13 +6,14 @@ import (
 	"io"
 	"slices"
 
+	"bootagent/pkg/blankproof/signature"
 	"bootagent/pkg/block"
 )
 
 // found is a mark that is there.
 type found struct {
-	format *Format
-	mark   *Mark
+	format *signature.Format
+	mark   *signature.Mark
 	offset block.Offset
 	after  string
 }
@@ -25,12 +26,12 @@ func (f found) span() span {
 // match reads every place where a known format keeps a mark of certain ranks,
 // and returns the marks that are there, in the order in which they lie. A disk
 // on which no byte is set, first being nil, has none.
-func match(ctx context.Context, disk io.ReaderAt, size int64, first *block.Offset, ranks ...Rank) ([]found, error) {
+func match(ctx context.Context, disk io.ReaderAt, size int64, first *block.Offset, ranks ...signature.Rank) ([]found, error) {
 	if first == nil {
 		return nil, nil
 	}
 	var all []found
-	table := Table()
+	table := signature.Table()
 	for i := range table {
 		f := &table[i]
 		for j := range f.Marks {
@@ -83,7 +84,7 @@ func nameOf(libblkidType string, offset block.Offset, marks []found) string {
 			return m.format.Name
 		}
 	}
-	for _, f := range Table() {
+	for _, f := range signature.Table() {
 		if len(f.Types) > 0 && f.Types[0] == libblkidType {
 			return f.Name
 		}

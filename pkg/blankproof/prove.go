@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bootagent/pkg/blankproof/signature"
 	"bootagent/pkg/block"
 )
 
@@ -50,7 +51,7 @@ type Signature struct {
 
 // String gives a signature as a noun: "an LVM2 signature at 0x218".
 func (s Signature) String() string {
-	return fmt.Sprintf("%s %s signature at %v", Article(s.Name), s.Name, s.Offset)
+	return fmt.Sprintf("%s %s signature at %v", signature.Article(s.Name), s.Name, s.Offset)
 }
 
 // A Filesystem is what blkid says of a disk that it takes for one, and for
@@ -250,7 +251,7 @@ func (p Prover) prove(ctx context.Context, path string, task Task) (Report, erro
 	if err := r.scan(ctx, f, size, task); err != nil {
 		return r, err
 	}
-	marks, err := match(ctx, f, size, r.FirstData, Sure, Weak)
+	marks, err := match(ctx, f, size, r.FirstData, signature.Sure, signature.Weak)
 	if err != nil {
 		return r, err
 	}
@@ -259,9 +260,9 @@ func (p Prover) prove(ctx context.Context, path string, task Task) (Report, erro
 		return r, err
 	}
 	// The copies lie all over the disk. They only name one on which nothing else does.
-	named := slices.ContainsFunc(marks, func(m found) bool { return m.mark.Rank == Sure })
+	named := slices.ContainsFunc(marks, func(m found) bool { return m.mark.Rank == signature.Sure })
 	if !named && said.filesystem == nil {
-		if marks, err = match(ctx, f, size, r.FirstData, Spare, Weak); err != nil {
+		if marks, err = match(ctx, f, size, r.FirstData, signature.Spare, signature.Weak); err != nil {
 			return r, err
 		}
 	}
@@ -473,7 +474,7 @@ func (r *Report) conclude(marks []found, said opinion) {
 		return slices.ContainsFunc(r.Found, func(s Signature) bool { return s.is(libblkidType) })
 	}
 	for _, m := range marks {
-		if m.mark.Rank == Sure {
+		if m.mark.Rank == signature.Sure {
 			add(m.format.Name, m.offset)
 		}
 	}
@@ -483,7 +484,7 @@ func (r *Report) conclude(marks []found, said opinion) {
 		}
 	}
 	// Weak marks name only what has no better name.
-	for _, worth := range []Rank{Spare, Weak} {
+	for _, worth := range []signature.Rank{signature.Spare, signature.Weak} {
 		for _, m := range marks {
 			if len(r.Found) == 0 && m.mark.Rank == worth {
 				add(m.format.Name, m.offset)
@@ -512,7 +513,7 @@ func (r *Report) conclude(marks []found, said opinion) {
 
 // is tells whether a signature is of what libblkid gives a type.
 func (s Signature) is(libblkidType string) bool {
-	f := Named(s.Name)
+	f := signature.Named(s.Name)
 	return s.Name == libblkidType || f != nil && slices.Contains(f.Types, libblkidType)
 }
 

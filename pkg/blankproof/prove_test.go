@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bootagent/pkg/blankproof/signature"
 	"bootagent/pkg/block"
 )
 
@@ -175,7 +176,7 @@ func TestADiskThatCanNotBeReadIsRefusedWithPlaceAndReason(t *testing.T) {
 		if !errors.As(err, &readErr) || readErr.Offset != 0x500000 || err.Error() != test.want {
 			t.Errorf("%v: %v, want %s", test.err, err, test.want)
 		}
-		if _, err := match(t.Context(), broken{sparse{size: int64(16 * block.MiB)}, at, test.err}, int64(16*block.MiB), new(block.Offset), Sure, Spare, Weak); !errors.As(err, &readErr) {
+		if _, err := match(t.Context(), broken{sparse{size: int64(16 * block.MiB)}, at, test.err}, int64(16*block.MiB), new(block.Offset), signature.Sure, signature.Spare, signature.Weak); !errors.As(err, &readErr) {
 			t.Errorf("%v: %v when marks are compared", test.err, err)
 		}
 	}

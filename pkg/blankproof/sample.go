@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"bootagent/pkg/blankproof/signature"
 	"bootagent/pkg/block"
 )
 
@@ -159,7 +160,7 @@ func places(size int64) []span {
 	g := &gatherer{size: size}
 	g.add(0, ends)
 	g.add(size-ends, ends)
-	for _, f := range Table() {
+	for _, f := range signature.Table() {
 		for _, m := range f.Marks {
 			for _, p := range m.Places {
 				if at, ok := p.On(size, len(m.Bytes), -1); ok {
@@ -189,10 +190,10 @@ func (g *gatherer) partitions() {
 		g.add(at, page)
 	}
 	for n := int64(1); n <= maxGiB && n*int64(block.GiB) < g.size; n++ {
-		g.add(n*int64(block.GiB)+FirstPartition, page)
+		g.add(n*int64(block.GiB)+signature.FirstPartition, page)
 	}
 	for n := int64(1); n <= maxGB; n++ {
-		g.add(n*1000*int64(block.MiB)+FirstPartition, page)
+		g.add(n*1000*int64(block.MiB)+signature.FirstPartition, page)
 		g.mib(n * 1e9)
 	}
 	for percent := int64(1); percent < 100; percent++ {
@@ -231,23 +232,23 @@ func (g *gatherer) allocationGroups() {
 	for n := int64(1); n <= maxGiB && n*int64(block.GiB) <= g.size; n++ {
 		length := n * int64(block.GiB)
 		for k := int64(1); k <= 3; k++ {
-			g.add(k*XFSGroup(length, 4, XFSBlock), page)
+			g.add(k*signature.XFSGroup(length, 4, signature.XFSBlock), page)
 		}
 		for _, rest := range partitionTails() {
-			g.add(FirstPartition+XFSGroup(length-FirstPartition-rest, 4, XFSBlock), page)
+			g.add(signature.FirstPartition+signature.XFSGroup(length-signature.FirstPartition-rest, 4, signature.XFSBlock), page)
 		}
 	}
 	// It had the size that it has now, and any number of groups: the second
 	// one, and the one in the middle, in which the log is.
-	lengths := map[int64][]int64{0: {g.size}, OldFirstPartition: {g.size - OldFirstPartition}}
+	lengths := map[int64][]int64{0: {g.size}, signature.OldFirstPartition: {g.size - signature.OldFirstPartition}}
 	for _, rest := range append(partitionTails(), 3*int64(block.MiB)) { // LVM's extents have 4 MiB
-		lengths[FirstPartition] = append(lengths[FirstPartition], g.size-FirstPartition-rest)
+		lengths[signature.FirstPartition] = append(lengths[signature.FirstPartition], g.size-signature.FirstPartition-rest)
 	}
 	for start, those := range lengths {
 		for _, length := range those {
 			for n := int64(2); n <= 256; n++ {
-				g.add(start+XFSGroup(length, n, XFSBlock/4), 2*page) // of blocks of 1 KiB, too
-				g.add(start+n/2*XFSGroup(length, n, XFSBlock), page)
+				g.add(start+signature.XFSGroup(length, n, signature.XFSBlock/4), 2*page) // of blocks of 1 KiB, too
+				g.add(start+n/2*signature.XFSGroup(length, n, signature.XFSBlock), page)
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"bootagent/pkg/blankproof/signature"
 	"bootagent/pkg/block"
 )
 
@@ -135,11 +136,11 @@ func TestTheSecondGroupOfAnXFSIsSeen(t *testing.T) {
 			start, end int64
 		}{
 			{"the whole disk", 0, size},
-			{"a partition of MBR", FirstPartition, size},
-			{"a partition up to the backup GPT", FirstPartition, size - 33*512},
-			{"a partition that leaves a MiB", FirstPartition, size - int64(block.MiB)},
-			{"all of LVM's extents", FirstPartition, size - 3*int64(block.MiB)},
-			{"an old partition", OldFirstPartition, size},
+			{"a partition of MBR", signature.FirstPartition, size},
+			{"a partition up to the backup GPT", signature.FirstPartition, size - 33*512},
+			{"a partition that leaves a MiB", signature.FirstPartition, size - int64(block.MiB)},
+			{"all of LVM's extents", signature.FirstPartition, size - 3*int64(block.MiB)},
+			{"an old partition", signature.OldFirstPartition, size},
 		} {
 			for _, n := range []int64{2, 4, 7, 15, 16, 31, 32, 64, 96, 192} {
 				for _, blockSize := range []int64{1024, 2048, 4096} {
@@ -161,7 +162,7 @@ func TestTheFirstGroupThatWasAddedIsSeen(t *testing.T) {
 			for _, n := range []int64{5, 7, 8, 15, 16, 32} {
 				for name, extent := range map[string][2]int64{
 					"the whole disk": {0, 0},
-					"a partition":    {FirstPartition, 33 * 512},
+					"a partition":    {signature.FirstPartition, 33 * 512},
 				} {
 					start, rest := extent[0], extent[1]
 					groups := xfsGroups(start, was*int64(block.GiB)-start-rest, n, 4096, now*int64(block.GiB)-rest)
@@ -180,7 +181,7 @@ func TestTheFirstGroupThatWasAddedIsSeen(t *testing.T) {
 func TestTheBackupsOfExt4AreSeen(t *testing.T) {
 	for _, gib := range []int64{5, 100, 1024, 16384} {
 		r := plan(gib*int64(block.GiB), "vol1", false)
-		for _, start := range []int64{0, FirstPartition, OldFirstPartition} {
+		for _, start := range []int64{0, signature.FirstPartition, signature.OldFirstPartition} {
 			for _, g := range []int64{1, 3, 5, 7, 9, 25, 27, 49, 81, 125, 243, 343} {
 				at := start + g*128*int64(block.MiB)
 				if at < gib*int64(block.GiB) && !r.sees(at, 1024) {
@@ -197,8 +198,8 @@ func TestASecondPartitionIsSeenWhereToolsPutIt(t *testing.T) {
 		r := plan(size, "vol1", false)
 		starts := []int64{513 << 20, 1025 << 20, 2049 << 20, 100 << 20, 1074 << 20}
 		for n := int64(1); n < gib; n += 1 + n/10 {
-			starts = append(starts, n*int64(block.GiB)+FirstPartition, n*1000*int64(block.MiB)+FirstPartition) // sfdisk: ",20G", sgdisk: "+20000M" before it
-			starts = append(starts, (n*1e9+int64(block.MiB)/2)&^(int64(block.MiB)-1))                          // parted: "20GB"
+			starts = append(starts, n*int64(block.GiB)+signature.FirstPartition, n*1000*int64(block.MiB)+signature.FirstPartition) // sfdisk: ",20G", sgdisk: "+20000M" before it
+			starts = append(starts, (n*1e9+int64(block.MiB)/2)&^(int64(block.MiB)-1))                                              // parted: "20GB"
 		}
 		for percent := int64(5); percent < 100; percent += 5 {
 			starts = append(starts, (size/100*percent+int64(block.MiB)/2)&^(int64(block.MiB)-1)) // parted: "20%"

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"bootagent/pkg/blankproof/signature"
 	"bootagent/pkg/block"
 )
 
@@ -36,7 +37,7 @@ func proveSparse(t testing.TB, disk sparse) Report {
 	if err := r.scan(t.Context(), disk, disk.size, Task{}); err != nil {
 		t.Fatal(err)
 	}
-	marks, err := match(t.Context(), disk, disk.size, r.FirstData, Sure, Spare, Weak)
+	marks, err := match(t.Context(), disk, disk.size, r.FirstData, signature.Sure, signature.Spare, signature.Weak)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +49,7 @@ func TestEveryPlaceOfTheTableIsReadAndCompared(t *testing.T) {
 	for _, size := range []int64{8 * int64(block.MiB), 600*int64(block.MiB) + 512*3, 9*int64(block.GiB) + 512*5, 3 * int64(block.TiB)} {
 		spans := plan(size, "", false).spans
 		places := 0
-		for _, f := range Table() {
+		for _, f := range signature.Table() {
 			for _, m := range f.Marks {
 				disk := sparse{size, map[int64]string{}}
 				for _, p := range m.Places {
@@ -62,7 +63,7 @@ func TestEveryPlaceOfTheTableIsReadAndCompared(t *testing.T) {
 						t.Errorf("on %v, %s at %v is not read", block.Bytes(size), f.Name, block.Offset(at))
 					}
 				}
-				there, err := match(t.Context(), disk, size, new(block.Offset), Sure, Spare, Weak)
+				there, err := match(t.Context(), disk, size, new(block.Offset), signature.Sure, signature.Spare, signature.Weak)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -103,8 +104,8 @@ func TestSpareAndWeakMarksDoNotMakeADiskAmbiguous(t *testing.T) {
 // FuzzMatch puts bytes somewhere on a disk: it is blank only if all are zero
 // or off the disk.
 func FuzzMatch(f *testing.F) {
-	for i := range Table() {
-		m := Table()[i].Marks[0]
+	for i := range signature.Table() {
+		m := signature.Table()[i].Marks[0]
 		at, _ := m.Places[0].On(int64(2*block.MiB), len(m.Bytes), -1)
 		f.Add(int64(2*block.MiB), at, m.Bytes)
 	}
@@ -173,44 +174,13 @@ func TestOldBcachefsIsNotBcache(t *testing.T) {
 		if err := r.scan(t.Context(), disk, disk.size, Task{}); err != nil {
 			t.Fatal(err)
 		}
-		marks, err := match(t.Context(), disk, disk.size, r.FirstData, Sure, Spare, Weak)
+		marks, err := match(t.Context(), disk, disk.size, r.FirstData, signature.Sure, signature.Spare, signature.Weak)
 		if err != nil {
 			t.Fatal(err)
 		}
 		r.conclude(marks, opinion{signatures: []Signature{{"bcache", 0x1018}}})
 		if r.String() != test.want {
 			t.Errorf("%s, as blkid calls it bcache: it %v, want %s", test.name, r, test.want)
-		}
-	}
-}
-
-func TestPlacesFollowTheDisksEnd(t *testing.T) {
-	const size = 10*int64(block.MiB) + 3*512
-	for _, test := range []struct {
-		format string
-		want   block.Offset
-	}{
-		{"md RAID 0.90", block.Offset(10*block.MiB - 64*block.KiB)},
-		{"md RAID 1.0", block.Offset(10*block.MiB - 8*block.KiB)},
-		{"LSI MegaRAID", block.Offset(size - 512)},
-		{"DRBD", block.Offset(size - 4096 + 0x3c)},
-	} {
-		f := Named(test.format)
-		at, ok := f.Marks[0].Places[0].On(size, len(f.Marks[0].Bytes), -1)
-		if !ok || block.Offset(at) != test.want {
-			t.Errorf("%s is looked for at %v, want %v", test.format, block.Offset(at), test.want)
-		}
-	}
-}
-
-func TestArticle(t *testing.T) {
-	for name, want := range map[string]string{
-		"LVM2": "an", "LUKS2": "a", "XFS": "an", "ext2/3/4": "an", "btrfs": "a", "md RAID 1.2": "an", "NTFS": "an",
-		"FAT": "a", "F2FS": "an", "UFS": "a", "Ultrix disklabel": "an", "Reiser4": "a", "NILFS2": "a", "SGI disklabel": "an",
-		"Sun disklabel": "a", "swap": "a", "MBR": "an", "GPT": "a", "x": "a",
-	} {
-		if got := Article(name); got != want {
-			t.Errorf("%s %s, want %s", got, name, want)
 		}
 	}
 }
