@@ -20,10 +20,10 @@ func TestABlankDiskIsProvenOnItsDescriptor(t *testing.T) {
 		refused string
 	}{
 		{name: "blank"},
-		{name: "a mark of LVM since the proof", written: "LVM2 001", refused: "is not blank any more: it has an LVM2 signature at 0x218"},
-		{name: "data since the proof", written: "x", refused: "is not blank any more: it holds data at 0x218: no known format"},
-		{name: "another serial number", serial: "vol0123456789abcdef0", refused: `is not the disk that is meant: its serial number is "", not vol0123456789abcdef0`},
-		{name: "plugged in again", later: 1, refused: "is not the disk that is meant: its disk sequence number is "},
+		{name: "a mark of LVM since the proof", written: "LVM2 001", refused: "is no longer blank: it has an LVM2 signature at 0x218"},
+		{name: "data since the proof", written: "x", refused: "is no longer blank: it holds data at 0x218: no known format"},
+		{name: "another serial number", serial: "vol0123456789abcdef0", refused: `: wrong disk: its serial number is "", not vol0123456789abcdef0`},
+		{name: "plugged in again", later: 1, refused: ": wrong disk: its disk sequence number is "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			device := loopDisk(t, newImage(t, 8*block.MiB))
@@ -67,7 +67,7 @@ func TestADiskThatIsClaimedIsNotProvenBlank(t *testing.T) {
 	mustRun(t, "swapon", device)
 	defer mustRun(t, "swapoff", device)
 	err = Host().ProveBlank(t.Context(), disk, "vol0123456789abcdef0", seq)
-	if err == nil || !strings.Contains(err.Error(), "is not blank any more: it is in use: swap is on ") {
+	if err == nil || !strings.Contains(err.Error(), "is no longer blank: it is in use: swap is on ") {
 		t.Errorf("it is %v", err)
 	}
 }

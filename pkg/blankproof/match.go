@@ -10,22 +10,22 @@ import (
 	"bootagent/pkg/block"
 )
 
-// found is a mark that is there.
+// found is a mark that is on the disk.
 type found struct {
 	format *signature.Format
 	mark   *signature.Mark
 	offset block.Offset
-	after  string
+	after  string // the bytes right before it
 }
 
-// span is where it lies, with what stands before it.
+// span returns where it is, with the bytes before it.
 func (f found) span() span {
 	return span{int64(f.offset) - int64(len(f.after)), int64(f.offset) + int64(len(f.mark.Bytes))}
 }
 
-// match reads every place where a known format keeps a mark of certain ranks,
-// and returns the marks that are there, in the order in which they lie. A disk
-// on which no byte is set, first being nil, has none.
+// match reads every place where a known format keeps a mark of one of the ranks,
+// and returns the marks that are there, in the order of their offsets. First is
+// the first byte of the disk that is not zero; if it is nil, there is no mark.
 func match(ctx context.Context, disk io.ReaderAt, size int64, first *block.Offset, ranks ...signature.Rank) ([]found, error) {
 	if first == nil {
 		return nil, nil
@@ -50,7 +50,7 @@ func match(ctx context.Context, disk io.ReaderAt, size int64, first *block.Offse
 	slices.SortStableFunc(all, func(a, b found) int { return cmp.Compare(a.span().from, b.span().from) })
 	var there []found
 	buf := alignedBuffer(chunk)
-	held := span{} // what of the disk buf holds
+	held := span{} // the part of the disk that is in buf
 	for i, f := range all {
 		s := f.span()
 		if s.to > held.to {
@@ -58,7 +58,7 @@ func match(ctx context.Context, disk io.ReaderAt, size int64, first *block.Offse
 				return nil, context.Cause(ctx)
 			}
 			held.from = s.from &^ (page - 1)
-			for _, next := range all[i:] { // with all that one read brings
+			for _, next := range all[i:] { // one read for all that fit
 				if to := next.span().to; to <= held.from+chunk {
 					held.to = max(held.to, to)
 				}
@@ -76,8 +76,9 @@ func match(ctx context.Context, disk io.ReaderAt, size int64, first *block.Offse
 	return there, nil
 }
 
-// nameOf returns the table's name for what libblkid found: that of a mark at
-// the same place, or the first that libblkid's type stands for, or the type.
+// nameOf returns the name of package signature for what libblkid found: that of a
+// mark at the same offset, else that of the first format of which this is the main
+// type, else the type.
 func nameOf(libblkidType string, offset block.Offset, marks []found) string {
 	for _, m := range marks {
 		if m.offset == offset && slices.Contains(m.format.Types, libblkidType) {

@@ -14,37 +14,57 @@ import (
 	"bootagent/pkg/block"
 )
 
-// A Task says how a disk is proven. The zero Task reads as much as a gp3 volume
-// gives in 20 s, of whatever disk there is.
+// A Task says which disk to prove, and how. The zero Task accepts any disk, and
+// reads as much of it as a gp3 volume gives in 20 s.
 type Task struct {
-	Whole    bool                       // all of it is read
-	Serial   string                     // that the disk has to report, "" for any
-	Sequence *uint64                    // that the kernel has to know it by, Disk.Seq
-	Tell     func(read, of block.Bytes) // called now and then while it is read
+	Whole    bool                       // read all of the disk
+	Serial   string                     // that the disk must report, "" for any
+	Sequence *uint64                    // disk sequence number that the disk must have, see block.Disk.Seq; nil for any
+	Tell     func(read, of block.Bytes) // called about every 2 s while the disk is read, if not nil
 }
 
-// An OtherDiskError says that a path leads to another disk than the one that
-// was to be proven.
+// An OtherDiskError says that a path leads to a disk other than that of the Task.
 type OtherDiskError struct{ What string }
 
-func (e *OtherDiskError) Error() string { return "it is another disk: " + e.What }
+func (e *OtherDiskError) Error() string { return "wrong disk: " + e.What }
 
-// Prove reads a disk, or an image file, and says what is on it. An error means
-// that it could not be told: an *OtherDiskError where it is not the disk of the
-// task, a *ReadError where the disk could not be read, others where it could not
-// be opened, or where blkid or wipefs did not answer well. The report is then
-// what was found out until there, and never Blank.
+// Prove reads a disk, or an image file, and reports what is on it. A disk that
+// cannot be opened exclusively is not read: the Report says who uses it.
 //
-// The path is looked up once: all is found out on what it led to then. It takes
-// up to half a minute on a large disk (see ReadWithin) and hangs where the disk
-// does: it is meant to run in a process of its own.
+// The error is an *OtherDiskError if it is not the disk of the task, a *ReadError
+// if a read failed, and another error if the disk could not be opened or if blkid
+// or wipefs failed. The Report then has what was found before the error, and is
+// never Blank.
+//
+// Prove looks the path up once, and reads only the disk that it led to. It takes
+// up to half a minute on a large disk, see ReadWithin. If the disk hangs, Prove
+// hangs, and the end of the context does not stop it: run it in a process of its
+// own.
 func (p Prover) Prove(ctx context.Context, path string, task Task) (Report, error) {
 	r, err := p.prove(ctx, path, task)
 	if err != nil {
 		r.Blank = false
-		return r, fmt.Errorf("cannot tell what is on %s: %w", path, err)
+		return r, fmt.Errorf("cannot inspect %s: %w", path, err)
 	}
 	return r, nil
+}
+
+// ProveBlank returns nil only if an opened disk is the one with this serial number
+// and disk sequence number, see block.Disk, and is blank. The result is about the
+// open file, whatever disk its path leads to meanwhile. The error says what was
+// found on a disk that is not blank.
+func (p Prover) ProveBlank(ctx context.Context, disk *os.File, serial string, seq uint64) error {
+	// The path of the descriptor leads to this very disk.
+	report, err := p.Prove(ctx, block.DescriptorPath(disk), Task{Serial: serial, Sequence: &seq})
+	switch other := (*OtherDiskError)(nil); {
+	case errors.As(err, &other):
+		return fmt.Errorf("%s: %w", disk.Name(), other)
+	case err != nil:
+		return fmt.Errorf("%s: %w", disk.Name(), err)
+	case !report.Blank:
+		return fmt.Errorf("%s is no longer blank: it %v", disk.Name(), report)
+	}
+	return nil
 }
 
 func (p Prover) prove(ctx context.Context, path string, task Task) (Report, error) {
@@ -100,7 +120,8 @@ func (p Prover) prove(ctx context.Context, path string, task Task) (Report, erro
 	if err != nil {
 		return r, err
 	}
-	// The copies lie all over the disk. They only name one on which nothing else does.
+	// The spare marks lie all over the disk. They are read only if nothing else
+	// names what is on it.
 	named := slices.ContainsFunc(marks, func(m found) bool { return m.mark.Rank == signature.Sure })
 	if !named && said.filesystem == nil {
 		if marks, err = match(ctx, f, size, r.FirstData, signature.Spare, signature.Weak); err != nil {
@@ -111,7 +132,7 @@ func (p Prover) prove(ctx context.Context, path string, task Task) (Report, erro
 	return r, nil
 }
 
-// check refuses another disk than that of the task.
+// check returns an *OtherDiskError if an opened disk is not that of the task.
 func (t Task) check(f *os.File, serial string) error {
 	if t.Serial != "" && serial != t.Serial {
 		return &OtherDiskError{fmt.Sprintf("its serial number is %q, not %s", serial, t.Serial)}
@@ -129,8 +150,8 @@ func (t Task) check(f *os.File, serial string) error {
 	return nil
 }
 
-// lookUp looks a path up without opening what is there: opening a FIFO waits for
-// its writer.
+// lookUp looks a path up and does not open what is there: to open a FIFO would
+// wait for its writer.
 func lookUp(path string) (*os.File, error) {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -139,7 +160,8 @@ func lookUp(path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// deviceOrFile tells which block device was looked up, or that it is a file.
+// deviceOrFile returns the number of the block device that was looked up, or
+// isDevice false if it is a regular file.
 func deviceOrFile(path string, node *os.File) (major, minor uint32, isDevice bool, err error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(node.Fd()), &st); err != nil {
@@ -154,13 +176,14 @@ func deviceOrFile(path string, node *os.File) (major, minor uint32, isDevice boo
 	return 0, 0, false, &os.PathError{Op: "open", Path: path, Err: block.ErrNotDevice}
 }
 
-// openToProve opens a block device that was looked up exclusively and past the
-// page cache, and an image file plainly. EBUSY means that the device is in use.
+// openToProve opens what was looked up: a block device exclusively and past the
+// page cache, an image file without such flags. The error is EBUSY if the device
+// is in use.
 func openToProve(path string, node *os.File, isDevice bool) (*os.File, error) {
 	flags := os.O_RDONLY
 	if isDevice {
-		// Without O_CREAT, O_EXCL is open(2)'s way to claim a block device as
-		// a mount does.
+		// For a block device, O_EXCL without O_CREAT claims the device as a
+		// mount does, see open(2).
 		flags |= os.O_EXCL | unix.O_DIRECT
 	}
 	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", node.Fd()), flags, 0)
@@ -169,7 +192,7 @@ func openToProve(path string, node *os.File, isDevice bool) (*os.File, error) {
 		pathErr.Path = path
 	}
 	if err == nil && !isDevice {
-		// Of a file, each sample would bring 128 KiB more into the page cache.
+		// Else the kernel reads 128 KiB ahead at each sample of a file.
 		_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM)
 	}
 	return f, err

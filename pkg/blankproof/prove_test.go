@@ -46,7 +46,7 @@ func TestZeroDisksOfAnySizeAreBlank(t *testing.T) {
 
 func TestADiskWithoutSizeIsNotBlank(t *testing.T) {
 	r, err := Host().Prove(t.Context(), newImage(t, 0), Task{})
-	if err == nil || r.Blank || !strings.Contains(err.Error(), "no size") {
+	if err == nil || r.Blank || !strings.Contains(err.Error(), "its size is 0 bytes") {
 		t.Errorf("it %v, %v", r, err)
 	}
 }
@@ -74,7 +74,7 @@ func TestALargeDiskIsSampledAtTheStatedStride(t *testing.T) {
 	if !r.Blank || r.Whole || r.Stride != 512*block.KiB || r.Read < 2*block.GiB || r.Read > block.Bytes(maxBytes) {
 		t.Errorf("it %v: %+v", r, r)
 	}
-	if want := "is blank as far as was read: "; !strings.HasPrefix(r.String(), want) || !strings.HasSuffix(r.String(), "of 10.0 GiB, samples 512.0 KiB apart") {
+	if want := "is blank where it was read: "; !strings.HasPrefix(r.String(), want) || !strings.HasSuffix(r.String(), "of 10.0 GiB, samples 512.0 KiB apart") {
 		t.Errorf("it %v", r)
 	}
 
@@ -167,8 +167,8 @@ func TestADiskThatCanNotBeReadIsRefusedWithPlaceAndReason(t *testing.T) {
 		want string
 	}{
 		{&os.PathError{Op: "read", Path: "/dev/nvme1n1", Err: unix.EIO}, "cannot read 256.0 KiB at 0x500000: input/output error"},
-		{io.EOF, "cannot read 256.0 KiB at 0x500000: it ends after 141.0 KiB: unexpected EOF"},
-		{nil, "cannot read 256.0 KiB at 0x500000: it ends after 141.0 KiB: unexpected EOF"},
+		{io.EOF, "cannot read 256.0 KiB at 0x500000: got only 141.0 KiB: unexpected EOF"},
+		{nil, "cannot read 256.0 KiB at 0x500000: got only 141.0 KiB: unexpected EOF"},
 	} {
 		var r Report
 		err := r.scan(t.Context(), broken{sparse{size: int64(16 * block.MiB)}, at, test.err}, int64(16*block.MiB), Task{})
@@ -236,13 +236,13 @@ func TestBlkidAndWipefsHaveToSayThatThereIsNothing(t *testing.T) {
 		want                string
 	}{
 		{"blkid can't read", "echo 'blkid: error: input/output error' >&2; exit 2", "", "blkid failed with exit status 2: blkid: error: input/output error"},
-		{"blkid is used wrongly", "exit 4", "", "blkid failed with exit status 4: nothing said"},
-		{"blkid finds nothing but prints", "echo DEVNAME=x; exit 2", "", "blkid failed with exit status 2: nothing said"},
+		{"blkid is used wrongly", "exit 4", "", "blkid failed with exit status 4: it printed no error message"},
+		{"blkid finds nothing but prints", "echo DEVNAME=x; exit 2", "", "blkid failed with exit status 2: it printed no error message"},
 		{"blkid is killed", "kill -9 $$", "", "blkid: signal: killed"},
-		{"blkid floods", "yes", "", "blkid said more than 64.0 KiB"},
+		{"blkid floods", "yes", "", "blkid printed more than 64.0 KiB"},
 		{"wipefs fails", "exit 2", "echo 'wipefs: error' >&2; exit 1", "wipefs failed with exit status 1: wipefs: error"},
 		{"wipefs warns", "exit 2", "echo 'wipefs: strange' >&2", "wipefs failed with exit status 0: wipefs: strange"},
-		{"wipefs says what is not understood", "exit 2", "echo hello", `cannot understand wipefs: "hello"`},
+		{"wipefs says what is not understood", "exit 2", "echo hello", `cannot parse the output of wipefs: line "hello"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			wipefs := test.wipefs
@@ -623,8 +623,8 @@ func TestAnotherDiskThanThatOfTheTaskIsRefused(t *testing.T) {
 		want string // "" where it is the disk
 	}{
 		{Task{Sequence: &seq}, ""},
-		{Task{Sequence: &other}, fmt.Sprintf("it is another disk: its disk sequence number is %d, not %d", seq, other)},
-		{Task{Serial: "vol1", Sequence: &seq}, `it is another disk: its serial number is "", not vol1`},
+		{Task{Sequence: &other}, fmt.Sprintf("wrong disk: its disk sequence number is %d, not %d", seq, other)},
+		{Task{Serial: "vol1", Sequence: &seq}, `wrong disk: its serial number is "", not vol1`},
 	} {
 		r, err := Host().Prove(t.Context(), device, test.task)
 		var another *OtherDiskError
@@ -691,7 +691,7 @@ func TestARealReadErrorIsRefused(t *testing.T) {
 	if r.Blank || !errors.As(err, &readErr) || readErr.Offset != block.Offset(10*block.MiB) || !errors.Is(err, unix.EIO) {
 		t.Errorf("%v: it %v", err, r)
 	}
-	want := "cannot tell what is on " + device + ": cannot read 256.0 KiB at 0xa00000: input/output error"
+	want := "cannot inspect " + device + ": cannot read 256.0 KiB at 0xa00000: input/output error"
 	if err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}

@@ -10,30 +10,30 @@ import (
 	"bootagent/pkg/block"
 )
 
-// A Report is what a proof found on a disk. The zero Report proves nothing.
+// A Report says what a proof found on a disk. The zero Report is not Blank.
 type Report struct {
 	Path   string      `json:"path"`
-	Serial string      `json:"serial,omitempty"` // as the disk says on the descriptor that was read; "" if it is no NVMe disk
+	Serial string      `json:"serial,omitempty"` // as the controller of the opened disk reports it; "" if it is no NVMe disk
 	Major  uint32      `json:"major"`
 	Minor  uint32      `json:"minor"`
 	Size   block.Bytes `json:"size"`
 
-	Blank      bool          `json:"blank"`                // every part of the proof held
-	Found      []Signature   `json:"found,omitempty"`      // known formats, in the order in which they lie
-	Ambiguous  bool          `json:"ambiguous,omitempty"`  // it could be one format or another
-	FirstData  *block.Offset `json:"first_data,omitempty"` // the first byte that was read and is not zero
-	Filesystem *Filesystem   `json:"filesystem,omitempty"` // what mount(8) takes it for, if it takes it
-	Stale      []Signature   `json:"stale,omitempty"`      // of Found, what is left beside that filesystem
-	Marks      []Signature   `json:"marks,omitempty"`      // all that wipefs can take away, by its own names
-	Partitions []string      `json:"partitions,omitempty"` // that the kernel sees
-	InUse      []string      `json:"in_use,omitempty"`     // by what: "mounted at /srv/data"
+	Blank      bool          `json:"blank"`                // every condition of the proof is true
+	Found      []Signature   `json:"found,omitempty"`      // known formats, in the order of their offsets
+	Ambiguous  bool          `json:"ambiguous,omitempty"`  // it could be one of several formats
+	FirstData  *block.Offset `json:"first_data,omitempty"` // of the bytes that were read, the first that is not zero
+	Filesystem *Filesystem   `json:"filesystem,omitempty"` // that mount(8) would mount, if it would
+	Stale      []Signature   `json:"stale,omitempty"`      // those of Found that are not of Filesystem
+	Marks      []Signature   `json:"marks,omitempty"`      // all that wipefs can erase, by the names of wipefs
+	Partitions []string      `json:"partitions,omitempty"` // that the kernel sees, as "nvme1n1p1"
+	InUse      []string      `json:"in_use,omitempty"`     // how: "mounted at /srv/data"
 
-	Read   block.Bytes `json:"read"`             // how much of it was read and zero
-	Whole  bool        `json:"whole,omitempty"`  // that is all of it
-	Stride block.Bytes `json:"stride,omitempty"` // distance of the samples, if it is not
+	Read   block.Bytes `json:"read"`             // how much of it was read and is zero
+	Whole  bool        `json:"whole,omitempty"`  // all of it was read
+	Stride block.Bytes `json:"stride,omitempty"` // distance of the samples if not
 }
 
-// A Signature is the mark of a format.
+// A Signature is the mark of a format that was found on a disk.
 type Signature struct {
 	Name   string       `json:"name"`
 	Offset block.Offset `json:"offset"`
@@ -44,16 +44,16 @@ func (s Signature) String() string {
 	return fmt.Sprintf("%s %s signature at %v", signature.Article(s.Name), s.Name, s.Offset)
 }
 
-// A Filesystem is what blkid says of a disk that it takes for one, and for
-// nothing else.
+// A Filesystem is what blkid reports of a disk on which it finds a filesystem and
+// nothing that contradicts it.
 type Filesystem struct {
-	Type string `json:"type"` // as mount(8) calls it
+	Type string `json:"type"` // as in mount -t
 	UUID string `json:"uuid,omitempty"`
 }
 
-// String gives the report as what the disk does: "has an LVM2 signature at
-// 0x218", "holds data at 0x5000: no known format", "is blank: all 1.0 GiB of
-// it read and zero".
+// String returns the report as a sentence without its subject, the disk: "has an
+// LVM2 signature at 0x218", "holds data at 0x5000: no known format", "is blank:
+// all 1.0 GiB of it read and zero".
 func (r Report) String() string {
 	var words []string
 	if len(r.InUse) > 0 {
@@ -72,7 +72,7 @@ func (r Report) String() string {
 		words = append(words, fmt.Sprintf("holds data at %v: no known format", *r.FirstData))
 	}
 	if len(r.Stale) > 0 {
-		words = append(words, "has beside that "+nouns(r.Stale))
+		words = append(words, "also has "+nouns(r.Stale))
 	}
 	if len(r.Partitions) > 0 {
 		words = append(words, "has partitions: "+strings.Join(r.Partitions, ", "))
@@ -85,7 +85,7 @@ func (r Report) String() string {
 	case r.Whole:
 		return fmt.Sprintf("is blank: all %v of it read and zero", r.Size)
 	}
-	return fmt.Sprintf("is blank as far as was read: %v of %v, samples %v apart", r.Read, r.Size, r.Stride)
+	return fmt.Sprintf("is blank where it was read: %v of %v, samples %v apart", r.Read, r.Size, r.Stride)
 }
 
 func (r Report) found() string {
@@ -95,13 +95,13 @@ func (r Report) found() string {
 	return "has " + nouns(r.Found)
 }
 
-// own is what of Found is the filesystem's.
+// own returns those of Found that are of Filesystem.
 func (r Report) own() []Signature {
 	return slices.DeleteFunc(slices.Clone(r.Found), func(s Signature) bool { return slices.Contains(r.Stale, s) })
 }
 
-// Beside names what is left beside the filesystem: "a GPT signature at
-// 0x257ffe00".
+// Beside names what the disk has besides the filesystem: "a GPT signature at
+// 0x257ffe00". It is "" if there is nothing else.
 func (r Report) Beside() string { return nouns(r.Stale) }
 
 func nouns(signatures []Signature) string {
@@ -112,9 +112,9 @@ func nouns(signatures []Signature) string {
 	return strings.Join(words, " and ")
 }
 
-// Mend gives the command that takes away what keeps mount(8) from taking the
-// disk for a filesystem of a type that is on it, and keeps copies of that in
-// root's home directory. It is "" where wipefs can't do that.
+// Mend returns a command after which mount(8) mounts the filesystem of a type that
+// is on an ambiguous disk. The command erases all other marks, and saves a copy of
+// each in the home directory of the user. It is "" if wipefs cannot do that.
 func (r Report) Mend(filesystem string) string {
 	var command strings.Builder
 	command.WriteString("wipefs --backup")
@@ -133,24 +133,25 @@ func (r Report) Mend(filesystem string) string {
 	return command.String() + " " + r.Path
 }
 
-// Check returns an error unless the report is about this very disk, which
-// nobody uses. A device node can stand for another disk by the time that the
-// report is used. A disk that is in use was not asked for its serial number.
+// Check returns an error unless the report is about this disk and nobody uses the
+// disk. When a report is used, the device node may already be another disk's. The
+// report on a disk in use has no serial number, so the use is checked first.
 func (r Report) Check(d block.Disk) error {
 	switch {
 	case r.Major != d.Major || r.Minor != d.Minor:
-		return fmt.Errorf("%s was read as device %d:%d, not %d:%d", r.Path, r.Major, r.Minor, d.Major, d.Minor)
+		return fmt.Errorf("wrong disk: %s is device %d:%d, not %d:%d", r.Path, r.Major, r.Minor, d.Major, d.Minor)
 	case len(r.InUse) > 0:
 		return fmt.Errorf("disk %s %v", d.Serial, r)
 	case r.Serial != d.Serial:
-		return fmt.Errorf("%s was read as the disk with serial %q, not %s", r.Path, r.Serial, d.Serial)
+		return fmt.Errorf("wrong disk: %s has serial number %q, not %s", r.Path, r.Serial, d.Serial)
 	case r.Size != d.Size:
-		return fmt.Errorf("%s was read as %d bytes, not %d", r.Path, int64(r.Size), int64(d.Size))
+		return fmt.Errorf("wrong disk: %s has %d bytes, not %d", r.Path, int64(r.Size), int64(d.Size))
 	}
 	return nil
 }
 
-// conclude puts together what the own table, blkid and wipefs found.
+// conclude completes the report with the marks of package signature that are on
+// the disk, and with what blkid and wipefs found.
 func (r *Report) conclude(marks []found, said opinion) {
 	add := func(name string, at block.Offset) {
 		if !slices.ContainsFunc(r.Found, func(s Signature) bool { return s.Name == name }) {
@@ -170,7 +171,7 @@ func (r *Report) conclude(marks []found, said opinion) {
 			add(nameOf(s.Name, s.Offset, marks), s.Offset)
 		}
 	}
-	// Weak marks name only what has no better name.
+	// Spare and weak marks count only if nothing else was found.
 	for _, worth := range []signature.Rank{signature.Spare, signature.Weak} {
 		for _, m := range marks {
 			if len(r.Found) == 0 && m.mark.Rank == worth {
@@ -179,9 +180,8 @@ func (r *Report) conclude(marks []found, said opinion) {
 		}
 	}
 	slices.SortStableFunc(r.Found, func(a, b Signature) int { return cmp.Compare(a.Offset, b.Offset) })
-	// What mount(8) takes a disk for is blkid's one answer, and what else is on
-	// the disk does not change it: the backup GPT of a smaller partition table,
-	// say, that nobody reads.
+	// mount(8) mounts what blkid finds. Other marks do not change that, as the
+	// backup GPT of an earlier, smaller partition table, which nothing reads.
 	r.Filesystem = said.filesystem
 	if r.Filesystem != nil {
 		for _, s := range r.Found {
@@ -198,7 +198,7 @@ func (r *Report) conclude(marks []found, said opinion) {
 		len(r.InUse) == 0 && len(r.Partitions) == 0 && r.Read > 0
 }
 
-// is tells whether a signature is of what libblkid gives a type.
+// is tells whether a signature is of a type of libblkid.
 func (s Signature) is(libblkidType string) bool {
 	f := signature.Named(s.Name)
 	return s.Name == libblkidType || f != nil && slices.Contains(f.Types, libblkidType)

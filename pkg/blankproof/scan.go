@@ -15,9 +15,9 @@ import (
 	"bootagent/pkg/block"
 )
 
-// A ReadError says where a disk could not be read. Such a disk is never blank.
+// A ReadError says where a disk could not be read. The disk is then never Blank.
 type ReadError struct {
-	Offset block.Offset // where the read began
+	Offset block.Offset // where the read started
 	Length block.Bytes
 	Err    error // mostly a syscall.Errno
 }
@@ -28,18 +28,18 @@ func (e *ReadError) Error() string {
 
 func (e *ReadError) Unwrap() error { return e.Err }
 
-// atOnce is how many reads are under way: a network disk answers them together
-// nearly as soon as one.
-const atOnce = 16
+// parallel is how many reads run at the same time: a network disk answers all of
+// them nearly as fast as one.
+const parallel = 16
 
-// tellEvery is how often a task is told how far the reading has come.
+// tellEvery is the interval of Task.Tell.
 const tellEvery = 2 * time.Second
 
-// scan reads what there is to read until it meets a byte that is not zero.
+// scan reads the disk as the plan says, up to the first byte that is not zero.
 func (r *Report) scan(ctx context.Context, disk io.ReaderAt, size int64, task Task) error {
 	r.Size = block.Bytes(size)
 	if size <= 0 {
-		return errors.New("it has no size")
+		return errors.New("its size is 0 bytes")
 	}
 	what := plan(size, r.Serial, task.Whole)
 	spans, all := what.spans, block.Bytes(what.bytes())
@@ -60,23 +60,23 @@ func (r *Report) scan(ctx context.Context, disk io.ReaderAt, size int64, task Ta
 			}
 		}
 	}()
-	looks := make(chan look)
+	results := make(chan result)
 	var readers sync.WaitGroup
-	for range atOnce {
+	for range parallel {
 		readers.Go(func() {
 			buf := alignedBuffer(chunk)
 			for p := range parts {
-				looks <- lookAt(disk, p, buf)
+				results <- readPart(disk, p, buf)
 			}
 		})
 	}
-	go func() { readers.Wait(); close(looks) }()
+	go func() { readers.Wait(); close(results) }()
 
-	// Parts are handed out in order, so that of the first ones that are not
-	// zero the lowest is among those under way.
-	var odd *look
+	// The parts are read in order. So when the first result comes that is not all
+	// zero, the lowest such part is among those that are being read.
+	var odd *result
 	told := time.Now()
-	for l := range looks {
+	for l := range results {
 		r.Read += block.Bytes(l.zeros)
 		if task.Tell != nil && time.Since(told) >= tellEvery {
 			told = time.Now()
@@ -101,45 +101,45 @@ func (r *Report) scan(ctx context.Context, disk io.ReaderAt, size int64, task Ta
 	return nil
 }
 
-// A look is what was seen in a part of a disk.
-type look struct {
+// A result says what was read of a part of a disk.
+type result struct {
 	span
 	zeros int64 // bytes at its start
 	first int64 // the first byte that is not zero, -1 for none
 	err   error
 }
 
-func lookAt(disk io.ReaderAt, p span, buf []byte) look {
+func readPart(disk io.ReaderAt, p span, buf []byte) result {
 	buf = buf[:p.to-p.from]
 	if err := readFull(disk, buf, p.from); err != nil {
-		return look{span: p, first: -1, err: err}
+		return result{span: p, first: -1, err: err}
 	}
 	first := int64(firstNonzero(buf))
 	if first >= 0 {
-		return look{span: p, first: first, zeros: first}
+		return result{span: p, first: first, zeros: first}
 	}
-	return look{span: p, first: -1, zeros: p.to - p.from}
+	return result{span: p, first: -1, zeros: p.to - p.from}
 }
 
-// readFull fills buf or fails.
+// readFull fills buf from an offset of the disk, or returns a *ReadError.
 func readFull(disk io.ReaderAt, buf []byte, at int64) error {
 	n, err := disk.ReadAt(buf, at)
 	if n == len(buf) {
-		return nil // io.ReaderAt may add io.EOF to the last bytes
+		return nil // io.ReaderAt may return io.EOF with the last bytes
 	}
 	var pathErr *os.PathError
 	switch {
 	case errors.As(err, &pathErr):
 		err = pathErr.Err
 	case err == nil || errors.Is(err, io.EOF):
-		err = fmt.Errorf("it ends after %v: %w", block.Bytes(n), io.ErrUnexpectedEOF)
+		err = fmt.Errorf("got only %v: %w", block.Bytes(n), io.ErrUnexpectedEOF)
 	}
 	return &ReadError{Offset: block.Offset(at), Length: block.Bytes(len(buf)), Err: err}
 }
 
 var zeros [page]byte
 
-// firstNonzero returns where the first byte is that is not zero, -1 for none.
+// firstNonzero returns the index of the first byte that is not zero, -1 for none.
 func firstNonzero(b []byte) int {
 	for at := 0; at < len(b); at += len(zeros) {
 		part := b[at:min(at+len(zeros), len(b))]
@@ -150,28 +150,28 @@ func firstNonzero(b []byte) int {
 	return -1
 }
 
-// alignedBuffer returns a buffer that O_DIRECT can read into.
+// alignedBuffer returns a buffer that starts at a page, as O_DIRECT needs it.
 func alignedBuffer(size int64) []byte {
 	buf := make([]byte, size+page)
 	skip := -int64(uintptr(unsafe.Pointer(&buf[0]))) & (page - 1)
 	return buf[skip : skip+size]
 }
 
-// What the slowest volumes that EC2 has give when they have used up their
-// credits (sc1), less what is theirs alone for a while; and how long one read
-// may take, and each of blkid and wipefs.
+// How fast and how steadily a disk must give its bytes. The rates are below those
+// of the slowest EC2 volumes, sc1, without burst credits: a volume may be slower
+// for a while.
 const (
 	slowReads = 10                   // in a second
 	slowBytes = 8 * int64(block.MiB) // in a second
 
-	// StallsAfter is how long a disk may take for the next bytes: a read that
-	// the kernel sends to a disk again and again takes this long.
+	// StallsAfter is how long a disk may take to give the next bytes. A read
+	// that the kernel retries takes this long.
 	StallsAfter = 5 * time.Minute
 )
 
-// ReadWithin is how long a disk of a size may take to be proven, on the slowest
-// of volumes. A gp3 volume takes up to 20 s, up to 35 s where all of 4 GiB are
-// read, and a second for each 125 MiB of a whole one.
+// ReadWithin returns how long the proof of a disk of a size may take on the
+// slowest EC2 volume. On a gp3 volume it takes up to 20 s, up to 35 s if all of
+// 4 GiB is read, and a second for each 125 MiB of a larger disk that is read whole.
 func ReadWithin(size block.Bytes, whole bool) time.Duration {
 	seconds := int64(size) / slowBytes
 	if !whole && int64(size) > wholeUpTo {

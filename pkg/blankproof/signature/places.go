@@ -21,6 +21,7 @@ func XFSGroup(length, n, blockSize int64) int64 {
 	return (length/blockSize + n - 1) / n * blockSize
 }
 
+// at returns places at offsets from the start.
 func at(offsets ...int64) []Place {
 	places := make([]Place, len(offsets))
 	for i, offset := range offsets {
@@ -29,7 +30,8 @@ func at(offsets ...int64) []Place {
 	return places
 }
 
-// end gives places before the disk's end rounded down to a multiple of align.
+// end returns places that many bytes before the end of the disk, which is rounded
+// down to a multiple of align.
 func end(align int64, before ...int64) []Place {
 	places := make([]Place, len(before))
 	for i, b := range before {
@@ -38,7 +40,7 @@ func end(align int64, before ...int64) []Place {
 	return places
 }
 
-// slots gives n places, each step after the one before.
+// slots returns n places, step bytes apart.
 func slots(first Place, step, n int64) []Place {
 	places := make([]Place, n)
 	for i := range places {
@@ -48,7 +50,7 @@ func slots(first Place, step, n int64) []Place {
 	return places
 }
 
-// sectors gives places that many sectors of 512 bytes before the end.
+// sectors returns places that many sectors of 512 bytes before the end.
 func sectors(before ...int64) []Place {
 	for i := range before {
 		before[i] *= 512
@@ -56,14 +58,16 @@ func sectors(before ...int64) []Place {
 	return end(512, before...)
 }
 
+// quarters returns the starts of the second to the fourth quarter.
 func quarters() []Place { return []Place{{quarter: 1}, {quarter: 2}, {quarter: 3}} }
 
-// inPartitions gives places in a filesystem that has the whole disk, or a
-// partition that begins where the first one does.
+// inPartitions returns places in a filesystem on the whole disk, or in the first
+// partition.
 func inPartitions(offsets ...int64) []Place {
 	return slices.Concat(at(offsets...), shifted(FirstPartition, offsets), shifted(OldFirstPartition, offsets))
 }
 
+// shifted returns places at offsets from a place near the start.
 func shifted(by int64, offsets []int64) []Place {
 	places := at(offsets...)
 	for i := range places {
@@ -72,9 +76,10 @@ func shifted(by int64, offsets []int64) []Place {
 	return places
 }
 
-// extBackups gives where ext2 and its heirs keep copies of their superblock, for
-// blocks of 1, 2 and 4 KiB: in the groups 1 and the powers of 3, 5 and 7
-// (sparse_super), each of as many blocks as the bits of one, up to 64 TiB.
+// extBackups returns where ext2, ext3 and ext4 keep copies of the superblock, for
+// blocks of 1, 2 and 4 KiB and up to 64 TiB: in group 1 and in the groups that are
+// powers of 3, 5 and 7 (sparse_super). A group has as many blocks as a block has
+// bits.
 func extBackups(offset int64) []Place {
 	const most = 64 * int64(block.TiB) / (128 * int64(block.MiB))
 	groups := []int64{1}
@@ -90,17 +95,19 @@ func extBackups(offset int64) []Place {
 	return inPartitions(offsets...)
 }
 
-// swapPages gives the ends of the first page, for every page size of Linux.
+// swapPages returns the last 10 bytes of the first page, for every page size of
+// Linux.
 func swapPages() []Place {
 	return at(0x1000-10, 0x2000-10, 0x4000-10, 0x8000-10, 0x10000-10)
 }
 
-// zfsLabels gives places in ZFS's labels of 256 KiB, two in front and two at
-// the end.
+// zfsLabels returns an offset in each of the four labels of ZFS, of 256 KiB: two
+// at the start of the disk and two at the end.
 func zfsLabels(offset int64) []Place {
 	return slices.Concat(at(offset, 0x40000+offset), end(0x40000, 0x80000-offset, 0x40000-offset))
 }
 
+// zfsUberblocks returns the 128 uberblocks of each label of ZFS.
 func zfsUberblocks() []Place {
 	var places []Place
 	for _, ring := range zfsLabels(0x20000) {

@@ -7,8 +7,8 @@ import (
 
 const bcacheMark = "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81"
 
-// bcacheMarks are bcache's own: before them stand the superblock's sector, which
-// is 8, and its version (linux/drivers/md/bcache/bcache_ondisk.h).
+// bcacheMarks are those of bcache only. Before the mark are the sector of the
+// superblock, which is 8, and the version (linux/drivers/md/bcache/bcache_ondisk.h).
 func bcacheMarks() []Mark {
 	places := make([]Place, 7)
 	for version := range places {
@@ -18,11 +18,11 @@ func bcacheMarks() []Mark {
 	return []Mark{{Sure, bcacheMark, places}}
 }
 
-// bootSector is what libblkid may call a boot sector beside its filesystem: it
-// ends as an MBR does.
+// bootSector is a type that libblkid may give to a boot sector of a filesystem,
+// because the sector ends as an MBR does.
 const bootSector = "dos"
 
-// ufsSuperblocks gives where each variant keeps its superblock's magic.
+// ufsSuperblocks returns where the variants of UFS keep the mark of the superblock.
 func ufsSuperblocks() []Place { return at(0x55c, 0x255c, 0x1055c, 0x4055c) }
 
 // table is what a disk may hold. Its sources are the directories superblocks and
@@ -176,13 +176,13 @@ var table = sync.OnceValue(func() []Format {
 			{Sure, "\x19\x85\x20\x03", at(0)},
 		}},
 
-		// Storage that other storage is made of.
+		// Storage that other storage is built on.
 		{"ZFS", []string{"zfs_member"}, []Mark{
 			{Sure, "version\x00", zfsLabels(0x4018)}, // the first name of a label's list
 			{Spare, "\x0c\xb1\xba\x00\x00\x00\x00\x00", zfsUberblocks()},
 			{Spare, "\x00\x00\x00\x00\x00\xba\xb1\x0c", zfsUberblocks()},
 		}},
-		// The first ones had bcache's mark, but not what stands before that.
+		// Early versions have the mark of bcache, with other bytes before it.
 		{"bcachefs", []string{"bcachefs", "bcache"}, []Mark{
 			{Sure, "\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef", at(0x1018)},
 			{Spare, bcacheMark, at(0x1018)},
@@ -222,7 +222,7 @@ var table = sync.OnceValue(func() []Format {
 		{"DRBD manage", []string{"drbdmanage_control_volume"}, []Mark{{Sure, "$DRBDmgr=q", at(0)}}},
 		{"DRBD proxy log", []string{"drbdproxy_datalog"}, []Mark{{Sure, "DRBDdlh*", at(0)}}},
 
-		// Firmware RAIDs keep their marks at the end.
+		// RAIDs of firmware keep their marks at the end.
 		{"DDF RAID", []string{"ddf_raid_member"}, []Mark{
 			{Sure, "\xde\x11\xde\x11", sectors(1, 257)},
 			{Sure, "\x11\xde\x11\xde", sectors(1, 257)},
@@ -257,12 +257,12 @@ var table = sync.OnceValue(func() []Format {
 			{Sure, "\xed\xc3\x02\xe9\x98\x56\xe5\x0c", at(0)}, // TuxOnIce
 		}},
 
-		// Partition tables. PMBR is the MBR that guards a GPT.
+		// Partition tables. PMBR is the MBR that protects a GPT.
 		{"GPT", []string{"gpt", "PMBR"}, []Mark{
 			{Sure, "EFI PART", slices.Concat(at(0x200, 0x1000), end(512, 0x200), end(4096, 0x1000))},
 		}},
 		{"MBR", []string{"dos"}, []Mark{{Weak, "\x55\xaa", at(0x1fe)}}},
-		{"LDM", nil, []Mark{{Sure, "PRIVHEAD", at(0xc00)}}}, // Windows' dynamic disks
+		{"LDM", nil, []Mark{{Sure, "PRIVHEAD", at(0xc00)}}}, // dynamic disks of Windows
 		{"BSD disklabel", []string{"bsd"}, []Mark{{Sure, "\x57\x45\x56\x82", at(0x40, 0x80, 0x200)}}},
 		{"Sun disklabel", []string{"sun"}, []Mark{{Weak, "\xda\xbe", at(0x1fc)}}},
 		{"SGI disklabel", []string{"sgi"}, []Mark{{Sure, "\x0b\xe5\xa9\x41", at(0)}}},
@@ -271,7 +271,7 @@ var table = sync.OnceValue(func() []Format {
 		{"AIX", []string{"aix"}, []Mark{{Sure, "\xc9\xc2\xd4\xc1", at(0)}}},
 		{"Ultrix disklabel", []string{"ultrix"}, []Mark{{Sure, "\x57\x29\x03\x00", at(0x3fb8)}}},
 
-		// Files that people copy onto disks.
+		// Files that people copy to disks.
 		{"qcow2 image", nil, []Mark{{Sure, "QFI\xfb", at(0)}}},
 		{"VMDK image", nil, []Mark{{Sure, "KDMV", at(0)}}},
 		{"VHD image", nil, []Mark{{Sure, "conectix", slices.Concat(at(0), sectors(1))}}},
