@@ -8,14 +8,14 @@ import (
 	"bootagent/pkg/block"
 )
 
-// What is written to a disk between its proof and mkfs is seen, as is a disk
-// that is another by now. All is judged on the descriptor that mkfs gets.
+// ProveBlank sees data that was written to a disk after the first proof, and sees
+// another disk that took its place. It proves the descriptor that mkfs gets.
 func TestABlankDiskIsProvenOnItsDescriptor(t *testing.T) {
 	needLoop(t)
 	for _, c := range []struct {
 		name    string
 		serial  string
-		later   uint64 // sequence numbers that went by
+		later   uint64 // how many disks were plugged in since
 		written string // at 0x218
 		refused string
 	}{
@@ -50,7 +50,7 @@ func TestABlankDiskIsProvenOnItsDescriptor(t *testing.T) {
 	}
 }
 
-// A disk that somebody claimed meanwhile is named as in use, and by whom.
+// If somebody has claimed the disk, the error says that it is in use, and by whom.
 func TestADiskThatIsClaimedIsNotProvenBlank(t *testing.T) {
 	needLoop(t)
 	device := loopDisk(t, newImage(t, 32*block.MiB))

@@ -43,8 +43,8 @@ func put(t testing.TB, path string, at block.Offset, b string) {
 	}
 }
 
-// fingerprint stands for every byte of an image and for its size. Holes are
-// skipped, and pages of zeros count as such, so that it is quick.
+// fingerprint returns a hash of every byte of an image and of its size. To be quick,
+// it skips holes, and pages of zeros count as holes.
 func fingerprint(t testing.TB, path string) string {
 	t.Helper()
 	f, err := os.Open(path)
@@ -86,7 +86,7 @@ func fingerprint(t testing.TB, path string) string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// prove proves an image and fails if that changed a byte of it.
+// prove proves an image, and fails the test if that changed a byte of it.
 func prove(t testing.TB, path string) Report {
 	t.Helper()
 	before := fingerprint(t, path)

@@ -10,8 +10,9 @@ import (
 	"bootagent/pkg/block"
 )
 
-// A layout is a disk on which a filesystem was made, and from which what tells
-// of it was taken. The disk is $disk, for sh; $dir is a directory for a mount.
+// A layout is a disk on which a filesystem was made, and of which the parts that
+// name the filesystem were zeroed. For sh, the disk is $disk, and $dir a directory
+// to mount it at.
 type layout struct {
 	name  string
 	size  block.Bytes // when it is proven
@@ -21,11 +22,11 @@ type layout struct {
 	want  string
 }
 
-// someFiles puts a MiB into each of three directories.
+// someFiles writes a file of 1 MiB into each of three directories.
 const someFiles = `for i in 1 2 3; do mkdir $dir/d$i; head -c 1048576 /dev/urandom >$dir/d$i/f; done`
 
-// within makes a filesystem in a part of the disk. A loop device is what no mkfs
-// can write beyond.
+// within makes a filesystem in a part of the disk. It uses a loop device, so that
+// mkfs cannot write outside of the part.
 func within(from, length block.Bytes, mkfs string) string {
 	return fmt.Sprintf("loop=$(losetup --find --show --offset %d --sizelimit %d $disk); %s $loop; losetup --detach $loop", int64(from), int64(length), mkfs)
 }
@@ -83,7 +84,7 @@ var layouts = []layout{
 	},
 }
 
-// run makes the disk, or skips.
+// run makes the disk, or skips the test.
 func (l layout) run(t *testing.T, disk string) {
 	t.Helper()
 	for _, lack := range l.lacks() {

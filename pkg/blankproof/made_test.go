@@ -19,23 +19,23 @@ import (
 	"bootagent/pkg/block"
 )
 
-// A making is a disk as a format's own tool makes it.
+// A making is a disk that the tool of a format makes.
 type making struct {
 	name   string
-	tool   string      // has to be installed
-	deb    string      // the package of Debian 12 that it is in
+	tool   string      // must be installed
+	deb    string      // the package of Debian 12 that has the tool
 	size   block.Bytes //
 	device bool        // the tool takes block devices only
-	make   []string    // for sh, with $disk and, to be put into it, the folder $files
-	want   string      // what the proof says of the disk, up to the brackets
-	fs     string      // the type of the filesystem that it is, as blkid tells it
-	wiped  string      // what the proof says once the first MiB is zero
+	make   []string    // for sh, with $disk, and with files for it in the directory $files
+	want   string      // what the report says, up to the parentheses
+	fs     string      // the type of the filesystem, as blkid reports it
+	wiped  string      // what the report says after the first MiB was zeroed
 }
 
-// Blank once the first MiB is zero: what a tool wrote lies there as a whole.
+// The disk is blank after the first MiB was zeroed: the tool wrote nothing else.
 const gone = "is blank"
 
-// copied puts a file that a tool made onto the disk.
+// copied copies a file that a tool made to the disk.
 const copied = "dd if=$disk.made of=$disk conv=notrunc status=none"
 
 // zpool makes a disk of ZFS in a mount namespace of its own, since its daemon's
@@ -338,7 +338,7 @@ var makings = []making{
 	},
 }
 
-// keptDisks are those that mdadm made elsewhere; see testdata/README.
+// keptDisks are disks in testdata that mdadm made, see testdata/README.
 var keptDisks = []making{
 	{name: "md-0.90", want: "has an md RAID 0.90 signature at 0x4ff0000", wiped: "has an md RAID 0.90 signature at 0x4ff0000"},
 	{name: "md-1.0", want: "has an md RAID 1.0 signature at 0x4ffe000", wiped: "has an md RAID 1.0 signature at 0x4ffe000"},
@@ -377,9 +377,9 @@ func unpack(t *testing.T, name string) (disk string) {
 	}
 }
 
-// TestFormats proves disks that hold a format, as the format's own tool makes
-// them and, for those of the table that no tool here makes, as nothing but the
-// format's mark. Its last line counts them.
+// TestFormats proves a disk with each format of the table: made by the tool of the
+// format, or, if this machine has no such tool, with only the mark of the format.
+// The last line of its log counts them.
 func TestFormats(t *testing.T) {
 	required := os.Getenv("BOOTAGENT_REQUIRE_TOOLS") == "1"
 	var mu sync.Mutex
@@ -431,8 +431,7 @@ func TestFormats(t *testing.T) {
 		len(makings)-len(skipped), len(keptDisks), marks, len(skipped), strings.Join(skipped, ", "))
 }
 
-// prove proves what the tool made, and what is left of it with its first MiB
-// zeroed.
+// prove proves what the tool made, and again after the first MiB was zeroed.
 func (m making) prove(t *testing.T, disk string) Report {
 	t.Helper()
 	r := prove(t, disk)
@@ -452,7 +451,7 @@ func (m making) prove(t *testing.T, disk string) Report {
 	return r
 }
 
-// proveMark proves a disk with nothing on it but a format's first mark.
+// proveMark proves a disk that has only the first mark of a format.
 func proveMark(t *testing.T, f signature.Format) {
 	t.Helper()
 	disk := newImage(t, 8*block.MiB)
@@ -469,7 +468,7 @@ func proveMark(t *testing.T, f signature.Format) {
 	}
 }
 
-// lacks says what is missing here to make the disk, "" for nothing.
+// lacks says what this machine lacks to make the disk, "" for nothing.
 func (m making) lacks() string {
 	if _, err := exec.LookPath(m.tool); err != nil {
 		return m.tool + " is missing: apt-get install " + m.deb

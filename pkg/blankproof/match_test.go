@@ -10,7 +10,7 @@ import (
 	"bootagent/pkg/block"
 )
 
-// A sparse disk is zero but for what is put on it.
+// A sparse disk is zero except for its data.
 type sparse struct {
 	size int64
 	data map[int64]string
@@ -30,7 +30,7 @@ func (s sparse) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, err
 }
 
-// proveSparse proves a disk without blkid and wipefs, which say nothing.
+// proveSparse proves a disk as if blkid and wipefs found nothing.
 func proveSparse(t testing.TB, disk sparse) Report {
 	t.Helper()
 	var r Report
@@ -101,8 +101,8 @@ func TestSpareAndWeakMarksDoNotMakeADiskAmbiguous(t *testing.T) {
 	}
 }
 
-// FuzzMatch puts bytes somewhere on a disk: it is blank only if all are zero
-// or off the disk.
+// FuzzMatch writes bytes somewhere on a disk. The disk is blank only if those that
+// are on the disk are all zero.
 func FuzzMatch(f *testing.F) {
 	for i := range signature.Table() {
 		m := signature.Table()[i].Marks[0]
@@ -154,7 +154,7 @@ func BenchmarkScan(b *testing.B) {
 	}
 }
 
-// The first bcachefs had bcache's mark at the same place.
+// Early versions of bcachefs have the mark of bcache at the same place.
 func TestOldBcachefsIsNotBcache(t *testing.T) {
 	superblock := func(before string) sparse {
 		return sparse{int64(8 * block.MiB), map[int64]string{0x1008: before, 0x1018: "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81"}}
@@ -168,7 +168,7 @@ func TestOldBcachefsIsNotBcache(t *testing.T) {
 		if r := proveSparse(t, superblock(test.before)); r.Blank || r.String() != test.want {
 			t.Errorf("%s: it %v, want %s", test.name, r, test.want)
 		}
-		// blkid calls both by one name.
+		// blkid gives both the same name.
 		disk := superblock(test.before)
 		var r Report
 		if err := r.scan(t.Context(), disk, disk.size, Task{}); err != nil {

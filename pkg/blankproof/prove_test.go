@@ -27,7 +27,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// Where a person's PATH does not look for what the tests run.
+	// The PATH of a user may lack the directories of the tools that the tests run.
 	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"); err != nil {
 		panic(err)
 	}
@@ -134,7 +134,7 @@ func TestAWholeProofSeesEveryByteAndTellsHowFarItIs(t *testing.T) {
 	}
 }
 
-// slowly is a disk that rests before each read.
+// slowly is a disk that waits before each read.
 type slowly struct {
 	sparse
 	rest time.Duration
@@ -145,7 +145,7 @@ func (s slowly) ReadAt(p []byte, off int64) (int, error) {
 	return s.sparse.ReadAt(p, off)
 }
 
-// A broken disk fails where it is read at or after a place.
+// A broken disk fails each read at or after a place.
 type broken struct {
 	sparse
 	at  int64
@@ -206,8 +206,8 @@ func TestOnlyDisksAndImagesAreProven(t *testing.T) {
 	}
 }
 
-// toolbox makes a folder with programs, given as sh scripts; those not given
-// are the real ones.
+// toolbox returns a Prover that runs these sh scripts as blkid and wipefs, and the
+// real program if there is no script for it.
 func toolbox(t *testing.T, scripts map[string]string) Prover {
 	t.Helper()
 	dir := t.TempDir()
@@ -225,7 +225,7 @@ func toolbox(t *testing.T, scripts map[string]string) Prover {
 	p := Host()
 	p.tools = []string{dir, "/usr/bin", "/bin"}
 	if slices.Contains(slices.Collect(maps.Values(scripts)), "") {
-		p.tools = p.tools[:1] // where the missing one is not found either
+		p.tools = p.tools[:1] // the others have the missing program
 	}
 	return p
 }
@@ -435,7 +435,7 @@ func TestAReportIsAboutOneDisk(t *testing.T) {
 	}
 }
 
-// needLoop skips where there are no loop devices, or fails where they are
+// needLoop skips the test if there are no loop devices, or fails it if they are
 // required.
 func needLoop(t *testing.T) {
 	t.Helper()
@@ -450,7 +450,7 @@ func needLoop(t *testing.T) {
 	t.Skip(lack)
 }
 
-// loopDisk makes a block device, for the test's time.
+// loopDisk makes a block device that exists until the test ends.
 func loopDisk(t *testing.T, image string, options ...string) string {
 	t.Helper()
 	device := attachLoop(t, image, options...)
@@ -620,7 +620,7 @@ func TestAnotherDiskThanThatOfTheTaskIsRefused(t *testing.T) {
 	other := seq + 1
 	for _, test := range []struct {
 		task Task
-		want string // "" where it is the disk
+		want string // "" if it is the disk of the task
 	}{
 		{Task{Sequence: &seq}, ""},
 		{Task{Sequence: &other}, fmt.Sprintf("wrong disk: its disk sequence number is %d, not %d", seq, other)},
@@ -640,7 +640,7 @@ func TestAnotherDiskThanThatOfTheTaskIsRefused(t *testing.T) {
 	}
 }
 
-// The name of a disk's node can lead to another disk in the middle of a proof.
+// The path of a device node may lead to another disk in the middle of a proof.
 func TestThePathIsLookedUpOnce(t *testing.T) {
 	blank, marked := newImage(t, 8*block.MiB), newImage(t, 8*block.MiB)
 	put(t, marked, 0x218, "LVM2 001")
@@ -683,7 +683,7 @@ func TestARealReadErrorIsRefused(t *testing.T) {
 	needLoop(t)
 	image := newImage(t, 16*block.MiB)
 	device := loopDisk(t, image)
-	if err := os.Truncate(image, int64(10*block.MiB)); err != nil { // reads behind the end are EIO
+	if err := os.Truncate(image, int64(10*block.MiB)); err != nil { // a read after the end gives EIO
 		t.Fatal(err)
 	}
 	r, err := Host().Prove(t.Context(), device, Task{})

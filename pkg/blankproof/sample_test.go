@@ -84,8 +84,8 @@ func TestTheSerialDecidesWhereTheUnforeseenSamplesLie(t *testing.T) {
 	}
 }
 
-// xfsGroups are where the allocation groups of an XFS begin that was made in
-// length bytes from start on, with n groups, and was grown to end.
+// xfsGroups returns where the allocation groups of an XFS begin that was made with n
+// groups in length bytes from start on, and has grown to end.
 func xfsGroups(start, length, n, blockSize, end int64) []int64 {
 	var groups []int64
 	size := (length/blockSize + n - 1) / n * blockSize
@@ -95,21 +95,20 @@ func xfsGroups(start, length, n, blockSize, end int64) []int64 {
 	return groups
 }
 
-// seesBeyond tells whether the begin of one of the groups is read that lie
-// behind what was zeroed.
+// seesBeyond tells whether the first page of a group that was not zeroed is read.
 func (r reading) seesBeyond(zeroed int64, groups []int64) bool {
 	return slices.ContainsFunc(groups, func(at int64) bool { return at >= zeroed && r.sees(at, 4096) })
 }
 
-// Every pair of sizes: at mkfs, and now. What is zeroed is in front of the
-// second allocation group.
+// For every pair of sizes: at mkfs, and now. Only the first allocation group, or a
+// part of it, is zeroed.
 func TestAGrownXFSIsSeenWhateverSizeItHadAtMkfs(t *testing.T) {
 	pairs, missed := 0, 0
 	for _, now := range []int64{5, 6, 7, 10, 25, 50, 100, 130, 256, 500, 600, 1000, 1024, 1500, 2048, 3000, 4097, 8192, 10000, 16384, 65536} {
 		r := plan(now*int64(block.GiB), "vol1", false)
 		for was := int64(1); was < now; was += 1 + was/40 {
 			pairs++
-			// By hand, and not by the function that plans: from 4 TiB on, 1 TiB each.
+			// Not by XFSGroup, which the plan uses. From 4 TiB on, a group has 1 TiB.
 			size := was * int64(block.GiB) / 4
 			if was >= 4096 {
 				size = int64(block.TiB)
@@ -167,7 +166,7 @@ func TestTheFirstGroupThatWasAddedIsSeen(t *testing.T) {
 					start, rest := extent[0], extent[1]
 					groups := xfsGroups(start, was*int64(block.GiB)-start-rest, n, 4096, now*int64(block.GiB)-rest)
 					if len(groups) <= int(n) {
-						continue // it grew by less than a group has to have
+						continue // it grew by less than the smallest group
 					}
 					if !r.sees(groups[n], 4096) {
 						t.Errorf("%s, %d groups on %d GiB, grown to %d: the first one that was added, at %v, is not read", name, n, was, now, block.Offset(groups[n]))
@@ -226,7 +225,7 @@ func TestWhatAnEarlierEndKeptIsSeen(t *testing.T) {
 	}
 }
 
-// How likely a run of data is to be met follows from how far samples are apart.
+// The probability that a run of data is read depends on the distance of the samples.
 func TestARunOfDataAsLongAsTheStrideIsAlwaysMet(t *testing.T) {
 	for _, gib := range []int64{6, 100, 1024} {
 		size := gib * int64(block.GiB)

@@ -18,8 +18,8 @@ import (
 	"bootagent/pkg/block"
 )
 
-// The table of docs/proof.md is made by this test when it is asked to
-// (make proof-table), and else compared with it as far as that is cheap.
+// With this flag (make proof-table) the test writes the table of docs/proof.md.
+// Without it, the test compares the part of the table that is cheap to compute.
 var writeTable = flag.Bool("write-proof-table", false, "measure the table of docs/proof.md and write it")
 
 const (
@@ -39,8 +39,8 @@ const (
 	layoutTries = 100
 )
 
-// A left is a row of the table: a filesystem, where it lay, and what of the disk
-// was zeroed.
+// A left is a row of the table: a filesystem, where it was, and which part of the
+// disk was zeroed.
 type left struct {
 	filesystem string
 	mkfs       string // for sh, with $disk, of length bytes
@@ -77,7 +77,7 @@ var lefts = []left{
 	{"ext4", "mkfs.ext4 -q $disk", false, "half the disk, at any MiB", anywhere, half},
 }
 
-// What is zeroed: the table of partitions only where there is one in front.
+// Which part is zeroed: the partition table only if the disk has one.
 var tableZeroed = []block.Bytes{block.MiB, 16 * block.MiB}
 
 func TestTheTableOfTheProofsPage(t *testing.T) {
@@ -119,8 +119,8 @@ func TestTheTableOfTheProofsPage(t *testing.T) {
 	}
 }
 
-// tableOfRuns says how often a run of data is found that lies anywhere. Chance
-// has the same seed each time, so the page can be compared with it.
+// tableOfRuns counts how often a run of data at a random place is found. The seed
+// is always the same, so that the result can be compared with the page.
 func tableOfRuns() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "| a run of data, anywhere |%s\n|---|%s\n", columns(), strings.Repeat("---|", len(tableSizes)))
@@ -156,9 +156,9 @@ func columns() string {
 	return b.String()
 }
 
-// tableOfLayouts makes each filesystem on an image, finds out where it is not
-// zero, and looks whether a reading of the disk that it lay on meets that. It
-// does not ask blkid, which could only find more.
+// tableOfLayouts makes each filesystem on an image, and counts how often a reading
+// of the disk reads one of the pages of the filesystem that are not zero. It does
+// not run blkid, which could only find more.
 func tableOfLayouts(t *testing.T) string {
 	if lacks := (layout{mount: true}).lacks(); len(lacks) > 0 {
 		t.Fatal(strings.Join(lacks, "; "))
@@ -205,7 +205,7 @@ func tableOfLayouts(t *testing.T) string {
 	return b.String()
 }
 
-// extents are the pages of the filesystem that are not zero.
+// extents returns the pages of the filesystem that are not zero.
 func (l left) extents(t *testing.T, size block.Bytes, files bool) []span {
 	t.Helper()
 	length := l.length(size)
@@ -233,7 +233,7 @@ func (l left) extents(t *testing.T, size block.Bytes, files bool) []span {
 	return nonzero(t, disk)
 }
 
-// nonzero are the pages of an image that are not zero.
+// nonzero returns the pages of an image that are not zero.
 func nonzero(t *testing.T, path string) (all []span) {
 	t.Helper()
 	f, err := os.Open(path)

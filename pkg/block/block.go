@@ -34,7 +34,7 @@ const (
 	TiB Bytes = 1 << 40
 )
 
-// String gives b in the largest unit of which there is at least one: "1.0 GiB".
+// String returns b in the largest unit of which it has at least one: "1.0 GiB".
 func (b Bytes) String() string {
 	for _, u := range []struct {
 		size Bytes
@@ -47,14 +47,13 @@ func (b Bytes) String() string {
 	return fmt.Sprintf("%d B", int64(b))
 }
 
-// Offset is a place on a disk, in bytes from its start.
+// Offset is a place on a disk, in bytes from the start of the disk.
 type Offset int64
 
-// String gives o as wipefs does: "0x218".
+// String returns o as wipefs prints it: "0x218".
 func (o Offset) String() string { return fmt.Sprintf("%#x", int64(o)) }
 
-// System is the machine whose disks are meant, as three roots: tests hand in
-// directories.
+// System is the machine that has the disks, as three roots. Tests use directories.
 type System struct {
 	Sys  string // "/sys"
 	Dev  string // "/dev"
@@ -70,29 +69,29 @@ func Host() System { return System{Sys: "/sys", Dev: "/dev", Proc: "/proc"} }
 // controller that reported its serial number.
 type Disk struct {
 	Path   string // of its device node, until it is pulled: "/dev/nvme1n1"
-	Link   string // that udev gives it again under another number; "" until udev did
-	Name   string // as the kernel calls it: "nvme1n1"
-	Serial string // for an EBS volume its id without the dash
+	Link   string // udev's link to it, the same if it comes back with another number; "" until udev made it
+	Name   string // the kernel's: "nvme1n1"
+	Serial string // for an EBS volume: the volume ID without the dash
 	Model  string
 	Size   Bytes
 	Major  uint32
 	Minor  uint32
-	Seq    uint64 // another one each time that a disk is plugged in; 0 before Linux 5.15
+	Seq    uint64 // disk sequence number, which is new each time that a disk is plugged in; 0 before Linux 5.15
 }
 
-// Dev returns the device number, as in st_rdev and in the st_dev of what is
-// mounted from the disk.
+// Dev returns the device number: st_rdev of the device node, and st_dev of a
+// filesystem that is mounted from the disk.
 func (d Disk) Dev() uint64 { return unix.Mkdev(d.Major, d.Minor) }
 
-// ErrAbsent says that no disk with the serial number is there, or not yet.
-// It may come; WaitFor waits for it.
+// ErrAbsent says that the machine has no disk with the serial number. It may come
+// later: WaitFor waits for it.
 var ErrAbsent = errors.New("no such disk")
 
-// ErrNoLink says that udev has not made a link to a disk that is there.
+// ErrNoLink says that the disk is there, and udev has made no link to it.
 var ErrNoLink = errors.New("no link by id")
 
-// A DuplicateError says that several disks report one serial number, so that
-// none of them can be told to be the one that is meant.
+// A DuplicateError says that several disks report the same serial number, so that
+// it is unknown which of them is the right one.
 type DuplicateError struct {
 	Serial string
 	Disks  []string // device nodes

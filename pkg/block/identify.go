@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An identity is what a disk says of itself on an opened descriptor.
+// An identity is what an opened disk reports about itself.
 type identity struct {
 	serial, model string
 	major, minor  uint32
@@ -44,9 +44,9 @@ const (
 	nvmeIdentifySize       = 4096
 )
 
-// identifyController asks the NVMe controller of an opened disk who it is. It
-// fails with ENOTTY or the like where the disk is not an NVMe one, and with
-// EACCES before Linux 6.2 where the caller has no CAP_SYS_ADMIN.
+// identifyController asks the NVMe controller of an opened disk for its serial
+// number and model. It fails with ENOTTY or the like if the disk is no NVMe disk,
+// see notNVMe, and with EACCES before Linux 6.2 if the caller has no CAP_SYS_ADMIN.
 func identifyController(f *os.File) (serial, model string, err error) {
 	data := make([]byte, nvmeIdentifySize)
 	var pin runtime.Pinner
@@ -78,8 +78,8 @@ func identifyController(f *os.File) (serial, model string, err error) {
 	return strings.Trim(string(data[4:24]), " \x00"), strings.Trim(string(data[24:64]), " \x00"), nil
 }
 
-// identifyPath opens a disk's node and asks the disk who it is. A controller
-// that does not answer holds the caller until the context's end only.
+// identifyPath opens the node of a disk and asks the disk for its identity. If the
+// controller does not answer, the caller waits only until the context ends.
 func identifyPath(ctx context.Context, path string, ask func(string) (identity, error)) (identity, error) {
 	type answer struct {
 		id  identity

@@ -63,8 +63,8 @@ func (s System) Usage(major, minor uint32) (users, partitions []string, err erro
 	return slices.Concat(users, loops, mounts, swaps), partitions, nil
 }
 
-// holder names what is built on a disk, by the name that device mapper gives it
-// too: "held by dm-0 (vg-data)".
+// holder names a device that is built on a disk, with its name in device mapper if
+// it has one: "held by dm-0 (vg-data)".
 func (s System) holder(name string) string {
 	if mapped := readLine(filepath.Join(s.Sys, "block", name, "dm"), "name"); mapped != "" {
 		return fmt.Sprintf("held by %s (%s)", name, mapped)
@@ -72,8 +72,8 @@ func (s System) holder(name string) string {
 	return "held by " + name
 }
 
-// loops looks for loop devices that have a disk as their file. They don't claim
-// it, so it can be opened exclusively, and a second time be mounted.
+// loops finds loop devices whose file is a disk. They don't claim the disk, so it
+// can still be opened exclusively, or mounted a second time.
 func (s System) loops(numbers map[string]string) ([]string, error) {
 	files, err := filepath.Glob(filepath.Join(s.Sys, "block/loop*/loop"))
 	if err != nil {
@@ -88,7 +88,7 @@ func (s System) loops(numbers map[string]string) ([]string, error) {
 	return users, nil
 }
 
-// How long, and among how many descriptors, to look for who has opened a disk.
+// How long to search for who has opened a disk, and among how many descriptors.
 const (
 	openersWithin = 2 * time.Second
 	openersAmong  = 100_000
@@ -109,7 +109,7 @@ func (s System) Openers(major, minor uint32) []string {
 		}
 		descriptors, err := os.ReadDir(filepath.Join(process, "fd"))
 		if err != nil {
-			continue // another's, or it has ended
+			continue // not permitted, or the process has ended
 		}
 		for _, fd := range descriptors {
 			if seen++; seen > openersAmong || time.Now().After(until) {
@@ -128,7 +128,7 @@ func (s System) Openers(major, minor uint32) []string {
 	return users
 }
 
-// printable replaces what a terminal may take for a command.
+// printable replaces the characters that may control a terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !strconv.IsPrint(r) {
@@ -146,8 +146,8 @@ func pathsIn(dir string, names []string) []string {
 	return paths
 }
 
-// mounts looks for device numbers in /proc/self/mountinfo. A btrfs has a number
-// of its own there, so the source's counts too.
+// mounts finds where devices are mounted, by their numbers. A btrfs has a number
+// of its own in mountinfo, so the number of the source counts too.
 func (s System) mounts(numbers map[string]string) ([]string, error) {
 	path := filepath.Join(s.Proc, "self/mountinfo")
 	text, err := os.ReadFile(path)
@@ -167,7 +167,7 @@ func (s System) mounts(numbers map[string]string) ([]string, error) {
 	return users, nil
 }
 
-// swaps looks for device numbers in /proc/swaps, below its headline.
+// swaps finds devices that are used as swap, by their numbers.
 func (s System) swaps(numbers map[string]string) ([]string, error) {
 	text, err := os.ReadFile(filepath.Join(s.Proc, "swaps"))
 	if err != nil {
@@ -186,8 +186,8 @@ func (s System) swaps(numbers map[string]string) ([]string, error) {
 	return users, nil
 }
 
-// numberOf returns the device number that a node in /dev stands for, as in
-// "259:1", and "" for any other path: some hang when they are looked at.
+// numberOf returns the device number of a node in /dev, as in "259:1", and "" for
+// any other path: a stat of some paths hangs.
 func (s System) numberOf(path string) string {
 	if !strings.HasPrefix(path, s.Dev+"/") {
 		return ""
