@@ -23,7 +23,7 @@ import (
 	"filippo.io/age"
 	_ "github.com/go-sql-driver/mysql"
 
-	"bootagent/test/cloud"
+	"bootagent/test/cloud/ec2"
 	"bootagent/test/lab"
 	"bootagent/test/lab/region"
 )
@@ -79,7 +79,7 @@ func tell(ctx context.Context) (err error) {
 		return err
 	}
 	defer img.Close()
-	aws, err := region.New(img, dir, cloud.Typical(), slog.New(slog.DiscardHandler))
+	aws, err := region.New(img, dir, ec2.Typical(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func prepare(aws *region.Region) (*age.X25519Identity, error) {
 		return nil, err
 	}
 	tags := map[string]string{"cluster": "orders", "holds": "mysql"}
-	volume, err := aws.EC2.CreateVolume(cloud.Volume{Tags: tags})
+	volume, err := aws.EC2.CreateVolume(ec2.Volume{Tags: tags})
 	if err != nil {
 		return nil, err
 	}
@@ -271,7 +271,7 @@ func webServer(ctx context.Context, aws *region.Region) error {
 func launch(ctx context.Context, aws *region.Region, name, words, userData string) (*region.Instance, error) {
 	say("%s", words)
 	fmt.Println("    " + indented([]byte(userData)))
-	i, err := aws.Launch(ctx, name, cloud.Launch{Role: "db", UserData: []byte(userData)}, lab.Config{Ports: []int{3306, 80}})
+	i, err := aws.Launch(ctx, name, ec2.Launch{Role: "db", UserData: []byte(userData)}, lab.Config{Ports: []int{3306, 80}})
 	if err != nil {
 		return nil, err
 	}

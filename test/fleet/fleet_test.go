@@ -33,6 +33,8 @@ import (
 	"bootagent/pkg/volume"
 	"bootagent/pkg/volume/ec2api"
 	"bootagent/test/cloud"
+	"bootagent/test/cloud/ec2"
+	"bootagent/test/cloud/service"
 )
 
 var (
@@ -75,21 +77,21 @@ func newFleet(t *testing.T, ctx context.Context, lacking int) *fleet {
 		m := &member{id: id("i", n+1), volume: id("vol", n+1), random: rand.New(rand.NewPCG(1, uint64(n)))}
 		m.start = time.Duration(m.random.Int64N(int64(time.Minute)))
 		f.members = append(f.members, m)
-		_, err := f.cloud.EC2.Run(cloud.Launch{ID: m.id, Role: "db"})
+		_, err := f.cloud.EC2.Run(ec2.Launch{ID: m.id, Role: "db"})
 		must(t, err)
-		_, err = f.cloud.EC2.CreateVolume(cloud.Volume{ID: m.volume, Tags: map[string]string{"cluster": "c" + strconv.Itoa(n), "holds": "mysql"}})
+		_, err = f.cloud.EC2.CreateVolume(ec2.Volume{ID: m.volume, Tags: map[string]string{"cluster": "c" + strconv.Itoa(n), "holds": "mysql"}})
 		must(t, err)
 	}
 	synctest.Wait()
 	for n := range lacking {
-		former, err := f.cloud.EC2.Run(cloud.Launch{ID: id("i", instances+n+1)})
+		former, err := f.cloud.EC2.Run(ec2.Launch{ID: id("i", instances+n+1)})
 		must(t, err)
-		must(t, former.Wait(ctx, cloud.Running))
+		must(t, former.Wait(ctx, ec2.Running))
 		must(t, f.cloud.EC2.Attach(f.members[n].volume, former.ID, "/dev/sdf"))
-		must(t, f.cloud.EC2.WaitVolume(ctx, f.members[n].volume, cloud.Attached))
+		must(t, f.cloud.EC2.WaitVolume(ctx, f.members[n].volume, ec2.Attached))
 	}
-	f.cloud.EC2.SetDelays(cloud.Typical())
-	f.cloud.EC2.Fail("*", cloud.Fault{Delay: 100 * time.Millisecond}, cloud.Always) // a call takes that
+	f.cloud.EC2.SetDelays(ec2.Typical())
+	f.cloud.EC2.Fail("*", service.Fault{Delay: 100 * time.Millisecond}, service.Always) // a call takes that
 	return f
 }
 
@@ -198,7 +200,7 @@ type disks struct {
 
 func (d disks) Find(_ context.Context, serial string) (boot.Disk, bool, error) {
 	v, _ := d.fleet.cloud.EC2.Volume(d.member.volume)
-	there := len(v.Attachments) == 1 && v.Attachments[0].InstanceID == d.member.id && v.Attachments[0].State == cloud.Attached
+	there := len(v.Attachments) == 1 && v.Attachments[0].InstanceID == d.member.id && v.Attachments[0].State == ec2.Attached
 	return boot.Disk{Serial: serial, Path: "/dev/nvme1n1", Link: "/dev/disk/by-id/" + serial, Dev: 1, Seq: 1, Size: 1 << 30}, there && serial == d.serial(), nil
 }
 
@@ -252,7 +254,7 @@ type calls struct {
 }
 
 // took gives the calls since a time, and forgets nothing.
-func (f *fleet) took(from, to time.Time, of func(cloud.Call) bool) map[string]calls {
+func (f *fleet) took(from, to time.Time, of func(service.Call) bool) map[string]calls {
 	all := map[string]calls{}
 	perSecond := map[string]int{}
 	for _, call := range f.cloud.Calls.All() {
@@ -305,7 +307,7 @@ func quantiles(w io.Writer, what string, all []time.Duration) {
 
 const timesHead = "\n| | half of them | 99 of 100 | all |\n| --- | --- | --- | --- |\n"
 
-func everybody(cloud.Call) bool { return true }
+func everybody(service.Call) bool { return true }
 
 // A zone comes back: all instances boot within a minute, and each has its volume.
 func zone(t *testing.T, w io.Writer) {
@@ -343,7 +345,7 @@ func tooFew(t *testing.T, w io.Writer) {
 		for _, m := range f.members[:lacking] {
 			waiting[m.id] = true
 		}
-		ofThese := func(call cloud.Call) bool { return waiting[call.Principal] }
+		ofThese := func(call service.Call) bool { return waiting[call.Principal] }
 		began := time.Now()
 		f.boot()
 		time.Sleep(2 * time.Hour)

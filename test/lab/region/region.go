@@ -2,10 +2,10 @@
 // 169.254.169.254 and reaches the region's EC2 and S3, a volume that is attached is a disk that is
 // plugged in, and one that is detached is pulled.
 //
-//	r, err := region.New(img, dir, cloud.Typical(), log)
+//	r, err := region.New(img, dir, ec2.Typical(), log)
 //	defer r.Close()
-//	v, err := r.EC2.CreateVolume(cloud.Volume{Tags: map[string]string{"cluster": "orders"}})
-//	i, err := r.Launch(ctx, "first", cloud.Launch{Role: "db", UserData: userData}, lab.Config{})
+//	v, err := r.EC2.CreateVolume(ec2.Volume{Tags: map[string]string{"cluster": "orders"}})
+//	i, err := r.Launch(ctx, "first", ec2.Launch{Role: "db", UserData: userData}, lab.Config{})
 //	defer i.Close()
 //	err = i.Boot(ctx) // the lab's machine
 //	err = i.Terminate(ctx) // power-off; then the cloud detaches its volumes
@@ -24,6 +24,7 @@ import (
 	"sync"
 
 	"bootagent/test/cloud"
+	"bootagent/test/cloud/ec2"
 	"bootagent/test/lab"
 )
 
@@ -46,7 +47,7 @@ type Region struct {
 }
 
 // New makes a region. Volumes and what machines leave behind are files below dir.
-func New(img *lab.Image, dir string, delays cloud.Delays, log *slog.Logger) (*Region, error) {
+func New(img *lab.Image, dir string, delays ec2.Delays, log *slog.Logger) (*Region, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -80,12 +81,12 @@ func (r *Region) serve(name string, h http.Handler) error {
 // An Instance is an instance of the cloud and the machine that it is.
 type Instance struct {
 	*lab.Machine
-	Cloud *cloud.Instance
+	Cloud *ec2.Instance
 }
 
 // Launch makes an instance. EC2 starts it at once; its machine is off until Boot. Of the
 // configuration, who the machine is and what it reaches are the region's.
-func (r *Region) Launch(ctx context.Context, name string, launch cloud.Launch, config lab.Config) (*Instance, error) {
+func (r *Region) Launch(ctx context.Context, name string, launch ec2.Launch, config lab.Config) (*Instance, error) {
 	i, err := r.EC2.Run(launch)
 	if err != nil {
 		return nil, err
@@ -115,7 +116,7 @@ func (i *Instance) Terminate(ctx context.Context) error {
 	if err := i.Cloud.Terminate(); err != nil {
 		return err
 	}
-	return i.Cloud.Wait(ctx, cloud.Terminated)
+	return i.Cloud.Wait(ctx, ec2.Terminated)
 }
 
 // uuid of an instance's firmware. EC2's begins with "ec2" (EC2 User Guide, "Detect whether a host
@@ -134,7 +135,7 @@ type hardware struct {
 }
 
 // Plug plugs a volume in.
-func (h *hardware) Plug(ctx context.Context, v cloud.Volume) error {
+func (h *hardware) Plug(ctx context.Context, v ec2.Volume) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	disk := &lab.Disk{Path: v.Path, Serial: v.Serial()}
@@ -146,7 +147,7 @@ func (h *hardware) Plug(ctx context.Context, v cloud.Volume) error {
 }
 
 // Unplug pulls a volume.
-func (h *hardware) Unplug(ctx context.Context, v cloud.Volume) error {
+func (h *hardware) Unplug(ctx context.Context, v ec2.Volume) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	disk := h.disks[v.ID]
