@@ -17,16 +17,15 @@ import (
 	"bootagent/test/cloud/service"
 )
 
-// AWS's own command line, which nobody here wrote, finds in the cloud what it finds in AWS: its
-// credentials in the instance's metadata, pages, states, and errors in its words. All calls go over
-// the network.
+// AWS's own command line works with the fake as with AWS: it gets its credentials from the instance's metadata, and
+// understands pages, states and errors. All calls go over the network.
 func TestAWSCommandLine(t *testing.T) {
 	program, err := exec.LookPath("aws")
 	if err != nil {
 		if os.Getenv("BOOTAGENT_REQUIRE_TOOLS") == "1" {
 			t.Fatal("aws is missing here (Debian's awscli)")
 		}
-		t.Skip("aws is missing here (Debian's awscli): nothing but the SDK has looked at this cloud")
+		t.Skip("aws is missing here (Debian's awscli): only the SDK tested this cloud")
 	}
 	c := cloudtest.New(t, cloud.Config{})
 	c.IAM.Allow("db", "ec2:*", "s3:GetObject", "s3:ListBucket")
@@ -43,7 +42,7 @@ func TestAWSCommandLine(t *testing.T) {
 		cloudtest.Must(t, err)
 	}
 
-	// run gives what the program prints; a failure is what it says on standard error.
+	// run returns the standard output of aws, or the standard error if aws fails.
 	run := func(t *testing.T, args ...string) (stdout, failure string) {
 		t.Helper()
 		service := args[0]

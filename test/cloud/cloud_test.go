@@ -50,7 +50,7 @@ func listen(t *testing.T, network, address string) net.Listener {
 	return l
 }
 
-// dialer dials a listener, whatever the address.
+// dialer dials a listener and ignores the address.
 func dialer(l net.Listener) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, l.Addr().Network(), l.Addr().String())

@@ -32,7 +32,7 @@ func (c *counter) Unplug(context.Context, ec2.Volume) error {
 	return nil
 }
 
-// What the package's documentation shows, over the network, with an agent that does what ours does.
+// The example in the package's documentation works over the network, with an agent that makes the calls of ours.
 func TestAsDocumented(t *testing.T) {
 	ctx := t.Context()
 	ok := func(err error) {

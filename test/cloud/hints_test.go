@@ -35,8 +35,8 @@ import (
 	"bootagent/test/cloud/service"
 )
 
-// notRun are the commands of AWS in hints that the fake can't do, and why. They are still pasted into
-// a shell and read by aws, which sends the call of this name.
+// notRun are the AWS commands in hints that the fake does not support, and why. The test still pastes them into a
+// shell, and checks that aws sends this call.
 var notRun = map[string]struct{ call, why string }{
 	"ec2 associate-iam-instance-profile":   {"AssociateIamInstanceProfile", "the fake's instances have roles from their launch on"},
 	"ec2 modify-instance-attribute":        {"ModifyInstanceAttribute", "the fake's instances keep the user-data of their launch"},
@@ -48,13 +48,12 @@ var notRun = map[string]struct{ call, why string }{
 	"sts decode-authorization-message":     {"DecodeAuthorizationMessage", "the fake has no STS, and its encoded messages hold nothing"},
 }
 
-// placeholders are the words that a person has to replace, and with what here; the agent can't know
-// them. INSTANCE is the agent's where the metadata service has never answered.
+// placeholders are the words that a person has to replace because the agent does not know them, and what replaces
+// them here. The agent writes INSTANCE if the metadata service has never answered.
 var placeholders = map[string]string{"FILE": "sealed.age", "Name=PROFILE": "Name=db", "INSTANCE": "i-0123456789abcdef0"}
 
-// Each command for AWS that a hint of the agent holds works when it is pasted into a shell, with a
-// person's credentials. Each of them is taken from an error as it happens, and where it mends that,
-// what failed goes on afterwards.
+// Every AWS command in a hint of the agent works when it is pasted into a shell with a person's credentials. The test
+// takes each command from a real error. If the command repairs the cause, the agent goes on afterwards.
 func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 	c := cloudtest.New(t, cloud.Config{})
 	c.IAM.Allow("db", "ec2:*", "s3:GetObject", "s3:ListBucket")
@@ -201,7 +200,7 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 			url, err := c.Listen(self.IMDS)
 			cloudtest.Must(t, err)
 			self.IMDS.BlockTokens()
-			_, err = agentinstance.New(url).Identity(t.Context()) // never told which instance it is
+			_, err = agentinstance.New(url).Identity(t.Context()) // it never learns the instance's ID
 			self.IMDS.Heal()
 			p.pastes(t, err, "ec2 modify-instance-metadata-options")
 		})
@@ -217,7 +216,7 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 		}
 	})
 
-	// cmd/bootagent puts it into its hint.
+	// cmd/bootagent writes this command into its hint.
 	t.Run("other user-data", func(t *testing.T) {
 		cloudtest.Must(t, os.WriteFile(filepath.Join(p.dir, "user-data.base64"), []byte("I2Jvb3RhZ2VudAo="), 0o600))
 		for _, line := range strings.Split(awscli.ChangeUserData("eu-central-1", self.ID), " && ") {
@@ -227,7 +226,7 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 		}
 	})
 
-	// What was driven is all that there is.
+	// The test has tried every command in the code.
 	if inCode := commandsInCode(t); !slices.Equal(inCode, slices.Sorted(maps.Keys(p.pasted))) {
 		t.Errorf("the code holds the commands\n%q\nand these were tried\n%q", inCode, slices.Sorted(maps.Keys(p.pasted)))
 	}
@@ -238,7 +237,7 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 	}
 }
 
-// answering answers one path itself.
+// answering is a handler that answers one path itself.
 type answering struct {
 	http.Handler
 	path, document string
@@ -263,9 +262,9 @@ func hintOf(err error) string {
 	return ""
 }
 
-// A person has a shell in which aws asks the cloud, with credentials that may do all.
+// A person has a shell in which aws calls the cloud with credentials that are allowed everything.
 type person struct {
-	dir  string // where commands are pasted
+	dir  string // the working directory of the shell
 	urls map[string]string
 	env  []string
 
@@ -275,7 +274,7 @@ type person struct {
 
 func newPerson(t *testing.T, c *cloud.Cloud) *person {
 	t.Helper()
-	program := "/usr/bin/aws" // Debian's, where there is another one before it
+	program := "/usr/bin/aws" // Debian's, even if another one is first in PATH
 	if _, err := os.Stat(program); err != nil {
 		if program, err = exec.LookPath("aws"); err != nil {
 			if os.Getenv("BOOTAGENT_REQUIRE_TOOLS") == "1" {
@@ -302,7 +301,7 @@ func newPerson(t *testing.T, c *cloud.Cloud) *person {
 	return p
 }
 
-// pastes pastes the command in the hint of an error, beside other tests.
+// pastes pastes the command in the hint of an error, in parallel with other tests.
 func (p *person) pastes(t *testing.T, err error, command string) {
 	t.Helper()
 	hint := hintOf(err)
@@ -315,7 +314,7 @@ func (p *person) pastes(t *testing.T, err error, command string) {
 	p.paste(t, firstCommand(line), command)
 }
 
-// firstCommand is a text up to the end of a command: a comma or semicolon outside of quotes.
+// firstCommand returns the text up to the end of a command: a comma or semicolon outside quotes.
 func firstCommand(text string) string {
 	quoted := false
 	for i, r := range text {
@@ -333,7 +332,7 @@ func (p *person) paste(t *testing.T, line, command string) {
 	t.Helper()
 	region := " --region eu-central-1"
 	if strings.HasPrefix(command, "iam ") || strings.Contains(line, "INSTANCE") {
-		region = "" // IAM has none, and where the instance is not known, its region is not
+		region = "" // IAM has no region, and if the agent does not know its instance, it does not know the region
 	}
 	if !strings.HasPrefix(line, "aws "+command+region+" ") || strings.Contains(line, "force") {
 		t.Errorf("%q is no whole command for %s", line, command)
@@ -367,7 +366,7 @@ func (p *person) paste(t *testing.T, line, command string) {
 	}
 }
 
-// operations is what there is of AWS beside the fake: it knows no call.
+// operations stands for the services of AWS that the fake does not have. It knows no call.
 type operations struct{}
 
 func (operations) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -382,8 +381,8 @@ func (operations) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, `<ErrorResponse><Error><Type>Sender</Type><Code>InvalidAction</Code><Message>not here</Message></Error></ErrorResponse>`)
 }
 
-// commandsInCode are the commands for AWS in the code, as "ec2 detach-volume". None may be written in
-// another way than by package awscli.
+// commandsInCode returns the AWS commands in the code, such as "ec2 detach-volume". Package awscli has to write all of
+// them.
 func commandsInCode(t *testing.T) []string {
 	t.Helper()
 	command := regexp.MustCompile(`^(ec2|iam|kms|s3|s3api|sts|ssm|autoscaling|secretsmanager) [a-z-]+$`)

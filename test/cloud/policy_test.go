@@ -12,8 +12,8 @@ import (
 	"bootagent/test/cloud/ec2"
 )
 
-// The policy that `bootagent iam` prints lets an instance go the whole way to its volume, over the
-// network and by this cloud's IAM, and lets it do nothing to its neighbours.
+// The policy that `bootagent iam` prints allows an instance to find, claim and attach its volume, over the network and
+// with this cloud's IAM. It allows nothing on other volumes and instances.
 func TestThePolicyOfARoleIsEnoughHereAndNoMore(t *testing.T) {
 	c := cloudtest.New(t, cloud.Config{})
 	tags := map[string]string{"cluster": "it's $5 *", "holds": "mysql"}

@@ -22,13 +22,13 @@ import (
 	"bootagent/test/cloud/service"
 )
 
-// machine is hardware that notes what is plugged.
+// machine is hardware that records which volumes are plugged in.
 type machine struct {
-	took time.Duration // for each
+	took time.Duration // by each Plug and Unplug
 
 	mu      sync.Mutex
 	plugged []string // serials
-	refuse  error    // of Plug and Unplug
+	refuse  error    // the error of Plug and Unplug
 }
 
 func (m *machine) Plug(ctx context.Context, v ec2.Volume) error {
@@ -65,7 +65,7 @@ func (m *machine) has(v ec2.Volume) bool {
 	return slices.Contains(m.plugged, v.Serial())
 }
 
-// state is "in-use attached /dev/sdf", as DescribeVolumes tells.
+// state returns the state of a volume as DescribeVolumes returns it, such as "in-use attached /dev/sdf".
 func state(t *testing.T, client *awsec2.Client, id string) string {
 	t.Helper()
 	out, err := client.DescribeVolumes(t.Context(), &awsec2.DescribeVolumesInput{VolumeIds: []string{id}})
@@ -230,7 +230,7 @@ func TestStuckAttachments(t *testing.T) {
 		c.EC2.Release(v.ID)
 		stays("available", false)
 
-		// The same slot by another name is accepted, and never comes.
+		// EC2 accepts another name of a device that is taken, but the volume stays attaching.
 		cloudtest.Must(t, c.EC2.Attach(cloudtest.Volume(t, c, ec2.Volume{}).ID, i.ID, "/dev/sdg"))
 		cloudtest.Must(t, c.EC2.Attach(v.ID, i.ID, "/dev/xvdg"))
 		stays("in-use attaching /dev/xvdg", false)

@@ -155,7 +155,7 @@ func CheckInstanceID(id string) error {
 	return nil
 }
 
-// ProfileARN returns the ARN of the instance profile of an IAM role. It has the name of the role.
+// ProfileARN returns the ARN of the instance profile of an IAM role. Both have the same name.
 func (e *EC2) ProfileARN(role string) string {
 	return fmt.Sprintf("arn:aws:iam::%s:instance-profile/%s", e.env.Account, role)
 }

@@ -2,7 +2,7 @@ package ec2
 
 import "time"
 
-// A State is everything that EC2 knows at one time. It does not change.
+// A State is everything that EC2 knows at one time. A change of EC2 replaces it by another State.
 type State struct {
 	Volumes   map[string]Volume
 	Snapshots map[string]Snapshot

@@ -63,11 +63,6 @@ func (v Volume) Serial() string { return strings.Replace(v.ID, "-", "", 1) }
 
 // CreateVolume creates a volume. It becomes available after the delay.
 func (e *EC2) CreateVolume(v Volume) (Volume, error) {
-	return e.newVolume(v, e.delay().Create)
-}
-
-// newVolume adds a volume that becomes available after a delay.
-func (e *EC2) newVolume(v Volume, delay time.Duration) (Volume, error) {
 	v.ID = cmp.Or(v.ID, newID("vol"))
 	v.Zone = cmp.Or(v.Zone, e.env.Region+"a")
 	v.Type = cmp.Or(v.Type, "gp3")
@@ -104,7 +99,7 @@ func (e *EC2) newVolume(v Volume, delay time.Duration) (Volume, error) {
 	if err != nil {
 		return Volume{}, err
 	}
-	e.env.Later(delay, func(context.Context) {
+	e.env.Later(e.delay().Create, func(context.Context) {
 		_ = e.ChangeVolume(v.ID, func(v *Volume) { v.State = Available }) // it may be deleted by now
 	})
 	return v, nil

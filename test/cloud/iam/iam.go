@@ -37,7 +37,7 @@ type session struct {
 	Credentials
 }
 
-// New returns an IAM without roles.
+// New returns an IAM without IAM roles.
 func New(env *service.Env) *IAM {
 	return &IAM{env: env, roles: map[string][]statement{}, sessions: map[string]*session{}, lifetime: 6 * time.Hour}
 }

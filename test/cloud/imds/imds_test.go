@@ -22,7 +22,7 @@ import (
 	"bootagent/test/cloud/service"
 )
 
-// request asks an instance's IMDS; headers are name, value, ...
+// request sends a request to an instance's IMDS. The headers are name, value, ...
 func request(ctx context.Context, i *ec2.Instance, method, path string, headers ...string) (int, string, error) {
 	r, err := http.NewRequestWithContext(ctx, method, "http://imds.test"+path, http.NoBody)
 	if err != nil {
@@ -48,7 +48,7 @@ func token(t *testing.T, i *ec2.Instance) string {
 	return token
 }
 
-// get gives an item; one that is not there is its status.
+// get returns an item, or the text of the HTTP status if it is not OK.
 func get(t *testing.T, i *ec2.Instance, path string) string {
 	t.Helper()
 	status, body, err := request(t.Context(), i, "GET", "/latest/"+path, imds.TokenHeader, token(t, i))
@@ -280,8 +280,8 @@ func TestIMDSFaults(t *testing.T) {
 	for _, test := range []struct {
 		name        string
 		set         func(*imds.IMDS)
-		token, item string // a status, or why there is none
-		again       string // the item's, the second time
+		token, item string // the text of the HTTP status, or silence
+		again       string // of the second request for the item
 	}{
 		{"none", func(*imds.IMDS) {}, "OK", "OK", "OK"},
 		{"disabled", (*imds.IMDS).Disable, "Forbidden", "Forbidden", "Forbidden"},
@@ -324,7 +324,7 @@ func TestIMDSFaults(t *testing.T) {
 	}
 }
 
-// The SDK's client of the metadata service is content.
+// The SDK's client of the metadata service works.
 func TestIMDSWithSDK(t *testing.T) {
 	c := cloudtest.New(t, cloud.Config{})
 	i := cloudtest.Launch(t, c, ec2.Launch{UserData: []byte("#bootagent")})

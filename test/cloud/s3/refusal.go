@@ -26,8 +26,8 @@ type refusal struct {
 	HostID    string `xml:"HostId"`
 }
 
-// refusal returns why S3 refuses a request, or nil.
-func (s *S3) refusal(who iam.Caller, problem sigv4.Problem, bucket, key, action string, requests []iam.Request) *refusal {
+// refuse returns why S3 refuses a request, or nil.
+func (s *S3) refuse(who iam.Caller, problem sigv4.Problem, bucket, key, action string, requests []iam.Request) *refusal {
 	if refused := s.badSignature(problem); refused != nil {
 		return refused
 	}

@@ -109,7 +109,7 @@ func TestObjectsAreListedAndWritten(t *testing.T) {
 	}
 }
 
-// The fake against pkg/secret: what AWS answers, and what a person is told of it.
+// pkg/secret explains the errors of the fake to a person.
 func TestObjectsThatS3DoesNotGive(t *testing.T) {
 	c := cloudtest.New(t, cloud.Config{})
 	c.IAM.Allow("db", "s3:GetObject", "s3:ListBucket")
@@ -155,7 +155,7 @@ func TestObjectsThatS3DoesNotGive(t *testing.T) {
 	}
 }
 
-// In a region that came later, S3 redirects to none, and a bucket without a location is Virginia's.
+// S3 in an opt-in region does not redirect. A bucket without a location is in us-east-1.
 func TestARegionThatHasToBeOptedInToRedirectsNobody(t *testing.T) {
 	c := cloudtest.New(t, cloud.Config{Region: "eu-south-1"})
 	c.IAM.Allow("db", "s3:*")

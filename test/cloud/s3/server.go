@@ -13,7 +13,7 @@ import (
 func (s *S3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	who, problem := s.iam.Verify(r, "s3")
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	action, requests := action(r, bucket, key)
+	action, requests := actionOf(r, bucket, key)
 	call := service.Call{
 		Time: time.Now(), Service: "s3", Action: action, Role: who.Role, Principal: who.Session,
 		Params: map[string]string{"Bucket": bucket},
@@ -31,7 +31,7 @@ func (s *S3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		for _, request := range requests {
 			call.Needs = append(call.Needs, request.Action)
 		}
-		refused := s.refusal(who, problem, bucket, key, action, requests)
+		refused := s.refuse(who, problem, bucket, key, action, requests)
 		if refused == nil {
 			refused = s.withheld(r, bucket, key, action)
 		}
@@ -80,9 +80,9 @@ func ofVersion(r *http.Request) *http.Request {
 	return get
 }
 
-// action returns the action of an HTTP request, and what the caller has to be allowed for it.
+// actionOf returns the action of an HTTP request, and what the caller has to be allowed for it.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
-func action(r *http.Request, bucket, key string) (action string, requests []iam.Request) {
+func actionOf(r *http.Request, bucket, key string) (action string, requests []iam.Request) {
 	query := r.URL.Query()
 	onBucket, onKey := "arn:aws:s3:::"+bucket, "arn:aws:s3:::"+bucket+"/"+key
 	needs := func(action, resource string) []iam.Request {

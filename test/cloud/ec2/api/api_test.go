@@ -194,7 +194,7 @@ func TestFilters(t *testing.T) {
 	cloudtest.WantError(t, err, "FilterLimitExceeded", "200")
 }
 
-// filtered asks for name=value,value name=value.
+// filtered describes the volumes that pass filters, written as name=value,value name=value.
 func filtered(ctx context.Context, client *awsec2.Client, filters string) ([]types.Volume, error) {
 	in := &awsec2.DescribeVolumesInput{}
 	for filter := range strings.FieldsSeq(filters) {
@@ -233,7 +233,7 @@ func TestPages(t *testing.T) {
 		t.Errorf("%d pages, %d volumes left out, in order: %v", pages, len(want), ordered)
 	}
 
-	// Of two that fit, most pages with a token have none.
+	// Two volumes fit, so most pages are empty but have a token.
 	var fitting []string
 	for range 2 {
 		fitting = append(fitting, cloudtest.Volume(t, c, ec2.Volume{Tags: map[string]string{"cluster": "orders"}}).ID)

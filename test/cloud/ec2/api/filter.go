@@ -20,19 +20,19 @@ type filter struct {
 }
 
 // filters reads Filter.1.Name, Filter.1.Value.1 and so on. The known names are those in fields and those of tags.
-func filters[T any](form form, fields map[string]func(T) []string) ([]filter, error) {
+func filters[T any](f form, fields map[string]func(T) []string) ([]filter, error) {
 	var out []filter
 	total := 0
-	for _, prefix := range form.structs("Filter", "Name") {
-		f := filter{form.Get(prefix + ".Name"), form.list(prefix + ".Value")}
-		if _, known := fields[f.name]; !known && f.name != "tag-key" && !strings.HasPrefix(f.name, "tag:") {
-			return nil, ec2.Errorf("InvalidParameterValue", "The filter '%s' is invalid", f.name)
+	for _, prefix := range f.structs("Filter", "Name") {
+		one := filter{f.Get(prefix + ".Name"), f.list(prefix + ".Value")}
+		if _, known := fields[one.name]; !known && one.name != "tag-key" && !strings.HasPrefix(one.name, "tag:") {
+			return nil, ec2.Errorf("InvalidParameterValue", "The filter '%s' is invalid", one.name)
 		}
-		if len(f.values) == 0 {
+		if len(one.values) == 0 {
 			return nil, ec2.Errorf("InvalidParameterValue", "The filter 'null' is invalid")
 		}
-		total += len(f.values)
-		out = append(out, f)
+		total += len(one.values)
+		out = append(out, one)
 	}
 	// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html
 	if total > 200 {
