@@ -14,7 +14,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"slices"
 	"strconv"
@@ -33,6 +32,7 @@ import (
 	"bootagent/pkg/volume"
 	"bootagent/pkg/volume/ec2api"
 	"bootagent/test/cloud"
+	"bootagent/test/cloud/cloudtest"
 	"bootagent/test/cloud/ec2"
 	"bootagent/test/cloud/service"
 )
@@ -128,7 +128,7 @@ func (m *member) jitter(below time.Duration) time.Duration {
 func (f *fleet) world(m *member) boot.World {
 	keys := f.cloud.IAM.Credentials("db", m.id)
 	api := ec2api.New(ec2api.Config{
-		Region: f.cloud.Region(), Endpoint: "http://ec2.test", HTTP: &http.Client{Transport: direct{f.cloud.EC2}}, Jitter: m.jitter,
+		Region: f.cloud.Region(), Endpoint: "http://ec2.test", HTTP: &http.Client{Transport: cloudtest.Direct{Handler: f.cloud.EC2}}, Jitter: m.jitter,
 		Credentials: aws.CredentialsProvider(credentials.NewStaticCredentialsProvider(keys.AccessKeyID, keys.SecretAccessKey, keys.SessionToken)),
 	})
 	machine := &machine{fleet: f, member: m}
@@ -225,27 +225,6 @@ type filesystems struct{ boot.Filesystems }
 
 func (filesystems) Settle(context.Context, boot.Disk) error                     { return nil }
 func (filesystems) Check(context.Context, boot.Disk, role.FilesystemType) error { return nil }
-
-// direct brings requests to a handler without a network.
-type direct struct{ handler http.Handler }
-
-func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	if r.Host == "" {
-		r.Host = r.URL.Host
-	}
-	if r.ContentLength > 0 {
-		r.Header.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10)) // as the server does
-	}
-	w := httptest.NewRecorder()
-	d.handler.ServeHTTP(w, r)
-	if err := r.Context().Err(); err != nil {
-		return nil, err
-	}
-	answer := w.Result()
-	answer.Request = r
-	return answer, nil
-}
 
 // calls are those of some time, by action.
 type calls struct {
