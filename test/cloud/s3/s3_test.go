@@ -1,4 +1,4 @@
-package cloud
+package s3_test
 
 import (
 	"context"
@@ -14,27 +14,20 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"bootagent/pkg/secret"
+	"bootagent/test/cloud"
+	"bootagent/test/cloud/cloudtest"
+	"bootagent/test/cloud/service"
 )
 
-func getObject(ctx context.Context, client *s3.Client, bucket, key string) (string, error) {
-	out, err := client.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
-	if err != nil {
-		return "", err
-	}
-	defer out.Body.Close()
-	body, err := io.ReadAll(out.Body)
-	return string(body), err
-}
-
 func TestObjectsAreForThoseWhoMay(t *testing.T) {
-	c := newCloud(t, Config{})
-	must(t, c.S3.Put("secrets", "root.sql.age", []byte("ciphertext")))
-	must(t, c.S3.Put("secrets", "a b/ü+&.age", []byte("odd")))
-	must(t, c.S3.Put("others", "root.sql.age", []byte("ciphertext")))
+	c := cloudtest.New(t, cloud.Config{})
+	cloudtest.Must(t, c.S3.Put("secrets", "root.sql.age", []byte("ciphertext")))
+	cloudtest.Must(t, c.S3.Put("secrets", "a b/ü+&.age", []byte("odd")))
+	cloudtest.Must(t, c.S3.Put("others", "root.sql.age", []byte("ciphertext")))
 	c.IAM.Allow("all", "s3:*")
-	must(t, c.IAM.SetPolicy("get", []byte(`{"Version": "2012-10-17", "Statement": [
+	cloudtest.Must(t, c.IAM.SetPolicy("get", []byte(`{"Version": "2012-10-17", "Statement": [
 		{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::secrets/*"}]}`)))
-	must(t, c.IAM.SetPolicy("list", []byte(`{"Version": "2012-10-17", "Statement": [
+	cloudtest.Must(t, c.IAM.SetPolicy("list", []byte(`{"Version": "2012-10-17", "Statement": [
 		{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::secrets/*"},
 		{"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::secrets"}]}`)))
 
@@ -48,38 +41,38 @@ func TestObjectsAreForThoseWhoMay(t *testing.T) {
 		{"all", "nowhere", "x", "", "NoSuchBucket", ""},
 		{"none", "secrets", "root.sql.age", "", "AccessDenied", "s3:GetObject"},
 	} {
-		got, err := getObject(t.Context(), s3Client(c, test.role), test.bucket, test.key)
+		got, err := cloudtest.GetObject(t.Context(), cloudtest.S3Client(c, test.role), test.bucket, test.key)
 		if test.code != "" {
-			wantError(t, err, test.code, test.words)
+			cloudtest.WantError(t, err, test.code, test.words)
 		} else if err != nil || got != test.want {
 			t.Errorf("%s of %s: %q, %v", test.key, test.bucket, got, err)
 		}
 	}
 
-	answer, err := direct{c.S3}.RoundTrip(unsignedRequest(t, "http://s3.test/secrets/root.sql.age"))
-	must(t, err)
+	answer, err := cloudtest.Direct{Handler: c.S3}.RoundTrip(unsignedRequest(t, "http://s3.test/secrets/root.sql.age"))
+	cloudtest.Must(t, err)
 	if body, _ := io.ReadAll(answer.Body); answer.StatusCode != 403 || !strings.Contains(string(body), "<Code>AccessDenied</Code>") {
 		t.Errorf("unsigned: %s", body)
 	}
-	must(t, c.S3.Delete("secrets", "root.sql.age"))
-	_, err = getObject(t.Context(), s3Client(c, "list"), "secrets", "root.sql.age")
-	wantError(t, err, "NoSuchKey", "")
+	cloudtest.Must(t, c.S3.Delete("secrets", "root.sql.age"))
+	_, err = cloudtest.GetObject(t.Context(), cloudtest.S3Client(c, "list"), "secrets", "root.sql.age")
+	cloudtest.WantError(t, err, "NoSuchKey", "")
 }
 
 func TestETagAndVersions(t *testing.T) {
-	c := newCloud(t, Config{})
+	c := cloudtest.New(t, cloud.Config{})
 	c.IAM.Allow("db", "s3:*")
-	client := s3Client(c, "db")
-	must(t, c.S3.KeepVersions("secrets"))
+	client := cloudtest.S3Client(c, "db")
+	cloudtest.Must(t, c.S3.KeepVersions("secrets"))
 	head := func(in *s3.HeadObjectInput) *s3.HeadObjectOutput {
 		in.Bucket, in.Key = aws.String("secrets"), aws.String("k")
 		out, err := client.HeadObject(t.Context(), in)
-		must(t, err)
+		cloudtest.Must(t, err)
 		return out
 	}
-	must(t, c.S3.Put("secrets", "k", []byte("one")))
+	cloudtest.Must(t, c.S3.Put("secrets", "k", []byte("one")))
 	one := head(&s3.HeadObjectInput{})
-	must(t, c.S3.Put("secrets", "k", []byte("two!")))
+	cloudtest.Must(t, c.S3.Put("secrets", "k", []byte("two!")))
 	two := head(&s3.HeadObjectInput{})
 	if *one.ETag != `"f97c5d29941bfb1b2fdab0874906ab82"` || *one.ContentLength != 3 || *two.ContentLength != 4 {
 		t.Errorf("one has %s and %d bytes, two %d", *one.ETag, *one.ContentLength, *two.ContentLength)
@@ -100,40 +93,40 @@ func TestETagAndVersions(t *testing.T) {
 }
 
 func TestObjectsAreListedAndWritten(t *testing.T) {
-	c := newCloud(t, Config{})
+	c := cloudtest.New(t, cloud.Config{})
 	c.IAM.Allow("db", "s3:*")
-	client := s3Client(c, "db")
-	must(t, c.S3.Put("b", "x/1", nil))
+	client := cloudtest.S3Client(c, "db")
+	cloudtest.Must(t, c.S3.Put("b", "x/1", nil))
 	_, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("b"), Key: aws.String("x/2"), Body: strings.NewReader("data")})
-	must(t, err)
+	cloudtest.Must(t, err)
 	out, err := client.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String("b"), Prefix: aws.String("x/")})
-	must(t, err)
+	cloudtest.Must(t, err)
 	if len(out.Contents) != 2 || *out.Contents[1].Key != "x/2" {
 		t.Errorf("listed %v", out.Contents)
 	}
-	if got, err := getObject(t.Context(), client, "b", "x/2"); got != "data" || err != nil {
+	if got, err := cloudtest.GetObject(t.Context(), client, "b", "x/2"); got != "data" || err != nil {
 		t.Errorf("read %q, %v", got, err)
 	}
 }
 
-// The fake against pkg/secret: what AWS answers, and what a person is told of it.
+// pkg/secret explains the errors of the fake to a person.
 func TestObjectsThatS3DoesNotGive(t *testing.T) {
-	c := newCloud(t, Config{})
+	c := cloudtest.New(t, cloud.Config{})
 	c.IAM.Allow("db", "s3:GetObject", "s3:ListBucket")
 	for _, bucket := range []string{"secrets", "virginia", "milan", "ireland"} {
-		must(t, c.S3.Put(bucket, "k", []byte("ciphertext")))
+		cloudtest.Must(t, c.S3.Put(bucket, "k", []byte("ciphertext")))
 	}
 	c.S3.SetRegion("virginia", "us-east-1")
 	c.S3.SetRegion("milan", "eu-south-1")
-	must(t, c.S3.Put("secrets", "old", []byte("ciphertext")))
+	cloudtest.Must(t, c.S3.Put("secrets", "old", []byte("ciphertext")))
 	c.S3.Archive("secrets", "old")
-	must(t, c.S3.Put("secrets", "own-key", []byte("ciphertext")))
+	cloudtest.Must(t, c.S3.Put("secrets", "own-key", []byte("ciphertext")))
 	c.S3.KeepWithCustomerKey("secrets", "own-key")
 	url, err := c.Listen(c.S3)
-	must(t, err)
-	asked := secret.NewS3(c.Region(), url, provider(c.IAM.Credentials("db", "tester")))
-	wrong := secret.NewS3("eu-west-1", url, provider(c.IAM.Credentials("db", "tester")))
-	refused := secret.NewS3(c.Region(), url, provider(c.IAM.Credentials("nobody", "tester")))
+	cloudtest.Must(t, err)
+	asked := secret.NewS3(c.Region(), url, cloudtest.Provider(c.IAM.Credentials("db", "tester")))
+	wrong := secret.NewS3("eu-west-1", url, cloudtest.Provider(c.IAM.Credentials("db", "tester")))
+	refused := secret.NewS3(c.Region(), url, cloudtest.Provider(c.IAM.Credentials("nobody", "tester")))
 
 	for _, test := range []struct {
 		s3          *secret.S3
@@ -162,61 +155,61 @@ func TestObjectsThatS3DoesNotGive(t *testing.T) {
 	}
 }
 
-// In a region that came later, S3 redirects to none, and a bucket without a location is Virginia's.
+// S3 in an opt-in region does not redirect. A bucket without a location is in us-east-1.
 func TestARegionThatHasToBeOptedInToRedirectsNobody(t *testing.T) {
-	c := newCloud(t, Config{Region: "eu-south-1"})
+	c := cloudtest.New(t, cloud.Config{Region: "eu-south-1"})
 	c.IAM.Allow("db", "s3:*")
-	must(t, c.S3.Put("virginia", "k", nil))
+	cloudtest.Must(t, c.S3.Put("virginia", "k", nil))
 	c.S3.SetRegion("virginia", "us-east-1")
-	_, err := getObject(t.Context(), s3Client(c, "db"), "virginia", "k")
-	wantError(t, err, "IllegalLocationConstraintException", "The unspecified location constraint is incompatible")
+	_, err := cloudtest.GetObject(t.Context(), cloudtest.S3Client(c, "db"), "virginia", "k")
+	cloudtest.WantError(t, err, "IllegalLocationConstraintException", "The unspecified location constraint is incompatible")
 }
 
 func TestFaultsOfS3(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCloud(t, Config{})
+		c := cloudtest.New(t, cloud.Config{})
 		c.IAM.Allow("db", "s3:*")
-		must(t, c.S3.Put("b", "k", []byte("data")))
-		client := s3Client(c, "db")
-		c.S3.Fail("GetObject", SlowDown, 1)
-		_, err := getObject(t.Context(), client, "b", "k")
-		wantError(t, err, "SlowDown", "Please reduce your request rate.")
+		cloudtest.Must(t, c.S3.Put("b", "k", []byte("data")))
+		client := cloudtest.S3Client(c, "db")
+		c.S3.Fail("GetObject", service.SlowDown, 1)
+		_, err := cloudtest.GetObject(t.Context(), client, "b", "k")
+		cloudtest.WantError(t, err, "SlowDown", "Please reduce your request rate.")
 		c.S3.Blackhole()
-		if _, err := getObject(ctxOf(t, time.Hour), client, "b", "k"); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := cloudtest.GetObject(cloudtest.Within(t, time.Hour), client, "b", "k"); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("in a black hole: %v", err)
 		}
 		c.S3.Heal()
-		if got, err := getObject(t.Context(), client, "b", "k"); got != "data" || err != nil {
+		if got, err := cloudtest.GetObject(t.Context(), client, "b", "k"); got != "data" || err != nil {
 			t.Errorf("healed: %q, %v", got, err)
 		}
 	})
 }
 
 func TestBodyThatIsCut(t *testing.T) {
-	c := newCloud(t, Config{})
+	c := cloudtest.New(t, cloud.Config{})
 	c.IAM.Allow("db", "s3:*")
-	must(t, c.S3.Put("b", "k", make([]byte, 1000)))
+	cloudtest.Must(t, c.S3.Put("b", "k", make([]byte, 1000)))
 	url, err := c.Listen(c.S3)
-	must(t, err)
+	cloudtest.Must(t, err)
 	client := s3.New(s3.Options{
 		Region: c.Region(), BaseEndpoint: &url, UsePathStyle: true, RetryMaxAttempts: 1,
-		Credentials: provider(c.IAM.Credentials("db", "tester")),
+		Credentials: cloudtest.Provider(c.IAM.Credentials("db", "tester")),
 	})
-	c.S3.Fail("GetObject", Fault{Cut: 100}, 1)
-	got, err := getObject(t.Context(), client, "b", "k")
+	c.S3.Fail("GetObject", service.Fault{Cut: 100}, 1)
+	got, err := cloudtest.GetObject(t.Context(), client, "b", "k")
 	if !errors.Is(err, io.ErrUnexpectedEOF) || len(got) != 100 {
 		t.Errorf("read %d bytes: %v", len(got), err)
 	}
-	if calls := c.Calls.All(); calls[0].Code != Unanswered {
+	if calls := c.Calls.All(); calls[0].Code != service.Unanswered {
 		t.Errorf("recorded %v", calls)
 	}
-	if got, err := getObject(t.Context(), client, "b", "k"); len(got) != 1000 || err != nil {
+	if got, err := cloudtest.GetObject(t.Context(), client, "b", "k"); len(got) != 1000 || err != nil {
 		t.Errorf("the second time %d bytes, %v", len(got), err)
 	}
 }
 
 func unsignedRequest(t *testing.T, url string) *http.Request {
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
-	must(t, err)
+	cloudtest.Must(t, err)
 	return r
 }

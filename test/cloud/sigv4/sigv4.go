@@ -1,9 +1,9 @@
-package cloud
+// Package sigv4 verifies requests that are signed with AWS Signature Version 4.
+package sigv4
 
 import (
 	"bytes"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -16,67 +16,77 @@ import (
 	"time"
 )
 
-// What is wrong with the way a request is signed. EC2 and S3 have different words for each.
-type signatureError int
+// A Problem is what is wrong with the signature of a request; 0 if nothing is. EC2 and S3 have different
+// words for each.
+type Problem int
 
+// The problems of a signature.
 const (
-	unsigned signatureError = iota + 1
-	unknownKey
-	wrongToken
-	expiredToken
-	wrongSignature
-	skewed
-	wrongScope
+	Unsigned Problem = iota + 1
+	UnknownKey
+	WrongToken
+	ExpiredToken
+	WrongSignature
+	Skewed // the clocks of the client and of AWS differ too much
+	WrongScope
 )
 
-// skew is how far a request's date may be off.
+// skew is how much the date of a request may differ from the current time.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html, RequestExpired
 const skew = 15 * time.Minute
 
-// verify checks an AWS Signature Version 4 and says whose it is. It leaves the body to be read.
+// A Key is the secret part of temporary credentials.
+type Key struct {
+	Secret, SessionToken string
+	Expires              time.Time
+}
+
+// Verify checks the signature of a request to a service in a region, and returns the ID of the access key
+// that signed it; find looks up the key of an ID. The ID is also returned with a problem, except Unsigned
+// and UnknownKey. The caller can still read the body.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
-func (i *IAM) verify(r *http.Request, service string) (caller, signatureError) {
+func Verify(r *http.Request, region, service string, find func(id string) (Key, bool)) (id string, problem Problem) {
 	fields, ok := strings.CutPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 ")
 	if !ok {
-		return caller{}, unsigned
+		return "", Unsigned
 	}
 	got := map[string]string{}
 	for field := range strings.SplitSeq(fields, ",") {
 		key, value, _ := strings.Cut(strings.TrimSpace(field), "=")
 		got[key] = value
 	}
-	key, scope, _ := strings.Cut(got["Credential"], "/")
-	s, ok := i.session(key)
+	id, scope, _ := strings.Cut(got["Credential"], "/")
+	key, ok := find(id)
 	if !ok {
-		return caller{}, unknownKey
+		return "", UnknownKey
 	}
 	date := r.Header.Get("X-Amz-Date")
 	at, err := time.Parse("20060102T150405Z", date)
 	switch {
 	case err != nil:
-		return s.caller, wrongSignature
+		return id, WrongSignature
 	case time.Since(at).Abs() > skew:
-		return s.caller, skewed
-	case scope != fmt.Sprintf("%s/%s/%s/aws4_request", date[:8], i.cloud.config.Region, service):
-		return s.caller, wrongScope
-	case r.Header.Get("X-Amz-Security-Token") != s.SessionToken:
-		return s.caller, wrongToken
-	case !time.Now().Before(s.Expires):
-		return s.caller, expiredToken
+		return id, Skewed
+	case scope != fmt.Sprintf("%s/%s/%s/aws4_request", date[:8], region, service):
+		return id, WrongScope
+	case r.Header.Get("X-Amz-Security-Token") != key.SessionToken:
+		return id, WrongToken
+	case !time.Now().Before(key.Expires):
+		return id, ExpiredToken
 	}
 	canonical, err := canonicalRequest(r, strings.Split(got["SignedHeaders"], ";"), service)
 	if err != nil {
-		return s.caller, wrongSignature
+		return id, WrongSignature
 	}
-	signing := []byte("AWS4" + s.SecretAccessKey)
+	signing := []byte("AWS4" + key.Secret)
 	for part := range strings.SplitSeq(scope, "/") {
 		signing = sign(signing, part)
 	}
 	want := sign(signing, fmt.Sprintf("AWS4-HMAC-SHA256\n%s\n%s\n%s", date, scope, digest([]byte(canonical))))
 	if signature, err := hex.DecodeString(got["Signature"]); err != nil || !hmac.Equal(signature, want) {
-		return s.caller, wrongSignature
+		return id, WrongSignature
 	}
-	return s.caller, 0
+	return id, 0
 }
 
 func sign(key []byte, text string) []byte {
@@ -133,12 +143,5 @@ func canonicalRequest(r *http.Request, signed []string, service string) (string,
 	}, "\n"), nil
 }
 
-// escape is url.QueryEscape with the space as RFC 3986 has it.
+// escape is url.QueryEscape, except that a space is %20, as in RFC 3986.
 func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
-
-// random gives n random bytes in hexadecimal.
-func random(n int) string {
-	b := make([]byte, n)
-	_, _ = rand.Read(b) // never fails
-	return hex.EncodeToString(b)
-}

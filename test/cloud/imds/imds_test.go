@@ -1,4 +1,4 @@
-package cloud
+package imds_test
 
 import (
 	"cmp"
@@ -13,11 +13,17 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	awsimds "github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+
+	"bootagent/test/cloud"
+	"bootagent/test/cloud/cloudtest"
+	"bootagent/test/cloud/ec2"
+	"bootagent/test/cloud/imds"
+	"bootagent/test/cloud/service"
 )
 
-// request asks an instance's IMDS; headers are name, value, ...
-func request(ctx context.Context, i *Instance, method, path string, headers ...string) (int, string, error) {
+// request sends a request to an instance's IMDS. The headers are name, value, ...
+func request(ctx context.Context, i *ec2.Instance, method, path string, headers ...string) (int, string, error) {
 	r, err := http.NewRequestWithContext(ctx, method, "http://imds.test"+path, http.NoBody)
 	if err != nil {
 		return 0, "", err
@@ -25,7 +31,7 @@ func request(ctx context.Context, i *Instance, method, path string, headers ...s
 	for n := 0; n < len(headers); n += 2 {
 		r.Header.Set(headers[n], headers[n+1])
 	}
-	answer, err := direct{i.IMDS}.RoundTrip(r)
+	answer, err := cloudtest.Direct{Handler: i.IMDS}.RoundTrip(r)
 	if err != nil {
 		return 0, "", err
 	}
@@ -33,20 +39,20 @@ func request(ctx context.Context, i *Instance, method, path string, headers ...s
 	return answer.StatusCode, string(body), err
 }
 
-func token(t *testing.T, i *Instance) string {
+func token(t *testing.T, i *ec2.Instance) string {
 	t.Helper()
-	status, token, err := request(t.Context(), i, "PUT", TokenPath, ttlHeader, "21600")
+	status, token, err := request(t.Context(), i, "PUT", imds.TokenPath, imds.TTLHeader, "21600")
 	if err != nil || status != http.StatusOK {
 		t.Fatalf("no token: %d, %v", status, err)
 	}
 	return token
 }
 
-// get gives an item; one that is not there is its status.
-func get(t *testing.T, i *Instance, path string) string {
+// get returns an item, or the text of the HTTP status if it is not OK.
+func get(t *testing.T, i *ec2.Instance, path string) string {
 	t.Helper()
-	status, body, err := request(t.Context(), i, "GET", "/latest/"+path, tokenHeader, token(t, i))
-	must(t, err)
+	status, body, err := request(t.Context(), i, "GET", "/latest/"+path, imds.TokenHeader, token(t, i))
+	cloudtest.Must(t, err)
 	if status != http.StatusOK {
 		return http.StatusText(status)
 	}
@@ -54,31 +60,31 @@ func get(t *testing.T, i *Instance, path string) string {
 }
 
 func TestIMDSAnswersOnlyVersionTwo(t *testing.T) {
-	c := newCloud(t, Config{})
-	i, other := launch(t, c, Launch{}), launch(t, c, Launch{})
+	c := cloudtest.New(t, cloud.Config{})
+	i, other := cloudtest.Launch(t, c, ec2.Launch{}), cloudtest.Launch(t, c, ec2.Launch{})
 	good := token(t, i)
 	for _, test := range []struct {
 		what, method, path string
 		headers            []string
 		want               int
 	}{
-		{"no TTL", "PUT", TokenPath, nil, 400},
-		{"a TTL of nothing", "PUT", TokenPath, []string{ttlHeader, "0"}, 400},
-		{"a TTL too long", "PUT", TokenPath, []string{ttlHeader, "21601"}, 400},
-		{"a TTL that is no number", "PUT", TokenPath, []string{ttlHeader, "long"}, 400},
-		{"the longest TTL", "PUT", TokenPath, []string{ttlHeader, "21600"}, 200},
-		{"by way of a proxy", "PUT", TokenPath, []string{ttlHeader, "60", "X-Forwarded-For", "10.0.0.1"}, 403},
-		{"a dated path", "PUT", "/2021-03-23/api/token", []string{ttlHeader, "60"}, 403},
+		{"no TTL", "PUT", imds.TokenPath, nil, 400},
+		{"a TTL of nothing", "PUT", imds.TokenPath, []string{imds.TTLHeader, "0"}, 400},
+		{"a TTL too long", "PUT", imds.TokenPath, []string{imds.TTLHeader, "21601"}, 400},
+		{"a TTL that is no number", "PUT", imds.TokenPath, []string{imds.TTLHeader, "long"}, 400},
+		{"the longest TTL", "PUT", imds.TokenPath, []string{imds.TTLHeader, "21600"}, 200},
+		{"by way of a proxy", "PUT", imds.TokenPath, []string{imds.TTLHeader, "60", "X-Forwarded-For", "10.0.0.1"}, 403},
+		{"a dated path", "PUT", "/2021-03-23/api/token", []string{imds.TTLHeader, "60"}, 403},
 		{"version 1", "GET", "/latest/meta-data/instance-id", nil, 401},
-		{"a token nobody gave", "GET", "/latest/meta-data/instance-id", []string{tokenHeader, "AQAEA"}, 401},
-		{"another instance's token", "GET", "/latest/meta-data/instance-id", []string{tokenHeader, token(t, other)}, 401},
-		{"its own token", "GET", "/latest/meta-data/instance-id", []string{tokenHeader, good}, 200},
-		{"nothing there", "GET", "/latest/meta-data/nothing", []string{tokenHeader, good}, 404},
-		{"an item as a directory", "GET", "/latest/meta-data/instance-id/", []string{tokenHeader, good}, 404},
-		{"another method", "POST", "/latest/meta-data/instance-id", []string{tokenHeader, good}, 405},
+		{"a token nobody gave", "GET", "/latest/meta-data/instance-id", []string{imds.TokenHeader, "AQAEA"}, 401},
+		{"another instance's token", "GET", "/latest/meta-data/instance-id", []string{imds.TokenHeader, token(t, other)}, 401},
+		{"its own token", "GET", "/latest/meta-data/instance-id", []string{imds.TokenHeader, good}, 200},
+		{"nothing there", "GET", "/latest/meta-data/nothing", []string{imds.TokenHeader, good}, 404},
+		{"an item as a directory", "GET", "/latest/meta-data/instance-id/", []string{imds.TokenHeader, good}, 404},
+		{"another method", "POST", "/latest/meta-data/instance-id", []string{imds.TokenHeader, good}, 405},
 	} {
 		status, body, err := request(t.Context(), i, test.method, test.path, test.headers...)
-		must(t, err)
+		cloudtest.Must(t, err)
 		if status != test.want {
 			t.Errorf("%s: %d, want %d", test.what, status, test.want)
 		}
@@ -90,17 +96,17 @@ func TestIMDSAnswersOnlyVersionTwo(t *testing.T) {
 
 func TestIMDSTokenExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCloud(t, Config{})
-		i := launch(t, c, Launch{})
-		_, short, err := request(t.Context(), i, "PUT", TokenPath, ttlHeader, "10")
-		must(t, err)
+		c := cloudtest.New(t, cloud.Config{})
+		i := cloudtest.Launch(t, c, ec2.Launch{})
+		_, short, err := request(t.Context(), i, "PUT", imds.TokenPath, imds.TTLHeader, "10")
+		cloudtest.Must(t, err)
 		for _, step := range []struct {
 			sleep time.Duration
 			want  int
 		}{{9 * time.Second, 200}, {time.Second, 401}} {
 			time.Sleep(step.sleep)
-			status, _, err := request(t.Context(), i, "GET", "/latest/meta-data/instance-id", tokenHeader, short)
-			must(t, err)
+			status, _, err := request(t.Context(), i, "GET", "/latest/meta-data/instance-id", imds.TokenHeader, short)
+			cloudtest.Must(t, err)
 			if status != step.want {
 				t.Errorf("after %v: %d, want %d", step.sleep, status, step.want)
 			}
@@ -109,8 +115,8 @@ func TestIMDSTokenExpires(t *testing.T) {
 }
 
 func TestIMDSHasWhatEC2Has(t *testing.T) {
-	c := newCloud(t, Config{})
-	i := launch(t, c, Launch{
+	c := cloudtest.New(t, cloud.Config{})
+	i := cloudtest.Launch(t, c, ec2.Launch{
 		ID: "i-0123456789abcdef0", Zone: "eu-central-1b", Role: "db",
 		Tags: map[string]string{"bootagent:role": "mysql"}, TagsInIMDS: true, UserData: []byte("#bootagent\n\x00\xff"),
 	})
@@ -137,7 +143,7 @@ func TestIMDSHasWhatEC2Has(t *testing.T) {
 		}
 	}
 	var document struct{ InstanceID, Region, AvailabilityZone, InstanceType, Version string }
-	must(t, json.Unmarshal([]byte(get(t, i, "dynamic/instance-identity/document")), &document))
+	cloudtest.Must(t, json.Unmarshal([]byte(get(t, i, "dynamic/instance-identity/document")), &document))
 	if document.InstanceID != i.ID || document.Region != "eu-central-1" || document.AvailabilityZone != "eu-central-1b" || document.Version != "2017-09-30" {
 		t.Errorf("the identity document says %+v", document)
 	}
@@ -147,8 +153,8 @@ func TestIMDSHasWhatEC2Has(t *testing.T) {
 }
 
 func TestIMDSHasNothingThatNobodyGave(t *testing.T) {
-	c := newCloud(t, Config{})
-	i := launch(t, c, Launch{Tags: map[string]string{"bootagent:role": "mysql"}})
+	c := cloudtest.New(t, cloud.Config{})
+	i := cloudtest.Launch(t, c, ec2.Launch{Tags: map[string]string{"bootagent:role": "mysql"}})
 	for _, path := range []string{
 		"user-data", "meta-data/iam/", "meta-data/iam/info", "meta-data/iam/security-credentials/",
 		"meta-data/tags/", "meta-data/tags/instance/bootagent:role",
@@ -160,11 +166,11 @@ func TestIMDSHasNothingThatNobodyGave(t *testing.T) {
 	if got := get(t, i, ""); got != "dynamic/\nmeta-data/" {
 		t.Errorf("lists %q", got)
 	}
-	must(t, i.SetTagsInIMDS(true))
+	cloudtest.Must(t, i.SetTagsInIMDS(true))
 	if got := get(t, i, "meta-data/tags/instance/bootagent:role"); got != "mysql" {
 		t.Errorf("the tag, allowed: %q", got)
 	}
-	must(t, c.EC2.Tag(i.ID, map[string]string{"bootagent:role": "web"}))
+	cloudtest.Must(t, c.EC2.Tag(i.ID, map[string]string{"bootagent:role": "web"}))
 	if got := get(t, i, "meta-data/tags/instance/bootagent:role"); got != "web" {
 		t.Errorf("the tag, changed: %q", got)
 	}
@@ -172,46 +178,46 @@ func TestIMDSHasNothingThatNobodyGave(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "is not a valid tag key") {
 		t.Errorf("a tag that IMDS can't show: %v", err)
 	}
-	must(t, c.EC2.Untag(i.ID, "bootagent:role"))
+	cloudtest.Must(t, c.EC2.Untag(i.ID, "bootagent:role"))
 	if got := get(t, i, "meta-data/tags/instance/"); got != "Not Found" {
 		t.Errorf("without tags: %q", got)
 	}
 }
 
 func TestUserDataChangesOnlyWhileStopped(t *testing.T) {
-	c := newCloud(t, Config{})
-	i := launch(t, c, Launch{UserData: []byte("one")})
+	c := cloudtest.New(t, cloud.Config{})
+	i := cloudtest.Launch(t, c, ec2.Launch{UserData: []byte("one")})
 	if err := i.SetUserData([]byte("two")); err == nil || !strings.Contains(err.Error(), "is not in the 'stopped' state") {
 		t.Errorf("while it runs: %v", err)
 	}
 	if got := get(t, i, "user-data"); got != "one" {
 		t.Errorf("got %q", got)
 	}
-	must(t, i.Stop())
-	must(t, i.Wait(t.Context(), Stopped))
+	cloudtest.Must(t, i.Stop())
+	cloudtest.Must(t, i.Wait(t.Context(), ec2.Stopped))
 	if err := i.SetUserData(make([]byte, 16<<10+1)); err == nil || !strings.Contains(err.Error(), "limited to 16384 bytes") {
 		t.Errorf("too much: %v", err)
 	}
-	must(t, i.SetUserData([]byte{}))
+	cloudtest.Must(t, i.SetUserData([]byte{}))
 	if got := get(t, i, "user-data"); got != "" {
 		t.Errorf("empty: %q", got)
 	}
-	must(t, i.SetUserData(nil))
+	cloudtest.Must(t, i.SetUserData(nil))
 	if got := get(t, i, "user-data"); got != "Not Found" {
 		t.Errorf("taken away: %q", got)
 	}
 }
 
 func TestMappingHasOnlyWhatWasThereAtTheStart(t *testing.T) {
-	c := newCloud(t, Config{})
-	i := launch(t, c, Launch{})
-	must(t, c.EC2.Attach(volume(t, c, Volume{}).ID, i.ID, "/dev/sdf"))
+	c := cloudtest.New(t, cloud.Config{})
+	i := cloudtest.Launch(t, c, ec2.Launch{})
+	cloudtest.Must(t, c.EC2.Attach(cloudtest.Volume(t, c, ec2.Volume{}).ID, i.ID, "/dev/sdf"))
 	if got := get(t, i, "meta-data/block-device-mapping/"); got != "ami\nroot" {
 		t.Errorf("after an attach: %q", got)
 	}
-	must(t, i.Stop())
-	must(t, i.Wait(t.Context(), Stopped))
-	must(t, i.Start())
+	cloudtest.Must(t, i.Stop())
+	cloudtest.Must(t, i.Wait(t.Context(), ec2.Stopped))
+	cloudtest.Must(t, i.Start())
 	if got := get(t, i, "meta-data/block-device-mapping/ebs1"); got != "sdf" {
 		t.Errorf("after a start: %q", got)
 	}
@@ -221,9 +227,9 @@ type roleCredentials struct{ Code, AccessKeyID, SecretAccessKey, Token, Expirati
 
 func TestRoleCredentialsComeLateAndAreRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCloud(t, Config{})
+		c := cloudtest.New(t, cloud.Config{})
 		c.IAM.SetLifetime(6 * time.Hour)
-		i := launch(t, c, Launch{Role: "db"})
+		i := cloudtest.Launch(t, c, ec2.Launch{Role: "db"})
 		i.IMDS.DelayCredentials(10 * time.Second)
 		key := func() string {
 			body := get(t, i, "meta-data/iam/security-credentials/db")
@@ -263,7 +269,7 @@ func TestRoleCredentialsComeLateAndAreRenewed(t *testing.T) {
 		if got := key(); got == second {
 			t.Error("expired ones are handed out")
 		}
-		must(t, i.SetRole(""))
+		cloudtest.Must(t, i.SetRole(""))
 		if got := key(); got != "Not Found" {
 			t.Errorf("without a role: %q", got)
 		}
@@ -273,36 +279,36 @@ func TestRoleCredentialsComeLateAndAreRenewed(t *testing.T) {
 func TestIMDSFaults(t *testing.T) {
 	for _, test := range []struct {
 		name        string
-		set         func(*IMDS)
-		token, item string // a status, or why there is none
-		again       string // the item's, the second time
+		set         func(*imds.IMDS)
+		token, item string // the text of the HTTP status, or silence
+		again       string // of the second request for the item
 	}{
-		{"none", func(*IMDS) {}, "OK", "OK", "OK"},
-		{"disabled", (*IMDS).Disable, "Forbidden", "Forbidden", "Forbidden"},
-		{"hop limit", (*IMDS).BlockTokens, "silence", "OK", "OK"},
-		{"silent", func(m *IMDS) { m.Blackhole() }, "silence", "silence", "silence"},
-		{"throttled", func(m *IMDS) { m.Throttle(2) }, "Service Unavailable", "Service Unavailable", "OK"},
-		{"slow", func(m *IMDS) { m.SetDelay(time.Minute) }, "silence", "silence", "silence"},
-		{"not that slow", func(m *IMDS) { m.SetDelay(time.Second) }, "OK", "OK", "OK"},
-		{"only user-data", func(m *IMDS) { m.Fail(UserDataPath, Fault{Status: 500}, 1) }, "OK", "Internal Server Error", "OK"},
+		{"none", func(*imds.IMDS) {}, "OK", "OK", "OK"},
+		{"disabled", (*imds.IMDS).Disable, "Forbidden", "Forbidden", "Forbidden"},
+		{"hop limit", (*imds.IMDS).BlockTokens, "silence", "OK", "OK"},
+		{"silent", func(m *imds.IMDS) { m.Blackhole() }, "silence", "silence", "silence"},
+		{"throttled", func(m *imds.IMDS) { m.Throttle(2) }, "Service Unavailable", "Service Unavailable", "OK"},
+		{"slow", func(m *imds.IMDS) { m.SetDelay(time.Minute) }, "silence", "silence", "silence"},
+		{"not that slow", func(m *imds.IMDS) { m.SetDelay(time.Second) }, "OK", "OK", "OK"},
+		{"only user-data", func(m *imds.IMDS) { m.Fail(imds.UserDataPath, service.Fault{Status: 500}, 1) }, "OK", "Internal Server Error", "OK"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCloud(t, Config{})
-				i := launch(t, c, Launch{UserData: []byte("data")})
+				c := cloudtest.New(t, cloud.Config{})
+				i := cloudtest.Launch(t, c, ec2.Launch{UserData: []byte("data")})
 				held := token(t, i)
 				test.set(i.IMDS)
 				ask := func(method, path string, headers ...string) string {
-					status, _, err := request(ctxOf(t, 5*time.Second), i, method, path, headers...)
+					status, _, err := request(cloudtest.Within(t, 5*time.Second), i, method, path, headers...)
 					if errors.Is(err, context.DeadlineExceeded) {
 						return "silence"
 					}
-					must(t, err)
+					cloudtest.Must(t, err)
 					return http.StatusText(status)
 				}
 				got := []string{
-					ask("PUT", TokenPath, ttlHeader, "60"),
-					ask("GET", UserDataPath, tokenHeader, held), ask("GET", UserDataPath, tokenHeader, held),
+					ask("PUT", imds.TokenPath, imds.TTLHeader, "60"),
+					ask("GET", imds.UserDataPath, imds.TokenHeader, held), ask("GET", imds.UserDataPath, imds.TokenHeader, held),
 				}
 				for n, want := range []string{test.token, test.item, test.again} {
 					if got[n] != want {
@@ -310,7 +316,7 @@ func TestIMDSFaults(t *testing.T) {
 					}
 				}
 				i.IMDS.Heal()
-				if got := ask("GET", UserDataPath, tokenHeader, held); got != "OK" {
+				if got := ask("GET", imds.UserDataPath, imds.TokenHeader, held); got != "OK" {
 					t.Errorf("healed: %s", got)
 				}
 			})
@@ -318,22 +324,22 @@ func TestIMDSFaults(t *testing.T) {
 	}
 }
 
-// The SDK's client of the metadata service is content.
+// The SDK's client of the metadata service works.
 func TestIMDSWithSDK(t *testing.T) {
-	c := newCloud(t, Config{})
-	i := launch(t, c, Launch{UserData: []byte("#bootagent")})
-	client := imds.New(imds.Options{
-		Endpoint: "http://imds.test", HTTPClient: &http.Client{Transport: direct{i.IMDS}}, EnableFallback: aws.FalseTernary,
+	c := cloudtest.New(t, cloud.Config{})
+	i := cloudtest.Launch(t, c, ec2.Launch{UserData: []byte("#bootagent")})
+	client := awsimds.New(awsimds.Options{
+		Endpoint: "http://imds.test", HTTPClient: &http.Client{Transport: cloudtest.Direct{Handler: i.IMDS}}, EnableFallback: aws.FalseTernary,
 	})
 	document, err := client.GetInstanceIdentityDocument(t.Context(), nil)
-	must(t, err)
+	cloudtest.Must(t, err)
 	if document.InstanceID != i.ID || document.Region != c.Region() {
 		t.Errorf("identity %+v", document)
 	}
 	data, err := client.GetUserData(t.Context(), nil)
-	must(t, err)
+	cloudtest.Must(t, err)
 	body, err := io.ReadAll(data.Content)
-	must(t, err)
+	cloudtest.Must(t, err)
 	if string(body) != "#bootagent" {
 		t.Errorf("user-data %q", body)
 	}

@@ -1,4 +1,4 @@
-package cloud
+package api
 
 import (
 	"strings"
@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A bucket of tokens: each call takes one, and finds it empty or not.
+// A bucket holds tokens. Each call takes one; if there is none, the call is throttled.
 type bucket struct {
 	capacity float64
 	refill   float64 // tokens a second
@@ -25,11 +25,11 @@ func (b *bucket) take() bool {
 	return true
 }
 
-// The sizes of the buckets of an account in a region, and what comes in a second.
+// The sizes of the token buckets of an account in a region, and the tokens that they get in a second.
 // https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
 var (
 	reading  = bucket{capacity: 100, refill: 20} // Describe*
-	scanning = bucket{capacity: 50, refill: 10}  // those of [scans] without filter or page
+	scanning = bucket{capacity: 50, refill: 10}  // the actions in [scans] without filter and page
 	changing = bucket{capacity: 50, refill: 5}
 	others   = map[string]bucket{
 		"CreateTags":   {capacity: 100, refill: 10},
@@ -38,13 +38,13 @@ var (
 	scans = map[string]bool{"DescribeInstances": true, "DescribeSnapshots": true, "DescribeVolumes": true}
 )
 
-// throttle holds one bucket for each action, and a second one for those that scan.
+// throttle has one bucket for each action, and a second one for those that scan.
 type throttle struct {
 	mu      sync.Mutex
 	buckets map[string]*bucket
 }
 
-// take tells whether a call may pass. A scan names neither filter nor page.
+// take reports whether a call may pass. A scan is a call without filter and page.
 func (t *throttle) take(action string, scan bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -55,6 +55,7 @@ func (t *throttle) take(action string, scan bool) bool {
 	return b.take()
 }
 
+// bucket returns the bucket of an action. The second bucket of an action has " of all" at its end.
 func (t *throttle) bucket(action string) *bucket {
 	if b := t.buckets[action]; b != nil {
 		return b
@@ -74,7 +75,7 @@ func (t *throttle) bucket(action string) *bucket {
 	return &b
 }
 
-// set gives an action another bucket, full.
+// set replaces the bucket of an action by a full one.
 func (t *throttle) set(action string, capacity, refill float64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -1,4 +1,4 @@
-package cloud
+package service
 
 import (
 	"fmt"
@@ -9,23 +9,25 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"bootagent/test/cloud/wildcard"
 )
 
-// A Call is a request that came in.
+// A Call is a request that a service received.
 type Call struct {
 	Time      time.Time
 	Service   string // imds, ec2, s3
 	Action    string // AttachVolume, GetObject; of IMDS the method and path
-	Role      string // empty for IMDS, and if the caller is not known
-	Principal string // an instance's id, or who else called; of IMDS, whose it is
+	Role      string // the caller's IAM role; empty for IMDS, and if the caller is unknown
+	Principal string // the ID of the calling instance, or the name of another caller; of IMDS, its instance
 	Params    map[string]string
-	Needs     []string // the IAM actions that this call was checked for, "ec2:AttachVolume"
+	Needs     []string // the IAM actions that this call needs, such as "ec2:AttachVolume"
 
-	Status int    // of HTTP; 0 if it was not answered
-	Code   string // the error's; empty if there was none
+	Status int    // of HTTP; 0 if the call was not answered
+	Code   string // of the error; empty if there was none
 }
 
-// Unanswered is the code of a call that hangs, or whose connection was cut.
+// Unanswered is the code of a call that hangs or whose connection was cut.
 const Unanswered = "(unanswered)"
 
 func (c Call) String() string {
@@ -41,7 +43,7 @@ func (c Call) String() string {
 	return b.String()
 }
 
-// A Recorder keeps all calls, in the order in which they were answered or began to hang.
+// A Recorder records all calls, in the order in which they were answered or began to hang.
 type Recorder struct {
 	log *slog.Logger
 
@@ -49,33 +51,34 @@ type Recorder struct {
 	calls []Call
 }
 
-func (r *Recorder) add(c Call) {
+// Add records and logs a call.
+func (r *Recorder) Add(c Call) {
 	r.log.Info("called", "call", c.String())
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.calls = append(r.calls, c)
 }
 
-// All gives the calls that came so far, but for those that are being answered.
+// All returns the calls so far, without those that are being answered.
 func (r *Recorder) All() []Call {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.calls)
 }
 
-// Of gives the calls of one action, in order: "ec2:AttachVolume", "s3:GetObject",
-// "imds:GET /latest/user-data". It may have wildcards.
+// Of returns the calls of one action, in order: "ec2:AttachVolume", "s3:GetObject",
+// "imds:GET /latest/user-data". The action may have wildcards.
 func (r *Recorder) Of(action string) []Call {
 	var of []Call
 	for _, c := range r.All() {
-		if like(action, c.Service+":"+c.Action) {
+		if wildcard.Match(action, c.Service+":"+c.Action) {
 			of = append(of, c)
 		}
 	}
 	return of
 }
 
-// Actions gives every action of EC2 and S3 that was called, sorted: "ec2:AttachVolume".
+// Actions returns every action of EC2 and S3 that was called, sorted: "ec2:AttachVolume".
 func (r *Recorder) Actions() []string {
 	actions := map[string]bool{}
 	for _, c := range r.All() {
@@ -86,8 +89,8 @@ func (r *Recorder) Actions() []string {
 	return slices.Sorted(maps.Keys(actions))
 }
 
-// Needs gives every IAM action that the calls so far had to be allowed, sorted. It is what a least
-// policy has to hold.
+// Needs returns every IAM action that the calls so far needed, sorted. A least-privilege policy allows
+// exactly these.
 func (r *Recorder) Needs() []string {
 	needs := map[string]bool{}
 	for _, c := range r.All() {
@@ -98,7 +101,7 @@ func (r *Recorder) Needs() []string {
 	return slices.Sorted(maps.Keys(needs))
 }
 
-// Reset forgets all calls.
+// Reset removes all calls from the record.
 func (r *Recorder) Reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
