@@ -147,9 +147,9 @@ func TestObjectsThatS3DoesNotGive(t *testing.T) {
 		_, err := test.s3.Object(test.bucket, test.key).Fetch(t.Context())
 		told, ok := err.(interface {
 			Hint() string
-			Final() bool
+			Permanent() bool
 		})
-		if !ok || !strings.Contains(err.Error(), test.words) || !strings.Contains(told.Hint(), test.hint) || told.Final() != test.final {
+		if !ok || !strings.Contains(err.Error(), test.words) || !strings.Contains(told.Hint(), test.hint) || told.Permanent() != test.final {
 			t.Errorf("%s of %s: %v", test.key, test.bucket, err)
 		}
 	}
