@@ -73,8 +73,8 @@ func (t *teller) Ails(part, why string) {
 	}
 }
 
-// Tell tells a state, if it is another than before.
-func (t *teller) Tell(s status.Status) {
+// tell tells a state, if it is another than before.
+func (t *teller) tell(s status.Status) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.write(s)
@@ -190,9 +190,9 @@ func (t *teller) Ready() {
 	}
 }
 
-// TellHeld tells, where systemctl status of each unit shows it, what holds it,
+// tellHeld tells, where systemctl status of each unit shows it, what holds it,
 // once for each cause.
-func (t *teller) TellHeld(held map[string]graph.Progress) {
+func (t *teller) tellHeld(held map[string]graph.Progress) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for unit, by := range held {

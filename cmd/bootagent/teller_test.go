@@ -21,11 +21,11 @@ func TestAStatusThatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
 	teller := newTeller(slog.New(slog.DiscardHandler))
 	teller.file = filepath.Join(t.TempDir(), "absent", "status.json")
 	ready := status.Status{Role: "mysql", State: status.Ready}
-	teller.Tell(ready)
+	teller.tell(ready)
 	if err := os.Mkdir(filepath.Dir(teller.file), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	teller.Tell(ready)
+	teller.tell(ready)
 	if s, err := status.Read(teller.file); err != nil || s.State != status.Ready {
 		t.Errorf("it is written that %+v, %v", s, err)
 	}
@@ -47,9 +47,9 @@ func TestAPartOfTheAgentThatDoesNotWorkIsSaid(t *testing.T) {
 	if _, err := os.Stat(teller.file); err == nil {
 		t.Error("a status was written before there was one")
 	}
-	teller.Tell(status.Status{Role: "mysql", State: status.Starting})
+	teller.tell(status.Status{Role: "mysql", State: status.Starting})
 	says("warning: disks: the socket failed")
-	teller.Tell(status.Status{Role: "mysql", State: status.Ready, Remarks: []string{"it relies on something"}})
+	teller.tell(status.Status{Role: "mysql", State: status.Ready, Remarks: []string{"it relies on something"}})
 	says("it relies on something|warning: disks: the socket failed")
 	teller.Ails("disks", "it failed again")
 	says("it relies on something|warning: disks: it failed again")
@@ -142,13 +142,13 @@ func TestAStatusThatHasNotChangedIsNotWrittenAgain(t *testing.T) {
 	}
 	steps := func(state string) []status.Step { return []status.Step{{Name: "volume data: device", State: state}} }
 
-	teller.Tell(status.Status{Role: "mysql", State: status.Starting, Steps: steps("running")})
+	teller.tell(status.Status{Role: "mysql", State: status.Starting, Steps: steps("running")})
 	first := written()
-	teller.Tell(status.Status{Role: "mysql", State: status.Starting, Steps: steps("running")})
+	teller.tell(status.Status{Role: "mysql", State: status.Starting, Steps: steps("running")})
 	if !os.SameFile(first, written()) {
 		t.Error("the same status was written twice")
 	}
-	teller.Tell(status.Status{Role: "mysql", State: status.Starting, Steps: steps("done")})
+	teller.tell(status.Status{Role: "mysql", State: status.Starting, Steps: steps("done")})
 	if os.SameFile(first, written()) {
 		t.Error("a step was done, and that was not written")
 	}
@@ -170,7 +170,7 @@ func TestAStatusThatWasDeletedOrOverwrittenIsWrittenAgain(t *testing.T) {
 			if _, err := os.Stat(teller.file); err == nil {
 				t.Error("a status was written before there was one")
 			}
-			teller.Tell(status.Status{Role: "mysql", State: status.Ready})
+			teller.tell(status.Status{Role: "mysql", State: status.Ready})
 			first := teller.written
 			teller.keepFile()
 			if !os.SameFile(first, teller.written) {
@@ -223,7 +223,7 @@ func TestTheRolesUnitDoesNotFlapWhileAnAgentIsStartedAgain(t *testing.T) {
 				teller.file = filepath.Join(t.TempDir(), "status.json")
 				go teller.keepRoleUnit(ctx, unit)
 				for _, state := range c.states {
-					teller.Tell(status.Status{State: state})
+					teller.tell(status.Status{State: state})
 					time.Sleep(time.Second)
 				}
 				time.Sleep(c.after - time.Second)
@@ -249,7 +249,7 @@ func TestForeignTextIsNoOrder(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", socket)
 	teller := newTeller(slog.New(slog.DiscardHandler))
 	teller.file = filepath.Join(t.TempDir(), "status.json")
-	teller.Tell(status.Status{Role: "mysql", State: status.Failed, Reason: "EC2 says\nREADY=1\x1b[2J\u202e"})
+	teller.tell(status.Status{Role: "mysql", State: status.Failed, Reason: "EC2 says\nREADY=1\x1b[2J\u202e"})
 	note := make([]byte, 4096)
 	n, err := systemd.Read(note)
 	if err != nil {

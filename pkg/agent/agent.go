@@ -14,14 +14,10 @@ import (
 	"sync"
 	"time"
 
-	"bootagent/cmd/bootagent/asstatus"
 	"bootagent/pkg/boot"
-	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
-	"bootagent/pkg/plan"
 	"bootagent/pkg/role"
-	"bootagent/pkg/status"
 	"bootagent/pkg/systemd"
 	"bootagent/pkg/systemd/guard"
 )
@@ -52,8 +48,15 @@ type Config struct {
 
 // A Reporter tells people and systemd what the agent is doing.
 type Reporter interface {
-	Tell(status.Status)
-	TellHeld(map[string]graph.Progress) // by unit, what holds it
+	// Identifying says how the agent learns which plan the machine has.
+	Identifying(progress []graph.Progress)
+
+	// Booting says how a role comes up, after how the agent learnt of it, and
+	// by unit what holds the services that may not start yet.
+	Booting(role string, held map[string]graph.Progress, progress []graph.Progress)
+
+	// NoPlan says why there is no plan, and which services are held for ever.
+	NoPlan(why error, held []string)
 
 	// Ready says that the boot of the machine need not wait for the agent any
 	// more.
@@ -168,18 +171,7 @@ func (a *Agent) withoutPlan(err error) {
 	a.mu.Lock()
 	a.noPlan = err
 	a.mu.Unlock()
-	s := status.Status{State: status.Failed, Reason: err.Error(), Hint: fault.HintOf(err)}
-	if errors.Is(err, plan.ErrNoRole) {
-		s.State = status.Idle
-	}
-	why := graph.Progress{Step: "plan", State: graph.Failed, Since: time.Now(), Err: err}
-	held := make(map[string]graph.Progress)
-	for _, unit := range a.Keep.Held() {
-		held[unit] = why
-		s.Held = append(s.Held, status.Held{Unit: unit, Why: "there is no plan: " + err.Error()})
-	}
-	a.Report.Tell(s)
-	a.Report.TellHeld(held)
+	a.Report.NoPlan(err, a.Keep.Held())
 	a.Report.Ready()
 }
 
@@ -268,11 +260,7 @@ func (a *Agent) report(b *boot.Boot, by *Lesson, progress []graph.Progress) {
 	a.mu.Lock()
 	progress = slices.Concat(a.identified, progress)
 	a.mu.Unlock()
-	a.Report.Tell(asstatus.Of(by.Plan.Role, held, progress))
-	a.Report.TellHeld(held)
-	if asstatus.Settled(progress) {
-		a.Report.Ready()
-	}
+	a.Report.Booting(by.Plan.Role, held, progress)
 }
 
 // followUnits runs steps again that a change of a unit invalidates.

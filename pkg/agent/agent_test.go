@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/machine"
+	"bootagent/pkg/plan"
 	"bootagent/pkg/role"
 	"bootagent/pkg/status"
 )
@@ -53,10 +55,18 @@ type reported struct {
 	ready bool
 }
 
-func (r *reported) Tell(s status.Status) {
+func (r *reported) tell(s status.Status) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last = s
+}
+
+func (r *reported) NoPlan(why error, _ []string) {
+	state := status.Failed
+	if errors.Is(why, plan.ErrNoRole) {
+		state = status.Idle
+	}
+	r.tell(status.Status{State: state, Reason: why.Error(), Hint: fault.HintOf(why)})
 }
 
 func (r *reported) Ready() {
@@ -65,8 +75,9 @@ func (r *reported) Ready() {
 	r.ready = true
 }
 
-func (r *reported) TellHeld(map[string]graph.Progress) {}
-func (r *reported) Ails(_, _ string)                   {}
+func (r *reported) Identifying([]graph.Progress)                                {}
+func (r *reported) Booting(string, map[string]graph.Progress, []graph.Progress) {}
+func (r *reported) Ails(_, _ string)                                            {}
 
 // now is what was reported last.
 func (r *reported) now() (status.Status, bool) {
@@ -105,7 +116,7 @@ func lives(t *testing.T, e edited) alive {
 	a.boots = func(ctx context.Context, by *Lesson) error {
 		b := boot.New(role.Plan{Role: by.Plan.Role}, host.Host{}, log) // of the plan, what needs no machine
 		a.begin(b.Graph, b, by)
-		b.Run(ctx, func([]graph.Progress) { report.Tell(status.Status{Role: by.Plan.Role, State: status.Ready}) })
+		b.Run(ctx, func([]graph.Progress) { report.tell(status.Status{Role: by.Plan.Role, State: status.Ready}) })
 		return nil
 	}
 	ctx, cancel := context.WithCancel(t.Context())

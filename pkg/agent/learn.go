@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"bootagent/cmd/bootagent/asstatus"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
@@ -79,7 +78,7 @@ func (a *Agent) learn(ctx context.Context) (*Lesson, error) {
 		a.mu.Lock()
 		a.identified = progress
 		a.mu.Unlock()
-		a.Report.Tell(asstatus.OfLaunch(progress))
+		a.Report.Identifying(progress)
 	})
 	if ctx.Err() == nil {
 		a.mu.Lock()
