@@ -414,8 +414,8 @@ func (m *machine) unplug(v *ebs) {
 
 // diskEvent tells the agent that something happened to a disk, as udev does.
 func (m *machine) diskEvent(e boot.DiskEvent) {
-	if a := m.agent; a != nil && a.now() != nil {
-		a.person(func() error { a.now().DiskChanged(context.Background(), e); return nil })
+	if a := m.agent; a != nil && a.boot() != nil {
+		a.person(func() error { a.boot().DiskChanged(context.Background(), e); return nil })
 	}
 }
 
