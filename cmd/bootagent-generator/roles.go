@@ -8,11 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 
 	"bootagent/pkg/role"
 	"bootagent/pkg/systemd/guard"
+	"bootagent/pkg/unit"
 )
 
 const (
@@ -78,9 +78,8 @@ func (rs *roles) read(path string) {
 		return
 	}
 	rs.problems = append(rs.problems, err.Error())
-	for _, unit := range named(text) {
-		service := strings.TrimSuffix(unit, filepath.Ext(unit)) + ".service"
-		rs.guessed = append(rs.guessed, guard.Hold{Unit: unit, Service: service})
+	for _, name := range named(text) {
+		rs.guessed = append(rs.guessed, guard.Hold{Unit: name, Service: unit.ServiceOf(name)})
 	}
 }
 

@@ -28,10 +28,8 @@ import (
 	"bootagent/pkg/status"
 	"bootagent/pkg/systemd"
 	"bootagent/pkg/systemd/guard"
+	"bootagent/pkg/unit"
 )
-
-// roleUnit tells by its own state whether the role is ready.
-const roleUnit = "bootagent-role.service"
 
 func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 	if err := parse("daemon", args, nil, 0, 0); err != nil {
@@ -72,7 +70,7 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 	}()
 	// It waits for the agent's own start to be over. Only if its job is queued
 	// before that is the machine not told to have started before the role is.
-	if err := manager.Start(ctx, roleUnit); err != nil {
+	if err := manager.Start(ctx, unit.Role); err != nil {
 		log.Error("cannot start the role's unit", "error", err)
 	}
 	err = a.live(ctx)
@@ -181,7 +179,7 @@ func heldUnits(root string) (units []string) {
 	for _, g := range guards {
 		_, rest, asserts := strings.Cut(g.Text, "AssertPathExists=")
 		token, _, _ := strings.Cut(rest, "\n")
-		if !asserts || filepath.Ext(g.Unit) != ".service" {
+		if !asserts || !unit.IsService(g.Unit) {
 			continue
 		}
 		if _, err := os.Lstat(filepath.Join(root, token)); err != nil {
@@ -420,8 +418,8 @@ func hasToken(unit string) bool {
 
 // heal has steps run again that a change of a unit undoes.
 func heal(ctx context.Context, b *boot.Boot, m *systemd.Manager) {
-	changes := m.Watch(ctx, slices.Collect(maps.Keys(b.Units(systemd.MountUnit, guard.GrantUnit)))...)
-	b.Follow(ctx, changes.Next, systemd.MountUnit, guard.GrantUnit)
+	changes := m.Watch(ctx, slices.Collect(maps.Keys(b.Units(unit.MountAt, unit.GrantOf)))...)
+	b.Follow(ctx, changes.Next, unit.MountAt, unit.GrantOf)
 }
 
 // takeLock makes this the only agent of the machine, until it ends.

@@ -24,6 +24,7 @@ import (
 	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/systemd"
+	"bootagent/pkg/unit"
 )
 
 // world is the machine itself, and what of the cloud it has to do with, as the
@@ -148,7 +149,7 @@ const (
 	checkWithin = time.Hour // a whole e2fsck of a large, damaged filesystem
 )
 
-func makeUnit(d boot.Disk) string { return systemd.CommandUnit("make", d.Serial) }
+func makeUnit(d boot.Disk) string { return unit.CommandOn("make", d.Serial) }
 
 func (f filesystems) Make(ctx context.Context, d boot.Disk, t role.FilesystemType, uuid string) error {
 	if _, err := f.disks.same(ctx, d); err != nil {
@@ -186,7 +187,7 @@ func (f filesystems) Check(ctx context.Context, d boot.Disk, t role.FilesystemTy
 		return err
 	}
 	c := systemd.Command{
-		Unit: systemd.CommandUnit("check", d.Serial), Description: "Check of the filesystem on disk " + d.Serial,
+		Unit: unit.CommandOn("check", d.Serial), Description: "Check of the filesystem on disk " + d.Serial,
 		Argv: argv, Success: success, Devices: []string{d.Path}, Timeout: checkWithin,
 	}
 	tried := try(f.disks.children, c.Unit, d.Path)
@@ -248,7 +249,7 @@ type mounts struct {
 func (mounts) At(where string) (uint64, bool, error) { return systemd.MountedAt(where) }
 
 func (m mounts) Mount(ctx context.Context, mt boot.Mount) error {
-	tried := try(m.children, systemd.MountUnit(mt.Where), mt.What)
+	tried := try(m.children, unit.MountAt(mt.Where), mt.What)
 	if err := m.manager.Mount(ctx, systemd.Mount(mt)); err != nil {
 		return unmountable(ctx, tried, mt, err)
 	}
@@ -354,7 +355,7 @@ func (e engines) ask(ctx context.Context, d role.Data, q datadir.Question) (data
 func (e engines) command(d role.Data, dir string) (systemd.Command, error) {
 	argv, err := datadir.InitializeCommand(string(d.Engine), dir, d.Owner)
 	return systemd.Command{
-		Unit: "bootagent-initialize-" + d.Name + ".service", Description: "Making of the data directory " + d.Name,
+		Unit: unit.CommandOn("initialize", d.Name), Description: "Making of the data directory " + d.Name,
 		Argv: argv, User: d.Owner, Writable: []string{dir},
 		Timeout: initializeWithin, Mounts: []string{filepath.Dir(dir)},
 	}, err

@@ -284,8 +284,9 @@ func (i Image) checkMounts(units *guard.Units, r *Report) {
 			continue
 		}
 		paths = append(paths, p.path)
-		for _, kind := range []string{".mount", ".automount"} {
-			if file := units.File(unit.EscapePath(p.path) + kind); file != "" && !strings.HasPrefix(file, "/run/systemd/") {
+		mount := unit.MountAt(p.path)
+		for _, name := range []string{mount, unit.Stem(mount) + ".automount"} {
+			if file := units.File(name); file != "" && !strings.HasPrefix(file, "/run/systemd/") {
 				r.problem("%s: it mounts %s, which is %s in %s, and bootagent mounts that when the disk is proven: %s",
 					units.Path(file), p.path, p.what, p.file, "rm "+shell.Quote(units.Path(file)))
 			}

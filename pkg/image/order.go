@@ -42,7 +42,7 @@ func (i Image) checkOrder(ctx context.Context, units *guard.Units, r *Report) {
 		return
 	}
 	boot := "default.target"
-	for _, name := range []string{boot, "bootagent.service"} {
+	for _, name := range []string{boot, unit.Agent} {
 		if units.File(name) == "" {
 			unchecked("there is no %s below %s", name, i.Root)
 			return
@@ -58,7 +58,7 @@ func (i Image) checkOrder(ctx context.Context, units *guard.Units, r *Report) {
 		unchecked("%v", err)
 		return
 	}
-	said, err := verify(ctx, program, dir, slices.Concat([]string{boot, "bootagent.service"}, i.Held, []string{control + "-a.service"}))
+	said, err := verify(ctx, program, dir, slices.Concat([]string{boot, unit.Agent}, i.Held, []string{control + "-a.service"}))
 	cycles := findCycles(said)
 	own := func(cycle []string) bool { return slices.Contains(cycle, control+"-a.service") }
 	if !slices.ContainsFunc(cycles, own) {
@@ -86,7 +86,7 @@ func (i Image) stage(units *guard.Units, dir string) error {
 		control + "-b.service": "[Unit]\nAfter=" + control + "-a.service\n" + oneshot,
 	}
 	for _, service := range i.Granted {
-		more[unit.Grant(service)] = "[Unit]\nAfter=bootagent.service\n" + oneshot
+		more[unit.GrantOf(service)] = "[Unit]\nAfter=" + unit.Agent + "\n" + oneshot
 	}
 	for name, text := range more {
 		if err := os.WriteFile(filepath.Join(dir, "etc/systemd/system", name), []byte(text), 0o644); err != nil {

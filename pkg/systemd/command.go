@@ -7,8 +7,9 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
-	"github.com/coreos/go-systemd/v22/unit"
 	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/unit"
 )
 
 // A Command is a program that runs to its end in a unit of its own, so that it
@@ -23,12 +24,6 @@ type Command struct {
 	Success     []int    // exit codes beside 0 that are no failure
 	Timeout     time.Duration
 	Mounts      []string // mount points that it stands on
-}
-
-// CommandUnit names the unit of a command on something whose own name may hold
-// what no name of a unit can: a disk's serial number with a %, say.
-func CommandUnit(does, on string) string {
-	return "bootagent-" + does + "-" + unit.UnitNameEscape(on) + ".service"
 }
 
 // Run runs a command, or waits for the end of one that runs already, and
@@ -111,7 +106,7 @@ func (c Command) properties() []dbus.Property {
 		property("KillSignal", int32(unix.SIGCONT)),
 		property("TimeoutStartFailureMode", "kill"),
 		property("TimeoutStopUSec", uint64(min(c.Timeout, finishWithin).Microseconds())),
-		dbus.PropAfter("bootagent-release.service"),
+		dbus.PropAfter(unit.Release),
 		property("CollectMode", "inactive-or-failed"),
 		property("ProtectSystem", "strict"),
 		property("ReadWritePaths", c.Writable),
@@ -141,7 +136,7 @@ func (c Command) properties() []dbus.Property {
 		props = append(props, property("SuccessExitStatus", exitStatusSet{Codes: codes, Signals: []int32{}}))
 	}
 	for _, where := range c.Mounts {
-		props = append(props, dbus.PropBindsTo(MountUnit(where)), dbus.PropAfter(MountUnit(where)))
+		props = append(props, dbus.PropBindsTo(unit.MountAt(where)), dbus.PropAfter(unit.MountAt(where)))
 	}
 	return props
 }

@@ -16,6 +16,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/unit"
 )
 
 // holdersMax is how many holders of a mount are named. The rest is counted.
@@ -115,7 +117,7 @@ const HoldersWithin = 5 * time.Second
 // holders asks PID 1 who holds a mount: the agent itself sees no process of
 // another user's. Where that can't be told, it says so in place of a name.
 func (m *Manager) holders(ctx context.Context, where string) []string {
-	out := filepath.Join(m.run, "holders", MountUnit(where))
+	out := filepath.Join(m.run, "holders", unit.MountAt(where))
 	names, err := m.askHolders(ctx, where, out)
 	if err != nil {
 		m.log.Warn("cannot tell who holds a mount", "at", where, "error", err)
@@ -131,8 +133,7 @@ func (m *Manager) askHolders(ctx context.Context, where, out string) ([]string, 
 		return nil, err
 	}
 	defer os.Remove(out)
-	name := "bootagent-holders-" + strings.TrimSuffix(MountUnit(where), ".mount") + ".service"
-	if err := m.startTransient(ctx, name, holdersProperties(where, out)); err != nil {
+	if err := m.startTransient(ctx, unit.CommandAt("holders", where), holdersProperties(where, out)); err != nil {
 		return nil, err
 	}
 	src, err := os.ReadFile(out)

@@ -13,8 +13,9 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
-	"github.com/coreos/go-systemd/v22/unit"
 	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/unit"
 )
 
 // A Mount is a transient mount unit.
@@ -31,16 +32,10 @@ type Mount struct {
 // takes minutes on a slow volume.
 const mountTimeout = 10 * time.Minute
 
-// agentUnit is the unit that the agent runs in.
-const agentUnit = "bootagent.service"
-
-// MountUnit returns the name of the mount unit of a path.
-func MountUnit(where string) string { return unit.UnitNamePathEscape(where) + ".mount" }
-
 // permit is the file that a mount unit of the agent's asserts. It exists only
 // while the agent itself mounts.
 func (m *Manager) permit(where string) string {
-	return filepath.Join(m.run, "permit", MountUnit(where))
+	return filepath.Join(m.run, "permit", unit.MountAt(where))
 }
 
 // Mount mounts by PID 1, and returns when that is done.
@@ -65,7 +60,7 @@ func (m *Manager) Mount(ctx context.Context, mt Mount) error {
 	if mt.Look {
 		start = m.startAnew
 	}
-	if err := start(ctx, MountUnit(mt.Where), mt.properties(permit)); err != nil {
+	if err := start(ctx, unit.MountAt(mt.Where), mt.properties(permit)); err != nil {
 		return fmt.Errorf("cannot mount %s at %s: %w", mt.What, mt.Where, err)
 	}
 	return nil
@@ -76,18 +71,18 @@ func (m *Manager) Mount(ctx context.Context, mt Mount) error {
 // Such a one stays loaded only for units that require it, as xfs_healer@.service
 // does each mount, and that run although it is not there, or have failed. They
 // are stopped with it, and nobody misses their failures.
-func (m *Manager) startAnew(ctx context.Context, unit string, props []dbus.Property) error {
+func (m *Manager) startAnew(ctx context.Context, name string, props []dbus.Property) error {
 	for try := 1; ; try++ {
-		err := m.job(ctx, unit, "start", func(conn *dbus.Conn, ended chan<- string) (int, error) {
-			return conn.StartTransientUnitContext(ctx, unit, "fail", props, ended)
+		err := m.job(ctx, name, "start", func(conn *dbus.Conn, ended chan<- string) (int, error) {
+			return conn.StartTransientUnitContext(ctx, name, "fail", props, ended)
 		})
 		if try == unmountTries || !isBusError(err, "UnitExists") && !isBusError(err, "TransactionIsDestructive") {
 			return err
 		}
-		if err := m.stopMount(ctx, unit); err != nil && !gaveWay(err) {
+		if err := m.stopMount(ctx, name); err != nil && !gaveWay(err) {
 			return err
 		}
-		if err := m.resetRequiring(ctx, unit); err != nil {
+		if err := m.resetRequiring(ctx, name); err != nil {
 			return err
 		}
 		select {
@@ -127,14 +122,14 @@ func (mt Mount) properties(permit string) []dbus.Property {
 		// a cycle at shutdown, that systemd breaks by leaving a mount behind.
 		property("DefaultDependencies", false),
 		dbus.PropConflicts("umount.target"),
-		dbus.PropBefore("umount.target", agentUnit),
-		dbus.PropAfter("bootagent-release.service"),
+		dbus.PropBefore("umount.target", unit.Agent),
+		dbus.PropAfter(unit.Release),
 	}
 	if mt.Type != "" {
 		props = append(props, property("Type", mt.Type))
 	}
 	if mt.On != "" {
-		props = append(props, dbus.PropBindsTo(MountUnit(mt.On)), dbus.PropAfter(MountUnit(mt.On)))
+		props = append(props, dbus.PropBindsTo(unit.MountAt(mt.On)), dbus.PropAfter(unit.MountAt(mt.On)))
 	}
 	if mt.Look {
 		props = append(props, property("CollectMode", "inactive-or-failed"))

@@ -13,7 +13,7 @@ import (
 	"github.com/coreos/go-systemd/v22/dbus"
 	"golang.org/x/sys/unix"
 
-	"bootagent/pkg/systemd/guard"
+	"bootagent/pkg/unit"
 )
 
 // How often an unmount is tried that somebody else's job cancels, or that a
@@ -40,7 +40,7 @@ func (m *Manager) Unmount(ctx context.Context, where string) (held []string, err
 		}
 	}
 	for try := 1; ; try++ {
-		err := m.stopMount(ctx, MountUnit(where))
+		err := m.stopMount(ctx, unit.MountAt(where))
 		if err == nil || ctx.Err() != nil {
 			return nil, err
 		}
@@ -138,25 +138,20 @@ func (m *Manager) mountedAt(where string) (dev uint64, mounted bool, err error) 
 
 // killCommandsOn kills the commands that stand on a mount, see Command.Mounts.
 func (m *Manager) killCommandsOn(ctx context.Context, where string) error {
-	units, err := m.names(ctx, MountUnit(where), "BoundBy")
+	units, err := m.names(ctx, unit.MountAt(where), "BoundBy")
 	if err != nil {
 		return err
 	}
-	for _, unit := range units {
-		if !isCommand(unit) {
+	for _, name := range units {
+		if !unit.IsCommand(name) {
 			continue
 		}
-		m.log.Warn("killing "+unit, "why", "the disk is gone that is mounted at "+where)
-		if err := m.Kill(ctx, unit); err != nil && !isBusError(err, "NoSuchUnit") && !isBusError(err, "NoSuchProcess") {
+		m.log.Warn("killing "+name, "why", "the disk is gone that is mounted at "+where)
+		if err := m.Kill(ctx, name); err != nil && !isBusError(err, "NoSuchUnit") && !isBusError(err, "NoSuchProcess") {
 			return err
 		}
 	}
 	return nil
-}
-
-// isCommand tells the units of commands from grants and services of a role.
-func isCommand(unit string) bool {
-	return strings.HasPrefix(unit, "bootagent-") && strings.HasSuffix(unit, ".service") && !strings.HasPrefix(unit, guard.GrantUnit(""))
 }
 
 // detach takes a mount whose disk is gone out of sight, at once and although
@@ -166,7 +161,7 @@ func (m *Manager) detach(ctx context.Context, where string) error {
 	if err != nil || !mounted {
 		return err
 	}
-	name := "bootagent-detach-" + strings.TrimSuffix(MountUnit(where), ".mount") + ".service"
+	name := unit.CommandAt("detach", where)
 	if err := m.startTransient(ctx, name, detachProperties(where, m.sysDevice(dev))); err != nil {
 		return fmt.Errorf("cannot detach %s: %w", where, err)
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bootagent/pkg/unit"
 )
 
 // stand has a disk mounted at /srv/data, of which sysfs tells, or which is gone.
@@ -162,11 +164,11 @@ func TestALookIsNeverThatOfAnEarlierOne(t *testing.T) {
 		look := Mount{What: data.What, Where: where, Type: "xfs", Options: []string{"ro"}, Look: true}
 		ok(t, m.Mount(t.Context(), look))
 		const healer = "xfs_healer@data.service"
-		p.units[MountUnit(where)].active = "inactive"
-		p.units[healer] = &unitOfPID1{active: active, requires: MountUnit(where)}
+		p.units[unit.MountAt(where)].active = "inactive"
+		p.units[healer] = &unitOfPID1{active: active, requires: unit.MountAt(where)}
 		look.Options = nil
 		ok(t, m.Mount(t.Context(), look))
-		if got := p.units[MountUnit(where)].props["Options"].Value(); got != "" {
+		if got := p.units[unit.MountAt(where)].props["Options"].Value(); got != "" {
 			t.Errorf("it was mounted with the options of the look before: %q", got)
 		}
 		if p.units[healer] != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"bootagent/pkg/shell"
+	"bootagent/pkg/unit"
 )
 
 // A Problem is one way in which a unit is not held as the holds say, or can't
@@ -152,7 +153,7 @@ func (t *tree) checkEffect(h Hold) []Problem {
 			by + " takes back what its guard asserts, so that anything can start it: remove the empty Assert setting there",
 		})
 	}
-	if path.Ext(h.Unit) != ".service" || h.IMDS {
+	if !unit.IsService(h.Unit) || h.IMDS {
 		return problems
 	}
 	for _, opening := range t.openings(h.Unit) {

@@ -115,7 +115,7 @@ func (t *tree) starts(trigger string) string {
 			accept = isTrue(s.value)
 		case kind == ".socket" && s.section == "Socket" && s.key == "Service":
 			// The last of several counts (config_parse_socket_service) ...
-			if name := specify(s.value, trigger); unit.Valid(name) && path.Ext(name) == ".service" {
+			if name := specify(s.value, trigger); unit.Valid(name) && unit.IsService(name) {
 				target = name
 			}
 		case kind == ".timer" && s.section == "Timer" && s.key == "Unit",
@@ -130,7 +130,7 @@ func (t *tree) starts(trigger string) string {
 	case accept:
 		return unit.Prefix(trigger) + "@.service"
 	case target == "":
-		return unit.Stem(trigger) + ".service"
+		return unit.ServiceOf(trigger)
 	}
 	return target
 }

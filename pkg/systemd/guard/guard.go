@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"bootagent/pkg/unit"
@@ -64,10 +65,6 @@ type Hold struct {
 	Optional []string
 }
 
-// GrantUnit is the name of the transient unit that a service is bound to:
-// bootagent-grant-mariadb.service for mariadb.service.
-func GrantUnit(service string) string { return unit.Grant(service) }
-
 // Token is the path of the file that a service asserts, on the machine that
 // runs it: /run/bootagent/granted/mariadb.service for mariadb.service.
 func Token(service string) string {
@@ -102,10 +99,10 @@ func (h Hold) Text() string {
 	// A socket or a path is started before basic.target, the agent after it:
 	// an order between them would be a cycle, which systemd breaks by leaving
 	// out a job of its choice. The assertion needs no order to hold.
-	if path.Ext(h.Unit) == ".service" {
-		b.WriteString("After=bootagent.service " + GrantUnit(h.Service) + "\n")
+	if unit.IsService(h.Unit) {
+		b.WriteString("After=" + unit.Agent + " " + unit.GrantOf(h.Service) + "\n")
 	}
-	b.WriteString("BindsTo=" + GrantUnit(h.Service) + "\n")
+	b.WriteString("BindsTo=" + unit.GrantOf(h.Service) + "\n")
 	b.WriteString("AssertPathExists=" + Token(h.Service) + "\n")
 	if settings := h.serviceSettings(); settings != "" {
 		b.WriteString("\n[Service]\n" + settings)
@@ -115,7 +112,7 @@ func (h Hold) Text() string {
 
 // serviceSettings is what the guard sets of a service itself.
 func (h Hold) serviceSettings() string {
-	if path.Ext(h.Unit) != ".service" {
+	if !unit.IsService(h.Unit) {
 		return ""
 	}
 	var b strings.Builder
@@ -132,30 +129,30 @@ func (h Hold) serviceSettings() string {
 	return b.String()
 }
 
-// check tells why a unit can't be held in this way, or nil.
+// check returns why a unit can't be held in this way, or nil.
 func (h Hold) check() error {
-	switch {
-	case !isHeldType(h.Unit) || !unit.Valid(h.Unit):
-		return fmt.Errorf("cannot hold %q: not the name of a unit", h.Unit)
-	case unit.Needed(h.Unit) != "":
-		return fmt.Errorf("cannot hold %s: it %s", h.Unit, unit.Needed(h.Unit))
-	case !unit.Valid(h.Service) || path.Ext(h.Service) != ".service":
-		return fmt.Errorf("cannot hold %s for %q: not the name of a service", h.Unit, h.Service)
-	case unit.IsTemplate(h.Service):
-		return fmt.Errorf("cannot hold %s for %s: a template has no grant; name an instance of it", h.Unit, h.Service)
-	case len(GrantUnit(h.Service)) > unit.MaxName:
-		return fmt.Errorf("cannot hold %s for %s: the name of its grant would be longer than %d bytes", h.Unit, h.Service, unit.MaxName)
+	if err := unit.MayGuard(h.Unit); err != nil {
+		return fmt.Errorf("cannot hold %s: %w", shown(h.Unit), err)
+	}
+	if err := unit.MayGrant(h.Service); err != nil {
+		return fmt.Errorf("cannot hold %s for %s: %w", h.Unit, shown(h.Service), err)
 	}
 	for _, name := range h.Credentials {
 		if !isCredential(name) {
-			return fmt.Errorf("cannot hold %s with the credential %q: not the name of one", h.Unit, name)
+			return fmt.Errorf("cannot hold %s with the credential %q: not the name of a credential", h.Unit, name)
 		}
 	}
 	return nil
 }
 
-// isHeldType tells whether units of this one's type can be held.
-func isHeldType(name string) bool { return slices.Contains(unit.HeldTypes(), path.Ext(name)) }
+// shown returns a name as a message shows it: quoted if it isn't the name of a
+// unit, because it may then contain anything.
+func shown(name string) string {
+	if unit.Valid(name) {
+		return name
+	}
+	return strconv.Quote(name)
+}
 
 // isCredential tells whether systemd takes name as that of a credential
 // (credential_name_valid), and as it stands: no specifier, no escape.

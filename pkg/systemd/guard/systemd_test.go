@@ -207,11 +207,11 @@ func TestSystemdHoldsWhatAGuardHolds(t *testing.T) {
 			if got := units.values(h.Unit, "AssertPathExists"); !slices.Equal(got, []string{Token(h.Service)}) {
 				t.Errorf("asserts %v\n%s", got, said)
 			}
-			if got := units.values(h.Unit, "BindsTo"); !slices.Equal(got, []string{GrantUnit(h.Service)}) {
+			if got := units.values(h.Unit, "BindsTo"); !slices.Equal(got, []string{unit.GrantOf(h.Service)}) {
 				t.Errorf("is bound to %v", got)
 			}
 			after := units.values(h.Unit, "After")
-			ordered := slices.Contains(after, "bootagent.service") && slices.Contains(after, GrantUnit(h.Service))
+			ordered := slices.Contains(after, "bootagent.service") && slices.Contains(after, unit.GrantOf(h.Service))
 			if want := path.Ext(h.Unit) == ".service"; ordered != want {
 				t.Errorf("is started after %v", after)
 			}

@@ -75,7 +75,7 @@ func (t *tree) exists(name string) bool {
 		return err == nil
 	}
 	_, err := os.Stat(t.root.path("/etc/init.d/" + unit.Stem(name)))
-	return err == nil && path.Ext(name) == ".service"
+	return err == nil && unit.IsService(name)
 }
 
 // unmask is the command that lets a masked unit start. systemctl takes away what
@@ -169,7 +169,7 @@ func doesNothing(command string) bool {
 func (t *tree) instances(prefix string) []string {
 	found := make(map[string]bool)
 	note := func(name string) {
-		if unit.Valid(name) && path.Ext(name) == ".service" && unit.Prefix(name) == prefix && unit.Instance(name) != "" {
+		if unit.Valid(name) && unit.IsService(name) && unit.Prefix(name) == prefix && unit.Instance(name) != "" {
 			found[name] = true
 		}
 	}
@@ -230,7 +230,7 @@ func (t *tree) list(dir string) (names []string) {
 // members gives the services that say that they are a part of a unit.
 func (t *tree) members(own string) (names []string) {
 	for name := range t.files {
-		if path.Ext(name) != ".service" || unit.IsTemplate(name) || t.unit(name) != name || name == own {
+		if !unit.IsService(name) || unit.IsTemplate(name) || t.unit(name) != name || name == own {
 			continue
 		}
 		if slices.ContainsFunc(t.settings(name), func(s setting) bool {

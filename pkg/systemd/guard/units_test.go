@@ -308,7 +308,7 @@ func TestANeededUnitIsNotHeldByAnotherName(t *testing.T) {
 		"usr/lib/systemd/system/a.service": service,
 	}.root(t)
 	all, err := Expand(root, []Hold{hold("a.service"), hold("shell.service")})
-	if err == nil || !strings.Contains(err.Error(), "cannot hold shell.service: it is another name of ssh.service, which is a way in") {
+	if err == nil || !strings.Contains(err.Error(), "cannot hold shell.service: it is another name of ssh.service, which is needed to log in") {
 		t.Errorf("the error is %v", err)
 	}
 	if got := units(all); got != "a.service" {
