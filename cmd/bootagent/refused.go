@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bootagent/pkg/boot"
-	"bootagent/pkg/systemd"
+	"bootagent/pkg/systemd/pid1"
 )
 
 // A refusal is the journal's account of something that PID 1 tried and that
@@ -140,7 +140,7 @@ func mentions(line, device string) bool {
 // hasFailed tells a job whose program was run and failed from one that was
 // cancelled, timed out or could not be asked for.
 func hasFailed(err error) bool {
-	job := (*systemd.JobError)(nil)
+	job := (*pid1.JobError)(nil)
 	return errors.As(err, &job) && job.Result == "failed"
 }
 

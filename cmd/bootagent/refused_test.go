@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"bootagent/pkg/boot"
-	"bootagent/pkg/systemd"
+	"bootagent/pkg/systemd/pid1"
 )
 
 // journalOf answers with entries, each "seconds|transport|message".
@@ -34,7 +34,7 @@ func refused(entries ...string) refusal {
 	return refusal{unit: "srv-data.mount", device: "nvme1n1", since: 100 * time.Second, journal: journalOf(entries...)}
 }
 
-var errMount = fmt.Errorf("cannot mount: %w", &systemd.JobError{Unit: "srv-data.mount", Verb: "start", Result: "failed"})
+var errMount = fmt.Errorf("cannot mount: %w", &pid1.JobError{Unit: "srv-data.mount", Verb: "start", Result: "failed"})
 
 func TestAMountThatTheKernelRefusesQuotesTheKernel(t *testing.T) {
 	const ours = `"XFS (nvme1n1): Superblock has unknown incompatible features (0x20000000) enabled."`
@@ -95,7 +95,7 @@ func TestAMountThatFailsHasAHintThatChangesNothing(t *testing.T) {
 		{damaged, boot.Mount{What: link, Type: "ext4"}, errMount, "e2fsck -fn " + link, false},
 		{features, boot.Mount{What: link, Type: "xfs"}, errMount, "does not know this kind of xfs", true},
 		{damaged, boot.Mount{What: "/srv/data/mysql"}, errMount, "", false}, // it is bound
-		{damaged, boot.Mount{What: link, Type: "xfs"}, &systemd.JobError{Result: "assert"}, "", false},
+		{damaged, boot.Mount{What: link, Type: "xfs"}, &pid1.JobError{Result: "assert"}, "", false},
 		{damaged, boot.Mount{What: link, Type: "xfs"}, errors.New("no systemd"), "", false},
 	} {
 		err := unmountable(t.Context(), c.r, c.mt, c.err)

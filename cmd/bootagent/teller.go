@@ -16,7 +16,7 @@ import (
 
 	"bootagent/pkg/boot"
 	"bootagent/pkg/status"
-	"bootagent/pkg/systemd"
+	"bootagent/pkg/systemd/pid1"
 	"bootagent/pkg/unit"
 )
 
@@ -215,7 +215,7 @@ func (t *teller) notify(state string) {
 
 // A roleUnits runs the role's unit: systemd, or that of a test.
 type roleUnits interface {
-	State(ctx context.Context, unit string) (systemd.UnitState, error)
+	State(ctx context.Context, unit string) (pid1.UnitState, error)
 	Stopping(ctx context.Context) (bool, error)
 	Restart(ctx context.Context, unit string) error
 }

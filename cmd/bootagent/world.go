@@ -24,6 +24,7 @@ import (
 	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/systemd"
+	"bootagent/pkg/systemd/pid1"
 	"bootagent/pkg/unit"
 )
 
@@ -406,10 +407,10 @@ func (u units) Ended(ctx context.Context, unit string) (boot.Ended, error) {
 }
 
 func (u units) Await(ctx context.Context, unit string, until func(boot.UnitState) bool) (boot.UnitState, error) {
-	s, err := u.Manager.Await(ctx, unit, func(s systemd.UnitState) bool { return until(asUnitState(s)) })
+	s, err := u.Manager.Await(ctx, unit, func(s pid1.UnitState) bool { return until(asUnitState(s)) })
 	return asUnitState(s), err
 }
 
-func asUnitState(s systemd.UnitState) boot.UnitState {
+func asUnitState(s pid1.UnitState) boot.UnitState {
 	return boot.UnitState{Active: s.Active, Sub: s.Sub, Busy: s.Job != ""}
 }

@@ -1,6 +1,9 @@
 package unit
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // The units that bootagent's package installs.
 const (
@@ -34,6 +37,10 @@ func CommandOn(does, on string) string { return ownPrefix + does + "-" + Escape(
 func CommandAt(does, where string) string {
 	return ownPrefix + does + "-" + EscapePath(where) + ".service"
 }
+
+// ScopeOf returns the name of the scope that takes a process of the agent that
+// hangs: bootagent-left-4711.scope for the process ID 4711.
+func ScopeOf(pid int) string { return ownPrefix + "left-" + strconv.Itoa(pid) + ".scope" }
 
 // IsCommand reports whether a unit has the name of a command of the agent. A
 // grant is not a command.

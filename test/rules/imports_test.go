@@ -93,9 +93,17 @@ var table = []row{
 		why: "S3, age and ramfs; no volumes, and of units a name; a command for keys is run by who calls it",
 	},
 	{
-		pkg: "pkg/systemd", may: []string{"bootagent/pkg/systemd/guard", "bootagent/pkg/unit", goSystemd, godbus, xsys}, never: []string{"net/http"},
-		why: "D-Bus over a Unix socket; it knows units, no plans",
+		pkg:   "pkg/systemd",
+		may:   []string{"bootagent/pkg/systemd/guard", "bootagent/pkg/systemd/holder", "bootagent/pkg/systemd/pid1", "bootagent/pkg/unit", goSystemd, xsys},
+		never: []string{"net", "net/http", "os/exec"},
+		why:   "transient units of the agent: mounts, grants and commands; it knows no plans, and it talks to PID 1 by pkg/systemd/pid1 only",
 	},
+	{
+		pkg: "pkg/systemd/pid1", may: []string{"bootagent/pkg/systemd/pid1/pid1test", goSystemd, godbus, xsys}, never: []string{"net/http", "os/exec"},
+		why: "D-Bus over a Unix socket: units and jobs of any kind",
+	},
+	{pkg: "pkg/systemd/pid1/pid1test", may: []string{goSystemd, godbus}, never: []string{"net/http", "os/exec"}, why: "a PID 1 for the tests of both; no program imports it"},
+	{pkg: "pkg/systemd/holder", may: []string{xsys}, never: []string{"net", "net/http", "os/exec"}, why: "it reads /proc and asks nobody"},
 	{pkg: "pkg/systemd/guard", may: []string{"bootagent/pkg/shell", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"}, why: "the generator links it"},
 	{
 		pkg:   "pkg/image",
