@@ -94,7 +94,7 @@ var table = []row{
 	},
 	{
 		pkg:   "pkg/systemd",
-		may:   []string{"bootagent/pkg/systemd/guard", "bootagent/pkg/systemd/holder", "bootagent/pkg/systemd/pid1", "bootagent/pkg/unit", goSystemd, xsys},
+		may:   []string{"bootagent/pkg/systemd/guard", "bootagent/pkg/systemd/holder", "bootagent/pkg/systemd/pid1", "bootagent/pkg/unit", goSystemd, godbus, xsys},
 		never: []string{"net", "net/http", "os/exec"},
 		why:   "transient units of the agent: mounts, grants and commands; it knows no plans, and it talks to PID 1 by pkg/systemd/pid1 only",
 	},
