@@ -95,10 +95,8 @@ func checkGuards(ctx context.Context, root string, out io.Writer) error {
 	printReport(out, report)
 	if n := len(problems) + len(report.Problems); n > 0 {
 		err = fmt.Errorf("%d problem(s) with the guards and what the roles need", n)
-		if slices.ContainsFunc(problems, func(p guard.Problem) bool {
-			return p.Kind == guard.Missing || p.Kind == guard.Stale || p.Kind == guard.LeftOver
-		}) {
-			return boot.WithHint(err, "what is missing, stale or left over of the guards is mended by: bootagent guard install"+rootOption(root))
+		if slices.ContainsFunc(problems, func(p guard.Problem) bool { return p.Install }) {
+			return boot.WithHint(err, "to repair the guards: bootagent guard install"+rootOption(root))
 		}
 	}
 	return err

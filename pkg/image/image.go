@@ -17,6 +17,7 @@ import (
 	"bootagent/pkg/settings"
 	"bootagent/pkg/shell"
 	"bootagent/pkg/systemd/guard"
+	"bootagent/pkg/systemd/unitfile"
 	"bootagent/pkg/unit"
 )
 
@@ -73,7 +74,7 @@ type Program struct {
 
 // Check checks all.
 func (i Image) Check(ctx context.Context) (Report, error) {
-	units, err := guard.Read(i.Root)
+	units, err := unitfile.Load(i.Root)
 	if err != nil {
 		return Report{}, err
 	}
@@ -97,7 +98,7 @@ func (i Image) Check(ctx context.Context) (Report, error) {
 
 // Units checks the units alone that a role starts beside its services.
 func (i Image) Units() (Report, error) {
-	units, err := guard.Read(i.Root)
+	units, err := unitfile.Load(i.Root)
 	if err != nil {
 		return Report{}, err
 	}
@@ -106,7 +107,7 @@ func (i Image) Units() (Report, error) {
 	return r, nil
 }
 
-func (i Image) checkReady(units *guard.Units, r *Report) {
+func (i Image) checkReady(units *unitfile.Tree, r *Report) {
 	before, checked := len(r.Problems), []string{}
 	for _, ro := range i.Roles {
 		for _, s := range ro.Services {
@@ -114,7 +115,7 @@ func (i Image) checkReady(units *guard.Units, r *Report) {
 				continue
 			}
 			checked = append(checked, s.Ready.Unit)
-			for _, p := range units.Troubles(s.Ready.Unit) {
+			for _, p := range guard.CheckStart(units, s.Ready.Unit) {
 				r.problem("%s: the ready unit of %s: %s", ro.File, s.Unit, p)
 			}
 		}
@@ -126,7 +127,7 @@ func (i Image) checkReady(units *guard.Units, r *Report) {
 
 // checkOwners looks for the users that own data directories among those that
 // the image has, and those that systemd-sysusers makes at boot.
-func (i Image) checkOwners(units *guard.Units, r *Report) {
+func (i Image) checkOwners(units *unitfile.Tree, r *Report) {
 	before, owners := len(r.Problems), []string{}
 	known := users(units)
 	for _, ro := range i.Roles {
@@ -146,10 +147,10 @@ func (i Image) checkOwners(units *guard.Units, r *Report) {
 	}
 }
 
-func users(units *guard.Units) map[string]bool {
+func users(units *unitfile.Tree) map[string]bool {
 	known := make(map[string]bool)
 	for _, file := range []string{"/etc/passwd", "/usr/lib/passwd"} {
-		text, _ := units.ReadFile(file)
+		text, _ := units.Read(file)
 		for line := range strings.Lines(string(text)) {
 			name, _, _ := strings.Cut(line, ":")
 			known[strings.TrimSpace(name)] = true
@@ -161,7 +162,7 @@ func users(units *guard.Units) map[string]bool {
 			if !strings.HasSuffix(entry.Name(), ".conf") {
 				continue
 			}
-			text, _ := units.ReadFile(path.Join(dir, entry.Name()))
+			text, _ := units.Read(path.Join(dir, entry.Name()))
 			for line := range strings.Lines(string(text)) {
 				if words := strings.Fields(line); len(words) > 1 && (words[0] == "u" || words[0] == "u!") {
 					known[words[1]] = true
@@ -172,7 +173,7 @@ func users(units *guard.Units) map[string]bool {
 	return known
 }
 
-func (i Image) checkPrograms(units *guard.Units, set settings.Settings, r *Report) {
+func (i Image) checkPrograms(units *unitfile.Tree, set settings.Settings, r *Report) {
 	before := len(r.Problems)
 	var there, asked []string
 	for _, key := range set.Keys {
@@ -203,7 +204,7 @@ func (i Image) checkPrograms(units *guard.Units, set settings.Settings, r *Repor
 	}
 }
 
-func executable(units *guard.Units, name string) bool {
+func executable(units *unitfile.Tree, name string) bool {
 	real, err := units.Resolve(name)
 	if err != nil {
 		return false
@@ -247,14 +248,14 @@ func (i Image) disks() map[string]string {
 
 // checkMounts looks for whoever else would mount what bootagent mounts: before
 // the disk is proven, or over it.
-func (i Image) checkMounts(units *guard.Units, r *Report) {
+func (i Image) checkMounts(units *unitfile.Tree, r *Report) {
 	places, disks := i.places(), i.disks()
 	if len(places) == 0 {
 		return
 	}
 	before := len(r.Problems)
 	fstab := units.Path("/etc/fstab")
-	text, err := units.ReadFile("/etc/fstab")
+	text, err := units.Read("/etc/fstab")
 	if err != nil && !isAbsent(err) {
 		r.problem("cannot read %s: %v", fstab, err)
 	}
@@ -304,7 +305,7 @@ func (i Image) checkMounts(units *guard.Units, r *Report) {
 }
 
 // mounts tells whether what is mounted on target is mounted on p or below it.
-func mounts(units *guard.Units, target, p string) bool {
+func mounts(units *unitfile.Tree, target, p string) bool {
 	if !path.IsAbs(target) {
 		return false
 	}
@@ -318,7 +319,7 @@ func mounts(units *guard.Units, target, p string) bool {
 	return false
 }
 
-func resolved(units *guard.Units, p string) string {
+func resolved(units *unitfile.Tree, p string) string {
 	if real, err := units.Resolve(p); err == nil {
 		return real
 	}
@@ -341,7 +342,7 @@ const (
 
 // checkLeftovers looks for what every machine of the image would have from the
 // machine that it was made on: keys, secrets, and what an agent keeps.
-func (i Image) checkLeftovers(units *guard.Units, set settings.Settings, r *Report) {
+func (i Image) checkLeftovers(units *unitfile.Tree, set settings.Settings, r *Report) {
 	before := len(r.Problems)
 	for _, dir := range []string{stateDir, runDir} {
 		entries, err := units.ReadDir(dir)
@@ -376,7 +377,7 @@ func (i Image) checkLeftovers(units *guard.Units, set settings.Settings, r *Repo
 			if s.From.Path == "" {
 				continue
 			}
-			text, err := units.ReadFile(s.From.Path)
+			text, err := units.Read(s.From.Path)
 			if err == nil && !isSealed(text) {
 				file := units.Path(s.From.Path)
 				r.problem("%s: secret %q of %s comes from it, and it is not encrypted: seal it for the machine's key and for one that is kept elsewhere, and put that in its place: "+
@@ -389,7 +390,7 @@ func (i Image) checkLeftovers(units *guard.Units, set settings.Settings, r *Repo
 
 // keyFiles gives the files below /etc/bootagent with a secret key of age in
 // them.
-func keyFiles(units *guard.Units) (files []string) {
+func keyFiles(units *unitfile.Tree) (files []string) {
 	real, err := units.Resolve(etcDir)
 	if err != nil {
 		return nil
@@ -403,7 +404,7 @@ func keyFiles(units *guard.Units) (files []string) {
 		if err != nil {
 			return nil
 		}
-		if text, err := units.ReadFile(path.Join(real, name)); err == nil && strings.Contains(string(text), "AGE-SECRET-KEY-") {
+		if text, err := units.Read(path.Join(real, name)); err == nil && strings.Contains(string(text), "AGE-SECRET-KEY-") {
 			files = append(files, file)
 		}
 		return nil

@@ -169,7 +169,7 @@ func TestWhatAnImageLacksIsTold(t *testing.T) {
 		words []string          // of the one problem each; none is none
 	}{
 		{"no ready unit", map[string]string{"usr/lib/systemd/system/mysql-ready.service": "gone"}, []string{"db.yaml: the ready unit of mariadb.service: mysql-ready.service: has no unit file"}},
-		{"a ready unit that is masked", map[string]string{"etc/systemd/system/mysql-ready.service": "-> /dev/null"}, []string{"mysql-ready.service: is masked: systemctl --root "}},
+		{"a ready unit that is masked", map[string]string{"etc/systemd/system/mysql-ready.service": "-> /dev/null"}, []string{"mysql-ready.service: is masked, so nothing can start it: systemctl --root "}},
 		{"no owner", map[string]string{"etc/passwd": "root:x:0:0::/root:/bin/sh\nmysqlx:x:1:1::/:\n"}, []string{`data "mysql" belongs to the user mysql, which is neither in `}},
 		{"an owner that is made at boot", map[string]string{"etc/passwd": "", "usr/lib/sysusers.d/mysql.conf": "#u x\nu mysql - \"MySQL\" /var/lib/mysql\n"}, nil},
 		{"no mkfs", map[string]string{"usr/sbin/mkfs.xfs": "gone"}, []string{`there is no /sbin/mkfs.xfs, which makes the filesystem of volume "data": install xfsprogs in the image`}},

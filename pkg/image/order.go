@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"bootagent/pkg/systemd/guard"
+	"bootagent/pkg/systemd/unitfile"
 	"bootagent/pkg/unit"
 )
 
@@ -32,7 +32,7 @@ const control = "bootagent-verifier-control"
 // checkOrder has systemd's own verifier plan a boot of the image, with its
 // guards and with a grant for each service. It exits 0 on a cycle that it can
 // break, by leaving out a unit of its choice, so its words count.
-func (i Image) checkOrder(ctx context.Context, units *guard.Units, r *Report) {
+func (i Image) checkOrder(ctx context.Context, units *unitfile.Tree, r *Report) {
 	unchecked := func(format string, args ...any) {
 		r.Unchecked = append(r.Unchecked, "ordering cycles: "+fmt.Sprintf(format, args...))
 	}
@@ -76,7 +76,7 @@ func (i Image) checkOrder(ctx context.Context, units *guard.Units, r *Report) {
 
 // stage writes the units of the image below dir, and beside them the grants and
 // the control.
-func (i Image) stage(units *guard.Units, dir string) error {
+func (i Image) stage(units *unitfile.Tree, dir string) error {
 	if err := units.CopyTo(dir); err != nil {
 		return err
 	}

@@ -104,10 +104,15 @@ var table = []row{
 	},
 	{pkg: "pkg/systemd/pid1/pid1test", may: []string{goSystemd, godbus}, never: []string{"net/http", "os/exec"}, why: "a PID 1 for the tests of both; no program imports it"},
 	{pkg: "pkg/systemd/holder", may: []string{xsys}, never: []string{"net", "net/http", "os/exec"}, why: "it reads /proc and asks nobody"},
-	{pkg: "pkg/systemd/guard", may: []string{"bootagent/pkg/shell", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"}, why: "the generator links it"},
+	{
+		pkg: "pkg/systemd/guard", may: []string{"bootagent/pkg/shell", "bootagent/pkg/systemd/unitfile", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"},
+		why: "the generator links it",
+	},
+	{pkg: "pkg/systemd/unitfile", may: []string{"bootagent/pkg/systemd/unitfile/unitfiletest", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"}, why: "unit files as systemd reads them; the generator links it"},
+	{pkg: "pkg/systemd/unitfile/unitfiletest", never: network, why: "root directories, and the real systemd, for the tests of both; no program imports it"},
 	{
 		pkg:   "pkg/image",
-		may:   []string{"bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/shell", "bootagent/pkg/systemd/guard", "bootagent/pkg/unit"},
+		may:   []string{"bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/shell", "bootagent/pkg/systemd/guard", "bootagent/pkg/systemd/unitfile", "bootagent/pkg/unit"},
 		never: network,
 		why:   "files of an image, and systemd's verifier as a program; it asks no machine and changes nothing",
 	},

@@ -7,37 +7,21 @@ import (
 	"strings"
 	"testing"
 
+	"bootagent/pkg/systemd/unitfile/unitfiletest"
 	"bootagent/pkg/unit"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// A machine is a root directory as data: path → text. A text that begins with
-// "-> " is a link.
+// A machine is the files below a root directory, as unitfiletest.Root makes them.
 type machine map[string]string
 
 func (m machine) root(t *testing.T) string {
 	t.Helper()
-	root := t.TempDir()
-	for name, text := range m {
-		file := filepath.Join(root, name)
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		err := error(nil)
-		if target, link := strings.CutPrefix(text, "-> "); link {
-			err = os.Symlink(target, file)
-		} else {
-			err = os.WriteFile(file, []byte(text), 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return root
+	return unitfiletest.Root(t, m)
 }
 
-const service = "[Service]\nExecStart=/bin/sleep infinity\n"
+const service = unitfiletest.Service
 
 func hold(unit string) Hold { return Hold{Unit: unit, Service: unit} }
 
