@@ -18,27 +18,28 @@ import (
 	"bootagent/pkg/unit"
 )
 
-// verifyWithin is how long systemd's verifier may take: it takes a second for
+// verifyWithin limits how long systemd-analyze may take. It takes one second for
 // the 250 units of a server.
 const verifyWithin = 2 * time.Minute
 
-// verifyOutput bounds what is kept of what it says, in bytes.
+// verifyOutput is how much of its output is read, in bytes.
 const verifyOutput = 4 << 20
 
-// control is a pair of units that wait for each other. A verifier that does not
-// say so, or not in words that are understood here, has not been asked.
+// control names a pair of units that wait for each other. If systemd-analyze does
+// not report this cycle, or in words that are not understood here, then nothing was
+// checked.
 const control = "bootagent-verifier-control"
 
-// checkOrder has systemd's own verifier plan a boot of the image, with its
-// guards and with a grant for each service. It exits 0 on a cycle that it can
-// break, by leaving out a unit of its choice, so its words count.
+// checkOrder makes systemd-analyze plan a boot of the image, with its guards and
+// with a grant for each service. It exits 0 if there is a cycle that it can break,
+// by dropping a unit of its choice, so checkOrder reads its messages.
 func (i Image) checkOrder(ctx context.Context, units *unitfile.Tree, r *Report) {
 	unchecked := func(format string, args ...any) {
 		r.Unchecked = append(r.Unchecked, "ordering cycles: "+fmt.Sprintf(format, args...))
 	}
 	program, err := exec.LookPath("systemd-analyze")
 	if err != nil {
-		unchecked("systemd-analyze is not here; run bootagent guard check where the package systemd is installed, or in the image")
+		unchecked("systemd-analyze is not installed here; run bootagent guard check where the package systemd is installed, or in the image")
 		return
 	}
 	boot := "default.target"
@@ -62,7 +63,7 @@ func (i Image) checkOrder(ctx context.Context, units *unitfile.Tree, r *Report) 
 	cycles := findCycles(said)
 	own := func(cycle []string) bool { return slices.Contains(cycle, control+"-a.service") }
 	if !slices.ContainsFunc(cycles, own) {
-		unchecked("%s did not tell of one that was put there to try it (%v): %s", program, err, lastLine(said))
+		unchecked("%s did not report a cycle that was added as a test (%v): %s", program, err, lastLine(said))
 		return
 	}
 	cycles = slices.DeleteFunc(cycles, own)
@@ -70,12 +71,11 @@ func (i Image) checkOrder(ctx context.Context, units *unitfile.Tree, r *Report) 
 		r.problem("%s", i.describe(cycle))
 	}
 	if len(cycles) == 0 {
-		r.Checked = append(r.Checked, "no ordering cycle, with the guards and a grant for each service (systemd-analyze verify)")
+		r.Checked = append(r.Checked, "the order of units at boot, with the guards and a grant for each service: no cycles (systemd-analyze verify)")
 	}
 }
 
-// stage writes the units of the image below dir, and beside them the grants and
-// the control.
+// stage writes the units of the image below dir, with the grants and the control.
 func (i Image) stage(units *unitfile.Tree, dir string) error {
 	if err := units.CopyTo(dir); err != nil {
 		return err
@@ -128,11 +128,12 @@ func (l *limited) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// unitName is a unit as the verifier names it in a job: "a.service/start".
+// unitName matches a unit in the name of a job, "a.service/start".
 var unitName = regexp.MustCompile(`([a-zA-Z0-9:_.\\@-]+\.[a-z]+)/[a-z-]+`)
 
-// findCycles finds the ordering cycles in what the verifier said: a line that
-// tells of one, and those after it that tell how it goes on. Each is told once.
+// findCycles finds the ordering cycles in the messages of systemd-analyze: a line
+// that reports a cycle, and the lines after it that name its other units. It
+// returns each cycle once.
 func findCycles(said string) (cycles [][]string) {
 	seen := make(map[string]bool)
 	var cycle []string
@@ -162,11 +163,11 @@ func findCycles(said string) (cycles [][]string) {
 	return cycles
 }
 
-// describe tells of a cycle: each of its units waits for the next one, and the
-// last for the first.
+// describe describes a cycle: each of its units waits for the next one, and the last
+// one for the first.
 func (i Image) describe(cycle []string) string {
 	words := "ordering cycle: " + strings.Join(cycle, " after ") + " after " + cycle[0] +
-		": systemd breaks it at boot by leaving one of them out, so"
+		": at boot, systemd drops one of these units, so"
 	var held []string
 	for _, name := range cycle {
 		if slices.Contains(i.Held, name) {
@@ -175,9 +176,9 @@ func (i Image) describe(cycle []string) string {
 	}
 	if len(held) > 0 {
 		return words + " " + strings.Join(held, " and ") +
-			", which a guard orders after bootagent.service, can't be before what that waits for: take the Before= out of it, or it out of the role"
+			", which its guard orders after bootagent.service, can't start before the units that bootagent.service waits for: remove that Before= from it, or remove it from the role"
 	}
-	return words + " take one of these orders (After=, Before=) out"
+	return words + " remove one of these orders (After= or Before=)"
 }
 
 func lastLine(said string) string {
@@ -185,5 +186,5 @@ func lastLine(said string) string {
 	if last := lines[len(lines)-1]; last != "" {
 		return last
 	}
-	return "it said nothing"
+	return "it printed nothing"
 }
