@@ -1,19 +1,16 @@
 package image
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"bootagent/pkg/program"
 	"bootagent/pkg/systemd/unitfile"
 	"bootagent/pkg/unit"
 )
@@ -37,8 +34,8 @@ func (i Image) checkOrder(ctx context.Context, units *unitfile.Tree, r *Report) 
 	unchecked := func(format string, args ...any) {
 		r.Unchecked = append(r.Unchecked, "ordering cycles: "+fmt.Sprintf(format, args...))
 	}
-	program, err := exec.LookPath("systemd-analyze")
-	if err != nil {
+	analyze := program.Find("systemd-analyze", filepath.SplitList(os.Getenv("PATH")))
+	if analyze == "" {
 		unchecked("systemd-analyze is not installed here; run bootagent guard check where the package systemd is installed, or in the image")
 		return
 	}
@@ -59,11 +56,11 @@ func (i Image) checkOrder(ctx context.Context, units *unitfile.Tree, r *Report) 
 		unchecked("%v", err)
 		return
 	}
-	said, err := verify(ctx, program, dir, slices.Concat([]string{boot, unit.Agent}, i.Held, []string{control + "-a.service"}))
+	said, err := verify(ctx, analyze, dir, slices.Concat([]string{boot, unit.Agent}, i.Held, []string{control + "-a.service"}))
 	cycles := findCycles(said)
 	own := func(cycle []string) bool { return slices.Contains(cycle, control+"-a.service") }
 	if !slices.ContainsFunc(cycles, own) {
-		unchecked("%s did not report a cycle that was added as a test (%v): %s", program, err, lastLine(said))
+		unchecked("%s did not report a cycle that was added as a test (%s): %s", analyze, ending(err), lastLine(said))
 		return
 	}
 	cycles = slices.DeleteFunc(cycles, own)
@@ -96,36 +93,19 @@ func (i Image) stage(units *unitfile.Tree, dir string) error {
 	return nil
 }
 
-// verify gives what the verifier says of units. The error is how it ended.
-func verify(ctx context.Context, program, dir string, names []string) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, verifyWithin, fmt.Errorf("no answer within %s", verifyWithin))
-	defer cancel()
-	args := append([]string{"verify", "--man=no", "--root=" + dir, "--"}, names...)
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = []string{"LC_ALL=C", "SYSTEMD_LOG_LEVEL=info", "SYSTEMD_LOG_TARGET=console", "SYSTEMD_COLORS=0", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
-	cmd.WaitDelay = time.Second
-	var said bytes.Buffer
-	out := &limited{w: &said, left: verifyOutput}
-	cmd.Stdout, cmd.Stderr = out, out
-	err := cmd.Run()
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
+// verify returns the messages of systemd-analyze about units. The error says how it
+// ended.
+func verify(ctx context.Context, path, dir string, names []string) (string, error) {
+	r, err := program.Command{
+		Path:   path,
+		Args:   append([]string{"verify", "--man=no", "--root=" + dir, "--"}, names...),
+		Env:    []string{"LC_ALL=C", "SYSTEMD_LOG_LEVEL=info", "SYSTEMD_LOG_TARGET=console", "SYSTEMD_COLORS=0", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"},
+		Within: verifyWithin, Output: verifyOutput,
+	}.Run(ctx)
+	if err == nil && r.Exit != 0 {
+		err = fmt.Errorf("exit status %d", r.Exit)
 	}
-	return said.String(), err
-}
-
-// limited keeps the first bytes that are written to it, and says so.
-type limited struct {
-	w    io.Writer
-	left int
-}
-
-func (l *limited) Write(p []byte) (int, error) {
-	if len(p) > l.left {
-		return 0, errors.New("said too much")
-	}
-	l.left -= len(p)
-	return l.w.Write(p)
+	return r.Stdout + r.Stderr, err
 }
 
 // unitName matches a unit in the name of a job, "a.service/start".
@@ -179,6 +159,14 @@ func (i Image) describe(cycle []string) string {
 			", which its guard orders after bootagent.service, can't start before the units that bootagent.service waits for: remove that Before= from it, or remove it from the role"
 	}
 	return words + " remove one of these orders (After= or Before=)"
+}
+
+// ending says how systemd-analyze ended.
+func ending(err error) string {
+	if err == nil {
+		return "exit status 0"
+	}
+	return err.Error()
 }
 
 func lastLine(said string) string {
