@@ -1,30 +1,30 @@
-# bootagent. `make` alone says what there is.
+# bootagent. `make` without a target lists the targets.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# The version is a tag's, else that of CHANGELOG.md. The date in the packages
-# is the changelog's, so that the same tree makes the same bytes.
+# The version comes from the tag, or else from CHANGELOG.md. The date in the
+# packages is the changelog's, so that the same tree makes the same bytes.
 VERSION ?= $(shell packaging/changelog version)
 BUILD   ?= build
 ARCHES  := amd64 arm64
 
 export GOTOOLCHAIN := local
-# All that is built here is built alike, so that it is compiled once: the SDK's
-# EC2 alone takes minutes. The race detector wants cgo, and compiles anew.
+# All builds here use the same flags, so that each package is compiled once: the
+# SDK's EC2 alone takes minutes. The race detector needs cgo, and compiles again.
 export GOFLAGS     := -trimpath
 export CGO_ENABLED := 0
 export SOURCE_DATE_EPOCH := $(shell packaging/changelog date)
 
 tool := go tool -modfile=test/tools.mod
 
-help: ## say what there is; times are the budgets on two cores without KVM
+help: ## list the targets; the times are budgets on two cores without KVM
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' Makefile
 
 # Building
 
-build: build-$(shell go env GOARCH) ## the two programs, static, into build/
+build: build-$(shell go env GOARCH) ## build the two programs, static, into build/
 	cp $(BUILD)/$(shell go env GOARCH)/bootagent* $(BUILD)/
 
 build-%:
@@ -32,7 +32,7 @@ build-%:
 	GOOS=linux GOARCH=$* go build -buildvcs=false \
 		-ldflags '-s -w -X main.version=$(VERSION)' -o $(BUILD)/$*/ ./cmd/...
 
-package: $(ARCHES:%=package-%) ## .deb and .rpm, amd64 and arm64, into build/ (20 s; the first time 3 min)
+package: $(ARCHES:%=package-%) ## build .deb and .rpm, amd64 and arm64, into build/ (20 s; the first time 3 min)
 
 package-%: build-% package-doc
 	rm -f $(BUILD)/bootagent_*_$*.deb $(BUILD)/bootagent-*.$(if $(filter arm64,$*),aarch64,x86_64).rpm
@@ -48,61 +48,61 @@ package-doc:
 	gzip -9nc CHANGELOG.md >$(BUILD)/doc/changelog.gz
 	packaging/changelog debian | gzip -9nc >$(BUILD)/doc/changelog.Debian.gz
 
-# Checking. Each suite leaves its counts in build/results; the target that was
-# asked for ends with their sum.
+# Checking. Each suite writes its counts to build/results. The target that you
+# call ends with their sum.
 
 results := $(abspath $(BUILD))/results
 summary := $(abspath $(BUILD))/summary
 total    = $(summary) -to $(results) total
 
-test: prerequisites ## all there is, from the packages it needs to the virtual machines (40 min)
+test: prerequisites ## run lint and all tests, also those in virtual machines; first install what they need (40 min)
 	rm -rf $(results)
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory package summary
 	status=0; $(MAKE) --no-print-directory --keep-going total=: unit simulated lab e2e || status=1; \
 		$(summary) -packages -to $(results) total unit rules sim race mutants fleet lab e2e && exit $$status
 
-unit: prerequisites package summary ## unit tests with the race detector; what needs no machine (2 min; the first time 9, for the AWS SDK)
+unit: prerequisites package summary ## run the tests that need no virtual machine, with the race detector (2 min; the first time 9, for the AWS SDK)
 	CGO_ENABLED=1 $(summary) -to $(results) -budget 140s unit -race -timeout 5m ./...
 	cd test && $(summary) -to $(results) -budget 40s rules -count=1 -timeout 5m \
 		$$(go list ./... | grep -vE '/(lab|e2e|demo|sim|fleet)(/|$$)')
 	$(total) unit rules
 
-simulated: prerequisites summary ## 10,000 schedules of boots and faults in a simulated world, mistakes that it has to find, and a fleet (12 min)
+simulated: prerequisites summary ## run 10,000 schedules of boots and faults in a simulated world, its mutants, and a fleet (12 min)
 	cd test && $(summary) -to $(results) -budget 4m sim -count=1 -timeout 20m -skip Mutant ./sim -seeds 10000 -twice 1000
 	cd test && CGO_ENABLED=1 $(summary) -to $(results) -budget 2m race -race -count=1 -timeout 20m -skip Mutant ./sim -seeds 600 -twice 20
 	cd test && $(summary) -to $(results) -budget 7m mutants -count=1 -timeout 20m -run Mutant ./sim
 	cd test && $(summary) -to $(results) -budget 2m fleet -count=1 -timeout 20m ./fleet
 	$(total) sim race mutants fleet
 
-sim: prerequisites ## the simulated world for 5 minutes: boots per second, and the table of faults; FOR=1h for longer
+sim: prerequisites ## run the simulated world for 5 minutes: boots per second, and the table of faults; FOR=1h for longer
 	cd test && go test ./sim -count=1 -timeout 0 -run Schedules -v -for $(FOR) -from $$RANDOM$$RANDOM | grep -v '^=== '
 
 FOR ?= 5m
 
-fleet: ## docs/fleet.md: a thousand instances of one account, and the calls of EC2 that they make (1 min)
+fleet: ## write docs/fleet.md: a thousand instances of one account, and their calls to EC2 (1 min)
 	cd test && go test ./fleet -count=1 -timeout 20m -update
 
-lab: prerequisites package summary ## the lab's own tests, in a virtual machine (5 min)
+lab: prerequisites package summary ## run the tests of the lab itself, in a virtual machine (5 min)
 	cd test && $(summary) -to $(results) -live -budget 5m lab -count=1 -timeout 20m ./lab/...
 	$(total) lab
 
-e2e: prerequisites package summary ## the whole way in virtual machines (30 min)
+e2e: prerequisites package summary ## run the end-to-end tests in virtual machines (30 min)
 	cd test && $(summary) -to $(results) -live -budget 30m e2e -count=1 -p 1 -timeout 60m ./e2e/...
 	$(total) e2e
 
-demo: prerequisites package ## the README's story, told as it happens in virtual machines (5 min)
+demo: prerequisites package ## run the README's example in virtual machines, and print what happens (5 min)
 	cd test && go run ./demo
 
-figures: prerequisites package ## what bootagent costs: CPU, memory, time to start, sizes (15 min)
+figures: prerequisites package ## measure what bootagent costs: CPU, memory, time to start, sizes (15 min)
 	cd test && go run ./figures
 
-proof-table: prerequisites ## measure what the proof of blank finds, and write it into docs/proof.md; as root (5 min, 2 GB of disk at most)
+proof-table: prerequisites ## measure what the blank proof finds, and write it into docs/proof.md; needs root (5 min, 2 GB of disk at most)
 	go test ./pkg/block -count=1 -timeout 60m -v -run TheTableOfTheProofsPage -write-proof-table
 
-lint: prerequisites ## gofumpt, go vet, staticcheck, shellcheck, mandoc (1 min; the first time 3 min)
+lint: prerequisites ## run gofumpt, go vet, staticcheck, shellcheck, mandoc (1 min; the first time 3 min)
 	unformatted=$$($(tool) gofumpt -l cmd pkg test); \
-		[ -z "$$unformatted" ] || { echo "gofumpt would change:"; echo "$$unformatted"; exit 1; }
+		[ -z "$$unformatted" ] || { echo "not formatted; run: $(tool) gofumpt -l -w cmd pkg test"; echo "$$unformatted"; exit 1; }
 	go vet ./...
 	$(tool) staticcheck ./...
 	cd test && go vet ./...

@@ -21,13 +21,13 @@ const (
 	mysqlRole = `version: 1
 role: mysql
 volumes:
-  data: {find: {serial: vol0123456789abcdef0}, make: if-blank}
+  data: {find: {serial: vol0123456789abcdef0}, format: if-blank}
 data:
-  mysql: {on: data, dir: mysql, bind: /var/lib/mysql, engine: mariadb, owner: mysql, if-absent: initialize}
+  mysql: {volume: data, dir: mysql, bind: /var/lib/mysql, engine: mariadb, owner: mysql, if-absent: initialize}
 services:
   # ssh.service has to stay as it is
   mariadb.service:
-    ready: {unit: mysql-ready.service, within: 15m}
+    ready: {unit: mysql-ready.service, timeout: 15m}
     also-guard:
       - mysql-exporter.service
       - backup.timer
@@ -282,8 +282,8 @@ const (
 	secretRole = `version: 1
 role: orders
 secrets:
-  sql: {from: "s3://secrets/${params.cluster}/sql.age", for: [mariadb.service]}
-  tls: {from: "file:///etc/tls.age", credential: tls.key, for: [mariadb.service]}
+  sql: {from: "s3://secrets/${params.cluster}/sql.age", services: [mariadb.service]}
+  tls: {from: "file:///etc/tls.age", credential: tls.key, services: [mariadb.service]}
 params: {cluster: {}}
 services:
   mariadb.service: {also-guard: [mysql-exporter.service]}
@@ -291,7 +291,7 @@ services:
 	replicaRole = `version: 1
 role: replica
 secrets:
-  other: {from: "file:///etc/other.age", credential: tls.key, for: [mariadb.service]}
+  other: {from: "file:///etc/other.age", credential: tls.key, services: [mariadb.service]}
 services:
   mariadb.service: {}
 `

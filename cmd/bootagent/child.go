@@ -22,7 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bootagent/pkg/boot"
+	"bootagent/pkg/graph"
 	"bootagent/pkg/secret"
 )
 
@@ -143,7 +143,7 @@ func (c *children) run(ctx context.Context, a about, as *syscall.Credential, pro
 // bound bounds the time that a child may take, and has the status say what is
 // waited for once that is more than a moment.
 func (c *children) bound(ctx context.Context, a about) (_ context.Context, done func()) {
-	wait := boot.Wait{For: a.doing, Hint: a.hint}
+	wait := graph.Wait{For: a.doing, Hint: a.hint}
 	step, cancel := ctx, func() {}
 	if a.within > 0 {
 		wait.Until = time.Now().Add(a.within)
@@ -158,7 +158,7 @@ func (c *children) bound(ctx context.Context, a about) (_ context.Context, done 
 
 // says tells that the step of ctx waits, if that lasts longer than a while,
 // until done is called.
-func says(ctx context.Context, after time.Duration, w boot.Wait) (done func()) {
+func says(ctx context.Context, after time.Duration, w graph.Wait) (done func()) {
 	over, told := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(told)
@@ -166,7 +166,7 @@ func says(ctx context.Context, after time.Duration, w boot.Wait) (done func()) {
 		defer timer.Stop()
 		select {
 		case <-timer.C:
-			back := boot.Waits(ctx, w)
+			back := graph.SetWaiting(ctx, w)
 			<-over
 			back()
 		case <-over:

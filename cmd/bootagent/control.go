@@ -18,7 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
 	"bootagent/pkg/secret"
 )
 
@@ -77,7 +77,7 @@ func orders(retry func(context.Context) (string, error), unlock func(context.Con
 		answer, err := retry(r.Context())
 		if err != nil {
 			text := err.Error()
-			if hint := boot.HintOf(err); hint != "" {
+			if hint := fault.HintOf(err); hint != "" {
 				text += "\nhint: " + hint
 			}
 			http.Error(w, text, http.StatusInternalServerError)
@@ -194,7 +194,7 @@ func order(ctx context.Context, socket, what string, body []byte) (string, error
 		if cause := (*url.Error)(nil); errors.As(err, &cause) {
 			err = cause.Err // without the address, which is none of a person's
 		}
-		return "", boot.WithHint(fmt.Errorf("cannot reach the agent: %w", err), "it takes orders from root only, while it runs: systemctl start bootagent; systemctl status --no-pager bootagent")
+		return "", fault.WithHint(fmt.Errorf("cannot reach the agent: %w", err), "it takes orders from root only, while it runs: systemctl start bootagent; systemctl status --no-pager bootagent")
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, answerMax))

@@ -23,6 +23,9 @@ import (
 	"bootagent/cmd/bootagent/asstatus"
 	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/status"
@@ -95,13 +98,13 @@ type agent struct {
 	retrying sync.Mutex // one retry at a time
 
 	mu       sync.Mutex
-	story    *boot.Story // that is being told, the launch's and then the boot's; nil where there is none
-	boot     *boot.Boot  // nil where there is no plan
-	facts    *boot.Facts // that the machine was told last; nil before
-	lesson   *lesson     // that the boot goes by
-	next     *lesson     // to begin anew with; nil is to learn all of it
+	story    *graph.Graph   // that is being told, the launch's and then the boot's; nil where there is none
+	boot     *boot.Boot     // nil where there is no plan
+	facts    *host.Identity // that the machine was told last; nil before
+	lesson   *lesson        // that the boot goes by
+	next     *lesson        // to begin anew with; nil is to learn all of it
 	again    context.CancelCauseFunc
-	launched []boot.Progress
+	launched []graph.Progress
 }
 
 // errAgain ends what the agent does, so that it begins anew.
@@ -157,12 +160,12 @@ func (a *agent) bootBy(ctx context.Context, learnt *lesson) error {
 // withoutPlan tells why there is nothing to make true. The boot goes on, and
 // what is held stays held.
 func (a *agent) withoutPlan(err error) {
-	s := status.Status{State: status.Failed, Reason: err.Error(), Hint: boot.HintOf(err)}
+	s := status.Status{State: status.Failed, Reason: err.Error(), Hint: fault.HintOf(err)}
 	if errors.Is(err, errNoRole) {
 		s.State = status.Idle
 	}
-	why := boot.Progress{Step: "plan", State: boot.Failed, Since: time.Now(), Err: err}
-	held := make(map[string]boot.Progress)
+	why := graph.Progress{Step: "plan", State: graph.Failed, Since: time.Now(), Err: err}
+	held := make(map[string]graph.Progress)
 	for _, unit := range heldUnits("/") {
 		held[unit] = why
 		s.Held = append(s.Held, status.Held{Unit: unit, Why: "there is no plan: " + err.Error()})
@@ -191,13 +194,13 @@ func heldUnits(root string) (units []string) {
 }
 
 // begin says which story is told from now on.
-func (a *agent) begin(story *boot.Story, b *boot.Boot, by *lesson) {
+func (a *agent) begin(story *graph.Graph, b *boot.Boot, by *lesson) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.story, a.boot, a.lesson = story, b, by
 }
 
-func (a *agent) told() (*boot.Story, *boot.Boot) {
+func (a *agent) told() (*graph.Graph, *boot.Boot) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.story, a.boot
@@ -227,7 +230,7 @@ func (a *agent) retry(ctx context.Context) (answer string, err error) {
 		return "everything is read again", nil
 	}
 	learnt, err := a.files.relearn(ctx, known, a.log)
-	switch notYet := (*boot.NotYetError)(nil); {
+	switch notYet := (*fault.Pending)(nil); {
 	case b == nil && errors.As(err, &notYet):
 		a.beginAnew(nil) // that waits for an answer
 		return "everything is read again, as soon as the metadata service answers", nil
@@ -238,7 +241,7 @@ func (a *agent) retry(ctx context.Context) (answer string, err error) {
 		a.beginAnew(learnt)
 		return "everything was read again, and there is a plan now", nil
 	case err != nil:
-		return "", errors.Join(boot.WithHint(fmt.Errorf("tries again by the plan that is in force, as there is no other: %w", err), boot.HintOf(err)), b.RetryNow(ctx))
+		return "", errors.Join(fault.WithHint(fmt.Errorf("tries again by the plan that is in force, as there is no other: %w", err), fault.HintOf(err)), b.RetryNow(ctx))
 	case by.same(learnt):
 		return "nothing else was read than before; what failed is tried again", b.RetryNow(ctx)
 	}
@@ -265,7 +268,7 @@ func (a *agent) background(ctx context.Context) *sync.WaitGroup {
 		"watchdog": func(ctx context.Context) error {
 			return a.teller.watchdog(ctx, func() {
 				if story, _ := a.told(); story != nil {
-					story.Turn()
+					story.Ping()
 				}
 			})
 		},
@@ -314,7 +317,7 @@ func (a *agent) look(ctx context.Context) {
 		if _, missing := os.Lstat(planFile); missing != nil {
 			err = errors.Join(err, keep(by.plan))
 		}
-		err = errors.Join(err, b.Look(ctx))
+		err = errors.Join(err, b.Inspect(ctx))
 	}
 	if err != nil && ctx.Err() == nil {
 		a.log.Error("cannot keep what is in "+runDir, "error", err)
@@ -348,7 +351,7 @@ func warnOfGuards(ctx context.Context, plan role.Plan, m *systemd.Manager, log *
 
 // serve makes the plan true and keeps it so until ctx ends.
 func (a *agent) serve(ctx context.Context, b *boot.Boot, by *lesson) error {
-	a.begin(b.Story, b, by)
+	a.begin(b.Graph, b, by)
 	log, plan := a.log, by.plan
 	var background sync.WaitGroup
 	for part, run := range map[string]func(context.Context) error{
@@ -362,9 +365,9 @@ func (a *agent) serve(ctx context.Context, b *boot.Boot, by *lesson) error {
 	} {
 		background.Go(func() { keepRunning(ctx, run, func(why string) { a.teller.ails(part, why) }, log.With("part", part)) })
 	}
-	b.Run(ctx, func(progress []boot.Progress) {
+	b.Run(ctx, func(progress []graph.Progress) {
 		held := b.Held(progress)
-		maps.DeleteFunc(held, func(unit string, _ boot.Progress) bool { return hasToken(unit) })
+		maps.DeleteFunc(held, func(unit string, _ graph.Progress) bool { return hasToken(unit) })
 		a.mu.Lock()
 		progress = slices.Concat(a.launched, progress)
 		a.mu.Unlock()

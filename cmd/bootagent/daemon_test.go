@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/status"
@@ -60,9 +63,9 @@ func lives(t *testing.T, e edited) *agent {
 	a := &agent{log: log, teller: newTeller(log), files: e.files, children: &children{log: log}}
 	a.teller.file = filepath.Join(e.dir, "status.json")
 	a.boots = func(ctx context.Context, by *lesson) error {
-		b := boot.New(role.Plan{Role: by.plan.Role}, boot.World{}, log) // of the plan, what needs no machine
-		a.begin(b.Story, b, by)
-		b.Run(ctx, func([]boot.Progress) { a.teller.tell(status.Status{Role: by.plan.Role, State: status.Ready}) })
+		b := boot.New(role.Plan{Role: by.plan.Role}, host.Host{}, log) // of the plan, what needs no machine
+		a.begin(b.Graph, b, by)
+		b.Run(ctx, func([]graph.Progress) { a.teller.tell(status.Status{Role: by.plan.Role, State: status.Ready}) })
 		return nil
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -116,7 +119,7 @@ func TestAnAgentOutlivesWhatIsBrokenAndGoesOnAfterARetry(t *testing.T) {
 			e.write(c.broken, c.text)
 			a := lives(t, e)
 			a.tells(t, c.state, c.words...)
-			if answer, err := a.retry(t.Context()); err == nil || boot.HintOf(err) == "" {
+			if answer, err := a.retry(t.Context()); err == nil || fault.HintOf(err) == "" {
 				t.Errorf("a retry with nothing mended: %q, %v", answer, err)
 			}
 			a.tells(t, c.state, c.words...)
@@ -172,7 +175,7 @@ func TestARetryOfABootTakesOverWhatWasEdited(t *testing.T) {
 
 // User-data of EC2 can be changed only while the instance is stopped.
 func TestAHintAboutUserDataOfEC2SaysThatTheInstanceHasToStop(t *testing.T) {
-	broken := boot.Facts{Instance: example, UserData: []byte("#bootagent\nversion: 1\nroel: web\n")}
+	broken := host.Identity{Instance: example, UserData: []byte("#bootagent\nversion: 1\nroel: web\n")}
 	_, err := makePlan(settings.Settings{}, rolesOf(t, servesWeb), imdsSource, broken)
 	for _, words := range []string{
 		"only while the instance is stopped", "bootagent retry",
@@ -180,13 +183,13 @@ func TestAHintAboutUserDataOfEC2SaysThatTheInstanceHasToStop(t *testing.T) {
 		"aws ec2 modify-instance-attribute --region eu-central-1 --instance-id i-0123456789abcdef0 --attribute userData --value file://",
 		"aws ec2 start-instances --region eu-central-1 --instance-ids i-0123456789abcdef0",
 	} {
-		if !strings.Contains(boot.HintOf(err), words) {
-			t.Errorf("it does not say %q, but: %s", words, boot.HintOf(err))
+		if !strings.Contains(fault.HintOf(err), words) {
+			t.Errorf("it does not say %q, but: %s", words, fault.HintOf(err))
 		}
 	}
-	_, err = makePlan(settings.Settings{}, rolesOf(t, servesWeb), imdsSource, boot.Facts{Instance: example, RoleTag: "wbe"})
-	if want := "the instance's tag bootagent:role, then: bootagent retry"; !strings.Contains(boot.HintOf(err), want) {
-		t.Errorf("of the tag it says %s", boot.HintOf(err))
+	_, err = makePlan(settings.Settings{}, rolesOf(t, servesWeb), imdsSource, host.Identity{Instance: example, RoleTag: "wbe"})
+	if want := "the instance's tag bootagent:role, then: bootagent retry"; !strings.Contains(fault.HintOf(err), want) {
+		t.Errorf("of the tag it says %s", fault.HintOf(err))
 	}
 }
 

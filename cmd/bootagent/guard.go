@@ -11,8 +11,8 @@ import (
 	"slices"
 	"strings"
 
-	"bootagent/pkg/boot"
 	"bootagent/pkg/datadir"
+	"bootagent/pkg/fault"
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/image"
 	"bootagent/pkg/role"
@@ -96,7 +96,7 @@ func checkGuards(ctx context.Context, root string, out io.Writer) error {
 	if n := len(problems) + len(report.Problems); n > 0 {
 		err = fmt.Errorf("%s with the guards, or with what the roles need", image.Count(n, "problem"))
 		if slices.ContainsFunc(problems, func(p guard.Problem) bool { return p.Install }) {
-			return boot.WithHint(err, "to repair the guards: bootagent guard install"+rootOption(root))
+			return fault.WithHint(err, "to repair the guards: bootagent guard install"+rootOption(root))
 		}
 	}
 	return err
@@ -155,7 +155,7 @@ func holdsOf(roles []*role.Role) []guard.Hold {
 func programs(r *role.Role) (all []image.Program) {
 	for _, v := range r.Volumes {
 		of := fmt.Sprintf("of volume %q", v.Name)
-		if v.Make == role.MakeIfBlank {
+		if v.Format == role.FormatIfBlank {
 			if argv, err := filesystem.MakeCommand(string(v.Filesystem), "", ""); err == nil {
 				all = append(all, image.Program{Paths: argv[:1], For: "which makes the filesystem " + of, Get: "install " + packageOf(v.Filesystem)})
 			}

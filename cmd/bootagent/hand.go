@@ -11,9 +11,10 @@ import (
 
 	"bootagent/cmd/bootagent/ondisk"
 	"bootagent/pkg/block"
-	"bootagent/pkg/boot"
 	"bootagent/pkg/datadir"
+	"bootagent/pkg/fault"
 	"bootagent/pkg/filesystem"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -26,7 +27,7 @@ type task struct {
 	Other  string    `json:",omitempty"` // another path
 	Ledger []byte    `json:",omitempty"`
 	Data   role.Data // whose directory it is
-	Set    boot.EngineSettings
+	Set    host.EngineSettings
 }
 
 type taskKind string
@@ -57,16 +58,16 @@ type replyError struct {
 }
 
 func asReplyError(err error) *replyError {
-	e := &replyError{Text: err.Error(), Advice: boot.HintOf(err), Absent: errors.Is(err, block.ErrAbsent)}
-	if may := (interface{ Final() bool })(nil); errors.As(err, &may) {
-		e.Ends = may.Final()
+	e := &replyError{Text: err.Error(), Advice: fault.HintOf(err), Absent: errors.Is(err, block.ErrAbsent)}
+	if may := (interface{ Permanent() bool })(nil); errors.As(err, &may) {
+		e.Ends = may.Permanent()
 	}
 	return e
 }
 
-func (e *replyError) Error() string { return e.Text }
-func (e *replyError) Hint() string  { return e.Advice }
-func (e *replyError) Final() bool   { return e.Ends }
+func (e *replyError) Error() string   { return e.Text }
+func (e *replyError) Hint() string    { return e.Advice }
+func (e *replyError) Permanent() bool { return e.Ends }
 
 func (e *replyError) Unwrap() error {
 	if e.Absent {
@@ -188,7 +189,7 @@ func (l ledgers) WriteLedger(ctx context.Context, root string, ledger []byte) er
 
 type directories struct{ children *children }
 
-func (d directories) Examine(ctx context.Context, path string, of role.Data, set boot.EngineSettings) (found boot.Directory, err error) {
+func (d directories) Examine(ctx context.Context, path string, of role.Data, set host.EngineSettings) (found host.Directory, err error) {
 	err = d.children.reach(ctx, task{Do: examine, Path: path, Data: of, Set: set}, &found)
 	return found, err
 }

@@ -21,7 +21,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bootagent/pkg/block"
-	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -50,7 +52,7 @@ func TestAHandDoesWhatItIsToldAndTellsWhatWentWrong(t *testing.T) {
 		t.Errorf("%t, %v", same, err)
 	}
 	of := role.Data{Engine: role.MariaDB, Owner: me.Username}
-	if found, err := d.Examine(t.Context(), filepath.Join(dir, "data"), of, boot.EngineSettings{}); err != nil || found.State != boot.Foreign || found.Hint == "" {
+	if found, err := d.Examine(t.Context(), filepath.Join(dir, "data"), of, host.EngineSettings{}); err != nil || found.State != host.Foreign || found.Hint == "" {
 		t.Errorf("got %+v, %v", found, err)
 	}
 	if err := d.Publish(t.Context(), filepath.Join(dir, "data"), filepath.Join(dir, "published")); err != nil {
@@ -82,15 +84,15 @@ func TestAHandDoesWhatItIsToldAndTellsWhatWentWrong(t *testing.T) {
 
 // What a caller asks of an error outlives the way from the hand.
 func TestAnErrorOfAHandKeepsItsHintAndWhetherItIsFinal(t *testing.T) {
-	src, err := json.Marshal(reply{Error: asReplyError(boot.Final(boot.WithHint(fmt.Errorf("no: %w", block.ErrAbsent), "plug it in")))})
+	src, err := json.Marshal(reply{Error: asReplyError(fault.Permanent(fault.WithHint(fmt.Errorf("no: %w", block.ErrAbsent), "plug it in")))})
 	var r reply
 	if err := errors.Join(err, json.Unmarshal(src, &r)); err != nil {
 		t.Fatal(err)
 	}
-	if r.Error.Error() != "no: no such disk" || boot.HintOf(r.Error) != "plug it in" || !r.Error.Final() || !errors.Is(r.Error, block.ErrAbsent) {
+	if r.Error.Error() != "no: no such disk" || fault.HintOf(r.Error) != "plug it in" || !r.Error.Permanent() || !errors.Is(r.Error, block.ErrAbsent) {
 		t.Errorf("got %#v", r.Error)
 	}
-	if plain := asReplyError(errors.New("no")); plain.Final() || boot.HintOf(plain) != "" || errors.Is(plain, block.ErrAbsent) {
+	if plain := asReplyError(errors.New("no")); plain.Permanent() || fault.HintOf(plain) != "" || errors.Is(plain, block.ErrAbsent) {
 		t.Errorf("got %#v", plain)
 	}
 }
@@ -146,16 +148,16 @@ func TestAFilesystemThatHangsHoldsUpNothing(t *testing.T) {
 
 	// The status says so.
 	ctx, stop := context.WithCancel(t.Context())
-	story := boot.NewStory()
-	story.Tell("ledger", write)
-	told := make(chan boot.Progress, 100)
+	story := graph.New()
+	story.Add("ledger", write)
+	told := make(chan graph.Progress, 100)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		story.Run(ctx, slog.New(slog.DiscardHandler), func(p []boot.Progress) { told <- p[0] })
+		story.Run(ctx, slog.New(slog.DiscardHandler), func(p []graph.Progress) { told <- p[0] })
 	}()
 	for p := range told {
-		if p.State != boot.Waiting {
+		if p.State != graph.Waiting {
 			continue
 		}
 		if text := p.String(); !strings.Contains(text, "until ") || !strings.Contains(text, "for the ledger of the filesystem at "+root+" to be written") ||

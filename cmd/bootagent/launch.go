@@ -14,6 +14,9 @@ import (
 	"bootagent/cmd/bootagent/asstatus"
 	"bootagent/pkg/awscli"
 	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/instance"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
@@ -21,7 +24,7 @@ import (
 )
 
 // errNoRole says that nothing gives this instance a role.
-var errNoRole = boot.WithHint(
+var errNoRole = fault.WithHint(
 	errors.New("this instance has no role: its user-data selects none, it has no tag "+roleTag+", and no default-role is set"),
 	"give it user-data whose first line is #bootagent, or set default-role in "+agentFile+", then: bootagent retry")
 
@@ -39,7 +42,7 @@ const (
 
 // makePlan makes the plan of this instance, as the agent goes by it: its errors
 // say what a person mends, after which the agent reads everything again.
-func makePlan(set settings.Settings, rolesDir string, from source, facts boot.Facts) (role.Plan, error) {
+func makePlan(set settings.Settings, rolesDir string, from source, facts host.Identity) (role.Plan, error) {
 	plan, from, err := selectPlan(set, rolesDir, from, facts)
 	if err != nil && !errors.Is(err, errNoRole) {
 		err = toMend(err, from, facts.Instance)
@@ -49,7 +52,7 @@ func makePlan(set settings.Settings, rolesDir string, from source, facts boot.Fa
 
 // selectPlan says what an instance has to make true, by what it is told and by
 // the role files, and which of them selects that.
-func selectPlan(set settings.Settings, rolesDir string, from source, facts boot.Facts) (role.Plan, source, error) {
+func selectPlan(set settings.Settings, rolesDir string, from source, facts host.Identity) (role.Plan, source, error) {
 	sel, from, err := selection(set, from, facts)
 	if err != nil {
 		return role.Plan{}, from, err
@@ -60,7 +63,7 @@ func selectPlan(set settings.Settings, rolesDir string, from source, facts boot.
 	if _, err := role.ByName(roles, sel.Role); err != nil {
 		err = fmt.Errorf("%s: %w", from, err)
 		if loadErr != nil {
-			err = boot.WithHint(errors.Join(err, loadErr), "mend the role files until bootagent validate says nothing against them, then: bootagent retry")
+			err = fault.WithHint(errors.Join(err, loadErr), "mend the role files until bootagent validate says nothing against them, then: bootagent retry")
 		}
 		return role.Plan{}, from, err
 	}
@@ -71,7 +74,7 @@ func selectPlan(set settings.Settings, rolesDir string, from source, facts boot.
 // toMend adds to what is wrong with what a machine is told how a person mends
 // that, unless the error says so itself.
 func toMend(err error, from source, who role.Instance) error {
-	if boot.HintOf(err) != "" {
+	if fault.HintOf(err) != "" {
 		return err
 	}
 	var how string
@@ -84,7 +87,7 @@ func toMend(err error, from source, who role.Instance) error {
 	default:
 		how = fmt.Sprintf("mend %s or the role file, then: bootagent retry", from)
 	}
-	return boot.WithHint(err, how)
+	return fault.WithHint(err, how)
 }
 
 // planFrom makes the plan of the selected role.
@@ -98,7 +101,7 @@ func planFrom(from source, sel userdata.Selection, roles []*role.Role, instance 
 		return role.Plan{}, fmt.Errorf("%s does not fit its role: %w", from, err)
 	}
 	if what, needs := plan.NeedsCloud(); needs && instance == (role.Instance{}) {
-		return role.Plan{}, boot.WithHint(
+		return role.Plan{}, fault.WithHint(
 			fmt.Errorf("role %q has %s, and this machine is set to be a local one", plan.Role, what),
 			"on an instance of EC2, leave user-data: out of "+agentFile)
 	}
@@ -108,7 +111,7 @@ func planFrom(from source, sel userdata.Selection, roles []*role.Role, instance 
 // selection reads which role this instance has, and by what. Only where there
 // is no user-data, or plainly another's, do the tag and the default count: a
 // document of ours that can't be read is an error.
-func selection(set settings.Settings, from source, facts boot.Facts) (userdata.Selection, source, error) {
+func selection(set settings.Settings, from source, facts host.Identity) (userdata.Selection, source, error) {
 	sel, err := userdata.Parse(facts.UserData)
 	switch {
 	case err == nil:
@@ -124,12 +127,12 @@ func selection(set settings.Settings, from source, facts boot.Facts) (userdata.S
 }
 
 // localFacts are what a local machine is told, by a file of its own.
-func localFacts(file string) (boot.Facts, error) {
+func localFacts(file string) (host.Identity, error) {
 	raw, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return boot.Facts{}, fmt.Errorf("cannot read the user-data: %w", err)
+		return host.Identity{}, fmt.Errorf("cannot read the user-data: %w", err)
 	}
-	return boot.Facts{UserData: raw}, nil
+	return host.Identity{UserData: raw}, nil
 }
 
 // A lesson is what the agent has learnt: how it is set, what the machine is
@@ -137,7 +140,7 @@ func localFacts(file string) (boot.Facts, error) {
 type lesson struct {
 	set      settings.Settings
 	metadata *metadata // nil on a local machine
-	facts    boot.Facts
+	facts    host.Identity
 	plan     role.Plan
 
 	// confirm tells whether what was kept, which the lesson may rely on, still
@@ -157,7 +160,7 @@ type files struct{ settings, roles string }
 func (f files) set() (settings.Settings, error) {
 	set, err := settings.Load(f.settings)
 	if err != nil {
-		err = boot.WithHint(err, "mend "+f.settings+", then: bootagent retry")
+		err = fault.WithHint(err, "mend "+f.settings+", then: bootagent retry")
 	}
 	return set, err
 }
@@ -179,11 +182,11 @@ func (a *agent) learn(ctx context.Context) (*lesson, error) {
 	if l.metadata, err = newMetadata(set.Endpoints.IMDS, a.log); err != nil {
 		return nil, err
 	}
-	launch := boot.NewLaunch(l.metadata, func(facts boot.Facts) (role.Plan, error) {
+	launch := boot.NewIdentify(l.metadata, func(facts host.Identity) (role.Plan, error) {
 		return makePlan(set, a.files.roles, imdsSource, facts)
 	})
-	a.begin(launch.Story, nil, nil)
-	l.plan, l.facts, err = launch.Run(ctx, a.log, func(progress []boot.Progress) {
+	a.begin(launch.Graph, nil, nil)
+	l.plan, l.facts, err = launch.Run(ctx, a.log, func(progress []graph.Progress) {
 		a.mu.Lock()
 		a.launched = progress
 		a.mu.Unlock()
@@ -201,7 +204,7 @@ func (a *agent) learn(ctx context.Context) (*lesson, error) {
 // byFile learns what a local machine is told.
 func (l *lesson) byFile(f files) (err error) {
 	if l.facts, err = localFacts(l.set.UserDataFile); err != nil {
-		return boot.WithHint(err, "mend that, then: bootagent retry")
+		return fault.WithHint(err, "mend that, then: bootagent retry")
 	}
 	l.plan, err = makePlan(l.set, f.roles, source(l.set.UserDataFile), l.facts)
 	return err
@@ -213,7 +216,7 @@ const askAgainWithin = 10 * time.Second
 
 // relearn reads everything again, at once: where the metadata service does not
 // answer, what it told before counts. A NotYetError says that it never did.
-func (f files) relearn(ctx context.Context, known *boot.Facts, log *slog.Logger) (*lesson, error) {
+func (f files) relearn(ctx context.Context, known *host.Identity, log *slog.Logger) (*lesson, error) {
 	set, err := f.set()
 	if err != nil {
 		return nil, err
@@ -237,7 +240,7 @@ func (f files) relearn(ctx context.Context, known *boot.Facts, log *slog.Logger)
 		return nil, err
 	}
 	if l.plan, err = makePlan(set, f.roles, imdsSource, l.facts); err == nil && asked {
-		l.metadata.Keep(l.facts)
+		l.metadata.Cache(l.facts)
 		l.confirm = func(context.Context) (string, error) { return "", nil }
 	}
 	return l, err
@@ -257,8 +260,8 @@ func (a *agent) confirmLaunch(ctx context.Context, by *lesson) error {
 	defer a.mu.Unlock()
 	a.launched = slices.Clone(a.launched)
 	for i := range a.launched {
-		if a.launched[i].Remark != "" {
-			a.launched[i].Remark = remark
+		if a.launched[i].Warning != "" {
+			a.launched[i].Warning = remark
 			a.log.Info("the metadata service answers again", "remark", remark)
 		}
 	}

@@ -8,7 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 )
@@ -48,7 +49,7 @@ func TestUserDataThenTheTagThenTheDefaultSelectTheRole(t *testing.T) {
 		"a default that is unknown":         {"", "", "wbe", "", `/etc/bootagent/agent.yaml: unknown role "wbe"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			facts := boot.Facts{Instance: example, UserData: []byte(c.userData), RoleTag: c.tag}
+			facts := host.Identity{Instance: example, UserData: []byte(c.userData), RoleTag: c.tag}
 			plan, err := makePlan(settings.Settings{DefaultRole: c.byDefault}, dir, imdsSource, facts)
 			if c.words == "" && (err != nil || plan.Role != c.role) {
 				t.Errorf("got %q, %v", plan.Role, err)
@@ -65,11 +66,11 @@ func TestUserDataThenTheTagThenTheDefaultSelectTheRole(t *testing.T) {
 
 func TestALocalMachineHasNoRoleThatNeedsTheCloud(t *testing.T) {
 	dir := rolesOf(t, servesWeb, onVolume)
-	local := boot.Facts{UserData: []byte("#bootagent\nversion: 1\nrole: kafka\n")}
+	local := host.Identity{UserData: []byte("#bootagent\nversion: 1\nrole: kafka\n")}
 	_, err := makePlan(settings.Settings{}, dir, "/etc/bootagent/user-data", local)
 	if err == nil || err.Error() != `role "kafka" has volume "data", which is found by its tags, and this machine is set to be a local one` ||
-		!strings.Contains(boot.HintOf(err), "leave user-data: out of") {
-		t.Errorf("got %v, hint %q", err, boot.HintOf(err))
+		!strings.Contains(fault.HintOf(err), "leave user-data: out of") {
+		t.Errorf("got %v, hint %q", err, fault.HintOf(err))
 	}
 	local.UserData = []byte("#bootagent\nversion: 1\nrole: web\n")
 	if _, err := makePlan(settings.Settings{}, dir, "/etc/bootagent/user-data", local); err != nil {

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"syscall"
 
-	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
 	"bootagent/pkg/status"
 )
 
@@ -101,7 +101,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 			return exitUsage
 		}
 		fmt.Fprintf(errs, "bootagent: %v\n", err)
-		if hint := boot.HintOf(err); hint != "" {
+		if hint := fault.HintOf(err); hint != "" {
 			fmt.Fprintf(errs, "hint: %s\n", hint)
 		}
 		if coded := (codedError{}); errors.As(err, &coded) {

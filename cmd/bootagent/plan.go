@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"bootagent/pkg/boot"
+	"bootagent/pkg/host"
 	"bootagent/pkg/image"
 	"bootagent/pkg/instance"
 	"bootagent/pkg/role"
@@ -44,7 +45,7 @@ func showPlan(ctx context.Context, args []string, out io.Writer) error {
 		enc.SetIndent("", "  ")
 		return enc.Encode(plan)
 	}
-	fmt.Fprintf(out, "role %s\n\n%s", plan.Role, boot.New(plan, boot.World{}, slog.New(slog.DiscardHandler)))
+	fmt.Fprintf(out, "role %s\n\n%s", plan.Role, boot.New(plan, host.Host{}, slog.New(slog.DiscardHandler)))
 	return nil
 }
 
@@ -54,7 +55,7 @@ var example = role.Instance{ID: "i-0123456789abcdef0", Zone: "eu-central-1a", Re
 
 // tellFacts gives what this machine is told, or a machine that had this file as
 // its user-data.
-func tellFacts(ctx context.Context, set settings.Settings, userData string) (source, boot.Facts, error) {
+func tellFacts(ctx context.Context, set settings.Settings, userData string) (source, host.Identity, error) {
 	switch {
 	case userData != "":
 		facts, err := localFacts(userData)

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"bootagent/pkg/block"
-	"bootagent/pkg/boot"
+	"bootagent/pkg/graph"
 )
 
 // Exit codes of prove, beside 0 for a disk that is proven blank, exitFailed
@@ -190,7 +190,7 @@ func (w watch) run(step context.Context, path string, stalled context.CancelCaus
 			stalled(fmt.Errorf("disk %s gave no further byte for %s, after %v", w.serial, block.StallsAfter, last.Read))
 		}
 		if w.whole || time.Since(w.began) >= tellAfter {
-			done = boot.Waits(step, boot.Wait{For: w.words(last, time.Now()), Until: w.until, Hint: noAnswer})
+			done = graph.SetWaiting(step, graph.Wait{For: w.words(last, time.Now()), Until: w.until, Hint: noAnswer})
 		}
 		select {
 		case <-time.After(tellEvery):

@@ -17,7 +17,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
+	"bootagent/pkg/host"
 	"bootagent/pkg/systemd/pid1"
 )
 
@@ -146,7 +147,7 @@ func hasFailed(err error) bool {
 
 // unmountable is what a mount failed with, what the kernel says of it, and what
 // a person can do. Nothing that is hinted at changes the disk.
-func unmountable(ctx context.Context, r refusal, mt boot.Mount, err error) error {
+func unmountable(ctx context.Context, r refusal, mt host.Mount, err error) error {
 	if mt.Type == "" || !hasFailed(err) {
 		return err
 	}
@@ -157,7 +158,7 @@ func unmountable(ctx context.Context, r refusal, mt boot.Mount, err error) error
 		"unknown filesystem type",       // mount(8)
 	} {
 		if strings.Contains(err.Error(), newer) {
-			return boot.Final(boot.WithHint(err, "the kernel of this image does not know this kind of "+mt.Type+
+			return fault.Permanent(fault.WithHint(err, "the kernel of this image does not know this kind of "+mt.Type+
 				": give the instance an image whose kernel does; nothing was changed"))
 		}
 	}
@@ -165,7 +166,7 @@ func unmountable(ctx context.Context, r refusal, mt boot.Mount, err error) error
 	if mt.Type == "xfs" {
 		look = "xfs_repair -n "
 	}
-	return boot.WithHint(err, "see what is wrong, which changes nothing: "+look+mt.What+"; before anything is mended, take a snapshot of the volume")
+	return fault.WithHint(err, "see what is wrong, which changes nothing: "+look+mt.What+"; before anything is mended, take a snapshot of the volume")
 }
 
 // unmade is what the making of a filesystem failed with.
@@ -182,7 +183,7 @@ func unmended(ctx context.Context, r refusal, link string, err error) error {
 	if !hasFailed(err) {
 		return err
 	}
-	return boot.WithHint(r.quote(ctx, err),
+	return fault.WithHint(r.quote(ctx, err),
 		fmt.Sprintf("see what it would mend, which changes nothing: e2fsck -fn %s; then take a snapshot of the volume, mend it by e2fsck -f %s, and: bootagent retry", link, link))
 }
 
@@ -196,6 +197,6 @@ func inImage(program string) error {
 	if strings.Contains(program, "xfs") {
 		in = "xfsprogs"
 	}
-	return boot.Final(boot.WithHint(fmt.Errorf("%s is not in this image", program),
+	return fault.Permanent(fault.WithHint(fmt.Errorf("%s is not in this image", program),
 		fmt.Sprintf("put the package %s into the image; to go on here and now, install it, and: bootagent retry", in)))
 }

@@ -11,7 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
+	"bootagent/pkg/host"
 	"bootagent/pkg/systemd/pid1"
 )
 
@@ -86,24 +87,24 @@ func TestAMountThatFailsHasAHintThatChangesNothing(t *testing.T) {
 	damaged := refused(`101|kernel|"XFS (nvme1n1): Metadata CRC error detected"`)
 	for _, c := range []struct {
 		r     refusal
-		mt    boot.Mount
+		mt    host.Mount
 		err   error
 		hint  string
 		final bool // no time mends it
 	}{
-		{damaged, boot.Mount{What: link, Type: "xfs"}, errMount, "xfs_repair -n " + link, false},
-		{damaged, boot.Mount{What: link, Type: "ext4"}, errMount, "e2fsck -fn " + link, false},
-		{features, boot.Mount{What: link, Type: "xfs"}, errMount, "does not know this kind of xfs", true},
-		{damaged, boot.Mount{What: "/srv/data/mysql"}, errMount, "", false}, // it is bound
-		{damaged, boot.Mount{What: link, Type: "xfs"}, &pid1.JobError{Result: "assert"}, "", false},
-		{damaged, boot.Mount{What: link, Type: "xfs"}, errors.New("no systemd"), "", false},
+		{damaged, host.Mount{What: link, Type: "xfs"}, errMount, "xfs_repair -n " + link, false},
+		{damaged, host.Mount{What: link, Type: "ext4"}, errMount, "e2fsck -fn " + link, false},
+		{features, host.Mount{What: link, Type: "xfs"}, errMount, "does not know this kind of xfs", true},
+		{damaged, host.Mount{What: "/srv/data/mysql"}, errMount, "", false}, // it is bound
+		{damaged, host.Mount{What: link, Type: "xfs"}, &pid1.JobError{Result: "assert"}, "", false},
+		{damaged, host.Mount{What: link, Type: "xfs"}, errors.New("no systemd"), "", false},
 	} {
 		err := unmountable(t.Context(), c.r, c.mt, c.err)
-		if hint := boot.HintOf(err); !errors.Is(err, c.err) || c.hint == "" && hint != "" || !strings.Contains(hint, c.hint) || strings.Contains(hint, " -L") {
+		if hint := fault.HintOf(err); !errors.Is(err, c.err) || c.hint == "" && hint != "" || !strings.Contains(hint, c.hint) || strings.Contains(hint, " -L") {
 			t.Errorf("%v of %+v: the hint is %q", c.err, c.mt, hint)
 		}
-		var may interface{ Final() bool }
-		if final := errors.As(err, &may) && may.Final(); final != c.final {
+		var may interface{ Permanent() bool }
+		if final := errors.As(err, &may) && may.Permanent(); final != c.final {
 			t.Errorf("%v of %+v is final: %t", c.err, c.mt, final)
 		}
 	}
@@ -117,7 +118,7 @@ func TestAFilesystemThatItsCheckDoesNotMendHasAHint(t *testing.T) {
 	if !strings.Contains(err.Error(), "UNEXPECTED INCONSISTENCY") {
 		t.Errorf("it does not quote the check: %v", err)
 	}
-	hint := boot.HintOf(err)
+	hint := fault.HintOf(err)
 	for _, words := range []string{"e2fsck -fn " + link, "snapshot", "e2fsck -f " + link, "bootagent retry"} {
 		if !strings.Contains(hint, words) {
 			t.Errorf("the hint does not say %q: %s", words, hint)
@@ -132,9 +133,9 @@ func TestAToolThatTheImageLacksIsNamedWithItsPackage(t *testing.T) {
 	for program, in := range map[string]string{"mkfs.xfs": "xfsprogs", "mkfs.ext4": "e2fsprogs", "e2fsck": "e2fsprogs"} {
 		path := filepath.Join(t.TempDir(), program)
 		err := inImage(path)
-		var final interface{ Final() bool }
-		if err == nil || err.Error() != path+" is not in this image" || !strings.Contains(boot.HintOf(err), "package "+in) || !errors.As(err, &final) || !final.Final() {
-			t.Errorf("%s: %v; hint: %s", program, err, boot.HintOf(err))
+		var final interface{ Permanent() bool }
+		if err == nil || err.Error() != path+" is not in this image" || !strings.Contains(fault.HintOf(err), "package "+in) || !errors.As(err, &final) || !final.Permanent() {
+			t.Errorf("%s: %v; hint: %s", program, err, fault.HintOf(err))
 		}
 		if err := os.WriteFile(path, nil, 0o755); err != nil {
 			t.Fatal(err)

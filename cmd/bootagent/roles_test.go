@@ -79,7 +79,7 @@ func TestHoldsAreThoseOfEveryRole(t *testing.T) {
 	root := t.TempDir()
 	writeFile(t, filepath.Join(root, rolesDir, "web.yaml"), webRole)
 	writeFile(t, filepath.Join(root, rolesDir, "db.yaml"),
-		"version: 1\nrole: db\nsecrets:\n  sql: {from: \"file:///etc/sql.age\", for: [mariadb.service]}\n"+
+		"version: 1\nrole: db\nsecrets:\n  sql: {from: \"file:///etc/sql.age\", services: [mariadb.service]}\n"+
 			"services:\n  mariadb.service: {also-guard: [mysql-backup.timer], imds: allow}\n")
 	roles, err := role.Load(filepath.Join(root, rolesDir))
 	holds := holdsOf(roles)

@@ -14,7 +14,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
-	"bootagent/pkg/boot"
+	"bootagent/pkg/graph"
 	"bootagent/pkg/status"
 	"bootagent/pkg/systemd/pid1"
 	"bootagent/pkg/unit"
@@ -85,7 +85,7 @@ func (t *teller) write(s status.Status) {
 	now := time.Now()
 	if s.State != t.last.State {
 		t.since = now
-	} else if since := boot.AsOf(now, t.since); since.Sub(t.since.Round(0)).Abs() > time.Second {
+	} else if since := graph.AsOf(now, t.since); since.Sub(t.since.Round(0)).Abs() > time.Second {
 		t.since = since // the clock was set
 	}
 	s.Agent, s.Since = t.agent, t.since.UTC()
@@ -192,7 +192,7 @@ func (t *teller) ready() {
 
 // tellHeld tells, where systemctl status of each unit shows it, what holds it,
 // once for each cause.
-func (t *teller) tellHeld(held map[string]boot.Progress) {
+func (t *teller) tellHeld(held map[string]graph.Progress) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for unit, by := range held {
@@ -200,7 +200,7 @@ func (t *teller) tellHeld(held map[string]boot.Progress) {
 		if by.Err != nil {
 			why += by.Err.Error()
 		}
-		if (by.State == boot.Waiting || by.State == boot.Failed) && t.held[unit] != why {
+		if (by.State == graph.Waiting || by.State == graph.Failed) && t.held[unit] != why {
 			t.held[unit] = why
 			t.log.Info(unit+" may not start yet: "+by.String(), fieldUnit, unit)
 		}

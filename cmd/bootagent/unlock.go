@@ -9,7 +9,7 @@ import (
 	"io"
 	"os"
 
-	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
 	"bootagent/pkg/secret"
 )
 
@@ -39,7 +39,7 @@ func unlockFrom(ctx context.Context, socket string, in *os.File, out io.Writer) 
 	}
 	defer clear(text)
 	if len(bytes.TrimSpace(text)) == 0 {
-		return boot.WithHint(errors.New("standard input holds no key"), "bootagent unlock < FILE, or type it at a terminal")
+		return fault.WithHint(errors.New("standard input holds no key"), "bootagent unlock < FILE, or type it at a terminal")
 	}
 	answer, err := order(ctx, socket, "unlock", text)
 	if refused := (*refusedError)(nil); errors.As(err, &refused) {

@@ -18,6 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 )
@@ -42,7 +44,7 @@ func taking(t *testing.T, unlock func(context.Context, []byte) (string, error)) 
 		t.Fatal(err)
 	}
 	retry := func(context.Context) (string, error) {
-		return "", boot.WithHint(errors.New("this instance has no role"), "give it one")
+		return "", fault.WithHint(errors.New("this instance has no role"), "give it one")
 	}
 	server := &http.Server{Handler: orders(retry, unlock)}
 	go server.Serve(listener)
@@ -97,8 +99,8 @@ func TestUnlockHandsKeysToTheAgent(t *testing.T) {
 
 func TestAnAgentWhoseRoleHasNoSecretsTakesNoKey(t *testing.T) {
 	a := new(agent)
-	b := boot.New(role.Plan{}, boot.World{}, slog.New(slog.DiscardHandler))
-	a.begin(b.Story, b, nil)
+	b := boot.New(role.Plan{}, host.Host{}, slog.New(slog.DiscardHandler))
+	a.begin(b.Graph, b, nil)
 	err := unlockFrom(t.Context(), taking(t, a.unlock), typed(t, private), io.Discard)
 	if err == nil || err.Error() != "the agent took no key: the role of this instance has no secrets, and wants no key" {
 		t.Errorf("got %v", err)
@@ -107,7 +109,7 @@ func TestAnAgentWhoseRoleHasNoSecretsTakesNoKey(t *testing.T) {
 
 func TestUnlockWithoutAnAgentSaysSo(t *testing.T) {
 	err := unlockFrom(t.Context(), "/nonexistent/control.sock", typed(t, private), io.Discard)
-	if err == nil || err.Error() != "cannot reach the agent: dial unix /nonexistent/control.sock: connect: no such file or directory" || boot.HintOf(err) == "" {
+	if err == nil || err.Error() != "cannot reach the agent: dial unix /nonexistent/control.sock: connect: no such file or directory" || fault.HintOf(err) == "" {
 		t.Errorf("got %v", err)
 	}
 }

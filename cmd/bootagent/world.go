@@ -17,9 +17,11 @@ import (
 	"bootagent/cmd/bootagent/ondisk"
 	"bootagent/cmd/bootagent/sealed"
 	"bootagent/pkg/block"
-	"bootagent/pkg/boot"
 	"bootagent/pkg/datadir"
+	"bootagent/pkg/fault"
 	"bootagent/pkg/filesystem"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
@@ -30,21 +32,21 @@ import (
 
 // world is the machine itself, and what of the cloud it has to do with, as the
 // story of pkg/boot sees it.
-func (a *agent) world(by *lesson) (boot.World, error) {
+func (a *agent) world(by *lesson) (host.Host, error) {
 	m, facts := a.manager, by.facts
 	id := facts.Instance.ID
 	if id == "" {
 		machine, err := os.ReadFile("/etc/machine-id")
 		if err != nil {
-			return boot.World{}, err
+			return host.Host{}, err
 		}
 		id = strings.TrimSpace(string(machine))
 	}
 	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
-		return boot.World{}, err
+		return host.Host{}, err
 	}
-	world := boot.World{
+	world := host.Host{
 		Records:     records{filepath.Join(stateDir, "volumes.json"), id, a.log},
 		Disks:       disks{block.Host(), a.children},
 		Filesystems: filesystems{m, disks{block.Host(), a.children}},
@@ -53,8 +55,8 @@ func (a *agent) world(by *lesson) (boot.World, error) {
 		Mounts:      mounts{m, a.children},
 		Directories: directories{a.children},
 		Engines:     engines{m, a.children},
-		Units:       units{m},
-		Instance:    boot.Instance{ID: id, BootID: strings.TrimSpace(string(bootID))},
+		Units:       units{m}, Runs: units{m}, Grants: units{m}, Jobs: units{m}, Probes: units{m}, Stops: units{m}, Shutdown: units{m},
+		Machine: host.Machine{ID: id, BootID: strings.TrimSpace(string(bootID))},
 
 		UnlockWithin: by.set.UnlockWithin, RetryWithin: by.set.RetryWithin,
 	}
@@ -94,10 +96,10 @@ type disks struct {
 	children *children
 }
 
-func (d disks) Find(ctx context.Context, serial string) (boot.Disk, bool, error) {
+func (d disks) Find(ctx context.Context, serial string) (host.Disk, bool, error) {
 	disk, err := d.find(ctx, serial)
 	if errors.Is(err, block.ErrAbsent) || err == nil && disk.Link == "" {
-		return boot.Disk{}, false, nil
+		return host.Disk{}, false, nil
 	}
 	return ondisk.Disk(disk), err == nil, err
 }
@@ -109,13 +111,13 @@ func (d disks) find(ctx context.Context, serial string) (disk block.Disk, err er
 	return disk, err
 }
 
-func (d disks) Appear(ctx context.Context, serial string) (boot.Disk, error) {
+func (d disks) Appear(ctx context.Context, serial string) (host.Disk, error) {
 	disk, err := d.WaitFor(ctx, serial)
 	return ondisk.Disk(disk), err
 }
 
 // same finds the disk again, and refuses another that has come in its place.
-func (d disks) same(ctx context.Context, want boot.Disk) (block.Disk, error) {
+func (d disks) same(ctx context.Context, want host.Disk) (block.Disk, error) {
 	disk, err := d.find(ctx, want.Serial)
 	if err == nil {
 		err = ondisk.Same(want, disk)
@@ -123,14 +125,14 @@ func (d disks) same(ctx context.Context, want boot.Disk) (block.Disk, error) {
 	return disk, err
 }
 
-func (d disks) Read(ctx context.Context, want boot.Disk, of role.Volume) (boot.Content, error) {
+func (d disks) Read(ctx context.Context, want host.Disk, of role.Volume) (host.Content, error) {
 	disk, err := d.same(ctx, want)
 	if err != nil {
-		return boot.Content{}, err
+		return host.Content{}, err
 	}
 	report, err := readDisk(ctx, d.children, disk, of.BlankProof == role.Whole)
 	if err != nil {
-		return boot.Content{}, err
+		return host.Content{}, err
 	}
 	content, err := ondisk.Content(disk, report, of.Filesystem)
 	if err == nil {
@@ -150,9 +152,9 @@ const (
 	checkWithin = time.Hour // a whole e2fsck of a large, damaged filesystem
 )
 
-func makeUnit(d boot.Disk) string { return unit.CommandOn("make", d.Serial) }
+func makeUnit(d host.Disk) string { return unit.CommandOn("make", d.Serial) }
 
-func (f filesystems) Make(ctx context.Context, d boot.Disk, t role.FilesystemType, uuid string) error {
+func (f filesystems) Make(ctx context.Context, d host.Disk, t role.FilesystemType, uuid string) error {
 	if _, err := f.disks.same(ctx, d); err != nil {
 		return err
 	}
@@ -172,14 +174,14 @@ func (f filesystems) Make(ctx context.Context, d boot.Disk, t role.FilesystemTyp
 	return unmade(ctx, tried, f.run(ctx, c))
 }
 
-func (f filesystems) Settle(ctx context.Context, d boot.Disk) error {
+func (f filesystems) Settle(ctx context.Context, d host.Disk) error {
 	if err := f.manager.Settle(ctx, makeUnit(d)); err != nil {
 		return err
 	}
 	return f.manager.Forget(ctx, makeUnit(d))
 }
 
-func (f filesystems) Check(ctx context.Context, d boot.Disk, t role.FilesystemType) error {
+func (f filesystems) Check(ctx context.Context, d host.Disk, t role.FilesystemType) error {
 	argv, success := filesystem.CheckCommand(string(t), d.Path)
 	if argv == nil {
 		return nil
@@ -207,7 +209,7 @@ type intents struct{ dir string }
 
 func (i intents) file(serial string) string { return filepath.Join(i.dir, serial+".json") }
 
-func (i intents) Intent(_ context.Context, serial string) (intent boot.Intent, err error) {
+func (i intents) Intent(_ context.Context, serial string) (intent host.Intent, err error) {
 	src, err := os.ReadFile(i.file(serial))
 	if errors.Is(err, fs.ErrNotExist) {
 		return intent, nil
@@ -221,7 +223,7 @@ func (i intents) Intent(_ context.Context, serial string) (intent boot.Intent, e
 	return intent, err
 }
 
-func (i intents) Intend(_ context.Context, serial string, intent boot.Intent) error {
+func (i intents) Intend(_ context.Context, serial string, intent host.Intent) error {
 	src, err := json.Marshal(intent)
 	if err != nil {
 		return err
@@ -249,7 +251,7 @@ type mounts struct {
 
 func (mounts) At(where string) (uint64, bool, error) { return systemd.MountedAt(where) }
 
-func (m mounts) Mount(ctx context.Context, mt boot.Mount) error {
+func (m mounts) Mount(ctx context.Context, mt host.Mount) error {
 	tried := try(m.children, unit.MountAt(mt.Where), mt.What)
 	if err := m.manager.Mount(ctx, systemd.Mount(mt)); err != nil {
 		return unmountable(ctx, tried, mt, err)
@@ -262,7 +264,7 @@ func (m mounts) Stale(where string) (bool, error) { return m.manager.Stale(where
 func (m mounts) Unmount(ctx context.Context, where string) error {
 	held, err := m.manager.Unmount(ctx, where)
 	if len(held) > 0 {
-		boot.Remark(ctx, fmt.Sprintf("what was mounted at %s before its disk was gone is detached; still held by %s",
+		graph.Warn(ctx, fmt.Sprintf("what was mounted at %s before its disk was gone is detached; still held by %s",
 			where, strings.Join(held, "; ")))
 	}
 	return err
@@ -279,7 +281,7 @@ const (
 	initializeWithin = 15 * time.Minute
 )
 
-func (e engines) Settings(ctx context.Context, d role.Data, units []string) (set boot.EngineSettings, err error) {
+func (e engines) Settings(ctx context.Context, d role.Data, units []string) (set host.EngineSettings, err error) {
 	starts := make([]datadir.Start, len(units))
 	for i, unit := range units {
 		if starts[i], err = e.start(ctx, unit); err != nil {
@@ -296,11 +298,11 @@ func (e engines) Settings(ctx context.Context, d role.Data, units []string) (set
 		case err != nil:
 			return set, err
 		case i > 0 && told.Directory != set.DataDirectory:
-			return set, boot.Final(boot.WithHint(
+			return set, fault.Permanent(fault.WithHint(
 				fmt.Errorf("the services of the role start %s with two data directories, %s and %s", d.Engine, set.DataDirectory, told.Directory),
 				"systemctl cat of each shows how it is started; give each directory a data entry of its own in the role file, or start all with one"))
 		}
-		set = boot.EngineSettings{DataDirectory: told.Directory, Version: told.Version, Files: told.Files}
+		set = host.EngineSettings{DataDirectory: told.Directory, Version: told.Version, Files: told.Files}
 	}
 	return set, nil
 }
@@ -391,26 +393,26 @@ type units struct{ *systemd.Manager }
 
 func (u units) Probe(ctx context.Context, unit string) error { return u.StartAndWait(ctx, unit) }
 
-func (u units) State(ctx context.Context, unit string) (boot.UnitState, error) {
+func (u units) State(ctx context.Context, unit string) (host.UnitState, error) {
 	s, err := u.Manager.State(ctx, unit)
 	return asUnitState(s), err
 }
 
-func (u units) Restarts(ctx context.Context, unit string) (boot.Restarts, error) {
+func (u units) Restarts(ctx context.Context, unit string) (host.Restarts, error) {
 	r, err := u.Manager.Restarts(ctx, unit)
-	return boot.Restarts(r), err
+	return host.Restarts(r), err
 }
 
-func (u units) Ended(ctx context.Context, unit string) (boot.Ended, error) {
+func (u units) Ended(ctx context.Context, unit string) (host.Ended, error) {
 	e, err := u.Manager.Ended(ctx, unit)
-	return boot.Ended(e), err
+	return host.Ended(e), err
 }
 
-func (u units) Await(ctx context.Context, unit string, until func(boot.UnitState) bool) (boot.UnitState, error) {
+func (u units) Await(ctx context.Context, unit string, until func(host.UnitState) bool) (host.UnitState, error) {
 	s, err := u.Manager.Await(ctx, unit, func(s pid1.UnitState) bool { return until(asUnitState(s)) })
 	return asUnitState(s), err
 }
 
-func asUnitState(s pid1.UnitState) boot.UnitState {
-	return boot.UnitState{Active: s.Active, Sub: s.Sub, Busy: s.Job != ""}
+func asUnitState(s pid1.UnitState) host.UnitState {
+	return host.UnitState{Active: s.Active, Sub: s.Sub, Busy: s.Job != ""}
 }

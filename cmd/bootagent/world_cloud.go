@@ -16,7 +16,8 @@ import (
 	"github.com/google/renameio/v2"
 
 	"bootagent/cmd/bootagent/inec2"
-	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
+	"bootagent/pkg/host"
 	"bootagent/pkg/instance"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
@@ -46,33 +47,33 @@ func newMetadata(endpoint string, log *slog.Logger) (*metadata, error) {
 	return m, err
 }
 
-func (m *metadata) Ask(ctx context.Context) (boot.Facts, error) {
+func (m *metadata) Ask(ctx context.Context) (host.Identity, error) {
 	facts, err := m.Facts(ctx)
 	if diagnosed := (*instance.Error)(nil); errors.As(err, &diagnosed) {
-		return boot.Facts{}, &boot.NotYetError{For: "an answer: " + err.Error(), Hint: diagnosed.Hint()}
+		return host.Identity{}, &fault.Pending{For: "an answer: " + err.Error(), Hint: diagnosed.Hint()}
 	}
 	if err != nil {
-		return boot.Facts{}, err
+		return host.Identity{}, err
 	}
 	m.answer = facts
 	return asFacts(facts), nil
 }
 
-// Keep keeps the last answer.
-func (m *metadata) Keep(boot.Facts) {
+// Cache keeps the last answer.
+func (m *metadata) Cache(host.Identity) {
 	if err := instance.Keep(m.kept, m.machine, m.answer); err != nil {
 		m.log.Warn("a boot without the metadata service will not know who this instance is", "error", err)
 	}
 }
 
-func (m *metadata) Kept() (boot.Facts, time.Time, error) {
+func (m *metadata) Cached() (host.Identity, time.Time, error) {
 	facts, since, err := instance.Kept(m.kept, m.machine)
 	return asFacts(facts), since, err
 }
 
-func asFacts(f instance.Facts) boot.Facts {
+func asFacts(f instance.Facts) host.Identity {
 	who := role.Instance{ID: f.Identity.ID, Zone: f.Identity.Zone, Region: f.Identity.Region, Type: f.Identity.Type}
-	return boot.Facts{Instance: who, UserData: f.UserData, RoleTag: f.RoleTag}
+	return host.Identity{Instance: who, UserData: f.UserData, RoleTag: f.RoleTag}
 }
 
 // records are files of this machine's own disk, of this very instance.

@@ -10,26 +10,28 @@ import (
 	"errors"
 	"log/slog"
 
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
 // A Boot is a plan being made true, and kept true, on one instance.
 type Boot struct {
-	*Story
+	*graph.Graph
 	plan     role.Plan
-	world    World
+	host     host.Host
 	log      *slog.Logger
 	volumes  map[string]*volume
 	data     map[string]*data
 	secrets  map[string]*secret
 	services []*service
-	unlocked *Step // nil where there are no secrets
+	unlocked *graph.Step // nil where there are no secrets
 }
 
 // New tells the story of a plan. This is the whole way of a boot:
-func New(plan role.Plan, world World, log *slog.Logger) *Boot {
+func New(plan role.Plan, world host.Host, log *slog.Logger) *Boot {
 	b := &Boot{
-		Story: NewStory(), plan: plan, world: world, log: log,
+		Graph: graph.New(), plan: plan, host: world, log: log,
 		volumes: make(map[string]*volume), data: make(map[string]*data), secrets: make(map[string]*secret),
 	}
 	b.RetryWithin = world.RetryWithin
@@ -38,59 +40,58 @@ func New(plan role.Plan, world World, log *slog.Logger) *Boot {
 		vol.known.is(v.Find.Serial)
 		name := "volume " + v.Name + ": "
 		if inCloud(v) {
-			find := b.Tell(name+"find", vol.find)
-			claim := b.Tell(name+"claim", vol.claim, find).From(find)
-			attach := b.Tell(name+"attach", vol.attach, claim).From(find)
-			vol.found = b.Tell(name+"device", vol.device, attach).From(find)
-			vol.steps = []*Step{find, claim, attach}
+			find := b.Add(name+"find", vol.find)
+			claim := b.Add(name+"claim", vol.claim, find).From(find)
+			attach := b.Add(name+"attach", vol.attach, claim).From(find)
+			vol.found = b.Add(name+"device", vol.device, attach).From(find)
+			vol.steps = []*graph.Step{find, claim, attach}
 		} else {
-			vol.found = b.Tell(name+"device", vol.device)
+			vol.found = b.Add(name+"device", vol.device)
 		}
-		prove := b.Tell(name+"prove", vol.prove, vol.found).From(vol.found)
-		prepare := b.Tell(name+"prepare", vol.prepare, prove).From(vol.found)
-		vol.mounted = b.Tell(name+"mount", vol.mount, prepare).From(vol.found)
-		vol.noted = b.Tell(name+"ledger", vol.note, vol.mounted).From(vol.found)
-		closed := b.Tell(name+"intent", vol.close, vol.noted)
+		prove := b.Add(name+"prove", vol.prove, vol.found).From(vol.found)
+		prepare := b.Add(name+"prepare", vol.prepare, prove).From(vol.found)
+		vol.mounted = b.Add(name+"mount", vol.mount, prepare).From(vol.found)
+		vol.noted = b.Add(name+"ledger", vol.note, vol.mounted).From(vol.found)
+		closed := b.Add(name+"intent", vol.close, vol.noted)
 		vol.steps = append(vol.steps, vol.found, prove, prepare, vol.mounted, vol.noted, closed)
 		b.volumes[v.Name] = vol
 	}
 	for _, d := range plan.Data {
-		dir := &data{Data: d, boot: b, volume: b.volumes[d.On]}
+		dir := &data{Data: d, boot: b, volume: b.volumes[d.Volume]}
 		name := "data " + d.Name + ": "
-		engine := b.Tell(name+"engine", dir.askEngine).Within(dir.volume.Wait)
-		directory := b.Tell(name+"directory", dir.directory, engine, dir.volume.noted)
-		dir.there = b.Tell(name+"bind", dir.bind, directory)
+		engine := b.Add(name+"engine", dir.askEngine).Within(dir.volume.Timeout)
+		directory := b.Add(name+"directory", dir.directory, engine, dir.volume.noted)
+		dir.there = b.Add(name+"bind", dir.bind, directory)
 		dir.volume.steps = append(dir.volume.steps, directory, dir.there)
 		b.data[d.Name] = dir
 	}
 	for _, vol := range b.volumes {
 		for _, step := range vol.steps {
-			step.Within(vol.Wait)
+			step.Within(vol.Timeout)
 		}
 	}
 	if len(plan.Secrets) > 0 {
-		b.unlocked = b.Tell("key", b.unlock)
+		b.unlocked = b.Add("key", b.unlock)
 	}
 	for _, s := range plan.Secrets {
 		sec := &secret{Secret: s, boot: b}
 		name := "secret " + s.Name + ": "
-		fetch := b.Tell(name+"fetch", sec.fetch)
-		sec.opened = b.Tell(name+"decrypt", sec.open, b.unlocked, fetch).From(fetch)
+		sec.fetched = b.Add(name+"fetch", sec.fetch)
+		sec.opened = b.Add(name+"decrypt", sec.open, b.unlocked, sec.fetched).From(sec.fetched)
 		b.secrets[s.Name] = sec
 	}
 	for _, s := range plan.Services {
 		svc := &service{Service: s, boot: b}
 		name := "service " + s.Unit + ": "
-		svc.granted = b.Tell(name+"grant", svc.grant, b.steps(s.Needs)...)
-		svc.up = b.Tell(name+"up", svc.comeUp, svc.granted).Within(startWithin)
-		svc.up.serves = true
+		svc.granted = b.Add(name+"grant", svc.grant, b.steps(s.Needs)...)
+		svc.up = b.Add(name+"up", svc.comeUp, svc.granted).Within(startWithin).Serving()
 		b.services = append(b.services, svc)
 	}
 	return b
 }
 
 // steps are the last steps of what a service needs.
-func (b *Boot) steps(needs []role.Need) (steps []*Step) {
+func (b *Boot) steps(needs []role.Need) (steps []*graph.Step) {
 	for _, need := range needs {
 		switch need.Kind {
 		case role.KindVolume:
@@ -106,8 +107,8 @@ func (b *Boot) steps(needs []role.Need) (steps []*Step) {
 
 // Run makes the plan true and keeps it so until ctx ends. After every change,
 // report gets the progress of all steps.
-func (b *Boot) Run(ctx context.Context, report func([]Progress)) {
-	b.Story.Run(ctx, b.log, report)
+func (b *Boot) Run(ctx context.Context, report func([]graph.Progress)) {
+	b.Graph.Run(ctx, b.log, report)
 }
 
 // A Change is a unit whose state has changed.
@@ -121,7 +122,7 @@ type Change struct {
 func (b *Boot) Units(mountUnit, grantUnit func(string) string) map[string]bool {
 	units := make(map[string]bool)
 	for _, v := range b.volumes {
-		units[mountUnit(v.At)] = true
+		units[mountUnit(v.Mount)] = true
 	}
 	for _, d := range b.data {
 		units[mountUnit(d.Bind)] = true
@@ -140,7 +141,7 @@ func (b *Boot) Changed(ctx context.Context, c Change, mountUnit, grantUnit func(
 	if undo == nil {
 		return nil
 	}
-	if stopping, err := b.world.Units.Stopping(ctx); stopping || err != nil {
+	if stopping, err := b.host.Shutdown.Stopping(ctx); stopping || err != nil {
 		return err
 	}
 	undo()
@@ -151,8 +152,8 @@ func (b *Boot) Changed(ctx context.Context, c Change, mountUnit, grantUnit func(
 func (b *Boot) undoneBy(ctx context.Context, c Change, mountUnit, grantUnit func(string) string) (undo func()) {
 	down := c.Active == "inactive" || c.Active == "failed"
 	for _, v := range b.ordered() {
-		if down && c.Unit == mountUnit(v.At) {
-			return func() { b.unmounted(v.At) }
+		if down && c.Unit == mountUnit(v.Mount) {
+			return func() { b.unmounted(v.Mount) }
 		}
 	}
 	for _, d := range b.plan.Data {
@@ -161,7 +162,7 @@ func (b *Boot) undoneBy(ctx context.Context, c Change, mountUnit, grantUnit func
 		}
 	}
 	for _, s := range b.services {
-		recheck := func(in ...State) func() {
+		recheck := func(in ...graph.State) func() {
 			return func() { b.Recheck(s.up, s.Unit+" is "+c.Active, in...) }
 		}
 		switch {
@@ -169,18 +170,18 @@ func (b *Boot) undoneBy(ctx context.Context, c Change, mountUnit, grantUnit func
 			return func() { s.lostGrant(ctx, c.Unit, mountUnit) }
 		case c.Unit != s.Unit:
 		case c.Again && down:
-			return recheck(Done)
+			return recheck(graph.Done)
 		case c.Again && c.Active == "active" && s.crashed(ctx):
-			return recheck(Done)
+			return recheck(graph.Done)
 		case c.Again:
 		case c.Active == "active" && s.startedBySomebody(ctx):
-			return func() { b.Anew(s.up, s.Unit+" was started", Failed) }
+			return func() { b.Reset(s.up, s.Unit+" was started", graph.Failed) }
 		case c.Active == "active":
-			return recheck(Failed)
+			return recheck(graph.Failed)
 		case c.Active == "activating":
-			return recheck(Done) // systemd, or somebody, starts it again
+			return recheck(graph.Done) // systemd, or somebody, starts it again
 		case down || c.Active == "deactivating":
-			return recheck(Done, Failed)
+			return recheck(graph.Done, graph.Failed)
 		}
 	}
 	return nil
@@ -190,13 +191,13 @@ func (b *Boot) undoneBy(ctx context.Context, c Change, mountUnit, grantUnit func
 func (b *Boot) unmounted(where string) {
 	why := where + " is not mounted any more"
 	for _, v := range b.ordered() {
-		if v.At == where {
-			b.Undone(v.mounted, why, v.found)
+		if v.Mount == where {
+			b.Invalidate(v.mounted, why, v.found)
 		}
 	}
 	for _, d := range b.plan.Data {
 		if d.Bind == where {
-			b.Undone(b.data[d.Name].there, why, b.data[d.Name].volume.found)
+			b.Invalidate(b.data[d.Name].there, why, b.data[d.Name].volume.found)
 		}
 	}
 }
@@ -218,7 +219,7 @@ func (b *Boot) Follow(ctx context.Context, next func(context.Context) (unit stri
 		if err != nil {
 			return
 		}
-		state, err := b.world.Units.State(ctx, unit)
+		state, err := b.host.Units.State(ctx, unit)
 		if err == nil {
 			change := Change{Unit: unit, Active: state.Active, Again: last[unit] == state.Active}
 			err = b.Changed(ctx, change, mountUnit, grantUnit)
@@ -255,7 +256,7 @@ func (b *Boot) StartAgain(ctx context.Context) error {
 // were stopped. It does so only while the machine shuts down: at any other
 // time the services go on without the agent.
 func (b *Boot) StoppedServices(ctx context.Context) error {
-	stopping, err := b.world.Units.Stopping(ctx)
+	stopping, err := b.host.Shutdown.Stopping(ctx)
 	if err != nil || !stopping {
 		return err
 	}

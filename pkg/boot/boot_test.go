@@ -14,6 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -27,10 +30,10 @@ func plan() role.Plan {
 		Role: "mysql",
 		Volumes: []role.Volume{{
 			Name: "data", Find: role.Find{Serial: serial}, Filesystem: role.XFS,
-			Make: role.MakeIfBlank, At: "/srv/data", Wait: 20 * time.Minute,
+			Format: role.FormatIfBlank, Mount: "/srv/data", Timeout: 20 * time.Minute,
 		}},
 		Data: []role.Data{{
-			Name: "mysql", On: "data", Dir: "mysql", Bind: "/var/lib/mysql",
+			Name: "mysql", Volume: "data", Dir: "mysql", Bind: "/var/lib/mysql",
 			Engine: role.MariaDB, Owner: "mysql", IfAbsent: role.Initialize,
 		}},
 		Services: []role.Service{{
@@ -39,13 +42,13 @@ func plan() role.Plan {
 				{Kind: role.KindData, Name: "mysql"},
 				{Kind: role.KindVolume, Name: "data"},
 			},
-			Ready: &role.Ready{Unit: "mysql-ready.service", Within: time.Minute},
+			Ready: &role.Ready{Unit: "mysql-ready.service", Timeout: time.Minute},
 		}},
 	}
 }
 
 func blank() *disk {
-	return &disk{dev: 0x10300, plugged: true, content: Content{Blank: true, Words: "is blank"}}
+	return &disk{dev: 0x10300, plugged: true, content: host.Content{Blank: true, Words: "is blank"}}
 }
 
 // a run is an agent on a machine, until stop.
@@ -55,7 +58,7 @@ type run struct {
 	stop func()
 
 	mu       sync.Mutex
-	progress []Progress
+	progress []graph.Progress
 }
 
 // start runs an agent, and waits until it has come to rest. It belongs into a
@@ -66,7 +69,7 @@ func start(t *testing.T, p role.Plan, m *machine) *run {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		r.Run(ctx, func(p []Progress) {
+		r.Run(ctx, func(p []graph.Progress) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.progress = p
@@ -77,11 +80,11 @@ func start(t *testing.T, p role.Plan, m *machine) *run {
 	return r
 }
 
-func (r *run) step(name string) Progress {
+func (r *run) step(name string) graph.Progress {
 	r.t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	i := slices.IndexFunc(r.progress, func(p Progress) bool { return p.Step == name })
+	i := slices.IndexFunc(r.progress, func(p graph.Progress) bool { return p.Step == name })
 	if i < 0 {
 		r.t.Fatalf("there is no step %q", name)
 	}
@@ -89,10 +92,10 @@ func (r *run) step(name string) Progress {
 }
 
 // is fails the test unless a step is in a state and says all of the words.
-func (r *run) is(name string, state State, words ...string) {
+func (r *run) is(name string, state graph.State, words ...string) {
 	r.t.Helper()
 	p := r.step(name)
-	text := p.String() + " " + p.Wait.Hint + " " + HintOf(p.Err)
+	text := p.String() + " " + p.Wait.Hint + " " + fault.HintOf(p.Err)
 	if p.State != state {
 		r.t.Errorf("step %q is %s, not %s: %s", name, p.State, state, text)
 	}
@@ -103,13 +106,13 @@ func (r *run) is(name string, state State, words ...string) {
 	}
 }
 
-func (r *run) isUp() { r.t.Helper(); r.is("service mariadb.service: up", Done) }
+func (r *run) isUp() { r.t.Helper(); r.is("service mariadb.service: up", graph.Done) }
 
 func TestTheStoryIsTold(t *testing.T) {
 	cloud := withSecret()
 	cloud.Volumes[0].Find = role.Find{Tags: map[string]string{"cluster": "orders"}}
 	for golden, p := range map[string]role.Plan{"testdata/mysql.story": plan(), "testdata/cloud.story": cloud} {
-		got := New(p, World{}, nil).String()
+		got := New(p, host.Host{}, nil).String()
 		if *update {
 			if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
 				t.Fatal(err)
@@ -129,7 +132,7 @@ func TestABlankDiskBecomesARunningDatabase(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine()
 		r := start(t, plan(), m)
-		r.is("volume data: device", Waiting, "the disk with serial "+serial, "attach it")
+		r.is("volume data: device", graph.Waiting, "the disk with serial "+serial, "attach it")
 		time.Sleep(5 * time.Second)
 		m.mu.Lock()
 		m.disks[serial] = blank()
@@ -146,7 +149,7 @@ func TestABlankDiskBecomesARunningDatabase(t *testing.T) {
 		if ledger.Volume != serial || ledger.Made == nil || ledger.Generation != 1 || !ledger.Data["mysql"].Ready {
 			t.Errorf("the ledger says %+v", ledger)
 		}
-		if m.intents[serial] != (Intent{UUID: ledger.UUID, Made: true}) {
+		if m.intents[serial] != (host.Intent{UUID: ledger.UUID, Made: true}) {
 			t.Errorf("the intent is %+v", m.intents[serial])
 		}
 
@@ -174,41 +177,41 @@ func TestRefusals(t *testing.T) {
 		}
 		return src
 	}
-	xfs := Content{Filesystem: "xfs", UUID: uuid, Words: "has an XFS signature at 0x0"}
+	xfs := host.Content{Filesystem: "xfs", UUID: uuid, Words: "has an XFS signature at 0x0"}
 	for _, c := range []struct {
 		name   string
 		disk   disk
 		plan   func(*role.Plan)
-		intent Intent
+		intent host.Intent
 		step   string
 		words  []string
 	}{
 		{
-			name: "a disk that holds something else", disk: disk{content: Content{Words: "has an LVM2 signature at 0x218"}},
+			name: "a disk that holds something else", disk: disk{content: host.Content{Words: "has an LVM2 signature at 0x218"}},
 			step: "volume data: prove", words: []string{"is not the xfs volume", "has an LVM2 signature at 0x218", "nothing was changed"},
 		},
 		{
-			name: "a disk with another filesystem", disk: disk{content: Content{Filesystem: "ext4", Words: "has an ext4 signature at 0x438"}},
+			name: "a disk with another filesystem", disk: disk{content: host.Content{Filesystem: "ext4", Words: "has an ext4 signature at 0x438"}},
 			step: "volume data: prove", words: []string{"is not the xfs volume", "has an ext4 signature at 0x438"},
 		},
 		{
 			name: "a disk that could be one thing or another",
-			disk: disk{content: Content{Words: "is ambiguous: it has an XFS signature at 0x0 and a ZFS signature at 0x2b000", Mend: "wipefs --backup --offset 0x2b000 /dev/nvme1n1"}},
+			disk: disk{content: host.Content{Words: "is ambiguous: it has an XFS signature at 0x0 and a ZFS signature at 0x2b000", Mend: "wipefs --backup --offset 0x2b000 /dev/nvme1n1"}},
 			step: "volume data: prove", words: []string{"can't be told to be the xfs volume", "a ZFS signature at 0x2b000", "wipefs --backup --offset 0x2b000 /dev/nvme1n1; then: bootagent retry"},
 		},
 		{
-			name: "a blank disk that nothing may be made on", disk: disk{content: Content{Blank: true}},
-			plan: func(p *role.Plan) { p.Volumes[0].Make = role.MakeNever },
-			step: "volume data: prove", words: []string{"is blank and the role may not make", "make: if-blank"},
+			name: "a blank disk that nothing may be made on", disk: disk{content: host.Content{Blank: true}},
+			plan: func(p *role.Plan) { p.Volumes[0].Format = role.FormatNever },
+			step: "volume data: prove", words: []string{"is blank and the role may not make", "format: if-blank"},
 		},
 		{
-			name: "a blank disk that was not blank before", disk: disk{content: Content{Blank: true}},
-			intent: Intent{UUID: uuid, Made: true},
+			name: "a blank disk that was not blank before", disk: disk{content: host.Content{Blank: true}},
+			intent: host.Intent{UUID: uuid, Made: true},
 			step:   "volume data: prove", words: []string{"is blank, but", uuid + " was made on it before"},
 		},
 		{
-			name: "a filesystem that was not finished", disk: disk{content: Content{Words: "holds data at 0x1000: no known format"}},
-			intent: Intent{UUID: uuid},
+			name: "a filesystem that was not finished", disk: disk{content: host.Content{Words: "holds data at 0x1000: no known format"}},
+			intent: host.Intent{UUID: uuid},
 			step:   "volume data: prove", words: []string{"was being made on it and was not finished", "0x1000"},
 		},
 		{
@@ -216,40 +219,40 @@ func TestRefusals(t *testing.T) {
 			step: "volume data: prepare", words: []string{"without a ledger", uuid, "adopt: true"},
 		},
 		{
-			name: "a filesystem of ours that lost its ledger", disk: disk{content: xfs, names: map[string]DirectoryState{"lost+found": Damaged}},
-			intent: Intent{UUID: uuid, Made: true},
+			name: "a filesystem of ours that lost its ledger", disk: disk{content: xfs, names: map[string]host.DirectoryState{"lost+found": host.Damaged}},
+			intent: host.Intent{UUID: uuid, Made: true},
 			step:   "volume data: prepare", words: []string{"which bootagent made, and its ledger is gone", `"lost+found"`, "mount -t xfs -o ro,norecovery " + serial + " /mnt"},
 		},
 		{
 			name: "an empty filesystem of ours that lost its ledger, which the role would adopt", disk: disk{content: xfs},
-			plan: func(p *role.Plan) { p.Volumes[0].Adopt = true }, intent: Intent{UUID: uuid, Made: true},
+			plan: func(p *role.Plan) { p.Volumes[0].Adopt = true }, intent: host.Intent{UUID: uuid, Made: true},
 			step: "volume data: prepare", words: []string{"its ledger is gone", "holds no file"},
 		},
 		{
-			name: "a filesystem that an intent calls ours", disk: disk{content: xfs, names: map[string]DirectoryState{"a": Ready, "b": Ready, "c": Ready, "home": Ready}},
-			intent: Intent{UUID: uuid},
+			name: "a filesystem that an intent calls ours", disk: disk{content: xfs, names: map[string]host.DirectoryState{"a": host.Ready, "b": host.Ready, "c": host.Ready, "home": host.Ready}},
+			intent: host.Intent{UUID: uuid},
 			step:   "volume data: prepare", words: []string{"an intent of bootagent has that UUID", "mkfs does not leave"},
 		},
 		{
-			name: "a repaired filesystem that an intent calls ours", disk: disk{content: xfs, names: map[string]DirectoryState{"lost+found": Foreign}},
-			intent: Intent{UUID: uuid}, // mkfs.xfs leaves no lost+found
+			name: "a repaired filesystem that an intent calls ours", disk: disk{content: xfs, names: map[string]host.DirectoryState{"lost+found": host.Foreign}},
+			intent: host.Intent{UUID: uuid}, // mkfs.xfs leaves no lost+found
 			step:   "volume data: prepare", words: []string{"mkfs does not leave"},
 		},
 		{
 			name: "an ext4 of ours whose lost+found is full", disk: disk{
-				content: Content{Filesystem: "ext4", UUID: uuid}, names: map[string]DirectoryState{"lost+found": Damaged},
+				content: host.Content{Filesystem: "ext4", UUID: uuid}, names: map[string]host.DirectoryState{"lost+found": host.Damaged},
 			},
-			plan: func(p *role.Plan) { p.Volumes[0].Filesystem = role.Ext4 }, intent: Intent{UUID: uuid},
+			plan: func(p *role.Plan) { p.Volumes[0].Filesystem = role.Ext4 }, intent: host.Intent{UUID: uuid},
 			step: "volume data: prepare", words: []string{"mkfs does not leave"},
 		},
 		{
-			name: "a repaired filesystem that is adopted", disk: disk{content: xfs, names: map[string]DirectoryState{"lost+found": Damaged}},
-			plan: func(p *role.Plan) { p.Volumes[0].Adopt = true }, intent: Intent{UUID: uuid, Made: true},
+			name: "a repaired filesystem that is adopted", disk: disk{content: xfs, names: map[string]host.DirectoryState{"lost+found": host.Damaged}},
+			plan: func(p *role.Plan) { p.Volumes[0].Adopt = true }, intent: host.Intent{UUID: uuid, Made: true},
 			step: "data mysql: directory", words: []string{"/srv/data/lost+found is not empty", "ls -lA /srv/data/lost+found"},
 		},
 		{
 			name: "a filesystem that bootagent made and somebody repaired", disk: disk{
-				content: xfs, ledger: ledger(Ledger{Volume: serial, Role: "mysql", Made: now()}), names: map[string]DirectoryState{"lost+found": Damaged},
+				content: xfs, ledger: ledger(Ledger{Volume: serial, Role: "mysql", Made: now()}), names: map[string]host.DirectoryState{"lost+found": host.Damaged},
 			},
 			step: "data mysql: directory", words: []string{"/srv/data/lost+found is not empty"},
 		},
@@ -257,7 +260,7 @@ func TestRefusals(t *testing.T) {
 			name: "data that the role no longer names", disk: disk{
 				content: xfs, ledger: ledger(Ledger{
 					Volume: serial, Role: "mysql", Made: now(), Data: map[string]LedgerData{"orders": {Engine: "mariadb", Version: "10.11", Ready: true}},
-				}), names: map[string]DirectoryState{"orders": Ready},
+				}), names: map[string]host.DirectoryState{"orders": host.Ready},
 			},
 			step: "data mysql: directory", words: []string{`holds the data "orders" of mariadb 10.11, which the role does not name`, "beside: [orders]"},
 		},
@@ -301,7 +304,7 @@ func TestRefusals(t *testing.T) {
 			name: "an adopted filesystem that holds something under another name",
 			disk: disk{
 				content: xfs, ledger: ledger(Ledger{Volume: serial, Role: "mysql", Adopted: now()}),
-				names: map[string]DirectoryState{"lost+found": Foreign, "database": Ready},
+				names: map[string]host.DirectoryState{"lost+found": host.Foreign, "database": host.Ready},
 			},
 			step: "data mysql: directory", words: []string{"did not make", `"database"`},
 		},
@@ -309,7 +312,7 @@ func TestRefusals(t *testing.T) {
 			name: "a damaged data directory",
 			disk: disk{
 				content: xfs, ledger: ledger(Ledger{Volume: serial, Role: "mysql", Made: now()}),
-				names: map[string]DirectoryState{"mysql": Damaged},
+				names: map[string]host.DirectoryState{"mysql": host.Damaged},
 			},
 			step: "data mysql: directory", words: []string{"no data directory that mariadb may start on", "damaged"},
 		},
@@ -327,11 +330,11 @@ func TestRefusals(t *testing.T) {
 				r := start(t, p, m)
 				time.Sleep(time.Hour) // it stays refused
 				synctest.Wait()
-				r.is(c.step, Failed, c.words...)
-				if HintOf(r.step(c.step).Err) == "" && c.disk.names["mysql"] == "" { // of a directory, who examined it gives the hint
+				r.is(c.step, graph.Failed, c.words...)
+				if fault.HintOf(r.step(c.step).Err) == "" && c.disk.names["mysql"] == "" { // of a directory, who examined it gives the hint
 					t.Errorf("it does not say what a person can do about: %v", r.step(c.step).Err)
 				}
-				r.is("service mariadb.service: grant", Skipped)
+				r.is("service mariadb.service: grant", graph.Skipped)
 				r.stop()
 				if m.made+m.initialised > 0 || m.granted["mariadb.service"] {
 					t.Errorf("it did %q", m.effects)
@@ -350,8 +353,8 @@ func TestWhatIsLeftBesideAFilesystemIsSaidAndKeepsNothingDown(t *testing.T) {
 		m.disks[serial] = blank()
 		r := start(t, plan(), m)
 		r.isUp()
-		if p := r.step("volume data: prove"); p.Remark != "" {
-			t.Errorf("of a new filesystem it says %q", p.Remark)
+		if p := r.step("volume data: prove"); p.Warning != "" {
+			t.Errorf("of a new filesystem it says %q", p.Warning)
 		}
 		r.stop()
 
@@ -359,8 +362,8 @@ func TestWhatIsLeftBesideAFilesystemIsSaidAndKeepsNothingDown(t *testing.T) {
 		m.disks[serial].content.Beside = "a GPT signature at 0x257ffe00"
 		r = start(t, plan(), m)
 		r.isUp()
-		if p := r.step("volume data: prove"); !strings.Contains(p.Remark, "has a GPT signature at 0x257ffe00 beside its xfs filesystem") {
-			t.Errorf("it says %q", p.Remark)
+		if p := r.step("volume data: prove"); !strings.Contains(p.Warning, "has a GPT signature at 0x257ffe00 beside its xfs filesystem") {
+			t.Errorf("it says %q", p.Warning)
 		}
 		r.stop()
 	})
@@ -386,13 +389,13 @@ func TestAnEngineThatLooksElsewhereIsRefused(t *testing.T) {
 		m.disks[serial] = blank()
 		m.engine = "/srv/other"
 		r := start(t, plan(), m)
-		r.is("data mysql: engine", Failed, "set to use /srv/other", "bind: /srv/other")
+		r.is("data mysql: engine", graph.Failed, "set to use /srv/other", "bind: /srv/other")
 		// What its directory should be is not known, so none is judged or made.
-		r.is("data mysql: directory", Skipped)
+		r.is("data mysql: directory", graph.Skipped)
 		if !slices.Equal(m.askedOf, []string{"mariadb.service"}) {
 			t.Errorf("it was asked how %q start it", m.askedOf)
 		}
-		r.is("service mariadb.service: grant", Skipped)
+		r.is("service mariadb.service: grant", graph.Skipped)
 		r.stop()
 	})
 }
@@ -402,8 +405,8 @@ func TestAFilesystemIsAdoptedWhenTheRoleSaysSo(t *testing.T) {
 		m, p := newMachine(), plan()
 		p.Volumes[0].Adopt = true
 		m.disks[serial] = &disk{
-			dev: 1, plugged: true, content: Content{Filesystem: "xfs", UUID: "u"},
-			names: map[string]DirectoryState{"mysql": Ready},
+			dev: 1, plugged: true, content: host.Content{Filesystem: "xfs", UUID: "u"},
+			names: map[string]host.DirectoryState{"mysql": host.Ready},
 		}
 		r := start(t, p, m)
 		r.isUp()
@@ -422,10 +425,10 @@ func TestADiskThatIsPulledComesBack(t *testing.T) {
 		r.isUp()
 
 		m.pull(serial)
-		r.Undone(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
+		r.Invalidate(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
 		synctest.Wait()
-		r.is("volume data: device", Waiting, serial)
-		r.is("service mariadb.service: up", Pending)
+		r.is("volume data: device", graph.Waiting, serial)
+		r.is("service mariadb.service: up", graph.Pending)
 
 		m.mu.Lock()
 		m.disks[serial].plugged = true
@@ -446,7 +449,7 @@ func TestADiskThatNeverComesIsFailedAtItsDeadline(t *testing.T) {
 		r := start(t, plan(), m)
 		time.Sleep(20*time.Minute + time.Second)
 		synctest.Wait()
-		r.is("volume data: device", Failed, "no disk with serial "+serial+" appeared within 20m0s", "attach it")
+		r.is("volume data: device", graph.Failed, "no disk with serial "+serial+" appeared within 20m0s", "attach it")
 
 		m.mu.Lock()
 		m.disks[serial] = blank()
@@ -518,13 +521,13 @@ func TestAnIntentThatCouldNotBeClosedIsClosedByALaterRun(t *testing.T) {
 			return nil
 		}
 		r := firstBoot(t, p, m)
-		r.is("volume data: intent", Failed, "CreateTags is throttled")
-		r.is("service mariadb.service: up", Done) // it does not wait for that
+		r.is("volume data: intent", graph.Failed, "CreateTags is throttled")
+		r.is("service mariadb.service: up", graph.Done) // it does not wait for that
 		r.stop()
 		m.fail = func(string) error { return nil }
 		m.reboot()
 		r = firstBoot(t, p, m)
-		r.is("volume data: intent", Done)
+		r.is("volume data: intent", graph.Done)
 		r.stop()
 		if intent := m.cloud.volumes[volumeID].intent; !intent.Made {
 			t.Errorf("the intent is %+v", intent)
@@ -548,8 +551,8 @@ func TestADatabaseIsMadeBesideAnotherWhereTheRoleSaysSo(t *testing.T) {
 			t.Fatal(err)
 		}
 		m.disks[serial] = &disk{
-			dev: 1, plugged: true, content: Content{Filesystem: "xfs", UUID: "u"}, ledger: src,
-			names: map[string]DirectoryState{"orders": Ready, "lost+found": Foreign},
+			dev: 1, plugged: true, content: host.Content{Filesystem: "xfs", UUID: "u"}, ledger: src,
+			names: map[string]host.DirectoryState{"orders": host.Ready, "lost+found": host.Foreign},
 		}
 		r := start(t, p, m)
 		r.isUp()
@@ -575,12 +578,12 @@ func TestALocalDiskThatAnotherMachineDidNotLetGoIsTold(t *testing.T) {
 				t.Fatal(err)
 			}
 			m.disks[serial] = &disk{
-				dev: 1, plugged: true, content: Content{Filesystem: "xfs", UUID: "u"}, ledger: src,
-				names: map[string]DirectoryState{"mysql": Ready},
+				dev: 1, plugged: true, content: host.Content{Filesystem: "xfs", UUID: "u"}, ledger: src,
+				names: map[string]host.DirectoryState{"mysql": host.Ready},
 			}
 			r := start(t, plan(), m)
 			r.isUp()
-			if remark := r.step("volume data: ledger").Remark; strings.Contains(remark, "another had it last and did not stop") != told {
+			if remark := r.step("volume data: ledger").Warning; strings.Contains(remark, "another had it last and did not stop") != told {
 				t.Errorf("stopped: %t, and it remarks %q", stopped, remark)
 			}
 			r.stop()
@@ -596,16 +599,16 @@ func TestADiskThatIsSwappedAfterItsProofIsProvenAnew(t *testing.T) {
 		m.disks[serial] = blank()
 		m.fail = func(effect string) error {
 			if effect == "make "+serial {
-				m.disks[serial].content = Content{Words: "has an LVM2 signature at 0x218"}
+				m.disks[serial].content = host.Content{Words: "has an LVM2 signature at 0x218"}
 				return errors.New("the disk is gone")
 			}
 			return nil
 		}
 		r := start(t, plan(), m)
-		r.is("volume data: prepare", Failed, "the disk is gone")
+		r.is("volume data: prepare", graph.Failed, "the disk is gone")
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		r.is("volume data: prove", Failed, "was being made on it and was not finished", "LVM2 signature at 0x218")
+		r.is("volume data: prove", graph.Failed, "was being made on it and was not finished", "LVM2 signature at 0x218")
 		r.stop()
 		if n := len(slices.DeleteFunc(m.effects, func(e string) bool { return e != "make "+serial })); n != 1 {
 			t.Errorf("mkfs was tried %d times", n)
@@ -626,7 +629,7 @@ func TestATransientFailureIsTriedAgainEverLessOften(t *testing.T) {
 			return nil
 		}
 		r := start(t, plan(), m)
-		r.is("volume data: prove", Failed, "input/output error")
+		r.is("volume data: prove", graph.Failed, "input/output error")
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		r.isUp()
@@ -647,20 +650,20 @@ func TestWhatAPersonStoppedStaysStopped(t *testing.T) {
 		r.isUp()
 
 		m.mu.Lock()
-		m.units["mariadb.service"] = unit{UnitState{Active: "inactive"}, Ended{Result: "success", Ran: true}}
+		m.units["mariadb.service"] = unit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
 		m.mu.Unlock()
 		r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "inactive"}, strings.Clone, strings.ToUpper)
 		synctest.Wait()
-		r.is("service mariadb.service: up", Failed, "stopped by hand", "bootagent retry")
+		r.is("service mariadb.service: up", graph.Failed, "stopped by hand", "bootagent retry")
 
 		m.pull(serial)
 		m.mu.Lock()
 		m.disks[serial].plugged = true
 		m.mu.Unlock()
-		r.Undone(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
+		r.Invalidate(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		r.is("service mariadb.service: up", Failed, "stopped by hand")
+		r.is("service mariadb.service: up", graph.Failed, "stopped by hand")
 
 		if err := r.RetryNow(t.Context()); err != nil {
 			t.Fatal(err)
@@ -681,16 +684,16 @@ func TestAGrantThatIsTakenAwayIsAPersonsStop(t *testing.T) {
 		stale   bool
 		byHand  bool
 	}{
-		{"not granted yet", false, unit{UnitState: UnitState{Active: "inactive"}}, false, false},
-		{"granted, and still to start", true, unit{UnitState: UnitState{Active: "inactive", Busy: true}}, false, false},
-		{"taken away", true, unit{UnitState: UnitState{Active: "inactive"}}, false, true},
-		{"gone with the disk, whose mount somebody holds", true, unit{UnitState: UnitState{Active: "inactive"}}, true, false},
+		{"not granted yet", false, unit{UnitState: host.UnitState{Active: "inactive"}}, false, false},
+		{"granted, and still to start", true, unit{UnitState: host.UnitState{Active: "inactive", Busy: true}}, false, false},
+		{"taken away", true, unit{UnitState: host.UnitState{Active: "inactive"}}, false, true},
+		{"gone with the disk, whose mount somebody holds", true, unit{UnitState: host.UnitState{Active: "inactive"}}, true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newMachine()
 				for _, mount := range []string{"/SRV/DATA", "/VAR/LIB/MYSQL"} {
-					m.units[mount] = unit{UnitState: UnitState{Active: "active"}}
+					m.units[mount] = unit{UnitState: host.UnitState{Active: "active"}}
 				}
 				if c.granted {
 					m.disks[serial] = blank()
@@ -760,12 +763,12 @@ func TestAServiceThatHangsIsKilledOnlyWhenItsDiskIsGone(t *testing.T) {
 
 			m.mu.Lock()
 			m.disks[serial].plugged = !gone
-			m.units["mariadb.service"] = unit{UnitState{Active: "deactivating", Busy: true}, Ended{Ran: true}}
+			m.units["mariadb.service"] = unit{host.UnitState{Active: "deactivating", Busy: true}, host.Ended{Ran: true}}
 			m.mu.Unlock()
 			r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "deactivating"}, strings.Clone, strings.ToUpper)
 			time.Sleep(hangsAfter / 2)
 			synctest.Wait()
-			r.is("service mariadb.service: up", Waiting, "mariadb.service to stop")
+			r.is("service mariadb.service: up", graph.Waiting, "mariadb.service to stop")
 			time.Sleep(10 * time.Minute)
 			synctest.Wait()
 			if killed := slices.Contains(m.effects, "kill mariadb.service"); killed != gone {
@@ -787,7 +790,7 @@ func TestAServiceThatHangsIsKilledAlsoWhenItsDiskHasComeBack(t *testing.T) {
 
 		m.mu.Lock()
 		m.mounted, m.disks[serial].dev = m.disks[serial].dev, 0x10301
-		m.units["mariadb.service"] = unit{UnitState{Active: "deactivating", Busy: true}, Ended{Ran: true}}
+		m.units["mariadb.service"] = unit{host.UnitState{Active: "deactivating", Busy: true}, host.Ended{Ran: true}}
 		m.mu.Unlock()
 		r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "deactivating"}, strings.Clone, strings.ToUpper)
 		time.Sleep(hangsAfter + time.Second)
@@ -803,13 +806,13 @@ func TestAServiceThatHangsWhileItIsStoppedAsItStartsIsKilledToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine()
 		m.disks[serial] = blank()
-		m.units["mariadb.service"] = unit{UnitState: UnitState{Active: "activating", Busy: true}}
+		m.units["mariadb.service"] = unit{UnitState: host.UnitState{Active: "activating", Busy: true}}
 		m.started["mariadb.service"] = true
 		r := start(t, plan(), m)
-		r.is("service mariadb.service: up", Waiting, "mariadb.service to start")
+		r.is("service mariadb.service: up", graph.Waiting, "mariadb.service to start")
 		m.mu.Lock()
 		m.disks[serial].plugged = false
-		m.units["mariadb.service"] = unit{UnitState: UnitState{Active: "deactivating", Busy: true}}
+		m.units["mariadb.service"] = unit{UnitState: host.UnitState{Active: "deactivating", Busy: true}}
 		m.mu.Unlock()
 		time.Sleep(2 * hangsAfter)
 		synctest.Wait()
@@ -825,7 +828,7 @@ func TestRetryForgetsThatAPersonStoppedAServiceThatIsNotGrantedYet(t *testing.T)
 		m := newMachine()
 		m.byHand["mariadb.service"] = true
 		r := start(t, plan(), m)
-		r.is("volume data: device", Waiting, serial)
+		r.is("volume data: device", graph.Waiting, serial)
 		if err := r.RetryNow(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -845,9 +848,9 @@ func TestTheLedgerTellsHowTheServicesStopped(t *testing.T) {
 		state unit
 		why   string
 	}{
-		{"clean", unit{UnitState{Active: "inactive"}, Ended{Result: "success"}}, ""},
-		{"killed", unit{UnitState{Active: "failed"}, Ended{Result: "timeout"}}, "mariadb.service is failed: timeout"},
-		{"left a process", unit{UnitState{Active: "inactive"}, Ended{Result: "success", Processes: true}}, "mariadb.service left processes behind"},
+		{"clean", unit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success"}}, ""},
+		{"killed", unit{host.UnitState{Active: "failed"}, host.Ended{Result: "timeout"}}, "mariadb.service is failed: timeout"},
+		{"left a process", unit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Processes: true}}, "mariadb.service left processes behind"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -890,9 +893,9 @@ func TestADirectoryWhoseDiskIsGoneStartsOverFromTheDisk(t *testing.T) {
 		m.mu.Lock()
 		m.disks[serial].plugged, m.sameErr = false, errors.New("input/output error")
 		m.mu.Unlock()
-		r.Recheck(r.data["mysql"].there, "somebody looks", Done)
+		r.Recheck(r.data["mysql"].there, "somebody looks", graph.Done)
 		synctest.Wait()
-		r.is("volume data: device", Waiting, serial)
+		r.is("volume data: device", graph.Waiting, serial)
 
 		m.mu.Lock()
 		m.disks[serial].plugged, m.sameErr = true, nil

@@ -10,6 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -32,7 +35,7 @@ type ebs struct {
 	holder string // instance that has it attached
 	from   string
 	size   int64
-	intent Intent
+	intent host.Intent
 	named  bool      // it has the tag of its own name
 	untold time.Time // until then the cloud does not tell of the intent
 }
@@ -56,7 +59,7 @@ func (c *cloud) FindVolume(_ context.Context, find role.Find) (string, error) {
 			return id, nil
 		}
 	}
-	return "", &NotYetError{For: "a volume to match", Hint: "make one"}
+	return "", &fault.Pending{For: "a volume to match", Hint: "make one"}
 }
 
 func (c *cloud) Claim(_ context.Context, id string) error {
@@ -84,25 +87,25 @@ func (c *cloud) Attach(_ context.Context, id string) error {
 	case "machine":
 		return nil
 	}
-	return &NotYetError{For: fmt.Sprintf("volume %s to be let go by %s", id, v.holder), Hint: "stop " + v.holder}
+	return &fault.Pending{For: fmt.Sprintf("volume %s to be let go by %s", id, v.holder), Hint: "stop " + v.holder}
 }
 
-func (c *cloud) Origin(_ context.Context, id string) (Origin, error) {
+func (c *cloud) Origin(_ context.Context, id string) (host.Origin, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return Origin{From: c.volumes[id].from, Size: c.volumes[id].size}, c.ask()
+	return host.Origin{From: c.volumes[id].from, Size: c.volumes[id].size}, c.ask()
 }
 
-func (c *cloud) Intent(_ context.Context, id string) (Intent, error) {
+func (c *cloud) Intent(_ context.Context, id string) (host.Intent, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if time.Now().Before(c.volumes[id].untold) {
-		return Intent{}, c.ask()
+		return host.Intent{}, c.ask()
 	}
 	return c.volumes[id].intent, c.ask()
 }
 
-func (c *cloud) Intend(_ context.Context, id string, intent Intent) error {
+func (c *cloud) Intend(_ context.Context, id string, intent host.Intent) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := errors.Join(c.ask(), c.does("intend %v", intent.Made)); err != nil {
@@ -188,7 +191,7 @@ func TestAVolumeThatIsNotThereAnyMoreIsAskedFor(t *testing.T) {
 		m.disks[serial].plugged = false
 		m.cloud.volumes[volumeID].holder = "i-2"
 		r := start(t, p, m)
-		r.is("volume data: attach", Waiting, "to be let go by i-2", "stop i-2")
+		r.is("volume data: attach", graph.Waiting, "to be let go by i-2", "stop i-2")
 		m.mu.Lock()
 		m.cloud.volumes[volumeID].holder = ""
 		m.mu.Unlock()
@@ -212,7 +215,7 @@ func TestAWaitIsToldSinceItBegan(t *testing.T) {
 		m.mu.Unlock()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		r.is("volume data: attach", Waiting, "to be let go by i-3")
+		r.is("volume data: attach", graph.Waiting, "to be let go by i-3")
 		if since := r.step("volume data: attach").Since; !since.Equal(began) {
 			t.Errorf("it is told since %s, and began at %s", since, began)
 		}
@@ -227,11 +230,11 @@ func TestAVolumeThatNobodyLetsGoHasFailedAtTheDeadlineAndIsTakenLater(t *testing
 		r := start(t, p, m)
 		time.Sleep(19 * time.Minute)
 		synctest.Wait()
-		r.is("volume data: attach", Waiting, "to be let go by i-2")
+		r.is("volume data: attach", graph.Waiting, "to be let go by i-2")
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
-		r.is("volume data: attach", Failed, "waited 20m0s in vain for volume "+volumeID+" to be let go by i-2", "stop i-2")
-		r.is("volume data: device", Skipped)
+		r.is("volume data: attach", graph.Failed, "waited 20m0s in vain for volume "+volumeID+" to be let go by i-2", "stop i-2")
+		r.is("volume data: device", graph.Skipped)
 		since, asked := r.step("volume data: attach").Since, m.cloud.asked
 		hold := func(holder string) {
 			m.mu.Lock()
@@ -241,7 +244,7 @@ func TestAVolumeThatNobodyLetsGoHasFailedAtTheDeadlineAndIsTakenLater(t *testing
 			synctest.Wait()
 		}
 		hold("i-3")
-		r.is("volume data: attach", Failed, "waited 20m0s in vain for volume "+volumeID+" to be let go by i-3", "stop i-3")
+		r.is("volume data: attach", graph.Failed, "waited 20m0s in vain for volume "+volumeID+" to be let go by i-3", "stop i-3")
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if again := r.step("volume data: attach").Since; !again.Equal(since) {
@@ -264,7 +267,7 @@ func TestAVolumeThatTheCloudDoesNotCallNewIsNeverFormatted(t *testing.T) {
 	}{
 		"made from a snapshot": {ebs{from: "snapshot snap-1", size: gib}, "was made from snapshot snap-1"},
 		"of another size":      {ebs{size: 2 * gib}, "they are not the same"},
-		"made before":          {ebs{size: gib, intent: Intent{UUID: "u", Made: true}}, "filesystem u was made on it before"},
+		"made before":          {ebs{size: gib, intent: host.Intent{UUID: "u", Made: true}}, "filesystem u was made on it before"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -274,7 +277,7 @@ func TestAVolumeThatTheCloudDoesNotCallNewIsNeverFormatted(t *testing.T) {
 				r := start(t, p, m)
 				time.Sleep(time.Hour)
 				synctest.Wait()
-				r.is("volume data: prove", Failed, c.words)
+				r.is("volume data: prove", graph.Failed, c.words)
 				r.stop()
 				if m.made > 0 {
 					t.Errorf("it did %q", m.effects)
@@ -288,23 +291,23 @@ func TestAVolumeThatTheCloudDoesNotCallNewIsNeverFormatted(t *testing.T) {
 // died comes back sooner than that.
 func TestAFilesystemThatBootagentMadeIsItsOwnAsSoonAsTheCloudTells(t *testing.T) {
 	for name, c := range map[string]struct {
-		intent Intent
-		state  State
+		intent host.Intent
+		state  graph.State
 		words  string
 	}{
-		"its own":     {Intent{UUID: "u"}, Done, ""},
-		"another's":   {Intent{UUID: "v"}, Failed, "holds the xfs filesystem u without a ledger"},
-		"nobody says": {Intent{}, Failed, "holds the xfs filesystem u without a ledger"},
+		"its own":     {host.Intent{UUID: "u"}, graph.Done, ""},
+		"another's":   {host.Intent{UUID: "v"}, graph.Failed, "holds the xfs filesystem u without a ledger"},
+		"nobody says": {host.Intent{}, graph.Failed, "holds the xfs filesystem u without a ledger"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m, p := inEC2()
 				v := m.cloud.volumes[volumeID]
 				v.intent, v.untold = c.intent, time.Now().Add(5*time.Second)
-				m.disks[serial].content = Content{Filesystem: "xfs", UUID: "u", Words: "has a filesystem"}
-				m.disks[serial].names = make(map[string]DirectoryState)
+				m.disks[serial].content = host.Content{Filesystem: "xfs", UUID: "u", Words: "has a filesystem"}
+				m.disks[serial].names = make(map[string]host.DirectoryState)
 				r := start(t, p, m)
-				r.is("volume data: prepare", Waiting, "EC2 to tell that the filesystem u was made by bootagent")
+				r.is("volume data: prepare", graph.Waiting, "EC2 to tell that the filesystem u was made by bootagent")
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				r.is("volume data: prepare", c.state, c.words)

@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -17,8 +20,8 @@ type data struct {
 	role.Data
 	boot   *Boot
 	volume *volume
-	there  *Step          // the last step
-	set    EngineSettings // what askEngine was told
+	there  *graph.Step         // the last step
+	set    host.EngineSettings // what askEngine was told
 }
 
 // unfinishedMax bounds how many unfinished initialisations may lie on a
@@ -26,11 +29,11 @@ type data struct {
 const unfinishedMax = 3
 
 // path is where the data directory is on its volume.
-func (d *data) path() string { return filepath.Join(d.volume.At, d.Dir) }
+func (d *data) path() string { return filepath.Join(d.volume.Mount, d.Dir) }
 
 // askEngine makes sure that the engine will look where the data is put.
 func (d *data) askEngine(ctx context.Context) error {
-	told, err := d.boot.world.Engines.Settings(ctx, d.Data, d.services())
+	told, err := d.boot.host.Engines.Settings(ctx, d.Data, d.services())
 	if err != nil {
 		return err
 	}
@@ -39,12 +42,12 @@ func (d *data) askEngine(ctx context.Context) error {
 	if filepath.Clean(set) == d.Bind {
 		return nil
 	}
-	same, err := d.boot.world.Directories.SameDirectory(ctx, set, d.Bind)
+	same, err := d.boot.host.Directories.SameDirectory(ctx, set, d.Bind)
 	if err != nil {
 		return err
 	}
 	if !same {
-		return Final(WithHint(
+		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s is set to use %s as its data directory, and the role binds %q to %s", d.Engine, set, d.Name, d.Bind),
 			fmt.Sprintf("say bind: %s in the role file, or change the engine's own settings, then: bootagent retry", set)))
 	}
@@ -74,26 +77,26 @@ func (d *data) unlessGone(ctx context.Context, err error) error {
 		return nil
 	}
 	if gone, findErr := d.volume.gone(ctx); findErr == nil && gone {
-		d.boot.Undone(d.volume.mounted, "its disk is gone", d.volume.found)
+		d.boot.Invalidate(d.volume.mounted, "its disk is gone", d.volume.found)
 	}
 	return err
 }
 
 func (d *data) examine(ctx context.Context) error {
-	found, err := d.boot.world.Directories.Examine(ctx, d.path(), d.Data, d.set)
+	found, err := d.boot.host.Directories.Examine(ctx, d.path(), d.Data, d.set)
 	if err != nil {
 		return err
 	}
 	switch found.State {
-	case Absent:
+	case host.Absent:
 		return d.initialize(ctx)
-	case Ready:
-		if err := d.boot.world.Engines.Initialized(ctx, d.Data); err != nil {
+	case host.Ready:
+		if err := d.boot.host.Engines.Initialized(ctx, d.Data); err != nil {
 			return err
 		}
 		return d.noteReady(ctx, found)
 	default:
-		return Final(WithHint(
+		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s is no data directory that %s may start on: it is %s: %s", d.path(), d.Engine, found.State, found.Words),
 			found.Hint))
 	}
@@ -105,11 +108,11 @@ func (d *data) initialize(ctx context.Context) error {
 	noted, known := d.volume.current().Data[d.Name]
 	switch {
 	case noted.Ready:
-		return Final(WithHint(
+		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s is absent, but the volume's ledger says that it was there", d.path()),
 			"find out who removed it, and restore it; bootagent makes no new database in its place"))
 	case d.IfAbsent != role.Initialize:
-		return Final(WithHint(
+		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s is absent and the role may not initialise it", d.path()),
 			"restore it; or, for a new database, say if-absent: initialize in the role file, then: bootagent retry"))
 	}
@@ -122,22 +125,22 @@ func (d *data) initialize(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.boot.world.Engines.Initialize(ctx, d.Data, staging); err != nil {
+	if err := d.boot.host.Engines.Initialize(ctx, d.Data, staging); err != nil {
 		return err
 	}
-	made, err := d.boot.world.Directories.Examine(ctx, staging, d.Data, d.set)
+	made, err := d.boot.host.Directories.Examine(ctx, staging, d.Data, d.set)
 	if err != nil {
 		return err
 	}
-	if made.State != Ready {
-		return Final(WithHint(
+	if made.State != host.Ready {
+		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s initialised %s, and left it %s: %s", d.Engine, staging, made.State, made.Words),
 			fmt.Sprintf("journalctl --boot --no-pager --unit bootagent-initialize-%s.service tells what it did; then: bootagent retry, which begins another", d.Name)))
 	}
-	if err := d.boot.world.Directories.Publish(ctx, staging, d.path()); err != nil {
+	if err := d.boot.host.Directories.Publish(ctx, staging, d.path()); err != nil {
 		return err
 	}
-	if err := d.boot.world.Engines.Initialized(ctx, d.Data); err != nil {
+	if err := d.boot.host.Engines.Initialized(ctx, d.Data); err != nil {
 		return err
 	}
 	return d.noteReady(ctx, made)
@@ -147,30 +150,30 @@ func (d *data) initialize(ctx context.Context) error {
 func (d *data) mayInitialize(ctx context.Context) error {
 	ledger := d.volume.current()
 	for _, name := range slices.Sorted(maps.Keys(ledger.Data)) {
-		if was := ledger.Data[name]; was.Ready && !d.boot.hasData(d.On, name) && !slices.Contains(d.Beside, name) {
-			return Final(WithHint(
+		if was := ledger.Data[name]; was.Ready && !d.boot.hasData(d.Volume, name) && !slices.Contains(d.Beside, name) {
+			return fault.Permanent(fault.WithHint(
 				fmt.Errorf("%s is absent, and the volume's ledger says that it holds the data %q of %s, which the role does not name",
 					d.path(), name, strings.TrimSpace(was.Engine+" "+was.Version)),
 				fmt.Sprintf("if %q is that data, give it its former name in the role file; if a new, empty database is to be made beside it, "+
 					"say beside: [%s] for %q there; then: bootagent retry", d.Name, name, d.Name)))
 		}
 	}
-	names, err := d.boot.world.Directories.Names(ctx, d.volume.At)
+	names, err := d.boot.host.Directories.Names(ctx, d.volume.Mount)
 	if err != nil {
 		return err
 	}
-	strange, err := d.boot.found(ctx, d.volume.At, names)
+	strange, err := d.boot.found(ctx, d.volume.Mount, names)
 	switch {
 	case err != nil:
 		return err
 	case slices.Contains(strange, lostAndFound):
-		return Final(WithHint(
+		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s is absent, and %s is not empty: the filesystem was repaired, and the data may be in there",
-				d.path(), filepath.Join(d.volume.At, lostAndFound)),
+				d.path(), filepath.Join(d.volume.Mount, lostAndFound)),
 			fmt.Sprintf("see what it was: ls -lA %s; put the data back to its place, or restore the volume from a snapshot; "+
-				"if nothing in it is worth keeping, move it off the volume, then: bootagent retry", filepath.Join(d.volume.At, lostAndFound))))
+				"if nothing in it is worth keeping, move it off the volume, then: bootagent retry", filepath.Join(d.volume.Mount, lostAndFound))))
 	case ledger.Made == nil && len(strange) > 0:
-		return Final(WithHint(
+		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s is absent from a filesystem that bootagent did not make and that holds %q", d.path(), strange[0]),
 			"if the data is there under another name, say dir: for it in the role file, then: bootagent retry"))
 	}
@@ -179,22 +182,22 @@ func (d *data) mayInitialize(ctx context.Context) error {
 
 // hasData tells whether the plan names data of a volume.
 func (b *Boot) hasData(volume, name string) bool {
-	return slices.ContainsFunc(b.plan.Data, func(d role.Data) bool { return d.On == volume && d.Name == name })
+	return slices.ContainsFunc(b.plan.Data, func(d role.Data) bool { return d.Volume == volume && d.Name == name })
 }
 
 // staging returns the directory in which to initialise: the one that is under
 // way or was left empty, or a new one.
 func (d *data) staging(ctx context.Context, noted LedgerData) (string, error) {
 	if noted.Staging != "" {
-		dir := filepath.Join(d.volume.At, noted.Staging)
-		if going, err := d.boot.world.Engines.Initializing(ctx, d.Data, dir); going || err != nil {
+		dir := filepath.Join(d.volume.Mount, noted.Staging)
+		if going, err := d.boot.host.Engines.Initializing(ctx, d.Data, dir); going || err != nil {
 			return dir, err
 		}
-		if names, err := d.boot.world.Directories.Names(ctx, dir); err == nil && len(names) == 0 {
+		if names, err := d.boot.host.Directories.Names(ctx, dir); err == nil && len(names) == 0 {
 			return dir, nil
 		}
 	}
-	there, err := d.boot.world.Directories.Names(ctx, d.volume.At)
+	there, err := d.boot.host.Directories.Names(ctx, d.volume.Mount)
 	if err != nil {
 		return "", err
 	}
@@ -206,16 +209,16 @@ func (d *data) staging(ctx context.Context, noted LedgerData) (string, error) {
 		if err := d.record(ctx, LedgerData{Engine: string(d.Engine), Staging: name}); err != nil {
 			return "", err
 		}
-		dir := filepath.Join(d.volume.At, name)
-		return dir, d.boot.world.Directories.Create(ctx, dir, d.Owner)
+		dir := filepath.Join(d.volume.Mount, name)
+		return dir, d.boot.host.Directories.Create(ctx, dir, d.Owner)
 	}
-	return "", Final(WithHint(
+	return "", fault.Permanent(fault.WithHint(
 		fmt.Errorf("%s was initialised %d times and never finished", d.path(), unfinishedMax),
 		fmt.Sprintf("find out why in the journal, remove %s.initializing-*, which no service ever used, then: bootagent retry", d.path())))
 }
 
 // noteReady writes into the ledger that the data is there.
-func (d *data) noteReady(ctx context.Context, found Directory) error {
+func (d *data) noteReady(ctx context.Context, found host.Directory) error {
 	want := LedgerData{Engine: string(d.Engine), Version: found.Version, Ready: true}
 	if d.volume.current().Data[d.Name] == want {
 		return nil
@@ -238,7 +241,7 @@ func (d *data) bind(ctx context.Context) error {
 }
 
 func (d *data) mountBind(ctx context.Context) error {
-	dev, mounted, err := d.boot.world.Mounts.At(d.Bind)
+	dev, mounted, err := d.boot.host.Mounts.At(d.Bind)
 	if err != nil {
 		return err
 	}
@@ -247,31 +250,31 @@ func (d *data) mountBind(ctx context.Context) error {
 		if err := d.volume.unmountStale(ctx, d.Bind); err != nil {
 			return err
 		}
-		if _, mounted, err = d.boot.world.Mounts.At(d.Bind); err != nil {
+		if _, mounted, err = d.boot.host.Mounts.At(d.Bind); err != nil {
 			return err
 		}
 	}
 	if !mounted {
-		err := d.boot.world.Mounts.Mount(ctx, Mount{
-			What: d.path(), Where: d.Bind, On: d.volume.At,
+		err := d.boot.host.Mounts.Mount(ctx, host.Mount{
+			What: d.path(), Where: d.Bind, On: d.volume.Mount,
 			Options: []string{"bind", "nosuid", "nodev"},
 		})
 		if err != nil {
 			return err
 		}
 	}
-	LooksAnew(ctx) // what was told of the mount is older than this
-	same, err := d.boot.world.Directories.SameDirectory(ctx, d.path(), d.Bind)
+	graph.Observed(ctx) // what was told of the mount is older than this
+	same, err := d.boot.host.Directories.SameDirectory(ctx, d.path(), d.Bind)
 	switch {
 	case err == nil && same:
 		return nil
 	case err == nil:
-		err = Final(WithHint(
+		err = fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s is not what is mounted at %s", d.path(), d.Bind),
 			fmt.Sprintf("findmnt %s tells what is; if it is not needed there: umount %s, and then: bootagent retry", d.Bind, d.Bind)))
 	}
 	if !mounted {
-		err = errors.Join(err, d.boot.world.Mounts.Unmount(context.WithoutCancel(ctx), d.Bind))
+		err = errors.Join(err, d.boot.host.Mounts.Unmount(context.WithoutCancel(ctx), d.Bind))
 	}
 	return err
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path"
 	"sync"
+
+	"bootagent/pkg/host"
 )
 
 // A DiskEvent says that something may have happened to a disk. It is a reason
@@ -27,13 +29,13 @@ func (b *Boot) DiskChanged(ctx context.Context, e DiskEvent) {
 		if !about {
 			continue
 		}
-		disk, there, err := b.world.Disks.Find(ctx, serial)
+		disk, there, err := b.host.Disks.Find(ctx, serial)
 		if ctx.Err() != nil {
 			return
 		}
 		if why := v.known.change(serial, e, disk, there, err); why != "" {
 			b.log.Info("the disk of a volume has changed", "volume", v.Name, "serial", serial, "why", why)
-			b.Again(why, v.steps...)
+			b.RetryFailed(why, v.steps...)
 		}
 	}
 }
@@ -59,13 +61,13 @@ func (k *known) is(serial string) {
 }
 
 // seen says how the disk was found.
-func (k *known) seen(d Disk, there bool, err error) {
+func (k *known) seen(d host.Disk, there bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.note(d, there, err)
 }
 
-func (k *known) note(d Disk, there bool, err error) {
+func (k *known) note(d host.Disk, there bool, err error) {
 	k.name, k.looks = "", looks(d, there, err)
 	if there && err == nil {
 		k.name = path.Base(d.Path)
@@ -73,7 +75,7 @@ func (k *known) note(d Disk, there bool, err error) {
 }
 
 // looks is all that tells how a disk was found.
-func looks(d Disk, there bool, err error) string {
+func looks(d host.Disk, there bool, err error) string {
 	switch {
 	case err != nil:
 		return "error: " + err.Error()
@@ -93,7 +95,7 @@ func (k *known) concerns(e DiskEvent) (serial string, about bool) {
 }
 
 // change notes how the disk is found now, and says what of that is new, or "".
-func (k *known) change(serial string, e DiskEvent, d Disk, there bool, err error) (why string) {
+func (k *known) change(serial string, e DiskEvent, d host.Disk, there bool, err error) (why string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.serial != serial {

@@ -8,6 +8,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 )
 
 // failing is an agent whose volume can't be read.
@@ -70,11 +73,11 @@ func TestOnlyWhatChangesOnItsOwnDiskWakesAVolume(t *testing.T) {
 				m.mu.Unlock()
 				r.tell(c.event)
 				now := r.step("volume data: prove")
-				if woken := now.Tries != p.Tries || now.State != Failed; woken != c.wakes {
+				if woken := now.Failures != p.Failures || now.State != graph.Failed; woken != c.wakes {
 					t.Errorf("it was woken: %t; %s", woken, now)
 				}
-				if !now.Failing.Equal(p.Failing) {
-					t.Errorf("it fails since %s, and before since %s", now.Failing, p.Failing)
+				if !now.FailingSince.Equal(p.FailingSince) {
+					t.Errorf("it fails since %s, and before since %s", now.FailingSince, p.FailingSince)
 				}
 				r.stop()
 			})
@@ -87,7 +90,7 @@ func TestOnlyWhatChangesOnItsOwnDiskWakesAVolume(t *testing.T) {
 func TestACheckThatFailsIsNotRunAgainForItsOwnEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine()
-		m.disks[serial] = &disk{dev: 1, plugged: true, content: Content{Filesystem: "xfs", UUID: "u"}}
+		m.disks[serial] = &disk{dev: 1, plugged: true, content: host.Content{Filesystem: "xfs", UUID: "u"}}
 		ledger, err := (&Ledger{Volume: serial, UUID: "u", Role: "mysql"}).Encode()
 		if err != nil {
 			t.Fatal(err)
@@ -112,7 +115,7 @@ func TestACheckThatFailsIsNotRunAgainForItsOwnEvents(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		r.is("volume data: prepare", r.step("volume data: prepare").State, "does not mend", "tries since")
-		if p := r.step("volume data: prepare"); !p.GaveUp {
+		if p := r.step("volume data: prepare"); !p.CountsAsFailed {
 			t.Errorf("it has not failed after an hour: %+v", p)
 		}
 		r.stop()
@@ -130,15 +133,15 @@ func TestAVolumeThatWasWaitedForInVainDoesNotWaitAnewForAnotherDisk(t *testing.T
 		m, p := inEC2()
 		m.cloud.volumes[volumeID].holder = "i-other"
 		r := start(t, p, m)
-		time.Sleep(p.Volumes[0].Wait + time.Second)
+		time.Sleep(p.Volumes[0].Timeout + time.Second)
 		synctest.Wait()
-		r.is("volume data: attach", Failed, "waited 20m0s in vain")
+		r.is("volume data: attach", graph.Failed, "waited 20m0s in vain")
 		for i := range 5 {
 			r.tell(DiskEvent{Name: fmt.Sprintf("nvme%dn1", 5+i), Serial: "vol5"})
 			r.tell(DiskEvent{})
 			time.Sleep(time.Minute)
 			synctest.Wait()
-			r.is("volume data: attach", Failed, "waited 20m0s in vain")
+			r.is("volume data: attach", graph.Failed, "waited 20m0s in vain")
 		}
 		r.stop()
 	})
@@ -151,7 +154,7 @@ func TestADiskThatComesAfterItsDeadlineIsTakenWithoutAnEvent(t *testing.T) {
 		r := start(t, plan(), m)
 		time.Sleep(3 * time.Hour)
 		synctest.Wait()
-		r.is("volume data: device", Failed, "no disk with serial "+serial+" appeared within 20m0s", "attach it")
+		r.is("volume data: device", graph.Failed, "no disk with serial "+serial+" appeared within 20m0s", "attach it")
 		m.mu.Lock()
 		m.disks[serial] = blank()
 		m.mu.Unlock()
@@ -176,13 +179,13 @@ func TestAMountThatFailsForEverHasFailed(t *testing.T) {
 		r := start(t, plan(), m)
 		time.Sleep(19 * time.Minute)
 		synctest.Wait()
-		if p := r.step("volume data: mount"); p.GaveUp {
+		if p := r.step("volume data: mount"); p.CountsAsFailed {
 			t.Errorf("it has failed before its time: %+v", p)
 		}
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
 		p := r.step("volume data: mount")
-		if !p.GaveUp || p.Tries < 24*60/2 {
+		if !p.CountsAsFailed || p.Failures < 24*60/2 {
 			t.Errorf("it has not failed after a day: %+v", p)
 		}
 		r.stop()
@@ -201,8 +204,8 @@ func TestAnotherDeviceUnderTheMountPointIsRefused(t *testing.T) {
 
 		m.mounted = 0x999
 		r = start(t, plan(), m)
-		r.is("volume data: prove", Failed, "another device is mounted at /srv/data than disk "+serial, "0x999, not 0x10300")
-		r.is("service mariadb.service: grant", Skipped)
+		r.is("volume data: prove", graph.Failed, "another device is mounted at /srv/data than disk "+serial, "0x999, not 0x10300")
+		r.is("service mariadb.service: grant", graph.Skipped)
 		r.stop()
 	})
 }

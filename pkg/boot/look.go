@@ -8,14 +8,14 @@ import (
 // Look looks after what was made true and whose loss nobody tells of: the token
 // of a grant, a note that a person stopped a service, a secret that is staged.
 // All of them are files, which anybody may delete who is root.
-func (b *Boot) Look(ctx context.Context) error {
+func (b *Boot) Inspect(ctx context.Context) error {
 	var errs []error
 	for _, s := range b.services {
 		if b.IsDone(s.granted) {
 			errs = append(errs, s.keepGrant(ctx))
 		}
 		if s.byHand.Load() {
-			errs = append(errs, b.world.Units.SetStoppedByHand(s.Unit, true))
+			errs = append(errs, b.host.Stops.SetStoppedByHand(s.Unit, true))
 		}
 	}
 	for _, s := range b.plan.Secrets {
@@ -23,9 +23,9 @@ func (b *Boot) Look(ctx context.Context) error {
 		if !b.IsDone(opened) {
 			continue
 		}
-		staged, err := b.world.Secrets.Staged(s)
+		staged, err := b.host.Secrets.Staged(s)
 		if err == nil && !staged {
-			b.Undone(opened, "secret "+s.Name+" is not staged any more", b.unlocked, opened.from)
+			b.Invalidate(opened, "secret "+s.Name+" is not staged any more", b.unlocked, b.secrets[s.Name].fetched)
 		}
 		errs = append(errs, err)
 	}
@@ -34,7 +34,7 @@ func (b *Boot) Look(ctx context.Context) error {
 
 // keepGrant sees to it that a service whose grant holds has its token.
 func (s *service) keepGrant(ctx context.Context) error {
-	lost, err := s.boot.world.Units.KeepGrant(ctx, s.Unit)
+	lost, err := s.boot.host.Grants.KeepGrant(ctx, s.Unit)
 	if lost && err == nil {
 		s.boot.log.Warn("the token of "+s.Unit+" was gone, and is there again", "unit", s.Unit)
 	}
@@ -44,5 +44,5 @@ func (s *service) keepGrant(ctx context.Context) error {
 // setByHand keeps whether a person stopped the service.
 func (s *service) setByHand(stopped bool) error {
 	s.byHand.Store(stopped)
-	return s.boot.world.Units.SetStoppedByHand(s.Unit, stopped)
+	return s.boot.host.Stops.SetStoppedByHand(s.Unit, stopped)
 }

@@ -8,12 +8,13 @@ import (
 	"slices"
 	"strings"
 
+	"bootagent/pkg/fault"
 	"bootagent/pkg/role"
 )
 
 // Takes tells whether a plan that was read anew can take this one's place while
 // the machine runs, and if not, of what and why. What was not made true yet can
-// be another; so can what only says how a step goes on: make, adopt, wait,
+// be another; so can what only says how a step goes on: format, adopt, timeout,
 // if-absent, ready. What is mounted, staged or granted in this boot of the
 // machine stays as it is until the next.
 func (b *Boot) Takes(ctx context.Context, next role.Plan) error {
@@ -25,18 +26,18 @@ func (b *Boot) Takes(ctx context.Context, next role.Plan) error {
 	}
 	anything := false
 	for _, v := range b.plan.Volumes {
-		_, mounted, err := b.world.Mounts.At(v.At)
+		_, mounted, err := b.host.Mounts.At(v.Mount)
 		if err != nil {
 			return err
 		}
 		if mounted {
 			anything = true
 			i := slices.IndexFunc(next.Volumes, func(n role.Volume) bool { return n.Name == v.Name })
-			note(fmt.Sprintf("volume %s is mounted at %s", v.Name, v.At), changedVolume(v, i, next.Volumes))
+			note(fmt.Sprintf("volume %s is mounted at %s", v.Name, v.Mount), changedVolume(v, i, next.Volumes))
 		}
 	}
 	for _, d := range b.plan.Data {
-		_, mounted, err := b.world.Mounts.At(d.Bind)
+		_, mounted, err := b.host.Mounts.At(d.Bind)
 		if err != nil {
 			return err
 		}
@@ -47,7 +48,7 @@ func (b *Boot) Takes(ctx context.Context, next role.Plan) error {
 		}
 	}
 	for _, s := range b.plan.Secrets {
-		staged, err := b.world.Secrets.Staged(s)
+		staged, err := b.host.Secrets.Staged(s)
 		if err != nil {
 			return err
 		}
@@ -58,7 +59,7 @@ func (b *Boot) Takes(ctx context.Context, next role.Plan) error {
 		}
 	}
 	for _, s := range b.plan.Services {
-		granted, err := b.world.Units.Granted(ctx, s.Unit)
+		granted, err := b.host.Grants.Granted(ctx, s.Unit)
 		if err != nil {
 			return err
 		}
@@ -74,7 +75,7 @@ func (b *Boot) Takes(ctx context.Context, next role.Plan) error {
 	if len(fixed) == 0 {
 		return nil
 	}
-	return WithHint(errors.New("what was read again can't be in force before a reboot, and nothing was changed: "+strings.Join(fixed, "; ")),
+	return fault.WithHint(errors.New("what was read again can't be in force before a reboot, and nothing was changed: "+strings.Join(fixed, "; ")),
 		"systemctl reboot; or take the change back, then: bootagent retry")
 }
 
@@ -86,7 +87,7 @@ func changedVolume(v role.Volume, i int, next []role.Volume) []string {
 		return noMore
 	}
 	n := next[i]
-	return changes("find", reflect.DeepEqual(v.Find, n.Find), "filesystem", v.Filesystem == n.Filesystem, "at", v.At == n.At)
+	return changes("find", reflect.DeepEqual(v.Find, n.Find), "filesystem", v.Filesystem == n.Filesystem, "mount", v.Mount == n.Mount)
 }
 
 func changedData(d role.Data, i int, next []role.Data) []string {
@@ -94,7 +95,7 @@ func changedData(d role.Data, i int, next []role.Data) []string {
 		return noMore
 	}
 	n := next[i]
-	return changes("on", d.On == n.On, "dir", d.Dir == n.Dir, "bind", d.Bind == n.Bind, "engine", d.Engine == n.Engine, "owner", d.Owner == n.Owner)
+	return changes("volume", d.Volume == n.Volume, "dir", d.Dir == n.Dir, "bind", d.Bind == n.Bind, "engine", d.Engine == n.Engine, "owner", d.Owner == n.Owner)
 }
 
 func changedSecret(s role.Secret, i int, next []role.Secret) []string {
@@ -102,7 +103,7 @@ func changedSecret(s role.Secret, i int, next []role.Secret) []string {
 		return noMore
 	}
 	n := next[i]
-	return changes("from", s.From == n.From, "credential", s.Credential == n.Credential, "for", slices.Equal(s.For, n.For))
+	return changes("from", s.From == n.From, "credential", s.Credential == n.Credential, "services", slices.Equal(s.Services, n.Services))
 }
 
 func changedService(s role.Service, i int, next []role.Service) []string {

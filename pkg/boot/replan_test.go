@@ -7,6 +7,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -14,7 +17,7 @@ import (
 // reboot. A refusal names what it is about, and what there is another of.
 func TestAPlanThatWasReadAnewIsTakenWhereNothingThatStandsIsAnother(t *testing.T) {
 	more := func(p *role.Plan) {
-		p.Volumes = append(p.Volumes, role.Volume{Name: "logs", Find: role.Find{Serial: "vol1"}, At: "/srv/logs"})
+		p.Volumes = append(p.Volumes, role.Volume{Name: "logs", Find: role.Find{Serial: "vol1"}, Mount: "/srv/logs"})
 		p.Services = append(p.Services, role.Service{Unit: "logger.service", Needs: []role.Need{{Kind: role.KindVolume, Name: "logs"}}})
 	}
 	for name, c := range map[string]struct {
@@ -23,20 +26,20 @@ func TestAPlanThatWasReadAnewIsTakenWhereNothingThatStandsIsAnother(t *testing.T
 	}{
 		"nothing":                       {func(*role.Plan) {}, nil},
 		"adopt":                         {func(p *role.Plan) { p.Volumes[0].Adopt = true }, nil},
-		"make":                          {func(p *role.Plan) { p.Volumes[0].Make = role.MakeNever }, nil},
-		"wait":                          {func(p *role.Plan) { p.Volumes[0].Wait++ }, nil},
+		"format":                        {func(p *role.Plan) { p.Volumes[0].Format = role.FormatNever }, nil},
+		"wait":                          {func(p *role.Plan) { p.Volumes[0].Timeout++ }, nil},
 		"if-absent":                     {func(p *role.Plan) { p.Data[0].IfAbsent = role.Fail }, nil},
 		"ready":                         {func(p *role.Plan) { p.Services[0].Ready = nil }, nil},
 		"another volume and service":    {more, nil},
 		"another role":                  {func(p *role.Plan) { p.Role = "web" }, []string{"role mysql is in force, and the new one is web"}},
 		"another disk":                  {func(p *role.Plan) { p.Volumes[0].Find.Serial = "vol1" }, []string{"volume data is mounted at /srv/data: find is another"}},
-		"another mount point":           {func(p *role.Plan) { p.Volumes[0].At = "/srv/other" }, []string{"volume data is mounted at /srv/data: at is another"}},
+		"another mount point":           {func(p *role.Plan) { p.Volumes[0].Mount = "/srv/other" }, []string{"volume data is mounted at /srv/data: mount is another"}},
 		"another name of the volume":    {func(p *role.Plan) { p.Volumes[0].Name = "other" }, []string{"volume data is mounted at /srv/data: the new plan does not name it"}},
 		"another directory":             {func(p *role.Plan) { p.Data[0].Dir = "other" }, []string{"data mysql is bound to /var/lib/mysql: dir is another"}},
 		"another secret":                {func(p *role.Plan) { p.Secrets[0].From.Key = "other" }, []string{"secret root-sql is decrypted: from is another"}},
 		"a service that needs less":     {func(p *role.Plan) { p.Services[0].Needs = p.Services[0].Needs[:1] }, []string{"mariadb.service is granted: what it needs is another"}},
 		"a service that is not named":   {func(p *role.Plan) { p.Services = nil }, []string{"mariadb.service is granted: the new plan does not name it"}},
-		"several, each of which counts": {func(p *role.Plan) { p.Volumes[0].At, p.Data[0].Bind = "/a", "/b" }, []string{"at is another", "bind is another"}},
+		"several, each of which counts": {func(p *role.Plan) { p.Volumes[0].Mount, p.Data[0].Bind = "/a", "/b" }, []string{"mount is another", "bind is another"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -53,8 +56,8 @@ func TestAPlanThatWasReadAnewIsTakenWhereNothingThatStandsIsAnother(t *testing.T
 				if c.words == nil && err != nil {
 					t.Errorf("it is refused: %v", err)
 				}
-				if c.words != nil && (err == nil || !strings.Contains(HintOf(err), "systemctl reboot")) {
-					t.Errorf("got %v, hint %q", err, HintOf(err))
+				if c.words != nil && (err == nil || !strings.Contains(fault.HintOf(err), "systemctl reboot")) {
+					t.Errorf("got %v, hint %q", err, fault.HintOf(err))
 				}
 				for _, words := range c.words {
 					if err != nil && !strings.Contains(err.Error(), words) {
@@ -75,7 +78,7 @@ func TestAPlanThatMadeNothingTrueYetCanBeAnyOther(t *testing.T) {
 		r := start(t, withSecret(), newMachine())
 		defer r.stop()
 		next := plan()
-		next.Role, next.Volumes[0].At, next.Volumes[0].Find.Serial = "web", "/srv/other", "vol1"
+		next.Role, next.Volumes[0].Mount, next.Volumes[0].Find.Serial = "web", "/srv/other", "vol1"
 		if err := r.Takes(t.Context(), next); err != nil {
 			t.Errorf("it is refused: %v", err)
 		}
@@ -91,13 +94,13 @@ func TestWhatAHintSaysAboutTheRoleFileCountsInABootThatBeginsAnew(t *testing.T) 
 	}{
 		"adopt": {func(m *machine, p *role.Plan) {
 			m.disks[serial] = blank()
-			m.disks[serial].content = Content{Filesystem: "xfs", UUID: "u", Words: "has a filesystem"}
-			m.disks[serial].names = map[string]DirectoryState{"mysql": Ready}
+			m.disks[serial].content = host.Content{Filesystem: "xfs", UUID: "u", Words: "has a filesystem"}
+			m.disks[serial].names = map[string]host.DirectoryState{"mysql": host.Ready}
 		}, "volume data: prepare", func(p *role.Plan) { p.Volumes[0].Adopt = true }},
-		"make": {func(m *machine, p *role.Plan) {
+		"format": {func(m *machine, p *role.Plan) {
 			m.disks[serial] = blank()
-			p.Volumes[0].Make = role.MakeNever
-		}, "volume data: prove", func(p *role.Plan) { p.Volumes[0].Make = role.MakeIfBlank }},
+			p.Volumes[0].Format = role.FormatNever
+		}, "volume data: prove", func(p *role.Plan) { p.Volumes[0].Format = role.FormatIfBlank }},
 		"if-absent": {func(m *machine, p *role.Plan) {
 			m.disks[serial] = blank()
 			p.Data[0].IfAbsent = role.Fail
@@ -112,7 +115,7 @@ func TestWhatAHintSaysAboutTheRoleFileCountsInABootThatBeginsAnew(t *testing.T) 
 				m, p := newMachine(), plan()
 				c.set(m, &p)
 				r := start(t, p, m)
-				r.is(c.step, Failed, "then: bootagent retry")
+				r.is(c.step, graph.Failed, "then: bootagent retry")
 				next := p
 				next.Volumes, next.Data = slices.Clone(p.Volumes), slices.Clone(p.Data)
 				c.mended(&next)
@@ -135,7 +138,7 @@ func (r *run) lookAgain(m *machine, deleted func()) {
 	m.mu.Lock()
 	deleted()
 	m.mu.Unlock()
-	if err := r.Look(r.t.Context()); err != nil {
+	if err := r.Inspect(r.t.Context()); err != nil {
 		r.t.Error(err)
 	}
 	time.Sleep(time.Minute)
@@ -162,13 +165,13 @@ func TestWhatIsDeletedFromRunIsThereAgain(t *testing.T) {
 
 		// A person's stop outlives the note of it, whatever else has to be made anew.
 		m.mu.Lock()
-		m.units["mariadb.service"] = unit{UnitState{Active: "inactive"}, Ended{Result: "success", Ran: true}}
+		m.units["mariadb.service"] = unit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
 		m.mu.Unlock()
 		r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "inactive"}, strings.Clone, strings.ToUpper)
 		synctest.Wait()
-		r.is("service mariadb.service: up", Failed, "stopped by hand")
+		r.is("service mariadb.service: up", graph.Failed, "stopped by hand")
 		r.lookAgain(m, func() { clear(m.byHand); clear(m.started); clear(m.safe.staged) })
-		r.is("service mariadb.service: up", Failed, "stopped by hand")
+		r.is("service mariadb.service: up", graph.Failed, "stopped by hand")
 		if state, _ := m.State(t.Context(), "mariadb.service"); state.Active != "inactive" {
 			t.Errorf("the service that a person stopped is %s", state.Active)
 		}

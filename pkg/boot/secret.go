@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
 	"bootagent/pkg/role"
 )
 
@@ -14,9 +16,9 @@ type secret struct {
 	role.Secret
 	boot *Boot
 
-	opened *Step
-	sealed []byte
-	when   time.Time // it was fetched
+	fetched, opened *graph.Step
+	sealed          []byte
+	when            time.Time // it was fetched
 }
 
 // fetchAgainAfter is how old a sealed secret may be while a key for it is
@@ -26,12 +28,12 @@ const fetchAgainAfter = time.Minute
 // unlock waits for a key, unless nothing is left to be opened in this boot.
 func (b *Boot) unlock(ctx context.Context) error {
 	for _, s := range b.plan.Secrets {
-		staged, err := b.world.Secrets.Staged(s)
+		staged, err := b.host.Secrets.Staged(s)
 		if err != nil {
 			return err
 		}
 		if !staged {
-			return b.awaitKey(ctx, b.world.Secrets.Unlock)
+			return b.awaitKey(ctx, b.host.Secrets.Unlock)
 		}
 	}
 	return nil
@@ -39,9 +41,9 @@ func (b *Boot) unlock(ctx context.Context) error {
 
 // awaitKey waits for as long as a person may take to bring a key.
 func (b *Boot) awaitKey(ctx context.Context, ask func(context.Context) error) error {
-	err := b.awaitSince(ctx, since(ctx), mostRest, b.world.UnlockWithin, ask)
-	if errors.As(err, new(*expiredError)) {
-		return Final(err) // until a key is brought, see Unlocked
+	err := b.AwaitSince(ctx, graph.Since(ctx), graph.MaxRest, b.host.UnlockWithin, ask)
+	if errors.As(err, new(*fault.Expired)) {
+		return fault.Permanent(err) // until a key is brought, see Unlocked
 	}
 	return err
 }
@@ -56,16 +58,16 @@ func (b *Boot) Unlocked() {
 	if !b.HasSecrets() {
 		return
 	}
-	b.Recheck(b.unlocked, why, Waiting, Failed)
+	b.Recheck(b.unlocked, why, graph.Waiting, graph.Failed)
 	for _, s := range b.plan.Secrets {
-		b.Recheck(b.secrets[s.Name].opened, why, Waiting, Failed)
+		b.Recheck(b.secrets[s.Name].opened, why, graph.Waiting, graph.Failed)
 	}
 }
 
 // fetch gets the sealed secret from its source, while nobody need have the
 // key yet.
 func (s *secret) fetch(ctx context.Context) error {
-	staged, err := s.boot.world.Secrets.Staged(s.Secret)
+	staged, err := s.boot.host.Secrets.Staged(s.Secret)
 	if staged || err != nil {
 		return err
 	}
@@ -73,11 +75,11 @@ func (s *secret) fetch(ctx context.Context) error {
 }
 
 func (s *secret) fetchNow(ctx context.Context) error {
-	sealed, err := s.boot.world.Secrets.Fetch(ctx, s.Secret)
+	sealed, err := s.boot.host.Secrets.Fetch(ctx, s.Secret)
 	if err != nil {
 		return err
 	}
-	Remark(ctx, sealed.Relies)
+	graph.Warn(ctx, sealed.Stale)
 	s.sealed, s.when = sealed.Bytes, time.Now()
 	return nil
 }
@@ -86,7 +88,7 @@ func (s *secret) fetchNow(ctx context.Context) error {
 // the services that it is for. What was staged in this boot stays: a service
 // that runs has been given it.
 func (s *secret) open(ctx context.Context) error {
-	staged, err := s.boot.world.Secrets.Staged(s.Secret)
+	staged, err := s.boot.host.Secrets.Staged(s.Secret)
 	if staged || err != nil {
 		return err
 	}
@@ -96,6 +98,6 @@ func (s *secret) open(ctx context.Context) error {
 				s.boot.log.Warn("opens a secret as it was fetched before", "secret", s.Name, "error", err)
 			}
 		}
-		return s.boot.world.Secrets.Open(ctx, s.Secret, s.sealed)
+		return s.boot.host.Secrets.Open(ctx, s.Secret, s.sealed)
 	})
 }

@@ -9,6 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -31,21 +34,21 @@ func (s *safe) Unlock(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.keys) == 0 {
-		return &NotYetError{For: "a key", Hint: "bootagent unlock"}
+		return &fault.Pending{For: "a key", Hint: "bootagent unlock"}
 	}
 	return nil
 }
 
-func (s *safe) Fetch(_ context.Context, sec role.Secret) (Sealed, error) {
+func (s *safe) Fetch(_ context.Context, sec role.Secret) (host.Sealed, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if sealed := s.sources[sec.Name]; sealed != "" {
-		return Sealed{Bytes: []byte(sealed)}, nil
+		return host.Sealed{Bytes: []byte(sealed)}, nil
 	}
 	if sealed := s.kept[sec.Name]; sealed != "" {
-		return Sealed{Bytes: []byte(sealed), Relies: "relies on the copy kept"}, nil
+		return host.Sealed{Bytes: []byte(sealed), Stale: "relies on the copy kept"}, nil
 	}
-	return Sealed{}, errors.New("S3 does not answer")
+	return host.Sealed{}, errors.New("S3 does not answer")
 }
 
 func (s *safe) Open(_ context.Context, sec role.Secret, sealed []byte) error {
@@ -56,7 +59,7 @@ func (s *safe) Open(_ context.Context, sec role.Secret, sealed []byte) error {
 		return errors.New("the secret is damaged")
 	}
 	if !slices.Contains(s.keys, key) {
-		return &NotYetError{For: "a key that fits", Hint: "bootagent unlock"}
+		return &fault.Pending{For: "a key that fits", Hint: "bootagent unlock"}
 	}
 	s.kept[sec.Name], s.staged[sec.Name] = string(sealed), true
 	return s.does("stage %s", sec.Name)
@@ -67,7 +70,7 @@ func withSecret() role.Plan {
 	p := plan()
 	p.Secrets = []role.Secret{{
 		Name: "root-sql", From: role.Source{Bucket: "orders", Key: "root.sql.age"},
-		Credential: "root-sql", For: []string{"mariadb.service"},
+		Credential: "root-sql", Services: []string{"mariadb.service"},
 	}}
 	p.Services[0].Needs = append(p.Services[0].Needs, role.Need{Kind: role.KindSecret, Name: "root-sql"})
 	return p
@@ -89,14 +92,14 @@ func TestAServiceWaitsForItsSecretWhileAllElseGoesOn(t *testing.T) {
 		r := start(t, withSecret(), m)
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		r.is("key", Waiting, "until 2000-01-0", "for a key", "bootagent unlock")
-		r.is("secret root-sql: fetch", Done)
-		r.is("data mysql: bind", Done)
-		r.is("service mariadb.service: grant", Pending)
+		r.is("key", graph.Waiting, "until 2000-01-0", "for a key", "bootagent unlock")
+		r.is("secret root-sql: fetch", graph.Done)
+		r.is("data mysql: bind", graph.Done)
+		r.is("service mariadb.service: grant", graph.Pending)
 
 		r.bring(m, "B") // another's
-		r.is("secret root-sql: decrypt", Waiting, "a key that fits")
-		r.is("service mariadb.service: grant", Pending)
+		r.is("secret root-sql: decrypt", graph.Waiting, "a key that fits")
+		r.is("service mariadb.service: grant", graph.Pending)
 		r.bring(m, "A")
 		r.isUp()
 
@@ -118,7 +121,7 @@ func TestASecretIsFetchedAgainWhenItIsSealedAnew(t *testing.T) {
 				m.safe.keys = []string{"A"}
 				m.safe.sources["root-sql"] = sealed
 				r := start(t, withSecret(), m)
-				if r.step("service mariadb.service: up").State == Done {
+				if r.step("service mariadb.service: up").State == graph.Done {
 					t.Error("it is up")
 				}
 				m.mu.Lock()
@@ -141,8 +144,8 @@ func TestAKeyThatNobodyBringsIsGivenUpAndStillTakenLater(t *testing.T) {
 		r := start(t, withSecret(), m)
 		time.Sleep(25 * time.Hour)
 		synctest.Wait()
-		r.is("key", Failed, "waited 24h0m0s in vain for a key", "bootagent unlock")
-		r.is("service mariadb.service: grant", Skipped)
+		r.is("key", graph.Failed, "waited 24h0m0s in vain for a key", "bootagent unlock")
+		r.is("service mariadb.service: grant", graph.Skipped)
 		r.bring(m, "A")
 		r.isUp()
 		r.stop()
@@ -155,15 +158,15 @@ func TestASecretWhoseSourceIsAwayComesFromTheCopyThatWasKept(t *testing.T) {
 		m.disks[serial] = blank()
 		m.safe.keys = []string{"A"}
 		r := start(t, withSecret(), m)
-		r.is("secret root-sql: fetch", Failed, "S3 does not answer")
+		r.is("secret root-sql: fetch", graph.Failed, "S3 does not answer")
 		m.mu.Lock()
 		m.safe.sources["root-sql"] = "A:hush"
 		m.mu.Unlock()
 		time.Sleep(2 * time.Minute) // it is back
 		synctest.Wait()
 		r.isUp()
-		if p := r.step("secret root-sql: fetch"); p.Remark != "" {
-			t.Errorf("it says %q", p.Remark)
+		if p := r.step("secret root-sql: fetch"); p.Warning != "" {
+			t.Errorf("it says %q", p.Warning)
 		}
 		r.stop()
 
@@ -172,8 +175,8 @@ func TestASecretWhoseSourceIsAwayComesFromTheCopyThatWasKept(t *testing.T) {
 		delete(m.safe.sources, "root-sql")
 		r = start(t, withSecret(), m)
 		r.isUp()
-		if p := r.step("secret root-sql: fetch"); p.Remark != "relies on the copy kept" {
-			t.Errorf("it says %q", p.Remark)
+		if p := r.step("secret root-sql: fetch"); p.Warning != "relies on the copy kept" {
+			t.Errorf("it says %q", p.Warning)
 		}
 		r.stop()
 	})

@@ -9,6 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -16,8 +19,8 @@ import (
 type service struct {
 	role.Service
 	boot    *Boot
-	granted *Step
-	up      *Step
+	granted *graph.Step
+	up      *graph.Step
 	byHand  atomic.Bool // a person stopped it, as far as this agent knows
 
 	// What comeUp knows of it.
@@ -43,9 +46,8 @@ const probeEvery = 2 * time.Second
 // grant lets the service start, now that all it needs is there, and starts
 // it, unless a person had stopped it.
 func (s *service) grant(ctx context.Context) error {
-	units := s.boot.world.Units
 	for _, where := range s.mounts() {
-		_, mounted, err := s.boot.world.Mounts.At(where)
+		_, mounted, err := s.boot.host.Mounts.At(where)
 		if err != nil {
 			return err
 		}
@@ -54,7 +56,7 @@ func (s *service) grant(ctx context.Context) error {
 			return fmt.Errorf("%s is not mounted any more", where)
 		}
 		// Systemd tells nothing of one that a process holds.
-		stale, err := s.boot.world.Mounts.Stale(where)
+		stale, err := s.boot.host.Mounts.Stale(where)
 		if err != nil {
 			return err
 		}
@@ -63,15 +65,15 @@ func (s *service) grant(ctx context.Context) error {
 			return fmt.Errorf("the disk is gone that is mounted at %s", where)
 		}
 	}
-	if err := units.Grant(ctx, s.Unit, s.mounts()); err != nil {
+	if err := s.boot.host.Grants.Grant(ctx, s.Unit, s.mounts()); err != nil {
 		return err
 	}
-	LooksAnew(ctx) // what was told of the grant is older than this one
-	byHand, err := units.StoppedByHand(s.Unit)
+	graph.Observed(ctx) // what was told of the grant is older than this one
+	byHand, err := s.boot.host.Stops.StoppedByHand(s.Unit)
 	if err != nil || byHand || s.byHand.Load() {
 		return err
 	}
-	return units.StartOnce(ctx, s.Unit)
+	return s.boot.host.Jobs.StartOnce(ctx, s.Unit)
 }
 
 // mounts are the mount points that the service stands on.
@@ -79,10 +81,10 @@ func (s *service) mounts() (at []string) {
 	for _, need := range s.Needs {
 		switch need.Kind {
 		case role.KindVolume:
-			at = append(at, s.boot.volumes[need.Name].At)
+			at = append(at, s.boot.volumes[need.Name].Mount)
 		case role.KindData:
 			d := s.boot.data[need.Name]
-			at = append(at, d.volume.At, d.Bind)
+			at = append(at, d.volume.Mount, d.Bind)
 		}
 	}
 	slices.Sort(at)
@@ -106,24 +108,23 @@ func (s *service) volumes() (volumes []*volume) {
 // there, it was a person who took the grant away, and with it the service. A
 // grant that has yet to start, after the agent itself, is not lost.
 func (s *service) lostGrant(ctx context.Context, grant string, mountUnit func(string) string) {
-	units := s.boot.world.Units
-	now, err := units.State(ctx, grant)
+	now, err := s.boot.host.Units.State(ctx, grant)
 	if err != nil || now.Active == "active" || now.Busy {
 		return
 	}
 	if !s.boot.IsDone(s.granted) {
-		s.boot.Recheck(s.granted, grant+" is not active", Done) // if it is just being made
+		s.boot.Recheck(s.granted, grant+" is not active", graph.Done) // if it is just being made
 		return
 	}
 	standing := true
 	for _, where := range s.mounts() {
-		mount, err := units.State(ctx, mountUnit(where))
+		mount, err := s.boot.host.Units.State(ctx, mountUnit(where))
 		standing = standing && err == nil && mount.Active == "active" && !mount.Busy
 		// One that a process holds stays after its disk has gone.
-		stale, err := s.boot.world.Mounts.Stale(where)
+		stale, err := s.boot.host.Mounts.Stale(where)
 		standing = standing && err == nil && !stale
 	}
-	from := []*Step{s.granted}
+	from := []*graph.Step{s.granted}
 	if standing {
 		if err := s.setByHand(true); err != nil {
 			s.boot.log.Error("cannot note that a person stopped a service", "unit", s.Unit, "error", err)
@@ -132,14 +133,14 @@ func (s *service) lostGrant(ctx context.Context, grant string, mountUnit func(st
 	for _, v := range s.volumes() {
 		from = append(from, v.found)
 	}
-	s.boot.Undone(s.granted, "the grant of "+s.Unit+" is gone", from...)
+	s.boot.Invalidate(s.granted, "the grant of "+s.Unit+" is gone", from...)
 }
 
 // comeUp waits until the service is active, stays so where it did not before,
 // and its probe, if it has one, says that it serves. What it waits for in vain
 // it goes on waiting for: the service may come up all the same.
 func (s *service) comeUp(ctx context.Context) error {
-	began := since(ctx)
+	began := graph.Since(ctx)
 	for {
 		state, err := s.settled(ctx, began)
 		if err != nil {
@@ -155,42 +156,41 @@ func (s *service) comeUp(ctx context.Context) error {
 }
 
 // ended says why a service that should run does not.
-func (s *service) ended(ctx context.Context, state UnitState) error {
-	units := s.boot.world.Units
+func (s *service) ended(ctx context.Context, state host.UnitState) error {
 	look := "systemctl status " + s.Unit
-	ended, err := units.Ended(ctx, s.Unit)
+	ended, err := s.boot.host.Runs.Ended(ctx, s.Unit)
 	if err != nil {
 		return err
 	}
 	if state.Active == "failed" {
-		return Final(WithHint(fmt.Errorf("%s failed: %s", s.Unit, joined(ended.Result, ended.Died)), look))
+		return fault.Permanent(fault.WithHint(fmt.Errorf("%s failed: %s", s.Unit, joined(ended.Result, ended.Died)), look))
 	}
-	byHand, err := units.StoppedByHand(s.Unit)
+	byHand, err := s.boot.host.Stops.StoppedByHand(s.Unit)
 	if err != nil {
 		return err
 	}
-	granted, err := units.Granted(ctx, s.Unit)
+	granted, err := s.boot.host.Grants.Granted(ctx, s.Unit)
 	if err != nil {
 		return err
 	}
-	if stopping, err := units.Stopping(ctx); stopping || err != nil {
+	if stopping, err := s.boot.host.Shutdown.Stopping(ctx); stopping || err != nil {
 		return errors.Join(err, fmt.Errorf("%s was stopped, as the machine shuts down", s.Unit))
 	}
 	again := "systemctl start " + s.Unit + ", or: bootagent retry"
 	switch {
 	case !granted && !byHand:
-		s.boot.Undone(s.granted, "the grant of "+s.Unit+" is gone", s.granted) // systemd may not have told
+		s.boot.Invalidate(s.granted, "the grant of "+s.Unit+" is gone", s.granted) // systemd may not have told
 		return fmt.Errorf("%s lost its grant", s.Unit)
 	case !ended.Ran && !byHand:
-		return Final(WithHint(fmt.Errorf("%s was granted and did not start", s.Unit), look))
+		return fault.Permanent(fault.WithHint(fmt.Errorf("%s was granted and did not start", s.Unit), look))
 	case ended.ByItself && !byHand && !s.dead: // not where it was stopped as it waited for its restart
-		return Final(WithHint(fmt.Errorf("%s ended by itself (%s), and its unit does not start it again",
+		return fault.Permanent(fault.WithHint(fmt.Errorf("%s ended by itself (%s), and its unit does not start it again",
 			s.Unit, joined(ended.Result, ended.Died)), look+" tells more; to start it: "+again))
 	}
 	if err := s.setByHand(true); err != nil {
 		return err
 	}
-	return Final(WithHint(fmt.Errorf("%s was stopped by hand", s.Unit), again))
+	return fault.Permanent(fault.WithHint(fmt.Errorf("%s was stopped by hand", s.Unit), again))
 }
 
 func joined(result, died string) string {
@@ -202,10 +202,10 @@ func joined(result, died string) string {
 
 // settled waits until the service has started, or will not. One that is stopped
 // while it starts has to stop first.
-func (s *service) settled(ctx context.Context, began time.Time) (UnitState, error) {
+func (s *service) settled(ctx context.Context, began time.Time) (host.UnitState, error) {
 	for {
 		if err := s.stopped(ctx); err != nil {
-			return UnitState{}, err
+			return host.UnitState{}, err
 		}
 		state, err := s.started(ctx, began)
 		if err != nil || state.Active != "deactivating" {
@@ -219,18 +219,17 @@ func (s *service) settled(ctx context.Context, began time.Time) (UnitState, erro
 // can be written any more, and until it ends, its mounts can't go and nothing
 // can come back. MariaDB's unit is never killed by systemd (SendSIGKILL=no).
 func (s *service) stopped(ctx context.Context) error {
-	units := s.boot.world.Units
-	stopping := func(u UnitState) bool { return u.Active == "deactivating" }
-	state, err := units.State(ctx, s.Unit)
+	stopping := func(u host.UnitState) bool { return u.Active == "deactivating" }
+	state, err := s.boot.host.Units.State(ctx, s.Unit)
 	if err != nil || !stopping(state) {
 		return err
 	}
-	defer Waits(ctx, Wait{
+	defer graph.SetWaiting(ctx, graph.Wait{
 		For: s.Unit + " to stop", Until: time.Now().Add(startWithin), Hint: "systemctl status " + s.Unit,
 	})()
 	for range startWithin / hangsAfter {
 		patience, cancel := context.WithTimeout(ctx, hangsAfter)
-		_, err := units.Await(patience, s.Unit, func(u UnitState) bool { return !stopping(u) })
+		_, err := s.boot.host.Units.Await(patience, s.Unit, func(u host.UnitState) bool { return !stopping(u) })
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 			return err
@@ -241,7 +240,7 @@ func (s *service) stopped(ctx context.Context) error {
 		}
 		if gone != "" {
 			s.boot.log.Warn("killing "+s.Unit+", which hangs", "why", "its disk "+gone+" is gone")
-			if err := units.Kill(ctx, s.Unit); err != nil {
+			if err := s.boot.host.Jobs.Kill(ctx, s.Unit); err != nil {
 				return err
 			}
 		}
@@ -262,29 +261,28 @@ func (s *service) diskGone(ctx context.Context) (string, error) {
 
 // started waits until systemd has started the service, stops it, or has nothing
 // more to do for it. It says which restart that is, where there was one.
-func (s *service) started(ctx context.Context, began time.Time) (UnitState, error) {
-	units := s.boot.world.Units
+func (s *service) started(ctx context.Context, began time.Time) (host.UnitState, error) {
 	until := began.Add(startWithin)
 	done := func() {}
 	defer func() { done() }()
-	settled := func(u UnitState) bool {
+	settled := func(u host.UnitState) bool {
 		return u.Active == "active" || u.Active == "deactivating" || !u.Busy && (u.Active == "failed" || u.Active == "inactive")
 	}
 	for first := true; ; first = false {
 		what, err := s.whichStart(ctx, first)
 		if err != nil {
-			return UnitState{}, err
+			return host.UnitState{}, err
 		}
 		in := time.Until(until)
 		if in <= 0 {
-			GaveUp(ctx, WithHint(fmt.Errorf("waited %s in vain for %s", startWithin, what), "journalctl -u "+s.Unit))
+			graph.SetFailed(ctx, fault.WithHint(fmt.Errorf("waited %s in vain for %s", startWithin, what), "journalctl -u "+s.Unit))
 			in = startWithin // and then it is told anew
 		} else {
-			done = Waits(ctx, Wait{For: what, Until: until, Hint: "systemctl status " + s.Unit})
+			done = graph.SetWaiting(ctx, graph.Wait{For: what, Until: until, Hint: "systemctl status " + s.Unit})
 		}
 		patience, cancel := context.WithTimeout(ctx, in)
 		dead := s.dead
-		state, err := units.Await(patience, s.Unit, func(u UnitState) bool { return settled(u) || u.Crashed() != dead })
+		state, err := s.boot.host.Units.Await(patience, s.Unit, func(u host.UnitState) bool { return settled(u) || u.Crashed() != dead })
 		cancel()
 		switch {
 		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
@@ -302,7 +300,7 @@ func (s *service) whichStart(ctx context.Context, first bool) (string, error) {
 	if first {
 		s.dead = false
 	}
-	restarts, err := s.boot.world.Units.Restarts(ctx, s.Unit)
+	restarts, err := s.boot.host.Runs.Restarts(ctx, s.Unit)
 	if err != nil {
 		return "", err
 	}
@@ -352,11 +350,10 @@ func holds(restarts int) time.Duration {
 // serves waits until an active service has stayed up for long enough and its
 // probe says that it serves. It does not serve if it went down meanwhile.
 func (s *service) serves(ctx context.Context, began time.Time) (bool, error) {
-	units := s.boot.world.Units
 	if err := s.setByHand(false); err != nil {
 		return false, err
 	}
-	restarts, err := units.Restarts(ctx, s.Unit)
+	restarts, err := s.boot.host.Runs.Restarts(ctx, s.Unit)
 	if err != nil {
 		return false, err
 	}
@@ -367,12 +364,12 @@ func (s *service) serves(ctx context.Context, began time.Time) (bool, error) {
 	if serves, err := s.probe(ctx); !serves || err != nil {
 		return false, err
 	}
-	LooksAnew(ctx) // what was told of the service is older than this
-	state, err := units.State(ctx, s.Unit)
+	graph.Observed(ctx) // what was told of the service is older than this
+	state, err := s.boot.host.Units.State(ctx, s.Unit)
 	if err != nil || state.Active != "active" {
 		return false, err
 	}
-	now, err := units.Restarts(ctx, s.Unit)
+	now, err := s.boot.host.Runs.Restarts(ctx, s.Unit)
 	if err != nil || now.Count != restarts.Count {
 		return false, err
 	}
@@ -382,7 +379,7 @@ func (s *service) serves(ctx context.Context, began time.Time) (bool, error) {
 
 // counted takes note of how often the service was restarted. What it did before
 // it last stayed up for long counts no more.
-func (s *service) counted(r Restarts) {
+func (s *service) counted(r host.Restarts) {
 	before := int(s.restarts.Swap(int64(r.Count)))
 	if !s.looked { // a former agent may have seen it hold
 		s.looked, s.longAgo = true, max(r.Count-1, 0)
@@ -399,19 +396,19 @@ func (s *service) counted(r Restarts) {
 // crashed tells whether systemd has started the service again by itself since
 // it was last looked at.
 func (s *service) crashed(ctx context.Context) bool {
-	r, err := s.boot.world.Units.Restarts(ctx, s.Unit)
+	r, err := s.boot.host.Runs.Restarts(ctx, s.Unit)
 	return err != nil || int64(r.Count) != s.restarts.Load()
 }
 
 // startedBySomebody tells whether a service that runs was started by anybody but
 // systemd itself.
 func (s *service) startedBySomebody(ctx context.Context) bool {
-	r, err := s.boot.world.Units.Restarts(ctx, s.Unit)
+	r, err := s.boot.host.Runs.Restarts(ctx, s.Unit)
 	return err == nil && r.Count == 0
 }
 
 // hold waits until a service that was restarted has stayed up for a while.
-func (s *service) hold(ctx context.Context, began time.Time, r Restarts) (bool, error) {
+func (s *service) hold(ctx context.Context, began time.Time, r host.Restarts) (bool, error) {
 	left := holds(r.Count-s.longAgo) - r.Active
 	if left <= 0 {
 		return true, nil
@@ -419,13 +416,13 @@ func (s *service) hold(ctx context.Context, began time.Time, r Restarts) (bool, 
 	until := time.Now().Add(left)
 	what := fmt.Sprintf("%s to stay up: %s", s.Unit, s.restart(r.Count))
 	if time.Since(began) >= startWithin {
-		GaveUp(ctx, WithHint(fmt.Errorf("waited %s in vain for %s", startWithin, what), "journalctl -u "+s.Unit))
+		graph.SetFailed(ctx, fault.WithHint(fmt.Errorf("waited %s in vain for %s", startWithin, what), "journalctl -u "+s.Unit))
 	} else {
-		defer Waits(ctx, Wait{For: what, Until: until, Hint: "journalctl -u " + s.Unit})()
+		defer graph.SetWaiting(ctx, graph.Wait{For: what, Until: until, Hint: "journalctl -u " + s.Unit})()
 	}
 	patience, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	_, err := s.boot.world.Units.Await(patience, s.Unit, func(u UnitState) bool { return u.Active != "active" })
+	_, err := s.boot.host.Units.Await(patience, s.Unit, func(u host.UnitState) bool { return u.Active != "active" })
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return true, nil
 	}
@@ -438,14 +435,13 @@ func (s *service) probe(ctx context.Context) (serves bool, err error) {
 	if s.Ready == nil {
 		return true, nil
 	}
-	units := s.boot.world.Units
 	up, down := context.WithCancelCause(ctx)
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	defer down(nil)
 	watching.Go(func() {
 		for up.Err() == nil {
-			if _, err := units.Await(up, s.Unit, func(u UnitState) bool { return u.Active != "active" }); err == nil {
+			if _, err := s.boot.host.Units.Await(up, s.Unit, func(u host.UnitState) bool { return u.Active != "active" }); err == nil {
 				down(errDown)
 				return
 			}
@@ -455,22 +451,22 @@ func (s *service) probe(ctx context.Context) (serves bool, err error) {
 			}
 		}
 	})
-	until := time.Now().Add(s.Ready.Within)
+	until := time.Now().Add(s.Ready.Timeout)
 	hint := "systemctl status " + s.Ready.Unit
-	defer Waits(ctx, Wait{For: s.Unit + " to serve, as " + s.Ready.Unit + " tells", Until: until, Hint: hint})()
+	defer graph.SetWaiting(ctx, graph.Wait{For: s.Unit + " to serve, as " + s.Ready.Unit + " tells", Until: until, Hint: hint})()
 	for {
-		limit := s.Ready.Within // once it has failed
+		limit := s.Ready.Timeout // once it has failed
 		if left := time.Until(until); left > 0 {
 			limit = left
 		}
 		once, cancel := context.WithTimeout(up, limit)
-		err := units.Probe(once, s.Ready.Unit)
+		err := s.boot.host.Probes.Probe(once, s.Ready.Unit)
 		cancel()
 		if err == nil {
 			return true, nil
 		}
 		if time.Until(until) <= 0 && up.Err() == nil {
-			GaveUp(ctx, WithHint(fmt.Errorf("%s is active but did not serve within %s: %w", s.Unit, s.Ready.Within, err), hint))
+			graph.SetFailed(ctx, fault.WithHint(fmt.Errorf("%s is active but did not serve within %s: %w", s.Unit, s.Ready.Timeout, err), hint))
 		}
 		rest := probeEvery
 		if left := time.Until(until); left > 0 {
@@ -493,31 +489,30 @@ var errDown = errors.New("the service is not active any more")
 // startAgain forgets that a person stopped the service, and starts it if it is
 // granted and does not run. One that is not granted yet starts when it is.
 func (s *service) startAgain(ctx context.Context) error {
-	units := s.boot.world.Units
 	if err := s.setByHand(false); err != nil {
 		return err
 	}
-	granted, err := units.Granted(ctx, s.Unit)
+	granted, err := s.boot.host.Grants.Granted(ctx, s.Unit)
 	if err != nil || !granted {
 		return err
 	}
 	if err := s.keepGrant(ctx); err != nil {
 		return err
 	}
-	state, err := units.State(ctx, s.Unit)
+	state, err := s.boot.host.Units.State(ctx, s.Unit)
 	if err != nil || state.Active != "inactive" && state.Active != "failed" {
 		return err
 	}
-	return units.Start(ctx, s.Unit)
+	return s.boot.host.Jobs.Start(ctx, s.Unit)
 }
 
 // uncleanStop says what was not clean about how the service stopped, or "".
 func (s *service) uncleanStop(ctx context.Context) string {
-	state, err := s.boot.world.Units.State(ctx, s.Unit)
+	state, err := s.boot.host.Units.State(ctx, s.Unit)
 	if err != nil {
 		return err.Error()
 	}
-	ended, err := s.boot.world.Units.Ended(ctx, s.Unit)
+	ended, err := s.boot.host.Runs.Ended(ctx, s.Unit)
 	switch {
 	case err != nil:
 		return err.Error()
@@ -533,81 +528,16 @@ func (s *service) uncleanStop(ctx context.Context) string {
 
 // Held says of each service that may not start yet which step holds it, from
 // the progress of the story.
-func (b *Boot) Held(progress []Progress) map[string]Progress {
-	at := make(map[string]Progress, len(progress))
+func (b *Boot) Held(progress []graph.Progress) map[string]graph.Progress {
+	at := make(map[string]graph.Progress, len(progress))
 	for _, p := range progress {
 		at[p.Step] = p
 	}
-	held := make(map[string]Progress)
+	held := make(map[string]graph.Progress)
 	for _, s := range b.services {
-		if by := s.granted.heldBy(at); by != nil {
-			held[s.Unit] = at[by.name]
+		if by := s.granted.HeldBy(at); by != nil {
+			held[s.Unit] = at[by.Name()]
 		}
 	}
 	return held
-}
-
-// heldBy follows a step's needs to the first one that holds it up.
-func (s *Step) heldBy(at map[string]Progress) *Step {
-	if at[s.name].State == Done {
-		return nil
-	}
-	for _, need := range s.needs {
-		if by := need.heldBy(at); by != nil {
-			return by
-		}
-	}
-	return s
-}
-
-// String says in a sentence what a step is at.
-func (p Progress) String() string {
-	text := fmt.Sprintf("%s: %s since %s", p.Step, p.State, clock(p.Since))
-	switch p.State {
-	case Waiting:
-		text += fmt.Sprintf(" until %s for %s", until(p.Since, p.Wait.Until), p.Wait.For)
-	case Failed:
-		return fmt.Sprintf("%s failed at %s%s: %v", p.Step, clock(p.Since), p.often(), p.why())
-	}
-	if p.Err != nil && (p.State != Waiting || p.GaveUp) {
-		text += fmt.Sprintf(", after it failed%s: %v", p.often(), p.why())
-	}
-	return text
-}
-
-// often says how often a step has failed, where it did more than once.
-func (p Progress) often() string {
-	if p.Tries < 2 {
-		return ""
-	}
-	return fmt.Sprintf(" (%d tries since %s)", p.Tries, until(p.Since, p.Failing))
-}
-
-// why is the error of a step, and its first one, where that was another.
-func (p Progress) why() string {
-	if first := p.Earlier(); first != "" {
-		return fmt.Sprintf("%v (at first: %s)", p.Err, first)
-	}
-	return fmt.Sprint(p.Err)
-}
-
-// Earlier is what a step failed of at first, where that is not what it failed
-// of last, or "".
-func (p Progress) Earlier() string {
-	if p.First == nil || p.Err == nil || p.State == Skipped || p.First.Error() == p.Err.Error() {
-		return ""
-	}
-	return p.First.Error()
-}
-
-// clock is a time of day as people compare it with their own clock.
-func clock(t time.Time) string { return t.Format(time.TimeOnly) }
-
-// until is another time than that of which it stands beside, with its day where
-// that is another.
-func until(beside, t time.Time) string {
-	if beside.Format(time.DateOnly) != t.Format(time.DateOnly) {
-		return t.Format(time.DateTime)
-	}
-	return clock(t)
 }

@@ -8,6 +8,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 )
 
 const mariadb = "mariadb.service"
@@ -18,7 +21,7 @@ func (r *run) live(m *machine, u unit, restarts int) {
 	m.mu.Lock()
 	again := m.units[mariadb].Active == u.Active
 	m.units[mariadb] = u
-	m.restarts[mariadb] = Restarts{Count: restarts, Died: u.Died}
+	m.restarts[mariadb] = host.Restarts{Count: restarts, Died: u.Died}
 	m.activeAt[mariadb] = time.Now()
 	m.mu.Unlock()
 	if err := r.Changed(r.t.Context(), Change{Unit: mariadb, Active: u.Active, Again: again}, strings.Clone, strings.ToUpper); err != nil {
@@ -29,9 +32,9 @@ func (r *run) live(m *machine, u unit, restarts int) {
 }
 
 var (
-	active  = unit{UnitState: UnitState{Active: "active", Sub: "running"}, Ended: Ended{Result: "success", Ran: true}}
-	crashed = unit{UnitState: UnitState{Active: "activating", Sub: "auto-restart"}, Ended: Ended{Result: "signal", Ran: true, Died: "it was killed by SIGSEGV"}}
-	begins  = unit{UnitState: UnitState{Active: "activating", Sub: "start"}, Ended: Ended{Result: "success", Ran: true}}
+	active  = unit{UnitState: host.UnitState{Active: "active", Sub: "running"}, Ended: host.Ended{Result: "success", Ran: true}}
+	crashed = unit{UnitState: host.UnitState{Active: "activating", Sub: "auto-restart"}, Ended: host.Ended{Result: "signal", Ran: true, Died: "it was killed by SIGSEGV"}}
+	begins  = unit{UnitState: host.UnitState{Active: "activating", Sub: "start"}, Ended: host.Ended{Result: "success", Ran: true}}
 )
 
 // upToNow brings a role up.
@@ -53,18 +56,18 @@ func TestAServiceThatCrashesAgainAndAgainIsNotReady(t *testing.T) {
 		time.Sleep(time.Hour)
 		for n := range 8 {
 			r.live(m, crashed, n)
-			r.is(upStep, Waiting, "mariadb.service to start again: it is restart", "after it was killed by SIGSEGV")
+			r.is(upStep, graph.Waiting, "mariadb.service to start again: it is restart", "after it was killed by SIGSEGV")
 			r.live(m, begins, n+1)
-			r.is(upStep, Waiting, "mariadb.service to start again: it is restart")
+			r.is(upStep, graph.Waiting, "mariadb.service to start again: it is restart")
 			r.live(m, active, n+1)
-			r.is(upStep, Waiting, "mariadb.service to stay up: it is restart", "after it was killed by SIGSEGV")
+			r.is(upStep, graph.Waiting, "mariadb.service to stay up: it is restart", "after it was killed by SIGSEGV")
 			time.Sleep(20 * time.Second)
 			synctest.Wait()
-			if r.step(upStep).State == Done {
+			if r.step(upStep).State == graph.Done {
 				t.Fatalf("it is ready %d s after restart %d", 22, n+1)
 			}
 		}
-		r.is(upStep, Waiting, "it is restart 8 of its own unit, after it was killed by SIGSEGV")
+		r.is(upStep, graph.Waiting, "it is restart 8 of its own unit, after it was killed by SIGSEGV")
 		if byHand, _ := m.StoppedByHand(mariadb); byHand {
 			t.Error("it counts as stopped by hand")
 		}
@@ -93,7 +96,7 @@ func TestACrashAfterALongLifeIsTheFirst(t *testing.T) {
 			time.Sleep(24 * time.Hour)
 			r.live(m, crashed, n)
 			r.live(m, active, n+1)
-			r.is(upStep, Waiting, "to stay up")
+			r.is(upStep, graph.Waiting, "to stay up")
 			time.Sleep(holdsAfter)
 			synctest.Wait()
 			r.isUp()
@@ -108,7 +111,7 @@ func TestARestartBetweenTwoLooksIsSeenByItsNumber(t *testing.T) {
 		r, m := upToNow(t)
 		time.Sleep(time.Hour)
 		r.live(m, active, 1)
-		r.is(upStep, Waiting, "to stay up: it is restart 1")
+		r.is(upStep, graph.Waiting, "to stay up: it is restart 1")
 		r.stop()
 	})
 }
@@ -119,7 +122,7 @@ func TestAServiceThatHasHeldNeedNotHoldAgainForANewAgent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, m := upToNow(t)
 		r.stop()
-		m.restarts[mariadb], m.activeAt[mariadb] = Restarts{Count: 7}, time.Now()
+		m.restarts[mariadb], m.activeAt[mariadb] = host.Restarts{Count: 7}, time.Now()
 		time.Sleep(time.Hour)
 		r = start(t, plan(), m)
 		r.isUp()
@@ -136,12 +139,12 @@ func TestAServiceThatNeverHoldsHasFailed(t *testing.T) {
 			r.live(m, active, n+1)
 			time.Sleep(3 * time.Second)
 			synctest.Wait()
-			if r.step(upStep).State == Done {
+			if r.step(upStep).State == graph.Done {
 				t.Fatalf("it is ready after %d restarts", n+1)
 			}
 		}
 		p := r.step(upStep)
-		if !p.GaveUp {
+		if !p.CountsAsFailed {
 			t.Errorf("it has not failed: %+v", p)
 		}
 		if text := p.Err.Error(); !strings.Contains(text, "waited 20m0s in vain for mariadb.service") || !strings.Contains(text, "after it was killed by SIGSEGV") {
@@ -158,14 +161,14 @@ func TestAStopWhileTheServiceIsProbedIsSeen(t *testing.T) {
 	for name, c := range map[string]struct {
 		hangs bool // the probe, and does not fail
 		told  bool // systemd's signal comes through
-		by    Ended
+		by    host.Ended
 		words string
 	}{
-		"by hand":                   {false, true, Ended{Result: "success", Ran: true}, "mariadb.service was stopped by hand"},
-		"by hand, the probe hangs":  {true, true, Ended{Result: "success", Ran: true}, "mariadb.service was stopped by hand"},
-		"by hand, and no signal":    {true, false, Ended{Result: "success", Ran: true}, "mariadb.service was stopped by hand"},
-		"it ends by itself":         {true, true, Ended{Result: "success", Ran: true, ByItself: true, Died: "it exited with status 0"}, "ended by itself (success, it exited with status 0), and its unit does not start it again"},
-		"it ends by itself, failed": {true, true, Ended{Result: "exit-code", Ran: true, ByItself: true, Died: "it exited with status 7"}, "mariadb.service failed: exit-code, it exited with status 7"},
+		"by hand":                   {false, true, host.Ended{Result: "success", Ran: true}, "mariadb.service was stopped by hand"},
+		"by hand, the probe hangs":  {true, true, host.Ended{Result: "success", Ran: true}, "mariadb.service was stopped by hand"},
+		"by hand, and no signal":    {true, false, host.Ended{Result: "success", Ran: true}, "mariadb.service was stopped by hand"},
+		"it ends by itself":         {true, true, host.Ended{Result: "success", Ran: true, ByItself: true, Died: "it exited with status 0"}, "ended by itself (success, it exited with status 0), and its unit does not start it again"},
+		"it ends by itself, failed": {true, true, host.Ended{Result: "exit-code", Ran: true, ByItself: true, Died: "it exited with status 7"}, "mariadb.service failed: exit-code, it exited with status 7"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -181,10 +184,10 @@ func TestAStopWhileTheServiceIsProbedIsSeen(t *testing.T) {
 				r := start(t, plan(), m)
 				time.Sleep(5 * time.Second)
 				synctest.Wait()
-				r.is(upStep, Waiting, "to serve, as mysql-ready.service tells")
-				state := UnitState{Active: "inactive", Sub: "dead"}
+				r.is(upStep, graph.Waiting, "to serve, as mysql-ready.service tells")
+				state := host.UnitState{Active: "inactive", Sub: "dead"}
 				if c.by.Result != "success" {
-					state = UnitState{Active: "failed", Sub: "failed"}
+					state = host.UnitState{Active: "failed", Sub: "failed"}
 				}
 				m.mu.Lock()
 				m.units[mariadb] = unit{state, c.by}
@@ -194,7 +197,7 @@ func TestAStopWhileTheServiceIsProbedIsSeen(t *testing.T) {
 				}
 				time.Sleep(10 * time.Second)
 				synctest.Wait()
-				r.is(upStep, Failed, c.words)
+				r.is(upStep, graph.Failed, c.words)
 				want := c.by.Result == "success" && !c.by.ByItself
 				if byHand, _ := m.StoppedByHand(mariadb); byHand != want {
 					t.Errorf("noted as stopped by hand: %t", byHand)
@@ -219,11 +222,11 @@ func TestAServiceThatNeverServesHasFailedAndIsAskedOn(t *testing.T) {
 		r := start(t, plan(), m)
 		time.Sleep(59 * time.Second)
 		synctest.Wait()
-		r.is(upStep, Waiting, "to serve")
+		r.is(upStep, graph.Waiting, "to serve")
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
-		r.is(upStep, Failed, "is active but did not serve within 1m0s: it does not answer", "systemctl status mysql-ready.service")
-		if !r.step(upStep).GaveUp {
+		r.is(upStep, graph.Failed, "is active but did not serve within 1m0s: it does not answer", "systemctl status mysql-ready.service")
+		if !r.step(upStep).CountsAsFailed {
 			t.Error("it has not failed")
 		}
 		m.mu.Lock()
@@ -245,10 +248,10 @@ func TestAServiceThatNeverStartsHasFailedAndIsWaitedFor(t *testing.T) {
 		r := start(t, plan(), m)
 		time.Sleep(startWithin - time.Second)
 		synctest.Wait()
-		r.is(upStep, Waiting, "mariadb.service to start")
+		r.is(upStep, graph.Waiting, "mariadb.service to start")
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		r.is(upStep, Failed, "waited 20m0s in vain for mariadb.service to start")
+		r.is(upStep, graph.Failed, "waited 20m0s in vain for mariadb.service to start")
 		m.mu.Lock()
 		m.units[mariadb] = active
 		m.mu.Unlock()
@@ -265,13 +268,13 @@ func TestAFailedServiceThatIsStartedByAPersonBeginsAnew(t *testing.T) {
 	for restarts, anew := range map[int]bool{0: true, 3: false} {
 		synctest.Test(t, func(t *testing.T) {
 			r, m := upToNow(t)
-			r.live(m, unit{UnitState{Active: "failed"}, Ended{Result: "exit-code", Ran: true}}, 0)
-			r.is(upStep, Failed, "mariadb.service failed: exit-code")
+			r.live(m, unit{host.UnitState{Active: "failed"}, host.Ended{Result: "exit-code", Ran: true}}, 0)
+			r.is(upStep, graph.Failed, "mariadb.service failed: exit-code")
 			m.mu.Lock()
 			m.probing = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 			m.mu.Unlock()
 			r.live(m, active, restarts)
-			if p := r.step(upStep); p.State != Waiting || p.GaveUp == anew {
+			if p := r.step(upStep); p.State != graph.Waiting || p.CountsAsFailed == anew {
 				t.Errorf("after %d restarts: %+v", restarts, p)
 			}
 			r.stop()
@@ -283,16 +286,16 @@ func TestAFailedServiceThatIsStartedByAPersonBeginsAnew(t *testing.T) {
 func TestAFailedStepThatIsHeldUpIsNotWhatIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, m := upToNow(t)
-		r.live(m, unit{UnitState{Active: "inactive"}, Ended{Result: "success", Ran: true}}, 0)
-		if p := r.step(upStep); !p.GaveUp {
+		r.live(m, unit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}, 0)
+		if p := r.step(upStep); !p.CountsAsFailed {
 			t.Fatalf("it is %+v", p)
 		}
 		m.pull(serial)
-		r.Undone(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
+		r.Invalidate(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		r.is("volume data: device", Waiting, serial)
-		if p := r.step(upStep); p.GaveUp || p.State != Pending {
+		r.is("volume data: device", graph.Waiting, serial)
+		if p := r.step(upStep); p.CountsAsFailed || p.State != graph.Pending {
 			t.Errorf("it is %+v", p)
 		}
 		r.stop()
@@ -303,9 +306,9 @@ func TestAServiceThatIsStoppedAsItWaitsForItsRestartWasStoppedByHand(t *testing.
 	synctest.Test(t, func(t *testing.T) {
 		r, m := upToNow(t)
 		r.live(m, crashed, 0)
-		r.is(upStep, Waiting, "to start again")
-		r.live(m, unit{UnitState{Active: "inactive", Sub: "dead"}, Ended{Result: "signal", Ran: true, ByItself: true, Died: crashed.Died}}, 0)
-		r.is(upStep, Failed, "mariadb.service was stopped by hand")
+		r.is(upStep, graph.Waiting, "to start again")
+		r.live(m, unit{host.UnitState{Active: "inactive", Sub: "dead"}, host.Ended{Result: "signal", Ran: true, ByItself: true, Died: crashed.Died}}, 0)
+		r.is(upStep, graph.Failed, "mariadb.service was stopped by hand")
 		r.stop()
 		if !m.byHand[mariadb] {
 			t.Error("it is not noted")
@@ -320,7 +323,7 @@ func TestAGrantThatIsLostAndNobodyToldOfIsMadeAgain(t *testing.T) {
 		m.mu.Lock()
 		delete(m.granted, mariadb)
 		delete(m.started, mariadb)
-		m.units[mariadb] = unit{UnitState{Active: "inactive"}, Ended{Result: "success", Ran: true}}
+		m.units[mariadb] = unit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
 		m.mu.Unlock()
 		_ = r.Changed(t.Context(), Change{Unit: mariadb, Active: "inactive"}, strings.Clone, strings.ToUpper)
 		time.Sleep(5 * time.Second)

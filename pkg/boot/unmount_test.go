@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -21,7 +23,7 @@ func (m *machine) comesBack(gone bool) {
 	d.dev++
 	clear(m.granted)
 	clear(m.started)
-	m.units["mariadb.service"] = unit{UnitState{Active: "inactive"}, Ended{Result: "success", Ran: true}}
+	m.units["mariadb.service"] = unit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
 	m.fail = func(effect string) error {
 		if effect == "unmount /srv/data" { // the last
 			m.mounted, m.stale = 0, false
@@ -32,7 +34,7 @@ func (m *machine) comesBack(gone bool) {
 }
 
 func (r *run) lostDisk() {
-	r.Undone(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
+	r.Invalidate(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
 	time.Sleep(time.Second)
 	synctest.Wait()
 }
@@ -89,7 +91,7 @@ func TestADeviceThatIsThereIsNeverUnmounted(t *testing.T) {
 		r.isUp()
 		m.comesBack(false)
 		r.lostDisk()
-		r.is("volume data: prove", Failed, "another device is mounted at /srv/data than disk "+serial, "findmnt /srv/data", "bootagent retry")
+		r.is("volume data: prove", graph.Failed, "another device is mounted at /srv/data than disk "+serial, "findmnt /srv/data", "bootagent retry")
 		if got := unmounts(m.effects); len(got) > 0 {
 			t.Errorf("it did %q", got)
 		}
@@ -113,7 +115,7 @@ func TestNothingIsGrantedOnADiskThatIsGone(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		synctest.Wait()
-		r.is("volume data: device", Waiting, "the disk with serial "+serial)
+		r.is("volume data: device", graph.Waiting, "the disk with serial "+serial)
 		if m.granted["mariadb.service"] {
 			t.Error("it is granted")
 		}
@@ -140,7 +142,7 @@ func TestAnUnmountThatFailsIsTriedAgainAndHeals(t *testing.T) {
 			return works(effect)
 		}
 		r.lostDisk()
-		r.is("volume data: prove", Failed, "held by bash (pid 7)", "have it leave")
+		r.is("volume data: prove", graph.Failed, "held by bash (pid 7)", "have it leave")
 		m.mu.Lock()
 		held = false
 		m.mu.Unlock()
@@ -160,10 +162,10 @@ func TestAnUnmountThatTakesLongIsTold(t *testing.T) {
 		m.comesBack(true)
 		m.slow = time.Minute
 		r.lostDisk()
-		r.is("volume data: prove", Running)
+		r.is("volume data: prove", graph.Running)
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
-		r.is("volume data: prove", Waiting, "/var/lib/mysql to be unmounted", "bootagent holders /var/lib/mysql")
+		r.is("volume data: prove", graph.Waiting, "/var/lib/mysql to be unmounted", "bootagent holders /var/lib/mysql")
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		r.isUp()

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -20,14 +23,14 @@ type volume struct {
 	role.Volume
 	boot *Boot
 
-	found, mounted, noted *Step
-	steps                 []*Step // all that are about its disk, in their order
+	found, mounted, noted *graph.Step
+	steps                 []*graph.Step // all that are about its disk, in their order
 	known                 known
 
 	id      string // of the volume of the cloud, once it is found
 	here    bool   // it was mounted before, and its disk is there: the cloud need not be asked
-	disk    Disk
-	content Content
+	disk    host.Disk
+	content host.Content
 	proven  bool // the disk is this volume, read as it is now
 
 	// Several data directories may be noted at once. This is a lock that a
@@ -40,20 +43,20 @@ type volume struct {
 // mounted before and that is still attached is taken without asking: a plain
 // reboot needs no API.
 func (v *volume) find(ctx context.Context) error {
-	id, err := v.boot.world.Records.Recorded(v.Name, v.Find)
+	id, err := v.boot.host.Records.Recorded(v.Name, v.Find)
 	if err != nil {
 		return err
 	}
 	v.id, v.here = id, false
 	if id != "" {
 		v.known.is(serialOf(id))
-		_, v.here, err = v.boot.world.Disks.Find(ctx, serialOf(id))
+		_, v.here, err = v.boot.host.Disks.Find(ctx, serialOf(id))
 		if v.here || err != nil {
 			return err
 		}
 	}
 	return v.await(ctx, func(ctx context.Context) (err error) {
-		v.id, err = v.boot.world.Volumes.FindVolume(ctx, v.Find)
+		v.id, err = v.boot.host.Volumes.FindVolume(ctx, v.Find)
 		if err == nil {
 			v.known.is(serialOf(v.id))
 		}
@@ -66,7 +69,7 @@ func (v *volume) claim(ctx context.Context) error {
 	if v.here {
 		return nil
 	}
-	return v.await(ctx, func(ctx context.Context) error { return v.boot.world.Volumes.Claim(ctx, v.id) })
+	return v.await(ctx, func(ctx context.Context) error { return v.boot.host.Volumes.Claim(ctx, v.id) })
 }
 
 // attach has the volume attached to this instance, when nobody else has it.
@@ -74,7 +77,7 @@ func (v *volume) attach(ctx context.Context) error {
 	if v.here {
 		return nil
 	}
-	return v.await(ctx, func(ctx context.Context) error { return v.boot.world.Volumes.Attach(ctx, v.id) })
+	return v.await(ctx, func(ctx context.Context) error { return v.boot.host.Volumes.Attach(ctx, v.id) })
 }
 
 // How long to rest between two questions to the cloud, at the most: while a
@@ -87,34 +90,15 @@ const (
 )
 
 // await waits for the cloud for as long as the role lets the volume take. Then
-// the step has failed. But nothing tells the agent when somebody lets go of the
-// volume after all, so it goes on asking.
+// the step has failed. But nothing tells the agent when somebody detaches the
+// volume after all, so the agent goes on asking.
 func (v *volume) await(ctx context.Context, ask func(context.Context) error) error {
-	err := v.boot.awaitSince(ctx, since(ctx), askVolume, v.Wait, ask)
-	expired := (*expiredError)(nil)
-	if !errors.As(err, &expired) {
-		return err
+	err := v.boot.AwaitSince(ctx, graph.Since(ctx), askVolume, v.Timeout, ask)
+	if expired := (*fault.Expired)(nil); errors.As(err, &expired) {
+		return v.boot.KeepAsking(ctx, expired, askVolume, askAnyway, ask)
 	}
-	p := patience{most: askAnyway, asked: askedByThen, last: *expired.last}
-	for {
-		GaveUp(ctx, expired)
-		rest := p.rest(*expired.last)
-		select {
-		case <-time.After(rest + v.boot.jitter(rest/4)):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		switch asked, notYet := ask(ctx), (*NotYetError)(nil); {
-		case errors.As(asked, &notYet):
-			expired = &expiredError{v.Wait, notYet}
-		case asked == nil, isFinal(asked):
-			return asked
-		}
-	}
+	return err
 }
-
-// askedByThen is after how many questions the rest is askVolume.
-const askedByThen = 12
 
 // serial is the serial number of the volume's disk.
 func (v *volume) serial() string {
@@ -126,8 +110,8 @@ func (v *volume) serial() string {
 
 // device finds the disk, or waits for it.
 func (v *volume) device(ctx context.Context) error {
-	v.proven, v.content = false, Content{}
-	disk, there, err := v.boot.world.Disks.Find(ctx, v.serial())
+	v.proven, v.content = false, host.Content{}
+	disk, there, err := v.boot.host.Disks.Find(ctx, v.serial())
 	if err == nil && !there {
 		v.known.seen(disk, false, nil)
 		disk, err = v.appear(ctx)
@@ -139,19 +123,19 @@ func (v *volume) device(ctx context.Context) error {
 
 // appear waits for the disk for as long as the role lets the volume take. Then
 // the step has failed, and the disk is taken if it comes later.
-func (v *volume) appear(ctx context.Context) (Disk, error) {
-	until := since(ctx).Add(v.Wait)
+func (v *volume) appear(ctx context.Context) (host.Disk, error) {
+	until := graph.Since(ctx).Add(v.Timeout)
 	patience, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	hint := "attach it; the agent goes on as soon as it is there"
-	defer Waits(ctx, Wait{For: "the disk with serial " + v.serial(), Until: until, Hint: hint})()
+	defer graph.SetWaiting(ctx, graph.Wait{For: "the disk with serial " + v.serial(), Until: until, Hint: hint})()
 
-	disk, err := v.boot.world.Disks.Appear(patience, v.serial())
+	disk, err := v.boot.host.Disks.Appear(patience, v.serial())
 	if err == nil || patience.Err() == nil || ctx.Err() != nil {
 		return disk, err
 	}
-	GaveUp(ctx, WithHint(fmt.Errorf("no disk with serial %s appeared within %s", v.serial(), v.Wait), hint))
-	return v.boot.world.Disks.Appear(ctx, v.serial())
+	graph.SetFailed(ctx, fault.WithHint(fmt.Errorf("no disk with serial %s appeared within %s", v.serial(), v.Timeout), hint))
+	return v.boot.host.Disks.Appear(ctx, v.serial())
 }
 
 // prove reads what is on the disk and refuses all that is neither the
@@ -163,18 +147,18 @@ func (v *volume) prove(ctx context.Context) error {
 	if mounted, err := v.isMounted(); mounted || err != nil {
 		return err
 	}
-	if err := v.boot.world.Filesystems.Settle(ctx, v.disk); err != nil {
+	if err := v.boot.host.Filesystems.Settle(ctx, v.disk); err != nil {
 		return err
 	}
 	if err := v.tidy(ctx); err != nil {
 		return err
 	}
-	content, err := v.boot.world.Disks.Read(ctx, v.disk, v.Volume)
+	content, err := v.boot.host.Disks.Read(ctx, v.disk, v.Volume)
 	if err != nil {
 		return err
 	}
 	v.content = content
-	var intent Intent
+	var intent host.Intent
 	if content.Filesystem == "" { // a filesystem speaks for itself, by its ledger
 		if intent, err = v.intent(ctx); err != nil {
 			return err
@@ -183,33 +167,33 @@ func (v *volume) prove(ctx context.Context) error {
 	look := "bootagent prove " + v.disk.Path + " shows what is on it"
 	switch {
 	case content.Blank && intent.Made:
-		return Final(WithHint(
+		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("disk %s is blank, but the %s filesystem %s was made on it before",
 				v.disk.Serial, v.Filesystem, intent.UUID),
 			"its data is gone or it is another disk: find out which, and restore it"))
-	case content.Blank && v.Make != role.MakeIfBlank:
-		return Final(WithHint(
+	case content.Blank && v.Format != role.FormatIfBlank:
+		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("disk %s is blank and the role may not make a filesystem on it", v.disk.Serial),
-			fmt.Sprintf("if it is meant to be new, say make: %s for the volume in the role file, then: bootagent retry", role.MakeIfBlank)))
+			fmt.Sprintf("if it is meant to be new, say format: %s for the volume in the role file, then: bootagent retry", role.FormatIfBlank)))
 	case content.Blank:
 		return v.isNew(ctx)
 	case content.Filesystem == "" && intent.UUID != "" && !intent.Made:
-		return Final(WithHint(
+		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("disk %s %s: a filesystem was being made on it and was not finished", v.disk.Serial, content.Words),
 			fmt.Sprintf("%s; if nothing on it is worth keeping, put a new volume in its place, or zero this one, which writes all of it: "+
 				"blkdiscard --zeroout %s; then: bootagent retry", look, v.disk.Link)))
 	case content.Filesystem == "" && content.Mend != "":
-		return Final(WithHint(
+		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("disk %s can't be told to be the %s volume that the role means: it %s", v.disk.Serial, v.Filesystem, content.Words),
 			fmt.Sprintf("if its %s filesystem is what is meant, and the rest is left over from before, this takes the rest away, and keeps a copy of each mark in root's home directory: %s; then: bootagent retry",
 				v.Filesystem, content.Mend)))
 	case content.Filesystem != string(v.Filesystem):
-		return Final(WithHint(
+		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("disk %s is not the %s volume that the role means: it %s", v.disk.Serial, v.Filesystem, content.Words),
 			look+"; nothing was changed"))
 	}
 	if content.Beside != "" {
-		Remark(ctx, fmt.Sprintf("disk %s has %s beside its %s filesystem, left over from before: nothing looks for it when this is mounted, and no filesystem would be made here",
+		graph.Warn(ctx, fmt.Sprintf("disk %s has %s beside its %s filesystem, left over from before: nothing looks for it when this is mounted, and no filesystem would be made here",
 			v.disk.Serial, content.Beside, v.Filesystem))
 	}
 	return nil
@@ -221,15 +205,15 @@ func (v *volume) prepare(ctx context.Context) error {
 	if mounted, err := v.isMounted(); mounted || err != nil {
 		return err
 	}
-	if v.content == (Content{}) {
-		return fmt.Errorf("%s was unmounted after it was found mounted: its disk was not read", v.At)
+	if v.content == (host.Content{}) {
+		return fmt.Errorf("%s was unmounted after it was found mounted: its disk was not read", v.Mount)
 	}
 	if v.content.Blank {
 		err := v.make(ctx)
 		v.proven = err == nil
 		return err
 	}
-	ledger, names, err := v.look(ctx)
+	ledger, names, err := v.readLedger(ctx)
 	if err == nil && ledger != nil {
 		err = v.accept(ledger)
 	}
@@ -237,7 +221,7 @@ func (v *volume) prepare(ctx context.Context) error {
 		err = v.withoutLedger(ctx, names)
 	}
 	if err == nil {
-		err = v.boot.world.Filesystems.Check(ctx, v.disk, v.Filesystem)
+		err = v.boot.host.Filesystems.Check(ctx, v.disk, v.Filesystem)
 	}
 	v.proven = err == nil
 	return err
@@ -258,18 +242,18 @@ func (v *volume) withoutLedger(ctx context.Context, names []string) error {
 	case ours && !intent.Made && len(names) == 0:
 		return v.introduce(ctx, Ledger{UUID: intent.UUID, Made: now()})
 	case ours && intent.Made && (!v.Adopt || len(names) == 0):
-		return Final(WithHint(
+		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s, which bootagent made, and its ledger is gone: it was repaired or written to by something else, and holds %s",
 				what, listed(names)), v.hintLost()))
 	case v.Adopt:
 		return v.introduce(ctx, Ledger{UUID: v.content.UUID, Adopted: now()})
 	case ours:
-		return Final(WithHint(
+		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s, and an intent of bootagent has that UUID, but it holds %s, which mkfs does not leave: it was not just made",
 				what, listed(names)),
 			"if it is this role's, say adopt: true for the volume in the role file, then: bootagent retry; nothing was changed"))
 	}
-	return Final(WithHint(
+	return fault.Permanent(fault.WithHint(
 		fmt.Errorf("%s without a ledger: it was not made by bootagent", what),
 		"if it is this role's, say adopt: true for the volume in the role file, then: bootagent retry; nothing was changed"))
 }
@@ -319,10 +303,10 @@ func (v *volume) make(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := v.boot.world.Filesystems.Make(ctx, v.disk, v.Filesystem, intent.UUID); err != nil {
+	if err := v.boot.host.Filesystems.Make(ctx, v.disk, v.Filesystem, intent.UUID); err != nil {
 		return err
 	}
-	v.content = Content{Filesystem: string(v.Filesystem), UUID: intent.UUID}
+	v.content = host.Content{Filesystem: string(v.Filesystem), UUID: intent.UUID}
 	return v.introduce(ctx, Ledger{UUID: intent.UUID, Made: now()})
 }
 
@@ -332,12 +316,12 @@ func (v *volume) isNew(ctx context.Context) error {
 	if v.id == "" {
 		return nil
 	}
-	origin, err := v.boot.world.Volumes.Origin(ctx, v.id)
+	origin, err := v.boot.host.Volumes.Origin(ctx, v.id)
 	switch {
 	case err != nil:
 		return err
 	case origin.From != "":
-		return Final(WithHint(
+		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("volume %s is blank, but was made from %s: what is in that should be on it", v.id, origin.From),
 			"look whether it was made from the right one; no filesystem is made on a volume that is not new"))
 	case origin.Size != v.disk.Size:
@@ -348,11 +332,11 @@ func (v *volume) isNew(ctx context.Context) error {
 
 // intent is what the agent was about to make on the disk. It is noted on the
 // volume itself where the cloud lets it, and else on this machine.
-func (v *volume) intent(ctx context.Context) (Intent, error) {
+func (v *volume) intent(ctx context.Context) (host.Intent, error) {
 	if v.id != "" {
-		return v.boot.world.Volumes.Intent(ctx, v.id)
+		return v.boot.host.Volumes.Intent(ctx, v.id)
 	}
-	return v.boot.world.Intents.Intent(ctx, v.disk.Serial)
+	return v.boot.host.Intents.Intent(ctx, v.disk.Serial)
 }
 
 // intentWithin is how long EC2 may take to tell of a tag that was just written.
@@ -361,27 +345,27 @@ const intentWithin = 30 * time.Second
 // settledIntent is the intent once it fits the filesystem that is there, or
 // has not come to fit it: the cloud may not yet tell what an agent that died
 // has written, and whose a filesystem is can't be taken back.
-func (v *volume) settledIntent(ctx context.Context) (intent Intent, err error) {
+func (v *volume) settledIntent(ctx context.Context) (intent host.Intent, err error) {
 	told := false
-	err = v.boot.await(ctx, intentWithin, func(ctx context.Context) (err error) {
+	err = v.boot.Await(ctx, intentWithin, func(ctx context.Context) (err error) {
 		intent, err = v.intent(ctx)
 		told = err == nil
 		if told && v.id != "" && !v.Adopt && intent.UUID != v.content.UUID {
-			err = &NotYetError{For: fmt.Sprintf("EC2 to tell that the filesystem %s was made by bootagent", v.content.UUID)}
+			err = &fault.Pending{For: fmt.Sprintf("EC2 to tell that the filesystem %s was made by bootagent", v.content.UUID)}
 		}
 		return err
 	})
-	if told && errors.As(err, new(*expiredError)) {
+	if told && errors.As(err, new(*fault.Expired)) {
 		err = nil // that it is another's is the answer
 	}
 	return intent, err
 }
 
-func (v *volume) intend(ctx context.Context, intent Intent) error {
+func (v *volume) intend(ctx context.Context, intent host.Intent) error {
 	if v.id != "" {
-		return v.boot.world.Volumes.Intend(ctx, v.id, intent)
+		return v.boot.host.Volumes.Intend(ctx, v.id, intent)
 	}
-	return v.boot.world.Intents.Intend(ctx, v.disk.Serial, intent)
+	return v.boot.host.Intents.Intend(ctx, v.disk.Serial, intent)
 }
 
 // introduce writes the first ledger of a filesystem. It is mounted aside for
@@ -389,7 +373,7 @@ func (v *volume) intend(ctx context.Context, intent Intent) error {
 // look could not see it in the log.
 func (v *volume) introduce(ctx context.Context, l Ledger) error {
 	l.Volume, l.Role = v.disk.Serial, v.boot.plan.Role
-	return v.aside(ctx, false, func(root string) error {
+	return v.inspect(ctx, false, func(root string) error {
 		// The log is replayed by now, and may hold more than look saw.
 		there, err := v.read(ctx, root)
 		if err != nil {
@@ -403,7 +387,7 @@ func (v *volume) introduce(ctx context.Context, l Ledger) error {
 			return err
 		}
 		if l.Made != nil && len(names) > 0 {
-			return Final(WithHint(
+			return fault.Permanent(fault.WithHint(
 				fmt.Errorf("the filesystem %s on disk %s was taken for just made, but it holds %s", l.UUID, v.disk.Serial, listed(names)),
 				"see what is on it, which changes nothing: "+v.readOnlyMount()))
 		}
@@ -413,8 +397,8 @@ func (v *volume) introduce(ctx context.Context, l Ledger) error {
 
 // look reads the ledger, without changing a byte of the disk, and where there
 // is none also the names in the root directory that mkfs does not leave there.
-func (v *volume) look(ctx context.Context) (ledger *Ledger, names []string, err error) {
-	err = v.aside(ctx, true, func(root string) (err error) {
+func (v *volume) readLedger(ctx context.Context) (ledger *Ledger, names []string, err error) {
+	err = v.inspect(ctx, true, func(root string) (err error) {
 		if ledger, err = v.read(ctx, root); err != nil || ledger != nil {
 			return err
 		}
@@ -431,7 +415,7 @@ const lostAndFound = "lost+found"
 // names are those in the root directory of a filesystem that mkfs does not
 // leave there.
 func (v *volume) names(ctx context.Context, root string) ([]string, error) {
-	names, err := v.boot.world.Directories.Names(ctx, root)
+	names, err := v.boot.host.Directories.Names(ctx, root)
 	if err != nil || v.Filesystem == role.XFS {
 		return names, err
 	}
@@ -445,7 +429,7 @@ func (b *Boot) found(ctx context.Context, root string, names []string) ([]string
 	if at < 0 {
 		return names, nil
 	}
-	inside, err := b.world.Directories.Names(ctx, filepath.Join(root, lostAndFound))
+	inside, err := b.host.Directories.Names(ctx, filepath.Join(root, lostAndFound))
 	if err != nil || len(inside) > 0 {
 		return names, err
 	}
@@ -454,13 +438,13 @@ func (b *Boot) found(ctx context.Context, root string, names []string) ([]string
 
 // aside mounts the filesystem where no service looks for it, for as long as
 // do takes. Read-only means that not even its log is replayed.
-func (v *volume) aside(ctx context.Context, readOnly bool, do func(root string) error) error {
-	m := Mount{What: v.disk.Link, Where: v.asidePath(), Type: string(v.Filesystem), Look: true}
+func (v *volume) inspect(ctx context.Context, readOnly bool, do func(root string) error) error {
+	m := host.Mount{What: v.disk.Link, Where: v.inspectPath(), Type: string(v.Filesystem), Inspect: true}
 	m.Options = append(v.options(), "noexec")
 	if readOnly {
 		m.Options = append(m.Options, withoutRecovery(v.Filesystem)...)
 	}
-	if err := v.boot.world.Mounts.Mount(ctx, m); err != nil {
+	if err := v.boot.host.Mounts.Mount(ctx, m); err != nil {
 		return err
 	}
 	err := v.onDevice(m.Where)
@@ -495,16 +479,16 @@ func withoutRecovery(t role.FilesystemType) []string {
 	return []string{"ro", "noload"} // ext4(5)
 }
 
-func (v *volume) asidePath() string { return "/run/bootagent/look/" + v.Name }
+func (v *volume) inspectPath() string { return "/run/bootagent/look/" + v.Name }
 
 // gone tells whether the volume's disk is not there. One that was pulled and
 // has come back is another device than the one that is mounted, which stays gone.
 func (v *volume) gone(ctx context.Context) (bool, error) {
-	disk, there, err := v.boot.world.Disks.Find(ctx, v.serial())
+	disk, there, err := v.boot.host.Disks.Find(ctx, v.serial())
 	if err != nil || !there {
 		return err == nil, err
 	}
-	dev, mounted, err := v.boot.world.Mounts.At(v.At)
+	dev, mounted, err := v.boot.host.Mounts.At(v.Mount)
 	return mounted && dev != disk.Dev, err
 }
 
@@ -512,7 +496,7 @@ func (v *volume) gone(ctx context.Context) (bool, error) {
 // the disk before it was pulled, and unmounts that: systemd tries to once, when
 // the disk goes, and nothing can come back before.
 func (v *volume) left(ctx context.Context) error {
-	dev, mounted, err := v.boot.world.Mounts.At(v.At)
+	dev, mounted, err := v.boot.host.Mounts.At(v.Mount)
 	if err != nil || !mounted || dev == v.disk.Dev {
 		return err
 	}
@@ -522,20 +506,20 @@ func (v *volume) left(ctx context.Context) error {
 		}
 	}
 	for _, d := range v.boot.plan.Data {
-		if err == nil && d.On == v.Name {
+		if err == nil && d.Volume == v.Name {
 			err = v.unmountStale(ctx, d.Bind)
 		}
 	}
 	if err != nil {
 		return err
 	}
-	return v.unmountStale(ctx, v.At)
+	return v.unmountStale(ctx, v.Mount)
 }
 
 // unmountStale unmounts what is mounted at a path if it is of a disk that is
 // gone. Anything else there is left alone.
 func (v *volume) unmountStale(ctx context.Context, where string) error {
-	stale, err := v.boot.world.Mounts.Stale(where)
+	stale, err := v.boot.host.Mounts.Stale(where)
 	if err != nil || !stale {
 		return err
 	}
@@ -544,11 +528,11 @@ func (v *volume) unmountStale(ctx context.Context, where string) error {
 
 // tidy unmounts what an agent that died left mounted aside.
 func (v *volume) tidy(ctx context.Context) error {
-	_, left, err := v.boot.world.Mounts.At(v.asidePath())
+	_, left, err := v.boot.host.Mounts.At(v.inspectPath())
 	if err != nil || !left {
 		return err
 	}
-	return v.unmount(ctx, v.asidePath())
+	return v.unmount(ctx, v.inspectPath())
 }
 
 // unmountWithin is how long an unmount takes at most: systemd gives one up
@@ -561,7 +545,7 @@ func (v *volume) unmount(ctx context.Context, where string) error {
 	until := time.Now().Add(unmountWithin)
 	told := make(chan func(), 1)
 	slow := time.AfterFunc(unmountIsSlow, func() {
-		told <- Waits(ctx, Wait{For: where + " to be unmounted", Until: until, Hint: "bootagent holders " + where + " names what holds it"})
+		told <- graph.SetWaiting(ctx, graph.Wait{For: where + " to be unmounted", Until: until, Hint: "bootagent holders " + where + " names what holds it"})
 	})
 	defer func() {
 		if !slow.Stop() {
@@ -571,7 +555,7 @@ func (v *volume) unmount(ctx context.Context, where string) error {
 	within, cancel := context.WithDeadlineCause(context.WithoutCancel(ctx), until,
 		fmt.Errorf("%s was not unmounted within %s", where, unmountWithin))
 	defer cancel()
-	return v.boot.world.Mounts.Unmount(within, where)
+	return v.boot.host.Mounts.Unmount(within, where)
 }
 
 // unmountIsSlow is after how long an unmount is told of. One takes a fraction of
@@ -586,27 +570,27 @@ func (v *volume) mount(ctx context.Context) error {
 		return err
 	}
 	if !mounted && !v.proven {
-		return fmt.Errorf("%s was unmounted after it was found mounted", v.At)
+		return fmt.Errorf("%s was unmounted after it was found mounted", v.Mount)
 	}
 	if !mounted {
-		err := v.boot.world.Mounts.Mount(ctx, Mount{
-			What: v.disk.Link, Where: v.At, Type: string(v.Filesystem),
+		err := v.boot.host.Mounts.Mount(ctx, host.Mount{
+			What: v.disk.Link, Where: v.Mount, Type: string(v.Filesystem),
 			Options: v.options(),
 		})
 		if err != nil {
 			return err
 		}
 	}
-	LooksAnew(ctx) // what was told of the mount is older than this
-	err = v.onDevice(v.At)
+	graph.Observed(ctx) // what was told of the mount is older than this
+	err = v.onDevice(v.Mount)
 	if err == nil {
-		v.ledger, err = v.read(ctx, v.At)
+		v.ledger, err = v.read(ctx, v.Mount)
 	}
 	if err == nil {
 		err = v.accept(v.ledger)
 	}
 	if err != nil && !mounted {
-		err = errors.Join(err, v.unmount(ctx, v.At))
+		err = errors.Join(err, v.unmount(ctx, v.Mount))
 	}
 	return err
 }
@@ -615,17 +599,17 @@ func (v *volume) mount(ctx context.Context) error {
 // which volume it is.
 func (v *volume) note(ctx context.Context) error {
 	if v.id != "" && !v.here {
-		if err := v.boot.world.Records.Record(v.Name, v.Find, v.id); err != nil {
+		if err := v.boot.host.Records.Record(v.Name, v.Find, v.id); err != nil {
 			return err
 		}
 	}
-	self, before := v.boot.world.Instance, v.current()
+	self, before := v.boot.host.Machine, v.current()
 	if before.BootID == self.BootID && before.Stopped == nil {
 		return nil
 	}
 	if v.id == "" && before.Instance != "" && before.Instance != self.ID && before.Stopped == nil {
 		// EC2 attaches a volume to one instance only. Of other disks nobody tells.
-		Remark(ctx, fmt.Sprintf("the ledger of disk %s says that %s had it last and did not stop: "+
+		graph.Warn(ctx, fmt.Sprintf("the ledger of disk %s says that %s had it last and did not stop: "+
 			"if that machine still runs, it must not use this disk", v.disk.Serial, before.Instance))
 	}
 	return v.record(ctx, func(l *Ledger) {
@@ -644,7 +628,7 @@ func (v *volume) close(ctx context.Context) error {
 	if ledger.Made == nil || v.id != "" && ledger.Closed {
 		return nil
 	}
-	closed := Intent{UUID: ledger.UUID, Made: true}
+	closed := host.Intent{UUID: ledger.UUID, Made: true}
 	if v.id == "" {
 		if intent, err := v.intent(ctx); err != nil || intent == closed {
 			return err
@@ -661,19 +645,19 @@ func (v *volume) close(ctx context.Context) error {
 func (v *volume) accept(l *Ledger) error {
 	switch {
 	case l == nil:
-		return Final(WithHint(
+		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("the filesystem mounted from disk %s has no ledger", v.disk.Serial),
-			fmt.Sprintf("somebody took it off, or mounted another there: findmnt %s tells what is mounted", v.At)))
+			fmt.Sprintf("somebody took it off, or mounted another there: findmnt %s tells what is mounted", v.Mount)))
 	case l.Volume != v.disk.Serial:
-		return Final(WithHint(
+		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("disk %s holds a copy of volume %s: its ledger says so", v.disk.Serial, l.Volume),
 			"attach the volume itself, or make the copy's data a volume of its own"))
 	case l.Role != v.boot.plan.Role:
-		return Final(WithHint(
+		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("disk %s is a volume of role %q, and this instance has role %q", v.disk.Serial, l.Role, v.boot.plan.Role),
 			"give the instance the volume of its own role"))
 	case v.content.UUID != "" && l.UUID != v.content.UUID:
-		return Final(WithHint(
+		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("disk %s holds filesystem %s, and its ledger speaks of %s", v.disk.Serial, v.content.UUID, l.UUID),
 			"somebody gave the filesystem another UUID, or copied the ledger here; "+v.hintLedger()))
 	}
@@ -683,24 +667,24 @@ func (v *volume) accept(l *Ledger) error {
 // isMounted tells whether the disk is mounted where the role wants it, as it is
 // when the agent was started again. Anything else there is an error.
 func (v *volume) isMounted() (bool, error) {
-	_, mounted, err := v.boot.world.Mounts.At(v.At)
+	_, mounted, err := v.boot.host.Mounts.At(v.Mount)
 	if err != nil || !mounted {
 		return false, err
 	}
-	return true, v.onDevice(v.At)
+	return true, v.onDevice(v.Mount)
 }
 
 // onDevice refuses a mount point under which another device is mounted than
 // the disk that was proven.
 func (v *volume) onDevice(where string) error {
-	dev, mounted, err := v.boot.world.Mounts.At(where)
+	dev, mounted, err := v.boot.host.Mounts.At(where)
 	switch {
 	case err != nil:
 		return err
 	case !mounted:
 		return fmt.Errorf("nothing is mounted at %s", where)
 	case dev != v.disk.Dev:
-		return WithHint(
+		return fault.WithHint(
 			fmt.Errorf("another device is mounted at %s than disk %s: %#x, not %#x", where, v.disk.Serial, dev, v.disk.Dev),
 			fmt.Sprintf("findmnt %s tells which; if it is not needed there: umount %s, and then: bootagent retry", where, where))
 	}
@@ -725,7 +709,7 @@ func (v *volume) noteStop(ctx context.Context) error {
 }
 
 func (v *volume) read(ctx context.Context, root string) (*Ledger, error) {
-	src, err := v.boot.world.Ledgers.ReadLedger(ctx, root)
+	src, err := v.boot.host.Ledgers.ReadLedger(ctx, root)
 	if err != nil {
 		return nil, err
 	}
@@ -735,7 +719,7 @@ func (v *volume) read(ctx context.Context, root string) (*Ledger, error) {
 		if newer := (*newerLedgerError)(nil); errors.As(err, &newer) {
 			hint = "a newer bootagent wrote it: start the instance from an image that has that version or a later one; nothing was changed"
 		}
-		return nil, Final(WithHint(fmt.Errorf("disk %s: %w", v.disk.Serial, err), hint))
+		return nil, fault.Permanent(fault.WithHint(fmt.Errorf("disk %s: %w", v.disk.Serial, err), hint))
 	}
 	return l, nil
 }
@@ -745,7 +729,7 @@ func (v *volume) write(ctx context.Context, root string, l *Ledger) error {
 	if err != nil {
 		return err
 	}
-	return v.boot.world.Ledgers.WriteLedger(ctx, root, src)
+	return v.boot.host.Ledgers.WriteLedger(ctx, root, src)
 }
 
 // record changes the ledger of the volume while it is mounted for its role.
@@ -755,7 +739,7 @@ func (v *volume) record(ctx context.Context, change func(*Ledger)) error {
 	changed := *v.ledger
 	changed.Data = maps.Clone(v.ledger.Data)
 	change(&changed)
-	if err := v.write(ctx, v.At, &changed); err != nil {
+	if err := v.write(ctx, v.Mount, &changed); err != nil {
 		return err
 	}
 	v.ledger = &changed
@@ -777,8 +761,8 @@ func now() *time.Time {
 // newUUID returns a random UUID, RFC 9562 version 4, unless the world has its
 // own.
 func (b *Boot) newUUID() string {
-	if b.world.NewUUID != nil {
-		return b.world.NewUUID()
+	if b.host.NewUUID != nil {
+		return b.host.NewUUID()
 	}
 	return randomUUID()
 }

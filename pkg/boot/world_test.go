@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -24,7 +25,7 @@ type machine struct {
 	mu        sync.Mutex
 	disks     map[string]*disk
 	mounts    map[string]string // by mount point, the disk's serial or the directory that is bound
-	intents   map[string]Intent
+	intents   map[string]host.Intent
 	engine    string   // data directory that the engine is set to use
 	askedOf   []string // the units whose start it was asked about
 	granted   map[string]bool
@@ -36,13 +37,13 @@ type machine struct {
 	cloud     cloud
 	safe      safe
 
-	sameErr  error                // of SameDirectory
-	mounted  uint64               // device that is mounted, where it is not the disk's any more
-	stale    bool                 // that device is gone
-	slow     time.Duration        // what an unmount takes
-	held     string               // the one mount point of that device, "" for all
-	restarts map[string]Restarts  // of a unit, by itself
-	activeAt map[string]time.Time // since when one is
+	sameErr  error                    // of SameDirectory
+	mounted  uint64                   // device that is mounted, where it is not the disk's any more
+	stale    bool                     // that device is gone
+	slow     time.Duration            // what an unmount takes
+	held     string                   // the one mount point of that device, "" for all
+	restarts map[string]host.Restarts // of a unit, by itself
+	activeAt map[string]time.Time     // since when one is
 	probing  func(context.Context) error
 
 	unmountAfter int // looks at what is mounted at /srv/data; 0 is never
@@ -58,9 +59,9 @@ type machine struct {
 type disk struct {
 	dev      uint64
 	plugged  bool
-	content  Content
+	content  host.Content
 	ledger   []byte
-	names    map[string]DirectoryState
+	names    map[string]host.DirectoryState
 	writable bool // nothing but a read-write mount or mkfs may change it
 }
 
@@ -69,14 +70,14 @@ func newMachine() *machine {
 		records: make(map[string]string),
 		disks:   make(map[string]*disk),
 		mounts:  make(map[string]string),
-		intents: make(map[string]Intent),
+		intents: make(map[string]host.Intent),
 		engine:  "/var/lib/mysql/",
 		granted: make(map[string]bool),
 		started: make(map[string]bool),
 		byHand:  make(map[string]bool),
 		units:   make(map[string]unit),
 
-		restarts: make(map[string]Restarts), activeAt: make(map[string]time.Time),
+		restarts: make(map[string]host.Restarts), activeAt: make(map[string]time.Time),
 		fail: func(string) error { return nil },
 	}
 	m.cloud = cloud{machine: m, volumes: make(map[string]*ebs)}
@@ -84,12 +85,12 @@ func newMachine() *machine {
 	return m
 }
 
-func (m *machine) world() World {
-	return World{
+func (m *machine) world() host.Host {
+	return host.Host{
 		Volumes: &m.cloud, Records: m,
 		Disks: m, Filesystems: m, Ledgers: m, Intents: m, Mounts: m,
-		Directories: m, Engines: m, Secrets: &m.safe, Units: m,
-		Instance: Instance{ID: "machine", BootID: "boot"}, UnlockWithin: 24 * time.Hour,
+		Directories: m, Engines: m, Secrets: &m.safe, Units: m, Runs: m, Grants: m, Jobs: m, Probes: m, Stops: m, Shutdown: m,
+		Machine: host.Machine{ID: "machine", BootID: "boot"}, UnlockWithin: 24 * time.Hour,
 	}
 }
 
@@ -131,17 +132,17 @@ func (m *machine) does(format string, args ...any) error {
 	return m.fail(effect)
 }
 
-func (m *machine) Find(_ context.Context, serial string) (Disk, bool, error) {
+func (m *machine) Find(_ context.Context, serial string) (host.Disk, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d := m.disks[serial]
 	if d == nil || !d.plugged {
-		return Disk{}, false, nil
+		return host.Disk{}, false, nil
 	}
-	return Disk{Serial: serial, Path: "/dev/nvme1n1", Link: serial, Dev: d.dev, Size: gib}, true, nil
+	return host.Disk{Serial: serial, Path: "/dev/nvme1n1", Link: serial, Dev: d.dev, Size: gib}, true, nil
 }
 
-func (m *machine) Appear(ctx context.Context, serial string) (Disk, error) {
+func (m *machine) Appear(ctx context.Context, serial string) (host.Disk, error) {
 	for {
 		if d, there, err := m.Find(ctx, serial); there || err != nil {
 			return d, err
@@ -149,27 +150,27 @@ func (m *machine) Appear(ctx context.Context, serial string) (Disk, error) {
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
-			return Disk{}, context.Cause(ctx)
+			return host.Disk{}, context.Cause(ctx)
 		}
 	}
 }
 
-func (m *machine) Read(_ context.Context, d Disk, of role.Volume) (Content, error) {
+func (m *machine) Read(_ context.Context, d host.Disk, of role.Volume) (host.Content, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.readAs = of
 	if err := m.does("read %s", d.Serial); err != nil {
-		return Content{}, err
+		return host.Content{}, err
 	}
 	for where, what := range m.mounts {
 		if what == d.Serial {
-			return Content{}, fmt.Errorf("disk %s is in use: mounted at %s", d.Serial, where)
+			return host.Content{}, fmt.Errorf("disk %s is in use: mounted at %s", d.Serial, where)
 		}
 	}
 	return m.disks[d.Serial].content, nil
 }
 
-func (m *machine) Make(_ context.Context, d Disk, t role.FilesystemType, uuid string) error {
+func (m *machine) Make(_ context.Context, d host.Disk, t role.FilesystemType, uuid string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	on := m.disks[d.Serial]
@@ -180,14 +181,14 @@ func (m *machine) Make(_ context.Context, d Disk, t role.FilesystemType, uuid st
 		return err
 	}
 	m.made++
-	on.content = Content{Filesystem: string(t), UUID: uuid, Words: "has a filesystem"}
-	on.names = make(map[string]DirectoryState)
+	on.content = host.Content{Filesystem: string(t), UUID: uuid, Words: "has a filesystem"}
+	on.names = make(map[string]host.DirectoryState)
 	return nil
 }
 
-func (m *machine) Settle(context.Context, Disk) error { return nil }
+func (m *machine) Settle(context.Context, host.Disk) error { return nil }
 
-func (m *machine) Check(context.Context, Disk, role.FilesystemType) error {
+func (m *machine) Check(context.Context, host.Disk, role.FilesystemType) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.does("check")
@@ -231,13 +232,13 @@ func (m *machine) WriteLedger(_ context.Context, root string, ledger []byte) err
 	return nil
 }
 
-func (m *machine) Intent(_ context.Context, serial string) (Intent, error) {
+func (m *machine) Intent(_ context.Context, serial string) (host.Intent, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.intents[serial], nil
 }
 
-func (m *machine) Intend(_ context.Context, serial string, intent Intent) error {
+func (m *machine) Intend(_ context.Context, serial string, intent host.Intent) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.does("intend %v", intent.Made); err != nil {
@@ -268,7 +269,7 @@ func (m *machine) At(where string) (uint64, bool, error) {
 	return cmp.Or(m.mounted, d.dev), true, nil
 }
 
-func (m *machine) Mount(_ context.Context, mt Mount) error {
+func (m *machine) Mount(_ context.Context, mt host.Mount) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.does("mount %s %s", mt.Where, strings.Join(mt.Options, ",")); err != nil {
@@ -305,14 +306,14 @@ func (m *machine) Unmount(_ context.Context, where string) error {
 	return nil
 }
 
-func (m *machine) Examine(_ context.Context, p string, _ role.Data, _ EngineSettings) (Directory, error) {
+func (m *machine) Examine(_ context.Context, p string, _ role.Data, _ host.EngineSettings) (host.Directory, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, name := m.at(p)
 	if state, ok := d.names[name]; ok {
-		return Directory{State: state, Words: "as the test wants it"}, nil
+		return host.Directory{State: state, Words: "as the test wants it"}, nil
 	}
-	return Directory{State: Absent}, nil
+	return host.Directory{State: host.Absent}, nil
 }
 
 func (m *machine) Names(_ context.Context, p string) ([]string, error) {
@@ -322,7 +323,7 @@ func (m *machine) Names(_ context.Context, p string) ([]string, error) {
 	switch {
 	case name == "":
 		return slices.Collect(maps.Keys(d.names)), nil
-	case d.names[name] == Foreign:
+	case d.names[name] == host.Foreign:
 		return nil, nil // created, and nothing in it yet
 	case d.names[name] == "":
 		return nil, errors.New("no such directory")
@@ -348,7 +349,7 @@ func (m *machine) Create(_ context.Context, p, _ string) error {
 	if err := m.does("create %s", name); err != nil {
 		return err
 	}
-	d.names[name] = Foreign
+	d.names[name] = host.Foreign
 	return nil
 }
 
@@ -368,24 +369,24 @@ func (m *machine) Publish(_ context.Context, staging, p string) error {
 	return nil
 }
 
-func (m *machine) Settings(_ context.Context, _ role.Data, units []string) (EngineSettings, error) {
+func (m *machine) Settings(_ context.Context, _ role.Data, units []string) (host.EngineSettings, error) {
 	m.askedOf = units
-	return EngineSettings{DataDirectory: m.engine}, nil
+	return host.EngineSettings{DataDirectory: m.engine}, nil
 }
 
 func (m *machine) Initialize(_ context.Context, _ role.Data, dir string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, name := m.at(dir)
-	if d.names[name] == Ready {
+	if d.names[name] == host.Ready {
 		return nil // the command has succeeded and is not forgotten
 	}
 	if err := m.does("initialize %s", name); err != nil {
-		d.names[name] = Damaged
+		d.names[name] = host.Damaged
 		return err
 	}
 	m.initialised++
-	d.names[name] = Ready
+	d.names[name] = host.Ready
 	return nil
 }
 
@@ -393,7 +394,7 @@ func (m *machine) Initializing(_ context.Context, _ role.Data, dir string) (bool
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, name := m.at(dir)
-	return d.names[name] == Ready, nil
+	return d.names[name] == host.Ready, nil
 }
 
 func (m *machine) Initialized(context.Context, role.Data) error { return nil }
@@ -444,14 +445,14 @@ func (m *machine) Start(_ context.Context, unit string) error {
 }
 
 func (m *machine) start(name string) error {
-	m.units[name] = unit{UnitState{Active: "active"}, Ended{Result: "success", Ran: true}}
+	m.units[name] = unit{host.UnitState{Active: "active"}, host.Ended{Result: "success", Ran: true}}
 	return m.does("start %s", name)
 }
 
 func (m *machine) Kill(_ context.Context, name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.units[name] = unit{UnitState{Active: "failed"}, Ended{Result: "signal", Ran: true}}
+	m.units[name] = unit{host.UnitState{Active: "failed"}, host.Ended{Result: "signal", Ran: true}}
 	return m.does("kill %s", name)
 }
 
@@ -465,16 +466,16 @@ func (m *machine) Probe(ctx context.Context, unit string) error {
 	return probing(ctx)
 }
 
-func (m *machine) State(_ context.Context, unit string) (UnitState, error) {
+func (m *machine) State(_ context.Context, unit string) (host.UnitState, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if u, ok := m.units[unit]; ok {
 		return u.UnitState, nil
 	}
-	return UnitState{Active: "inactive"}, nil
+	return host.UnitState{Active: "inactive"}, nil
 }
 
-func (m *machine) Restarts(_ context.Context, unit string) (Restarts, error) {
+func (m *machine) Restarts(_ context.Context, unit string) (host.Restarts, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.restarts[unit]
@@ -484,16 +485,16 @@ func (m *machine) Restarts(_ context.Context, unit string) (Restarts, error) {
 	return r, nil
 }
 
-func (m *machine) Ended(_ context.Context, unit string) (Ended, error) {
+func (m *machine) Ended(_ context.Context, unit string) (host.Ended, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if u, ok := m.units[unit]; ok {
 		return u.Ended, nil
 	}
-	return Ended{Result: "success"}, nil
+	return host.Ended{Result: "success"}, nil
 }
 
-func (m *machine) Await(ctx context.Context, unit string, until func(UnitState) bool) (UnitState, error) {
+func (m *machine) Await(ctx context.Context, unit string, until func(host.UnitState) bool) (host.UnitState, error) {
 	for {
 		if s, err := m.State(ctx, unit); err != nil || until(s) {
 			return s, err
@@ -501,7 +502,7 @@ func (m *machine) Await(ctx context.Context, unit string, until func(UnitState) 
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
-			return UnitState{}, ctx.Err()
+			return host.UnitState{}, ctx.Err()
 		}
 	}
 }
@@ -528,8 +529,8 @@ func (m *machine) SetStoppedByHand(unit string, stopped bool) error {
 
 // A unit is what systemd says of one.
 type unit struct {
-	UnitState
-	Ended
+	host.UnitState
+	host.Ended
 }
 
 // pull takes a disk out, with all that systemd stops for it.
@@ -539,7 +540,7 @@ func (m *machine) pull(serial string) {
 	m.disks[serial].plugged = false
 	clear(m.mounts)
 	for name := range m.granted {
-		m.units[name] = unit{UnitState{Active: "inactive"}, Ended{Result: "success", Ran: true}}
+		m.units[name] = unit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
 		delete(m.granted, name)
 		delete(m.started, name)
 	}

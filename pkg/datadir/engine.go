@@ -113,7 +113,7 @@ func (e *ElsewhereError) Hint() string {
 }
 
 // Final says that trying again does not help.
-func (e *ElsewhereError) Final() bool { return true }
+func (e *ElsewhereError) Permanent() bool { return true }
 
 // InitializeCommand is the command that makes a new, empty database in an
 // empty directory of the owner's.

@@ -124,7 +124,7 @@ func TestSettingsAreReadFromTheEnginesOwnHelp(t *testing.T) {
 			t.Errorf("%s: got %+v, %v; want %s", name, got, err, c.err)
 		case strings.Contains(c.err, " is "):
 			e := (*ElsewhereError)(nil)
-			if !errors.As(err, &e) || !e.Final() || !strings.Contains(e.Hint(), "take "+e.Setting+" out of the engine's settings") {
+			if !errors.As(err, &e) || !e.Permanent() || !strings.Contains(e.Hint(), "take "+e.Setting+" out of the engine's settings") {
 				t.Errorf("%s: got %v", name, err)
 			}
 		}
@@ -184,7 +184,7 @@ func TestAnEngineIsAskedAsItsServicesStartIt(t *testing.T) {
 		got, err := Questions("mariadb", []Start{c.Start, web})
 		if err != nil {
 			e := (*UnclearError)(nil)
-			if !errors.As(err, &e) || !strings.Contains(err.Error(), c.want) || !e.Final() || e.Hint() == "" {
+			if !errors.As(err, &e) || !strings.Contains(err.Error(), c.want) || !e.Permanent() || e.Hint() == "" {
 				t.Errorf("%s: got %v, want %s", name, err, c.want)
 			}
 			continue

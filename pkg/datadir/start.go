@@ -47,7 +47,7 @@ func (e *UnclearError) Hint() string {
 }
 
 // Final says that trying again does not help.
-func (e *UnclearError) Final() bool { return true }
+func (e *UnclearError) Permanent() bool { return true }
 
 // argv is with what a service starts one of the programs; it is nil where it
 // starts none of them.

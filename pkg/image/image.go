@@ -228,7 +228,7 @@ type place struct{ path, what, file string }
 func (i Image) places() (all []place) {
 	for _, ro := range i.Roles {
 		for _, v := range ro.Volumes {
-			all = append(all, place{v.At, fmt.Sprintf("the mount point of volume %q", v.Name), ro.File})
+			all = append(all, place{v.Mount, fmt.Sprintf("the mount point of volume %q", v.Name), ro.File})
 		}
 		for _, d := range ro.Data {
 			all = append(all, place{d.Bind, fmt.Sprintf("the bind mount of data %q", d.Name), ro.File})

@@ -17,12 +17,12 @@ import (
 const dbRole = `version: 1
 role: db
 volumes:
-  data: {find: {id: vol-0123456789abcdef0}, make: if-blank, at: /srv/data}
-  logs: {find: {serial: "LOGS00001"}, filesystem: ext4, at: /srv/logs}
+  data: {find: {id: vol-0123456789abcdef0}, format: if-blank, mount: /srv/data}
+  logs: {find: {serial: "LOGS00001"}, filesystem: ext4, mount: /srv/logs}
 data:
-  mysql: {on: data, dir: mysql, bind: /var/lib/mysql, engine: mariadb, owner: mysql, if-absent: initialize}
+  mysql: {volume: data, dir: mysql, bind: /var/lib/mysql, engine: mariadb, owner: mysql, if-absent: initialize}
 secrets:
-  sql: {from: "file:///etc/sql.age", for: [mariadb.service]}
+  sql: {from: "file:///etc/sql.age", services: [mariadb.service]}
 services:
   mariadb.service: {ready: {unit: mysql-ready.service}}
 `

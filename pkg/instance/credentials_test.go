@@ -73,7 +73,7 @@ func TestCredentialsThatCannotBeHad(t *testing.T) {
 			if got.HasKeys() || !errors.As(err, &e) || e.Kind != c.kind || !strings.Contains(err.Error(), c.words) {
 				t.Fatalf("got %+v, %v", got, err)
 			}
-			if e.Final() {
+			if e.Permanent() {
 				t.Error("it is final, and mends")
 			}
 			if strings.Contains(err.Error(), "secret") {
@@ -134,7 +134,7 @@ func TestCredentialsAreGoodByTheClockOfTheService(t *testing.T) {
 				return
 			}
 			e := (*Error)(nil)
-			if !errors.As(err, &e) || e.Kind != CredentialsExpired || e.Final() || got.HasKeys() ||
+			if !errors.As(err, &e) || e.Kind != CredentialsExpired || e.Permanent() || got.HasKeys() ||
 				!strings.Contains(err.Error(), "those of the IAM role db expired at ") {
 				t.Errorf("got %+v, %v", got, err)
 			}

@@ -51,7 +51,7 @@ func (e *Error) Hint() string { return e.hint }
 // Final reports that no trying again mends the error, which is never so. All
 // of it mends while the instance runs: the network comes up, a role is
 // attached, a person turns the service on. Nobody should have to log in then.
-func (e *Error) Final() bool { return false }
+func (e *Error) Permanent() bool { return false }
 
 // Unwrap gives what the network or the SDK said.
 func (e *Error) Unwrap() error { return e.err }

@@ -126,7 +126,7 @@ func TestDiagnosis(t *testing.T) {
 			if data != nil || !errors.As(err, &e) || e.Kind != c.kind || !strings.Contains(err.Error(), c.words) {
 				t.Fatalf("got %q, %v", data, err)
 			}
-			if e.Final() {
+			if e.Permanent() {
 				t.Error("it is final, and mends")
 			}
 			if want := "cannot get the user-data from the instance metadata service at " + s.url + ": "; !strings.HasPrefix(err.Error(), want) {

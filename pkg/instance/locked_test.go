@@ -111,7 +111,7 @@ func TestALockThatTheAgentMayNotPassIsNamed(t *testing.T) {
 	}
 	_, err := New("").UserData(t.Context())
 	e := (*Error)(nil)
-	if !errors.As(err, &e) || e.Kind != Barred || e.Final() {
+	if !errors.As(err, &e) || e.Kind != Barred || e.Permanent() {
 		t.Fatalf("got %v", err)
 	}
 	for _, words := range []string{"this machine bars the way to it", "connect: permission denied", "systemd.imds.network=locked"} {

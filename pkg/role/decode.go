@@ -15,9 +15,9 @@ import (
 const version = 1
 
 const (
-	defaultWait   = 10 * time.Minute
-	defaultWithin = 5 * time.Minute
-	longest       = 24 * time.Hour // a wait of days is a slip of the finger
+	defaultTimeout      = 10 * time.Minute
+	defaultReadyTimeout = 5 * time.Minute
+	longest             = 24 * time.Hour // more is most likely a mistake
 )
 
 // Decode reads a role file. File is what errors call it. What is wrong with
@@ -164,33 +164,33 @@ func (d *decoder) volume(e strictyaml.Entry) {
 	name, _ := e.Key.Name()
 	what := "volume " + strictyaml.Quote(e.Key.String())
 	m := e.Value.Map(what)
-	v := Volume{Name: name, Filesystem: XFS, Make: MakeNever, At: "/srv/bootagent/" + name, Wait: defaultWait}
+	v := Volume{Name: name, Filesystem: XFS, Format: FormatNever, Mount: "/srv/bootagent/" + name, Timeout: defaultTimeout}
 	if find := m.Take("find"); find.Given() {
 		v.Find = d.find(find, e.Key.String(), what)
 	}
 	if filesystem, ok := m.Take("filesystem").OneOf(string(XFS), string(Ext4)); ok {
 		v.Filesystem = FilesystemType(filesystem)
 	}
-	if made, ok := m.Take("make").OneOf(string(MakeNever), string(MakeIfBlank)); ok {
-		v.Make = Make(made)
+	if format, ok := m.Take("format").OneOf(string(FormatNever), string(FormatIfBlank)); ok {
+		v.Format = Format(format)
 	}
 	proof := m.Take("blank-proof")
 	if how, ok := proof.OneOf(string(Sampled), string(Whole)); ok {
 		v.BlankProof = BlankProof(how)
-		if v.Make != MakeIfBlank {
-			proof.Failf("%s has a blank-proof and no make: %s; without that, nothing is proven blank", what, MakeIfBlank)
+		if v.Format != FormatIfBlank {
+			proof.Failf("%s has a blank-proof and no format: %s; without that, nothing is proven blank", what, FormatIfBlank)
 		}
 	}
 	blame := e.Key
-	if at := m.Take("at"); at.Given() {
+	if at := m.Take("mount"); at.Given() {
 		blame = at
-		v.At, _ = at.Text()
+		v.Mount, _ = at.Text()
 	}
-	if v.At != "" {
-		d.mountPoint(v.At, what, blame)
+	if v.Mount != "" {
+		d.mountPoint(v.Mount, what, blame)
 	}
-	if wait, ok := m.Take("wait").Duration(longest); ok {
-		v.Wait = wait
+	if timeout, ok := m.Take("timeout").Duration(longest); ok {
+		v.Timeout = timeout
 	}
 	v.Adopt, _ = m.Take("adopt").Bool()
 	m.Done()
@@ -299,10 +299,10 @@ func (d *decoder) data(e strictyaml.Entry) {
 	what := "data " + strictyaml.Quote(e.Key.String())
 	m := e.Value.Map(what)
 	data := Data{Name: name, IfAbsent: Fail}
-	if on := m.Need("on"); on.Given() && len(d.volumes) == 0 {
+	if on := m.Need("volume"); on.Given() && len(d.volumes) == 0 {
 		on.Failf("%s is on a volume, and the role has none", what)
 	} else {
-		data.On, _ = on.OneOf(d.volumes...)
+		data.Volume, _ = on.OneOf(d.volumes...)
 	}
 	dir := m.Need("dir")
 	if text, ok := dir.Text(); ok {
@@ -361,7 +361,7 @@ func (d *decoder) dir(v strictyaml.Value, data Data, what string) {
 		v.Failf("the dir of %s %v", what, err)
 		return
 	}
-	place := data.On + "/" + data.Dir
+	place := data.Volume + "/" + data.Dir
 	if other := d.dirs[place]; other != "" {
 		v.Failf("%s has the same directory as %s", what, other)
 	}
@@ -402,11 +402,11 @@ func (d *decoder) secret(e strictyaml.Entry) {
 			credential.Failf("the credential %s of %s %v", strictyaml.Quote(s.Credential), what, err)
 		}
 	}
-	if whom := m.Need("for"); whom.Given() {
-		s.For = d.forUnits(whom, what)
+	if services := m.Need("services"); services.Given() {
+		s.Services = d.secretServices(services, what)
 	}
 	m.Done()
-	for _, unit := range s.For {
+	for _, unit := range s.Services {
 		place := unit + "/" + s.Credential
 		if other := d.credentials[place]; other != "" {
 			blame.Failf("%s is the credential %q of %s, as %s is; give one of them another name by credential:", what, s.Credential, unit, other)
@@ -416,8 +416,8 @@ func (d *decoder) secret(e strictyaml.Entry) {
 	d.role.Secrets = append(d.role.Secrets, s)
 }
 
-// forUnits reads the services that a secret is for.
-func (d *decoder) forUnits(v strictyaml.Value, what string) (units []string) {
+// secretServices reads the services that get a secret.
+func (d *decoder) secretServices(v strictyaml.Value, what string) (units []string) {
 	list, ok := v.List()
 	if ok && len(list) == 0 {
 		v.Failf("%s is for no service; name at least one of this role", what)
@@ -534,7 +534,7 @@ func (d *decoder) hold(v strictyaml.Value, service string) {
 }
 
 func (d *decoder) ready(m *strictyaml.Map, service string) *Ready {
-	ready := Ready{Within: defaultWithin}
+	ready := Ready{Timeout: defaultReadyTimeout}
 	unit := m.Need("unit")
 	if text, ok := unit.Text(); ok && d.unit(unit, ".service") {
 		ready.Unit = text
@@ -542,8 +542,8 @@ func (d *decoder) ready(m *strictyaml.Map, service string) *Ready {
 			unit.Failf("the ready unit of %s can't be the service itself; name a unit that succeeds when the service serves", service)
 		}
 	}
-	if within, ok := m.Take("within").Duration(longest); ok {
-		ready.Within = within
+	if timeout, ok := m.Take("timeout").Duration(longest); ok {
+		ready.Timeout = timeout
 	}
 	m.Done()
 	return &ready
@@ -565,11 +565,11 @@ func (d *decoder) serviceNeeds(v strictyaml.Value, unit, what string) []Need {
 	}
 	for _, data := range d.role.Data {
 		if slices.Contains(needs, Need{KindData, data.Name}) {
-			needs = append(needs, Need{KindVolume, data.On})
+			needs = append(needs, Need{KindVolume, data.Volume})
 		}
 	}
 	for _, secret := range d.role.Secrets {
-		if slices.Contains(secret.For, unit) {
+		if slices.Contains(secret.Services, unit) {
 			needs = append(needs, Need{KindSecret, secret.Name})
 		}
 	}

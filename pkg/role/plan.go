@@ -22,10 +22,10 @@ type Volume struct {
 	Name       string         `json:"name"`
 	Find       Find           `json:"find"`
 	Filesystem FilesystemType `json:"filesystem"`
-	Make       Make           `json:"make"`
+	Format     Format         `json:"format"`
 	BlankProof BlankProof     `json:"blank-proof,omitempty"` // how much is read before a filesystem is made; "" is sampled
-	At         string         `json:"at"`                    // absolute, clean path of the mount point
-	Wait       time.Duration  `json:"wait"`                  // how long the disk may take to appear
+	Mount      string         `json:"mount"`                 // absolute, clean path of the mount point
+	Timeout    time.Duration  `json:"timeout"`               // how long the disk may take to appear
 	Adopt      bool           `json:"adopt,omitempty"`       // take a filesystem that has no ledger
 }
 
@@ -54,14 +54,14 @@ const (
 	Ext4 FilesystemType = "ext4"
 )
 
-// Make says whether a filesystem may be made on a volume.
-type Make string
+// Format says whether a filesystem may be made on a volume.
+type Format string
 
-// MakeIfBlank allows a filesystem to be made on a disk that is proven blank;
-// MakeNever, the default, allows none.
+// FormatIfBlank allows a filesystem to be made on a disk that is proven blank;
+// FormatNever, the default, allows none.
 const (
-	MakeNever   Make = "never"
-	MakeIfBlank Make = "if-blank"
+	FormatNever   Format = "never"
+	FormatIfBlank Format = "if-blank"
 )
 
 // BlankProof says how much of a disk is read to prove that it is blank.
@@ -78,9 +78,9 @@ const (
 // where its engine looks for it.
 type Data struct {
 	Name     string   `json:"name"`
-	On       string   `json:"on"`   // name of the volume
-	Dir      string   `json:"dir"`  // directory below the volume's root, one path element
-	Bind     string   `json:"bind"` // absolute, clean path where the engine expects it
+	Volume   string   `json:"volume"` // name of the volume
+	Dir      string   `json:"dir"`    // directory below the volume's root, one path element
+	Bind     string   `json:"bind"`   // absolute, clean path where the engine expects it
 	Engine   Engine   `json:"engine"`
 	Owner    string   `json:"owner"` // user name
 	IfAbsent IfAbsent `json:"if-absent"`
@@ -108,7 +108,7 @@ type Secret struct {
 	Name       string   `json:"name"`
 	From       Source   `json:"from"`
 	Credential string   `json:"credential"` // its name for the services
-	For        []string `json:"for"`        // units of services of the role
+	Services   []string `json:"services"`   // units of services of the role
 }
 
 // Source is where the ciphertext of a secret is: an object of S3, or a file.
@@ -160,8 +160,8 @@ const (
 
 // Ready names the unit that probes whether a service serves.
 type Ready struct {
-	Unit   string        `json:"unit"`   // a oneshot .service that succeeds when it does
-	Within time.Duration `json:"within"` // how long that may take after the service is active
+	Unit    string        `json:"unit"`    // a oneshot .service that succeeds when it does
+	Timeout time.Duration `json:"timeout"` // how long that may take after the service is active
 }
 
 // NeedsCloud says what of the plan no machine without the API of a cloud can
@@ -189,8 +189,8 @@ func (v Volume) MarshalJSON() ([]byte, error) {
 	type plain Volume
 	return json.Marshal(struct {
 		plain
-		Wait string `json:"wait"`
-	}{plain(v), v.Wait.String()})
+		Timeout string `json:"timeout"`
+	}{plain(v), v.Timeout.String()})
 }
 
 // MarshalJSON writes the durations as people do: "5m0s".
@@ -198,6 +198,6 @@ func (r Ready) MarshalJSON() ([]byte, error) {
 	type plain Ready
 	return json.Marshal(struct {
 		plain
-		Within string `json:"within"`
-	}{plain(r), r.Within.String()})
+		Timeout string `json:"timeout"`
+	}{plain(r), r.Timeout.String()})
 }

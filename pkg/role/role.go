@@ -176,7 +176,7 @@ func (r *Role) Units() []HeldUnit {
 // credentials are the names of those that the secrets are to a service.
 func (r *Role) credentials(unit string) (names []string) {
 	for _, s := range r.Secrets {
-		if slices.Contains(s.For, unit) {
+		if slices.Contains(s.Services, unit) {
 			names = append(names, s.Credential)
 		}
 	}

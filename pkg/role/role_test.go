@@ -136,7 +136,7 @@ func TestAPlanSharesNothingWithItsRole(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range plan.Volumes {
-			plan.Volumes[i].At = "/x"
+			plan.Volumes[i].Mount = "/x"
 			clear(plan.Volumes[i].Find.Tags)
 		}
 		for i := range plan.Data {
@@ -144,7 +144,7 @@ func TestAPlanSharesNothingWithItsRole(t *testing.T) {
 		}
 		for i := range plan.Secrets {
 			plan.Secrets[i].From.Key = "x"
-			clear(plan.Secrets[i].For)
+			clear(plan.Secrets[i].Services)
 		}
 		for i := range plan.Services {
 			s := &plan.Services[i]
@@ -254,7 +254,7 @@ volumes:
   temp: {find: {id: "vol-0000000${params.suffix}"}}
   free: {}
 secrets:
-  sql: {from: "s3://secrets/${params.cluster}/${params.suffix}.age", for: [db.service]}
+  sql: {from: "s3://secrets/${params.cluster}/${params.suffix}.age", services: [db.service]}
 services:
   db.service:
 `
@@ -325,7 +325,7 @@ role: db
 volumes:
   data: {find: {tags: {zone: "${instance.zone}", type: "${instance.type}"}}}
 secrets:
-  sql: {from: "s3://secrets/${instance.id}.age", for: [db.service]}
+  sql: {from: "s3://secrets/${instance.id}.age", services: [db.service]}
 services:
   db.service:
 `))
@@ -388,8 +388,8 @@ func TestAPlanSaysWhatNeedsTheCloud(t *testing.T) {
 		{"volumes: {data: {}}", "vol-0123456789abcdef0", `volume "data", which is the EBS volume vol-0123456789abcdef0`},
 		{"volumes: {data: {find: {id: vol-01234567}}}", "", `volume "data", which is the EBS volume vol-01234567`},
 		{"volumes: {data: {find: {tags: {a: b}}}}", "", `volume "data", which is found by its tags`},
-		{`secrets: {sql: {from: "file:///etc/sql.age", for: [db.service]}}`, "", ""},
-		{`secrets: {sql: {from: "s3://secrets/sql.age", for: [db.service]}}`, "", `secret "sql", which comes from s3://secrets/sql.age`},
+		{`secrets: {sql: {from: "file:///etc/sql.age", services: [db.service]}}`, "", ""},
+		{`secrets: {sql: {from: "s3://secrets/sql.age", services: [db.service]}}`, "", `secret "sql", which comes from s3://secrets/sql.age`},
 	} {
 		r, err := Decode("db.yaml", []byte("version: 1\nrole: db\n"+c.role+"\nservices: {db.service: {}}\n"))
 		if err != nil {
@@ -607,7 +607,7 @@ func TestASourceThatIsTooLongIsRefused(t *testing.T) {
 		{"file://" + strings.Repeat("/file", 819), ""},
 		{"file:///" + strings.Repeat("p", 4095), `the path "/` + strings.Repeat("p", 63) + `…" of secret "a" is too long: 4096 characters, and Linux allows 4095`},
 	} {
-		_, err := Decode("a.yaml", []byte("version: 1\nrole: a\nparams: {p: {}}\nsecrets: {a: {from: \""+c.from+"\", for: [a.service]}}\nservices: {a.service: {}}\n"))
+		_, err := Decode("a.yaml", []byte("version: 1\nrole: a\nparams: {p: {}}\nsecrets: {a: {from: \""+c.from+"\", services: [a.service]}}\nservices: {a.service: {}}\n"))
 		if c.want == "" && err != nil || c.want != "" && fmt.Sprint(err) != "a.yaml:4:21: "+c.want {
 			t.Errorf("got  %v\nwant %s", err, c.want)
 		}
@@ -683,7 +683,7 @@ func FuzzDecode(f *testing.F) {
 					ways++
 				}
 			}
-			bad := ways != 1 || checkMountPoint(v.At) != nil || v.Wait <= 0 ||
+			bad := ways != 1 || checkMountPoint(v.Mount) != nil || v.Timeout <= 0 ||
 				v.Find.Serial != "" && checkSerial(v.Find.Serial) != nil || v.Find.ID != "" && checkID(v.Find.ID) != nil
 			for key, tag := range v.Find.Tags {
 				bad = bad || checkTagKey(key) != nil || checkTag(tag) != nil
@@ -692,18 +692,18 @@ func FuzzDecode(f *testing.F) {
 				t.Errorf("volume %+v", v)
 			}
 			for _, other := range plan.Volumes[:i] {
-				if overlap(v.At, other.At) || v.Find.disk() == other.Find.disk() {
+				if overlap(v.Mount, other.Mount) || v.Find.disk() == other.Find.disk() {
 					t.Errorf("volumes %+v and %+v", v, other)
 				}
 			}
 		}
 		for _, d := range plan.Data {
-			if d.On == "" || d.Engine == "" || checkDir(d.Dir) != nil || checkMountPoint(d.Bind) != nil {
+			if d.Volume == "" || d.Engine == "" || checkDir(d.Dir) != nil || checkMountPoint(d.Bind) != nil {
 				t.Errorf("data %+v", d)
 			}
 		}
 		for _, s := range plan.Secrets {
-			bad := len(s.For) == 0 || checkCredential(s.Credential) != nil
+			bad := len(s.Services) == 0 || checkCredential(s.Credential) != nil
 			if s.From.Bucket != "" {
 				bad = bad || s.From.Path != "" || checkBucket(s.From.Bucket) != nil || checkKey(s.From.Key) != nil
 			} else {
@@ -718,7 +718,7 @@ func FuzzDecode(f *testing.F) {
 				t.Errorf("service %+v", s)
 			}
 			for _, secret := range plan.Secrets {
-				if slices.Contains(secret.For, s.Unit) && !slices.Contains(s.Needs, Need{KindSecret, secret.Name}) {
+				if slices.Contains(secret.Services, s.Unit) && !slices.Contains(s.Needs, Need{KindSecret, secret.Name}) {
 					t.Errorf("%s does not need %+v", s.Unit, secret)
 				}
 			}

@@ -47,7 +47,7 @@ func (r *Role) Plan(params, volumes map[string]string, instance Instance) (*Plan
 	}
 	for i := range plan.Secrets {
 		s := &plan.Secrets[i]
-		s.For = slices.Clone(s.For)
+		s.Services = slices.Clone(s.Services)
 		key, err := known.expand(s.From.Key)
 		if err == nil && s.From.Bucket != "" {
 			err = checkKey(key)

@@ -46,10 +46,10 @@ type problem struct {
 	fact  error // what errors.Is and errors.As find
 }
 
-func (p *problem) Error() string { return p.text }
-func (p *problem) Unwrap() error { return p.fact }
-func (p *problem) Hint() string  { return p.hint }
-func (p *problem) Final() bool   { return p.final }
+func (p *problem) Error() string   { return p.text }
+func (p *problem) Unwrap() error   { return p.fact }
+func (p *problem) Hint() string    { return p.hint }
+func (p *problem) Permanent() bool { return p.final }
 
 // redacted is all that a type prints which holds a secret.
 const redacted = "[redacted]"

@@ -54,7 +54,7 @@ func words(err error) string {
 	if h := (interface{ Hint() string })(nil); errors.As(err, &h) && h.Hint() != "" {
 		text += "\n    hint: " + h.Hint()
 	}
-	if f := (interface{ Final() bool })(nil); errors.As(err, &f) && f.Final() {
+	if f := (interface{ Permanent() bool })(nil); errors.As(err, &f) && f.Permanent() {
 		text += "\n    final"
 	}
 	return text

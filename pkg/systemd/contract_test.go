@@ -51,7 +51,7 @@ func TestTransientUnitsAreThoseThatWereReviewed(t *testing.T) {
 	bind := Mount{What: "/srv/data/mysql", Where: "/var/lib/mysql", On: "/srv/data", Options: []string{"bind", "nosuid", "nodev"}}
 	look := Mount{
 		What: data.What, Where: "/run/bootagent/look/data", Type: "xfs",
-		Options: []string{"nosuid", "nodev", "noexec", "ro", "norecovery"}, Look: true,
+		Options: []string{"nosuid", "nodev", "noexec", "ro", "norecovery"}, Inspect: true,
 	}
 	make := Command{
 		Unit: mkfs.Unit, Description: "Making of the filesystem on disk vol1",

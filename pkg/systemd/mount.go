@@ -25,7 +25,7 @@ type Mount struct {
 	Type    string // of the filesystem, "" for a bind mount
 	Options []string
 	On      string // mount point that this mount is bound to, or ""
-	Look    bool   // only for an inspection: systemd forgets it after the unmount
+	Inspect bool   // only for an inspection: systemd forgets it after the unmount
 }
 
 // mountTimeout limits one mount or unmount. Replaying the log of a large XFS
@@ -44,7 +44,7 @@ func (m *Manager) Mount(ctx context.Context, mt Mount) error {
 	if err := privateDir(filepath.Dir(permit)); err != nil {
 		return err
 	}
-	if mt.Look {
+	if mt.Inspect {
 		// Nobody else may enter a mount that is only inspected: a process whose
 		// working directory is in it would prevent the unmount.
 		if err := privateDir(filepath.Dir(mt.Where)); err != nil {
@@ -57,7 +57,7 @@ func (m *Manager) Mount(ctx context.Context, mt Mount) error {
 	defer os.Remove(permit)
 
 	start := m.startTransient
-	if mt.Look {
+	if mt.Inspect {
 		start = m.startAnew
 	}
 	if err := start(ctx, unit.MountAt(mt.Where), mt.properties(permit)); err != nil {
@@ -130,7 +130,7 @@ func (mt Mount) properties(permit string) []dbus.Property {
 	if mt.On != "" {
 		props = append(props, dbus.PropBindsTo(unit.MountAt(mt.On)), dbus.PropAfter(unit.MountAt(mt.On)))
 	}
-	if mt.Look {
+	if mt.Inspect {
 		props = append(props, pid1.Property("CollectMode", "inactive-or-failed"))
 	}
 	return props

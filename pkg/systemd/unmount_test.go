@@ -159,7 +159,7 @@ func TestALookIsNeverThatOfAnEarlierOne(t *testing.T) {
 		p, m, run := newPID1(t)
 		m.unmountRest = time.Millisecond
 		where := filepath.Join(run, "look/data")
-		look := Mount{What: data.What, Where: where, Type: "xfs", Options: []string{"ro"}, Look: true}
+		look := Mount{What: data.What, Where: where, Type: "xfs", Options: []string{"ro"}, Inspect: true}
 		ok(t, m.Mount(t.Context(), look))
 		const healer = "xfs_healer@data.service"
 		p.Units[unit.MountAt(where)].Active = "inactive"
@@ -192,7 +192,7 @@ func TestACommandOnADiskThatIsGoneIsKilled(t *testing.T) {
 func TestOnlyRootMayEnterWhatTheAgentKeeps(t *testing.T) {
 	_, m, run := newPID1(t)
 	ok(t, os.MkdirAll(filepath.Join(run, "look"), 0o755)) // as systemd makes it
-	ok(t, m.Mount(t.Context(), Mount{What: data.What, Where: filepath.Join(run, "look/data"), Look: true}))
+	ok(t, m.Mount(t.Context(), Mount{What: data.What, Where: filepath.Join(run, "look/data"), Inspect: true}))
 	ok(t, m.SetStoppedByHand("mariadb.service", true))
 	ok(t, touch(m.started("mariadb.service")))
 	for _, dir := range []string{"look", "permit", "started", "stopped"} {

@@ -155,10 +155,10 @@ type failure struct {
 	final bool
 }
 
-func (f *failure) Error() string { return f.err.Error() }
-func (f *failure) Unwrap() error { return f.err }
-func (f *failure) Hint() string  { return f.hint }
-func (f *failure) Final() bool   { return f.final }
+func (f *failure) Error() string   { return f.err.Error() }
+func (f *failure) Unwrap() error   { return f.err }
+func (f *failure) Hint() string    { return f.hint }
+func (f *failure) Permanent() bool { return f.final }
 
 // refuse makes a final error.
 func refuse(hint, format string, args ...any) error {

@@ -209,7 +209,7 @@ const (
 // kind tells which kind an error is, and what its hint is.
 func kind(err error) (kind, hint string) {
 	hinted, w := (interface{ Hint() string })(nil), (*Waiting)(nil)
-	ends := (interface{ Final() bool })(nil)
+	ends := (interface{ Permanent() bool })(nil)
 	if errors.As(err, &hinted) {
 		hint = hinted.Hint()
 	}
@@ -218,7 +218,7 @@ func kind(err error) (kind, hint string) {
 		return none, ""
 	case errors.As(err, &w):
 		return waiting, w.Hint
-	case errors.As(err, &ends) && ends.Final():
+	case errors.As(err, &ends) && ends.Permanent():
 		return final, hint
 	}
 	return retried, hint

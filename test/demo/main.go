@@ -1,7 +1,7 @@
-// Demo tells the story of the README as it happens, on EC2 as the lab has it: one image; an instance
-// that becomes a database server by its user-data, with an EBS volume and a secret; another one that
-// takes over the volume when the first is gone; and one that becomes a web server. It ends non-zero
-// if any of it did not hold.
+// Demo runs the story of the README on the lab's fake EC2: one image; an instance that becomes a
+// database server by its user-data, with an EBS volume and a secret; a second instance that takes over
+// the volume when the first is terminated; and an instance that becomes a web server. It checks each
+// step, and exits with 1 if a check fails.
 package main
 
 import (
@@ -25,6 +25,7 @@ import (
 
 	"bootagent/test/cloud"
 	"bootagent/test/lab"
+	"bootagent/test/lab/image"
 	"bootagent/test/lab/region"
 )
 
@@ -32,7 +33,7 @@ const (
 	mysql = "#bootagent\nversion: 1\nrole: mysql-ec2\nparams: {cluster: orders}\n"
 	web   = "#bootagent\nversion: 1\nrole: web\n"
 
-	// The secret, where the example role looks for it.
+	// The object with the secret, where the example role looks for it.
 	bucket, object = "example-secrets", "orders/root.sql.age"
 	password       = "only-who-knows-the-secret"
 
@@ -41,11 +42,11 @@ CREATE USER IF NOT EXISTS app@'%' IDENTIFIED BY '` + password + `';
 ALTER USER app@'%' IDENTIFIED BY '` + password + `';
 GRANT ALL ON shop.* TO app@'%';
 `
-	// MariaDB is told to run at each start what it gets as a credential.
+	// MariaDB runs the SQL of its credential at each start.
 	initFile = "[mariadbd]\ninit-file = /run/credentials/mariadb.service/root-sql\n"
 
-	within  = 15 * time.Minute // all of it, emulated, with room
-	settles = 3 * time.Minute  // one role coming up
+	within  = 15 * time.Minute // for the whole demo, under emulation
+	settles = 3 * time.Minute  // until one role is ready
 )
 
 func main() {
@@ -53,14 +54,14 @@ func main() {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	if err := tell(ctx); err != nil {
+	if err := run(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "\nThe demo failed: %v\n", err)
 		os.Exit(1)
 	}
-	say("All of it held.")
+	say("The demo has succeeded: all checks passed.")
 }
 
-func tell(ctx context.Context) (err error) {
+func run(ctx context.Context) (err error) {
 	dir, err := os.MkdirTemp("", "bootagent-demo-")
 	if err != nil {
 		return err
@@ -74,7 +75,7 @@ func tell(ctx context.Context) (err error) {
 	}()
 
 	say("One image for every role: Debian with MariaDB and nginx enabled, bootagent's package, two role files.")
-	img, err := image(ctx)
+	img, err := newImage(ctx)
 	if err != nil {
 		return err
 	}
@@ -98,14 +99,14 @@ func tell(ctx context.Context) (err error) {
 	return webServer(ctx, aws)
 }
 
-func image(ctx context.Context) (*lab.Image, error) {
+func newImage(ctx context.Context) (*image.Image, error) {
 	debs, err := filepath.Glob("../build/bootagent_*_amd64.deb")
 	if err != nil || len(debs) != 1 {
-		return nil, fmt.Errorf("there is not one package in build/, but %q: make package", debs)
+		return nil, fmt.Errorf("build/ does not contain exactly one package for amd64, but %q: run make package", debs)
 	}
-	return lab.Build(ctx, lab.Spec{
+	return image.Build(ctx, image.Spec{
 		Debs: debs,
-		Files: map[string]lab.File{
+		Files: map[string]image.File{
 			"/etc/bootagent/agent.yaml":                {Data: []byte(region.AgentFile)},
 			"/etc/mysql/mariadb.conf.d/91-secrets.cnf": {Data: []byte(initFile)},
 		},
@@ -117,9 +118,10 @@ func image(ctx context.Context) (*lab.Image, error) {
 	}, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 }
 
-// prepare makes what there is in the cloud before any instance, and the key that is not there.
+// prepare makes the secret, the policy and the volume in the cloud. It returns the key, which is not in
+// the cloud.
 func prepare(aws *region.Region) (*age.X25519Identity, error) {
-	say("The operator makes a key, which no cloud ever sees, and seals the SQL that sets the password.")
+	say("The operator makes a key, which stays out of the cloud, and encrypts the SQL that sets the password.")
 	key, err := age.GenerateX25519Identity()
 	if err != nil {
 		return nil, err
@@ -138,7 +140,7 @@ func prepare(aws *region.Region) (*age.X25519Identity, error) {
 	fmt.Printf("    $ bootagent secret seal --to %s --recovery %s <root.sql >root.sql.age\n", key.Recipient(), recovery.Recipient())
 	fmt.Printf("    %d bytes in s3://%s/%s\n", len(sealed), bucket, object)
 
-	say("The instances may do this, and no more:")
+	say("The IAM policy of the instances allows this and nothing else:")
 	policy, err := host("", "iam", "--role", "mysql-ec2", "--roles", "../packaging/roles")
 	if err != nil {
 		return nil, err
@@ -156,7 +158,7 @@ func prepare(aws *region.Region) (*age.X25519Identity, error) {
 	return key, nil
 }
 
-// host runs the program of the package on this host, as an operator does.
+// host runs bootagent on this host, as an operator does.
 func host(stdin string, args ...string) ([]byte, error) {
 	cmd := exec.Command("../build/amd64/bootagent", args...)
 	cmd.Stdin = strings.NewReader(stdin)
@@ -168,14 +170,14 @@ func host(stdin string, args ...string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// database is the first instance, from its launch to its end.
+// database runs the first instance, from its launch until it is terminated.
 func database(ctx context.Context, aws *region.Region, key *age.X25519Identity) error {
 	i, err := launch(ctx, aws, "first", "An instance is launched with this user-data:", mysql)
 	if err != nil {
 		return err
 	}
 	defer i.Close()
-	if err := follow(ctx, i, "all but the secret to be there", func(status string) bool {
+	if err := follow(ctx, i, "everything but the secret to be ready", func(status string) bool {
 		return strings.Contains(status, "for a key for the secrets") && strings.Contains(status, "is held: key:")
 	}); err != nil {
 		return err
@@ -209,7 +211,7 @@ func database(ctx context.Context, aws *region.Region, key *age.X25519Identity) 
 	return terminate(ctx, i, "Stopped mariadb.service", "Unmounted var-lib-mysql.mount", "Unmounted srv-data.mount")
 }
 
-// takeover is another instance, whose tags lead it to the same volume.
+// takeover runs a second instance, which finds the same volume by its tags.
 func takeover(ctx context.Context, aws *region.Region, key *age.X25519Identity) error {
 	i, err := launch(ctx, aws, "second", "A second instance is launched with the same user-data.", mysql)
 	if err != nil {
@@ -239,7 +241,7 @@ func takeover(ctx context.Context, aws *region.Region, key *age.X25519Identity) 
 	return terminate(ctx, i, "Stopped mariadb.service", "Unmounted srv-data.mount")
 }
 
-// webServer is the same image with another role.
+// webServer runs an instance of the same image with another role.
 func webServer(ctx context.Context, aws *region.Region) error {
 	i, err := launch(ctx, aws, "web", "The same image is launched with another role:", web)
 	if err != nil {
@@ -267,9 +269,9 @@ func webServer(ctx context.Context, aws *region.Region) error {
 	return terminate(ctx, i)
 }
 
-// launch launches an instance, and says so.
-func launch(ctx context.Context, aws *region.Region, name, words, userData string) (*region.Instance, error) {
-	say("%s", words)
+// launch launches an instance, prints its user-data, and waits until the agent runs.
+func launch(ctx context.Context, aws *region.Region, name, headline, userData string) (*region.Instance, error) {
+	say("%s", headline)
 	fmt.Println("    " + indented([]byte(userData)))
 	i, err := aws.Launch(ctx, name, cloud.Launch{Role: "db", UserData: []byte(userData)}, lab.Config{Ports: []int{3306, 80}})
 	if err != nil {
@@ -279,14 +281,14 @@ func launch(ctx context.Context, aws *region.Region, name, words, userData strin
 		i.Close()
 		return nil, err
 	}
-	if err := i.Until(ctx, "bootagent to take orders", "test", "-S", "/run/bootagent/control.sock"); err != nil {
+	if err := i.Until(ctx, "the control socket of bootagent", "test", "-S", "/run/bootagent/control.sock"); err != nil {
 		i.Close()
 		return nil, err
 	}
 	return i, nil
 }
 
-// unlock brings the key, over the guest channel as over SSH.
+// unlock passes the key to the agent. It uses the guest agent where an operator uses SSH.
 func unlock(ctx context.Context, i *region.Instance, key *age.X25519Identity) error {
 	say("The operator brings the key.")
 	r, err := i.Input(ctx, []byte(key.String()+"\n"), "bootagent", "unlock")
@@ -304,12 +306,12 @@ func indented(text []byte) string {
 	return strings.ReplaceAll(strings.TrimSpace(string(text)), "\n", "\n    ")
 }
 
-// ready follows what the agent tells until the role is ready.
+// ready prints the agent's journal until the role is ready.
 func ready(ctx context.Context, i *region.Instance) error {
 	return follow(ctx, i, "the role to be ready", func(status string) bool { return strings.Contains(status, ": ready since ") })
 }
 
-// follow prints what the agent has come to tell in the journal until its status is as it should be.
+// follow prints new lines of the agent's journal until its status is as wanted.
 func follow(ctx context.Context, i *region.Instance, what string, is func(status string) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, settles)
 	defer cancel()
@@ -319,7 +321,7 @@ func follow(ctx context.Context, i *region.Instance, what string, is func(status
 			return err
 		}
 		fresh, err := i.Output(ctx, "journalctl", "--boot", "--no-pager", "--quiet", "--unit=bootagent", "--output=short",
-			"--cursor-file=/run/told-by-demo", "_COMM=bootagent")
+			"--cursor-file=/run/demo-cursor", "_COMM=bootagent")
 		if err != nil {
 			return err
 		}
@@ -340,7 +342,7 @@ func follow(ctx context.Context, i *region.Instance, what string, is func(status
 	}
 }
 
-// show prints command lines and what they print.
+// show runs command lines, and prints them with their output.
 func show(ctx context.Context, i *region.Instance, lines ...string) error {
 	for _, line := range lines {
 		r, err := i.Run(ctx, "sh", "-c", line+" 2>&1")
@@ -352,7 +354,7 @@ func show(ctx context.Context, i *region.Instance, lines ...string) error {
 	return nil
 }
 
-// expect fails unless a command line prints what is wanted.
+// expect fails if the output of a command line differs from want.
 func expect(ctx context.Context, i *region.Instance, want, line string) error {
 	r, err := i.Run(ctx, "sh", "-c", line)
 	if err != nil {
@@ -364,7 +366,7 @@ func expect(ctx context.Context, i *region.Instance, want, line string) error {
 	return nil
 }
 
-// terminate ends an instance, and wants its console to tell these in this order.
+// terminate terminates an instance, and fails if its console lacks these lines in this order.
 func terminate(ctx context.Context, i *region.Instance, order ...string) error {
 	if err := i.Terminate(ctx); err != nil {
 		return err
@@ -376,7 +378,7 @@ func terminate(ctx context.Context, i *region.Instance, order ...string) error {
 	for _, line := range order {
 		_, rest, found := strings.Cut(console, line)
 		if !found {
-			return fmt.Errorf("the console does not tell %q where it should", line)
+			return fmt.Errorf("the console lacks %q, or has it in another order", line)
 		}
 		fmt.Println("   ", line)
 		console = rest

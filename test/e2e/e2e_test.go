@@ -18,7 +18,9 @@ import (
 
 	"bootagent/pkg/status"
 	"bootagent/test/lab"
+	"bootagent/test/lab/image"
 	"bootagent/test/lab/labtest"
+	"bootagent/test/lab/qemu"
 	"bootagent/test/story"
 )
 
@@ -34,11 +36,11 @@ const (
 
 // image is what an operator bakes: Debian, the package, the two example roles, the guards; and units
 // that try to start MariaDB in every other way there is.
-func image(t *testing.T) *lab.Image {
+func newImage(t *testing.T) *image.Image {
 	t.Helper()
-	return labtest.Image(t, lab.Spec{
+	return labtest.Image(t, image.Spec{
 		Debs: []string{deb(t)},
-		Files: map[string]lab.File{
+		Files: map[string]image.File{
 			"/etc/bootagent/agent.yaml": {Data: []byte("user-data: {file: /etc/bootagent/user-data}\n")},
 			"/etc/systemd/system/needs-database.service": {Data: []byte(`[Unit]
 Description=Service that wants the database
@@ -96,9 +98,9 @@ func packageFile(t *testing.T) []byte {
 }
 
 // machine boots a machine of the image with user-data, and more files if any.
-func machine(ctx context.Context, t *testing.T, img *lab.Image, name, userData string, more map[string]lab.File) *lab.Machine {
+func machine(ctx context.Context, t *testing.T, img *image.Image, name, userData string, more map[string]image.File) *lab.Machine {
 	t.Helper()
-	files := map[string]lab.File{"/etc/bootagent/user-data": {Data: []byte(userData)}}
+	files := map[string]image.File{"/etc/bootagent/user-data": {Data: []byte(userData)}}
 	for path, file := range more {
 		files[path] = file
 	}
@@ -109,9 +111,9 @@ func machine(ctx context.Context, t *testing.T, img *lab.Image, name, userData s
 	return m
 }
 
-func newDisk(t *testing.T) *lab.Disk {
+func newDisk(t *testing.T) *qemu.Disk {
 	t.Helper()
-	disk, err := lab.NewDisk(filepath.Join(t.TempDir(), "data.raw"), serial, 512*mib)
+	disk, err := qemu.NewDisk(filepath.Join(t.TempDir(), "data.raw"), serial, 512*mib)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,14 +194,14 @@ func (g guest) tells(name string) {
 	}
 }
 
-func (g guest) plug(d *lab.Disk) {
+func (g guest) plug(d *qemu.Disk) {
 	g.t.Helper()
 	if err := g.Plug(g.ctx, d); err != nil {
 		g.t.Fatal(err)
 	}
 }
 
-func (g guest) unplug(d *lab.Disk) {
+func (g guest) unplug(d *qemu.Disk) {
 	g.t.Helper()
 	if err := g.Unplug(g.ctx, d); err != nil {
 		g.t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 
 	"bootagent/test/cloud"
 	"bootagent/test/lab"
+	"bootagent/test/lab/image"
 	"bootagent/test/lab/labtest"
 	"bootagent/test/lab/region"
 )
@@ -37,11 +38,11 @@ GRANT ALL ON shop.* TO app@'%';
 }
 
 // onEC2 is what an operator bakes for EC2: the example roles of the package, as they are.
-func onEC2(t *testing.T) *lab.Image {
+func onEC2(t *testing.T) *image.Image {
 	t.Helper()
-	return labtest.Image(t, lab.Spec{
+	return labtest.Image(t, image.Spec{
 		Debs: []string{deb(t)},
-		Files: map[string]lab.File{
+		Files: map[string]image.File{
 			"/etc/bootagent/agent.yaml":                {Data: []byte(region.AgentFile)},
 			"/etc/mysql/mariadb.conf.d/91-secrets.cnf": {Data: []byte("[mariadbd]\ninit-file = /run/credentials/mariadb.service/root-sql\n")},
 		},
@@ -54,7 +55,7 @@ func onEC2(t *testing.T) *lab.Image {
 }
 
 // newRegion is a region with the role's secret, its least policy and an empty volume for it.
-func newRegion(t *testing.T, img *lab.Image, key *age.X25519Identity) (*region.Region, cloud.Volume) {
+func newRegion(t *testing.T, img *image.Image, key *age.X25519Identity) (*region.Region, cloud.Volume) {
 	t.Helper()
 	r, err := region.New(img, labtest.Dir(t), cloud.Typical(), labtest.Log(t))
 	if err != nil {
@@ -246,7 +247,7 @@ func TestAHealthyInstanceStandsAlone(t *testing.T) {
 	defer cancel()
 	key := newKey(t)
 	r, v := newRegion(t, onEC2(t), key)
-	g, i := launch(ctx, t, r, "alone", cloud.Launch{}, lab.Config{Files: map[string]lab.File{
+	g, i := launch(ctx, t, r, "alone", cloud.Launch{}, lab.Config{Files: map[string]image.File{
 		"/etc/bootagent/agent.yaml":   {Data: []byte(region.AgentFile + "keys: [{file: /etc/bootagent/keys/machine}]\n")},
 		"/etc/bootagent/keys/machine": {Data: []byte(key.String() + "\n"), Mode: 0o600},
 	}})

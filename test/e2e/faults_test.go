@@ -9,6 +9,7 @@ import (
 
 	"bootagent/test/cloud"
 	"bootagent/test/lab"
+	"bootagent/test/lab/image"
 	"bootagent/test/lab/region"
 )
 
@@ -248,7 +249,7 @@ func TestWhatGoesWrongOnEC2IsSaid(t *testing.T) {
 	if err := reg.S3.Put(bucket, object, []byte("nothing")); err != nil { // no service may start before the end
 		t.Fatal(err)
 	}
-	g, i := launch(ctx, t, reg, "wrong", cloud.Launch{UserData: []byte{}}, lab.Config{Files: map[string]lab.File{
+	g, i := launch(ctx, t, reg, "wrong", cloud.Launch{UserData: []byte{}}, lab.Config{Files: map[string]image.File{
 		"/etc/bootagent/agent.yaml":   {Data: []byte(region.AgentFile + "keys: [{file: /etc/bootagent/keys/machine}]\n")},
 		"/etc/bootagent/keys/machine": {Data: []byte(key.String() + "\n"), Mode: 0o600},
 	}})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bootagent/test/lab"
+	"bootagent/test/lab/image"
 )
 
 // TestLifeOfADatabase goes with one volume through its life: a first boot, all that can happen to a
@@ -16,7 +17,7 @@ import (
 func TestLifeOfADatabase(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*runFor)
 	defer cancel()
-	img := image(t)
+	img := newImage(t)
 	disk := newDisk(t)
 	first := machine(ctx, t, img, "first", mysql, nil)
 	step := func(name string, m *lab.Machine, f func(guest)) {
@@ -298,7 +299,7 @@ func (g guest) healthy() {
 func (g guest) upgrade() {
 	g.t.Helper()
 	src := packageFile(g.t)
-	if err := g.WriteFile(g.ctx, "/root/bootagent.deb", lab.File{Data: src}); err != nil {
+	if err := g.WriteFile(g.ctx, "/root/bootagent.deb", image.File{Data: src}); err != nil {
 		g.t.Fatal(err)
 	}
 	if out := g.sh("dpkg --install /root/bootagent.deb; echo exit $?"); !strings.HasSuffix(out, "exit 0") {

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"bootagent/test/lab"
+	"bootagent/test/lab/image"
 )
 
 // TestADiskOfSomeoneElse plugs disks that hold something, one after the other, each with the serial
@@ -20,7 +20,7 @@ import (
 func TestADiskOfSomeoneElse(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), runFor)
 	defer cancel()
-	m := machine(ctx, t, image(t), "machine", mysql, healer)
+	m := machine(ctx, t, newImage(t), "machine", mysql, healer)
 	g := guest{m, t, ctx}
 	g.until(settles, "bootagent status | grep -q 'waiting since'")
 	g.sh("systemctl start healer-start")
@@ -66,7 +66,7 @@ func TestADiskOfSomeoneElse(t *testing.T) {
 	*": started") grep -qxF "$line" /run/killed || { echo "$line" >>/run/killed; systemctl kill --signal=KILL --kill-whom=main bootagent; } ;;
 	esac
 done`
-		if err := g.WriteFile(ctx, "/run/killer", lab.File{Data: []byte(killer)}); err != nil {
+		if err := g.WriteFile(ctx, "/run/killer", image.File{Data: []byte(killer)}); err != nil {
 			t.Fatal(err)
 		}
 		g.sh("touch /run/killed; systemd-run --unit=killer /bin/sh /run/killer; sleep 2; systemctl restart bootagent")
@@ -99,7 +99,7 @@ done`
 
 // healer is what xfs_healer of xfsprogs 7.2 is to systemd: a unit that is started for each new XFS
 // mount, and requires it.
-var healer = map[string]lab.File{
+var healer = map[string]image.File{
 	"/etc/systemd/system/healer@.service": {Data: []byte("[Unit]\nRequiresMountsFor=%f\n[Service]\nType=exec\nExecStart=/bin/sleep infinity\n")},
 	"/etc/systemd/system/healer-start.service": {Data: []byte(`[Service]
 ExecStart=/bin/sh -c 'findmnt --poll=mount --noheadings --output TARGET -t xfs | while read -r at; do systemctl start --no-block "healer@$(systemd-escape --path "$at").service"; done'
@@ -175,7 +175,7 @@ func sum(t *testing.T, path string) string {
 func TestAnotherRole(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), runFor)
 	defer cancel()
-	g := guest{machine(ctx, t, image(t), "web", web, nil), t, ctx}
+	g := guest{machine(ctx, t, newImage(t), "web", web, nil), t, ctx}
 	g.until(settles, "bootagent wait --timeout 60s")
 	g.is("active", "systemctl is-active nginx")
 	g.is("inactive", "systemctl is-active mariadb")
@@ -250,7 +250,7 @@ func TestAnotherRole(t *testing.T) {
 func TestNothingStartsUngated(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), runFor)
 	defer cancel()
-	g := guest{machine(ctx, t, image(t), "broken", mysql, map[string]lab.File{
+	g := guest{machine(ctx, t, newImage(t), "broken", mysql, map[string]image.File{
 		"/usr/lib/systemd/system-generators/bootagent-generator": {Mode: 0o755},
 		"/etc/bootagent/roles.d/mysql.yaml":                      {Data: []byte("version: 1\nrole: mysql\nservices")},
 	}), t, ctx}

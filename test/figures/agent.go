@@ -7,18 +7,18 @@ import (
 	"strings"
 	"time"
 
-	"bootagent/test/lab"
+	"bootagent/test/lab/qemu"
 )
 
-// A usage is what the agent has used up when its role is ready.
+// A usage is the CPU time and memory that the agent has used when its role is ready.
 type usage struct {
 	own      time.Duration // user and system time of the process itself: RUSAGE_SELF
-	children time.Duration // of those that it waited for: RUSAGE_CHILDREN
+	children time.Duration // of the children that it waited for: RUSAGE_CHILDREN
 	peak     int64         // VmHWM, in bytes
 }
 
-// usage asks the kernel, not the agent: the sums in /proc/PID/stat are those of getrusage(2), in
-// ticks of 10 ms, and have the threads in them that have ended.
+// usage reads the numbers from the kernel. The sums in /proc/PID/stat are those of getrusage(2), in ticks
+// of 10 ms, and include threads that have ended.
 func (g guest) usage(ctx context.Context) (usage, error) {
 	out, err := g.sh(ctx, "pid=$(systemctl show --value --property=MainPID bootagent) && "+
 		"cat /proc/$pid/stat && sed -n 's/^VmHWM:\\s*\\([0-9]*\\) kB$/\\1/p' /proc/$pid/status")
@@ -32,35 +32,34 @@ func (g guest) usage(ctx context.Context) (usage, error) {
 	}
 	kib, err := strconv.ParseInt(peak, 10, 64)
 	if err != nil {
-		return usage{}, fmt.Errorf("cannot tell the agent's peak memory: %w", err)
+		return usage{}, fmt.Errorf("cannot read the agent's peak memory: %w", err)
 	}
 	u.peak = kib << 10
 	return u, nil
 }
 
-// A tick is the kernel's unit for times of a process, 1/sysconf(_SC_CLK_TCK) on amd64.
+// A tick is the kernel's unit for CPU times of a process, 1/sysconf(_SC_CLK_TCK) on amd64.
 const tick = 10 * time.Millisecond
 
 // parseStat reads the times in a line of /proc/PID/stat, proc(5).
 func parseStat(line string) (usage, error) {
-	fields := strings.Fields(line[strings.LastIndexByte(line, ')')+1:]) // from the third on
+	fields := strings.Fields(line[strings.LastIndexByte(line, ')')+1:]) // from the third field on
 	if len(fields) < 15 {
-		return usage{}, fmt.Errorf("cannot understand a line of /proc/PID/stat: %q", line)
+		return usage{}, fmt.Errorf("cannot parse a line of /proc/PID/stat: %q", line)
 	}
 	var ticks [4]time.Duration // utime, stime, cutime, cstime
 	for i, field := range fields[11:15] {
 		n, err := strconv.ParseInt(field, 10, 64)
 		if err != nil {
-			return usage{}, fmt.Errorf("cannot understand a line of /proc/PID/stat: %w", err)
+			return usage{}, fmt.Errorf("cannot parse a line of /proc/PID/stat: %w", err)
 		}
 		ticks[i] = time.Duration(n)
 	}
 	return usage{own: (ticks[0] + ticks[1]) * tick, children: (ticks[2] + ticks[3]) * tick}, nil
 }
 
-// sandbox measures what of the agent's own time is not its own: systemd makes the sandbox in the
-// process that is to become the agent. A program that does next to nothing in the agent's place
-// tells what that takes.
+// sandbox measures the part of the agent's CPU time that systemd uses: systemd sets up the sandbox in the
+// process that then executes the agent. It runs cat in the same sandbox, which uses next to no time itself.
 func (g guest) sandbox(ctx context.Context) (time.Duration, error) {
 	const dropIn = "/run/systemd/system/bootagent.service.d/figures.conf"
 	out, err := g.sh(ctx, "mkdir -p $(dirname "+dropIn+") && printf '[Service]\\nExecStartPre=/bin/cat /proc/self/stat\\n' >"+dropIn+" && "+
@@ -79,14 +78,15 @@ func (g guest) sandbox(ctx context.Context) (time.Duration, error) {
 		all = append(all, u.own)
 	}
 	if len(all) != 3 {
-		return 0, fmt.Errorf("cannot tell what the agent's sandbox takes, but: %q", out)
+		return 0, fmt.Errorf("cannot measure the agent's sandbox: got %q, not 3 lines", out)
 	}
 	_, median, _ := spread(all)
 	return median, nil
 }
 
-// alone measures what a start of the program takes that does next to nothing: to load it, the runtime's own
-// start, and that of each package. The agent pays it once, and so does each of its children that is itself.
+// alone measures the CPU time of "bootagent version", which is that of any start of the program: the
+// kernel loads it, and the runtime and the packages initialise. The agent uses it once, and again for each
+// child process that runs bootagent.
 func (g guest) alone(ctx context.Context) (time.Duration, error) {
 	const times = 10
 	out, err := g.sh(ctx, fmt.Sprintf("for n in $(seq %d); do bootagent version >/dev/null; done; read -r line </proc/$$/stat; echo \"$line\"", times))
@@ -97,7 +97,7 @@ func (g guest) alone(ctx context.Context) (time.Duration, error) {
 	return u.children / times, err
 }
 
-// usages prints the medians of several; sandbox is systemd's part of each one's own time.
+// usages prints the medians of several usages. It subtracts sandbox, systemd's part, from the own time.
 func usages(headline string, sandbox time.Duration, all []usage) error {
 	var own, children []time.Duration
 	var peak []int64
@@ -114,13 +114,13 @@ func usages(headline string, sandbox time.Duration, all []usage) error {
 }
 
 const (
-	calms   = 15 * time.Second // from the agent's start to the end of the boot
-	watched = 30 * time.Second // how long the agent is watched while it waits
+	calms   = 15 * time.Second // how long to wait for the end of the boot
+	watched = 30 * time.Second // how long to measure the agent while it waits
 )
 
-// firstBoot boots a machine whose disk is plugged in later, and blank. It returns what systemd takes
-// for the agent's sandbox.
-func firstBoot(ctx context.Context, g guest, disk *lab.Disk) (sandbox time.Duration, err error) {
+// firstBoot boots a machine without its disk, and then plugs in the blank disk. It returns the CPU time
+// that systemd uses for the agent's sandbox.
+func firstBoot(ctx context.Context, g guest, disk *qemu.Disk) (sandbox time.Duration, err error) {
 	if err := g.Boot(ctx); err != nil {
 		return 0, err
 	}
@@ -155,25 +155,25 @@ func firstBoot(ctx context.Context, g guest, disk *lab.Disk) (sandbox time.Durat
 	if sandbox, err = g.sandbox(ctx); err != nil {
 		return 0, err
 	}
-	if err := usages("first boot: filesystem and database made (1 run)", sandbox, []usage{u}); err != nil {
+	if err := usages("first boot: makes filesystem and database (1 run)", sandbox, []usage{u}); err != nil {
 		return 0, err
 	}
 	alone, err := g.alone(ctx)
 	if err != nil {
 		return 0, err
 	}
-	t := newTable("A start of the program that does next to nothing (bootagent version, the mean of 10)")
+	t := newTable("One start of the program (bootagent version, the mean of 10)")
 	t.row("CPU time", seconds(alone, alone, alone))
 	if err := t.print(); err != nil {
 		return 0, err
 	}
-	t = newTable("The agent while it waits for its disk, %s of it", watched)
+	t = newTable("The agent while it waits for its disk, for %s", watched)
 	t.row("own CPU time", fmt.Sprintf("%.1f ms in a second", (seen[1].own-seen[0].own).Seconds()*1000/watched.Seconds()))
 	return sandbox, t.print()
 }
 
-// booted boots the machine with its disk, both ways in turn.
-func booted(ctx context.Context, g guest, disk *lab.Disk, sandbox time.Duration, boots int) error {
+// booted boots the machine with its disk, each way in turn.
+func booted(ctx context.Context, g guest, disk *qemu.Disk, sandbox time.Duration, boots int) error {
 	if err := g.Plug(ctx, disk); err != nil {
 		return err
 	}
@@ -210,11 +210,11 @@ func booted(ctx context.Context, g guest, disk *lab.Disk, sandbox time.Duration,
 			}
 		}
 	}
-	if err := usages(fmt.Sprintf("later boots: all there (%d runs)", boots), sandbox, all); err != nil {
+	if err := usages(fmt.Sprintf("later boots: filesystem and database exist (%d runs)", boots), sandbox, all); err != nil {
 		return err
 	}
-	return compare(fmt.Sprintf("From the start of the kernel to MariaDB's start job, disk there (%d boots each)", boots), "", started)
+	return compare(fmt.Sprintf("From the start of the kernel to MariaDB's start job, with the disk present (%d boots each)", boots), "", started)
 }
 
-// bootTakes is how long a boot takes, emulated.
+// bootTakes is how long a boot usually takes under emulation.
 const bootTakes = 40 * time.Second

@@ -33,7 +33,7 @@ func TestUeventIsThatOfTheOneDisk(t *testing.T) {
 }
 
 func TestStepsEndWhenTheAgentSaidSo(t *testing.T) {
-	// journald came to read the second one 2 s late, and before the first one.
+	// journald read the message of step b 2 s late, and before that of step a.
 	ends, err := parseSteps(`{"MESSAGE":"b: finished; took: 1ms","STEP":"b","_SOURCE_REALTIME_TIMESTAMP":"1005000000","__REALTIME_TIMESTAMP":"1007000000","__MONOTONIC_TIMESTAMP":"9000000"}
 {"MESSAGE":"the role is waiting","_SOURCE_REALTIME_TIMESTAMP":"1","__REALTIME_TIMESTAMP":"1","__MONOTONIC_TIMESTAMP":"1"}
 {"MESSAGE":"a: started","STEP":"a","_SOURCE_REALTIME_TIMESTAMP":"1","__REALTIME_TIMESTAMP":"1","__MONOTONIC_TIMESTAMP":"1"}

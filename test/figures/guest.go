@@ -18,17 +18,17 @@ const (
 	device   = "/dev/disk/by-id/nvme-QEMU_NVMe_Ctrl_" + serial
 	userData = "#bootagent\nversion: 1\nrole: mysql\nparams: {disk: " + serial + "}\n"
 
-	settles = 3 * time.Minute // longest that the machine takes to come to rest
+	settles = 3 * time.Minute // how long the machine may take until MariaDB runs or the agent waits
 )
 
-// static makes and removes the units that stand beside bootagent.
+// static installs and removes the static units that bootagent is compared with.
 //
 //go:embed static.sh
 var static string
 
 const staticPath = "/usr/local/sbin/static.sh"
 
-// A way is how MariaDB comes to its volume.
+// A way is how MariaDB gets its volume.
 type way string
 
 const (
@@ -36,10 +36,10 @@ const (
 	byHand  way = "static units"
 )
 
-// guest is the machine that is measured.
+// A guest is the machine to measure.
 type guest struct{ *lab.Machine }
 
-// sh runs a command line in the guest, which has to succeed, and returns what it prints.
+// sh runs a command line in the guest, and returns its output. A command that fails is an error.
 func (g guest) sh(ctx context.Context, line string) (string, error) {
 	return g.Output(ctx, "/bin/sh", "-c", line)
 }
@@ -54,8 +54,8 @@ func (g guest) until(ctx context.Context, what, line string) error {
 	return nil
 }
 
-// up waits until the machine has booted and MariaDB runs, without a question to the guest for as
-// long as that usually takes: each would cost it time.
+// up waits until the machine has booted and MariaDB runs. It first waits for as long as that usually
+// takes, because each question to the guest would slow it down.
 func (g guest) up(ctx context.Context, w way, usually time.Duration) error {
 	if err := rest(ctx, usually); err != nil {
 		return err
@@ -67,7 +67,7 @@ func (g guest) up(ctx context.Context, w way, usually time.Duration) error {
 	return g.until(ctx, "MariaDB", serves)
 }
 
-// change makes the machine have another way. Nothing of the role runs.
+// change switches the machine to another way. No unit of the role may run.
 func (g guest) change(ctx context.Context, to way) error {
 	verb := "off"
 	if to == byHand {
@@ -84,7 +84,7 @@ func (g guest) down(ctx context.Context) error {
 	return err
 }
 
-// monotonic reads a time stamp of a unit's, on the guest's monotonic clock.
+// monotonic reads a timestamp of a unit, on the guest's monotonic clock.
 func (g guest) monotonic(ctx context.Context, unit, property string) (time.Duration, error) {
 	out, err := g.sh(ctx, "systemctl show --value --property="+property+" "+unit)
 	if err != nil {
@@ -97,12 +97,13 @@ func (g guest) monotonic(ctx context.Context, unit, property string) (time.Durat
 	return time.Duration(us) * time.Microsecond, err
 }
 
-// startJob is when the start job of MariaDB began to run: all that the unit stands after is there.
+// startJob returns when the start job of MariaDB began to run: all units that it is ordered after have
+// started.
 func (g guest) startJob(ctx context.Context) (time.Duration, error) {
 	return g.monotonic(ctx, "mariadb.service", "InactiveExitTimestampMonotonic")
 }
 
-// rest lets the guest be.
+// rest waits without a question to the guest.
 func rest(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
@@ -112,7 +113,7 @@ func rest(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// about says what is measured, and on what.
+// about describes the versions of the software and the host.
 func (g guest) about(ctx context.Context) (string, error) {
 	out, err := g.sh(ctx, "dpkg-query -W bootagent systemd mariadb-server; uname -r; nproc; sed -n 's/^MemTotal: *//p' /proc/meminfo")
 	if err != nil {
@@ -120,7 +121,7 @@ func (g guest) about(ctx context.Context) (string, error) {
 	}
 	lines := strings.Split(strings.ReplaceAll(out, "\t", " "), "\n")
 	if len(lines) != 6 {
-		return "", fmt.Errorf("cannot tell what runs in the machine: %q", out)
+		return "", fmt.Errorf("cannot read the versions in the machine: %q", out)
 	}
 	info, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
@@ -132,7 +133,7 @@ func (g guest) about(ctx context.Context) (string, error) {
 	}
 	model := regexp.MustCompile(`(?m)^model name\s*:\s*(.*)$`).FindSubmatch(info)
 	if model == nil {
-		return "", fmt.Errorf("cannot tell the processor of this host")
+		return "", fmt.Errorf("cannot find the processor of this host in /proc/cpuinfo")
 	}
 	accel := os.Getenv("BOOTAGENT_LAB_ACCEL")
 	if accel == "" {

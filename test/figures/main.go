@@ -1,12 +1,12 @@
-// Figures measures what bootagent costs, in the lab's machine, and prints it as text to be pasted:
+// Figures measures what bootagent costs in a machine of the lab, and prints a text for docs/figures.md:
 //
 //   - the agent's own CPU time and peak memory when its role is ready;
-//   - the time from the kernel's uevent of a disk to the start job of MariaDB on it, beside units
-//     that a person would write to do the same, in the same machine and boot;
-//   - the same of a boot with the disk there from its beginning;
+//   - the time from the kernel's uevent of a disk to the start job of MariaDB on it, compared with
+//     static units that do the same, in the same machine and boot;
+//   - the same comparison for a boot with the disk present from the start;
 //   - the sizes of the programs.
 //
-// Everything is measured from outside of the agent, so that it carries nothing for it.
+// It measures from outside, so that the agent has no code for it.
 package main
 
 import (
@@ -24,13 +24,15 @@ import (
 	"time"
 
 	"bootagent/test/lab"
+	"bootagent/test/lab/image"
+	"bootagent/test/lab/qemu"
 )
 
-const within = time.Hour // all of it, with more rounds than usual
+const within = time.Hour // for the whole run, with more rounds than the default
 
 func main() {
-	rounds := flag.Int("rounds", 5, "how often a disk is plugged, each way")
-	boots := flag.Int("boots", 3, "how often the machine boots with its disk, each way")
+	rounds := flag.Int("rounds", 5, "how often to plug the disk, for each way")
+	boots := flag.Int("boots", 3, "how often to boot the machine with its disk, for each way")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -42,7 +44,7 @@ func main() {
 	}
 }
 
-// measure prints each figure as soon as it has it: all of them take a quarter of an hour.
+// measure prints each figure as soon as it is measured, because all of them take 15 minutes.
 func measure(ctx context.Context, rounds, boots int) (err error) {
 	dir, err := os.MkdirTemp("", "bootagent-figures-")
 	if err != nil {
@@ -58,7 +60,7 @@ func measure(ctx context.Context, rounds, boots int) (err error) {
 	if err := sizes(); err != nil {
 		return err
 	}
-	img, err := image(ctx)
+	img, err := newImage(ctx)
 	if err != nil {
 		return err
 	}
@@ -89,7 +91,7 @@ func sizes() error {
 		path := filepath.Join("../build/amd64", p.name)
 		program, err := elf.Open(path)
 		if err != nil {
-			return fmt.Errorf("cannot read a program that make package builds: %w", err)
+			return fmt.Errorf("cannot read the program: %w; run make package first", err)
 		}
 		defer program.Close()
 		if program.Section(".symtab") != nil {
@@ -104,15 +106,15 @@ func sizes() error {
 	return table.print()
 }
 
-// image is the demo's, so that one is built for both.
-func image(ctx context.Context) (*lab.Image, error) {
+// newImage builds an image with all example roles.
+func newImage(ctx context.Context) (*image.Image, error) {
 	debs, err := filepath.Glob("../build/bootagent_*_amd64.deb")
 	if err != nil || len(debs) != 1 {
-		return nil, fmt.Errorf("there is not one package in build/, but %q: make package", debs)
+		return nil, fmt.Errorf("build/ does not contain exactly one package for amd64, but %q: run make package", debs)
 	}
-	return lab.Build(ctx, lab.Spec{
+	return image.Build(ctx, image.Spec{
 		Debs: debs,
-		Files: map[string]lab.File{
+		Files: map[string]image.File{
 			"/etc/bootagent/agent.yaml": {Data: []byte("user-data: {file: /etc/bootagent/user-data}\n")},
 		},
 		Commands: [][]string{
@@ -123,15 +125,15 @@ func image(ctx context.Context) (*lab.Image, error) {
 	}, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 }
 
-// newGuest makes a database server and the disk for it, not plugged in.
-func newGuest(ctx context.Context, img *lab.Image, dir string) (guest, *lab.Disk, error) {
-	disk, err := lab.NewDisk(filepath.Join(dir, "volume.raw"), serial, 512<<20)
+// newGuest makes a database server, and a disk for it, which is not plugged in.
+func newGuest(ctx context.Context, img *image.Image, dir string) (guest, *qemu.Disk, error) {
+	disk, err := qemu.NewDisk(filepath.Join(dir, "volume.raw"), serial, 512<<20)
 	if err != nil {
 		return guest{}, nil, err
 	}
-	m, err := img.Machine(ctx, lab.Config{
+	m, err := lab.New(ctx, img, lab.Config{
 		Dir: filepath.Join(dir, "machine"),
-		Files: map[string]lab.File{
+		Files: map[string]image.File{
 			"/etc/bootagent/user-data": {Data: []byte(userData)},
 			staticPath:                 {Data: []byte(static), Mode: 0o755},
 		},
@@ -139,7 +141,7 @@ func newGuest(ctx context.Context, img *lab.Image, dir string) (guest, *lab.Disk
 	return guest{m}, disk, err
 }
 
-// A table is printed under its headline, with its columns aligned.
+// A table has a headline and rows with aligned columns.
 type table struct {
 	text strings.Builder
 	to   *tabwriter.Writer

@@ -11,20 +11,20 @@ import (
 	"strings"
 	"time"
 
-	"bootagent/test/lab"
+	"bootagent/test/lab/qemu"
 )
 
-// startAim is of a plug, not of a boot.
+// startAim is the aim for a plug. There is none for a boot.
 const startAim = "aim: 1.1"
 
 const (
-	quiet     = 5 * time.Second  // for what was changed to have its effects
-	plugTakes = 10 * time.Second // from a plug until MariaDB runs, emulated
+	quiet     = 5 * time.Second  // until the machine is idle after a change
+	plugTakes = 10 * time.Second // from a plug until MariaDB runs, under emulation
 )
 
-// plugged plugs the disk, which holds its database, into the machine that waits for it, both ways
-// in turn. MariaDB was never so far as to leave anything to recover.
-func plugged(ctx context.Context, g guest, disk *lab.Disk, rounds int) error {
+// plugged plugs the disk with the database into the machine, which waits for it, each way in turn. MariaDB
+// has nothing to recover.
+func plugged(ctx context.Context, g guest, disk *qemu.Disk, rounds int) error {
 	took := make(map[way][]time.Duration)
 	parts := make(map[string][]time.Duration)
 	var names []string
@@ -63,24 +63,24 @@ func plugged(ctx context.Context, g guest, disk *lab.Disk, rounds int) error {
 	if err := compare(fmt.Sprintf("From the uevent of the disk to MariaDB's start job (%d plugs each)", rounds), startAim, took); err != nil {
 		return err
 	}
-	t := newTable("Of which, by the agent's journal, each from the one before")
+	t := newTable("Parts of that, from the agent's journal: each step, from the end of the one before")
 	for _, name := range names {
 		t.row(name, seconds(spread(parts[name])))
 	}
 	return t.print()
 }
 
-// An end is when something on the way to the start job was over, on the guest's monotonic clock.
+// An end is when a step before the start job finished, on the guest's monotonic clock.
 type end struct {
 	what string
 	at   time.Duration
 }
 
-// plugged plugs the disk in and returns the time of its uevent, and what followed in its order, the
-// start job last.
-func (g guest) plugged(ctx context.Context, w way, disk *lab.Disk) (uevent time.Duration, ended []end, err error) {
-	// udevadm writes when it has received what the kernel sends; to run before all else makes that
-	// the time of the uevent.
+// plugged plugs the disk in. It returns the time of its uevent, and the ends of the steps that follow,
+// in order. The last one is the start job.
+func (g guest) plugged(ctx context.Context, w way, disk *qemu.Disk) (uevent time.Duration, ended []end, err error) {
+	// udevadm prints the time at which it received the uevent. With a real-time priority, that is the time
+	// at which the kernel sent it.
 	monitor := "systemd-run --quiet --collect --unit=uevents --property=CPUSchedulingPolicy=fifo " +
 		"--property=StandardOutput=truncate:/run/uevents udevadm monitor --kernel --subsystem-match=block"
 	if _, err := g.sh(ctx, monitor); err != nil {
@@ -127,19 +127,18 @@ func (g guest) plugged(ctx context.Context, w way, disk *lab.Disk) (uevent time.
 // KERNEL[52.123456] add      /devices/pci0000:00/0000:00:04.0/0000:02:00.0/nvme/nvme1/nvme1n1 (block)
 var added = regexp.MustCompile(`(?m)^KERNEL\[(\d+)\.(\d{6})\] add +\S+/nvme\d+n\d+ \(block\)$`)
 
-// parseUevent finds in what udevadm monitor prints when the one disk was added.
+// parseUevent finds the time at which the disk was added in the output of udevadm monitor.
 func parseUevent(out string) (time.Duration, error) {
 	all := added.FindAllStringSubmatch(out, -1)
 	if len(all) != 1 {
-		return 0, fmt.Errorf("the kernel told of %d new disks, not of one:\n%s", len(all), out)
+		return 0, fmt.Errorf("the kernel has reported %d new disks, not 1:\n%s", len(all), out)
 	}
 	us, err := strconv.ParseInt(all[0][1]+all[0][2], 10, 64)
 	return time.Duration(us) * time.Microsecond, err
 }
 
-// parseSteps finds in the agent's journal, as JSON, when each step was finished: not when journald
-// came to read that, but when the agent sent it, as the kernel noted.
-// systemd.journal-fields(7)
+// parseSteps finds in the agent's journal, as JSON, when each step finished. It uses the time at which the
+// agent sent the message, because journald may read it later. See systemd.journal-fields(7).
 func parseSteps(out string) ([]end, error) {
 	var ends []end
 	for line := range strings.Lines(out) {
@@ -151,7 +150,7 @@ func parseSteps(out string) ([]end, error) {
 			Monotonic microseconds `json:"__MONOTONIC_TIMESTAMP"`
 		}
 		if err := json.Unmarshal([]byte(line), &entry); err != nil {
-			return nil, fmt.Errorf("cannot understand the journal: %w: %s", err, line)
+			return nil, fmt.Errorf("cannot parse the journal: %w: %s", err, line)
 		}
 		if entry.Step != "" && strings.Contains(entry.Message, ": finished") {
 			at := entry.Monotonic - (entry.Realtime - entry.Sent)
@@ -162,7 +161,7 @@ func parseSteps(out string) ([]end, error) {
 	return ends, nil
 }
 
-// microseconds are a string in the journal's JSON.
+// microseconds are a string in the JSON of the journal.
 type microseconds int64
 
 func (m *microseconds) UnmarshalText(text []byte) error {
@@ -171,7 +170,7 @@ func (m *microseconds) UnmarshalText(text []byte) error {
 	return err
 }
 
-// compare prints how long both ways took.
+// compare prints how long each way took, and the ratio.
 func compare(headline, aim string, took map[way][]time.Duration) error {
 	t := newTable("%s", headline)
 	for _, w := range []way{byAgent, byHand} {
@@ -183,7 +182,7 @@ func compare(headline, aim string, took map[way][]time.Duration) error {
 	return t.print()
 }
 
-// spread is the least, the median and the most.
+// spread returns the minimum, the median and the maximum.
 func spread[T int64 | time.Duration](all []T) (low, mid, high T) {
 	sorted := slices.Sorted(slices.Values(all))
 	n := len(sorted)
@@ -194,7 +193,7 @@ func seconds(low, mid, high time.Duration) string {
 	return between(low.Seconds(), mid.Seconds(), high.Seconds(), "s", 2)
 }
 
-// between is a median, with the least and the most where they differ.
+// between formats a median, with the minimum and the maximum if they differ.
 func between(low, mid, high float64, unit string, digits int) string {
 	text := fmt.Sprintf("%.*f %s", digits, mid, unit)
 	if low != high {

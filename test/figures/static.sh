@@ -1,6 +1,6 @@
 #!/bin/sh
-# static.sh on|off DEVICE: has MariaDB start on its volume by units such as a person writes, and
-# without bootagent; and the other way round. Both last over a reboot. Nothing of the role may run.
+# static.sh on|off DEVICE: "on" disables bootagent and installs static units that start MariaDB on its
+# volume; "off" does the reverse. Both persist over a reboot. No unit of the role may run.
 set -eu
 etc=/etc/systemd/system
 generator=/etc/systemd/system-generators/bootagent-generator
@@ -13,7 +13,7 @@ on)
 	bootagent guard remove >/dev/null
 	mkdir -p "$(dirname $generator)" $etc/mariadb.service.d "$wants"
 	ln -sf /dev/null $generator
-	# With the guard goes the last that holds the agent's transient units.
+	# The guard was the last thing that kept the agent's transient units loaded.
 	systemctl daemon-reload
 	cat >$etc/srv-data.mount <<-END
 		[Mount]

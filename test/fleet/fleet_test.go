@@ -29,6 +29,8 @@ import (
 
 	"bootagent/cmd/bootagent/inec2"
 	"bootagent/pkg/boot"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/volume"
 	"bootagent/pkg/volume/ec2api"
@@ -99,15 +101,15 @@ func (f *fleet) boot() {
 		f.working.Go(func() {
 			time.Sleep(m.start)
 			plan := role.Plan{Role: "mysql", Volumes: []role.Volume{{
-				Name: "data", At: "/srv/data", Filesystem: role.XFS, Make: role.MakeNever, Wait: wait,
+				Name: "data", Mount: "/srv/data", Filesystem: role.XFS, Format: role.FormatNever, Timeout: wait,
 				Find: role.Find{Tags: map[string]string{"cluster": "c" + strconv.Itoa(n), "holds": "mysql"}},
 			}}}
 			b := boot.New(plan, f.world(m), slog.New(slog.DiscardHandler))
 			b.Jitter = m.jitter
-			b.Run(f.ctx, func(progress []boot.Progress) {
+			b.Run(f.ctx, func(progress []graph.Progress) {
 				m.mu.Lock()
 				defer m.mu.Unlock()
-				if last := progress[len(progress)-1]; last.State == boot.Done && m.up.IsZero() {
+				if last := progress[len(progress)-1]; last.State == graph.Done && m.up.IsZero() {
 					m.up = time.Now()
 				}
 			})
@@ -123,29 +125,29 @@ func (m *member) jitter(below time.Duration) time.Duration {
 
 // world is what the agent of an instance sees: EC2 as it is, and a machine that has its volume's disk
 // when EC2 says so.
-func (f *fleet) world(m *member) boot.World {
+func (f *fleet) world(m *member) host.Host {
 	keys := f.cloud.IAM.Credentials("db", m.id)
 	api := ec2api.New(ec2api.Config{
 		Region: f.cloud.Region(), Endpoint: "http://ec2.test", HTTP: &http.Client{Transport: direct{f.cloud.EC2}}, Jitter: m.jitter,
 		Credentials: aws.CredentialsProvider(credentials.NewStaticCredentialsProvider(keys.AccessKeyID, keys.SecretAccessKey, keys.SessionToken)),
 	})
 	machine := &machine{fleet: f, member: m}
-	return boot.World{
+	return host.Host{
 		Volumes:     inec2.Volumes{Volumes: volume.New(api, volume.Instance{ID: m.id, Zone: "eu-central-1a", Region: f.cloud.Region(), Role: "mysql"})},
 		Records:     machine,
 		Disks:       disks{machine: machine},
 		Filesystems: filesystems{},
 		Ledgers:     machine,
 		Mounts:      machine,
-		Instance:    boot.Instance{ID: m.id, BootID: "boot"},
+		Machine:     host.Machine{ID: m.id, BootID: "boot"},
 	}
 }
 
 // A machine is what of it the story of a volume asks for.
 type machine struct {
-	boot.Records
-	boot.Ledgers
-	boot.Mounts
+	host.Records
+	host.Ledgers
+	host.Mounts
 	fleet  *fleet
 	member *member
 
@@ -177,7 +179,7 @@ func (m *machine) At(where string) (uint64, bool, error) {
 	return 1, *m.at(where), nil
 }
 
-func (m *machine) Mount(_ context.Context, mount boot.Mount) error {
+func (m *machine) Mount(_ context.Context, mount host.Mount) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	*m.at(mount.Where) = true
@@ -192,17 +194,17 @@ func (m *machine) Unmount(_ context.Context, where string) error {
 }
 
 type disks struct {
-	boot.Disks
+	host.Disks
 	*machine
 }
 
-func (d disks) Find(_ context.Context, serial string) (boot.Disk, bool, error) {
+func (d disks) Find(_ context.Context, serial string) (host.Disk, bool, error) {
 	v, _ := d.fleet.cloud.EC2.Volume(d.member.volume)
 	there := len(v.Attachments) == 1 && v.Attachments[0].InstanceID == d.member.id && v.Attachments[0].State == cloud.Attached
-	return boot.Disk{Serial: serial, Path: "/dev/nvme1n1", Link: "/dev/disk/by-id/" + serial, Dev: 1, Seq: 1, Size: 1 << 30}, there && serial == d.serial(), nil
+	return host.Disk{Serial: serial, Path: "/dev/nvme1n1", Link: "/dev/disk/by-id/" + serial, Dev: 1, Seq: 1, Size: 1 << 30}, there && serial == d.serial(), nil
 }
 
-func (d disks) Appear(ctx context.Context, serial string) (boot.Disk, error) {
+func (d disks) Appear(ctx context.Context, serial string) (host.Disk, error) {
 	for {
 		if disk, there, err := d.Find(ctx, serial); there || err != nil {
 			return disk, err
@@ -210,19 +212,19 @@ func (d disks) Appear(ctx context.Context, serial string) (boot.Disk, error) {
 		select {
 		case <-time.After(100 * time.Millisecond):
 		case <-ctx.Done():
-			return boot.Disk{}, ctx.Err()
+			return host.Disk{}, ctx.Err()
 		}
 	}
 }
 
-func (disks) Read(context.Context, boot.Disk, role.Volume) (boot.Content, error) {
-	return boot.Content{Filesystem: "xfs", UUID: "0f0b9c3e-7d1f-4b64-8f4e-5b8a3f1b2c3d", Words: "has an XFS filesystem"}, nil
+func (disks) Read(context.Context, host.Disk, role.Volume) (host.Content, error) {
+	return host.Content{Filesystem: "xfs", UUID: "0f0b9c3e-7d1f-4b64-8f4e-5b8a3f1b2c3d", Words: "has an XFS filesystem"}, nil
 }
 
-type filesystems struct{ boot.Filesystems }
+type filesystems struct{ host.Filesystems }
 
-func (filesystems) Settle(context.Context, boot.Disk) error                     { return nil }
-func (filesystems) Check(context.Context, boot.Disk, role.FilesystemType) error { return nil }
+func (filesystems) Settle(context.Context, host.Disk) error                     { return nil }
+func (filesystems) Check(context.Context, host.Disk, role.FilesystemType) error { return nil }
 
 // direct brings requests to a handler without a network.
 type direct struct{ handler http.Handler }
@@ -319,7 +321,7 @@ func zone(t *testing.T, w io.Writer) {
 		fmt.Fprintf(w, "\n## A zone comes back\n\n%d instances boot within a minute, and each volume is free.\n", instances)
 		fmt.Fprint(w, timesHead)
 		times := f.after(f.members, began)
-		quantiles(w, "up, since the first one began", times)
+		quantiles(w, "ready, since the first boot began", times)
 		if last := times[len(times)-1]; last > 15*time.Minute {
 			t.Errorf("the last one is up after %s", last)
 		}
@@ -355,18 +357,18 @@ func tooFew(t *testing.T, w io.Writer) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 
-		fmt.Fprintf(w, "\n## One volume too few for each of %d\n\nThe volumes of %d of the %d instances are held by others. Two hours later those let go, all at once.\n", lacking, lacking, instances)
+		fmt.Fprintf(w, "\n## One volume too few for each of %d\n\nOther instances hold the volumes of %d of the %d instances. Two hours later, all these volumes are detached at once.\n", lacking, lacking, instances)
 		fmt.Fprint(w, timesHead)
-		quantiles(w, "up, those with a volume, since the first one began", f.after(f.members[lacking:], began))
-		quantiles(w, "up, those without one, since it was let go", f.after(f.members[:lacking], free))
+		quantiles(w, "ready, instances with a volume, since the first boot began", f.after(f.members[lacking:], began))
+		quantiles(w, "ready, instances without one, since their volume was detached", f.after(f.members[:lacking], free))
 
-		fmt.Fprint(w, "\n| an instance that waits asks EC2 | volumes | holders |\n| --- | --- | --- |\n")
+		fmt.Fprint(w, "\n| how often a waiting instance asks EC2 | for volumes | for holders |\n| --- | --- | --- |\n")
 		for _, span := range []struct {
 			what     string
 			from, to time.Time
 			most     float64
 		}{
-			{"in the 20 minutes that the role gives it", began, began.Add(time.Minute + wait), 40},
+			{"in the 20 minutes of the timeout", began, began.Add(time.Minute + wait), 40},
 			{"in each hour after that", free.Add(-time.Hour), free, 8},
 		} {
 			all := f.took(span.from, span.to, ofThese)
@@ -376,7 +378,7 @@ func tooFew(t *testing.T, w io.Writer) {
 				t.Errorf("%s it asks %.1f times", span.what, got)
 			}
 		}
-		fmt.Fprint(w, "\nIn the first hour, all of them together:\n")
+		fmt.Fprint(w, "\nIn the first hour, all instances together:\n")
 		table(w, f.took(began, began.Add(time.Hour), everybody))
 		stop()
 		f.working.Wait()
@@ -386,18 +388,18 @@ func tooFew(t *testing.T, w io.Writer) {
 
 const head = `# A fleet (explanation)
 
-How many calls of EC2 a thousand instances of one account make, and how long it takes until all are up.
-` + "`make fleet`" + ` makes this page: the agent's own story, its volumes and its client of EC2, against a fake EC2
-with [the published buckets of tokens](https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html):
-of each Describe call 100, and 20 more in each second, of CreateTags 100 and 10, of AttachVolume 50 and 5.
-Time is simulated, and the same each time. A call takes 100 ms, an attach 2 s. The buckets are an account's
-in a region: whatever else asks EC2 there takes from them.
+This page says how many EC2 calls a thousand instances of one account make, and how long it takes until all of them
+are ready. ` + "`make fleet`" + ` writes this page. It runs the agent's own graph of a boot, its volumes and its EC2 client
+with a fake EC2. The fake EC2 has [the published token buckets](https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html):
+100 for each Describe call, refilled with 20 per second; 100 for CreateTags, refilled with 10 per second; 50 for
+AttachVolume, refilled with 5 per second. Time is simulated, and the result is the same each time. A call takes 100 ms,
+an attach 2 s. All callers of one account in one region share the buckets, so other callers reduce what is left.
 
-An instance asks EC2 in a boot in which a volume is attached, and in no other. While a volume is held by
-another instance, it asks after half a second, and each time half as much later again, up to a minute, and
-once the role's ` + "`wait`" + ` is over up to ten minutes; as soon as something moves, often again. Who holds the
-volume it asks about when that changes, and once in an hour. What EC2 throttles it leaves alone for two
-seconds, and each time for twice as long, up to two minutes. ` + "`bootagent retry`" + ` asks at once, unless EC2 has just throttled.
+An instance asks EC2 only in a boot in which it attaches a volume. While another instance holds the volume, it asks
+again after half a second. Each time, it waits 1.5 times as long, up to one minute, and up to ten minutes after the
+volume's ` + "`timeout`" + ` has ended. When something changes, it asks often again. It asks who holds the volume when the holder
+changes, and once per hour. After EC2 throttles a call, it waits two seconds, and each time twice as long, up to two
+minutes. ` + "`bootagent retry`" + ` asks at once, unless EC2 has just throttled a call.
 `
 
 func TestAFleet(t *testing.T) {

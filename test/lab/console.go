@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// What a terminal would obey and a reader has no use for: colours, cursor movements, returns.
+// control matches what is for terminals only: colours, movements of the cursor, carriage returns.
 var control = regexp.MustCompile(`\x1b(\[[0-9;?]*[A-Za-z]|[A-Za-z])|\r`)
 
-// Console is what the kernel and systemd have written to the serial line since this boot began, in
-// order, up to "Power down" or "Restarting system" at its end. After PowerOff or Kill it is that of
-// the last boot. Units are named: "Stopped mariadb.service".
+// Console returns what the kernel and systemd have written to the serial line since this boot began. The
+// last line of a complete boot is "Power down" or "Restarting system". If the machine is off, Console
+// returns the text of the last boot. systemd names units: "Stopped mariadb.service".
 func (m *Machine) Console() (string, error) {
 	m.mu.Lock()
 	from := m.console
@@ -35,7 +35,7 @@ func (m *Machine) Console() (string, error) {
 	return control.ReplaceAllString(string(raw), ""), nil
 }
 
-// WaitConsole waits until the console of this boot has the text. It costs the guest nothing.
+// WaitConsole waits until the console of this boot contains the text. It takes no time of the guest.
 func (m *Machine) WaitConsole(ctx context.Context, text string) error {
 	for gone := m.gone(); ; {
 		var end error
@@ -54,25 +54,25 @@ func (m *Machine) WaitConsole(ctx context.Context, text string) error {
 			return nil
 		}
 		if end != nil {
-			return m.explain(fmt.Errorf("the console has not said %q: %w", text, end))
+			return m.explain(fmt.Errorf("the console does not contain %q: %w", text, end))
 		}
 	}
 }
 
-// gone is closed when the machine is off.
+// gone returns a channel that is closed when the machine is off.
 func (m *Machine) gone() <-chan struct{} {
-	if q := m.running(); q != nil {
-		return q.exited
+	if p := m.running(); p != nil {
+		return p.Exited()
 	}
 	closed := make(chan struct{})
 	close(closed)
 	return closed
 }
 
-// How much of the console a person is shown of a failure: the whole is in console.log.
+// tailLines is how many lines of the console an error contains. console.log contains all of them.
 const tailLines = 30
 
-// ConsoleTail is the end of Console, for a person who asks what happened.
+// ConsoleTail returns the last 30 lines of Console, for the report of a failure.
 func (m *Machine) ConsoleTail() string {
 	log, err := m.Console()
 	if err != nil {
@@ -82,7 +82,7 @@ func (m *Machine) ConsoleTail() string {
 	return strings.Join(lines[max(0, len(lines)-tailLines):], "\n")
 }
 
-// explain adds the end of the console to an error about the machine as a whole.
+// explain adds the end of the console to an error of the machine.
 func (m *Machine) explain(err error) error {
 	return fmt.Errorf("%w; the console (%s) ends with\n%s", err, m.path("console.log"), m.ConsoleTail())
 }

@@ -1,45 +1,48 @@
-// Package lab boots real machines for the end-to-end tests and the demo: Debian 12 with its own
-// kernel, systemd, MariaDB and nginx, in QEMU, with NVMe disks that come and go while it runs.
+// Package lab boots virtual machines for the end-to-end tests and the demo: Debian 12 with its own
+// kernel, systemd, MariaDB and nginx, in QEMU, with NVMe disks that are plugged and unplugged while the
+// machine runs.
 //
-// An image is made once and kept in the user's cache folder; a machine is a copy of it.
+// Package image builds an image once and keeps it in the user's cache folder. Each machine has a copy
+// of the image's disk. Package qemu runs the process of a machine that is on.
 //
-//	img, err := lab.Build(ctx, lab.Spec{
+//	img, err := image.Build(ctx, image.Spec{
 //		Debs:     []string{"build/bootagent_amd64.deb"},
-//		Files:    map[string]lab.File{"/etc/bootagent/roles.d/mysql.yaml": {Data: role}},
+//		Files:    map[string]image.File{"/etc/bootagent/roles.d/mysql.yaml": {Data: role}},
 //		Commands: [][]string{{"bootagent", "guard", "install"}},
 //	}, log)
 //	defer img.Close()
 //
-//	m, err := img.Machine(ctx, lab.Config{
+//	m, err := lab.New(ctx, img, lab.Config{
 //		Dir:   dir, // console.log and qemu.log stay there
 //		Ports: []int{3306},
-//		Files: map[string]lab.File{"/etc/bootagent/user-data": {Data: userData}},
+//		Files: map[string]image.File{"/etc/bootagent/user-data": {Data: userData}},
 //	}, log)
 //	defer m.Close()
 //
-//	err = m.Boot(ctx) // returns when commands can be run in it; Start does not wait
+//	err = m.Boot(ctx) // returns when the machine can run commands; Start does not wait
 //	err = m.WaitConsole(ctx, "Reached target multi-user.target")
 //
-//	disk, err := lab.NewDisk(filepath.Join(dir, "data.raw"), "vol0123456789abcdef0", 1<<30)
+//	disk, err := qemu.NewDisk(filepath.Join(dir, "data.raw"), "vol0123456789abcdef0", 1<<30)
 //	err = m.Plug(ctx, disk)
-//	out, err := m.Output(ctx, "lsblk", "--noheadings", "--output", "SERIAL") // Run, to see the exit code
+//	out, err := m.Output(ctx, "lsblk", "--noheadings", "--output", "SERIAL") // Run returns the exit code
 //	conn, err := net.Dial("tcp", m.Addr(3306))
 //	err = m.Unplug(ctx, disk)
 //
-//	err = m.PowerOff(ctx) // the power button: logind shuts the machine down; Kill pulls the plug
-//	log, err := m.Console() // what systemd said meanwhile: "Stopped mariadb.service", in order
-//	err = m.Boot(ctx)     // the same machine again; disks stay plugged until Unplug
+//	err = m.PowerOff(ctx) // presses the power button: logind shuts the machine down; Kill does not
+//	log, err := m.Console() // contains, in order, lines such as "Stopped mariadb.service"
+//	err = m.Boot(ctx)     // boots the same machine again; disks stay plugged until Unplug
 //
-// Tests use package labtest, which closes machines, and keeps and prints the console of one whose
-// test failed. Nothing here needs root: without it, mmdebstrap and the chroot run in a user
-// namespace (Debian's uidmap). [Missing] names what the host lacks.
+// Tests use package labtest. It closes machines, and keeps and prints the console of a machine whose
+// test failed. Nothing here needs root: an ordinary user gets a user namespace for mmdebstrap and the
+// chroot (Debian's package uidmap). [bootagent/test/lab/program.Missing] names the packages that the
+// host lacks.
 //
 // The environment:
 //
-//	BOOTAGENT_LAB_ACCEL  QEMU's -accel; plain emulation by default, since a stock kernel does not
-//	                     boot on every machine that has /dev/kvm
-//	BOOTAGENT_LAB_KEEP   where labtest keeps what failed machines leave behind (default: build/lab)
+//	BOOTAGENT_LAB_ACCEL  QEMU's -accel. The default is plain emulation, because a stock kernel does
+//	                     not boot on every host that has /dev/kvm.
+//	BOOTAGENT_LAB_KEEP   the folder where labtest keeps the files of failed machines (default: build/lab)
 //
-// What it can't do: Kill is no power cut, as the host keeps what the guest wrote and never flushed.
-// A booted machine can't be snapshotted, as QEMU's NVMe does not migrate.
+// Limits: Kill is not a power cut, because the host keeps data that the guest wrote and did not flush.
+// A booted machine cannot be snapshotted, because QEMU cannot migrate NVMe devices.
 package lab

@@ -2,9 +2,9 @@ package lab
 
 import "context"
 
-// Freeze stops the processors of a machine, so that it hangs.
+// Freeze stops the CPUs of a machine, so that it hangs.
 func (m *Machine) Freeze(ctx context.Context) error {
-	return m.running().monitor.do(ctx, "stop", nil, nil)
+	return m.running().Monitor.Do(ctx, "stop", nil, nil)
 }
 
 var UntilPID1 = (*Machine).untilPID1

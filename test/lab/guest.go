@@ -7,50 +7,52 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"bootagent/test/lab/image"
+	"bootagent/test/lab/qemu"
 )
 
 var errOff = errors.New("the machine is off")
 
-// A Result is what a command in the guest left.
+// A Result is the output of a command in the guest, and how the command ended.
 type Result struct {
 	Stdout, Stderr string
 	Exit           int
-	Signal         int // what ended the command, or 0
+	Signal         int // the signal that killed the command, or 0
 }
 
-// WaitGuest waits until commands can be run in the guest, which is after sysinit.target and before
-// multi-user.target.
+// WaitGuest waits until the guest can run commands: after sysinit.target and before multi-user.target.
 func (m *Machine) WaitGuest(ctx context.Context) error {
-	q := m.running()
-	if q == nil {
+	p := m.running()
+	if p == nil {
 		return errOff
 	}
-	if err := q.agent.do(ctx, "guest-ping", nil, nil); err != nil {
+	if err := p.Guest.Do(ctx, "guest-ping", nil, nil); err != nil {
 		return m.explain(err)
 	}
 	return nil
 }
 
-// Run runs a command in the guest, as root. How the command ended is no error: the Result says it.
-// If ctx ends first, the command is killed. Output beyond 16 MiB is an error.
+// Run runs a command in the guest, as root. A command that fails is not an error: see the Result. If ctx
+// ends first, the command is killed. More than 16 MiB of output is an error.
 func (m *Machine) Run(ctx context.Context, argv ...string) (Result, error) {
 	return m.exec(ctx, nil, argv)
 }
 
-// Input runs a command in the guest as Run does, and gives it stdin.
+// Input runs a command in the guest as Run does, with stdin as its standard input.
 func (m *Machine) Input(ctx context.Context, stdin []byte, argv ...string) (Result, error) {
 	return m.exec(ctx, stdin, argv)
 }
 
-// Output is what a command writes to its standard output, without the white space around it. It is
-// an error if the command fails.
+// Output runs a command in the guest, and returns its standard output without the white space at both
+// ends. A command that fails is an error.
 func (m *Machine) Output(ctx context.Context, argv ...string) (string, error) {
 	r, err := m.succeed(ctx, nil, argv)
 	return strings.TrimSpace(r.Stdout), err
 }
 
-// Until runs a command twice a second until it succeeds. What is waited for stands in the error,
-// with the command's last words.
+// Until runs a command every half second until it succeeds. If ctx ends first, the error contains what,
+// and the error of the command.
 func (m *Machine) Until(ctx context.Context, what string, argv ...string) error {
 	for {
 		_, err := m.succeed(ctx, nil, argv)
@@ -73,10 +75,10 @@ func (m *Machine) ReadFile(ctx context.Context, path string) ([]byte, error) {
 	return []byte(r.Stdout), err
 }
 
-// WriteFile writes a file of the guest, and makes the folders above it.
-func (m *Machine) WriteFile(ctx context.Context, path string, file File) error {
+// WriteFile writes a file of the guest, and makes the folders above it if necessary.
+func (m *Machine) WriteFile(ctx context.Context, path string, file image.File) error {
 	_, err := m.succeed(ctx, file.Data, []string{
-		"install", "-D", fmt.Sprintf("--mode=%04o", file.perm()), "--", "/dev/stdin", path,
+		"install", "-D", fmt.Sprintf("--mode=%04o", file.Perm()), "--", "/dev/stdin", path,
 	})
 	return err
 }
@@ -94,16 +96,16 @@ func (m *Machine) succeed(ctx context.Context, stdin []byte, argv []string) (Res
 	return r, nil
 }
 
-// How often the guest is asked whether a command has ended. The answers cost emulated time, which
-// is what the command itself needs.
+// firstPoll and lastPoll are the shortest and the longest time between two questions whether a command
+// has ended. An answer costs emulated time, and so slows the command down.
 const (
 	firstPoll = 20 * time.Millisecond
 	lastPoll  = 320 * time.Millisecond
 )
 
 func (m *Machine) exec(ctx context.Context, stdin []byte, argv []string) (Result, error) {
-	q := m.running()
-	if q == nil {
+	p := m.running()
+	if p == nil {
 		return Result{}, fmt.Errorf("cannot run %s: %w", argv[0], errOff)
 	}
 	var started struct {
@@ -111,9 +113,9 @@ func (m *Machine) exec(ctx context.Context, stdin []byte, argv []string) (Result
 	}
 	request := map[string]any{"path": argv[0], "arg": argv[1:], "capture-output": true}
 	if stdin != nil {
-		request["input-data"] = stdin // []byte is base64 in JSON, which is what the agent wants
+		request["input-data"] = stdin // JSON has a []byte as base64, which the agent expects
 	}
-	if err := q.agent.do(ctx, "guest-exec", request, &started); err != nil {
+	if err := p.Guest.Do(ctx, "guest-exec", request, &started); err != nil {
 		return Result{}, fmt.Errorf("cannot run %s: %w", argv[0], err)
 	}
 
@@ -127,11 +129,11 @@ func (m *Machine) exec(ctx context.Context, stdin []byte, argv []string) (Result
 			OutCut bool   `json:"out-truncated"`
 			ErrCut bool   `json:"err-truncated"`
 		}
-		err := q.agent.do(ctx, "guest-exec-status", map[string]any{"pid": started.PID}, &status)
+		err := p.Guest.Do(ctx, "guest-exec-status", map[string]any{"pid": started.PID}, &status)
 		if err == nil && status.Exited {
 			r := Result{Stdout: string(status.Out), Stderr: string(status.Err), Exit: status.Exit, Signal: status.Signal}
 			if status.OutCut || status.ErrCut {
-				return r, fmt.Errorf("%s: the guest agent has cut its output", argv[0])
+				return r, fmt.Errorf("%s: the output is longer than the guest agent allows, 16 MiB", argv[0])
 			}
 			return r, nil
 		}
@@ -144,16 +146,15 @@ func (m *Machine) exec(ctx context.Context, stdin []byte, argv []string) (Result
 			}
 		}
 		if ctx.Err() != nil {
-			q.kill(context.WithoutCancel(ctx), started.PID)
+			kill(context.WithoutCancel(ctx), p, started.PID)
 		}
 		return Result{}, fmt.Errorf("%s has not ended: %w", strings.Join(argv, " "), err)
 	}
 }
 
-// kill is for a command that nobody waits for any more. That it could not be killed changes nothing
-// for the caller, who has an error already.
-func (q *qemu) kill(ctx context.Context, pid int) {
+// kill kills a command in the guest. It returns no error, because its caller has one already.
+func kill(ctx context.Context, p *qemu.Process, pid int) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	_ = q.agent.do(ctx, "guest-exec", map[string]any{"path": "kill", "arg": []string{"-KILL", strconv.Itoa(pid)}}, nil)
+	_ = p.Guest.Do(ctx, "guest-exec", map[string]any{"path": "kill", "arg": []string{"-KILL", strconv.Itoa(pid)}}, nil)
 }

@@ -14,14 +14,16 @@ import (
 	"time"
 
 	"bootagent/test/lab"
+	"bootagent/test/lab/image"
 	"bootagent/test/lab/labtest"
+	"bootagent/test/lab/qemu"
 )
 
-// One machine serves all checks: a boot takes longer than all of them.
+// All checks use one machine, because a boot takes longer than all of them together.
 func TestMachine(t *testing.T) {
-	img := labtest.Image(t, lab.Spec{
+	img := labtest.Image(t, image.Spec{
 		Debs:  []string{deb(t)},
-		Files: map[string]lab.File{"/etc/lab/image": {Data: []byte("the image's\n")}},
+		Files: map[string]image.File{"/etc/lab/image": {Data: []byte("the image's\n")}},
 		Commands: [][]string{
 			{"sh", "-c", "cat /etc/lab/installed /etc/lab/image >/etc/lab/command"},
 			{"systemctl", "mask", "mariadb.service"}, // its data directory is empty
@@ -36,7 +38,7 @@ func TestMachine(t *testing.T) {
 	second.BadSectors = []int64{4096}
 
 	m := labtest.Machine(t, img, "machine", lab.Config{
-		Files: map[string]lab.File{
+		Files: map[string]image.File{
 			"/etc/lab/image":               {Data: []byte("the machine's\n"), Mode: 0o600},
 			"/etc/lab/deep/down below/two": {Data: make([]byte, 100_000)},
 		},
@@ -48,7 +50,7 @@ func TestMachine(t *testing.T) {
 	ok(t, m.Boot(ctx))
 	ok(t, m.WaitConsole(ctx, "Reached target multi-user.target"))
 
-	t.Run("has what the package, the image and the machine brought", func(t *testing.T) {
+	t.Run("has the files of the package, the image and the machine", func(t *testing.T) {
 		output(t, m, "configure\nthe image's", "cat", "/etc/lab/command")
 		output(t, m, "the machine's", "cat", "/etc/lab/image")
 		output(t, m, "600 root root\n644 root root\n755 root root",
@@ -57,14 +59,14 @@ func TestMachine(t *testing.T) {
 			t.Errorf("read %d bytes, %v", len(data), err)
 		}
 	})
-	t.Run("reaches its servers, each time anew, and nothing else", func(t *testing.T) {
+	t.Run("reaches its servers, repeatedly, and nothing else", func(t *testing.T) {
 		ask := `printf 'GET /whoami HTTP/1.0\r\n\r\n' | nc -w 10 %s | tail -n 1`
 		for range 2 {
 			output(t, m, "hello from /whoami", "sh", "-c", fmt.Sprintf(ask, "169.254.169.254 80"))
 		}
 		output(t, m, "", "sh", "-c", fmt.Sprintf(ask, "169.254.169.2 80"))
 	})
-	t.Run("says who it is as EC2's firmware does", func(t *testing.T) {
+	t.Run("identifies itself as EC2's firmware does", func(t *testing.T) {
 		output(t, m, "ec2a1b2c-1111-2222-3333-444455556666\ni-0123456789abcdef0",
 			"cat", "/sys/class/dmi/id/product_uuid", "/sys/class/dmi/id/board_asset_tag")
 	})
@@ -82,27 +84,27 @@ func TestMachine(t *testing.T) {
 			t.Errorf("nginx answered %q, %v", page, err)
 		}
 	})
-	t.Run("tells how a command ended", func(t *testing.T) {
+	t.Run("returns how a command ended", func(t *testing.T) {
 		r, err := m.Run(ctx, "sh", "-c", "echo out; echo err >&2; exit 3")
 		if want := (lab.Result{Stdout: "out\n", Stderr: "err\n", Exit: 3}); err != nil || r != want {
 			t.Errorf("got %+v, %v", r, err)
 		}
 		if _, err := m.Run(ctx, "no-such-command"); err == nil {
-			t.Error("a command that is not there ran")
+			t.Error("a command that does not exist ran")
 		}
 	})
-	t.Run("ends a command that nobody waits for", func(t *testing.T) {
+	t.Run("kills a command when its context ends", func(t *testing.T) {
 		soon, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		if _, err := m.Run(soon, "sleep", "1000"); err == nil {
-			t.Error("it was waited for")
+			t.Error("the command has ended without an error")
 		}
 		until(t, m, "the end of sleep", "sh", "-c", "! pgrep --full 'slee[p] 1000'")
 	})
 	t.Run("has a disk that was plugged before its boot", func(t *testing.T) {
 		until(t, m, first.Serial, "test", "-b", byID(first))
 	})
-	t.Run("sees a disk come", func(t *testing.T) {
+	t.Run("sees a disk that is plugged while it runs", func(t *testing.T) {
 		ok(t, m.Plug(ctx, second))
 		until(t, m, second.Serial, "test", "-b", byID(second))
 	})
@@ -114,7 +116,7 @@ func TestMachine(t *testing.T) {
 			}
 		}
 	})
-	t.Run("loses a disk that is written to", func(t *testing.T) {
+	t.Run("loses a disk that it writes to", func(t *testing.T) {
 		output(t, m, "", "sh", "-c", `
 			mkfs.xfs -q "$1" && mount "$1" /mnt && touch /mnt/kept && sync
 			while echo >/mnt/more; do :; done >/dev/null 2>&1 &`, "sh", byID(first))
@@ -122,7 +124,7 @@ func TestMachine(t *testing.T) {
 		until(t, m, "its end", "sh", "-c", `! grep "$1" /sys/class/nvme/*/serial`, "sh", first.Serial)
 		output(t, m, "", "umount", "--lazy", "/mnt")
 	})
-	t.Run("has it back", func(t *testing.T) {
+	t.Run("gets the disk back", func(t *testing.T) {
 		ok(t, m.Plug(ctx, first))
 		until(t, m, first.Serial, "mount", byID(first), "/mnt")
 		output(t, m, "/mnt/kept", "ls", "/mnt/kept")
@@ -142,10 +144,10 @@ func TestMachine(t *testing.T) {
 		ok(t, err)
 		return id
 	}
-	ok(t, m.WriteFile(ctx, "/srv/lab/kept", lab.File{Data: []byte("\x00kept\xff"), Mode: 0o640}))
+	ok(t, m.WriteFile(ctx, "/srv/lab/kept", image.File{Data: []byte("\x00kept\xff"), Mode: 0o640}))
 	before := bootID()
 	ok(t, m.PowerOff(ctx))
-	t.Run("tells how it went down", func(t *testing.T) {
+	t.Run("has its shutdown on the console", func(t *testing.T) {
 		log, err := m.Console()
 		ok(t, err)
 		from := 0
@@ -172,32 +174,32 @@ func TestMachine(t *testing.T) {
 	again := bootID()
 	ok(t, m.Reboot(ctx))
 	if last := bootID(); before == again || again == last {
-		t.Errorf("boots %s, %s, %s are not three", before, again, last)
+		t.Errorf("the boot IDs %s, %s, %s are not different", before, again, last)
 	}
 	m.Kill()
 	if m.Addr(80) != "" {
 		t.Error("a killed machine has an address")
 	}
 
-	t.Run("is started again where its kernel hangs", func(t *testing.T) {
+	t.Run("is started again if its kernel hangs", func(t *testing.T) {
 		ok(t, m.Start(ctx))
 		hung := m.Addr(80)
 		ok(t, m.Freeze(ctx))
 		ok(t, lab.UntilPID1(m, ctx, 20*time.Second))
 		ok(t, m.WaitConsole(ctx, "Reached target multi-user.target"))
 		if m.Addr(80) == hung {
-			t.Errorf("it is the one that hung, at %s", hung)
+			t.Errorf("the machine that hung still runs, at %s", hung)
 		}
 	})
 }
 
-// deb makes a package whose script says what it was called for, if it can't start anything.
+// deb makes a package. Its script fails if it can start a unit, and writes its argument to a file.
 func deb(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"control":  "Package: lab-test\nVersion: 1\nArchitecture: all\nMaintainer: Lab <lab@example.org>\nDescription: test\n",
-		"postinst": "#!/bin/sh -e\nsystemctl start nginx.service; ! pgrep nginx\nmkdir /etc/lab; echo $1 >/etc/lab/installed\n",
+		"postinst": "#!/bin/sh -e\nsystemctl start nginx.service; if pgrep nginx; then exit 1; fi\nmkdir /etc/lab; echo $1 >/etc/lab/installed\n",
 	} {
 		file := filepath.Join(dir, "lab-test", "DEBIAN", name)
 		ok(t, os.MkdirAll(filepath.Dir(file), 0o755))
@@ -205,21 +207,21 @@ func deb(t *testing.T) string {
 	}
 	cmd := exec.Command("dpkg-deb", "--root-owner-group", "--build", "lab-test")
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=0") // the same bytes each time, for the cache
+	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=0") // makes the same bytes each time, so that the cache can find the image
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return filepath.Join(dir, "lab-test.deb")
 }
 
-func disk(t *testing.T, dir, serial string) *lab.Disk {
+func disk(t *testing.T, dir, serial string) *qemu.Disk {
 	t.Helper()
-	d, err := lab.NewDisk(filepath.Join(dir, serial+".raw"), serial, 1<<30)
+	d, err := qemu.NewDisk(filepath.Join(dir, serial+".raw"), serial, 1<<30)
 	ok(t, err)
 	return d
 }
 
-func byID(d *lab.Disk) string { return "/dev/disk/by-id/nvme-QEMU_NVMe_Ctrl_" + d.Serial }
+func byID(d *qemu.Disk) string { return "/dev/disk/by-id/nvme-QEMU_NVMe_Ctrl_" + d.Serial }
 
 func output(t *testing.T, m *lab.Machine, want string, argv ...string) {
 	t.Helper()
@@ -243,7 +245,7 @@ func ok(t *testing.T, err error) {
 	}
 }
 
-// greeter is a server on a Unix socket that tells what it was asked for.
+// greeter starts a server on a Unix socket that answers with the path of the request.
 func greeter(t *testing.T) (socket string) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "greeter.sock")

@@ -1,167 +1,86 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
-	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"bootagent/test/lab/image"
+	"bootagent/test/lab/qemu"
 )
 
-// A Config is what one machine has beside its image.
+// A Config says what one machine has in addition to its image.
 type Config struct {
-	Dir   string          // the machine's own; made if need be. console.log and qemu.log stay in it
-	Files map[string]File // by absolute path, on the disk before the first boot
-	Ports []int           // TCP ports of the guest that clients on this host may reach, at Addr
+	Dir   string                // the machine's folder, made if necessary; console.log and qemu.log stay in it
+	Files map[string]image.File // by absolute path; on the disk before the first boot
 
-	// Servers that the guest reaches, by address and TCP port ("169.254.169.254:80"), each a Unix
-	// socket of this host, whose path has letters, digits and - _ . / only. With any, the guest's network is 169.254.169.0/24 and not 10.0.2.0/24.
-	Servers map[string]string
-
-	// What the firmware says of the machine, as EC2's does: product_uuid and board_asset_tag in
-	// /sys/class/dmi/id. QEMU's own where they are empty.
-	UUID, AssetTag string
-
-	Capture string // file for all that goes over the guest's network, as pcap(5); none where it is empty
+	// The rest is for QEMU: see [qemu.Config].
+	Ports          []int             // TCP ports of the guest that clients on this host can reach, at Addr
+	Servers        map[string]string // Unix sockets of this host, by the address at which the guest reaches them
+	UUID, AssetTag string            // of the firmware, as on EC2
+	Capture        string            // file for a pcap(5) of the guest's network
 }
 
-// A Machine is a computer with a disk of its own, on or off. Its methods may be called from several
-// goroutines.
+// A Machine is a computer with a root disk of its own. It is on or off. Several goroutines may call its
+// methods at the same time.
 type Machine struct {
 	config Config
 	kernel string
 	log    *slog.Logger
 
 	plugging sync.Mutex // held while disks change; guards disks
-	disks    [ports]*Disk
+	disks    [qemu.Slots]*qemu.Disk
 
 	mu      sync.Mutex
-	qemu    *qemu // the last run, nil before the first
-	console int64 // where in console.log this boot begins
+	process *qemu.Process // of the last run; nil before the first
+	console int64         // offset in console.log where this boot begins
 }
 
-// RootSerial is the serial number of every machine's own disk.
+// RootSerial is the serial number of the root disk of every machine.
 const RootSerial = "vol00000000000000000"
 
-// Machine makes a machine of the image: a copy of its disk with cfg's files on it. Close it.
-func (i *Image) Machine(ctx context.Context, cfg Config, log *slog.Logger) (*Machine, error) {
+// New makes a machine, which is off. Its root disk is a copy of the image's disk with the files of cfg.
+// Call Close when you no longer need the machine.
+func New(ctx context.Context, img *image.Image, cfg Config, log *slog.Logger) (*Machine, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("cannot make a machine: %w", err)
 	}
-	m := &Machine{config: cfg, kernel: i.kernel(), log: log.With("machine", filepath.Base(cfg.Dir))}
-	root := &Disk{Path: m.path("disk.raw"), Serial: RootSerial}
-	m.disks[0] = root
-	if err := run(ctx, "cp", "--reflink=auto", "--sparse=auto", "--", i.disk(), root.Path); err != nil {
+	m := &Machine{config: cfg, kernel: img.Kernel(), log: log.With("machine", filepath.Base(cfg.Dir))}
+	m.disks[0] = &qemu.Disk{Path: m.path("disk.raw"), Serial: RootSerial}
+	if err := img.Copy(ctx, m.DiskPath(), cfg.Files); err != nil {
 		return nil, fmt.Errorf("cannot make a machine: %w", err)
-	}
-	if err := m.putFiles(ctx, root.Path); err != nil {
-		return nil, fmt.Errorf("cannot make a machine: %w", errors.Join(err, os.Remove(root.Path)))
 	}
 	return m, nil
 }
 
-// Dir is the machine's own folder.
+// Dir returns the machine's folder.
 func (m *Machine) Dir() string { return m.config.Dir }
 
-// DiskPath is the file of the machine's own disk.
+// DiskPath returns the file of the root disk.
 func (m *Machine) DiskPath() string { return m.disks[0].Path }
 
 func (m *Machine) path(name string) string { return filepath.Join(m.config.Dir, name) }
 
-// putFiles writes the machine's files into its filesystem, which is not mounted.
-func (m *Machine) putFiles(ctx context.Context, disk string) error {
-	if len(m.config.Files) == 0 {
-		return nil
-	}
-	dir, err := os.MkdirTemp(m.config.Dir, "files-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-
-	var write, read strings.Builder
-	made := map[string]bool{}
-	names := slices.Sorted(maps.Keys(m.config.Files))
-	for n, name := range names {
-		if !path.IsAbs(name) || strings.ContainsAny(name, "\"\n") {
-			return fmt.Errorf("cannot put %q on the disk: the path has to be absolute, without quotes", name)
-		}
-		file := m.config.Files[name]
-		source := filepath.Join(dir, fmt.Sprint(n))
-		if err := os.WriteFile(source, file.Data, 0o600); err != nil {
-			return err
-		}
-		for _, parent := range parents(name) {
-			if !made[parent] {
-				fmt.Fprintf(&write, "mkdir %q\n", parent) // fails where it is there
-				made[parent] = true
-			}
-		}
-		fmt.Fprintf(&write, "rm %q\n", name) // fails where it is not
-		fmt.Fprintf(&write, "write %q %q\n", source, name)
-		fmt.Fprintf(&write, "set_inode_field %q mode 0%o\n", name, 0o100000|file.perm())
-		fmt.Fprintf(&write, "set_inode_field %q uid 0\nset_inode_field %q gid 0\n", name, name)
-		fmt.Fprintf(&read, "dump %q %q\n", name, source)
-	}
-	filesystem := fmt.Sprintf("%s?offset=%d", disk, partition)
-	if err := debugfs(ctx, filepath.Join(dir, "write"), write.String(), "-w", filesystem); err != nil {
-		return err
-	}
-
-	// debugfs does not tell by its exit code that a command failed: read back what it wrote.
-	if err := debugfs(ctx, filepath.Join(dir, "read"), read.String(), filesystem); err != nil {
-		return err
-	}
-	for n, name := range names {
-		data, err := os.ReadFile(filepath.Join(dir, fmt.Sprint(n)))
-		if err != nil {
-			return err
-		}
-		if !bytes.Equal(data, m.config.Files[name].Data) {
-			return fmt.Errorf("cannot put %s on the disk: debugfs has not written it", name)
-		}
-	}
-	return nil
-}
-
-func debugfs(ctx context.Context, script, commands string, args ...string) error {
-	if err := os.WriteFile(script, []byte(commands), 0o600); err != nil {
-		return err
-	}
-	return run(ctx, append([]string{"debugfs", "-f", script}, args...)...)
-}
-
-// parents of an absolute path, the root's children first.
-func parents(name string) []string {
-	var up []string
-	for dir := path.Dir(path.Clean(name)); dir != "/"; dir = path.Dir(dir) {
-		up = append(up, dir)
-	}
-	slices.Reverse(up)
-	return up
-}
-
-// A machine that does not answer after this long hangs: the slowest seen, beside much else on two
-// CPUs, took 72 s.
+// bootDeadline is when a machine that does not answer is taken to hang. The slowest boot seen took 72 s,
+// on a busy host with two CPUs.
 const bootDeadline = 5 * time.Minute
 
-// Once in some hundred boots the emulation stops 2 s after its start, while the kernel calibrates its
-// clocks, and nothing of the guest has run yet. PID 1 usually speaks after 4 s, beside much else after 15.
+// In about one of several hundred boots the emulation stops 2 s after its start, while the kernel
+// calibrates its clocks and before PID 1 runs. PID 1 usually writes its first line after 4 s, and after
+// 15 s on a busy host.
 const (
 	kernelDeadline = time.Minute
 	kernelStarts   = 3
 )
 
-// Boot starts the machine and waits until commands can be run in it, for 5 minutes at most. One whose
-// kernel hangs before it has started PID 1 is started again.
+// Boot starts the machine and waits until it can run commands, for 5 minutes at most. If the kernel hangs
+// before PID 1 runs, Boot starts the machine again.
 func (m *Machine) Boot(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, bootDeadline, fmt.Errorf("not up after %v", bootDeadline))
 	defer cancel()
@@ -179,7 +98,8 @@ func (m *Machine) Boot(ctx context.Context) error {
 	return nil
 }
 
-// untilPID1 waits until PID 1 speaks, and starts the machine again where it does not.
+// untilPID1 waits until PID 1 has written to the console. If it does not do so within the given time,
+// untilPID1 starts the machine again, up to kernelStarts starts in all.
 func (m *Machine) untilPID1(ctx context.Context, within time.Duration) error {
 	for start := 1; ; start++ {
 		short, cancel := context.WithTimeout(ctx, within)
@@ -196,18 +116,30 @@ func (m *Machine) untilPID1(ctx context.Context, within time.Duration) error {
 	}
 }
 
+// commandLine is the kernel's. There is no initrd: the kernel has NVMe and ext4 built in.
+func commandLine() string {
+	return strings.Join([]string{
+		"root=" + image.Root(), "rw", "rootwait",
+		"console=ttyS0",
+		"panic=-1",        // reboots at once, and -no-reboot makes QEMU exit then
+		"mitigations=off", // they cost emulated time, and protect nobody here
+		// The emulated counter is the host's, which is reliable. On a busy host, the kernel's check marked
+		// it as unstable. When that happened while the kernel compared the counters of its two CPUs, the
+		// kernel hung: one CPU skipped the comparison, and the other waited for it.
+		"tsc=reliable",
+		// systemd writes the name of each unit that it starts or stops to the console.
+		"systemd.show_status=yes", "systemd.status_unit_format=name",
+	}, " ")
+}
+
 // Start turns the machine on.
 func (m *Machine) Start(ctx context.Context) error {
 	m.plugging.Lock()
 	defer m.plugging.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.qemu.alive() {
+	if m.process != nil && m.process.Alive() {
 		return errors.New("cannot start the machine: it is on")
-	}
-	args, err := m.arguments()
-	if err != nil {
-		return fmt.Errorf("cannot start the machine: %w", err)
 	}
 	log, err := os.Create(m.path("qemu.log"))
 	if err != nil {
@@ -217,13 +149,17 @@ func (m *Machine) Start(ctx context.Context) error {
 	if m.console, err = size(m.path("console.log")); err != nil {
 		return fmt.Errorf("cannot start the machine: %w", err)
 	}
-	q, err := launch(ctx, args, log)
+	p, err := qemu.Start(ctx, qemu.Config{
+		Kernel: m.kernel, CommandLine: commandLine(), Console: m.path("console.log"), Disks: m.disks,
+		Ports: m.config.Ports, Servers: m.config.Servers, Capture: m.config.Capture,
+		UUID: m.config.UUID, AssetTag: m.config.AssetTag,
+	}, log)
 	if err != nil {
-		words, _ := os.ReadFile(log.Name())
-		return fmt.Errorf("cannot start the machine: %w\n%s", err, words)
+		output, _ := os.ReadFile(log.Name())
+		return fmt.Errorf("cannot start the machine: %w\n%s", err, output)
 	}
-	m.qemu = q
-	m.log.Info("on", "pid", q.process.Pid, "console", m.path("console.log"))
+	m.process = p
+	m.log.Info("on", "pid", p.PID(), "console", m.path("console.log"))
 	return nil
 }
 
@@ -238,100 +174,86 @@ func size(file string) (int64, error) {
 	return info.Size(), nil
 }
 
-// alive also takes the qemu that there was none of.
-func (q *qemu) alive() bool {
-	if q == nil {
-		return false
-	}
-	select {
-	case <-q.exited:
-		return false
-	default:
-		return true
-	}
-}
-
-// running is nil if the machine is off.
-func (m *Machine) running() *qemu {
+// running returns QEMU's process, or nil if the machine is off.
+func (m *Machine) running() *qemu.Process {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.qemu.alive() {
-		return m.qemu
+	if m.process != nil && m.process.Alive() {
+		return m.process
 	}
 	return nil
 }
 
-// Addr is where clients on this host reach a TCP port of the guest, one of Config.Ports; it is
-// another after each Start. It is empty if the machine is off.
+// Addr returns the address at which clients on this host reach a TCP port of the guest, one of
+// Config.Ports. Each Start changes it. It is empty if the machine is off.
 func (m *Machine) Addr(port int) string {
-	q := m.running()
-	if q == nil || q.ports[port] == 0 {
-		return ""
+	if p := m.running(); p != nil {
+		return p.Addr(port)
 	}
-	return fmt.Sprintf("127.0.0.1:%d", q.ports[port])
+	return ""
 }
 
-// PowerOff presses the power button, and waits until the machine is off. logind has to run to hear
-// it: it does when network.target is reached.
+// PowerOff presses the power button, and waits until the machine is off. Call it when network.target is
+// reached: logind handles the button, and runs from then on.
 func (m *Machine) PowerOff(ctx context.Context) error {
-	q := m.running()
-	if q == nil {
+	p := m.running()
+	if p == nil {
 		return fmt.Errorf("cannot power off: %w", errOff)
 	}
 	began := time.Now()
-	if err := q.monitor.do(ctx, "system_powerdown", nil, nil); err != nil {
+	if err := p.Monitor.Do(ctx, "system_powerdown", nil, nil); err != nil {
 		return fmt.Errorf("cannot power off: %w", err)
 	}
-	if err := m.waitOff(ctx, q); err != nil {
+	if err := m.waitOff(ctx, p); err != nil {
 		return err
 	}
 	m.log.Info("off", "took", since(began))
 	return nil
 }
 
-// Reboot has systemd reboot the machine, and waits until commands can be run in it again, for 5
-// minutes at most; how long it may take to go down is for ctx to say. QEMU is started anew: in one
-// that has run a kernel the next takes twice as long.
+// Reboot runs "systemctl reboot", waits until the machine has gone down, for as long as ctx allows, and
+// then until it can run commands again, for 5 minutes at most. It starts a new QEMU, because the second
+// kernel in a QEMU boots half as fast as the first.
 func (m *Machine) Reboot(ctx context.Context) error {
-	q := m.running()
-	if q == nil {
+	p := m.running()
+	if p == nil {
 		return fmt.Errorf("cannot reboot: %w", errOff)
 	}
 	began := time.Now()
-	// Its end can't be waited for: the agent goes down as well.
-	if err := q.agent.do(ctx, "guest-exec", map[string]any{"path": "systemctl", "arg": []string{"reboot"}}, nil); err != nil {
+	// Run would wait for the end of the command, but the guest agent may stop before it.
+	if err := p.Guest.Do(ctx, "guest-exec", map[string]any{"path": "systemctl", "arg": []string{"reboot"}}, nil); err != nil {
 		return fmt.Errorf("cannot reboot: %w", err)
 	}
-	if err := m.waitOff(ctx, q); err != nil {
+	if err := m.waitOff(ctx, p); err != nil {
 		return err
 	}
 	m.log.Info("down", "took", since(began))
 	return m.Boot(ctx)
 }
 
-// waitOff waits until QEMU ends because the guest has ended.
-func (m *Machine) waitOff(ctx context.Context, q *qemu) error {
+// waitOff waits until QEMU exits because the guest has shut down.
+func (m *Machine) waitOff(ctx context.Context, p *qemu.Process) error {
 	select {
-	case <-q.exited:
+	case <-p.Exited():
 	case <-ctx.Done():
 		return m.explain(fmt.Errorf("the machine has not gone down: %w", context.Cause(ctx)))
 	}
-	if q.err != nil {
-		return m.explain(fmt.Errorf("the machine has not gone down: QEMU: %w", q.err))
+	if err := p.Err(); err != nil {
+		return m.explain(fmt.Errorf("the machine has not gone down: QEMU: %w", err))
 	}
 	return nil
 }
 
-// Kill ends the machine at once. What the guest wrote to its disks, flushed or not, is in their
-// files: for a power cut that is too kind.
+// Kill turns the machine off at once. Unlike in a power cut, no data that the guest has written to its
+// disks is lost, even if it was not flushed.
 func (m *Machine) Kill() {
-	if q := m.running(); q != nil {
-		q.stop()
+	if p := m.running(); p != nil {
+		p.Stop()
 		m.log.Info("killed")
 	}
 }
 
-// Close kills the machine if it is on, and removes its own disk; the logs stay.
+// Close kills the machine if it is on, and removes its root disk. The logs stay.
 func (m *Machine) Close() error {
 	m.Kill()
 	return os.Remove(m.disks[0].Path)

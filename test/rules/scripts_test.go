@@ -33,12 +33,12 @@ func TestScripts(t *testing.T) {
 	}{
 		{
 			name: "installed in a chroot, nothing is started", script: "deb/postinst", args: []string{"configure", ""},
-			says: []string{"nothing was started", "next boot"},
+			says: []string{"was not started", "next boot"},
 		},
 		{
 			name: "installed on a running system, nothing is started", script: "deb/postinst", args: []string{"configure", ""}, booted: true,
 			calls: []string{"systemctl --system daemon-reload"},
-			says:  []string{"nothing was started", "next boot"},
+			says:  []string{"was not started", "next boot"},
 		},
 		{
 			name: "upgraded on a running system, the agent alone is restarted", script: "deb/postinst", args: []string{"configure", "0.0.9-1"}, booted: true,
@@ -55,7 +55,7 @@ func TestScripts(t *testing.T) {
 			name: "removed, the units stay held and the databases run on", script: "deb/prerm", args: []string{"remove"}, booted: true,
 			calls: []string{"bootagent-generator /etc/systemd/system", "deb-systemd-invoke stop bootagent.service"},
 			stays: []string{guard, named, role, agent, state},
-			says:  []string{guard, named, "until the machine\nstops it can be stopped and started again", "after the next boot no unit of a role does"},
+			says:  []string{guard, named, "until\nthe next shutdown they can be stopped and started again", "After the next boot, no unit of a role starts"},
 			frees: true,
 		},
 		{
@@ -79,7 +79,7 @@ func TestScripts(t *testing.T) {
 		},
 		{
 			name: "rpm installed in a chroot, nothing is started", script: "rpm/post", args: []string{"1"},
-			says: []string{"nothing was started", "next boot"},
+			says: []string{"was not started", "next boot"},
 		},
 		{
 			name: "rpm installed on a running system, nothing is started", script: "rpm/post", args: []string{"1"}, booted: true,
@@ -97,7 +97,7 @@ func TestScripts(t *testing.T) {
 			name: "rpm removed, the units stay held and the databases run on", script: "rpm/preun", args: []string{"0"}, booted: true,
 			calls: []string{"bootagent-generator /etc/systemd/system", "systemctl stop bootagent.service"},
 			stays: []string{guard, named, role, agent, state},
-			says:  []string{guard, named, "until the machine\nstops it can be stopped and started again", "after the next boot no unit of a role does"},
+			says:  []string{guard, named, "until\nthe next shutdown they can be stopped and started again", "After the next boot, no unit of a role starts"},
 			frees: true,
 		},
 		{
@@ -153,7 +153,7 @@ func TestRemovalTellsWhatItCouldNotHold(t *testing.T) {
 	for script, args := range map[string][]string{"deb/prerm": {"remove"}, "rpm/preun": {"0"}} {
 		m := newMachine(t, true)
 		m.program(generator, "exit 1")
-		if said := m.run(script, args...); !strings.Contains(said, "could be held") {
+		if said := m.run(script, args...); !strings.Contains(said, "cannot install a guard") {
 			t.Errorf("%s said %q", script, said)
 		}
 	}

@@ -15,6 +15,9 @@ import (
 	"bootagent/cmd/bootagent/asstatus"
 	"bootagent/cmd/bootagent/inec2"
 	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/status"
@@ -41,16 +44,16 @@ type agent struct {
 
 	// World.mu guards these.
 	dead     bool
-	boot     *boot.Boot  // nil where there is no plan
-	plan     role.Plan   // that the boot goes by
-	facts    *boot.Facts // that it was told last
-	config   error       // why there is no plan
-	next     *role.Plan  // to begin anew with; nil is to learn it
+	boot     *boot.Boot     // nil where there is no plan
+	plan     role.Plan      // that the boot goes by
+	facts    *host.Identity // that it was told last
+	config   error          // why there is no plan
+	next     *role.Plan     // to begin anew with; nil is to learn it
 	again    context.CancelCauseFunc
 	actors   map[string]string // by goroutine
-	launched []boot.Progress   // of the launch
-	progress []boot.Progress   // of the story that is being told
-	held     map[string]boot.Progress
+	launched []graph.Progress  // of the launch
+	progress []graph.Progress  // of the story that is being told
+	held     map[string]graph.Progress
 }
 
 const (
@@ -73,7 +76,7 @@ var (
 	exampleRole = sync.OnceValue(func() *role.Role { return decode(example()) })
 	hastyRole   = sync.OnceValue(func() *role.Role {
 		text := strings.Replace(example(), "wait: 20m", "wait: 5m", 1)
-		return decode(strings.Replace(text, "mariadb.service: {}", "mariadb.service: {ready: {unit: "+probe+", within: 2m}}", 1))
+		return decode(strings.Replace(text, "mariadb.service: {}", "mariadb.service: {ready: {unit: "+probe+", timeout: 2m}}", 1))
 	})
 )
 
@@ -140,9 +143,9 @@ func (a *agent) once(ctx context.Context, next *role.Plan, log *slog.Logger) *bo
 	w := a.machine.world
 	confirm := func(context.Context) (string, error) { return "", nil }
 	if next == nil {
-		launch := boot.NewLaunch(metadata{a}, a.planOf)
+		launch := boot.NewIdentify(metadata{a}, a.planOf)
 		launch.Jitter = a.jitter
-		plan, facts, err := launch.Run(ctx, log, func(p []boot.Progress) { a.report(nil, p) })
+		plan, facts, err := launch.Run(ctx, log, func(p []graph.Progress) { a.report(nil, p) })
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -169,7 +172,7 @@ func (a *agent) once(ctx context.Context, next *role.Plan, log *slog.Logger) *bo
 		a.is("confirm")
 		_, _ = confirm(ctx)
 	})
-	b.Run(ctx, func(p []boot.Progress) { a.report(b, p) })
+	b.Run(ctx, func(p []graph.Progress) { a.report(b, p) })
 	running.Wait()
 	return b
 }
@@ -249,7 +252,7 @@ func (a *agent) jitter(below time.Duration) time.Duration {
 	return time.Duration(w.drawFor(a.name+" "+actor) % uint64(below))
 }
 
-func (a *agent) report(b *boot.Boot, p []boot.Progress) {
+func (a *agent) report(b *boot.Boot, p []graph.Progress) {
 	w := a.machine.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -263,20 +266,20 @@ func (a *agent) report(b *boot.Boot, p []boot.Progress) {
 		a.held = b.Held(p)
 	}
 	for _, s := range p {
-		w.read(s.String() + s.Wait.Hint + s.Remark + boot.HintOf(s.Err))
+		w.read(s.String() + s.Wait.Hint + s.Warning + fault.HintOf(s.Err))
 	}
 }
 
 // early says what is told too early: that the role is ready between two steps,
 // or that the boot need not wait while a step runs.
-func early(p []boot.Progress) string {
-	is := func(states ...boot.State) bool {
-		return slices.ContainsFunc(p, func(s boot.Progress) bool { return slices.Contains(states, s.State) })
+func early(p []graph.Progress) string {
+	is := func(states ...graph.State) bool {
+		return slices.ContainsFunc(p, func(s graph.Progress) bool { return slices.Contains(states, s.State) })
 	}
 	switch {
-	case is(boot.Running) && asstatus.Settled(p):
+	case is(graph.Running) && asstatus.Settled(p):
 		return "the boot is told not to wait, and a step runs"
-	case is(boot.Running, boot.Waiting, boot.Failed) || !is(boot.Pending, boot.Skipped):
+	case is(graph.Running, graph.Waiting, graph.Failed) || !is(graph.Pending, graph.Skipped):
 		return "" // a step is at work, which is what is told; or all is done
 	}
 	if s := asstatus.Of("", nil, p); s.State == status.Ready {
@@ -293,7 +296,7 @@ func (w *World) read(text string) {
 }
 
 // planOf makes the plan of the role that the user-data selects.
-func (a *agent) planOf(facts boot.Facts) (plan role.Plan, err error) {
+func (a *agent) planOf(facts host.Identity) (plan role.Plan, err error) {
 	err = a.call(context.Background(), "asks", "for the role files", effect{do: func() error {
 		sel, err := userdata.Parse(facts.UserData)
 		if err != nil {
@@ -452,17 +455,17 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 // metadata is the instance metadata service, with its last answer kept.
 type metadata struct{ *agent }
 
-func (d metadata) Ask(ctx context.Context) (facts boot.Facts, err error) {
+func (d metadata) Ask(ctx context.Context) (facts host.Identity, err error) {
 	m := d.machine
 	err = d.call(ctx, "asks", "IMDS who it is", effect{
 		fails: []error{
-			&boot.NotYetError{For: "an answer: no route to the metadata service", Hint: "look at the network"},
-			&boot.NotYetError{For: "an answer: the metadata service says 503", Hint: ""},
-			&boot.NotYetError{For: "an answer: the metadata service says 403", Hint: "turn it on"},
+			&fault.Pending{For: "an answer: no route to the metadata service", Hint: "look at the network"},
+			&fault.Pending{For: "an answer: the metadata service says 503", Hint: ""},
+			&fault.Pending{For: "an answer: the metadata service says 403", Hint: "turn it on"},
 		},
 		bound: 5 * time.Second,
 		do: func() error {
-			facts = boot.Facts{
+			facts = host.Identity{
 				Instance: role.Instance{ID: m.id, Zone: zone, Region: region, Type: "t3.micro"}, UserData: []byte(m.userData),
 			}
 			return nil
@@ -476,14 +479,14 @@ func (d metadata) Ask(ctx context.Context) (facts boot.Facts, err error) {
 
 // imdsSilent is what the client says of a service that takes connections and
 // no more, as one does to which the way back is closed.
-var imdsSilent = &boot.NotYetError{
+var imdsSilent = &fault.Pending{
 	For: "an answer: cannot get the identity of this instance from the instance metadata service at http://169.254.169.254: " +
 		"it takes connections, but never answers the request for a token (PUT /latest/api/token): context deadline exceeded; " +
 		"the hop limit of its answers is too low, or a firewall drops them",
 	Hint: "raise the limit",
 }
 
-func (d metadata) Keep(f boot.Facts) {
+func (d metadata) Cache(f host.Identity) {
 	// That it could not be kept is no error: only a later boot is the poorer for it.
 	_ = d.call(context.Background(), "keeps", "what it was told", effect{do: func() error {
 		d.machine.facts.write(&f)
@@ -491,7 +494,7 @@ func (d metadata) Keep(f boot.Facts) {
 	}})
 }
 
-func (d metadata) Kept() (facts boot.Facts, since time.Time, err error) {
+func (d metadata) Cached() (facts host.Identity, since time.Time, err error) {
 	m := d.machine
 	err = d.call(context.Background(), "asks", "what it was told before", effect{do: func() error {
 		if m.facts.now == nil {

@@ -5,6 +5,7 @@ import (
 
 	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -19,7 +20,7 @@ type filesystem struct {
 
 // A directory is a data directory, or what may become one.
 type directory struct {
-	state  boot.DirectoryState // Foreign where it is empty
+	state  host.DirectoryState // Foreign where it is empty
 	owner  string
 	newer  bool // an engine used it that is newer than the machines have
 	rows   int
@@ -38,9 +39,9 @@ func (f *filesystem) clone() *filesystem {
 // names are what is in it.
 func (d directory) names() []string {
 	switch d.state {
-	case boot.Foreign:
+	case host.Foreign:
 		return nil
-	case boot.Damaged:
+	case host.Damaged:
 		return []string{"aria_log_control", "mysql"}
 	}
 	return []string{"aria_log_control", "ibdata1", "mysql", "mysql_upgrade_info"}
@@ -113,8 +114,8 @@ func (b *blocks) cut(w *World) {
 	states := append(append([]*filesystem{b.log}, b.since...), b.live)
 	b.log = states[w.chance.IntN(len(states))].clone()
 	for _, name := range sortedKeys(b.log.dirs) {
-		if d := b.log.dirs[name]; !d.synced && d.state == boot.Ready && w.oneIn(2) {
-			d.state = boot.Damaged
+		if d := b.log.dirs[name]; !d.synced && d.state == host.Ready && w.oneIn(2) {
+			d.state = host.Damaged
 			b.log.dirs[name] = d
 		}
 	}
@@ -164,6 +165,6 @@ func (b *blocks) ours(id, uuid string, rows int) {
 		panic(err)
 	}
 	b.place.ledger = string(src)
-	b.place.dirs["mysql"] = directory{state: boot.Ready, owner: "mysql", rows: rows, synced: true}
+	b.place.dirs["mysql"] = directory{state: host.Ready, owner: "mysql", rows: rows, synced: true}
 	b.log = b.place.clone()
 }

@@ -9,22 +9,22 @@ import (
 )
 
 // A fault is what can go wrong with a call.
-type fault string
+type mishap string
 
 // The faults.
 const (
-	failed      fault = "error"        // it is not done, and says so
-	slow        fault = "slow"         // it takes long
-	hung        fault = "hung"         // it does not come back, until it is cancelled or its own limit ends it
-	partial     fault = "partial"      // it is done, or half, and says that it failed
-	crashBefore fault = "crash before" // the agent dies before it asks
-	crashWithin fault = "crash within" // the agent dies while it is done
-	crashAfter  fault = "crash after"  // the agent dies when it has the answer
-	powerCut    fault = "power cut"    // the machine goes off meanwhile, and comes back
-	replaced    fault = "replaced"     // the instance ends, and another takes its place
+	failed      mishap = "error"        // it is not done, and says so
+	slow        mishap = "slow"         // it takes long
+	hung        mishap = "hung"         // it does not come back, until it is cancelled or its own limit ends it
+	partial     mishap = "partial"      // it is done, or half, and says that it failed
+	crashBefore mishap = "crash before" // the agent dies before it asks
+	crashWithin mishap = "crash within" // the agent dies while it is done
+	crashAfter  mishap = "crash after"  // the agent dies when it has the answer
+	powerCut    mishap = "power cut"    // the machine goes off meanwhile, and comes back
+	replaced    mishap = "replaced"     // the instance ends, and another takes its place
 )
 
-var allFaults = []fault{failed, slow, hung, partial, crashBefore, crashWithin, crashAfter, powerCut, replaced}
+var allFaults = []mishap{failed, slow, hung, partial, crashBefore, crashWithin, crashAfter, powerCut, replaced}
 
 // allSteps are the steps of the story, without the names of what they are about.
 var allSteps = []string{
@@ -46,8 +46,8 @@ func kindOf(step string) string {
 
 // A cell is a fault in a step.
 type cell struct {
-	step  string
-	fault fault
+	step   string
+	mishap mishap
 }
 
 // cells are all there are.
@@ -133,9 +133,9 @@ func (f *faults) strike(w *World, c *call) bool {
 		return false
 	}
 	hit := f.oneIn > 0 && by == 0
-	if f.force != nil && step == f.force.step && f.force.fault.fits(c) {
+	if f.force != nil && step == f.force.step && f.force.mishap.fits(c) {
 		if f.skip == 0 {
-			chosen, hit, f.force = f.force.fault, true, nil
+			chosen, hit, f.force = f.force.mishap, true, nil
 		} else {
 			f.skip--
 		}
@@ -152,7 +152,7 @@ func (f *faults) strike(w *World, c *call) bool {
 
 // fits tells whether a fault can be of a call: what a step does in memory only
 // dies with the agent and does not fail.
-func (f fault) fits(c *call) bool {
+func (f mishap) fits(c *call) bool {
 	switch f {
 	case failed, slow, hung, partial:
 		return c.op != "started" && c.op != "finished" && c.op != "cancelled"
@@ -163,7 +163,7 @@ func (f fault) fits(c *call) bool {
 // errStorage is how a call fails that has no other way.
 var errStorage = errors.New("input/output error")
 
-func (w *World) apply(f fault, c *call) {
+func (w *World) apply(f mishap, c *call) {
 	m := c.agent.machine
 	fails := errStorage
 	if all := c.effect.fails; len(all) > 0 {

@@ -12,7 +12,7 @@ import (
 
 	"bootagent/cmd/bootagent/ondisk"
 	"bootagent/pkg/block"
-	"bootagent/pkg/boot"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -40,7 +40,7 @@ type machine struct {
 
 	// On its own disk, where a power cut takes what was written last.
 	records file[map[string]string]
-	facts   file[*boot.Facts]
+	facts   file[*host.Identity]
 	kept    file[bool] // the sealed secret
 
 	plugged  map[string]*disk
@@ -196,13 +196,13 @@ func (m *machine) shutDownFurther() {
 	then()
 }
 
-// The interfaces of boot.World.
+// The interfaces of boot.Host.
 
-func (a *agent) world() boot.World {
-	return boot.World{
+func (a *agent) world() host.Host {
+	return host.Host{
 		Volumes: a.volumes, Records: records{a}, Disks: disks{a}, Filesystems: filesystems{a}, Ledgers: ledgers{a},
-		Mounts: mounts{a}, Directories: directories{a}, Engines: engines{a}, Secrets: a.secrets(), Units: units{a},
-		Instance:     boot.Instance{ID: a.machine.id, BootID: fmt.Sprintf("boot %d of %s", a.machine.booted, a.machine.id)},
+		Mounts: mounts{a}, Directories: directories{a}, Engines: engines{a}, Secrets: a.secrets(), Units: units{a}, Runs: units{a}, Grants: units{a}, Jobs: units{a}, Probes: units{a}, Stops: units{a}, Shutdown: units{a},
+		Machine:      host.Machine{ID: a.machine.id, BootID: fmt.Sprintf("boot %d of %s", a.machine.booted, a.machine.id)},
 		UnlockWithin: time.Hour,
 		NewUUID: func() string {
 			n := a.machine.world.drawFor("uuid " + a.name)
@@ -230,7 +230,7 @@ func (r records) Record(name string, _ role.Find, id string) error {
 
 type disks struct{ *agent }
 
-func (d disks) Find(ctx context.Context, serial string) (found boot.Disk, there bool, err error) {
+func (d disks) Find(ctx context.Context, serial string) (found host.Disk, there bool, err error) {
 	err = d.call(ctx, "asks", "for disk "+serial, effect{do: func() error {
 		if on := d.machine.plugged[serial]; on != nil {
 			found, there = ondisk.Disk(on.block()), true
@@ -240,7 +240,7 @@ func (d disks) Find(ctx context.Context, serial string) (found boot.Disk, there 
 	return found, there && err == nil, err
 }
 
-func (d disks) Appear(ctx context.Context, serial string) (found boot.Disk, err error) {
+func (d disks) Appear(ctx context.Context, serial string) (found host.Disk, err error) {
 	err = d.call(ctx, "waits", "for disk "+serial, effect{
 		do:     func() error { return nil },
 		until:  func() bool { return d.machine.plugged[serial] != nil },
@@ -251,7 +251,7 @@ func (d disks) Appear(ctx context.Context, serial string) (found boot.Disk, err 
 }
 
 // same finds a disk again.
-func (a *agent) same(want boot.Disk) (*disk, error) {
+func (a *agent) same(want host.Disk) (*disk, error) {
 	d := a.machine.plugged[want.Serial]
 	if d == nil {
 		return nil, block.ErrAbsent
@@ -259,7 +259,7 @@ func (a *agent) same(want boot.Disk) (*disk, error) {
 	return d, ondisk.Same(want, d.block())
 }
 
-func (d disks) Read(ctx context.Context, want boot.Disk, of role.Volume) (content boot.Content, err error) {
+func (d disks) Read(ctx context.Context, want host.Disk, of role.Volume) (content host.Content, err error) {
 	err = d.call(ctx, "read", want.Serial, effect{bound: 10 * time.Minute, do: func() error {
 		disk, err := d.same(want)
 		if err != nil {
@@ -280,9 +280,9 @@ func (d disks) Read(ctx context.Context, want boot.Disk, of role.Volume) (conten
 
 type filesystems struct{ *agent }
 
-func makeUnit(d boot.Disk) string { return "bootagent-make-" + d.Serial }
+func makeUnit(d host.Disk) string { return "bootagent-make-" + d.Serial }
 
-func (f filesystems) Make(ctx context.Context, d boot.Disk, t role.FilesystemType, uuid string) error {
+func (f filesystems) Make(ctx context.Context, d host.Disk, t role.FilesystemType, uuid string) error {
 	m := f.machine
 	w := m.world
 	name := makeUnit(d)
@@ -324,7 +324,7 @@ func (f filesystems) Make(ctx context.Context, d boot.Disk, t role.FilesystemTyp
 	})
 }
 
-func (f filesystems) Settle(ctx context.Context, d boot.Disk) error {
+func (f filesystems) Settle(ctx context.Context, d host.Disk) error {
 	m := f.machine
 	return f.call(ctx, "asks", "that no mkfs runs on "+d.Serial, effect{
 		do:    func() error { return nil },
@@ -336,7 +336,7 @@ func (f filesystems) Settle(ctx context.Context, d boot.Disk) error {
 	})
 }
 
-func (f filesystems) Check(ctx context.Context, d boot.Disk, _ role.FilesystemType) error {
+func (f filesystems) Check(ctx context.Context, d host.Disk, _ role.FilesystemType) error {
 	return f.call(ctx, "asks", "whether the filesystem on "+d.Serial+" is whole", effect{do: func() error {
 		// Who closes a disk that was open for writing makes an event of it.
 		if disk, err := f.same(d); err == nil {
@@ -397,7 +397,7 @@ func (ms mounts) At(where string) (dev uint64, mounted bool, err error) {
 	return dev, mounted && err == nil, err
 }
 
-func (ms mounts) Mount(ctx context.Context, mt boot.Mount) error {
+func (ms mounts) Mount(ctx context.Context, mt host.Mount) error {
 	m := ms.machine
 	w := m.world
 	about := fmt.Sprintf("%s at %s (%s)", mt.What, mt.Where, strings.Join(mt.Options, ","))
@@ -433,10 +433,10 @@ func (ms mounts) Mount(ctx context.Context, mt boot.Mount) error {
 						d = m.plugged[serial]
 					}
 				}
-				if d == nil || d.vol.place == nil || d.vol.place.kind != mt.Type || d.vol.unmountable && !mt.Look {
+				if d == nil || d.vol.place == nil || d.vol.place.kind != mt.Type || d.vol.unmountable && !mt.Inspect {
 					return failed("failed")
 				}
-				if !mt.Look && !d.read {
+				if !mt.Inspect && !d.read {
 					w.breaks("%s is mounted at %s, and was not read before", d.vol.ID, mt.Where)
 				}
 				mounted.vol, mounted.dev = d.vol, d.dev()
@@ -448,7 +448,7 @@ func (ms mounts) Mount(ctx context.Context, mt boot.Mount) error {
 			}
 			m.mounts[mt.Where] = mounted
 			m.changed(mountUnit(mt.Where))
-			if !mt.Look {
+			if !mt.Inspect {
 				w.count(m.id, "mount")
 			}
 			return nil
@@ -531,7 +531,7 @@ func (f files) Names(p string) ([]string, error) {
 }
 
 func (f files) Head(p string) []byte {
-	if v, dir, err := f.at(path.Dir(p)); err == nil && v != nil && path.Base(p) == "mysql_upgrade_info" && v.live.dirs[dir].state == boot.Ready {
+	if v, dir, err := f.at(path.Dir(p)); err == nil && v != nil && path.Base(p) == "mysql_upgrade_info" && v.live.dirs[dir].state == host.Ready {
 		if v.live.dirs[dir].newer {
 			return []byte("11.8.9-MariaDB")
 		}
@@ -565,7 +565,7 @@ func (m *machine) at(p string) (v *ebs, dir string, err error) {
 	return nil, p, nil
 }
 
-func (d directories) Examine(ctx context.Context, p string, of role.Data, set boot.EngineSettings) (found boot.Directory, err error) {
+func (d directories) Examine(ctx context.Context, p string, of role.Data, set host.EngineSettings) (found host.Directory, err error) {
 	err = d.call(ctx, "asks", "how "+p+" is", effect{do: func() error {
 		found, err = ondisk.Directory(files{d.machine}, p, of, set)
 		return err
@@ -604,7 +604,7 @@ func (d directories) Create(ctx context.Context, p, owner string) error {
 		if _, there := v.live.dirs[name]; there {
 			return fmt.Errorf("cannot rename: %s is there", p)
 		}
-		v.change(func(f *filesystem) { f.dirs[name] = directory{state: boot.Foreign, owner: owner} })
+		v.change(func(f *filesystem) { f.dirs[name] = directory{state: host.Foreign, owner: owner} })
 		return nil
 	}})
 }
@@ -640,9 +640,9 @@ func (d directories) Publish(ctx context.Context, staging, p string) error {
 
 type engines struct{ *agent }
 
-func (e engines) Settings(ctx context.Context, _ role.Data, _ []string) (set boot.EngineSettings, err error) {
+func (e engines) Settings(ctx context.Context, _ role.Data, _ []string) (set host.EngineSettings, err error) {
 	err = e.call(ctx, "asks", "the engine for its settings", effect{bound: time.Minute, do: func() error {
-		set = boot.EngineSettings{DataDirectory: dataDir + "/", Version: "10.11.14-MariaDB"}
+		set = host.EngineSettings{DataDirectory: dataDir + "/", Version: "10.11.14-MariaDB"}
 		return nil
 	}})
 	return set, err
@@ -663,23 +663,23 @@ func (e engines) Initialize(ctx context.Context, d role.Data, dir string) error 
 			if err != nil {
 				return err
 			}
-			if v.live.dirs[name].state != boot.Foreign {
+			if v.live.dirs[name].state != host.Foreign {
 				return fmt.Errorf("the start of %s ended as %q", initializeUnit, "failed")
 			}
 			if w.acked[v.ID] > 0 {
 				w.breaks("a new database is made on %s, which holds acknowledged rows", v.ID)
 			}
-			set := func(state boot.DirectoryState) {
+			set := func(state host.DirectoryState) {
 				v.change(func(f *filesystem) { f.dirs[name] = directory{state: state, owner: d.Owner} })
 			}
-			set(boot.Damaged)
+			set(host.Damaged)
 			c := &command{about: dir, on: volumeAt}
 			bad := w.oneIn(30) && w.faults.act()
 			m.runCommand(initializeUnit, c, w.between(time.Second, 6*time.Second), func() error {
 				if bad {
 					return errors.New("it failed")
 				}
-				set(boot.Ready)
+				set(host.Ready)
 				w.count(m.id, "initialize")
 				return nil
 			})
@@ -831,15 +831,15 @@ func (u units) Probe(ctx context.Context, unit string) error {
 	})
 }
 
-func (u units) State(ctx context.Context, unit string) (s boot.UnitState, err error) {
+func (u units) State(ctx context.Context, unit string) (s host.UnitState, err error) {
 	err = u.call(ctx, "asks", "how "+unit+" is", effect{do: func() error { s = u.machine.state(unit); return nil }})
 	return s, err
 }
 
-func (u units) Restarts(ctx context.Context, unit string) (r boot.Restarts, err error) {
+func (u units) Restarts(ctx context.Context, unit string) (r host.Restarts, err error) {
 	err = u.call(ctx, "asks", "how often "+unit+" was restarted", effect{do: func() error {
 		s := u.machine.services[unit]
-		r = boot.Restarts{Count: s.restarts, Died: s.died}
+		r = host.Restarts{Count: s.restarts, Died: s.died}
 		if s.active == "active" {
 			r.Active = time.Since(s.since)
 		}
@@ -848,12 +848,12 @@ func (u units) Restarts(ctx context.Context, unit string) (r boot.Restarts, err 
 	return r, err
 }
 
-func (u units) Ended(ctx context.Context, unit string) (e boot.Ended, err error) {
+func (u units) Ended(ctx context.Context, unit string) (e host.Ended, err error) {
 	err = u.call(ctx, "asks", "how "+unit+" ended", effect{do: func() error { e = u.machine.howEnded(unit); return nil }})
 	return e, err
 }
 
-func (u units) Await(ctx context.Context, unit string, until func(boot.UnitState) bool) (s boot.UnitState, err error) {
+func (u units) Await(ctx context.Context, unit string, until func(host.UnitState) bool) (s host.UnitState, err error) {
 	err = u.call(ctx, "waits", "for "+unit, effect{
 		do:     func() error { return nil },
 		until:  func() bool { return until(u.machine.state(unit)) },

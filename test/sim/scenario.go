@@ -173,9 +173,9 @@ var found = []scenario{
 	},
 	{
 		name: "the role may make no filesystem, and a person says in the role file that it may",
-		set:  func(w *World, _ *ebs) { w.edit(func(v *role.Volume) { v.Make = role.MakeNever }) },
+		set:  func(w *World, _ *ebs) { w.edit(func(v *role.Volume) { v.Format = role.FormatNever }) },
 		then: []func(*World, *machine){func(w *World, m *machine) {
-			w.edit(func(v *role.Volume) { v.Make = role.MakeIfBlank })
+			w.edit(func(v *role.Volume) { v.Format = role.FormatIfBlank })
 			m.retry()
 		}},
 	},
@@ -189,7 +189,7 @@ var found = []scenario{
 	{
 		name: "the role file wants a volume elsewhere that is mounted, and everything stays as it is",
 		then: []func(*World, *machine){func(w *World, m *machine) {
-			w.edit(func(v *role.Volume) { v.At = "/srv/elsewhere" })
+			w.edit(func(v *role.Volume) { v.Mount = "/srv/elsewhere" })
 			m.retry()
 		}},
 	},
@@ -197,7 +197,7 @@ var found = []scenario{
 		name: "the volume is let go after it was waited for in vain",
 		set:  func(w *World, v *ebs) { w.cloud.hold(v) },
 		then: []func(*World, *machine){func(w *World, _ *machine) {
-			w.pass(w.role.Volumes[0].Wait + 5*time.Minute)
+			w.pass(w.role.Volumes[0].Timeout + 5*time.Minute)
 			w.cloud.detach(w.theVolume())
 		}},
 	},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bootagent/pkg/boot"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/volume"
 )
@@ -79,7 +80,7 @@ var beginnings = []beginning{
 		const uuid = "11111111-1111-4111-8111-111111111111"
 		v.format("xfs", uuid)
 		v.place.made = false
-		v.place.dirs["home"] = directory{state: boot.Damaged, owner: "somebody", synced: true}
+		v.place.dirs["home"] = directory{state: host.Damaged, owner: "somebody", synced: true}
 		v.log = v.place.clone()
 		v.Tags[volume.TagFilesystem] = "making " + uuid
 	}},
@@ -124,7 +125,7 @@ var beginnings = []beginning{
 	{name: "a database that is damaged", weight: 1, never: "is no data directory that mariadb may start on", set: func(w *World, v *ebs) {
 		w.withRows(v)
 		d := v.place.dirs["mysql"]
-		d.state = boot.Damaged
+		d.state = host.Damaged
 		v.place.dirs["mysql"] = d
 		v.log = v.place.clone()
 	}},
@@ -320,7 +321,9 @@ var acts = []act{
 	}},
 	{"says bootagent retry on", func(w *World, m *machine) {
 		if w.boots%2 == 0 { // with another time for the volume in the role file
-			w.edit(func(v *role.Volume) { v.Wait = v.Wait.Truncate(time.Minute) + (v.Wait+time.Second)%(2*time.Second) })
+			w.edit(func(v *role.Volume) {
+				v.Timeout = v.Timeout.Truncate(time.Minute) + (v.Timeout+time.Second)%(2*time.Second)
+			})
 		}
 		m.retry()
 	}},
@@ -436,7 +439,7 @@ func (w *World) mend() {
 	}
 	if v.live != nil {
 		maps.DeleteFunc(v.live.dirs, func(name string, d directory) bool {
-			return strings.Contains(name, ".initializing-") && d.state != boot.Ready && len(v.live.dirs) >= 3
+			return strings.Contains(name, ".initializing-") && d.state != host.Ready && len(v.live.dirs) >= 3
 		})
 	}
 	if a := v.holder(); a != nil && (w.machine(a.Instance) == nil && a.Instance == "i-0000000000000beef" || a.State == volume.Attaching) {

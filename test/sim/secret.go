@@ -13,7 +13,7 @@ import (
 	"filippo.io/age"
 
 	"bootagent/cmd/bootagent/sealed"
-	"bootagent/pkg/boot"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 )
@@ -66,7 +66,7 @@ func (a *agent) takes(key string) {
 
 // secrets are opened by the code of the program; its S3, its disk and its ramfs
 // are the world's.
-func (a *agent) secrets() boot.Secrets {
+func (a *agent) secrets() host.Secrets {
 	return secrets{a, &sealed.Secrets{
 		Keys: &a.opener, From: a.machine.world.keys,
 		Run:    func(context.Context, []string) ([]byte, error) { return []byte(identities()[goodKey].String()), nil },

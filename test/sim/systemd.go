@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bootagent/pkg/boot"
+	"bootagent/pkg/host"
 	"bootagent/pkg/unit"
 )
 
@@ -429,38 +430,38 @@ func (m *machine) mountedAt(where string) string {
 }
 
 // state is what systemd says of a unit.
-func (m *machine) state(unit string) boot.UnitState {
+func (m *machine) state(unit string) host.UnitState {
 	for _, where := range []string{volumeAt, dataDir} {
 		if unit == mountUnit(where) {
 			mt := m.mounts[where]
-			return boot.UnitState{Active: m.mountedAt(where), Busy: mt != nil && mt.stopping}
+			return host.UnitState{Active: m.mountedAt(where), Busy: mt != nil && mt.stopping}
 		}
 	}
 	for _, name := range sortedKeys(m.services) {
 		switch unit {
 		case name:
 			s := m.services[name]
-			return boot.UnitState{Active: s.active, Sub: s.sub, Busy: s.job != ""}
+			return host.UnitState{Active: s.active, Sub: s.sub, Busy: s.job != ""}
 		case grantUnit(name):
 			g := m.grants[name]
 			if g == nil {
-				return boot.UnitState{Active: "inactive"}
+				return host.UnitState{Active: "inactive"}
 			}
 			active := "inactive"
 			if g.active {
 				active = "active"
 			}
-			return boot.UnitState{Active: active, Busy: g.starting || g.stopping}
+			return host.UnitState{Active: active, Busy: g.starting || g.stopping}
 		}
 	}
 	panic(fmt.Sprintf("nobody knows the unit %s", unit))
 }
 
 // howEnded is what systemd says of a service that does not run.
-func (m *machine) howEnded(unit string) boot.Ended {
+func (m *machine) howEnded(unit string) host.Ended {
 	s := m.services[unit]
 	if s == nil {
 		panic(fmt.Sprintf("nobody knows the service %s", unit))
 	}
-	return boot.Ended{Result: s.result, Died: s.died, Ran: s.ran, ByItself: s.byItself, Processes: s.runs()}
+	return host.Ended{Result: s.result, Died: s.died, Ran: s.ran, ByItself: s.byItself, Processes: s.runs()}
 }

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"bootagent/pkg/block"
-	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/volume"
 )
 
@@ -98,7 +100,7 @@ func (w *World) lookAtService(m *machine, s *service) {
 		wrong = "on another volume than what is mounted"
 	case mt.vol.live == nil || mt.dir != "mysql":
 		wrong = "on another directory than its own"
-	case mt.vol.live.dirs[mt.dir].state != boot.Ready:
+	case mt.vol.live.dirs[mt.dir].state != host.Ready:
 		wrong = fmt.Sprintf("on a data directory that is %s", mt.vol.live.dirs[mt.dir].state)
 	case !strings.Contains(mt.vol.live.ledger, `"role":"mysql-ec2"`) || !strings.Contains(mt.vol.live.ledger, serialOf(mt.vol.ID)):
 		wrong = "on a volume whose ledger does not say that it is its own"
@@ -125,13 +127,13 @@ func (w *World) lookAtWaits(a *agent) {
 	w.mu.Unlock()
 	for _, p := range progress {
 		switch {
-		case p.State == boot.Waiting && p.Wait.For == "":
+		case p.State == graph.Waiting && p.Wait.For == "":
 			w.breaks("%s: step %s waits and does not say for what", a.name, p.Step)
-		case p.State == boot.Waiting && time.Since(p.Wait.Until) > waitSlack:
+		case p.State == graph.Waiting && time.Since(p.Wait.Until) > waitSlack:
 			w.breaks("%s: step %s waits for %s past its deadline", a.name, p.Step, p.Wait.For)
-		case p.State == boot.Running && time.Since(p.Since) > 20*time.Minute:
+		case p.State == graph.Running && time.Since(p.Since) > 20*time.Minute:
 			w.breaks("%s: step %s has run for 20 minutes without a word", a.name, p.Step)
-		case p.State == boot.Failed && (p.Err == nil || p.Err.Error() == ""):
+		case p.State == graph.Failed && (p.Err == nil || p.Err.Error() == ""):
 			w.breaks("%s: step %s failed and does not say why", a.name, p.Step)
 		}
 	}
@@ -187,7 +189,7 @@ func (m *machine) saysReady() bool {
 		return false
 	}
 	for _, p := range m.agent.progress {
-		if p.State != boot.Done {
+		if p.State != graph.Done {
 			return false
 		}
 	}
@@ -265,7 +267,7 @@ var reasons = []reason{
 		return v.now() != nil && v.now().dirs["mysql"].state == ""
 	}),
 	ofVolume("is no data directory that mariadb may start on", func(_ *machine, v *ebs) bool {
-		return v.now() != nil && v.now().dirs["mysql"].state != boot.Ready
+		return v.now() != nil && v.now().dirs["mysql"].state != host.Ready
 	}),
 	ofVolume("it belongs to user number 1000", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].owner != "mysql"
@@ -309,8 +311,8 @@ func (m *machine) explained() (words string, truly bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, p := range m.agent.progress {
-		text := p.String() + " " + p.Wait.Hint + " " + boot.HintOf(p.Err)
-		if p.State != boot.Failed && p.State != boot.Waiting {
+		text := p.String() + " " + p.Wait.Hint + " " + fault.HintOf(p.Err)
+		if p.State != graph.Failed && p.State != graph.Waiting {
 			continue
 		}
 		words += text + "\n"

@@ -1,7 +1,7 @@
-// Package story holds how some boots went, step by step, as the simulated world
-// of test/sim tells it. The same is made to happen in virtual machines, by
-// test/e2e, and has to be told the same there: that is how far the world can be
-// believed.
+// Package story contains the status of some boots, step by step, from the
+// simulated world of test/sim. The tests in test/e2e cause the same boots in
+// virtual machines, and compare the status there with these files. So they show
+// for these boots that the simulated world behaves as a machine does.
 package story
 
 import (
@@ -17,8 +17,8 @@ import (
 //go:embed stories/*.txt
 var stories embed.FS
 
-// Of is a status as a story: the state of the role, and of each step with the
-// reason for it. What no two machines have in common is left out of it.
+// Of formats a status as a story: the state of the role and of each step, with
+// the reason. It replaces texts that differ from machine to machine.
 func Of(s status.Status) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n", s.State)
@@ -35,7 +35,7 @@ func Of(s status.Status) string {
 	return b.String()
 }
 
-// own is what is a machine's own, and what stands for it.
+// own matches the texts that differ from machine to machine, with their replacements.
 var own = []struct {
 	is   *regexp.Regexp
 	said string
@@ -47,7 +47,7 @@ var own = []struct {
 	{regexp.MustCompile(`\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`), "UUID"},
 	{regexp.MustCompile(`\b(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d\b`), "TIME"},
 	{regexp.MustCompile(`\b\d+(\.\d+)? [KMG]iB\b`), "SIZE"},
-	// Which of several clocks ran out first is left to chance.
+	// It depends on chance which of several deadlines passes first.
 	{regexp.MustCompile(`^(relies on .* TIME(: |, as it waited \w+ in vain for )).*`), "${1}WHY"},
 }
 
@@ -58,10 +58,10 @@ func common(text string) string {
 	return strings.ReplaceAll(strings.TrimSpace(text), "\n", "; ")
 }
 
-// File is where a story is, below this package.
+// File returns the path of a story, relative to this package.
 func File(name string) string { return "stories/" + name + ".txt" }
 
-// Told is a story as it was told in the simulated world.
+// Told returns a story of the simulated world.
 func Told(name string) (string, error) {
 	text, err := fs.ReadFile(stories, File(name))
 	return string(text), err

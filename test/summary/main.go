@@ -1,18 +1,17 @@
-// Summary runs a suite of Go tests and counts what became of each test.
+// Summary runs a suite of Go tests and counts how many passed, failed and were skipped.
 //
 //	summary [-live] [-budget 2m] -to DIR SUITE go-test-arguments...
 //	summary [-packages] -to DIR total SUITE...
 //
-// The first form runs "go test -json" with the arguments, prints one line for
-// each package, the output of each test that failed, and, loudly, each test
-// that was skipped with its reason; what it counted it leaves in DIR. With
-// -live the output of every test is printed as it comes, for tests that boot
-// machines. The second form prints what the suites left there, and ends with
-// the sum of all in one line:
+// The first form runs "go test -json" with the arguments. It prints one line for
+// each package, the output of each test that failed, and each test that was
+// skipped, with the reason. It writes the counts to DIR. With -live it prints
+// the output of every test at once, for tests that boot machines. The second
+// form prints the counts of the suites in DIR, and then their sum in one line:
 //
 //	412 passed, 0 failed, 3 skipped
 //
-// A suite without a single test counts as failed, as does one that did not run.
+// A suite that has no test or did not run counts as one failure.
 package main
 
 import (
@@ -31,9 +30,9 @@ import (
 
 func main() {
 	to := flag.String("to", ".", "`directory` for the results")
-	live := flag.Bool("live", false, "print the output of every test as it comes")
-	budget := flag.Duration("budget", 0, "how long the suite may take; longer is told, and no failure")
-	packages := flag.Bool("packages", false, "with total: the line of each package too")
+	live := flag.Bool("live", false, "print the output of every test at once")
+	budget := flag.Duration("budget", 0, "how long the suite may take; if it takes longer, print so, but do not fail")
+	packages := flag.Bool("packages", false, "with total: print the line of each package too")
 	flag.Parse()
 	if flag.NArg() < 2 {
 		flag.Usage()
@@ -58,7 +57,7 @@ func main() {
 
 // run runs one suite and reports whether all of it passed.
 func run(to, suite string, args []string, live bool, budget time.Duration) (bool, error) {
-	// A suite that dies must not be counted by what an earlier run left.
+	// If this run dies, the counts of an earlier run must not stay.
 	file := filepath.Join(to, suite+".json")
 	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return false, err
@@ -70,7 +69,7 @@ func run(to, suite string, args []string, live bool, budget time.Duration) (bool
 	if err != nil {
 		return false, err
 	}
-	// An interrupt reaches go test by itself, which cleans up and ends.
+	// go test gets the interrupt too. It cleans up and exits.
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
 	if err := goTest.Start(); err != nil {
 		return false, err
@@ -99,7 +98,7 @@ func run(to, suite string, args []string, live bool, budget time.Duration) (bool
 	return result.Failed == 0, os.WriteFile(file, text, 0o644)
 }
 
-// total prints what the suites left, and their sum.
+// total prints the counts of the suites, and their sum.
 func total(w io.Writer, from string, suites []string, packages bool) (bool, error) {
 	var sum result
 	for _, suite := range suites {
@@ -107,7 +106,7 @@ func total(w io.Writer, from string, suites []string, packages bool) (bool, erro
 		text, err := os.ReadFile(filepath.Join(from, suite+".json"))
 		switch {
 		case errors.Is(err, os.ErrNotExist):
-			r.fail("did not run, or not to its end")
+			r.fail("did not run, or did not finish")
 		case err != nil:
 			return false, err
 		default:
@@ -124,12 +123,12 @@ func total(w io.Writer, from string, suites []string, packages bool) (bool, erro
 	return sum.Failed == 0, nil
 }
 
-// A result is what became of a suite.
+// A result is the result of a suite.
 type result struct {
 	Suite                   string
 	Passed, Failed, Skipped int
-	Packages                []string // as go test says it: "ok  	bootagent/pkg/role	0.3s"
-	Failures, Skips         []string // the test's name and, for skips, the reason
+	Packages                []string // the lines of go test: "ok  	bootagent/pkg/role	0.3s"
+	Failures, Skips         []string // the name of the test and, for skips, the reason
 	Took                    time.Duration
 }
 
@@ -158,7 +157,7 @@ func (r *result) print(w io.Writer, packages bool) {
 	fmt.Fprintf(w, "%s: %s (%v)\n", r.Suite, r.counts(), r.Took)
 }
 
-// read takes in the output of go test -json to its end.
+// read reads the output of go test -json until it ends.
 func (t *tally) read(r io.Reader) error {
 	lines := bufio.NewReader(r)
 	for {
@@ -168,7 +167,7 @@ func (t *tally) read(r io.Reader) error {
 			if json.Unmarshal(line, &e) == nil {
 				t.add(e)
 			} else {
-				t.out.Write(line) // what is no event is some program's own word
+				t.out.Write(line) // not an event: output of go itself or of a program that it runs
 			}
 		}
 		if err == io.EOF {

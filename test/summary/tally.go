@@ -17,7 +17,7 @@ type event struct {
 	Output  string
 }
 
-// A tally follows the events of a suite.
+// A tally counts the events of a suite.
 type tally struct {
 	out   io.Writer
 	live  bool
@@ -35,7 +35,7 @@ func (n name) String() string {
 	return n.pkg + " " + n.test
 }
 
-// A test is one test, or with an empty name its package.
+// A test is the state of one test. If its name is empty, it is that of the package.
 type test struct {
 	action   string // pass, fail, skip; empty until it ends
 	output   strings.Builder
@@ -71,8 +71,8 @@ func (t *tally) add(e event) {
 	}
 }
 
-// parents are the tests that this one is a subtest of. A slash may also be part
-// of a name, so only those count that ran.
+// parents returns the tests that have this one as a subtest. A slash may also be
+// part of a name, so it returns only tests that ran.
 func (t *tally) parents(n name) iter.Seq[*test] {
 	return func(yield func(*test) bool) {
 		for i, c := range n.test {
@@ -115,16 +115,16 @@ func (t *tally) end(n name, action string) {
 	}
 }
 
-// blame notes with the parents of a test that it is their failure too.
+// blame records in the parents of a test that one of their subtests failed.
 func (t *tally) blame(n name) {
 	for parent := range t.parents(n) {
 		parent.badChild = true
 	}
 }
 
-// result counts each test that has no subtests; one that has some counts only
-// where it failed by itself. A package that failed without a failed test, for
-// it did not build or was killed, counts as one failure.
+// result counts each test that has no subtests. A test that has subtests counts
+// only if it failed and none of them did. A package that failed without a failed
+// test, because it did not build or was killed, counts as one failure.
 func (t *tally) result(suite string) result {
 	r := result{Suite: suite, Packages: t.lines}
 	for n, it := range t.tests {
@@ -150,7 +150,7 @@ func (t *tally) result(suite string) result {
 		case it.badChild:
 		case it.action == "":
 			failedIn[n.pkg] = true
-			r.fail(n.String() + ": did not end")
+			r.fail(n.String() + ": did not finish")
 		default:
 			failedIn[n.pkg] = true
 			r.fail(n.String())
@@ -162,12 +162,12 @@ func (t *tally) result(suite string) result {
 		}
 	}
 	if r.Passed+r.Failed+r.Skipped == 0 {
-		r.fail("no test was run")
+		r.fail("no test ran")
 	}
 	return r
 }
 
-// reason is what a skipped test said, without the file and line.
+// reason returns the message of a skipped test, without the file and line.
 func reason(output string) string {
 	var said []string
 	for line := range strings.Lines(output) {

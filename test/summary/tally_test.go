@@ -13,7 +13,7 @@ func TestResult(t *testing.T) {
 		counts   string
 		failures []string
 		skips    []string
-		printed  string // has to be part of what was printed
+		printed  string // part of the output
 	}{
 		{
 			name: "a test with subtests counts by its subtests",
@@ -30,7 +30,7 @@ func TestResult(t *testing.T) {
 			printed: "ok  \tp\t0.3s\n",
 		},
 		{
-			name: "a slash in a name makes no test",
+			name: "a slash in a name does not make a subtest",
 			events: `
 {"Action":"run","Package":"p","Test":"TestA"}
 {"Action":"run","Package":"p","Test":"TestA/a_unit_in_/etc"}
@@ -39,7 +39,7 @@ func TestResult(t *testing.T) {
 			counts: "1 passed, 0 failed, 0 skipped",
 		},
 		{
-			name: "a failure is counted once, where it happened, and told",
+			name: "a failure is counted once, where it happened, and its output is printed",
 			events: `
 {"Action":"run","Package":"p","Test":"TestA"}
 {"Action":"run","Package":"p","Test":"TestA/one"}
@@ -65,7 +65,7 @@ func TestResult(t *testing.T) {
 			failures: []string{"p TestA"},
 		},
 		{
-			name: "a skipped test says what it lacks",
+			name: "a skipped test is listed with its reason",
 			events: `
 {"Action":"run","Package":"p","Test":"TestA"}
 {"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}
@@ -94,16 +94,16 @@ func TestResult(t *testing.T) {
 {"Action":"run","Package":"p","Test":"TestA/one"}
 {"Action":"fail","Package":"p"}`,
 			counts:   "0 passed, 1 failed, 0 skipped",
-			failures: []string{"p TestA/one: did not end"},
+			failures: []string{"p TestA/one: did not finish"},
 		},
 		{
 			name:     "a suite without a test is a failure",
 			events:   `{"Action":"skip","Package":"p"}`,
 			counts:   "0 passed, 1 failed, 0 skipped",
-			failures: []string{"no test was run"},
+			failures: []string{"no test ran"},
 		},
 		{
-			name: "what is no event is passed on",
+			name: "a line that is not an event is printed",
 			events: `go: downloading something
 {"Action":"run","Package":"p","Test":"TestA"}
 {"Action":"pass","Package":"p","Test":"TestA"}`,
@@ -128,13 +128,13 @@ func TestResult(t *testing.T) {
 				t.Errorf("skips %q, want %q", r.Skips, tt.skips)
 			}
 			if !strings.Contains(out.String(), tt.printed) {
-				t.Errorf("printed %q, want in it %q", out.String(), tt.printed)
+				t.Errorf("printed %q, which lacks %q", out.String(), tt.printed)
 			}
 		})
 	}
 }
 
-// A suite that did not run, or died, must never let the sum look good.
+// If a suite did not run, or died, the sum must contain a failure.
 func TestTotal(t *testing.T) {
 	var out strings.Builder
 	ok, err := total(&out, t.TempDir(), []string{"unit"}, false)
@@ -145,6 +145,6 @@ func TestTotal(t *testing.T) {
 		t.Error("a suite that left no result passed")
 	}
 	if want := "\n0 passed, 1 failed, 0 skipped\n"; !strings.HasSuffix(out.String(), want) {
-		t.Errorf("printed %q, want at its end %q", out.String(), want)
+		t.Errorf("printed %q, which does not end with %q", out.String(), want)
 	}
 }

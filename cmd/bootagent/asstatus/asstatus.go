@@ -7,19 +7,20 @@ import (
 	"maps"
 	"slices"
 
-	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
 	"bootagent/pkg/status"
 )
 
 // Of tells the state of a boot from the progress of its story.
-func Of(role string, held map[string]boot.Progress, progress []boot.Progress) status.Status {
+func Of(role string, held map[string]graph.Progress, progress []graph.Progress) status.Status {
 	s := status.Status{Role: role, State: status.Ready}
-	var worst *boot.Progress
+	var worst *graph.Progress
 	up := false
 	for i, p := range progress {
-		step := status.Step{Name: p.Step, State: string(p.State), Since: p.Since, For: p.Wait.For, Hint: hintOf(p), Remark: p.Remark}
-		if !p.Began.IsZero() {
-			step.Began = &progress[i].Began
+		step := status.Step{Name: p.Step, State: string(p.State), Since: p.Since, For: p.Wait.For, Hint: hintOf(p), Remark: p.Warning}
+		if !p.Started.IsZero() {
+			step.Began = &progress[i].Started
 		}
 		if !p.Wait.Until.IsZero() {
 			step.Until = &progress[i].Wait.Until
@@ -30,17 +31,17 @@ func Of(role string, held map[string]boot.Progress, progress []boot.Progress) st
 		if p.Err != nil {
 			step.Error, step.FirstError = p.Err.Error(), p.Earlier()
 		}
-		if p.Tries > 0 {
-			step.Tries, step.Failing = p.Tries, &progress[i].Failing
+		if p.Failures > 0 {
+			step.Tries, step.Failing = p.Failures, &progress[i].FailingSince
 		}
-		if step.Until == nil && !p.Due.IsZero() {
-			step.Until = &progress[i].Due
+		if step.Until == nil && !p.FailsAt.IsZero() {
+			step.Until = &progress[i].FailsAt
 		}
 		s.Steps = append(s.Steps, step)
-		if p.Remark != "" {
-			s.Remarks = append(s.Remarks, p.Step+": "+p.Remark)
+		if p.Warning != "" {
+			s.Remarks = append(s.Remarks, p.Step+": "+p.Warning)
 		}
-		up = up || p.Serves && p.State == boot.Done
+		up = up || p.Serves && p.State == graph.Done
 		if rank(p) > 0 && (worst == nil || rank(p) > rank(*worst)) {
 			worst = &progress[i]
 		}
@@ -67,7 +68,7 @@ func Of(role string, held map[string]boot.Progress, progress []boot.Progress) st
 
 // OfLaunch tells the state of a launch. When all of it is done, the boot
 // has yet to begin.
-func OfLaunch(progress []boot.Progress) status.Status {
+func OfLaunch(progress []graph.Progress) status.Status {
 	s := Of("", nil, progress)
 	if s.State == status.Ready {
 		s.State, s.Reason = status.Starting, "the plan is made"
@@ -78,36 +79,36 @@ func OfLaunch(progress []boot.Progress) status.Status {
 // Settled tells whether all is done, failed, or waits for something outside.
 // What is pending then waits for a step that does; where there is none, it is
 // about to run.
-func Settled(progress []boot.Progress) bool {
-	is := func(states ...boot.State) bool {
-		return slices.ContainsFunc(progress, func(p boot.Progress) bool { return slices.Contains(states, p.State) })
+func Settled(progress []graph.Progress) bool {
+	is := func(states ...graph.State) bool {
+		return slices.ContainsFunc(progress, func(p graph.Progress) bool { return slices.Contains(states, p.State) })
 	}
-	return !is(boot.Running) && (!is(boot.Pending) || is(boot.Waiting, boot.Failed))
+	return !is(graph.Running) && (!is(graph.Pending) || is(graph.Waiting, graph.Failed))
 }
 
 // hintOf says what a person can do about a step: for what it waits for now, or
 // else about why it failed.
-func hintOf(p boot.Progress) string {
+func hintOf(p graph.Progress) string {
 	if p.Wait.Hint != "" {
 		return p.Wait.Hint
 	}
-	return boot.HintOf(p.Err)
+	return fault.HintOf(p.Err)
 }
 
 // rank says how much a step keeps its role from being ready: 4 for good, or for
 // longer than it may, also while it is tried again; 3 until something outside
 // happens, 2 for now, 1 until it had its turn, 0 not at all.
-func rank(p boot.Progress) int {
+func rank(p graph.Progress) int {
 	switch {
-	case p.State == boot.Failed && p.RetryAt.IsZero():
+	case p.State == graph.Failed && p.RetryAt.IsZero():
 		return 4
-	case p.GaveUp && p.State != boot.Done && p.State != boot.Skipped:
+	case p.CountsAsFailed && p.State != graph.Done && p.State != graph.Skipped:
 		return 4
-	case p.State == boot.Failed, p.State == boot.Waiting, p.Err != nil && p.State != boot.Skipped:
+	case p.State == graph.Failed, p.State == graph.Waiting, p.Err != nil && p.State != graph.Skipped:
 		return 3
-	case p.State == boot.Running:
+	case p.State == graph.Running:
 		return 2
-	case p.State != boot.Done:
+	case p.State != graph.Done:
 		return 1
 	}
 	return 0

@@ -6,7 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
 	"bootagent/pkg/status"
 )
 
@@ -14,128 +15,128 @@ var (
 	since = time.Date(2026, 11, 23, 10, 0, 1, 0, time.UTC)
 	later = since.Add(20 * time.Minute)
 
-	attach = boot.Wait{For: "the disk with serial vol0", Until: later, Hint: "attach it"}
-	broken = boot.WithHint(errors.New("it is broken"), "mend it")
+	attach = graph.Wait{For: "the disk with serial vol0", Until: later, Hint: "attach it"}
+	broken = fault.WithHint(errors.New("it is broken"), "mend it")
 )
 
 // A story of two services: the last step of each Serves.
-func device(state boot.State) boot.Progress {
-	return boot.Progress{Step: "volume data: device", State: state, Since: since}
+func device(state graph.State) graph.Progress {
+	return graph.Progress{Step: "volume data: device", State: state, Since: since}
 }
 
-func up(unit string, state boot.State) boot.Progress {
-	return boot.Progress{Step: "service " + unit + ": up", State: state, Since: since, Serves: true}
+func up(unit string, state graph.State) graph.Progress {
+	return graph.Progress{Step: "service " + unit + ": up", State: state, Since: since, Serves: true}
 }
 
-func waiting(p boot.Progress, w boot.Wait) boot.Progress {
-	p.State, p.Wait = boot.Waiting, w
+func waiting(p graph.Progress, w graph.Wait) graph.Progress {
+	p.State, p.Wait = graph.Waiting, w
 	return p
 }
 
-func failed(p boot.Progress, err error) boot.Progress {
-	p.State, p.Err = boot.Failed, err
+func failed(p graph.Progress, err error) graph.Progress {
+	p.State, p.Err = graph.Failed, err
 	return p
 }
 
-func again(p boot.Progress, state boot.State, err error) boot.Progress {
+func again(p graph.Progress, state graph.State, err error) graph.Progress {
 	p.State, p.Err = state, err
-	if state == boot.Failed {
+	if state == graph.Failed {
 		p.RetryAt = later
 	}
 	return p
 }
 
 // gaveUp is a step that has gone wrong for an hour.
-func gaveUp(p boot.Progress) boot.Progress {
-	p.GaveUp, p.Tries, p.Failing, p.First = true, 7, since.Add(-time.Hour), errors.New("it was new")
+func gaveUp(p graph.Progress) graph.Progress {
+	p.CountsAsFailed, p.Failures, p.FailingSince, p.First = true, 7, since.Add(-time.Hour), errors.New("it was new")
 	return p
 }
 
 func TestStateOfARoleIsThatOfItsWorstStep(t *testing.T) {
-	skipped := up("a.service", boot.Skipped)
+	skipped := up("a.service", graph.Skipped)
 	skipped.Err = errors.New(`needs "volume data: device"`)
 	for name, c := range map[string]struct {
-		progress []boot.Progress
+		progress []graph.Progress
 		state    status.State
 		reason   string
 		hint     string
 	}{
 		"all done": {
-			[]boot.Progress{device(boot.Done), up("a.service", boot.Done)},
+			[]graph.Progress{device(graph.Done), up("a.service", graph.Done)},
 			status.Ready, "", "",
 		},
 		"nothing to do": {nil, status.Ready, "", ""},
 		"running": {
-			[]boot.Progress{device(boot.Running), up("a.service", boot.Pending)},
+			[]graph.Progress{device(graph.Running), up("a.service", graph.Pending)},
 			status.Starting, "volume data: device: running since 10:00:01", "",
 		},
 		"between two steps": {
-			[]boot.Progress{device(boot.Done), up("a.service", boot.Pending)},
+			[]graph.Progress{device(graph.Done), up("a.service", graph.Pending)},
 			status.Starting, "service a.service: up: pending since 10:00:01", "",
 		},
 		"about to start over, and one is up": {
-			[]boot.Progress{device(boot.Pending), up("a.service", boot.Done)},
+			[]graph.Progress{device(graph.Pending), up("a.service", graph.Done)},
 			status.Starting, "volume data: device: pending since 10:00:01", "",
 		},
 		"running, and one is up": {
-			[]boot.Progress{device(boot.Running), up("a.service", boot.Done)},
+			[]graph.Progress{device(graph.Running), up("a.service", graph.Done)},
 			status.Starting, "volume data: device: running since 10:00:01", "",
 		},
 		"waiting": {
-			[]boot.Progress{waiting(device(""), attach), up("a.service", boot.Pending)},
+			[]graph.Progress{waiting(device(""), attach), up("a.service", graph.Pending)},
 			status.Waiting, "volume data: device: waiting since 10:00:01 until 10:20:01 for the disk with serial vol0", "attach it",
 		},
 		"waiting, before one that runs": {
-			[]boot.Progress{up("a.service", boot.Running), waiting(device(""), attach)},
+			[]graph.Progress{up("a.service", graph.Running), waiting(device(""), attach)},
 			status.Waiting, "volume data: device: waiting since 10:00:01 until 10:20:01 for the disk with serial vol0", "attach it",
 		},
 		"failed for good": {
-			[]boot.Progress{failed(device(""), broken), skipped},
+			[]graph.Progress{failed(device(""), broken), skipped},
 			status.Failed, "volume data: device failed at 10:00:01: it is broken", "mend it",
 		},
 		"failed for good, and one is up": {
-			[]boot.Progress{failed(device(""), broken), skipped, up("b.service", boot.Done)},
+			[]graph.Progress{failed(device(""), broken), skipped, up("b.service", graph.Done)},
 			status.Degraded, "volume data: device failed at 10:00:01: it is broken", "mend it",
 		},
 		"failed for good, and another waits": {
-			[]boot.Progress{waiting(device(""), attach), failed(up("a.service", ""), broken)},
+			[]graph.Progress{waiting(device(""), attach), failed(up("a.service", ""), broken)},
 			status.Failed, "service a.service: up failed at 10:00:01: it is broken", "mend it",
 		},
 		"failed, and tried again": {
-			[]boot.Progress{again(device(""), boot.Failed, broken), skipped},
+			[]graph.Progress{again(device(""), graph.Failed, broken), skipped},
 			status.Waiting, "volume data: device failed at 10:00:01: it is broken", "mend it",
 		},
 		"failed, and tried now": {
-			[]boot.Progress{again(device(""), boot.Running, broken), skipped},
+			[]graph.Progress{again(device(""), graph.Running, broken), skipped},
 			status.Waiting, "volume data: device: running since 10:00:01, after it failed: it is broken", "mend it",
 		},
 		"failed, and waiting now for something": {
-			[]boot.Progress{again(waiting(device(""), attach), boot.Waiting, broken), skipped},
+			[]graph.Progress{again(waiting(device(""), attach), graph.Waiting, broken), skipped},
 			status.Waiting, "volume data: device: waiting since 10:00:01 until 10:20:01 for the disk with serial vol0", "attach it",
 		},
 		"failed, and pending as it starts over": {
-			[]boot.Progress{device(boot.Running), again(up("a.service", ""), boot.Pending, broken)},
+			[]graph.Progress{device(graph.Running), again(up("a.service", ""), graph.Pending, broken)},
 			status.Waiting, "service a.service: up: pending since 10:00:01, after it failed: it is broken", "mend it",
 		},
 		"failed for too long, and tried again": {
-			[]boot.Progress{gaveUp(again(device(""), boot.Failed, broken)), skipped},
+			[]graph.Progress{gaveUp(again(device(""), graph.Failed, broken)), skipped},
 			status.Failed, "volume data: device failed at 10:00:01 (7 tries since 09:00:01): it is broken (at first: it was new)", "mend it",
 		},
 		"failed for too long, and tried now": {
-			[]boot.Progress{gaveUp(again(device(""), boot.Running, broken)), skipped},
+			[]graph.Progress{gaveUp(again(device(""), graph.Running, broken)), skipped},
 			status.Failed, "volume data: device: running since 10:00:01, after it failed (7 tries since 09:00:01): it is broken (at first: it was new)", "mend it",
 		},
 		"failed for too long, and waiting now": {
-			[]boot.Progress{gaveUp(again(waiting(device(""), attach), boot.Waiting, broken)), up("b.service", boot.Done)},
+			[]graph.Progress{gaveUp(again(waiting(device(""), attach), graph.Waiting, broken)), up("b.service", graph.Done)},
 			status.Degraded, "volume data: device: waiting since 10:00:01 until 10:20:01 for the disk with serial vol0, " +
 				"after it failed (7 tries since 09:00:01): it is broken (at first: it was new)", "attach it",
 		},
 		"failed for too long, and done": {
-			[]boot.Progress{gaveUp(device(boot.Done)), up("b.service", boot.Done)},
+			[]graph.Progress{gaveUp(device(graph.Done)), up("b.service", graph.Done)},
 			status.Ready, "", "",
 		},
 		"the first of two that are as bad": {
-			[]boot.Progress{failed(up("a.service", ""), broken), failed(up("b.service", ""), errors.New("too late"))},
+			[]graph.Progress{failed(up("a.service", ""), broken), failed(up("b.service", ""), errors.New("too late"))},
 			status.Failed, "service a.service: up failed at 10:00:01: it is broken", "mend it",
 		},
 	} {
@@ -152,9 +153,9 @@ func TestStateOfARoleIsThatOfItsWorstStep(t *testing.T) {
 }
 
 func TestStepsAreToldWhole(t *testing.T) {
-	retried := again(waiting(device(""), attach), boot.Waiting, broken)
+	retried := again(waiting(device(""), attach), graph.Waiting, broken)
 	retried.RetryAt = later
-	steps := Of("mysql", nil, []boot.Progress{device(boot.Done), retried}).Steps
+	steps := Of("mysql", nil, []graph.Progress{device(graph.Done), retried}).Steps
 	if want := (status.Step{Name: "volume data: device", State: "done", Since: since}); steps[0] != want {
 		t.Errorf("got %+v", steps[0])
 	}
@@ -168,21 +169,21 @@ func TestStepsAreToldWhole(t *testing.T) {
 }
 
 func TestHowOftenAStepHasFailedIsTold(t *testing.T) {
-	p := gaveUp(again(device(""), boot.Failed, broken))
-	p.Due = later
-	s := Of("mysql", nil, []boot.Progress{p}).Steps[0]
+	p := gaveUp(again(device(""), graph.Failed, broken))
+	p.FailsAt = later
+	s := Of("mysql", nil, []graph.Progress{p}).Steps[0]
 	if s.Tries != 7 || !s.Failing.Equal(since.Add(-time.Hour)) || s.FirstError != "it was new" || s.Error != "it is broken" || !s.Until.Equal(later) {
 		t.Errorf("got %+v", s)
 	}
-	p.First, p.Tries = p.Err, 1
-	if s := Of("mysql", nil, []boot.Progress{p}).Steps[0]; s.FirstError != "" {
+	p.First, p.Failures = p.Err, 1
+	if s := Of("mysql", nil, []graph.Progress{p}).Steps[0]; s.FirstError != "" {
 		t.Errorf("one error is told twice: %+v", s)
 	}
 }
 
 func TestHeldServicesAreToldInOrder(t *testing.T) {
 	by := waiting(device(""), attach)
-	s := Of("mysql", map[string]boot.Progress{"b.service": by, "a.service": by}, []boot.Progress{by})
+	s := Of("mysql", map[string]graph.Progress{"b.service": by, "a.service": by}, []graph.Progress{by})
 	if len(s.Held) != 2 || s.Held[0].Unit != "a.service" || s.Held[1].Unit != "b.service" || s.Held[0].Why != by.String() {
 		t.Errorf("got %+v", s.Held)
 	}
@@ -192,17 +193,17 @@ func TestHeldServicesAreToldInOrder(t *testing.T) {
 // as well. What waits for something outside may take for ever.
 func TestSettled(t *testing.T) {
 	for name, c := range map[string]struct {
-		progress []boot.Progress
+		progress []graph.Progress
 		want     bool
 	}{
 		"nothing":         {nil, true},
-		"all done":        {[]boot.Progress{device(boot.Done), up("a", boot.Done)}, true},
-		"one runs":        {[]boot.Progress{device(boot.Running), up("a", boot.Pending)}, false},
-		"one waits":       {[]boot.Progress{waiting(device(""), attach), up("a", boot.Pending)}, true},
-		"one failed":      {[]boot.Progress{failed(device(""), broken), up("a", boot.Skipped)}, true},
-		"waits and runs":  {[]boot.Progress{waiting(device(""), attach), up("a", boot.Running)}, false},
-		"between two":     {[]boot.Progress{device(boot.Done), up("a", boot.Pending)}, false},
-		"failed and runs": {[]boot.Progress{failed(device(""), broken), up("a", boot.Running)}, false},
+		"all done":        {[]graph.Progress{device(graph.Done), up("a", graph.Done)}, true},
+		"one runs":        {[]graph.Progress{device(graph.Running), up("a", graph.Pending)}, false},
+		"one waits":       {[]graph.Progress{waiting(device(""), attach), up("a", graph.Pending)}, true},
+		"one failed":      {[]graph.Progress{failed(device(""), broken), up("a", graph.Skipped)}, true},
+		"waits and runs":  {[]graph.Progress{waiting(device(""), attach), up("a", graph.Running)}, false},
+		"between two":     {[]graph.Progress{device(graph.Done), up("a", graph.Pending)}, false},
+		"failed and runs": {[]graph.Progress{failed(device(""), broken), up("a", graph.Running)}, false},
 	} {
 		if got := Settled(c.progress); got != c.want {
 			t.Errorf("%s: %t", name, got)
@@ -212,11 +213,11 @@ func TestSettled(t *testing.T) {
 
 // Who waits for the role must not take a plan for it.
 func TestALaunchIsNeverReady(t *testing.T) {
-	told := []boot.Progress{{Step: "instance: metadata", State: boot.Done}, {Step: "instance: plan", State: boot.Done}}
+	told := []graph.Progress{{Step: "instance: metadata", State: graph.Done}, {Step: "instance: plan", State: graph.Done}}
 	if s := OfLaunch(told); s.State != status.Starting || s.State.Final() {
 		t.Errorf("got %s", s.Line())
 	}
-	told[1] = boot.Progress{Step: "instance: plan", State: boot.Failed, Err: boot.Final(errors.New("no such role"))}
+	told[1] = graph.Progress{Step: "instance: plan", State: graph.Failed, Err: fault.Permanent(errors.New("no such role"))}
 	if s := OfLaunch(told); s.State != status.Failed || !strings.Contains(s.Reason, "no such role") {
 		t.Errorf("got %s", s.Line())
 	}

@@ -8,7 +8,8 @@ import (
 	"errors"
 	"strings"
 
-	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/volume"
 )
@@ -16,7 +17,7 @@ import (
 // Volumes are those of EC2, as one instance sees them.
 type Volumes struct{ *volume.Volumes }
 
-var _ boot.Volumes = Volumes{}
+var _ host.Volumes = Volumes{}
 
 // FindVolume returns the id of the one volume that is meant.
 func (v Volumes) FindVolume(ctx context.Context, find role.Find) (string, error) {
@@ -40,9 +41,9 @@ func (v Volumes) Attach(ctx context.Context, id string) error {
 }
 
 // Origin says what EC2 knows of a volume that is taken for new.
-func (v Volumes) Origin(ctx context.Context, id string) (boot.Origin, error) {
+func (v Volumes) Origin(ctx context.Context, id string) (host.Origin, error) {
 	facts, err := v.Facts(ctx, id)
-	origin := boot.Origin{Size: facts.Size}
+	origin := host.Origin{Size: facts.Size}
 	switch {
 	case facts.Snapshot != "":
 		origin.From = "snapshot " + facts.Snapshot
@@ -53,13 +54,13 @@ func (v Volumes) Origin(ctx context.Context, id string) (boot.Origin, error) {
 }
 
 // Intent is what the tag of the volume says of its filesystem.
-func (v Volumes) Intent(ctx context.Context, id string) (boot.Intent, error) {
+func (v Volumes) Intent(ctx context.Context, id string) (host.Intent, error) {
 	facts, err := v.Facts(ctx, id)
-	return boot.Intent(facts.Filesystem), asNotYet(err)
+	return host.Intent(facts.Filesystem), asNotYet(err)
 }
 
 // Intend writes the tag.
-func (v Volumes) Intend(ctx context.Context, id string, intent boot.Intent) error {
+func (v Volumes) Intend(ctx context.Context, id string, intent host.Intent) error {
 	return asNotYet(v.Note(ctx, id, volume.Filesystem(intent)))
 }
 
@@ -67,7 +68,7 @@ func (v Volumes) Intend(ctx context.Context, id string, intent boot.Intent) erro
 func asNotYet(err error) error {
 	if waiting := (*volume.Waiting)(nil); errors.As(err, &waiting) {
 		answered := (*volume.APIError)(nil)
-		return &boot.NotYetError{
+		return &fault.Pending{
 			For: strings.TrimPrefix(waiting.Error(), "waiting for "), Hint: waiting.Hint,
 			Unanswered: errors.As(waiting.Err, &answered) && answered.Trouble(),
 		}

@@ -7,19 +7,19 @@ import (
 	"fmt"
 
 	"bootagent/pkg/block"
-	"bootagent/pkg/boot"
 	"bootagent/pkg/datadir"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
 // Disk is a disk as the story knows it.
-func Disk(d block.Disk) boot.Disk {
-	return boot.Disk{Serial: d.Serial, Path: d.Path, Link: d.Link, Dev: d.Dev(), Seq: d.Seq, Size: int64(d.Size)}
+func Disk(d block.Disk) host.Disk {
+	return host.Disk{Serial: d.Serial, Path: d.Path, Link: d.Link, Dev: d.Dev(), Seq: d.Seq, Size: int64(d.Size)}
 }
 
 // Same refuses a disk that is not the one that the story means: it is another
 // one as soon as it was pulled.
-func Same(want boot.Disk, now block.Disk) error {
+func Same(want host.Disk, now block.Disk) error {
 	if Disk(now) != want {
 		return fmt.Errorf("disk %s was pulled, or another took its place", want.Serial)
 	}
@@ -29,11 +29,11 @@ func Same(want boot.Disk, now block.Disk) error {
 // Content is what a proof found on a disk that is to hold a filesystem of a
 // type. It is an error where the proof is of another disk, or somebody uses the
 // disk meanwhile.
-func Content(d block.Disk, r block.Report, want role.FilesystemType) (boot.Content, error) {
+func Content(d block.Disk, r block.Report, want role.FilesystemType) (host.Content, error) {
 	if err := r.Check(d); err != nil {
-		return boot.Content{}, err
+		return host.Content{}, err
 	}
-	content := boot.Content{Blank: r.Blank, Words: r.String()}
+	content := host.Content{Blank: r.Blank, Words: r.String()}
 	switch fs := r.Filesystem; {
 	// Partitions may be in use one by one, and what is in them is somebody's.
 	case fs != nil && !r.Ambiguous && len(r.Partitions) == 0:
@@ -45,8 +45,8 @@ func Content(d block.Disk, r block.Report, want role.FilesystemType) (boot.Conte
 }
 
 // Directory says in which state a data directory is.
-func Directory(files datadir.Files, path string, d role.Data, set boot.EngineSettings) (boot.Directory, error) {
+func Directory(files datadir.Files, path string, d role.Data, set host.EngineSettings) (host.Directory, error) {
 	r, err := datadir.Examine(files, path, string(d.Engine), d.Owner,
 		datadir.Settings{Directory: set.DataDirectory, Version: set.Version, Files: set.Files})
-	return boot.Directory{State: boot.DirectoryState(r.State), Version: r.Version, Words: r.Words, Hint: r.Hint}, err
+	return host.Directory{State: host.DirectoryState(r.State), Version: r.Version, Words: r.Words, Hint: r.Hint}, err
 }

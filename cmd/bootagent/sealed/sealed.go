@@ -12,7 +12,8 @@ import (
 	"sync"
 	"time"
 
-	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
@@ -33,7 +34,7 @@ type Secrets struct {
 	asked time.Time // when the sources of keys were, the last time
 }
 
-var _ boot.Secrets = (*Secrets)(nil)
+var _ host.Secrets = (*Secrets)(nil)
 
 // Kept is the last good ciphertext of each secret, as a secret.Cache has it.
 type Kept interface {
@@ -57,7 +58,7 @@ const relyAfter = 4 * time.Second
 
 // Staged tells whether every service that a secret is for is given it.
 func (s *Secrets) Staged(of role.Secret) (bool, error) {
-	for _, unit := range of.For {
+	for _, unit := range of.Services {
 		if staged, err := s.Store.Staged(unit, of.Credential); err != nil || !staged {
 			return false, err
 		}
@@ -86,13 +87,13 @@ func (s *Secrets) Unlock(ctx context.Context) error {
 	switch {
 	case len(s.Keys.Recipients()) > 0:
 		if err != nil {
-			s.Log.Warn("not every source of keys gave one", "error", err, "hint", boot.HintOf(err))
+			s.Log.Warn("not every source of keys gave one", "error", err, "hint", fault.HintOf(err))
 		}
 		return nil
 	case s.byOperator() && err != nil:
-		return &boot.NotYetError{For: fmt.Sprintf("a key, after %v", err), Hint: "bootagent unlock"}
+		return &fault.Pending{For: fmt.Sprintf("a key, after %v", err), Hint: "bootagent unlock"}
 	case s.byOperator():
-		return &boot.NotYetError{For: "a key for the secrets", Hint: "bring it: bootagent unlock"}
+		return &fault.Pending{For: "a key for the secrets", Hint: "bring it: bootagent unlock"}
 	}
 	return err
 }
@@ -103,7 +104,7 @@ func (s *Secrets) byOperator() bool {
 
 // Fetch gets the ciphertext from its source, or the last good one where the
 // source does not give it.
-func (s *Secrets) Fetch(ctx context.Context, of role.Secret) (boot.Sealed, error) {
+func (s *Secrets) Fetch(ctx context.Context, of role.Secret) (host.Sealed, error) {
 	source := s.Source(of)
 	kept, when, keptErr := s.Kept.Kept(of.Name, source.String())
 	fetch := ctx
@@ -115,15 +116,15 @@ func (s *Secrets) Fetch(ctx context.Context, of role.Secret) (boot.Sealed, error
 	sealed, err := source.Fetch(fetch)
 	switch {
 	case err == nil:
-		return boot.Sealed{Bytes: sealed}, nil
+		return host.Sealed{Bytes: sealed}, nil
 	case keptErr == nil && ctx.Err() == nil:
 		s.Log.Warn("relies on a copy of a secret", "secret", of.Name, "error", err)
-		return boot.Sealed{Bytes: kept, Relies: fmt.Sprintf("relies on the ciphertext that was good at %s: %v",
+		return host.Sealed{Bytes: kept, Stale: fmt.Sprintf("relies on the ciphertext that was good at %s: %v",
 			when.Local().Format(time.DateTime), err)}, nil
 	case !errors.Is(keptErr, secret.ErrNotKept):
 		err = errors.Join(err, keptErr)
 	}
-	return boot.Sealed{}, err
+	return host.Sealed{}, err
 }
 
 // Open decrypts a secret, and keeps the ciphertext, now that it is known to be
@@ -138,7 +139,7 @@ func (s *Secrets) Open(ctx context.Context, of role.Secret, sealed []byte) error
 		return s.unopened(fmt.Errorf("%s %w", source, err))
 	}
 	defer plaintext.Wipe()
-	for _, unit := range of.For {
+	for _, unit := range of.Services {
 		if err := s.Store.Stage(unit, of.Credential, plaintext); err != nil {
 			return err
 		}
@@ -160,7 +161,7 @@ func (s *Secrets) stale() bool {
 // secret that is damaged is fetched anew.
 func (s *Secrets) unopened(err error) error {
 	if missing := (*secret.NoKeyError)(nil); errors.As(err, &missing) && s.byOperator() {
-		return &boot.NotYetError{For: fmt.Sprintf("another key: %v", err), Hint: missing.Hint()}
+		return &fault.Pending{For: fmt.Sprintf("another key: %v", err), Hint: missing.Hint()}
 	}
 	return err
 }

@@ -1,5 +1,5 @@
-// Package labtest gives tests images and machines, closes them, and keeps what a machine of a failed
-// test leaves behind: console.log, qemu.log and, where it still answers, its journal.
+// Package labtest provides images and machines for tests, and closes them. When a test fails, it keeps
+// the files of its machines: console.log, qemu.log and, if the machine still answers, its journal.
 package labtest
 
 import (
@@ -13,17 +13,18 @@ import (
 	"time"
 
 	"bootagent/test/lab"
+	"bootagent/test/lab/image"
 )
 
-// Log writes to the test's output.
+// Log returns a logger that writes to the output of the test.
 func Log(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }
 
-// Image builds an image, or takes it from the cache.
-func Image(t testing.TB, spec lab.Spec) *lab.Image {
+// Image builds an image, or returns it from the cache.
+func Image(t testing.TB, spec image.Spec) *image.Image {
 	t.Helper()
-	img, err := lab.Build(t.Context(), spec, Log(t))
+	img, err := image.Build(t.Context(), spec, Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,15 +32,15 @@ func Image(t testing.TB, spec lab.Spec) *lab.Image {
 	return img
 }
 
-// Machine makes a machine in a folder named for the test; cfg.Dir is ignored. A test that has more
-// than one names them.
-func Machine(t testing.TB, img *lab.Image, name string, cfg lab.Config) *lab.Machine {
+// Machine makes a machine in a folder that has the name of the test. It ignores cfg.Dir. If a test has
+// several machines, each needs another name.
+func Machine(t testing.TB, img *image.Image, name string, cfg lab.Config) *lab.Machine {
 	t.Helper()
 	cfg.Dir = filepath.Join(folder(t), name)
-	if err := os.RemoveAll(cfg.Dir); err != nil { // an earlier failure's
+	if err := os.RemoveAll(cfg.Dir); err != nil { // left by an earlier failure
 		t.Fatal(err)
 	}
-	m, err := img.Machine(t.Context(), cfg, Log(t))
+	m, err := lab.New(t.Context(), img, cfg, Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +48,7 @@ func Machine(t testing.TB, img *lab.Image, name string, cfg lab.Config) *lab.Mac
 	return m
 }
 
-// Dir makes an empty folder named for the test, which stays if the test fails.
+// Dir makes an empty folder that has the name of the test. The folder stays if the test fails.
 func Dir(t testing.TB) string {
 	t.Helper()
 	dir := folder(t)
@@ -68,43 +69,43 @@ func folder(t testing.TB) string {
 	return filepath.Join(keep(t), strings.ReplaceAll(t.Name(), "/", "-"))
 }
 
-// How long a failed machine may take to hand over its journal.
+// journalDeadline is how long a failed machine may take to print its journal.
 const journalDeadline = 30 * time.Second
 
-// Leave closes a machine at the end of its test.
+// Leave closes a machine at the end of its test, and removes its files if the test has passed.
 func Leave(t testing.TB, m *lab.Machine) {
 	dir := m.Dir()
 	if t.Failed() {
-		ctx, cancel := context.WithTimeout(context.Background(), journalDeadline) // the test's own has ended
+		ctx, cancel := context.WithTimeout(context.Background(), journalDeadline) // the context of the test has ended
 		defer cancel()
 		journal, err := m.Output(ctx, "journalctl", "--boot", "--no-pager", "--output=short-precise")
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, "journal.txt"), []byte(journal), 0o644)
 		}
 		if err != nil {
-			t.Logf("no journal of the failed machine: %v", err)
+			t.Logf("cannot read the journal of the failed machine: %v", err)
 		}
 	}
 	if err := m.Close(); err != nil {
 		t.Error(err)
 	}
 	if t.Failed() {
-		t.Logf("the console ends with\n%s\nall of it, and more, is in %s", m.ConsoleTail(), dir)
+		t.Logf("the console ends with\n%s\nthe whole console and the other logs are in %s", m.ConsoleTail(), dir)
 		return
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		t.Error(err)
 	}
-	_ = os.Remove(filepath.Dir(dir)) // unless another machine of the test is in it
+	_ = os.Remove(filepath.Dir(dir)) // fails if the folder contains another machine of the test
 }
 
-// keep is $BOOTAGENT_LAB_KEEP, or build/lab of the project.
+// keep returns $BOOTAGENT_LAB_KEEP, or build/lab of the project.
 func keep(t testing.TB) string {
 	t.Helper()
 	if dir := os.Getenv("BOOTAGENT_LAB_KEEP"); dir != "" {
 		return dir
 	}
-	dir, err := os.Getwd() // a test runs in its package's folder
+	dir, err := os.Getwd() // go test runs a test in the folder of its package
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,6 +115,6 @@ func keep(t testing.TB) string {
 			return filepath.Join(dir, "build", "lab")
 		}
 	}
-	t.Fatal("cannot find the project above the test: set BOOTAGENT_LAB_KEEP")
+	t.Fatal("cannot find the go.mod of bootagent above the folder of the test: set BOOTAGENT_LAB_KEEP")
 	return ""
 }

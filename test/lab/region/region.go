@@ -1,14 +1,14 @@
-// Package region runs machines of the lab as instances of the fake cloud: each has its IMDS at
-// 169.254.169.254 and reaches the region's EC2 and S3, a volume that is attached is a disk that is
-// plugged in, and one that is detached is pulled.
+// Package region runs machines of the lab as instances of the fake cloud. Each instance has its IMDS at
+// 169.254.169.254, and reaches the EC2 and S3 of the region. When the cloud attaches a volume, its disk
+// is plugged into the machine; when the cloud detaches the volume, the disk is unplugged.
 //
 //	r, err := region.New(img, dir, cloud.Typical(), log)
 //	defer r.Close()
 //	v, err := r.EC2.CreateVolume(cloud.Volume{Tags: map[string]string{"cluster": "orders"}})
 //	i, err := r.Launch(ctx, "first", cloud.Launch{Role: "db", UserData: userData}, lab.Config{})
 //	defer i.Close()
-//	err = i.Boot(ctx) // the lab's machine
-//	err = i.Terminate(ctx) // power-off; then the cloud detaches its volumes
+//	err = i.Boot(ctx) // boots the machine
+//	err = i.Terminate(ctx) // powers the machine off; then the cloud detaches its volumes
 package region
 
 import (
@@ -25,9 +25,12 @@ import (
 
 	"bootagent/test/cloud"
 	"bootagent/test/lab"
+	"bootagent/test/lab/image"
+	"bootagent/test/lab/qemu"
 )
 
-// AgentFile is the agent.yaml of an image whose instances run here. IMDS is where it always is.
+// AgentFile is the agent.yaml for an image whose instances run in a region. It sets the addresses of EC2
+// and S3; IMDS has its usual address.
 const AgentFile = "endpoints: {ec2: \"http://" + ec2Addr + "\", s3: \"http://" + s3Addr + "\"}\n"
 
 const (
@@ -36,17 +39,17 @@ const (
 	s3Addr   = "169.254.169.5"
 )
 
-// A Region is a cloud whose instances are machines of one image. Close it after its instances.
+// A Region is a cloud whose instances are machines of one image. Close its instances before it.
 type Region struct {
 	*cloud.Cloud
-	img     *lab.Image
+	img     *image.Image
 	dir     string
-	sockets string // their folder: the path of a Unix socket is short
+	sockets string // their folder; the path of a Unix socket must be short
 	log     *slog.Logger
 }
 
-// New makes a region. Volumes and what machines leave behind are files below dir.
-func New(img *lab.Image, dir string, delays cloud.Delays, log *slog.Logger) (*Region, error) {
+// New makes a region. The files of its volumes and machines are below dir.
+func New(img *image.Image, dir string, delays cloud.Delays, log *slog.Logger) (*Region, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -64,7 +67,7 @@ func New(img *lab.Image, dir string, delays cloud.Delays, log *slog.Logger) (*Re
 	return r, nil
 }
 
-// Close ends the cloud.
+// Close closes the cloud.
 func (r *Region) Close() error { return errors.Join(r.Cloud.Close(), os.RemoveAll(r.sockets)) }
 
 func (r *Region) socket(name string) string { return filepath.Join(r.sockets, name) }
@@ -77,14 +80,14 @@ func (r *Region) serve(name string, h http.Handler) error {
 	return r.Serve(l, h)
 }
 
-// An Instance is an instance of the cloud and the machine that it is.
+// An Instance is an instance of the cloud, and its machine.
 type Instance struct {
 	*lab.Machine
 	Cloud *cloud.Instance
 }
 
-// Launch makes an instance. EC2 starts it at once; its machine is off until Boot. Of the
-// configuration, who the machine is and what it reaches are the region's.
+// Launch makes an instance. EC2 reports it as started; its machine is off until Boot. Launch sets the
+// folder, the UUID, the asset tag and the servers of the configuration.
 func (r *Region) Launch(ctx context.Context, name string, launch cloud.Launch, config lab.Config) (*Instance, error) {
 	i, err := r.EC2.Run(launch)
 	if err != nil {
@@ -98,16 +101,16 @@ func (r *Region) Launch(ctx context.Context, name string, launch cloud.Launch, c
 	config.Servers = map[string]string{
 		imdsAddr + ":80": r.socket(i.ID), ec2Addr + ":80": r.socket("ec2"), s3Addr + ":80": r.socket("s3"),
 	}
-	m, err := r.img.Machine(ctx, config, r.log)
+	m, err := lab.New(ctx, r.img, config, r.log)
 	if err != nil {
 		return nil, err
 	}
-	i.SetHardware(&hardware{machine: m, disks: make(map[string]*lab.Disk)})
+	i.SetHardware(&hardware{machine: m, disks: make(map[string]*qemu.Disk)})
 	return &Instance{m, i}, nil
 }
 
-// Terminate shuts the machine down by its power button, as EC2 does, and waits until the cloud has
-// the instance terminated and its volumes detached.
+// Terminate presses the power button of the machine, as EC2 does, and waits until the cloud has
+// terminated the instance and detached its volumes.
 func (i *Instance) Terminate(ctx context.Context) error {
 	if err := i.PowerOff(ctx); err != nil {
 		return err
@@ -118,26 +121,26 @@ func (i *Instance) Terminate(ctx context.Context) error {
 	return i.Cloud.Wait(ctx, cloud.Terminated)
 }
 
-// uuid of an instance's firmware. EC2's begins with "ec2" (EC2 User Guide, "Detect whether a host
+// uuid returns the UUID of an instance's firmware. On EC2 it begins with "ec2" (EC2 User Guide, "Detect whether a host
 // is an EC2 instance").
 func uuid(id string) string {
 	x := fmt.Sprintf("%x", sha256.Sum256([]byte(id)))
 	return fmt.Sprintf("ec2%s-%s-4%s-8%s-%s", x[:5], x[5:9], x[9:12], x[12:15], x[15:27])
 }
 
-// hardware plugs volumes into a machine.
+// hardware plugs the disks of volumes into a machine.
 type hardware struct {
 	machine *lab.Machine
 
 	mu    sync.Mutex
-	disks map[string]*lab.Disk // by the volume's id
+	disks map[string]*qemu.Disk // by volume ID
 }
 
-// Plug plugs a volume in.
+// Plug plugs the disk of a volume into the machine.
 func (h *hardware) Plug(ctx context.Context, v cloud.Volume) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	disk := &lab.Disk{Path: v.Path, Serial: v.Serial()}
+	disk := &qemu.Disk{Path: v.Path, Serial: v.Serial()}
 	if err := h.machine.Plug(ctx, disk); err != nil {
 		return err
 	}
@@ -145,7 +148,7 @@ func (h *hardware) Plug(ctx context.Context, v cloud.Volume) error {
 	return nil
 }
 
-// Unplug pulls a volume.
+// Unplug unplugs the disk of a volume.
 func (h *hardware) Unplug(ctx context.Context, v cloud.Volume) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -1,4 +1,4 @@
-package lab
+package image
 
 import (
 	"context"
@@ -21,8 +21,8 @@ func newCache(t *testing.T) *cache {
 	return c
 }
 
-// made counts the builds; each leaves a file and, as a killed one might, what it was at.
-func (c *cache) make(t *testing.T, key string) (lock io.Closer, built bool) {
+// request requests an entry, and reports whether it was built. Each entry contains a file with its key.
+func (c *cache) request(t *testing.T, key string) (lock io.Closer, built bool) {
 	t.Helper()
 	dir, lock, err := c.entry(t.Context(), "thing", key, 2, slog.New(slog.DiscardHandler), func(tmp string) error {
 		built = true
@@ -53,21 +53,21 @@ func TestCacheBuildsOnceAndKeepsTheNewest(t *testing.T) {
 	c := newCache(t)
 	old := time.Now().Add(-time.Hour)
 	for _, key := range []string{"a", "b"} {
-		lock, built := c.make(t, key)
+		lock, built := c.request(t, key)
 		if !built {
-			t.Errorf("%s was there", key)
+			t.Errorf("%s existed before it was built", key)
 		}
 		lock.Close()
 		if err := os.Chtimes(filepath.Join(c.dir, "thing-"+key), old, old); err != nil {
 			t.Fatal(err)
 		}
 	}
-	lock, built := c.make(t, "a") // and is the newest now
+	lock, built := c.request(t, "a") // makes it the newest
 	if built {
 		t.Error("a was built twice")
 	}
 	lock.Close()
-	lock, _ = c.make(t, "c")
+	lock, _ = c.request(t, "c")
 	lock.Close()
 	if got, want := c.has(t), []string{"thing-a", "thing-c"}; !slices.Equal(got, want) {
 		t.Errorf("kept %v, want %v", got, want)
@@ -77,7 +77,7 @@ func TestCacheBuildsOnceAndKeepsTheNewest(t *testing.T) {
 func TestCacheDropsNothingInUse(t *testing.T) {
 	c := newCache(t)
 	for _, key := range []string{"a", "b", "c", "d"} {
-		lock, _ := c.make(t, key)
+		lock, _ := c.request(t, key)
 		defer lock.Close()
 	}
 	if got, want := c.has(t), []string{"thing-a", "thing-b", "thing-c", "thing-d"}; !slices.Equal(got, want) {
@@ -87,14 +87,14 @@ func TestCacheDropsNothingInUse(t *testing.T) {
 
 func TestCacheDoesNotShowHalfABuild(t *testing.T) {
 	c := newCache(t)
-	left := filepath.Join(c.dir, "build-thing", "root") // by one that was killed
+	left := filepath.Join(c.dir, "build-thing", "root") // of a builder that was killed
 	if err := os.MkdirAll(left, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	failure := errors.New("no space left")
 	_, _, err := c.entry(t.Context(), "thing", "a", 2, slog.New(slog.DiscardHandler), func(tmp string) error {
 		if _, err := os.Stat(filepath.Join(tmp, "root")); err == nil {
-			t.Error("a build began on what another left")
+			t.Error("a build started with the files of another build")
 		}
 		return errors.Join(failure, os.WriteFile(filepath.Join(tmp, "content"), nil, 0o600))
 	})
@@ -102,11 +102,11 @@ func TestCacheDoesNotShowHalfABuild(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if got := c.has(t); len(got) != 0 {
-		t.Errorf("left %v", got)
+		t.Errorf("a failed build left %v", got)
 	}
-	lock, built := c.make(t, "a")
+	lock, built := c.request(t, "a")
 	if !built {
-		t.Error("a failed build was taken for a good one")
+		t.Error("a failed build is in the cache")
 	}
 	lock.Close()
 }
@@ -121,7 +121,7 @@ func TestCacheWaitsForAnotherBuildWithADeadline(t *testing.T) {
 	soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, _, err = c.entry(soon, "thing", "a", 2, slog.New(slog.DiscardHandler), func(string) error {
-		t.Error("two build at once")
+		t.Error("two builds of a kind ran at the same time")
 		return nil
 	})
 	if !errors.Is(err, context.DeadlineExceeded) {

@@ -10,6 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -17,43 +20,43 @@ import (
 type metadata struct {
 	began    time.Time
 	answers  time.Duration
-	facts    Facts
-	kept     Facts
+	facts    host.Identity
+	kept     host.Identity
 	keptWhen time.Time
 }
 
-func (m *metadata) Ask(context.Context) (Facts, error) {
+func (m *metadata) Ask(context.Context) (host.Identity, error) {
 	if time.Since(m.began) < m.answers {
-		return Facts{}, &NotYetError{For: "the metadata service to answer", Hint: "raise the hop limit"}
+		return host.Identity{}, &fault.Pending{For: "the metadata service to answer", Hint: "raise the hop limit"}
 	}
 	return m.facts, nil
 }
 
-func (m *metadata) Keep(f Facts) { m.kept, m.keptWhen = f, time.Now() }
+func (m *metadata) Cache(f host.Identity) { m.kept, m.keptWhen = f, time.Now() }
 
-func (m *metadata) Kept() (Facts, time.Time, error) {
+func (m *metadata) Cached() (host.Identity, time.Time, error) {
 	if m.keptWhen.IsZero() {
-		return Facts{}, time.Time{}, errors.New("nothing was kept")
+		return host.Identity{}, time.Time{}, errors.New("nothing was kept")
 	}
 	return m.kept, m.keptWhen, nil
 }
 
-func launch(t *testing.T, ctx context.Context, m *metadata, report func([]Progress)) (role.Plan, Facts, error) {
+func launch(t *testing.T, ctx context.Context, m *metadata, report func([]graph.Progress)) (role.Plan, host.Identity, error) {
 	m.began = time.Now()
-	makePlan := func(f Facts) (role.Plan, error) {
+	makePlan := func(f host.Identity) (role.Plan, error) {
 		if len(f.UserData) == 0 {
-			return role.Plan{}, Final(errors.New("no role"))
+			return role.Plan{}, fault.Permanent(errors.New("no role"))
 		}
 		return role.Plan{Role: string(f.UserData)}, nil
 	}
-	return NewLaunch(m, makePlan).Run(ctx, slog.New(slog.NewTextHandler(io.Discard, nil)), report)
+	return NewIdentify(m, makePlan).Run(ctx, slog.New(slog.NewTextHandler(io.Discard, nil)), report)
 }
 
 func TestAnInstanceWaitsToBeToldWhoItIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &metadata{answers: time.Minute, facts: Facts{UserData: []byte("mysql")}}
+		m := &metadata{answers: time.Minute, facts: host.Identity{UserData: []byte("mysql")}}
 		var told []string
-		plan, _, err := launch(t, t.Context(), m, func(p []Progress) { told = append(told, p[0].String()+" "+p[0].Wait.Hint) })
+		plan, _, err := launch(t, t.Context(), m, func(p []graph.Progress) { told = append(told, p[0].String()+" "+p[0].Wait.Hint) })
 		if err != nil || plan.Role != "mysql" {
 			t.Fatalf("got %+v, %v", plan, err)
 		}
@@ -65,17 +68,17 @@ func TestAnInstanceWaitsToBeToldWhoItIs(t *testing.T) {
 
 func TestAnInstanceThatWasToldBeforeGoesByThat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &metadata{answers: time.Hour, kept: Facts{UserData: []byte("mysql")}, keptWhen: time.Now().Add(-time.Hour)}
+		m := &metadata{answers: time.Hour, kept: host.Identity{UserData: []byte("mysql")}, keptWhen: time.Now().Add(-time.Hour)}
 		began := time.Now()
-		var last []Progress
-		plan, _, err := launch(t, t.Context(), m, func(p []Progress) { last = p })
+		var last []graph.Progress
+		plan, _, err := launch(t, t.Context(), m, func(p []graph.Progress) { last = p })
 		if err != nil || plan.Role != "mysql" {
 			t.Fatalf("got %+v, %v", plan, err)
 		}
-		if took := time.Since(began); took > relyAfter {
+		if took := time.Since(began); took > staleAfter {
 			t.Errorf("it took %s", took)
 		}
-		if remark := last[0].Remark; !strings.Contains(remark, "relies on what was kept at") || !strings.Contains(remark, "metadata service") {
+		if remark := last[0].Warning; !strings.Contains(remark, "relies on what was kept at") || !strings.Contains(remark, "metadata service") {
 			t.Errorf("it says %q", remark)
 		}
 	})
@@ -89,11 +92,11 @@ func TestWhatWasReliedOnIsConfirmed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := &metadata{
-					began: time.Now(), answers: time.Hour, facts: Facts{UserData: []byte(c.now)},
-					kept: Facts{UserData: []byte("mysql")}, keptWhen: time.Now(),
+					began: time.Now(), answers: time.Hour, facts: host.Identity{UserData: []byte(c.now)},
+					kept: host.Identity{UserData: []byte("mysql")}, keptWhen: time.Now(),
 				}
-				l := NewLaunch(m, func(f Facts) (role.Plan, error) { return role.Plan{Role: string(f.UserData)}, nil })
-				plan, _, err := l.Run(t.Context(), slog.New(slog.DiscardHandler), func([]Progress) {})
+				l := NewIdentify(m, func(f host.Identity) (role.Plan, error) { return role.Plan{Role: string(f.UserData)}, nil })
+				plan, _, err := l.Run(t.Context(), slog.New(slog.DiscardHandler), func([]graph.Progress) {})
 				if err != nil || plan.Role != "mysql" {
 					t.Fatalf("got %+v, %v", plan, err)
 				}
@@ -111,12 +114,12 @@ func TestWhatWasReliedOnIsConfirmed(t *testing.T) {
 
 func TestOnlyWhatAPlanCouldBeMadeOfIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &metadata{facts: Facts{UserData: []byte("mysql")}}
-		if _, _, err := launch(t, t.Context(), m, func([]Progress) {}); err != nil || string(m.kept.UserData) != "mysql" {
+		m := &metadata{facts: host.Identity{UserData: []byte("mysql")}}
+		if _, _, err := launch(t, t.Context(), m, func([]graph.Progress) {}); err != nil || string(m.kept.UserData) != "mysql" {
 			t.Errorf("kept %q, %v", m.kept.UserData, err)
 		}
-		m.facts = Facts{}
-		if _, _, err := launch(t, t.Context(), m, func([]Progress) {}); err == nil || string(m.kept.UserData) != "mysql" {
+		m.facts = host.Identity{}
+		if _, _, err := launch(t, t.Context(), m, func([]graph.Progress) {}); err == nil || string(m.kept.UserData) != "mysql" {
 			t.Errorf("kept %q, %v", m.kept.UserData, err)
 		}
 	})
@@ -125,9 +128,9 @@ func TestOnlyWhatAPlanCouldBeMadeOfIsKept(t *testing.T) {
 // The user-data may have been mended while the instance was stopped.
 func TestAKeptAnswerThatGivesNoPlanIsNotTheLastWord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &metadata{answers: time.Minute, facts: Facts{UserData: []byte("mysql")}, keptWhen: time.Now()}
+		m := &metadata{answers: time.Minute, facts: host.Identity{UserData: []byte("mysql")}, keptWhen: time.Now()}
 		var told []string
-		plan, _, err := launch(t, t.Context(), m, func(p []Progress) { told = append(told, p[1].String()) })
+		plan, _, err := launch(t, t.Context(), m, func(p []graph.Progress) { told = append(told, p[1].String()) })
 		if err != nil || plan.Role != "mysql" {
 			t.Errorf("got %+v, %v", plan, err)
 		}
@@ -140,10 +143,10 @@ func TestAKeptAnswerThatGivesNoPlanIsNotTheLastWord(t *testing.T) {
 func TestANewAnswerCountsMoreThanAKeptOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &metadata{
-			answers: 2 * time.Second, facts: Facts{UserData: []byte("web")},
-			kept: Facts{UserData: []byte("mysql")}, keptWhen: time.Now(),
+			answers: 2 * time.Second, facts: host.Identity{UserData: []byte("web")},
+			kept: host.Identity{UserData: []byte("mysql")}, keptWhen: time.Now(),
 		}
-		plan, _, err := launch(t, t.Context(), m, func([]Progress) {})
+		plan, _, err := launch(t, t.Context(), m, func([]graph.Progress) {})
 		if err != nil || plan.Role != "web" {
 			t.Errorf("got %+v, %v", plan, err)
 		}
@@ -156,7 +159,7 @@ func TestAnInstanceThatIsNeverToldSaysSoAndAsksAgain(t *testing.T) {
 		defer cancel()
 		m := &metadata{answers: time.Hour}
 		var told []string
-		_, _, err := launch(t, ctx, m, func(p []Progress) { told = append(told, p[0].String()+HintOf(p[0].Err)) })
+		_, _, err := launch(t, ctx, m, func(p []graph.Progress) { told = append(told, p[0].String()+fault.HintOf(p[0].Err)) })
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
@@ -171,7 +174,7 @@ func TestAnInstanceThatIsNeverToldSaysSoAndAsksAgain(t *testing.T) {
 
 func TestAPlanThatCantBeMadeEndsTheLaunch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, _, err := launch(t, t.Context(), &metadata{}, func([]Progress) {})
+		_, _, err := launch(t, t.Context(), &metadata{}, func([]graph.Progress) {})
 		if err == nil || err.Error() != "no role" {
 			t.Errorf("got %v", err)
 		}

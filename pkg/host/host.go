@@ -1,6 +1,7 @@
-package boot
+package host
 
 import (
+	"bytes"
 	"context"
 	"strings"
 	"time"
@@ -11,7 +12,7 @@ import (
 // A World is everything that a story reads and changes. Each part is declared
 // here, by what the story needs of it, so that the whole story also runs where
 // there is no disk and no systemd.
-type World struct {
+type Host struct {
 	Volumes     Volumes // nil where no volume of the plan is one of a cloud
 	Records     Records
 	Disks       Disks
@@ -23,7 +24,13 @@ type World struct {
 	Engines     Engines
 	Secrets     Secrets
 	Units       Units
-	Instance    Instance
+	Runs        Runs
+	Grants      Grants
+	Jobs        Jobs
+	Probes      Probes
+	Stops       Stops
+	Shutdown    Shutdown
+	Machine     Machine
 
 	UnlockWithin time.Duration // how long a person may take to bring a key
 	RetryWithin  time.Duration // how long what has no deadline of its own may go wrong; 0 is DefaultRetryWithin
@@ -32,13 +39,13 @@ type World struct {
 }
 
 // Instance says which machine, in which of its boots, the story runs on.
-type Instance struct {
+type Machine struct {
 	ID     string // what names the machine to people: its instance id, or its machine id
 	BootID string // what the kernel calls this boot
 }
 
 // Volumes are those of the cloud, by their ids. Where an answer may become
-// another by itself, the error is a NotYetError.
+// another by itself, the error is a Pending_.
 type Volumes interface {
 	// FindVolume returns the id of the one volume that is meant.
 	FindVolume(ctx context.Context, find role.Find) (id string, err error)
@@ -164,7 +171,7 @@ type Mount struct {
 	Type    string // "" for a directory, which is bound
 	Options []string
 	On      string // mount point that it goes with, for a directory
-	Look    bool   // only to look at: not part of the role
+	Inspect bool   // only to look at: not part of the role
 }
 
 // Directories looks at data directories.
@@ -240,68 +247,85 @@ type Secrets interface {
 	// it is for are given it.
 	Staged(s role.Secret) (bool, error)
 
-	// Unlock gets the keys that the agent is set to use. A NotYetError says
+	// Unlock gets the keys that the agent is set to use. A Pending_ says
 	// that a person has to bring one.
 	Unlock(ctx context.Context) error
 
 	// Fetch returns a secret as it is sealed.
 	Fetch(ctx context.Context, s role.Secret) (Sealed, error)
 
-	// Open decrypts a secret and stages it. A NotYetError says that none of
+	// Open decrypts a secret and stages it. A Pending_ says that none of
 	// the keys fits, and that a person may bring another.
 	Open(ctx context.Context, s role.Secret, sealed []byte) error
 }
 
 // A Sealed is a secret that is encrypted.
 type Sealed struct {
-	Bytes  []byte
-	Relies string // on what copy, and why, where it is not fresh from its source
+	Bytes []byte
+	Stale string // on what copy, and why, where it is not fresh from its source
 }
 
-// Units grants services what they wait for, and starts them.
+// Units says what systemd's units are doing.
 type Units interface {
+	// State returns what a unit is doing.
+	State(ctx context.Context, unit string) (UnitState, error)
+
+	// Await returns what a unit is doing as soon as until is true of it.
+	Await(ctx context.Context, unit string, until func(UnitState) bool) (UnitState, error)
+}
+
+// Runs says how a service ran.
+type Runs interface {
+	// Restarts returns how often systemd itself has started a service again.
+	Restarts(ctx context.Context, unit string) (Restarts, error)
+
+	// Ended returns how a unit that is inactive or failed has ended.
+	Ended(ctx context.Context, unit string) (Ended, error)
+}
+
+// Grants lets services start.
+type Grants interface {
 	// Grant lets a service start for as long as all of its mounts are there.
-	// It does not wait for what it asks systemd to do, because that comes
-	// after the agent's own start.
+	// It does not wait for the jobs that it queues: they run after the agent's
+	// own start.
 	Grant(ctx context.Context, unit string, mounts []string) error
 
-	// Granted tells whether a service is granted, and not about to lose it.
+	// Granted reports whether a service is granted, and not about to lose its
+	// grant.
 	Granted(ctx context.Context, unit string) (bool, error)
 
-	// KeepGrant makes the token of a grant that holds and has lost it. It
+	// KeepGrant makes the token of an active grant again if it is lost. It
 	// grants nothing.
 	KeepGrant(ctx context.Context, unit string) (lost bool, err error)
+}
 
+// Jobs starts services, and kills them.
+type Jobs interface {
 	// StartOnce starts a unit, once for each grant.
 	StartOnce(ctx context.Context, unit string) error
 
 	// Start starts a unit, without waiting for it.
 	Start(ctx context.Context, unit string) error
 
-	// Kill ends all processes of a unit at once.
+	// Kill sends SIGKILL to all processes of a unit.
 	Kill(ctx context.Context, unit string) error
+}
 
+// Probes asks whether a service is ready.
+type Probes interface {
 	// Probe starts a oneshot unit and returns when it has succeeded.
 	Probe(ctx context.Context, unit string) error
+}
 
-	// State returns what a unit is doing.
-	State(ctx context.Context, unit string) (UnitState, error)
-
-	// Restarts returns how often systemd itself has started a service again.
-	Restarts(ctx context.Context, unit string) (Restarts, error)
-
-	// Ended returns how a unit, which is inactive or failed, came to be so.
-	Ended(ctx context.Context, unit string) (Ended, error)
-
-	// Await returns what a unit is doing as soon as until holds of it.
-	Await(ctx context.Context, unit string, until func(UnitState) bool) (UnitState, error)
-
-	// Stopping tells whether the machine is shutting down.
-	Stopping(ctx context.Context) (bool, error)
-
-	// StoppedByHand keeps which services a person stopped.
+// Stops keeps which services a person stopped. A new agent has to know it.
+type Stops interface {
 	StoppedByHand(unit string) (bool, error)
 	SetStoppedByHand(unit string, stopped bool) error
+}
+
+// Shutdown says whether the machine shuts down.
+type Shutdown interface {
+	Stopping(ctx context.Context) (bool, error)
 }
 
 // UnitState is what systemd says of a unit.
@@ -330,4 +354,28 @@ type Ended struct {
 	Ran       bool   // it was active in this boot
 	ByItself  bool   // it ended, and nobody had asked systemd to stop it
 	Processes bool   // its cgroup is not empty
+}
+
+// Metadata is what the cloud tells of the instance.
+type Metadata interface {
+	// Ask asks for it. A Pending_ says why there is no answer yet.
+	Ask(ctx context.Context) (Identity, error)
+
+	// Keep keeps an answer that a plan could be made of.
+	Cache(f Identity)
+
+	// Kept is the answer that was kept last, and when that was, if it was given
+	// to this very machine.
+	Cached() (Identity, time.Time, error)
+}
+
+// Facts are what an instance is told of itself.
+type Identity struct {
+	Instance role.Instance
+	UserData []byte // nil where there is none
+	RoleTag  string // of the instance, "" where there is none
+}
+
+func (f Identity) Equal(to Identity) bool {
+	return f.Instance == to.Instance && bytes.Equal(f.UserData, to.UserData) && f.RoleTag == to.RoleTag
 }

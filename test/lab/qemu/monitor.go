@@ -1,4 +1,4 @@
-package lab
+package qemu
 
 import (
 	"context"
@@ -9,11 +9,11 @@ import (
 	"sync"
 )
 
-// A monitor speaks QMP, QEMU's control protocol: one JSON object per line, replies told apart from
-// events by their id. https://www.qemu.org/docs/master/interop/qmp-spec.html
-type monitor struct {
+// A Monitor speaks QMP, the control protocol of QEMU: one JSON object per line. A reply has the ID of
+// its command; an event has none. https://www.qemu.org/docs/master/interop/qmp-spec.html
+type Monitor struct {
 	conn net.Conn
-	done chan struct{} // closed when QEMU hung up
+	done chan struct{} // closed when QEMU has closed the connection
 
 	mu       sync.Mutex
 	last     int
@@ -32,27 +32,27 @@ type message struct {
 	} `json:"error"`
 }
 
-// A watcher waits for the one event that it matches.
+// A watcher waits for the first event that it matches.
 type watcher struct {
 	match func(message) bool
 	seen  chan struct{}
 }
 
-var errHungUp = errors.New("QEMU hung up")
+var errClosed = errors.New("QEMU has closed the connection")
 
 // newMonitor reads conn until QEMU closes it.
-func newMonitor(ctx context.Context, conn net.Conn) (*monitor, error) {
-	m := &monitor{
+func newMonitor(ctx context.Context, conn net.Conn) (*Monitor, error) {
+	m := &Monitor{
 		conn:     conn,
 		done:     make(chan struct{}),
 		pending:  map[int]chan message{},
 		watchers: map[*watcher]bool{},
 	}
 	go m.read()
-	return m, m.do(ctx, "qmp_capabilities", nil, nil) // without it, no other command is taken
+	return m, m.Do(ctx, "qmp_capabilities", nil, nil) // QEMU accepts no other command before this one
 }
 
-func (m *monitor) read() {
+func (m *Monitor) read() {
 	defer close(m.done)
 	in := json.NewDecoder(m.conn)
 	for {
@@ -68,7 +68,7 @@ func (m *monitor) read() {
 					delete(m.watchers, w)
 				}
 			}
-		} else if reply, ok := m.pending[msg.ID]; ok { // not the greeting
+		} else if reply, ok := m.pending[msg.ID]; ok { // false for the greeting
 			reply <- msg
 			delete(m.pending, msg.ID)
 		}
@@ -76,8 +76,9 @@ func (m *monitor) read() {
 	}
 }
 
-// do executes a command. A refusal of QEMU's is an error with its words.
-func (m *monitor) do(ctx context.Context, command string, args, result any) error {
+// Do executes a command, and decodes its result if result is not nil. If QEMU refuses the command, the
+// error contains QEMU's message.
+func (m *Monitor) Do(ctx context.Context, command string, args, result any) error {
 	reply := make(chan message, 1)
 	m.mu.Lock()
 	m.last++
@@ -103,14 +104,14 @@ func (m *monitor) do(ctx context.Context, command string, args, result any) erro
 		}
 		return json.Unmarshal(msg.Return, result)
 	case <-m.done:
-		return fmt.Errorf("QEMU's %s: %w", command, errHungUp)
+		return fmt.Errorf("QEMU's %s: %w", command, errClosed)
 	case <-ctx.Done():
 		return fmt.Errorf("QEMU's %s: %w", command, context.Cause(ctx))
 	}
 }
 
-// watch is called before what causes the event, so that it can't be missed.
-func (m *monitor) watch(match func(message) bool) *watcher {
+// watch starts to watch for an event. Call it before the command that causes the event.
+func (m *Monitor) watch(match func(message) bool) *watcher {
 	w := &watcher{match: match, seen: make(chan struct{})}
 	m.mu.Lock()
 	m.watchers[w] = true
@@ -118,8 +119,8 @@ func (m *monitor) watch(match func(message) bool) *watcher {
 	return w
 }
 
-// wait waits for the event, and ends the watch.
-func (m *monitor) wait(ctx context.Context, w *watcher) error {
+// wait waits for the event, and stops watching.
+func (m *Monitor) wait(ctx context.Context, w *watcher) error {
 	defer func() {
 		m.mu.Lock()
 		delete(m.watchers, w)
@@ -129,7 +130,7 @@ func (m *monitor) wait(ctx context.Context, w *watcher) error {
 	case <-w.seen:
 		return nil
 	case <-m.done:
-		return errHungUp
+		return errClosed
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

@@ -1,4 +1,4 @@
-package lab
+package image
 
 import (
 	"context"
@@ -12,42 +12,43 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"bootagent/test/lab/program"
 )
 
-// A cache is a folder of folders, KIND-KEY, each made once and never changed. It is safe to delete
-// at any time but while machines are made of it. Every entry in use is locked (shared) by its user;
-// the builder holds the lock of the whole cache, so what is called build-* without that lock was
-// left by a builder that died.
+// A cache is a folder of folders, KIND-KEY, each built once and never changed. A person may delete it
+// while no machine is made. A user of an entry holds a shared lock of it. A builder holds the lock of
+// the kind, so if nobody holds that lock, the folder build-KIND is left of a builder that died.
 type cache struct{ dir string }
 
 func openCache() (*cache, error) {
 	home, err := os.UserCacheDir()
 	if err != nil {
-		return nil, fmt.Errorf("cannot find a place for the lab's images: %w", err)
+		return nil, fmt.Errorf("cannot find a folder for the lab's images: %w", err)
 	}
 	c := &cache{filepath.Join(home, "bootagent", "lab")}
 	if err := os.MkdirAll(c.dir, 0o755); err != nil {
-		return nil, fmt.Errorf("cannot make a place for the lab's images: %w", err)
+		return nil, fmt.Errorf("cannot make the folder for the lab's images: %w", err)
 	}
 	return c, nil
 }
 
-// entry returns the folder of an entry, locked until the closer is closed. If it is not there, build
-// makes its content in a folder that gets the entry's name when build succeeds, and the oldest
-// entries of the kind are dropped, but for the newest keep.
+// entry returns the folder of an entry, locked until the closer is closed. If the entry does not exist,
+// build makes its content in a folder that is renamed when build succeeds. The cache then removes the
+// oldest entries of the kind until keep are left.
 func (c *cache) entry(ctx context.Context, kind, key string, keep int, log *slog.Logger, build func(tmp string) error) (string, io.Closer, error) {
 	dir := filepath.Join(c.dir, kind+"-"+key)
 	if lock, err := c.use(dir); err == nil {
 		return dir, lock, nil
 	}
 
-	// Kinds lock apart, since the builder of an image waits for the base that it needs.
+	// Each kind has a lock of its own, because the builder of an image waits for the base.
 	building, err := lockFile(ctx, filepath.Join(c.dir, kind+".lock"), log)
 	if err != nil {
 		return "", nil, fmt.Errorf("cannot build the lab's %s: %w", kind, err)
 	}
 	defer building.Close()
-	if lock, err := c.use(dir); err == nil { // another built it while we waited
+	if lock, err := c.use(dir); err == nil { // another process has built it meanwhile
 		return dir, lock, nil
 	}
 
@@ -93,7 +94,7 @@ func (c *cache) use(dir string) (io.Closer, error) {
 	return f, nil
 }
 
-// prune drops the oldest entries of a kind that nobody uses, until keep are left.
+// prune removes the oldest entries of a kind until keep are left. It skips entries in use.
 func (c *cache) prune(ctx context.Context, kind string, keep int) error {
 	entries, err := os.ReadDir(c.dir)
 	if err != nil {
@@ -116,21 +117,21 @@ func (c *cache) prune(ctx context.Context, kind string, keep int) error {
 			err = c.remove(ctx, dir)
 		}
 		if err := errors.Join(err, f.Close()); err != nil {
-			return fmt.Errorf("cannot bound the lab's cache: %w", err)
+			return fmt.Errorf("cannot remove an old entry of the lab's cache: %w", err)
 		}
 	}
 	return nil
 }
 
-// remove removes a folder, with what a killed builder left of a root filesystem in it.
+// remove removes a folder. It may contain files of other users, left of a root filesystem.
 func (c *cache) remove(ctx context.Context, dir string) error {
 	if err := os.RemoveAll(dir); err == nil {
 		return nil
 	}
-	return runAsRoot(ctx, "rm", "-rf", "--", dir)
+	return program.RunAsRoot(ctx, "rm", "-rf", "--", dir)
 }
 
-// lockFile takes the lock for itself, and says so when it has to wait.
+// lockFile takes an exclusive lock, and logs it if it has to wait.
 func lockFile(ctx context.Context, path string, log *slog.Logger) (io.Closer, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {

@@ -1,4 +1,4 @@
-package boot
+package graph
 
 import (
 	"context"
@@ -10,11 +10,13 @@ import (
 	"testing/synctest"
 	"time"
 	"unsafe"
+
+	"bootagent/pkg/fault"
 )
 
 // A tale is a story of its own that is being run.
 type tale struct {
-	*Story
+	*Graph
 	t    *testing.T
 	told atomic.Pointer[[]Progress]
 }
@@ -23,8 +25,8 @@ type tale struct {
 func (r *tale) step(n int) Progress { return (*r.told.Load())[n] }
 
 // runs runs a story until the test ends. It belongs into a synctest bubble.
-func runs(t *testing.T, s *Story) *tale {
-	r := &tale{Story: s, t: t}
+func runs(t *testing.T, s *Graph) *tale {
+	r := &tale{Graph: s, t: t}
 	s.Jitter = func(time.Duration) time.Duration { return 0 }
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -46,34 +48,34 @@ func (r *tale) after(d time.Duration) Progress {
 // An event comes when it comes, also while the function of its step runs.
 func TestAnEventOfAStepThatRunsIsKeptUntilItHasEnded(t *testing.T) {
 	for name, c := range map[string]struct {
-		happens func(*Story, *Step)
+		happens func(*Graph, *Step)
 		fails   bool // the step, at first
 		again   bool // it runs again at once
 	}{
-		"nothing":                          {func(*Story, *Step) {}, false, false},
-		"a recheck of what is done":        {func(s *Story, step *Step) { s.Recheck(step, "it", Done) }, false, true},
-		"a recheck of what failed":         {func(s *Story, step *Step) { s.Recheck(step, "it", Failed) }, true, true},
-		"a recheck of what failed, done":   {func(s *Story, step *Step) { s.Recheck(step, "it", Failed) }, false, false},
-		"it is undone":                     {func(s *Story, step *Step) { s.Undone(step, "it", step) }, false, true},
-		"it is undone, and failed":         {func(s *Story, step *Step) { s.Undone(step, "it", step) }, true, false},
-		"what it failed of changed":        {func(s *Story, step *Step) { s.Again("it", step) }, true, true},
-		"what it failed of changed, done":  {func(s *Story, step *Step) { s.Again("it", step) }, false, false},
-		"it is undone, and then looks":     {func(s *Story, step *Step) { s.Undone(step, "it", step) }, false, false},
-		"a recheck, and then looks":        {func(s *Story, step *Step) { s.Recheck(step, "it", Done) }, false, false},
-		"a recheck of what runs, in vain ": {func(s *Story, step *Step) { s.Recheck(step, "it", Pending) }, false, false},
+		"nothing":                          {func(*Graph, *Step) {}, false, false},
+		"a recheck of what is done":        {func(s *Graph, step *Step) { s.Recheck(step, "it", Done) }, false, true},
+		"a recheck of what failed":         {func(s *Graph, step *Step) { s.Recheck(step, "it", Failed) }, true, true},
+		"a recheck of what failed, done":   {func(s *Graph, step *Step) { s.Recheck(step, "it", Failed) }, false, false},
+		"it is undone":                     {func(s *Graph, step *Step) { s.Invalidate(step, "it", step) }, false, true},
+		"it is undone, and failed":         {func(s *Graph, step *Step) { s.Invalidate(step, "it", step) }, true, false},
+		"what it failed of changed":        {func(s *Graph, step *Step) { s.RetryFailed("it", step) }, true, true},
+		"what it failed of changed, done":  {func(s *Graph, step *Step) { s.RetryFailed("it", step) }, false, false},
+		"it is undone, and then looks":     {func(s *Graph, step *Step) { s.Invalidate(step, "it", step) }, false, false},
+		"a recheck, and then looks":        {func(s *Graph, step *Step) { s.Recheck(step, "it", Done) }, false, false},
+		"a recheck of what runs, in vain ": {func(s *Graph, step *Step) { s.Recheck(step, "it", Pending) }, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var ran atomic.Int32
-				s := NewStory()
-				step := s.Tell("step", func(ctx context.Context) error {
+				s := New()
+				step := s.Add("step", func(ctx context.Context) error {
 					ran.Add(1)
 					time.Sleep(time.Minute)
 					if strings.Contains(name, "then looks") {
-						LooksAnew(ctx)
+						Observed(ctx)
 					}
 					if c.fails {
-						return Final(errors.New("it failed"))
+						return fault.Permanent(errors.New("it failed"))
 					}
 					return nil
 				})
@@ -96,25 +98,25 @@ func TestAnEventOfAStepThatRunsIsKeptUntilItHasEnded(t *testing.T) {
 // left to chance. Told is the same.
 func TestWhatAStepFailedOfIsNotToldWhileItsNeedWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := NewStory()
+		s := New()
 		gone := false
-		disk := s.Tell("disk", func(ctx context.Context) error {
+		disk := s.Add("disk", func(ctx context.Context) error {
 			if !gone {
 				return nil
 			}
-			defer Waits(ctx, Wait{For: "the disk"})()
+			defer SetWaiting(ctx, Wait{For: "the disk"})()
 			<-ctx.Done()
 			return context.Cause(ctx)
 		})
-		s.Tell("service", func(context.Context) error { return Final(errors.New("it was killed")) }, disk)
+		s.Add("service", func(context.Context) error { return fault.Permanent(errors.New("it was killed")) }, disk)
 		r := runs(t, s)
-		if p := r.step(1); p.State != Failed || p.Err == nil || !p.GaveUp {
+		if p := r.step(1); p.State != Failed || p.Err == nil || !p.CountsAsFailed {
 			t.Fatalf("it is %+v", p)
 		}
 		gone = true
-		s.Undone(disk, "it was pulled", disk)
+		s.Invalidate(disk, "it was pulled", disk)
 		r.after(time.Second)
-		if p := r.step(1); p.State != Pending || p.Err != nil || p.GaveUp || p.Tries != 1 {
+		if p := r.step(1); p.State != Pending || p.Err != nil || p.CountsAsFailed || p.Failures != 1 {
 			t.Errorf("while the disk is waited for it is %+v", p)
 		}
 	})
@@ -125,26 +127,26 @@ func TestWhatAStepFailedOfIsNotToldWhileItsNeedWaits(t *testing.T) {
 func TestWhatFailedForGoodHasNotFailedOfWhatIsThereNow(t *testing.T) {
 	for _, late := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			s := NewStory()
-			step := s.Tell("step", func(context.Context) error {
+			s := New()
+			step := s.Add("step", func(context.Context) error {
 				time.Sleep(time.Minute)
-				return Final(errors.New("it is another's"))
+				return fault.Permanent(errors.New("it is another's"))
 			}).Within(10 * time.Minute)
 			r := runs(t, s)
 			r.after(90 * time.Second)
-			if p := r.step(0); p.State != Failed || !p.GaveUp {
+			if p := r.step(0); p.State != Failed || !p.CountsAsFailed {
 				t.Fatalf("it is %+v", p)
 			}
 			if late {
 				r.after(10 * time.Minute)
 			}
-			s.Again("its disk is another", step)
+			s.RetryFailed("its disk is another", step)
 			r.after(30 * time.Second)
-			if p := r.step(0); p.State != Running || p.GaveUp != late || p.Tries != 1 {
+			if p := r.step(0); p.State != Running || p.CountsAsFailed != late || p.Failures != 1 {
 				t.Errorf("late: %t, and while it runs again it is %+v", late, p)
 			}
 			r.after(time.Minute)
-			if p := r.step(0); p.State != Failed || !p.GaveUp || p.Tries != 2 {
+			if p := r.step(0); p.State != Failed || !p.CountsAsFailed || p.Failures != 2 {
 				t.Errorf("it is %+v", p)
 			}
 		})
@@ -163,9 +165,9 @@ func TestAStepThatFailsForTooLongHasFailedAndIsTriedOn(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var ran atomic.Int32
 				var good atomic.Bool
-				s := NewStory()
+				s := New()
 				s.RetryWithin = c.story
-				s.Tell("step", func(context.Context) error {
+				s.Add("step", func(context.Context) error {
 					switch n := ran.Add(1); {
 					case good.Load():
 						return nil
@@ -176,11 +178,11 @@ func TestAStepThatFailsForTooLongHasFailedAndIsTriedOn(t *testing.T) {
 				}).Within(c.within)
 				r := runs(t, s)
 				p := r.after(c.want - 2*time.Second)
-				if p.GaveUp || p.Due.Sub(p.Failing) != c.want {
+				if p.CountsAsFailed || p.FailsAt.Sub(p.FailingSince) != c.want {
 					t.Errorf("before its time: %+v", p)
 				}
 				p = r.after(3 * time.Second)
-				if !p.GaveUp || p.Tries != int(ran.Load()) || p.RetryAt.IsZero() && p.State == Failed {
+				if !p.CountsAsFailed || p.Failures != int(ran.Load()) || p.RetryAt.IsZero() && p.State == Failed {
 					t.Errorf("after its time, and %d tries: %+v", ran.Load(), p)
 				}
 				for _, words := range []string{"tries since", "another error", "at first: the first error"} {
@@ -189,11 +191,11 @@ func TestAStepThatFailsForTooLongHasFailedAndIsTriedOn(t *testing.T) {
 					}
 				}
 				before := ran.Load()
-				if p = r.after(24 * time.Hour); !p.GaveUp || ran.Load() < before+1000 {
+				if p = r.after(24 * time.Hour); !p.CountsAsFailed || ran.Load() < before+1000 {
 					t.Errorf("a day later, after %d more tries: %+v", ran.Load()-before, p)
 				}
 				good.Store(true)
-				if p = r.after(2 * time.Minute); p.State != Done || p.GaveUp || p.Err != nil || p.Tries != 0 {
+				if p = r.after(2 * time.Minute); p.State != Done || p.CountsAsFailed || p.Err != nil || p.Failures != 0 {
 					t.Errorf("it is mended: %+v", p)
 				}
 			})
@@ -203,8 +205,8 @@ func TestAStepThatFailsForTooLongHasFailedAndIsTriedOn(t *testing.T) {
 
 func TestAHiccupIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, began := NewStory(), time.Now()
-		s.Tell("step", func(context.Context) error {
+		s, began := New(), time.Now()
+		s.Add("step", func(context.Context) error {
 			if time.Since(began) < 8*time.Minute {
 				return errors.New("slow down")
 			}
@@ -212,7 +214,7 @@ func TestAHiccupIsNoFailure(t *testing.T) {
 		})
 		r := runs(t, s)
 		for range 10 {
-			if p := r.after(time.Minute); p.GaveUp {
+			if p := r.after(time.Minute); p.CountsAsFailed {
 				t.Fatalf("after %s: %+v", time.Since(began), p)
 			}
 		}
@@ -226,33 +228,33 @@ func TestAHiccupIsNoFailure(t *testing.T) {
 // the end, and its time goes on.
 func TestNoEventBeginsABackOffOrADeadlineAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := NewStory()
-		first := s.Tell("first", func(context.Context) error { return nil })
-		step := s.Tell("step", func(context.Context) error { return errors.New("it fails") }, first).From(first)
+		s := New()
+		first := s.Add("first", func(context.Context) error { return nil })
+		step := s.Add("step", func(context.Context) error { return errors.New("it fails") }, first).From(first)
 		r := runs(t, s)
 		r.after(10 * time.Minute)
-		before, failing := r.step(1).Tries, r.step(1).Failing
+		before, failing := r.step(1).Failures, r.step(1).FailingSince
 		for range 3 {
-			s.Again("something changed", step)
+			s.RetryFailed("something changed", step)
 			s.Recheck(step, "something changed", Failed)
-			s.Undone(first, "something changed", first)
+			s.Invalidate(first, "something changed", first)
 			synctest.Wait()
 		}
 		r.after(50 * time.Second)
 		p := r.step(1)
-		if p.Tries < before+3 || p.Tries > before+10 || !p.Failing.Equal(failing) {
-			t.Errorf("%d tries since %s, and before %d since %s", p.Tries, p.Failing, before, failing)
+		if p.Failures < before+3 || p.Failures > before+10 || !p.FailingSince.Equal(failing) {
+			t.Errorf("%d tries since %s, and before %d since %s", p.Failures, p.FailingSince, before, failing)
 		}
 		if left := time.Until(p.RetryAt); left > time.Minute {
 			t.Errorf("the next is in %s", left)
 		}
 		r.after(DefaultRetryWithin)
-		if !r.step(1).GaveUp {
+		if !r.step(1).CountsAsFailed {
 			t.Errorf("it has not failed: %+v", r.step(1))
 		}
-		s.Again("something changed", step)
+		s.RetryFailed("something changed", step)
 		synctest.Wait()
-		if p := r.step(1); !p.GaveUp {
+		if p := r.step(1); !p.CountsAsFailed {
 			t.Errorf("after one more event it has not failed any more: %+v", p)
 		}
 	})
@@ -260,14 +262,14 @@ func TestNoEventBeginsABackOffOrADeadlineAnew(t *testing.T) {
 
 func TestARetryOfAPersonBeginsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := NewStory()
-		s.Tell("step", func(context.Context) error { return errors.New("it fails") })
+		s := New()
+		s.Add("step", func(context.Context) error { return errors.New("it fails") })
 		r := runs(t, s)
-		if p := r.after(time.Hour); !p.GaveUp {
+		if p := r.after(time.Hour); !p.CountsAsFailed {
 			t.Fatalf("it has not failed: %+v", p)
 		}
 		s.Retry()
-		if p := r.after(0); p.GaveUp || p.Tries != 1 || time.Until(p.RetryAt) > 2*time.Second {
+		if p := r.after(0); p.CountsAsFailed || p.Failures != 1 || time.Until(p.RetryAt) > 2*time.Second {
 			t.Errorf("after a retry: %+v", p)
 		}
 	})
@@ -275,9 +277,9 @@ func TestARetryOfAPersonBeginsAnew(t *testing.T) {
 
 func TestAStepThatWaitsInItsTurnsHasOneDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, began := NewStory(), time.Now()
-		step := s.Tell("step", func(ctx context.Context) error {
-			return s.awaitSince(ctx, since(ctx), mostRest, 20*time.Minute, func(context.Context) error { return &NotYetError{For: "it"} })
+		s, began := New(), time.Now()
+		step := s.Add("step", func(ctx context.Context) error {
+			return s.AwaitSince(ctx, Since(ctx), MaxRest, 20*time.Minute, func(context.Context) error { return &fault.Pending{For: "it"} })
 		})
 		r := runs(t, s)
 		r.after(15 * time.Minute)
@@ -285,7 +287,7 @@ func TestAStepThatWaitsInItsTurnsHasOneDeadline(t *testing.T) {
 		if p := r.after(time.Second); p.Wait.Until.Sub(began) != 20*time.Minute {
 			t.Errorf("it waits until %s", p.Wait.Until.Sub(began))
 		}
-		if p := r.after(5 * time.Minute); !p.GaveUp || !strings.Contains(p.String(), "waited 20m0s in vain for it") {
+		if p := r.after(5 * time.Minute); !p.CountsAsFailed || !strings.Contains(p.String(), "waited 20m0s in vain for it") {
 			t.Errorf("after 20 minutes: %+v", p)
 		}
 	})
@@ -295,11 +297,11 @@ func TestAStepThatWaitsInItsTurnsHasOneDeadline(t *testing.T) {
 func TestAnEventOfAStepThatGivesUpIsNotKeptForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ran atomic.Int32
-		s := NewStory()
-		step := s.Tell("step", func(ctx context.Context) error {
+		s := New()
+		step := s.Add("step", func(ctx context.Context) error {
 			ran.Add(1)
 			time.Sleep(time.Minute)
-			GaveUp(ctx, errors.New("in vain"))
+			SetFailed(ctx, errors.New("in vain"))
 			<-ctx.Done()
 			return ctx.Err()
 		})
@@ -331,10 +333,10 @@ func TestAClockThatIsSet(t *testing.T) {
 		if shifted := set(now, by); setBy(now, shifted) != by || shifted.Sub(now) != 0 {
 			t.Fatalf("it was set by %s, and %s passed", setBy(now, shifted), shifted.Sub(now))
 		}
-		s := NewStory()
+		s := New()
 		s.base = now
-		step := s.Tell("step", nil)
-		step.since, step.began, step.troubled = now.Add(-time.Minute), now.Add(-time.Minute), now.Add(-time.Minute)
+		step := s.Add("step", nil)
+		step.since, step.started, step.failingSince = now.Add(-time.Minute), now.Add(-time.Minute), now.Add(-time.Minute)
 		step.state, step.wait = Waiting, Wait{For: "it", Until: now.Add(20 * time.Minute)}
 		later := set(now.Add(time.Second), by)
 		s.followClock(later)
@@ -343,7 +345,7 @@ func TestAClockThatIsSet(t *testing.T) {
 		}
 		for what, times := range map[string][2]time.Time{
 			"since": {step.since, later.Add(-61 * time.Second)}, "until": {step.wait.Until, later.Add(20*time.Minute - time.Second)},
-			"failing": {step.troubled, later.Add(-61 * time.Second)},
+			"failing": {step.failingSince, later.Add(-61 * time.Second)},
 		} {
 			if got, want := times[0].Round(0), times[1].Round(0); !got.Equal(want) {
 				t.Errorf("%s by %s: it tells %s, and it is %s", what, by, got, want)
@@ -356,7 +358,7 @@ func TestAClockThatIsSet(t *testing.T) {
 			t.Error("what is not set was set")
 		}
 	}
-	s := NewStory()
+	s := New()
 	s.base = time.Now()
 	before := s.base
 	if s.followClock(s.base.Add(time.Hour)); s.base != before {

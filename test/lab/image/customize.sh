@@ -1,16 +1,16 @@
 #!/bin/sh
-# What the lab's image has beyond Debian's packages: run by mmdebstrap with the root as $1.
-# It stands for what an operator bakes. MariaDB and nginx stay as their packages leave them:
-# enabled. That they don't start is bootagent's doing.
+# Configures the base of the lab's images. mmdebstrap runs it with the root as $1.
+# An operator does the like when baking an image. MariaDB and nginx stay enabled, as their packages
+# leave them; bootagent holds them.
 set -eu
 root=$1
 
 rm -f "$root"/etc/dpkg/dpkg.cfg.d/99mmdebstrap
 
-# An image holds no state: the database that Debian's postinst made goes, its directory stays.
+# An image has no state: remove the database that Debian's postinst made, but keep its directory.
 find "$root"/var/lib/mysql -mindepth 1 -delete
-# Empty and not "uninitialized": each machine takes an id of its own, without the 3 s of a first
-# boot's presets (which would enable every unit of Debian's, sockets of MariaDB too).
+# Empty and not "uninitialized": each machine makes an ID, and skips the presets of a first boot, which
+# take 3 s (and would enable every unit of Debian, including MariaDB's sockets).
 : >"$root"/etc/machine-id
 rm -f "$root"/var/lib/systemd/random-seed "$root"/var/lib/dbus/machine-id
 
@@ -28,8 +28,8 @@ cat >"$root"/etc/mysql/mariadb.conf.d/90-lab.cnf <<EOF
 [mariadbd]
 bind-address = 0.0.0.0
 EOF
-# systemd cuts the lines of its log on the console to the width of that, which it forgets when
-# nobody has it open: hold it, to the very end.
+# systemd cuts the lines of its log to the width of the console. The console loses its width when no
+# process has it open, so this service keeps it open until the machine is off.
 cat >"$root"/etc/systemd/system/lab-console.service <<EOF
 [Unit]
 Description=Wide console
@@ -47,8 +47,8 @@ systemctl --root="$root" --quiet set-default multi-user.target
 systemctl --root="$root" --quiet enable lab-console.service systemd-networkd.service
 systemctl --root="$root" --quiet disable systemd-networkd-wait-online.service
 
-# A getty on the serial line hangs up whoever else writes there. The rest is what a machine that
-# lives for a minute has no use for; without it the boot takes 19 CPU-seconds and not 25.
+# A getty on the serial line would hang up other programs that write there. A machine that runs for a
+# minute does not need the other units; without them the boot takes 19 CPU-seconds instead of 25.
 for unit in \
 	serial-getty@ttyS0.service getty@tty1.service \
 	apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
