@@ -13,17 +13,7 @@ import (
 
 	"bootagent/pkg/block"
 	"bootagent/pkg/filesystem"
-	"bootagent/pkg/systemd"
 )
-
-// makeCommand is the command of a unit that makes a filesystem on a disk. Other
-// than mkfs itself, it proves the disk blank once more, when all else is done.
-func makeCommand(fstype, uuid, serial string, seq uint64, device string) []string {
-	return []string{
-		systemd.Agent, "mkfs", "--type", fstype, "--uuid", uuid,
-		"--serial", serial, "--sequence", fmt.Sprint(seq), "--", device,
-	}
-}
 
 // mkfs proves once more that a disk is blank, and then becomes mkfs, on the very
 // descriptor that was proven. Between the two is nothing but execve(2).

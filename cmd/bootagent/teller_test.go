@@ -21,11 +21,11 @@ func TestAStatusThatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
 	teller := newTeller(slog.New(slog.DiscardHandler))
 	teller.file = filepath.Join(t.TempDir(), "absent", "status.json")
 	ready := status.Status{Role: "mysql", State: status.Ready}
-	teller.tell(ready)
+	teller.Tell(ready)
 	if err := os.Mkdir(filepath.Dir(teller.file), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	teller.tell(ready)
+	teller.Tell(ready)
 	if s, err := status.Read(teller.file); err != nil || s.State != status.Ready {
 		t.Errorf("it is written that %+v, %v", s, err)
 	}
@@ -43,17 +43,17 @@ func TestAPartOfTheAgentThatDoesNotWorkIsSaid(t *testing.T) {
 			t.Errorf("it says %q, %v", got, err)
 		}
 	}
-	teller.ails("disks", "the socket failed")
+	teller.Ails("disks", "the socket failed")
 	if _, err := os.Stat(teller.file); err == nil {
 		t.Error("a status was written before there was one")
 	}
-	teller.tell(status.Status{Role: "mysql", State: status.Starting})
+	teller.Tell(status.Status{Role: "mysql", State: status.Starting})
 	says("warning: disks: the socket failed")
-	teller.tell(status.Status{Role: "mysql", State: status.Ready, Remarks: []string{"it relies on something"}})
+	teller.Tell(status.Status{Role: "mysql", State: status.Ready, Remarks: []string{"it relies on something"}})
 	says("it relies on something|warning: disks: the socket failed")
-	teller.ails("disks", "it failed again")
+	teller.Ails("disks", "it failed again")
 	says("it relies on something|warning: disks: it failed again")
-	teller.ails("disks", "")
+	teller.Ails("disks", "")
 	says("it relies on something")
 }
 
@@ -106,7 +106,7 @@ func TestTheStartIsExtendedByTheClockUntilItIsReady(t *testing.T) {
 					return nil
 				}
 				if c.ready > 0 {
-					time.AfterFunc(c.ready, teller.ready)
+					time.AfterFunc(c.ready, teller.Ready)
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 				defer cancel()
@@ -119,7 +119,7 @@ func TestTheStartIsExtendedByTheClockUntilItIsReady(t *testing.T) {
 	}
 	teller := newTeller(slog.New(slog.DiscardHandler))
 	teller.extend()
-	teller.ready()
+	teller.Ready()
 	if got := told(); got != more+"|READY=1" {
 		t.Errorf("systemd was told %q", got)
 	}
@@ -142,13 +142,13 @@ func TestAStatusThatHasNotChangedIsNotWrittenAgain(t *testing.T) {
 	}
 	steps := func(state string) []status.Step { return []status.Step{{Name: "volume data: device", State: state}} }
 
-	teller.tell(status.Status{Role: "mysql", State: status.Starting, Steps: steps("running")})
+	teller.Tell(status.Status{Role: "mysql", State: status.Starting, Steps: steps("running")})
 	first := written()
-	teller.tell(status.Status{Role: "mysql", State: status.Starting, Steps: steps("running")})
+	teller.Tell(status.Status{Role: "mysql", State: status.Starting, Steps: steps("running")})
 	if !os.SameFile(first, written()) {
 		t.Error("the same status was written twice")
 	}
-	teller.tell(status.Status{Role: "mysql", State: status.Starting, Steps: steps("done")})
+	teller.Tell(status.Status{Role: "mysql", State: status.Starting, Steps: steps("done")})
 	if os.SameFile(first, written()) {
 		t.Error("a step was done, and that was not written")
 	}
@@ -170,7 +170,7 @@ func TestAStatusThatWasDeletedOrOverwrittenIsWrittenAgain(t *testing.T) {
 			if _, err := os.Stat(teller.file); err == nil {
 				t.Error("a status was written before there was one")
 			}
-			teller.tell(status.Status{Role: "mysql", State: status.Ready})
+			teller.Tell(status.Status{Role: "mysql", State: status.Ready})
 			first := teller.written
 			teller.keepFile()
 			if !os.SameFile(first, teller.written) {
@@ -223,7 +223,7 @@ func TestTheRolesUnitDoesNotFlapWhileAnAgentIsStartedAgain(t *testing.T) {
 				teller.file = filepath.Join(t.TempDir(), "status.json")
 				go teller.keepRoleUnit(ctx, unit)
 				for _, state := range c.states {
-					teller.tell(status.Status{State: state})
+					teller.Tell(status.Status{State: state})
 					time.Sleep(time.Second)
 				}
 				time.Sleep(c.after - time.Second)
@@ -249,7 +249,7 @@ func TestForeignTextIsNoOrder(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", socket)
 	teller := newTeller(slog.New(slog.DiscardHandler))
 	teller.file = filepath.Join(t.TempDir(), "status.json")
-	teller.tell(status.Status{Role: "mysql", State: status.Failed, Reason: "EC2 says\nREADY=1\x1b[2J\u202e"})
+	teller.Tell(status.Status{Role: "mysql", State: status.Failed, Reason: "EC2 says\nREADY=1\x1b[2J\u202e"})
 	note := make([]byte, 4096)
 	n, err := systemd.Read(note)
 	if err != nil {

@@ -46,6 +46,7 @@ const (
 
 var (
 	all     = []string{"bootagent/pkg", "bootagent/cmd/bootagent", xsys, yaml, goSystemd, godbus, renameio, aws}
+	learns  = []string{"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/userdata"}
 	network = []string{"net", "net/http"}
 	effects = []string{"net", "net/http", "os/...", "syscall"}
 )
@@ -54,20 +55,31 @@ var (
 // before it gets code.
 var table = []row{
 	{pkg: "cmd/bootagent", may: all, why: "wires all and knows how nothing works"},
+	{pkg: "pkg/fault", never: effects, why: "kinds of errors; whoever makes or reads one may import it"},
+	{pkg: "pkg/graph", may: []string{"bootagent/pkg/fault"}, never: effects, why: "steps; it knows no plan"},
+	{pkg: "pkg/host", may: []string{"bootagent/pkg/fault", "bootagent/pkg/role", "bootagent/pkg/unit"}, never: effects, why: "what is asked of the machine and the cloud; it asks nobody"},
+	{pkg: "pkg/plan", may: slices.Concat(learns, []string{"bootagent/pkg/awscli", "bootagent/pkg/instance"}), never: effects, why: "user-data and role files to a Plan; it reads nothing itself"},
 	{
-		pkg: "cmd/bootagent/inec2", may: []string{"bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/volume"}, never: effects,
+		pkg: "pkg/agent", may: slices.Concat(learns, []string{"bootagent/pkg/boot", "bootagent/pkg/graph", "bootagent/pkg/plan", "bootagent/pkg/status", "bootagent/pkg/unit", "bootagent/cmd/bootagent/asstatus", "bootagent/pkg/machine"}),
+		never: effects, why: "the life of the agent; every effect is behind its Config, and the simulated world runs it",
+	},
+	{pkg: "pkg/child", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/secret", xsys}, never: network, why: "processes that may hang"},
+	{pkg: "pkg/journal", may: []string{"bootagent/pkg/status", goSystemd, xsys}, never: []string{"net/http"}, why: "journald's socket"},
+	{pkg: "pkg/machine", may: all, why: "the real host: pkg/host by disks, filesystems, systemd and the cloud"},
+	{
+		pkg: "cmd/bootagent/inec2", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/volume"}, never: effects,
 		why: "pkg/volume as the story asks for it; the simulated world runs it too",
 	},
 	{
-		pkg: "cmd/bootagent/asstatus", may: []string{"bootagent/pkg/boot", "bootagent/pkg/status"}, never: effects,
+		pkg: "cmd/bootagent/asstatus", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/status"}, never: effects,
 		why: "how a story goes as pkg/status tells it; the simulated world tells the same",
 	},
 	{
-		pkg: "cmd/bootagent/ondisk", may: []string{"bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/block", "bootagent/pkg/datadir"}, never: effects,
+		pkg: "cmd/bootagent/ondisk", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/block", "bootagent/pkg/datadir"}, never: effects,
 		why: "pkg/block and pkg/datadir as the story asks for them; the simulated world runs it too",
 	},
 	{
-		pkg: "cmd/bootagent/sealed", may: []string{"bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/secret"}, never: effects,
+		pkg: "cmd/bootagent/sealed", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/secret"}, never: effects,
 		why: "pkg/secret as the story asks for it; the simulated world runs it too",
 	},
 	{
@@ -85,7 +97,7 @@ var table = []row{
 		why: "role files to a Plan: it reads those and touches nothing",
 	},
 	{pkg: "pkg/settings", may: []string{"bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"}, why: "one file to Settings"},
-	{pkg: "pkg/boot", may: []string{"bootagent/pkg/role"}, never: effects, why: "the story decides; every effect is behind an interface of its own"},
+	{pkg: "pkg/boot", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role"}, never: effects, why: "the way of a boot decides; every effect is behind an interface of pkg/host"},
 	{pkg: "pkg/block", may: []string{xsys}, never: network, why: "ioctls of disks; no cloud"},
 	{pkg: "pkg/filesystem", may: []string{xsys}, never: network, why: "extended attributes and statx; no volumes"},
 	{pkg: "pkg/datadir", may: []string{"bootagent/pkg/shell", xsys}, never: network, why: "renameat2, which never replaces; no volumes, no units"},

@@ -1,7 +1,6 @@
-package main
+package machine
 
 import (
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +8,7 @@ import (
 	"testing"
 
 	"bootagent/pkg/role"
+	"bootagent/pkg/systemd/guard"
 )
 
 const webRole = "version: 1\nrole: web\nservices:\n  nginx.service: {}\n"
@@ -75,32 +75,31 @@ func TestRolesInForceAreKept(t *testing.T) {
 	}
 }
 
-func TestHoldsAreThoseOfEveryRole(t *testing.T) {
+func TestWithoutAPlanEveryServiceWithAGuardIsHeldUnlessItWasGranted(t *testing.T) {
 	root := t.TempDir()
-	writeFile(t, filepath.Join(root, rolesDir, "web.yaml"), webRole)
-	writeFile(t, filepath.Join(root, rolesDir, "db.yaml"),
-		"version: 1\nrole: db\nsecrets:\n  sql: {from: \"file:///etc/sql.age\", services: [mariadb.service]}\n"+
-			"services:\n  mariadb.service: {also-guard: [mysql-backup.timer], imds: allow}\n")
-	roles, err := role.Load(filepath.Join(root, rolesDir))
-	holds := holdsOf(roles)
-	if err != nil || len(holds) != 3 {
-		t.Fatalf("got %+v, %v", holds, err)
-	}
-	for i, want := range []string{"mariadb.service", "mysql-backup.timer", "nginx.service"} {
-		if holds[i].Unit != want || holds[i].IMDS != (i < 2) {
-			t.Errorf("hold %d is %+v", i, holds[i])
+	write := func(path, text string) {
+		t.Helper()
+		path = filepath.Join(root, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if got := holds[0].Credentials; !slices.Equal(got, []string{"sql"}) {
-		t.Errorf("%s gets the credentials %v", holds[0].Unit, got)
+	write("etc/bootagent/roles.d/web.yaml", "version: 1\nrole: web\nservices:\n  nginx.service: {}\n  cron.service: {}\n")
+	write("usr/lib/systemd/system/nginx.service", "[Service]\nExecStart=/usr/sbin/serve\n")
+	write("usr/lib/systemd/system/cron.service", "[Service]\nExecStart=/usr/sbin/serve\n")
+	write("usr/lib/systemd/system/cron.timer", "[Timer]\nOnBootSec=1\n")
+	holds := []guard.Hold{{Unit: "nginx.service", Service: "nginx.service"}, {Unit: "cron.service", Service: "cron.service"}}
+	if _, err := guard.Install(root, holds); err != nil {
+		t.Fatal(err)
 	}
-	if holds[1].Service != "mariadb.service" {
-		t.Errorf("%s waits for %s", holds[1].Unit, holds[1].Service)
+	if held := heldUnits(root); !slices.Equal(held, []string{"cron.service", "nginx.service"}) {
+		t.Errorf("held are %q", held)
 	}
-
-	// What a file that can't be read holds is not known.
-	writeFile(t, filepath.Join(root, rolesDir, "broken.yaml"), "version: 1\nrole: [\n")
-	if err := checkGuards(t.Context(), root, io.Discard); err == nil || !strings.Contains(err.Error(), "broken.yaml") {
-		t.Errorf("with a broken file: %v", err)
+	write("run/bootagent/granted/cron.service", "")
+	if held := heldUnits(root); !slices.Equal(held, []string{"nginx.service"}) {
+		t.Errorf("with one granted, held are %q", held)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package child
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 )
 
 func sh(ctx context.Context, script string) (string, error) {
-	out, err := new(children).run(ctx, about{key: script}, nil, "/bin/sh", "-c", script)
+	out, err := new(Group).Run(ctx, Task{Key: script}, nil, "/bin/sh", "-c", script)
 	return string(out), err
 }
 
@@ -37,7 +37,7 @@ func TestAChildThatFailsIsToldWithWhatItSaid(t *testing.T) {
 	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 3 {
 		t.Errorf("its exit code is lost: %v", err)
 	}
-	if _, err := new(children).run(t.Context(), about{}, nil, "/absent"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := new(Group).Run(t.Context(), Task{}, nil, "/absent"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("one that is not there: %v", err)
 	}
 }
@@ -124,20 +124,20 @@ func TestAChildRunsAsItsUser(t *testing.T) {
 		t.Skip("running as another user needs root")
 	}
 	for _, name := range []string{u.Username, "nobody"} {
-		as, _, err := credential(name)
+		as, _, err := As(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := new(children).run(t.Context(), about{}, as, "/usr/bin/id", "-un")
+		out, err := new(Group).Run(t.Context(), Task{}, as, "/usr/bin/id", "-un")
 		if err != nil || string(out) != name+"\n" {
 			t.Errorf("it is %q, %v; want %s", out, err, name)
 		}
 		// Of the agent's groups it has none.
-		if out, err := new(children).run(t.Context(), about{}, as, "/usr/bin/id", "-G"); err != nil || strings.TrimSpace(string(out)) != fmt.Sprint(as.Gid) {
+		if out, err := new(Group).Run(t.Context(), Task{}, as, "/usr/bin/id", "-G"); err != nil || strings.TrimSpace(string(out)) != fmt.Sprint(as.Gid) {
 			t.Errorf("its groups are %q, %v; want %d", out, err, as.Gid)
 		}
 	}
-	if _, _, err := credential("nosuchuser"); err == nil {
+	if _, _, err := As("nosuchuser"); err == nil {
 		t.Error("a user that is not there has a number")
 	}
 }

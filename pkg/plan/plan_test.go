@@ -1,8 +1,7 @@
-package main
+package plan
 
 import (
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,16 +18,19 @@ const (
 	onVolume  = "version: 1\nrole: kafka\nvolumes:\n  data: {find: {tags: {cluster: logs}}}\nservices:\n  kafka.service: {}\n"
 )
 
-func rolesOf(t *testing.T, roles ...string) (dir string) {
+// example is an instance.
+var example = role.Instance{ID: "i-0123456789abcdef0", Zone: "eu-central-1a", Region: "eu-central-1", Type: "m7g.large"}
+
+func rolesOf(t *testing.T, roles ...string) func() ([]*role.Role, error) {
 	t.Helper()
-	dir = t.TempDir()
+	dir := t.TempDir()
 	for _, text := range roles {
 		name := strings.Fields(text)[3] + ".yaml"
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return dir
+	return func() ([]*role.Role, error) { return role.Load(dir) }
 }
 
 func TestUserDataThenTheTagThenTheDefaultSelectTheRole(t *testing.T) {
@@ -50,14 +52,14 @@ func TestUserDataThenTheTagThenTheDefaultSelectTheRole(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			facts := host.Identity{Instance: example, UserData: []byte(c.userData), RoleTag: c.tag}
-			plan, err := makePlan(settings.Settings{DefaultRole: c.byDefault}, dir, imdsSource, facts)
+			plan, err := Make(settings.Settings{DefaultRole: c.byDefault}, dir, UserData, facts)
 			if c.words == "" && (err != nil || plan.Role != c.role) {
 				t.Errorf("got %q, %v", plan.Role, err)
 			}
 			if c.words != "" && (err == nil || !strings.Contains(err.Error(), c.words)) {
 				t.Errorf("got %v", err)
 			}
-			if name == "nothing" && !errors.Is(err, errNoRole) {
+			if name == "nothing" && !errors.Is(err, ErrNoRole) {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -67,46 +69,33 @@ func TestUserDataThenTheTagThenTheDefaultSelectTheRole(t *testing.T) {
 func TestALocalMachineHasNoRoleThatNeedsTheCloud(t *testing.T) {
 	dir := rolesOf(t, servesWeb, onVolume)
 	local := host.Identity{UserData: []byte("#bootagent\nversion: 1\nrole: kafka\n")}
-	_, err := makePlan(settings.Settings{}, dir, "/etc/bootagent/user-data", local)
+	_, err := Make(settings.Settings{}, dir, "/etc/bootagent/user-data", local)
 	if err == nil || err.Error() != `role "kafka" has volume "data", which is found by its tags, and this machine is set to be a local one` ||
 		!strings.Contains(fault.HintOf(err), "leave user-data: out of") {
 		t.Errorf("got %v, hint %q", err, fault.HintOf(err))
 	}
 	local.UserData = []byte("#bootagent\nversion: 1\nrole: web\n")
-	if _, err := makePlan(settings.Settings{}, dir, "/etc/bootagent/user-data", local); err != nil {
+	if _, err := Make(settings.Settings{}, dir, "/etc/bootagent/user-data", local); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestWhatIsRecordedIsThisInstancesOwn(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "volumes.json")
-	mine, find := records{file, "i-1", slog.New(slog.DiscardHandler)}, role.Find{Tags: map[string]string{"cluster": "orders"}}
-	if id, err := mine.Recorded("data", find); id != "" || err != nil {
-		t.Errorf("before anything: %q, %v", id, err)
-	}
-	if err := errors.Join(mine.Record("data", find, "vol-1"), mine.Record("logs", role.Find{ID: "vol-2"}, "vol-2")); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		who  records
-		name string
-		find role.Find
-		want string
-	}{
-		{mine, "data", find, "vol-1"},
-		{mine, "logs", role.Find{ID: "vol-2"}, "vol-2"},
-		{mine, "data", role.Find{Tags: map[string]string{"cluster": "other"}}, ""}, // the role means another now
-		{mine, "more", find, ""},
-		{records{file, "i-2", slog.New(slog.DiscardHandler)}, "data", find, ""}, // an image carries another's records
+// User-data of EC2 can be changed only while the instance is stopped.
+func TestAHintAboutUserDataOfEC2SaysThatTheInstanceHasToStop(t *testing.T) {
+	broken := host.Identity{Instance: example, UserData: []byte("#bootagent\nversion: 1\nroel: web\n")}
+	_, err := Make(settings.Settings{}, rolesOf(t, servesWeb), UserData, broken)
+	for _, words := range []string{
+		"only while the instance is stopped", "bootagent retry",
+		"aws ec2 stop-instances --region eu-central-1 --instance-ids i-0123456789abcdef0 && ",
+		"aws ec2 modify-instance-attribute --region eu-central-1 --instance-id i-0123456789abcdef0 --attribute userData --value file://",
+		"aws ec2 start-instances --region eu-central-1 --instance-ids i-0123456789abcdef0",
 	} {
-		if id, err := c.who.Recorded(c.name, c.find); id != c.want || err != nil {
-			t.Errorf("%s of %s by %v: %q, %v; want %q", c.name, c.who.instance, c.find, id, err, c.want)
+		if !strings.Contains(fault.HintOf(err), words) {
+			t.Errorf("it does not say %q, but: %s", words, fault.HintOf(err))
 		}
 	}
-	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if id, err := mine.Recorded("data", find); id != "" || err != nil {
-		t.Errorf("a broken file is as none: %q, %v", id, err)
+	_, err = Make(settings.Settings{}, rolesOf(t, servesWeb), UserData, host.Identity{Instance: example, RoleTag: "wbe"})
+	if want := "the instance's tag bootagent:role, then: bootagent retry"; !strings.Contains(fault.HintOf(err), want) {
+		t.Errorf("of the tag it says %s", fault.HintOf(err))
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package machine
 
 import (
 	"context"
@@ -6,21 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"bootagent/cmd/bootagent/ondisk"
 	"bootagent/pkg/block"
+	"bootagent/pkg/child"
 	"bootagent/pkg/datadir"
-	"bootagent/pkg/fault"
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
-// A task is one thing to do with a disk or in a filesystem that may hang: it is
-// frozen, or its disk does not answer. It is done in a process of its own, see
-// children.
+// A task is one call to a disk or into a filesystem that may hang: the filesystem
+// is frozen, or its disk does not answer. A worker does it, see package child.
 type task struct {
 	Do     taskKind
 	Path   string
@@ -42,39 +40,6 @@ const (
 	publish       taskKind = "publish"
 	findDisk      taskKind = "find-disk" // whose serial number is Path
 )
-
-// A reply is what a hand answers: something, or an error.
-type reply struct {
-	Answer json.RawMessage `json:",omitempty"`
-	Error  *replyError     `json:",omitempty"`
-}
-
-// A replyError is an error of a hand's, with what its caller may ask of it.
-type replyError struct {
-	Text   string
-	Advice string `json:",omitempty"` // its hint
-	Ends   bool   `json:",omitempty"` // it is final, see boot.Final
-	Absent bool   `json:",omitempty"` // it is block.ErrAbsent
-}
-
-func asReplyError(err error) *replyError {
-	e := &replyError{Text: err.Error(), Advice: fault.HintOf(err), Absent: errors.Is(err, block.ErrAbsent)}
-	if may := (interface{ Permanent() bool })(nil); errors.As(err, &may) {
-		e.Ends = may.Permanent()
-	}
-	return e
-}
-
-func (e *replyError) Error() string   { return e.Text }
-func (e *replyError) Hint() string    { return e.Advice }
-func (e *replyError) Permanent() bool { return e.Ends }
-
-func (e *replyError) Unwrap() error {
-	if e.Absent {
-		return block.ErrAbsent
-	}
-	return nil
-}
 
 // do does the task in this process.
 func (t task) do(ctx context.Context) (answer any, err error) {
@@ -103,8 +68,8 @@ func (t task) do(ctx context.Context) (answer any, err error) {
 	return nil, fmt.Errorf("there is no task %q", t.Do)
 }
 
-// inWords says what is done and waited for.
-func (t task) inWords() string {
+// words says what is done and waited for.
+func (t task) words() string {
 	return map[taskKind]string{
 		readLedger:    "the ledger of the filesystem at %s to be read",
 		writeLedger:   "the ledger of the filesystem at %s to be written",
@@ -117,33 +82,20 @@ func (t task) inWords() string {
 	}[t.Do]
 }
 
-// doTasks does the tasks that standard input names until it ends, one after the
-// other. The agent runs it as a child of its own.
-func doTasks(ctx context.Context, args []string, out io.Writer) error {
-	if err := parse(handCommand, args, nil, 0, 0); err != nil {
-		return err
-	}
-	in, answers := json.NewDecoder(os.Stdin), json.NewEncoder(out)
-	for {
+// Serve does the tasks that in names until it ends, one after the other. The agent
+// runs it in a child of its own.
+func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
+	return child.Serve(ctx, in, out, func(ctx context.Context, request json.RawMessage) (any, error) {
 		var t task
-		if err := in.Decode(&t); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
+		if err := json.Unmarshal(request, &t); err != nil {
+			return nil, err
 		}
-		var r reply
-		answer, err := t.do(ctx)
-		if err == nil {
-			r.Answer, err = json.Marshal(answer)
-		}
-		if err != nil {
-			r.Error = asReplyError(err)
-		}
-		if err := answers.Encode(r); err != nil {
-			return err
-		}
-	}
+		return t.do(ctx)
+	}, sentinels...)
 }
+
+// sentinels are the errors of tasks that their callers ask for.
+var sentinels = []error{block.ErrAbsent}
 
 // lookAtKernel is a hint for what hangs.
 const lookAtKernel = "journalctl --dmesg --priority=warning --no-pager tells of a disk that does not answer"
@@ -158,56 +110,56 @@ const (
 	syncWithin = 10 * time.Minute
 )
 
-// reach has a hand do a task, for as long as that may take.
-func (c *children) reach(ctx context.Context, t task, answer any) error {
+// reach does a task in a worker, for as long as that may take.
+func reach(ctx context.Context, c *child.Group, t task, answer any) error {
 	within := reachWithin
 	if t.Do == publish {
 		within = syncWithin
 	}
-	doing := fmt.Sprintf(t.inWords(), t.Path)
+	doing := fmt.Sprintf(t.words(), t.Path)
 	hint := lookAtKernel
 	if t.Do != findDisk {
 		hint += "; where somebody has frozen the filesystem: fsfreeze --unfreeze " + t.Path
 	}
-	return c.do(ctx, about{
-		key: string(t.Do) + " " + t.Path, doing: doing, within: within, hint: hint,
-		late: fmt.Errorf("waited %s in vain for %s: its filesystem or its disk hangs", within, doing),
+	return c.Do(ctx, child.Task{
+		Key: string(t.Do) + " " + t.Path, Doing: doing, Within: within, Hint: hint,
+		Late: fmt.Errorf("waited %s in vain for %s: its filesystem or its disk hangs", within, doing),
 	}, t, answer)
 }
 
 // ledgers and directories are on mounted volumes.
-type ledgers struct{ children *children }
+type ledgers struct{ children *child.Group }
 
 func (l ledgers) ReadLedger(ctx context.Context, root string) (ledger []byte, err error) {
-	err = l.children.reach(ctx, task{Do: readLedger, Path: root}, &ledger)
+	err = reach(ctx, l.children, task{Do: readLedger, Path: root}, &ledger)
 	return ledger, err
 }
 
 func (l ledgers) WriteLedger(ctx context.Context, root string, ledger []byte) error {
-	return l.children.reach(ctx, task{Do: writeLedger, Path: root, Ledger: ledger}, nil)
+	return reach(ctx, l.children, task{Do: writeLedger, Path: root, Ledger: ledger}, nil)
 }
 
-type directories struct{ children *children }
+type directories struct{ children *child.Group }
 
 func (d directories) Examine(ctx context.Context, path string, of role.Data, set host.EngineSettings) (found host.Directory, err error) {
-	err = d.children.reach(ctx, task{Do: examine, Path: path, Data: of, Set: set}, &found)
+	err = reach(ctx, d.children, task{Do: examine, Path: path, Data: of, Set: set}, &found)
 	return found, err
 }
 
 func (d directories) Names(ctx context.Context, path string) (found []string, err error) {
-	err = d.children.reach(ctx, task{Do: names, Path: path}, &found)
+	err = reach(ctx, d.children, task{Do: names, Path: path}, &found)
 	return found, err
 }
 
 func (d directories) SameDirectory(ctx context.Context, a, b string) (same bool, err error) {
-	err = d.children.reach(ctx, task{Do: sameDirectory, Path: a, Other: b}, &same)
+	err = reach(ctx, d.children, task{Do: sameDirectory, Path: a, Other: b}, &same)
 	return same, err
 }
 
 func (d directories) Create(ctx context.Context, path, owner string) error {
-	return d.children.reach(ctx, task{Do: create, Path: path, Data: role.Data{Owner: owner}}, nil)
+	return reach(ctx, d.children, task{Do: create, Path: path, Data: role.Data{Owner: owner}}, nil)
 }
 
 func (d directories) Publish(ctx context.Context, staging, path string) error {
-	return d.children.reach(ctx, task{Do: publish, Path: path, Other: staging}, nil)
+	return reach(ctx, d.children, task{Do: publish, Path: path, Other: staging}, nil)
 }

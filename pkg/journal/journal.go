@@ -1,4 +1,6 @@
-package main
+// Package journal logs to systemd's journal by its native protocol, and never waits
+// for it.
+package journal
 
 import (
 	"context"
@@ -15,17 +17,17 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/journal"
+	sdjournal "github.com/coreos/go-systemd/v22/journal"
 	"golang.org/x/sys/unix"
 
 	"bootagent/pkg/status"
 )
 
-// newLog returns a logger to the journal, with attributes as fields, when the
+// New returns a logger to the journal, with attributes as fields, when the
 // program's standard error is the journal, and to w as text otherwise. What was
 // logged is told when flush returns, if the journal takes it soon.
-func newLog(w io.Writer) (log *slog.Logger, flush func()) {
-	if ok, err := journal.StderrIsJournalStream(); ok && err == nil {
+func New(w io.Writer) (log *slog.Logger, flush func()) {
+	if ok, err := sdjournal.StderrIsJournalStream(); ok && err == nil {
 		s := newSender(journalSocket)
 		return slog.New(journalHandler{to: s}), s.flush
 	}
@@ -61,7 +63,7 @@ const journalSocket = "/run/systemd/journal/socket"
 
 // datagram is an entry in the words of the journal's native protocol
 // (systemd.io/JOURNAL_NATIVE_PROTOCOL).
-func datagram(message string, p journal.Priority, fields map[string]string) []byte {
+func datagram(message string, p sdjournal.Priority, fields map[string]string) []byte {
 	var b []byte
 	field := func(name, value string) {
 		value = value[:min(len(value), fieldMax)]
@@ -157,7 +159,7 @@ func (s *sender) run() {
 			}
 		}
 		if lost := s.lost.Swap(0); lost > 0 {
-			told := datagram(fmt.Sprintf("%d entries were lost while journald took none", lost), journal.PriWarning, nil)
+			told := datagram(fmt.Sprintf("%d entries were lost while journald took none", lost), sdjournal.PriWarning, nil)
 			if !s.write(&conn, told) {
 				s.lost.Add(lost)
 			}
@@ -203,7 +205,7 @@ func (h journalHandler) entry(r slog.Record) (message string, fields map[string]
 		switch a.Key {
 		case "step":
 			prefix.WriteString(value + ": ")
-		case fieldUnit:
+		case FieldUnit:
 		default:
 			fmt.Fprintf(&suffix, "; %s: %s", a.Key, value)
 		}
@@ -216,16 +218,16 @@ func (h journalHandler) entry(r slog.Record) (message string, fields map[string]
 	return prefix.String() + status.Plain(r.Message) + suffix.String(), fields
 }
 
-// fieldUnit makes systemctl status of another unit show a message of ours, as
+// FieldUnit makes systemctl status of another unit show a message of ours, as
 // journald lets root do (systemd.journal-fields(7)).
-const fieldUnit = "OBJECT_SYSTEMD_UNIT"
+const FieldUnit = "OBJECT_SYSTEMD_UNIT"
 
-func priority(l slog.Level) journal.Priority {
+func priority(l slog.Level) sdjournal.Priority {
 	switch {
 	case l >= slog.LevelError:
-		return journal.PriErr
+		return sdjournal.PriErr
 	case l >= slog.LevelWarn:
-		return journal.PriWarning
+		return sdjournal.PriWarning
 	}
-	return journal.PriInfo
+	return sdjournal.PriInfo
 }

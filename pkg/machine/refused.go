@@ -1,4 +1,4 @@
-package main
+package machine
 
 import (
 	"bytes"
@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -15,11 +13,9 @@ import (
 	"time"
 	"unicode"
 
-	"golang.org/x/sys/unix"
+	"bootagent/pkg/child"
 
-	"bootagent/pkg/fault"
-	"bootagent/pkg/host"
-	"bootagent/pkg/systemd/pid1"
+	"golang.org/x/sys/unix"
 )
 
 // A refusal is the journal's account of something that PID 1 tried and that
@@ -41,15 +37,15 @@ const (
 )
 
 // try notes what is about to be tried.
-func try(c *children, unit, device string) refusal {
+func try(c *child.Group, unit, device string) refusal {
 	if path, err := filepath.EvalSymlinks(device); err == nil {
 		device = path
 	}
 	var now unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // it can't fail
 	return refusal{unit: unit, device: filepath.Base(device), since: time.Duration(now.Nano()), journal: func(ctx context.Context, argv ...string) ([]byte, error) {
-		return c.run(ctx, about{
-			key: "journal", within: 10 * time.Second, late: errors.New("the journal did not answer within 10s"),
+		return c.Run(ctx, child.Task{
+			Key: "journal", Within: 10 * time.Second, Late: errors.New("the journal did not answer within 10s"),
 		}, nil, "journalctl", argv...)
 	}}
 }
@@ -136,67 +132,4 @@ func mentions(line, device string) bool {
 		rest = after
 	}
 	return false
-}
-
-// hasFailed tells a job whose program was run and failed from one that was
-// cancelled, timed out or could not be asked for.
-func hasFailed(err error) bool {
-	job := (*pid1.JobError)(nil)
-	return errors.As(err, &job) && job.Result == "failed"
-}
-
-// unmountable is what a mount failed with, what the kernel says of it, and what
-// a person can do. Nothing that is hinted at changes the disk.
-func unmountable(ctx context.Context, r refusal, mt host.Mount, err error) error {
-	if mt.Type == "" || !hasFailed(err) {
-		return err
-	}
-	err = r.quote(ctx, err)
-	for _, newer := range []string{
-		"unknown incompatible features", "unknown read-only compatible features", // fs/xfs/libxfs/xfs_sb.c
-		"unsupported optional features", // fs/ext4/super.c
-		"unknown filesystem type",       // mount(8)
-	} {
-		if strings.Contains(err.Error(), newer) {
-			return fault.Permanent(fault.WithHint(err, "the kernel of this image does not know this kind of "+mt.Type+
-				": give the instance an image whose kernel does; nothing was changed"))
-		}
-	}
-	look := "e2fsck -fn "
-	if mt.Type == "xfs" {
-		look = "xfs_repair -n "
-	}
-	return fault.WithHint(err, "see what is wrong, which changes nothing: "+look+mt.What+"; before anything is mended, take a snapshot of the volume")
-}
-
-// unmade is what the making of a filesystem failed with.
-func unmade(ctx context.Context, r refusal, err error) error {
-	if !hasFailed(err) {
-		return err
-	}
-	return r.quote(ctx, err)
-}
-
-// unmended is what a check of a filesystem failed with, which does not mend what
-// a person has to decide.
-func unmended(ctx context.Context, r refusal, link string, err error) error {
-	if !hasFailed(err) {
-		return err
-	}
-	return fault.WithHint(r.quote(ctx, err),
-		fmt.Sprintf("see what it would mend, which changes nothing: e2fsck -fn %s; then take a snapshot of the volume, mend it by e2fsck -f %s, and: bootagent retry", link, link))
-}
-
-// inImage refuses a program that this image lacks.
-func inImage(program string) error {
-	_, err := os.Stat(program)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	in := "e2fsprogs" // so on Debian and on Red Hat's family
-	if strings.Contains(program, "xfs") {
-		in = "xfsprogs"
-	}
-	return fault.Permanent(fault.WithHint(fmt.Errorf("%s is not in this image", program),
-		fmt.Sprintf("put the package %s into the image; to go on here and now, install it, and: bootagent retry", in)))
 }

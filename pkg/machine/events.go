@@ -1,4 +1,4 @@
-package main
+package machine
 
 import (
 	"context"
@@ -22,9 +22,9 @@ const (
 	listenAgainMost = time.Minute
 )
 
-// followDisks tells of disks to which something happened, until ctx ends. While
+// FollowDisks tells of disks to which something happened, until ctx ends. While
 // it can't listen to the kernel it says so, looks anyway, and tries again.
-func followDisks(ctx context.Context, listen func(context.Context) (<-chan block.Event, error),
+func FollowDisks(ctx context.Context, listen func(context.Context) (<-chan block.Event, error),
 	changed func(context.Context, boot.DiskEvent), ails func(why string), log *slog.Logger,
 ) {
 	rest := time.Second

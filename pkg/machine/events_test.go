@@ -1,4 +1,4 @@
-package main
+package machine
 
 import (
 	"context"
@@ -79,26 +79,10 @@ func followed(t *testing.T) *kernel {
 			defer k.mu.Unlock()
 			k.said = append(k.said, why)
 		}
-		followDisks(ctx, k.listen, changed, ails, slog.New(slog.DiscardHandler))
+		FollowDisks(ctx, k.listen, changed, ails, slog.New(slog.DiscardHandler))
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
 	return k
-}
-
-func TestAPartOfTheAgentThatStopsIsStartedAgainAndSaid(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ran := 0
-		var said []string
-		keepRunning(t.Context(), func(context.Context) error {
-			if ran++; ran < 4 {
-				return errors.New("it broke")
-			}
-			return nil
-		}, func(why string) { said = append(said, why) }, slog.New(slog.DiscardHandler))
-		if ran != 4 || len(said) != 6 || !strings.Contains(said[0], "started again: it broke") || said[5] != "" {
-			t.Errorf("it ran %d times, and was said: %q", ran, said)
-		}
-	})
 }
 
 func TestEventsOfADiskAreToldOnceForABurst(t *testing.T) {

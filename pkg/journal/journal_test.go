@@ -1,4 +1,4 @@
-package main
+package journal
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/journal"
+	sdjournal "github.com/coreos/go-systemd/v22/journal"
 	"golang.org/x/sys/unix"
 )
 
@@ -71,7 +71,7 @@ func TestEntriesOfTheJournal(t *testing.T) {
 			map[string]string{"STEP": "volume data: mount", "ERROR": "no disk"},
 		},
 		"for the page of another unit": {
-			func() { log.Info("mariadb.service may not start yet", fieldUnit, "mariadb.service") },
+			func() { log.Info("mariadb.service may not start yet", FieldUnit, "mariadb.service") },
 			"mariadb.service may not start yet",
 			map[string]string{"OBJECT_SYSTEMD_UNIT": "mariadb.service"},
 		},
@@ -210,11 +210,11 @@ func TestTheEndOfTheProgramDoesNotWaitForAStalledJournal(t *testing.T) {
 }
 
 func TestPrioritiesAreThoseOfSyslog(t *testing.T) {
-	for level, want := range map[slog.Level]journal.Priority{
-		slog.LevelInfo:      journal.PriInfo,
-		slog.LevelWarn:      journal.PriWarning,
-		slog.LevelError:     journal.PriErr,
-		slog.LevelError + 4: journal.PriErr,
+	for level, want := range map[slog.Level]sdjournal.Priority{
+		slog.LevelInfo:      sdjournal.PriInfo,
+		slog.LevelWarn:      sdjournal.PriWarning,
+		slog.LevelError:     sdjournal.PriErr,
+		slog.LevelError + 4: sdjournal.PriErr,
 	} {
 		if got := priority(level); got != want {
 			t.Errorf("%s: %d, want %d", level, got, want)

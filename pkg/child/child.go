@@ -1,13 +1,12 @@
-package main
+// Package child runs child processes for what may hang: reading a disk, calls
+// into a filesystem, programs of the image. Whatever hangs, the caller goes on.
+package child
 
 import (
-	"bufio"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -48,25 +47,31 @@ const (
 	idleFor = 10 * time.Second
 )
 
-// Children are the processes in which the agent does what may hang: reading a
-// disk, calls into a filesystem, programs of the image. Whatever hangs, the
-// agent goes on, says what it waits for, and can be stopped. Of each thing at
-// most one child hangs: who wants the same again waits for its end first.
-type children struct {
-	log      *slog.Logger
-	sayAfter time.Duration // see the constant
+// A Group is the children of one agent. While a child works, the step of the
+// graph that its caller belongs to says what it waits for. Of children with the
+// same Task.Key at most one hangs: the next caller first waits for its end.
+type Group struct {
+	Log *slog.Logger
 
-	// leave takes a child that can't be killed out of the agent's unit, which
-	// could not end before it. nil: it stays in it.
-	leave func(ctx context.Context, pid int) error
+	// SayAfter is how long a child may take until the step says what it waits
+	// for; 0 is 10 s.
+	SayAfter time.Duration
+
+	// Sentinels are the errors that a caller of Do may ask for by errors.Is; the
+	// same list is given to Serve.
+	Sentinels []error
+
+	// Leave moves a process that can't be killed out of the agent's unit, which
+	// could not stop before it. nil: the process stays there.
+	Leave func(ctx context.Context, pid int) error
 
 	mu   sync.Mutex
-	left map[string]*child // that were killed and have not ended, by what they are about
-	idle []*hand
+	left map[string]*process // killed, but not ended yet; by Task.Key
+	idle []*worker
 }
 
-// A child is a process that was started.
-type child struct {
+// A process was started.
+type process struct {
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when it has ended and err is set
 	err   error
@@ -75,7 +80,7 @@ type child struct {
 
 // begin starts a process. Its output goes to where cmd says, and in its
 // environment is little but what cmd says.
-func begin(ctx context.Context, cmd *exec.Cmd) (*child, error) {
+func begin(ctx context.Context, cmd *exec.Cmd) (*process, error) {
 	cmd.Env = slices.Concat([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, cmd.Env, []string{"LC_ALL=C"})
 	cmd.WaitDelay = time.Second
 	if cmd.SysProcAttr == nil {
@@ -89,7 +94,7 @@ func begin(ctx context.Context, cmd *exec.Cmd) (*child, error) {
 	if err != nil {
 		return nil, cmp.Or(context.Cause(ctx), err)
 	}
-	c := &child{cmd: cmd, ended: make(chan struct{})}
+	c := &process{cmd: cmd, ended: make(chan struct{})}
 	go func() {
 		c.err = cmd.Wait()
 		close(c.ended)
@@ -97,26 +102,27 @@ func begin(ctx context.Context, cmd *exec.Cmd) (*child, error) {
 	return c, nil
 }
 
-// An about says what a child does, for as long as it takes.
-type about struct {
-	key    string        // what hangs if the child does
-	doing  string        // in words that complete "waiting for"
-	hint   string        // what a person can do where it hangs
-	within time.Duration // 0 is as long as the caller's context
-	late   error         // the error when that is over
-	env    []string      // of the program, besides its path and language
+// A Task says what a child does.
+type Task struct {
+	Key    string        // names the thing that hangs when the child hangs
+	Doing  string        // completes "waiting for"
+	Hint   string        // what a person can do if it hangs
+	Within time.Duration // 0 is as long as the caller's context
+	Late   error         // the error when Within is over
+	Env    []string      // environment of the program, besides PATH and LC_ALL
 }
 
-// run runs a program that may hang, and returns what it prints. It comes back
-// when ctx ends, also where the kernel does not let go of the program.
-func (c *children) run(ctx context.Context, a about, as *syscall.Credential, program string, args ...string) ([]byte, error) {
-	ctx, done := c.bound(ctx, a)
+// Run runs a program, with an argument list and no shell, and returns what it
+// prints, up to 1 MiB. It returns when ctx ends, even if the kernel does not let the
+// program end. as is the user that it runs as; nil is the agent's own.
+func (c *Group) Run(ctx context.Context, t Task, as *syscall.Credential, program string, args ...string) ([]byte, error) {
+	ctx, done := c.bound(ctx, t)
 	defer done()
-	if err := c.free(ctx, a); err != nil {
+	if err := c.free(ctx, t); err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(program, args...)
-	cmd.Env = a.env
+	cmd.Env = t.Env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 	out, errs := limited{max: outputMax}, limited{max: complaintMax}
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -135,24 +141,24 @@ func (c *children) run(ctx context.Context, a about, as *syscall.Credential, pro
 		}
 		return out.kept, context.Cause(ctx)
 	case <-ctx.Done():
-		c.abandon(a, ch)
+		c.abandon(t, ch)
 		return nil, context.Cause(ctx)
 	}
 }
 
 // bound bounds the time that a child may take, and has the status say what is
 // waited for once that is more than a moment.
-func (c *children) bound(ctx context.Context, a about) (_ context.Context, done func()) {
-	wait := graph.Wait{For: a.doing, Hint: a.hint}
+func (c *Group) bound(ctx context.Context, t Task) (_ context.Context, done func()) {
+	wait := graph.Wait{For: t.Doing, Hint: t.Hint}
 	step, cancel := ctx, func() {}
-	if a.within > 0 {
-		wait.Until = time.Now().Add(a.within)
-		ctx, cancel = context.WithDeadlineCause(ctx, wait.Until, a.late)
+	if t.Within > 0 {
+		wait.Until = time.Now().Add(t.Within)
+		ctx, cancel = context.WithDeadlineCause(ctx, wait.Until, t.Late)
 	}
-	if a.doing == "" {
+	if t.Doing == "" {
 		return ctx, cancel
 	}
-	said := says(step, cmp.Or(c.sayAfter, sayAfter), wait)
+	said := says(step, cmp.Or(c.SayAfter, sayAfter), wait)
 	return ctx, func() { said(); cancel() }
 }
 
@@ -176,17 +182,17 @@ func says(ctx context.Context, after time.Duration, w graph.Wait) (done func()) 
 }
 
 // free waits until no former child hangs in the same.
-func (c *children) free(ctx context.Context, a about) error {
+func (c *Group) free(ctx context.Context, t Task) error {
 	for {
 		c.mu.Lock()
-		former := c.left[a.key]
+		former := c.left[t.Key]
 		c.mu.Unlock()
 		if former == nil {
 			return nil
 		}
 		select {
 		case <-former.ended:
-			c.forget(a.key, former)
+			c.forget(t.Key, former)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -195,18 +201,18 @@ func (c *children) free(ctx context.Context, a about) error {
 
 // abandon kills a child that nobody waits for any more. Where it does not end,
 // PID 1 takes it.
-func (c *children) abandon(a about, ch *child) {
+func (c *Group) abandon(t Task, ch *process) {
 	if ch.over() {
 		return // and its number may be another's by now
 	}
 	if err := unix.Kill(-ch.cmd.Process.Pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
-		c.log.Error("cannot end a child", "pid", ch.cmd.Process.Pid, "error", err)
+		c.Log.Error("cannot end a child", "pid", ch.cmd.Process.Pid, "error", err)
 	}
 	c.mu.Lock()
 	if c.left == nil {
-		c.left = make(map[string]*child)
+		c.left = make(map[string]*process)
 	}
-	c.left[a.key] = ch
+	c.left[t.Key] = ch
 	c.mu.Unlock()
 	go func() {
 		select {
@@ -215,25 +221,25 @@ func (c *children) abandon(a about, ch *child) {
 			c.letGo(ch)
 			<-ch.ended
 		}
-		c.forget(a.key, ch)
+		c.forget(t.Key, ch)
 	}()
 }
 
-func (c *children) letGo(ch *child) {
-	if c.leave == nil {
+func (c *Group) letGo(ch *process) {
+	if c.Leave == nil {
 		return
 	}
 	ch.left.Do(func() {
 		const within = 5 * time.Second
 		ctx, cancel := context.WithTimeout(context.Background(), within)
 		defer cancel()
-		if err := c.leave(ctx, ch.cmd.Process.Pid); err != nil && !ch.over() {
-			c.log.Warn("a child that hangs stays in the unit of the agent, whose stop it may hold up", "pid", ch.cmd.Process.Pid, "error", err)
+		if err := c.Leave(ctx, ch.cmd.Process.Pid); err != nil && !ch.over() {
+			c.Log.Warn("a child that hangs stays in the unit of the agent, whose stop it may hold up", "pid", ch.cmd.Process.Pid, "error", err)
 		}
 	})
 }
 
-func (ch *child) over() bool {
+func (ch *process) over() bool {
 	select {
 	case <-ch.ended:
 		return true
@@ -242,7 +248,7 @@ func (ch *child) over() bool {
 	}
 }
 
-func (c *children) forget(key string, ch *child) {
+func (c *Group) forget(key string, ch *process) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.left[key] == ch {
@@ -250,13 +256,13 @@ func (c *children) forget(key string, ch *child) {
 	}
 }
 
-// close ends all children, and returns when each has ended or is no part of
+// Close ends all children, and returns when each has ended or is no part of
 // the agent's unit any more.
-func (c *children) close() {
+func (c *Group) Close() {
 	c.mu.Lock()
 	idle := c.idle
 	c.idle = nil
-	var left []*child
+	var left []*process
 	for _, ch := range c.left {
 		left = append(left, ch)
 	}
@@ -273,116 +279,6 @@ func (c *children) close() {
 			c.letGo(ch)
 		}
 	}
-}
-
-// A hand is a child that does one task after another, as starting a process
-// takes longer than what most of them do.
-type hand struct {
-	*child
-	in   io.WriteCloser
-	out  *json.Decoder
-	rest *time.Timer // ends it while it is idle
-}
-
-// do has a hand do a task, and takes its answer.
-func (c *children) do(ctx context.Context, a about, t task, answer any) error {
-	ctx, done := c.bound(ctx, a)
-	defer done()
-	if err := c.free(ctx, a); err != nil {
-		return err
-	}
-	h, err := c.hand(ctx)
-	if err != nil {
-		return err
-	}
-	var reply reply
-	ended := make(chan error, 1)
-	go func() {
-		err := json.NewEncoder(h.in).Encode(t)
-		if err == nil {
-			err = h.out.Decode(&reply)
-		}
-		ended <- err
-	}()
-	select {
-	case err := <-ended:
-		if err != nil {
-			c.abandon(a, h.child)
-			return fmt.Errorf("the process that was to do it has ended: %w", err)
-		}
-		c.keep(h)
-	case <-ctx.Done():
-		c.abandon(a, h.child)
-		return context.Cause(ctx)
-	}
-	if reply.Error != nil {
-		return reply.Error
-	}
-	if answer == nil {
-		return nil
-	}
-	return json.Unmarshal(reply.Answer, answer)
-}
-
-// hand gives one that has nothing to do, or a new one.
-func (c *children) hand(ctx context.Context) (*hand, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for len(c.idle) > 0 {
-		h := c.idle[len(c.idle)-1]
-		c.idle = c.idle[:len(c.idle)-1]
-		if h.rest.Stop() && !h.over() {
-			return h, nil
-		}
-	}
-	return newHand(ctx)
-}
-
-// handCommand is the command of this program that a hand runs.
-const handCommand = "hand"
-
-func newHand(ctx context.Context) (*hand, error) {
-	cmd := exec.Command("/proc/self/exe", handCommand)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	// Not StdoutPipe: Wait would close it while an answer is read.
-	out, theirs, err := os.Pipe()
-	if err != nil {
-		return nil, errors.Join(err, in.Close())
-	}
-	cmd.Stdout = theirs
-	ch, err := begin(ctx, cmd)
-	theirs.Close()
-	if err != nil {
-		return nil, errors.Join(err, out.Close())
-	}
-	go func() {
-		<-ch.ended
-		out.Close()
-	}()
-	return &hand{child: ch, in: in, out: json.NewDecoder(bufio.NewReader(out))}, nil
-}
-
-// keep keeps a hand for the next task, for a while.
-func (c *children) keep(h *hand) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	h.rest = time.AfterFunc(idleFor, func() {
-		c.mu.Lock()
-		c.idle = slices.DeleteFunc(c.idle, func(o *hand) bool { return o == h })
-		c.mu.Unlock()
-		h.end()
-	})
-	c.idle = append(c.idle, h)
-}
-
-// end has a hand end, by itself.
-func (h *hand) end() {
-	h.rest.Stop()
-	h.in.Close()
 }
 
 // slack is Linux's own for the timers of a program (PR_SET_TIMERSLACK(2const)).
@@ -415,9 +311,9 @@ func (l *limited) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// credential is what a program runs as that belongs to a user, whose home
-// directory is home.
-func credential(name string) (as *syscall.Credential, home string, err error) {
+// As returns what a program runs as for a user, and the home directory of that
+// user.
+func As(name string) (as *syscall.Credential, home string, err error) {
 	u, err := user.Lookup(name)
 	if err != nil {
 		return nil, "", err
