@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bootagent/pkg/blankproof"
 	"bootagent/pkg/block"
 	"bootagent/pkg/filesystem"
 )
@@ -43,7 +44,7 @@ func mkfs(ctx context.Context, args []string, _ io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := block.Host().ProveBlank(ctx, disk, serial, seq); err != nil {
+	if err := blankproof.Host().ProveBlank(ctx, disk, serial, seq); err != nil {
 		return fmt.Errorf("no filesystem is made: %w", err)
 	}
 	if _, err := unix.FcntlInt(disk.Fd(), unix.F_SETFD, 0); err != nil { // mkfs gets it

@@ -35,7 +35,7 @@ func TestMkfsLeavesWhatIsNotProvenAsItIs(t *testing.T) {
 	for _, fstype := range []string{"xfs", "ext4"} {
 		args := machine.FormatCommand(fstype, "6d2f6f1c-6a55-4f8c-9d3e-0b7f3c1a2b4d", "vol0123456789abcdef0", 7, file)[2:]
 		err := mkfs(t.Context(), args, io.Discard)
-		if err == nil || !strings.HasPrefix(err.Error(), fmt.Sprintf("no filesystem is made: %s is not the disk that is meant: its serial number is \"\", not ", file)) {
+		if err == nil || !strings.HasPrefix(err.Error(), fmt.Sprintf("no filesystem is made: %s: wrong disk: its serial number is \"\", not ", file)) {
 			t.Errorf("%s: %v", fstype, err)
 		}
 		if now, err := os.ReadFile(file); err != nil || !slices.Equal(now, data) {

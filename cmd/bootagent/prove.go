@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 
+	"bootagent/pkg/blankproof"
 	"bootagent/pkg/block"
 	"bootagent/pkg/machine"
 )
@@ -17,7 +18,7 @@ import (
 func prove(ctx context.Context, args []string, out io.Writer) error {
 	var asJSON, blank, whole *bool
 	var report, device string
-	var task block.Task
+	var task blankproof.Task
 	err := parse("prove", args, func(f *flag.FlagSet) func([]string) {
 		asJSON = f.Bool("json", false, "")
 		whole = f.Bool("whole", false, "")
@@ -41,9 +42,9 @@ func prove(ctx context.Context, args []string, out io.Writer) error {
 	if report != "" {
 		task.Tell = func(read, of block.Bytes) { machine.WriteProof(report, machine.Proof{Read: read, Of: of}) }
 	}
-	found, err := block.Host().Prove(ctx, device, task)
+	found, err := blankproof.Host().Prove(ctx, device, task)
 	switch {
-	case errors.As(err, new(*block.OtherDiskError)):
+	case errors.As(err, new(*blankproof.OtherDiskError)):
 		return codedError{err, machine.ExitOtherDisk}
 	case err != nil:
 		return err

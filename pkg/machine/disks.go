@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bootagent/cmd/bootagent/ondisk"
+	"bootagent/pkg/blankproof"
 	"bootagent/pkg/block"
 	"bootagent/pkg/child"
 	"bootagent/pkg/graph"
@@ -81,9 +82,9 @@ const (
 // A Proof is what a child tells the agent while it reads a disk: how far it has
 // come, and in the end what is there.
 type Proof struct {
-	Read   block.Bytes   `json:"read,omitempty"`
-	Of     block.Bytes   `json:"of,omitempty"`
-	Report *block.Report `json:"report,omitempty"`
+	Read   block.Bytes        `json:"read,omitempty"`
+	Of     block.Bytes        `json:"of,omitempty"`
+	Report *blankproof.Report `json:"report,omitempty"`
 }
 
 // WriteProof puts a proof into a file that is there.
@@ -115,15 +116,15 @@ const (
 )
 
 // readDisk has a child read a disk, and tells how far it is in the status.
-func readDisk(ctx context.Context, c *child.Group, runDir string, disk block.Disk, whole bool) (block.Report, error) {
+func readDisk(ctx context.Context, c *child.Group, runDir string, disk block.Disk, whole bool) (blankproof.Report, error) {
 	file, err := os.CreateTemp(runDir, "proof-*")
 	if err != nil {
-		return block.Report{}, err
+		return blankproof.Report{}, err
 	}
 	file.Close()
 	defer os.Remove(file.Name())
 
-	within := block.ReadWithin(disk.Size, whole)
+	within := blankproof.ReadWithin(disk.Size, whole)
 	until := time.Now().Add(within)
 	step := ctx
 	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("reading disk %s took longer than %s", disk.Serial, within))
@@ -146,14 +147,14 @@ func readDisk(ctx context.Context, c *child.Group, runDir string, disk block.Dis
 	<-left
 	var exit *exec.ExitError
 	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != ExitNotBlank && exit.ExitCode() != ExitInUse) {
-		return block.Report{}, err
+		return blankproof.Report{}, err
 	}
 	p, err := ReadProof(file.Name())
 	if err == nil && p.Report == nil {
 		err = errors.New("it holds no report")
 	}
 	if err != nil {
-		return block.Report{}, fmt.Errorf("cannot understand what was read on %s: %w", disk.Path, err)
+		return blankproof.Report{}, fmt.Errorf("cannot understand what was read on %s: %w", disk.Path, err)
 	}
 	return *p.Report, nil
 }
@@ -177,8 +178,8 @@ func (w watch) run(step context.Context, path string, stalled context.CancelCaus
 		if p, err := ReadProof(path); err == nil && p.Read != last.Read {
 			last, since = p, time.Now()
 		}
-		if time.Since(since) >= block.StallsAfter {
-			stalled(fmt.Errorf("disk %s gave no further byte for %s, after %v", w.serial, block.StallsAfter, last.Read))
+		if time.Since(since) >= blankproof.StallsAfter {
+			stalled(fmt.Errorf("disk %s gave no further byte for %s, after %v", w.serial, blankproof.StallsAfter, last.Read))
 		}
 		if w.whole || time.Since(w.began) >= tellAfter {
 			done = graph.SetWaiting(step, graph.Wait{For: w.words(last, time.Now()), Until: w.until, Hint: noAnswer})

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"bootagent/pkg/blankproof"
 	"bootagent/pkg/block"
 )
 
@@ -45,13 +46,13 @@ func TestAReadingThatStallsIsEnded(t *testing.T) {
 			w.run(t.Context(), path, stalled, over)
 		}()
 		for range 10 { // slow, but it goes on
-			time.Sleep(block.StallsAfter - time.Minute)
+			time.Sleep(blankproof.StallsAfter - time.Minute)
 			tell(block.Bytes(time.Since(w.began)))
 			if ctx.Err() != nil {
 				t.Fatal(context.Cause(ctx))
 			}
 		}
-		time.Sleep(block.StallsAfter + time.Minute)
+		time.Sleep(blankproof.StallsAfter + time.Minute)
 		if err := context.Cause(ctx); err == nil || !strings.Contains(err.Error(), "disk vol1 gave no further byte for 5m0s, after ") {
 			t.Errorf("a disk that gives no more bytes: %v", err)
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"bootagent/pkg/blankproof"
 	"bootagent/pkg/block"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/filesystem"
@@ -45,7 +46,7 @@ func (f filesystems) Make(ctx context.Context, d host.Disk, t role.FilesystemTyp
 	c := systemd.Command{
 		Unit: makeUnit(d), Description: "Making of the filesystem on disk " + d.Serial,
 		Argv: FormatCommand(string(t), uuid, d.Serial, d.Seq, d.Path), Devices: []string{d.Path},
-		Timeout: makeWithin + block.ReadWithin(block.Bytes(d.Size), false), // it proves the disk first
+		Timeout: makeWithin + blankproof.ReadWithin(block.Bytes(d.Size), false), // it proves the disk first
 	}
 	tried := try(f.disks.children, c.Unit, d.Path)
 	return unmade(ctx, tried, f.run(ctx, c))

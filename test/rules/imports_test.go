@@ -75,8 +75,8 @@ var table = []row{
 		why: "how a story goes as pkg/status tells it; the simulated world tells the same",
 	},
 	{
-		pkg: "cmd/bootagent/ondisk", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/block", "bootagent/pkg/datadir"}, never: effects,
-		why: "pkg/block and pkg/datadir as the story asks for them; the simulated world runs it too",
+		pkg: "cmd/bootagent/ondisk", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/blankproof", "bootagent/pkg/block", "bootagent/pkg/datadir"}, never: effects,
+		why: "pkg/block, pkg/blankproof and pkg/datadir as the story asks for them; the simulated world runs it too",
 	},
 	{
 		pkg: "cmd/bootagent/sealed", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/secret"}, never: effects,
@@ -98,7 +98,10 @@ var table = []row{
 	},
 	{pkg: "pkg/settings", may: []string{"bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"}, why: "one file to Settings"},
 	{pkg: "pkg/boot", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role"}, never: effects, why: "the way of a boot decides; every effect is behind an interface of pkg/host"},
-	{pkg: "pkg/block", may: []string{xsys}, never: network, why: "ioctls of disks; no cloud"},
+	{pkg: "pkg/mountinfo", never: effects, why: "text of mountinfo to mounts; the one parser of it, which every package that reads the file may import"},
+	{pkg: "pkg/block", may: []string{"bootagent/pkg/mountinfo", xsys}, never: network, why: "ioctls of disks; no cloud"},
+	{pkg: "pkg/blankproof", may: []string{"bootagent/pkg/blankproof/signature", "bootagent/pkg/block", xsys}, never: network, why: "reads of a disk that pkg/block describes, blkid and wipefs as programs; it writes to no disk"},
+	{pkg: "pkg/blankproof/signature", may: []string{"bootagent/pkg/block"}, never: effects, why: "the table of formats and their marks; it is data, and takes of pkg/block its units"},
 	{pkg: "pkg/filesystem", may: []string{xsys}, never: network, why: "extended attributes and statx; no volumes"},
 	{pkg: "pkg/datadir", may: []string{"bootagent/pkg/shell", xsys}, never: network, why: "renameat2, which never replaces; no volumes, no units"},
 	{
@@ -107,7 +110,7 @@ var table = []row{
 	},
 	{
 		pkg:   "pkg/systemd",
-		may:   []string{"bootagent/pkg/systemd/guard", "bootagent/pkg/systemd/holder", "bootagent/pkg/systemd/pid1", "bootagent/pkg/unit", goSystemd, godbus, xsys},
+		may:   []string{"bootagent/pkg/mountinfo", "bootagent/pkg/systemd/guard", "bootagent/pkg/systemd/holder", "bootagent/pkg/systemd/pid1", "bootagent/pkg/unit", goSystemd, godbus, xsys},
 		never: []string{"net", "net/http", "os/exec"},
 		why:   "transient units of the agent: mounts, grants and commands; it knows no plans, and it talks to PID 1 by pkg/systemd/pid1 only",
 	},

@@ -1,10 +1,9 @@
-package block
+package blankproof
 
 import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,10 +21,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/blankproof/signature"
+	"bootagent/pkg/block"
 )
 
 func TestMain(m *testing.M) {
-	// Where a person's PATH does not look for what the tests run.
+	// The PATH of a user may lack the directories of the tools that the tests run.
 	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"); err != nil {
 		panic(err)
 	}
@@ -33,7 +35,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestZeroDisksOfAnySizeAreBlank(t *testing.T) {
-	for _, size := range []Bytes{1, 511, 512, 1025, 4 * KiB, 4*KiB + 1, MiB - 512, MiB, MiB + 512, 5*MiB + 3, 64 * MiB} {
+	for _, size := range []block.Bytes{1, 511, 512, 1025, 4 * block.KiB, 4*block.KiB + 1, block.MiB - 512, block.MiB, block.MiB + 512, 5*block.MiB + 3, 64 * block.MiB} {
 		r := prove(t, newImage(t, size))
 		want := fmt.Sprintf("is blank: all %v of it read and zero", size)
 		if !r.Blank || !r.Whole || r.Read != size || r.Size != size || r.String() != want {
@@ -44,21 +46,21 @@ func TestZeroDisksOfAnySizeAreBlank(t *testing.T) {
 
 func TestADiskWithoutSizeIsNotBlank(t *testing.T) {
 	r, err := Host().Prove(t.Context(), newImage(t, 0), Task{})
-	if err == nil || r.Blank || !strings.Contains(err.Error(), "no size") {
+	if err == nil || r.Blank || !strings.Contains(err.Error(), "its size is 0 bytes") {
 		t.Errorf("it %v, %v", r, err)
 	}
 }
 
 func TestOneByteAnywhereIsSeen(t *testing.T) {
 	for range 200 {
-		size := 1 + rand.Int64N(int64(20*MiB))
+		size := 1 + rand.Int64N(int64(20*block.MiB))
 		at := rand.Int64N(size)
 		r := proveSparse(t, sparse{size, map[int64]string{at: string([]byte{byte(1 + rand.IntN(255))})}})
-		if r.Blank || r.FirstData == nil || *r.FirstData != Offset(at) {
-			t.Fatalf("with a byte at %v of %d it %v", Offset(at), size, r)
+		if r.Blank || r.FirstData == nil || *r.FirstData != block.Offset(at) {
+			t.Fatalf("with a byte at %v of %d it %v", block.Offset(at), size, r)
 		}
 	}
-	disk := newImage(t, 20*MiB)
+	disk := newImage(t, 20*block.MiB)
 	put(t, disk, 0x1234567, "\x80")
 	if r := prove(t, disk); r.Blank || r.String() != "holds data at 0x1234567: no known format" {
 		t.Errorf("it %v", r)
@@ -66,13 +68,13 @@ func TestOneByteAnywhereIsSeen(t *testing.T) {
 }
 
 func TestALargeDiskIsSampledAtTheStatedStride(t *testing.T) {
-	const size = 10*GiB + 512
+	const size = 10*block.GiB + 512
 	disk := newImage(t, size)
 	r := prove(t, disk)
-	if !r.Blank || r.Whole || r.Stride != 512*KiB || r.Read < 2*GiB || r.Read > Bytes(maxBytes) {
+	if !r.Blank || r.Whole || r.Stride != 512*block.KiB || r.Read < 2*block.GiB || r.Read > block.Bytes(maxBytes) {
 		t.Errorf("it %v: %+v", r, r)
 	}
-	if want := "is blank as far as was read: "; !strings.HasPrefix(r.String(), want) || !strings.HasSuffix(r.String(), "of 10.0 GiB, samples 512.0 KiB apart") {
+	if want := "is blank where it was read: "; !strings.HasPrefix(r.String(), want) || !strings.HasSuffix(r.String(), "of 10.0 GiB, samples 512.0 KiB apart") {
 		t.Errorf("it %v", r)
 	}
 
@@ -91,7 +93,7 @@ func TestALargeDiskIsSampledAtTheStatedStride(t *testing.T) {
 }
 
 func TestAWholeProofSeesEveryByteAndTellsHowFarItIs(t *testing.T) {
-	const size = 5 * GiB
+	const size = 5 * block.GiB
 	sampled := plan(int64(size), "", false)
 	between := sampled.spans[100].to
 	disk := sparse{int64(size), map[int64]string{between: "\x01"}}
@@ -99,21 +101,21 @@ func TestAWholeProofSeesEveryByteAndTellsHowFarItIs(t *testing.T) {
 		t.Fatalf("the samples meet the byte at %#x", between)
 	}
 	var r Report
-	if err := r.scan(t.Context(), disk, disk.size, Task{Whole: true}); err != nil || r.FirstData == nil || *r.FirstData != Offset(between) {
+	if err := r.scan(t.Context(), disk, disk.size, Task{Whole: true}); err != nil || r.FirstData == nil || *r.FirstData != block.Offset(between) {
 		t.Errorf("%v: with a byte at %#x it %v", err, between, r)
 	}
 
-	var told []Bytes
+	var told []block.Bytes
 	r = Report{}
-	slow := slowly{sparse{size: int64(64 * MiB)}, 10 * time.Millisecond}
+	slow := slowly{sparse{size: int64(64 * block.MiB)}, 10 * time.Millisecond}
 	synctest.Test(t, func(t *testing.T) {
-		err := r.scan(t.Context(), slow, slow.size, Task{Whole: true, Tell: func(read, of Bytes) {
-			if of != 64*MiB {
+		err := r.scan(t.Context(), slow, slow.size, Task{Whole: true, Tell: func(read, of block.Bytes) {
+			if of != 64*block.MiB {
 				t.Errorf("it tells of %v", of)
 			}
 			told = append(told, read)
 		}})
-		if err != nil || !r.Whole || r.Read != 64*MiB {
+		if err != nil || !r.Whole || r.Read != 64*block.MiB {
 			t.Errorf("%v: it %v", err, r)
 		}
 	})
@@ -123,7 +125,7 @@ func TestAWholeProofSeesEveryByteAndTellsHowFarItIs(t *testing.T) {
 	slow.rest = time.Second
 	r = Report{}
 	synctest.Test(t, func(t *testing.T) {
-		if err := r.scan(t.Context(), slow, slow.size, Task{Whole: true, Tell: func(read, _ Bytes) { told = append(told, read) }}); err != nil {
+		if err := r.scan(t.Context(), slow, slow.size, Task{Whole: true, Tell: func(read, _ block.Bytes) { told = append(told, read) }}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -132,7 +134,7 @@ func TestAWholeProofSeesEveryByteAndTellsHowFarItIs(t *testing.T) {
 	}
 }
 
-// slowly is a disk that rests before each read.
+// slowly is a disk that waits before each read.
 type slowly struct {
 	sparse
 	rest time.Duration
@@ -143,7 +145,7 @@ func (s slowly) ReadAt(p []byte, off int64) (int, error) {
 	return s.sparse.ReadAt(p, off)
 }
 
-// A broken disk fails where it is read at or after a place.
+// A broken disk fails each read at or after a place.
 type broken struct {
 	sparse
 	at  int64
@@ -165,16 +167,16 @@ func TestADiskThatCanNotBeReadIsRefusedWithPlaceAndReason(t *testing.T) {
 		want string
 	}{
 		{&os.PathError{Op: "read", Path: "/dev/nvme1n1", Err: unix.EIO}, "cannot read 256.0 KiB at 0x500000: input/output error"},
-		{io.EOF, "cannot read 256.0 KiB at 0x500000: it ends after 141.0 KiB: unexpected EOF"},
-		{nil, "cannot read 256.0 KiB at 0x500000: it ends after 141.0 KiB: unexpected EOF"},
+		{io.EOF, "cannot read 256.0 KiB at 0x500000: got only 141.0 KiB: unexpected EOF"},
+		{nil, "cannot read 256.0 KiB at 0x500000: got only 141.0 KiB: unexpected EOF"},
 	} {
 		var r Report
-		err := r.scan(t.Context(), broken{sparse{size: int64(16 * MiB)}, at, test.err}, int64(16*MiB), Task{})
+		err := r.scan(t.Context(), broken{sparse{size: int64(16 * block.MiB)}, at, test.err}, int64(16*block.MiB), Task{})
 		var readErr *ReadError
 		if !errors.As(err, &readErr) || readErr.Offset != 0x500000 || err.Error() != test.want {
 			t.Errorf("%v: %v, want %s", test.err, err, test.want)
 		}
-		if _, err := match(t.Context(), broken{sparse{size: int64(16 * MiB)}, at, test.err}, int64(16*MiB), new(Offset), sure, spare, weak); !errors.As(err, &readErr) {
+		if _, err := match(t.Context(), broken{sparse{size: int64(16 * block.MiB)}, at, test.err}, int64(16*block.MiB), new(block.Offset), signature.Sure, signature.Spare, signature.Weak); !errors.As(err, &readErr) {
 			t.Errorf("%v: %v when marks are compared", test.err, err)
 		}
 	}
@@ -184,7 +186,7 @@ func TestProvingEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("no time")
 	cancel(why)
-	if r, err := Host().Prove(ctx, newImage(t, MiB), Task{}); !errors.Is(err, why) || r.Blank {
+	if r, err := Host().Prove(ctx, newImage(t, block.MiB), Task{}); !errors.Is(err, why) || r.Blank {
 		t.Errorf("%v: %v", err, r)
 	}
 }
@@ -195,7 +197,7 @@ func TestOnlyDisksAndImagesAreProven(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{fifo, t.TempDir(), "/dev/zero"} {
-		if r, err := Host().Prove(t.Context(), path, Task{}); !errors.Is(err, errNotDevice) || r.Blank {
+		if r, err := Host().Prove(t.Context(), path, Task{}); !errors.Is(err, block.ErrNotDevice) || r.Blank {
 			t.Errorf("%s: %v, %v", path, r, err)
 		}
 	}
@@ -204,9 +206,9 @@ func TestOnlyDisksAndImagesAreProven(t *testing.T) {
 	}
 }
 
-// toolbox makes a folder with programs, given as sh scripts; those not given
-// are the real ones.
-func toolbox(t *testing.T, scripts map[string]string) System {
+// toolbox returns a Prover that runs these sh scripts as blkid and wipefs, and the
+// real program if there is no script for it.
+func toolbox(t *testing.T, scripts map[string]string) Prover {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{"blkid", "wipefs"} {
@@ -220,12 +222,12 @@ func toolbox(t *testing.T, scripts map[string]string) System {
 			}
 		}
 	}
-	s := Host()
-	s.tools = []string{dir, "/usr/bin", "/bin"}
+	p := Host()
+	p.tools = []string{dir, "/usr/bin", "/bin"}
 	if slices.Contains(slices.Collect(maps.Values(scripts)), "") {
-		s.tools = s.tools[:1] // where the missing one is not found either
+		p.tools = p.tools[:1] // the others have the missing program
 	}
-	return s
+	return p
 }
 
 func TestBlkidAndWipefsHaveToSayThatThereIsNothing(t *testing.T) {
@@ -234,13 +236,13 @@ func TestBlkidAndWipefsHaveToSayThatThereIsNothing(t *testing.T) {
 		want                string
 	}{
 		{"blkid can't read", "echo 'blkid: error: input/output error' >&2; exit 2", "", "blkid failed with exit status 2: blkid: error: input/output error"},
-		{"blkid is used wrongly", "exit 4", "", "blkid failed with exit status 4: nothing said"},
-		{"blkid finds nothing but prints", "echo DEVNAME=x; exit 2", "", "blkid failed with exit status 2: nothing said"},
+		{"blkid is used wrongly", "exit 4", "", "blkid failed with exit status 4: it printed no error message"},
+		{"blkid finds nothing but prints", "echo DEVNAME=x; exit 2", "", "blkid failed with exit status 2: it printed no error message"},
 		{"blkid is killed", "kill -9 $$", "", "blkid: signal: killed"},
-		{"blkid floods", "yes", "", "blkid said more than 64.0 KiB"},
+		{"blkid floods", "yes", "", "blkid printed more than 64.0 KiB"},
 		{"wipefs fails", "exit 2", "echo 'wipefs: error' >&2; exit 1", "wipefs failed with exit status 1: wipefs: error"},
 		{"wipefs warns", "exit 2", "echo 'wipefs: strange' >&2", "wipefs failed with exit status 0: wipefs: strange"},
-		{"wipefs says what is not understood", "exit 2", "echo hello", `cannot understand wipefs: "hello"`},
+		{"wipefs says what is not understood", "exit 2", "echo hello", `cannot parse the output of wipefs: line "hello"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			wipefs := test.wipefs
@@ -248,7 +250,7 @@ func TestBlkidAndWipefsHaveToSayThatThereIsNothing(t *testing.T) {
 				wipefs = "exit 0"
 			}
 			s := toolbox(t, map[string]string{"blkid": test.blkid, "wipefs": wipefs})
-			r, err := s.Prove(t.Context(), newImage(t, MiB), Task{})
+			r, err := s.Prove(t.Context(), newImage(t, block.MiB), Task{})
 			if err == nil || r.Blank || !strings.HasSuffix(err.Error(), ": "+test.want) {
 				t.Errorf("%v: it %v, want %s", err, r, test.want)
 			}
@@ -259,7 +261,7 @@ func TestBlkidAndWipefsHaveToSayThatThereIsNothing(t *testing.T) {
 func TestAMissingProgramIsNotNothingFound(t *testing.T) {
 	for _, missing := range []string{"blkid", "wipefs"} {
 		s := toolbox(t, map[string]string{missing: ""})
-		r, err := s.Prove(t.Context(), newImage(t, MiB), Task{})
+		r, err := s.Prove(t.Context(), newImage(t, block.MiB), Task{})
 		if !errors.Is(err, errNoTool) || r.Blank || !strings.Contains(err.Error(), missing) {
 			t.Errorf("without %s: %v, it %v", missing, err, r)
 		}
@@ -270,7 +272,7 @@ func TestAHangingProgramIsStopped(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	r, err := toolbox(t, map[string]string{"blkid": "exec sleep 60"}).Prove(ctx, newImage(t, MiB), Task{})
+	r, err := toolbox(t, map[string]string{"blkid": "exec sleep 60"}).Prove(ctx, newImage(t, block.MiB), Task{})
 	if !errors.Is(err, context.DeadlineExceeded) || r.Blank || time.Since(start) > 5*time.Second {
 		t.Errorf("after %v: %v, it %v", time.Since(start), err, r)
 	}
@@ -288,7 +290,7 @@ func TestWhatOnlyBlkidOrWipefsFindIsNotBlank(t *testing.T) {
 		{"several", "exit 8", "exit 0", "is ambiguous: it has several signatures", nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r, err := toolbox(t, map[string]string{"blkid": test.blkid, "wipefs": test.wipefs}).Prove(t.Context(), newImage(t, MiB), Task{})
+			r, err := toolbox(t, map[string]string{"blkid": test.blkid, "wipefs": test.wipefs}).Prove(t.Context(), newImage(t, block.MiB), Task{})
 			if err != nil || r.Blank || r.String() != test.want || !reflect.DeepEqual(r.Filesystem, test.fs) {
 				t.Errorf("%v, it %v: %+v", err, r, r)
 			}
@@ -302,7 +304,7 @@ func TestTheRealToolsAgreeThatTwoFilesystemsAreAmbiguous(t *testing.T) {
 			t.Skip(err)
 		}
 	}
-	disk, other := newImage(t, 320*MiB), newImage(t, 320*MiB)
+	disk, other := newImage(t, 320*block.MiB), newImage(t, 320*block.MiB)
 	for tool, image := range map[string]string{"/sbin/mkfs.ext4": disk, "/sbin/mkfs.xfs": other} {
 		if out, err := exec.Command(tool, "-q", image).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
@@ -347,7 +349,7 @@ func watchWrites(t *testing.T, path string) func() bool {
 }
 
 func TestNothingOpensTheDiskForWriting(t *testing.T) {
-	disk := newImage(t, 8*MiB)
+	disk := newImage(t, 8*block.MiB)
 	written := watchWrites(t, disk)
 	prove(t, disk)
 	put(t, disk, 0x218, "LVM2 001")
@@ -362,7 +364,7 @@ func TestNothingOpensTheDiskForWriting(t *testing.T) {
 
 func TestTheDescriptorThatProgramsGetIsReadOnly(t *testing.T) {
 	record := filepath.Join(t.TempDir(), "flags")
-	disk := newImage(t, MiB)
+	disk := newImage(t, block.MiB)
 	s := toolbox(t, map[string]string{"blkid": "cat /proc/self/fdinfo/3 >" + record + "; exit 2"})
 	if r, err := s.Prove(t.Context(), disk, Task{}); err != nil || !r.Blank {
 		t.Fatalf("%v, it %v", err, r)
@@ -388,12 +390,12 @@ func recordedFlags(t *testing.T, record string) (flags int) {
 }
 
 func TestReportsPassAsJSON(t *testing.T) {
-	at := Offset(0x218)
+	at := block.Offset(0x218)
 	for _, r := range []Report{
 		{},
-		{Path: "/dev/nvme1n1", Serial: "vol1", Major: 259, Minor: 3, Size: GiB, Blank: true, Read: GiB, Whole: true},
-		{Size: GiB, Found: []Signature{{"LVM2", at}, {"XFS", at}}, Ambiguous: true, FirstData: &at, Partitions: []string{"nvme1n1p1"}, InUse: []string{"held by dm-0"}},
-		{Filesystem: &Filesystem{"xfs", "1234"}, Stride: 2 * MiB},
+		{Path: "/dev/nvme1n1", Serial: "vol1", Major: 259, Minor: 3, Size: block.GiB, Blank: true, Read: block.GiB, Whole: true},
+		{Size: block.GiB, Found: []Signature{{"LVM2", at}, {"XFS", at}}, Ambiguous: true, FirstData: &at, Partitions: []string{"nvme1n1p1"}, InUse: []string{"held by dm-0"}},
+		{Filesystem: &Filesystem{"xfs", "1234"}, Stride: 2 * block.MiB},
 		{Found: []Signature{{"XFS", 0}, {"GPT", at}}, Stale: []Signature{{"GPT", at}}, Marks: []Signature{{"xfs", 0}, {"gpt", at}}, Filesystem: &Filesystem{"xfs", "1234"}},
 	} {
 		b, err := json.Marshal(r)
@@ -411,12 +413,12 @@ func TestReportsPassAsJSON(t *testing.T) {
 }
 
 func TestAReportIsAboutOneDisk(t *testing.T) {
-	d := Disk{Path: "/dev/nvme1n1", Serial: "vol1", Major: 259, Minor: 3, Size: GiB}
-	r := Report{Path: "/dev/nvme1n1", Serial: "vol1", Major: 259, Minor: 3, Size: GiB}
+	d := block.Disk{Path: "/dev/nvme1n1", Serial: "vol1", Major: 259, Minor: 3, Size: block.GiB}
+	r := Report{Path: "/dev/nvme1n1", Serial: "vol1", Major: 259, Minor: 3, Size: block.GiB}
 	if err := r.Check(d); err != nil {
 		t.Error(err)
 	}
-	for _, other := range []Disk{{Serial: "vol2"}, {Major: 8}, {Minor: 4}, {Size: GiB + 512}} {
+	for _, other := range []block.Disk{{Serial: "vol2"}, {Major: 8}, {Minor: 4}, {Size: block.GiB + 512}} {
 		changed := d
 		changed.Serial = cmp.Or(other.Serial, d.Serial)
 		changed.Major = cmp.Or(other.Major, d.Major)
@@ -433,18 +435,7 @@ func TestAReportIsAboutOneDisk(t *testing.T) {
 	}
 }
 
-func TestBytesAndOffsets(t *testing.T) {
-	for b, want := range map[Bytes]string{0: "0 B", 512: "512 B", KiB: "1.0 KiB", 1536 * KiB: "1.5 MiB", GiB: "1.0 GiB", 64 * TiB: "64.0 TiB"} {
-		if b.String() != want {
-			t.Errorf("%d is %v, want %s", int64(b), b, want)
-		}
-	}
-	if s := Offset(0x218).String(); s != "0x218" {
-		t.Error(s)
-	}
-}
-
-// needLoop skips where there are no loop devices, or fails where they are
+// needLoop skips the test if there are no loop devices, or fails it if they are
 // required.
 func needLoop(t *testing.T) {
 	t.Helper()
@@ -459,7 +450,7 @@ func needLoop(t *testing.T) {
 	t.Skip(lack)
 }
 
-// loopDisk makes a block device, for the test's time.
+// loopDisk makes a block device that exists until the test ends.
 func loopDisk(t *testing.T, image string, options ...string) string {
 	t.Helper()
 	device := attachLoop(t, image, options...)
@@ -476,7 +467,7 @@ func mustRun(t *testing.T, name string, args ...string) {
 
 func TestABlankBlockDevice(t *testing.T) {
 	needLoop(t)
-	image := newImage(t, 20*MiB+512)
+	image := newImage(t, 20*block.MiB+512)
 	device := loopDisk(t, image)
 	written := watchWrites(t, device)
 	record := filepath.Join(t.TempDir(), "flags")
@@ -484,7 +475,7 @@ func TestABlankBlockDevice(t *testing.T) {
 	before := fingerprint(t, image)
 
 	r, err := s.Prove(t.Context(), device, Task{})
-	if err != nil || !r.Blank || !r.Whole || r.Size != 20*MiB+512 || r.Serial != "" || r.Major != 7 {
+	if err != nil || !r.Blank || !r.Whole || r.Size != 20*block.MiB+512 || r.Serial != "" || r.Major != 7 {
 		t.Fatalf("%v, it %v: %+v", err, r, r)
 	}
 	flags := recordedFlags(t, record)
@@ -498,7 +489,7 @@ func TestABlankBlockDevice(t *testing.T) {
 
 func TestTheProofHoldsTheDiskExclusively(t *testing.T) {
 	needLoop(t)
-	device := loopDisk(t, newImage(t, 8*MiB))
+	device := loopDisk(t, newImage(t, 8*block.MiB))
 	asked := filepath.Join(t.TempDir(), "asked")
 	s := toolbox(t, map[string]string{"blkid": "touch " + asked + "; while test -e " + asked + "; do sleep 0.01; done; exit 2"})
 	claim := make(chan error, 1)
@@ -523,7 +514,7 @@ func TestTheProofHoldsTheDiskExclusively(t *testing.T) {
 func TestADiskInUseIsRefused(t *testing.T) {
 	needLoop(t)
 	t.Run("mounted", func(t *testing.T) {
-		device := loopDisk(t, newImage(t, 32*MiB))
+		device := loopDisk(t, newImage(t, 32*block.MiB))
 		mustRun(t, "mkfs.ext4", "-q", device)
 		where := filepath.Join(t.TempDir(), "a b")
 		if err := os.Mkdir(where, 0o700); err != nil {
@@ -538,7 +529,7 @@ func TestADiskInUseIsRefused(t *testing.T) {
 	})
 	t.Run("swap", func(t *testing.T) {
 		image := filepath.Join(t.TempDir(), "disk")
-		if err := os.WriteFile(image, make([]byte, 16*MiB), 0o600); err != nil {
+		if err := os.WriteFile(image, make([]byte, 16*block.MiB), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		device := loopDisk(t, image)
@@ -553,7 +544,7 @@ func TestADiskInUseIsRefused(t *testing.T) {
 		}
 	})
 	t.Run("by another program", func(t *testing.T) {
-		device := loopDisk(t, newImage(t, 8*MiB))
+		device := loopDisk(t, newImage(t, 8*block.MiB))
 		f, err := os.OpenFile(device, os.O_RDONLY|os.O_EXCL, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -565,7 +556,7 @@ func TestADiskInUseIsRefused(t *testing.T) {
 		}
 	})
 	t.Run("by a child of an agent that has gone", func(t *testing.T) {
-		device := loopDisk(t, newImage(t, 8*MiB))
+		device := loopDisk(t, newImage(t, 8*block.MiB))
 		f, err := os.OpenFile(device, os.O_RDONLY|os.O_EXCL, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -583,7 +574,7 @@ func TestADiskInUseIsRefused(t *testing.T) {
 		}
 	})
 	t.Run("by another loop device", func(t *testing.T) {
-		device := loopDisk(t, newImage(t, 8*MiB))
+		device := loopDisk(t, newImage(t, 8*block.MiB))
 		over := loopDisk(t, device)
 		r := proveDevice(t, device)
 		if want := "is in use: held by " + filepath.Base(over); r.Blank || r.String() != want {
@@ -594,7 +585,7 @@ func TestADiskInUseIsRefused(t *testing.T) {
 		}
 	})
 	t.Run("partitioned", func(t *testing.T) {
-		device := loopDisk(t, newImage(t, 16*MiB), "--partscan")
+		device := loopDisk(t, newImage(t, 16*block.MiB), "--partscan")
 		mustRun(t, "sh", "-c", "echo ,,L | sfdisk -q --no-tell-kernel --no-reread "+device)
 		mustRun(t, "partx", "--update", device)
 		defer exec.Command("partx", "--delete", device).Run()
@@ -604,7 +595,7 @@ func TestADiskInUseIsRefused(t *testing.T) {
 		}
 	})
 	t.Run("partitioned in the kernel's mind only", func(t *testing.T) {
-		device := loopDisk(t, newImage(t, 16*MiB), "--partscan")
+		device := loopDisk(t, newImage(t, 16*block.MiB), "--partscan")
 		mustRun(t, "addpart", device, "1", "2048", "2048")
 		defer exec.Command("delpart", device, "1").Run()
 		r := proveDevice(t, device)
@@ -616,24 +607,24 @@ func TestADiskInUseIsRefused(t *testing.T) {
 
 func TestAnotherDiskThanThatOfTheTaskIsRefused(t *testing.T) {
 	needLoop(t)
-	device := loopDisk(t, newImage(t, 8*MiB))
+	device := loopDisk(t, newImage(t, 8*block.MiB))
 	f, err := os.Open(device)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	seq, err := diskSequence(f)
+	seq, err := block.DiskSequence(f)
 	if err != nil || seq == 0 {
 		t.Fatalf("%d, %v", seq, err)
 	}
 	other := seq + 1
 	for _, test := range []struct {
 		task Task
-		want string // "" where it is the disk
+		want string // "" if it is the disk of the task
 	}{
 		{Task{Sequence: &seq}, ""},
-		{Task{Sequence: &other}, fmt.Sprintf("it is another disk: its disk sequence number is %d, not %d", seq, other)},
-		{Task{Serial: "vol1", Sequence: &seq}, `it is another disk: its serial number is "", not vol1`},
+		{Task{Sequence: &other}, fmt.Sprintf("wrong disk: its disk sequence number is %d, not %d", seq, other)},
+		{Task{Serial: "vol1", Sequence: &seq}, `wrong disk: its serial number is "", not vol1`},
 	} {
 		r, err := Host().Prove(t.Context(), device, test.task)
 		var another *OtherDiskError
@@ -644,17 +635,19 @@ func TestAnotherDiskThanThatOfTheTaskIsRefused(t *testing.T) {
 			t.Errorf("%+v: %v, want %s", test.task, err, test.want)
 		}
 	}
-	if r, err := Host().Prove(t.Context(), newImage(t, MiB), Task{Sequence: new(uint64)}); err != nil || !r.Blank {
+	if r, err := Host().Prove(t.Context(), newImage(t, block.MiB), Task{Sequence: new(uint64)}); err != nil || !r.Blank {
 		t.Errorf("a file, which has no sequence number: %v, it %v", err, r)
 	}
 }
 
-// The name of a disk's node can lead to another disk in the middle of a proof.
+// The path of a device node may lead to another disk in the middle of a proof.
 func TestThePathIsLookedUpOnce(t *testing.T) {
-	blank, marked := newImage(t, 8*MiB), newImage(t, 8*MiB)
+	blank, marked := newImage(t, 8*block.MiB), newImage(t, 8*block.MiB)
 	put(t, marked, 0x218, "LVM2 001")
 	path := filepath.Join(t.TempDir(), "nvme1n1")
-	link(t, marked, path)
+	if err := os.Symlink(marked, path); err != nil {
+		t.Fatal(err)
+	}
 	node, err := lookUp(path)
 	if err != nil {
 		t.Fatal(err)
@@ -663,7 +656,9 @@ func TestThePathIsLookedUpOnce(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	link(t, blank, path)
+	if err := os.Symlink(blank, path); err != nil {
+		t.Fatal(err)
+	}
 	f, err := openToProve(path, node, false)
 	if err != nil {
 		t.Fatal(err)
@@ -686,35 +681,35 @@ func proveDevice(t *testing.T, device string) Report {
 
 func TestARealReadErrorIsRefused(t *testing.T) {
 	needLoop(t)
-	image := newImage(t, 16*MiB)
+	image := newImage(t, 16*block.MiB)
 	device := loopDisk(t, image)
-	if err := os.Truncate(image, int64(10*MiB)); err != nil { // reads behind the end are EIO
+	if err := os.Truncate(image, int64(10*block.MiB)); err != nil { // a read after the end gives EIO
 		t.Fatal(err)
 	}
 	r, err := Host().Prove(t.Context(), device, Task{})
 	var readErr *ReadError
-	if r.Blank || !errors.As(err, &readErr) || readErr.Offset != Offset(10*MiB) || !errors.Is(err, unix.EIO) {
+	if r.Blank || !errors.As(err, &readErr) || readErr.Offset != block.Offset(10*block.MiB) || !errors.Is(err, unix.EIO) {
 		t.Errorf("%v: it %v", err, r)
 	}
-	want := "cannot tell what is on " + device + ": cannot read 256.0 KiB at 0xa00000: input/output error"
+	want := "cannot inspect " + device + ": cannot read 256.0 KiB at 0xa00000: input/output error"
 	if err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
-	if r.Read != 10*MiB {
+	if r.Read != 10*block.MiB {
 		t.Errorf("%v were read", r.Read)
 	}
 }
 
 func TestTheProofReadsPastThePageCache(t *testing.T) {
 	needLoop(t)
-	image := newImage(t, 8*MiB)
+	image := newImage(t, 8*block.MiB)
 	device := loopDisk(t, image, "--direct-io=on")
 	f, err := os.Open(device) // keeps the device's page cache alive
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := f.ReadAt(make([]byte, 8*MiB), 0); err != nil {
+	if _, err := f.ReadAt(make([]byte, 8*block.MiB), 0); err != nil {
 		t.Fatal(err)
 	}
 	put(t, image, 0x300000, "behind its back")
@@ -725,24 +720,5 @@ func TestTheProofReadsPastThePageCache(t *testing.T) {
 	}
 	if r := proveDevice(t, device); r.Blank || r.FirstData == nil || *r.FirstData != 0x300000 {
 		t.Errorf("it %v", r)
-	}
-}
-
-func TestTheIdentifyCommandIsWhatTheKernelTakes(t *testing.T) {
-	if size := binary.Size(struct {
-		A [4]uint8
-		B [3]uint32
-		C [2]uint64
-		D [10]uint32
-	}{}); size != 72 || reflect.TypeFor[adminCommand]().Size() != 72 {
-		t.Errorf("struct nvme_admin_cmd takes %d bytes", reflect.TypeFor[adminCommand]().Size())
-	}
-	var cmd adminCommand
-	typ := reflect.TypeOf(cmd)
-	for name, want := range map[string]uintptr{"nsid": 4, "metadata": 16, "addr": 24, "dataLen": 36, "cdw10": 40, "timeout": 64, "result": 68} {
-		field, _ := typ.FieldByName(name)
-		if field.Offset != want {
-			t.Errorf("%s is at %d, want %d", name, field.Offset, want)
-		}
 	}
 }

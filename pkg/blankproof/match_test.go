@@ -1,13 +1,16 @@
-package block
+package blankproof
 
 import (
 	"io"
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"bootagent/pkg/blankproof/signature"
+	"bootagent/pkg/block"
 )
 
-// A sparse disk is zero but for what is put on it.
+// A sparse disk is zero except for its data.
 type sparse struct {
 	size int64
 	data map[int64]string
@@ -27,14 +30,14 @@ func (s sparse) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, err
 }
 
-// proveSparse proves a disk without blkid and wipefs, which say nothing.
+// proveSparse proves a disk as if blkid and wipefs found nothing.
 func proveSparse(t testing.TB, disk sparse) Report {
 	t.Helper()
 	var r Report
 	if err := r.scan(t.Context(), disk, disk.size, Task{}); err != nil {
 		t.Fatal(err)
 	}
-	marks, err := match(t.Context(), disk, disk.size, r.FirstData, sure, spare, weak)
+	marks, err := match(t.Context(), disk, disk.size, r.FirstData, signature.Sure, signature.Spare, signature.Weak)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,63 +46,44 @@ func proveSparse(t testing.TB, disk sparse) Report {
 }
 
 func TestEveryPlaceOfTheTableIsReadAndCompared(t *testing.T) {
-	for _, size := range []int64{8 * int64(MiB), 600*int64(MiB) + 512*3, 9*int64(GiB) + 512*5, 3 * int64(TiB)} {
+	for _, size := range []int64{8 * int64(block.MiB), 600*int64(block.MiB) + 512*3, 9*int64(block.GiB) + 512*5, 3 * int64(block.TiB)} {
 		spans := plan(size, "", false).spans
 		places := 0
-		for _, f := range formats() {
-			for _, m := range f.marks {
+		for _, f := range signature.Table() {
+			for _, m := range f.Marks {
 				disk := sparse{size, map[int64]string{}}
-				for _, p := range m.places {
-					at, ok := p.on(size, len(m.bytes))
+				for _, p := range m.Places {
+					at, ok := p.On(size, len(m.Bytes), -1)
 					if !ok {
 						continue
 					}
-					disk.data[at-int64(len(p.after))] = p.after
-					disk.data[at] = m.bytes
-					if !slices.ContainsFunc(spans, func(s span) bool { return s.from <= at && at+int64(len(m.bytes)) <= s.to }) {
-						t.Errorf("on %v, %s at %v is not read", Bytes(size), f.name, Offset(at))
+					disk.data[at-int64(len(p.After))] = p.After
+					disk.data[at] = m.Bytes
+					if !slices.ContainsFunc(spans, func(s span) bool { return s.from <= at && at+int64(len(m.Bytes)) <= s.to }) {
+						t.Errorf("on %v, %s at %v is not read", block.Bytes(size), f.Name, block.Offset(at))
 					}
 				}
-				there, err := match(t.Context(), disk, size, new(Offset), sure, spare, weak)
+				there, err := match(t.Context(), disk, size, new(block.Offset), signature.Sure, signature.Spare, signature.Weak)
 				if err != nil {
 					t.Fatal(err)
 				}
 				for at, bytes := range disk.data {
-					if bytes != m.bytes {
+					if bytes != m.Bytes {
 						continue
 					}
 					places++
-					if !slices.ContainsFunc(there, func(x found) bool { return x.format.name == f.name && x.offset == Offset(at) }) {
-						t.Errorf("on %v, %s at %v is not found", Bytes(size), f.name, Offset(at))
+					if !slices.ContainsFunc(there, func(x found) bool { return x.format.Name == f.Name && x.offset == block.Offset(at) }) {
+						t.Errorf("on %v, %s at %v is not found", block.Bytes(size), f.Name, block.Offset(at))
 					}
 				}
 			}
 		}
-		t.Logf("%v: %d places", Bytes(size), places)
-	}
-}
-
-func TestPlacesFollowTheDisksEnd(t *testing.T) {
-	const size = 10*int64(MiB) + 3*512
-	for _, test := range []struct {
-		format string
-		want   Offset
-	}{
-		{"md RAID 0.90", Offset(10*MiB - 64*KiB)},
-		{"md RAID 1.0", Offset(10*MiB - 8*KiB)},
-		{"LSI MegaRAID", Offset(size - 512)},
-		{"DRBD", Offset(size - 4096 + 0x3c)},
-	} {
-		f := formatNamed(test.format)
-		at, ok := f.marks[0].places[0].on(size, len(f.marks[0].bytes))
-		if !ok || Offset(at) != test.want {
-			t.Errorf("%s is looked for at %v, want %v", test.format, Offset(at), test.want)
-		}
+		t.Logf("%v: %d places", block.Bytes(size), places)
 	}
 }
 
 func TestTwoFormatsAreAmbiguous(t *testing.T) {
-	r := proveSparse(t, sparse{int64(8 * MiB), map[int64]string{0: "XFSB", 0x218: "LVM2 001"}})
+	r := proveSparse(t, sparse{int64(8 * block.MiB), map[int64]string{0: "XFSB", 0x218: "LVM2 001"}})
 	want := "is ambiguous: it has an XFS signature at 0x0 and an LVM2 signature at 0x218"
 	if !r.Ambiguous || r.Filesystem != nil || r.String() != want {
 		t.Errorf("it %v, want %s", r, want)
@@ -107,9 +91,9 @@ func TestTwoFormatsAreAmbiguous(t *testing.T) {
 }
 
 func TestSpareAndWeakMarksDoNotMakeADiskAmbiguous(t *testing.T) {
-	for _, at := range []int64{0x438, 0x1fe, 0x800438, int64(9*MiB) - 4096 + 6} {
+	for _, at := range []int64{0x438, 0x1fe, 0x800438, int64(9*block.MiB) - 4096 + 6} {
 		for _, mark := range []string{"\x53\xef", "\x55\xaa", "\x34\x34"} {
-			r := proveSparse(t, sparse{int64(9 * MiB), map[int64]string{0: "XFSB", at: mark}})
+			r := proveSparse(t, sparse{int64(9 * block.MiB), map[int64]string{0: "XFSB", at: mark}})
 			if r.Ambiguous || r.String() != "has an XFS signature at 0x0" {
 				t.Errorf("with %q at %#x it %v", mark, at, r)
 			}
@@ -117,39 +101,27 @@ func TestSpareAndWeakMarksDoNotMakeADiskAmbiguous(t *testing.T) {
 	}
 }
 
-func TestArticle(t *testing.T) {
-	for name, want := range map[string]string{
-		"LVM2": "an", "LUKS2": "a", "XFS": "an", "ext2/3/4": "an", "btrfs": "a", "md RAID 1.2": "an", "NTFS": "an",
-		"FAT": "a", "F2FS": "an", "UFS": "a", "Ultrix disklabel": "an", "Reiser4": "a", "NILFS2": "a", "SGI disklabel": "an",
-		"Sun disklabel": "a", "swap": "a", "MBR": "an", "GPT": "a", "x": "a",
-	} {
-		if got := article(name); got != want {
-			t.Errorf("%s %s, want %s", got, name, want)
-		}
-	}
-}
-
-// FuzzMatch puts bytes somewhere on a disk: it is blank only if all are zero
-// or off the disk.
+// FuzzMatch writes bytes somewhere on a disk. The disk is blank only if those that
+// are on the disk are all zero.
 func FuzzMatch(f *testing.F) {
-	for i := range formats() {
-		m := formats()[i].marks[0]
-		at, _ := m.places[0].on(int64(2*MiB), len(m.bytes))
-		f.Add(int64(2*MiB), at, m.bytes)
+	for i := range signature.Table() {
+		m := signature.Table()[i].Marks[0]
+		at, _ := m.Places[0].On(int64(2*block.MiB), len(m.Bytes), -1)
+		f.Add(int64(2*block.MiB), at, m.Bytes)
 	}
 	f.Add(int64(1), int64(0), "x")
 	f.Add(int64(513), int64(512), "xy")
 	f.Fuzz(func(t *testing.T, size, at int64, data string) {
-		if size <= 0 || size > int64(5*MiB) || at < 0 || at > size {
+		if size <= 0 || size > int64(5*block.MiB) || at < 0 || at > size {
 			t.Skip()
 		}
 		r := proveSparse(t, sparse{size, map[int64]string{at: data}})
 		on := data[:min(int64(len(data)), size-at)]
 		if zero := firstNonzero([]byte(on)) < 0; r.Blank != zero {
-			t.Errorf("%q at %v of %v: %v", data, Offset(at), Bytes(size), r)
+			t.Errorf("%q at %v of %v: %v", data, block.Offset(at), block.Bytes(size), r)
 		}
-		if i := firstNonzero([]byte(on)); i >= 0 && *r.FirstData != Offset(at+int64(i)) {
-			t.Errorf("first data at %v, want %v", *r.FirstData, Offset(at+int64(i)))
+		if i := firstNonzero([]byte(on)); i >= 0 && *r.FirstData != block.Offset(at+int64(i)) {
+			t.Errorf("first data at %v, want %v", *r.FirstData, block.Offset(at+int64(i)))
 		}
 	})
 }
@@ -172,7 +144,7 @@ func TestFirstNonzero(t *testing.T) {
 }
 
 func BenchmarkScan(b *testing.B) {
-	disk := sparse{size: int64(GiB)}
+	disk := sparse{size: int64(block.GiB)}
 	b.SetBytes(disk.size)
 	for b.Loop() {
 		var r Report
@@ -182,10 +154,10 @@ func BenchmarkScan(b *testing.B) {
 	}
 }
 
-// The first bcachefs had bcache's mark at the same place.
+// Early versions of bcachefs have the mark of bcache at the same place.
 func TestOldBcachefsIsNotBcache(t *testing.T) {
 	superblock := func(before string) sparse {
-		return sparse{int64(8 * MiB), map[int64]string{0x1008: before, 0x1018: bcacheMark}}
+		return sparse{int64(8 * block.MiB), map[int64]string{0x1008: before, 0x1018: "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81"}}
 	}
 	for _, test := range []struct{ name, before, want string }{
 		{"bcache, cache", "\x08\x00\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x00\x00\x00\x00", "has a bcache signature at 0x1018"},
@@ -196,13 +168,13 @@ func TestOldBcachefsIsNotBcache(t *testing.T) {
 		if r := proveSparse(t, superblock(test.before)); r.Blank || r.String() != test.want {
 			t.Errorf("%s: it %v, want %s", test.name, r, test.want)
 		}
-		// blkid calls both by one name.
+		// blkid gives both the same name.
 		disk := superblock(test.before)
 		var r Report
 		if err := r.scan(t.Context(), disk, disk.size, Task{}); err != nil {
 			t.Fatal(err)
 		}
-		marks, err := match(t.Context(), disk, disk.size, r.FirstData, sure, spare, weak)
+		marks, err := match(t.Context(), disk, disk.size, r.FirstData, signature.Sure, signature.Spare, signature.Weak)
 		if err != nil {
 			t.Fatal(err)
 		}

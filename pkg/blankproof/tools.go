@@ -1,4 +1,4 @@
-package block
+package blankproof
 
 import (
 	"bytes"
@@ -14,31 +14,33 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"bootagent/pkg/block"
 )
 
-// An opinion is what blkid and wipefs say of a disk.
+// An opinion is what blkid and wipefs say about a disk.
 type opinion struct {
-	nothing    bool // both: nothing is on it
+	nothing    bool // both found nothing
 	ambiguous  bool
-	signatures []Signature // by libblkid's names
+	signatures []Signature // with the names of libblkid
 	filesystem *Filesystem
 }
 
-// consult asks blkid and wipefs, side by side, what is on an opened disk.
-func (s System) consult(ctx context.Context, f *os.File) (opinion, error) {
+// consult runs blkid and wipefs, at the same time, on an opened disk.
+func (p Prover) consult(ctx context.Context, f *os.File) (opinion, error) {
 	var blkid, wipefs outcome
 	var errBlkid, errWipefs error
 	var both sync.WaitGroup
-	both.Go(func() { blkid, errBlkid = s.run(ctx, f, "blkid", "-p", "-o", "export") })
-	both.Go(func() { wipefs, errWipefs = s.run(ctx, f, "wipefs", "--no-act", "--parsable") })
+	both.Go(func() { blkid, errBlkid = p.run(ctx, f, "blkid", "-p", "-o", "export") })
+	both.Go(func() { wipefs, errWipefs = p.run(ctx, f, "wipefs", "--no-act", "--parsable") })
 	both.Wait()
 	if err := cmp.Or(errBlkid, errWipefs); err != nil {
 		return opinion{}, err
 	}
 	var o opinion
 	format := ""
-	// blkid(8): 0 found, 2 nothing, 8 ambivalent. It also exits with 2 where it
-	// could not open or read; then it writes why.
+	// blkid(8): 0 found, 2 nothing, 8 ambivalent. It also exits with 2 if it
+	// could not open or read the disk; then it prints why.
 	switch {
 	case blkid.exit == 0:
 		format, o.filesystem = parseBlkid(blkid.stdout)
@@ -56,7 +58,7 @@ func (s System) consult(ctx context.Context, f *os.File) (opinion, error) {
 		return opinion{}, err
 	}
 	if format != "" && len(o.signatures) == 0 {
-		o.signatures = []Signature{{Name: format}} // blkid does not say where
+		o.signatures = []Signature{{Name: format}} // blkid does not print the offset
 	}
 	o.nothing = blkid.exit == 2 && len(o.signatures) == 0
 	if o.nothing && wipefs.stderr != "" {
@@ -65,9 +67,9 @@ func (s System) consult(ctx context.Context, f *os.File) (opinion, error) {
 	return o, nil
 }
 
-// parseBlkid reads the output of blkid -o export. It returns the format that
-// blkid found, and the filesystem if it is one. A partition table may be there
-// too (PTTYPE), as where boot code ends like one: mount(8) does not look for it.
+// parseBlkid parses the output of blkid -o export. It returns the format that
+// blkid found, and the filesystem if it is one. The output may have a partition
+// table too (PTTYPE), as for boot code that ends like one: mount(8) ignores it.
 func parseBlkid(out string) (format string, fs *Filesystem) {
 	values := map[string]string{}
 	for line := range strings.Lines(out) {
@@ -75,7 +77,7 @@ func parseBlkid(out string) (format string, fs *Filesystem) {
 		values[key] = value
 	}
 	format = cmp.Or(values["TYPE"], values["PTTYPE"])
-	// libblkid takes a disk of a ZFS pool for a filesystem.
+	// libblkid calls a disk of a ZFS pool a filesystem.
 	isFilesystem := values["USAGE"] == "filesystem" && !strings.HasSuffix(values["TYPE"], "_member")
 	if isFilesystem && values["TYPE"] != "" {
 		fs = &Filesystem{Type: values["TYPE"], UUID: values["UUID"]}
@@ -83,8 +85,8 @@ func parseBlkid(out string) (format string, fs *Filesystem) {
 	return format, fs
 }
 
-// parseWipefs reads the output of wipefs --parsable: "# offset,uuid,label,type",
-// then such lines. wipefs escapes the commas of a label.
+// parseWipefs parses the output of wipefs --parsable: "# offset,uuid,label,type",
+// then lines of these fields. wipefs escapes the commas of a label.
 func parseWipefs(out string) ([]Signature, error) {
 	var found []Signature
 	for line := range strings.Lines(out) {
@@ -95,31 +97,31 @@ func parseWipefs(out string) ([]Signature, error) {
 		fields := strings.Split(line, ",")
 		offset, err := strconv.ParseInt(fields[0], 0, 64)
 		if err != nil || len(fields) < 4 {
-			return nil, fmt.Errorf("cannot understand wipefs: %q", line)
+			return nil, fmt.Errorf("cannot parse the output of wipefs: line %q", line)
 		}
-		found = append(found, Signature{Name: fields[len(fields)-1], Offset: Offset(offset)})
+		found = append(found, Signature{Name: fields[len(fields)-1], Offset: block.Offset(offset)})
 	}
 	return found, nil
 }
 
 const (
-	// toolWithin is how long one program may take: each reads a few hundred
+	// toolWithin is how long one program may run: each reads a few hundred
 	// kilobytes.
 	toolWithin = time.Minute
 
-	// toolOutput is how much of a program's output is kept; a disk full of
-	// signatures takes a few kilobytes.
-	toolOutput = 64 * KiB
+	// toolOutput is how much a program may print: for a disk full of signatures
+	// it is a few kilobytes.
+	toolOutput = 64 * block.KiB
 )
 
-func (s System) toolDirs() []string {
-	if s.tools != nil {
-		return s.tools
+func (p Prover) toolDirs() []string {
+	if p.tools != nil {
+		return p.tools
 	}
 	return []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin"}
 }
 
-// An outcome is how a program ended that could be run.
+// An outcome says how a program ended that could be run.
 type outcome struct {
 	name           string
 	exit           int
@@ -127,35 +129,34 @@ type outcome struct {
 }
 
 func (o outcome) complaint() error {
-	said := strings.TrimSpace(o.stderr)
-	if said == "" {
-		said = "nothing said"
+	message := strings.TrimSpace(o.stderr)
+	if message == "" {
+		message = "it printed no error message"
 	}
-	return fmt.Errorf("%s failed with exit status %d: %s", o.name, o.exit, said)
+	return fmt.Errorf("%s failed with exit status %d: %s", o.name, o.exit, message)
 }
 
 // errNoTool says that a program is not installed.
-var errNoTool = errors.New("program missing; it comes with util-linux")
+var errNoTool = errors.New("program not found: install the package util-linux")
 
-// run runs a program on an opened disk. The program opens it again, by the
-// descriptor and not by its path: that is this disk even if its name by now
-// means another.
-func (s System) run(ctx context.Context, disk *os.File, name string, args ...string) (outcome, error) {
+// run runs a program on an opened disk. The program opens the disk by the
+// descriptor, not by its path: the path may lead to another disk by now.
+func (p Prover) run(ctx context.Context, disk *os.File, name string, args ...string) (outcome, error) {
 	path := ""
-	for _, dir := range s.toolDirs() {
-		if p, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			path = p
+	for _, dir := range p.toolDirs() {
+		if found, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			path = found
 			break
 		}
 	}
 	if path == "" {
 		return outcome{}, fmt.Errorf("%s: %w", name, errNoTool)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, toolWithin, fmt.Errorf("no answer within %s", toolWithin))
+	ctx, cancel := context.WithTimeoutCause(ctx, toolWithin, fmt.Errorf("it did not end within %s", toolWithin))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, append(args, "--", "/proc/self/fd/3")...)
 	cmd.ExtraFiles = []*os.File{disk}
-	cmd.Env = []string{"LC_ALL=C", "PATH=" + strings.Join(s.toolDirs(), ":")}
+	cmd.Env = []string{"LC_ALL=C", "PATH=" + strings.Join(p.toolDirs(), ":")}
 	cmd.Dir = "/"
 	cmd.WaitDelay = time.Second
 	var stdout, stderr bounded
@@ -166,17 +167,17 @@ func (s System) run(ctx context.Context, disk *os.File, name string, args ...str
 	case ctx.Err() != nil:
 		return outcome{}, fmt.Errorf("%s: %w", name, context.Cause(ctx))
 	case stdout.full || stderr.full:
-		return outcome{}, fmt.Errorf("%s said more than %v", name, toolOutput)
+		return outcome{}, fmt.Errorf("%s printed more than %v", name, toolOutput)
 	case err != nil && (!errors.As(err, &exit) || !exit.Exited()):
 		return outcome{}, fmt.Errorf("%s: %w", name, err)
 	}
 	return outcome{name: name, exit: cmd.ProcessState.ExitCode(), stdout: stdout.buf.String(), stderr: stderr.buf.String()}, nil
 }
 
-// bounded keeps what is written to it, up to toolOutput. With more the program's
-// pipe breaks, which stops it.
+// bounded keeps what is written to it, up to toolOutput bytes. A program that
+// writes more gets a broken pipe, which ends it.
 type bounded struct {
-	buf  bytes.Buffer // not embedded: its ReadFrom knows no bounds
+	buf  bytes.Buffer // not embedded: its ReadFrom has no limit
 	full bool
 }
 

@@ -1,4 +1,4 @@
-package block
+package blankproof
 
 import (
 	"errors"
@@ -14,10 +14,12 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/block"
 )
 
-// The table of docs/proof.md is made by this test when it is asked to
-// (make proof-table), and else compared with it as far as that is cheap.
+// With this flag (make proof-table) the test writes the table of docs/proof.md.
+// Without it, the test compares the part of the table that is cheap to compute.
 var writeTable = flag.Bool("write-proof-table", false, "measure the table of docs/proof.md and write it")
 
 const (
@@ -27,8 +29,8 @@ const (
 )
 
 var (
-	tableSizes = []Bytes{6 * GiB, 100 * GiB, TiB}
-	tableRuns  = []Bytes{MiB, 16 * MiB, 64 * MiB, 200 * MiB}
+	tableSizes = []block.Bytes{6 * block.GiB, 100 * block.GiB, block.TiB}
+	tableRuns  = []block.Bytes{block.MiB, 16 * block.MiB, 64 * block.MiB, 200 * block.MiB}
 )
 
 const (
@@ -37,30 +39,30 @@ const (
 	layoutTries = 100
 )
 
-// A left is a row of the table: a filesystem, where it lay, and what of the disk
-// was zeroed.
+// A left is a row of the table: a filesystem, where it was, and which part of the
+// disk was zeroed.
 type left struct {
 	filesystem string
 	mkfs       string // for sh, with $disk, of length bytes
 	grown      bool   // made when the disk had three quarters of the GiB
 	where      string
-	start      func(chance *rand.Rand, size Bytes) Bytes
-	length     func(size Bytes) Bytes
+	start      func(chance *rand.Rand, size block.Bytes) block.Bytes
+	length     func(size block.Bytes) block.Bytes
 }
 
-func all(size Bytes) Bytes            { return size }
-func half(size Bytes) Bytes           { return size / 2 &^ (MiB - 1) }
-func atStart(*rand.Rand, Bytes) Bytes { return 0 }
-func first(*rand.Rand, Bytes) Bytes   { return MiB }
-func afterGiB(chance *rand.Rand, s Bytes) Bytes {
-	return MiB + GiB*(1+Bytes(chance.Int64N(int64(s/GiB/2-1))))
+func all(size block.Bytes) block.Bytes            { return size }
+func half(size block.Bytes) block.Bytes           { return size / 2 &^ (block.MiB - 1) }
+func atStart(*rand.Rand, block.Bytes) block.Bytes { return 0 }
+func first(*rand.Rand, block.Bytes) block.Bytes   { return block.MiB }
+func afterGiB(chance *rand.Rand, s block.Bytes) block.Bytes {
+	return block.MiB + block.GiB*(1+block.Bytes(chance.Int64N(int64(s/block.GiB/2-1))))
 }
 
-func anywhere(chance *rand.Rand, s Bytes) Bytes {
-	return MiB * (1 + Bytes(chance.Int64N(int64(s/MiB/2-2))))
+func anywhere(chance *rand.Rand, s block.Bytes) block.Bytes {
+	return block.MiB * (1 + block.Bytes(chance.Int64N(int64(s/block.MiB/2-2))))
 }
-func butTwoMiB(size Bytes) Bytes      { return size - 2*MiB }
-func halfLessTwoGiB(size Bytes) Bytes { return half(size) - 2*GiB }
+func butTwoMiB(size block.Bytes) block.Bytes      { return size - 2*block.MiB }
+func halfLessTwoGiB(size block.Bytes) block.Bytes { return half(size) - 2*block.GiB }
 
 var lefts = []left{
 	{"XFS", "mkfs.xfs -q $disk", false, "the whole disk", atStart, all},
@@ -75,8 +77,8 @@ var lefts = []left{
 	{"ext4", "mkfs.ext4 -q $disk", false, "half the disk, at any MiB", anywhere, half},
 }
 
-// What is zeroed: the table of partitions only where there is one in front.
-var tableZeroed = []Bytes{MiB, 16 * MiB}
+// Which part is zeroed: the partition table only if the disk has one.
+var tableZeroed = []block.Bytes{block.MiB, 16 * block.MiB}
 
 func TestTheTableOfTheProofsPage(t *testing.T) {
 	page, err := os.ReadFile(proofPage)
@@ -117,14 +119,14 @@ func TestTheTableOfTheProofsPage(t *testing.T) {
 	}
 }
 
-// tableOfRuns says how often a run of data is found that lies anywhere. Chance
-// has the same seed each time, so the page can be compared with it.
+// tableOfRuns counts how often a run of data at a random place is found. The seed
+// is always the same, so that the result can be compared with the page.
 func tableOfRuns() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "| a run of data, anywhere |%s\n|---|%s\n", columns(), strings.Repeat("---|", len(tableSizes)))
-	cells := make(map[Bytes][]string)
+	cells := make(map[block.Bytes][]string)
 	for _, size := range tableSizes {
-		seen := make(map[Bytes]int)
+		seen := make(map[block.Bytes]int)
 		chance := rand.New(rand.NewPCG(1, uint64(size)))
 		for serial := range serials {
 			r := plan(int64(size), fmt.Sprintf("vol%017d", serial), false)
@@ -154,9 +156,9 @@ func columns() string {
 	return b.String()
 }
 
-// tableOfLayouts makes each filesystem on an image, finds out where it is not
-// zero, and looks whether a reading of the disk that it lay on meets that. It
-// does not ask blkid, which could only find more.
+// tableOfLayouts makes each filesystem on an image, and counts how often a reading
+// of the disk reads one of the pages of the filesystem that are not zero. It does
+// not run blkid, which could only find more.
 func tableOfLayouts(t *testing.T) string {
 	if lacks := (layout{mount: true}).lacks(); len(lacks) > 0 {
 		t.Fatal(strings.Join(lacks, "; "))
@@ -203,8 +205,8 @@ func tableOfLayouts(t *testing.T) string {
 	return b.String()
 }
 
-// extents are the pages of the filesystem that are not zero.
-func (l left) extents(t *testing.T, size Bytes, files bool) []span {
+// extents returns the pages of the filesystem that are not zero.
+func (l left) extents(t *testing.T, size block.Bytes, files bool) []span {
 	t.Helper()
 	length := l.length(size)
 	disk := newImage(t, length)
@@ -212,7 +214,7 @@ func (l left) extents(t *testing.T, size Bytes, files bool) []span {
 	dir := filepath.Join(filepath.Dir(disk), "dir")
 	lines := []string{"mkdir $dir", l.mkfs}
 	if l.grown {
-		lines = []string{"mkdir $dir", fmt.Sprintf("truncate -s %d $disk", int64(l.length(size*3/4&^(GiB-1)))), l.mkfs}
+		lines = []string{"mkdir $dir", fmt.Sprintf("truncate -s %d $disk", int64(l.length(size*3/4&^(block.GiB-1)))), l.mkfs}
 	}
 	if files {
 		lines = append(lines, "mount -o loop $disk $dir", someFiles, "umount $dir")
@@ -231,7 +233,7 @@ func (l left) extents(t *testing.T, size Bytes, files bool) []span {
 	return nonzero(t, disk)
 }
 
-// nonzero are the pages of an image that are not zero.
+// nonzero returns the pages of an image that are not zero.
 func nonzero(t *testing.T, path string) (all []span) {
 	t.Helper()
 	f, err := os.Open(path)

@@ -1,4 +1,4 @@
-package block
+package blankproof
 
 import (
 	"fmt"
@@ -6,82 +6,85 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"bootagent/pkg/block"
 )
 
-// A layout is a disk on which a filesystem was made, and from which what tells
-// of it was taken. The disk is $disk, for sh; $dir is a directory for a mount.
+// A layout is a disk on which a filesystem was made, and of which the parts that
+// name the filesystem were zeroed. For sh, the disk is $disk, and $dir a directory
+// to mount it at.
 type layout struct {
 	name  string
-	size  Bytes    // when it is proven
-	make  []string // first on an empty file
-	zero  [][2]Bytes
+	size  block.Bytes // when it is proven
+	make  []string    // first on an empty file
+	zero  [][2]block.Bytes
 	mount bool // it needs root and a loop device
 	want  string
 }
 
-// someFiles puts a MiB into each of three directories.
+// someFiles writes a file of 1 MiB into each of three directories.
 const someFiles = `for i in 1 2 3; do mkdir $dir/d$i; head -c 1048576 /dev/urandom >$dir/d$i/f; done`
 
-// within makes a filesystem in a part of the disk. A loop device is what no mkfs
-// can write beyond.
-func within(from, length Bytes, mkfs string) string {
+// within makes a filesystem in a part of the disk. It uses a loop device, so that
+// mkfs cannot write outside of the part.
+func within(from, length block.Bytes, mkfs string) string {
 	return fmt.Sprintf("loop=$(losetup --find --show --offset %d --sizelimit %d $disk); %s $loop; losetup --detach $loop", int64(from), int64(length), mkfs)
 }
 
-func front(length Bytes) [][2]Bytes { return [][2]Bytes{{0, length}} }
+func front(length block.Bytes) [][2]block.Bytes { return [][2]block.Bytes{{0, length}} }
 
 var layouts = []layout{
 	{
-		name: "a grown XFS, its first MiB zeroed", size: 130 * GiB, zero: front(MiB), mount: true, want: "",
+		name: "a grown XFS, its first MiB zeroed", size: 130 * block.GiB, zero: front(block.MiB), mount: true, want: "",
 		make: []string{"truncate -s 100G $disk", "mkfs.xfs -q $disk", "mount -o loop $disk $dir", someFiles, "umount $dir", "truncate -s 130G $disk", "mount -o loop $disk $dir; xfs_growfs $dir >/dev/null; umount $dir"},
 	},
 	{
-		name: "a grown XFS as it is laid out, its first 16 MiB zeroed", size: 130 * GiB, zero: front(16 * MiB),
+		name: "a grown XFS as it is laid out, its first 16 MiB zeroed", size: 130 * block.GiB, zero: front(16 * block.MiB),
 		make: []string{"mkfs.xfs -q -d agsize=25g $disk"}, want: "has an XFS signature at 0x640000000",
 	},
 	{
-		name: "an XFS with agcount=15", size: 100 * GiB, zero: front(16 * MiB),
+		name: "an XFS with agcount=15", size: 100 * block.GiB, zero: front(16 * block.MiB),
 		make: []string{"mkfs.xfs -q -d agcount=15 $disk"}, want: "has an XFS signature at 0x1aaaab000",
 	},
 	{
-		name: "an XFS with agcount=15 that was grown", size: 130 * GiB, zero: front(16 * MiB),
+		name: "an XFS with agcount=15 that was grown", size: 130 * block.GiB, zero: front(16 * block.MiB),
 		make: []string{"mkfs.xfs -q -d agsize=7158280192 $disk"}, want: "has an XFS signature at 0x",
 	},
 	{
-		name: "an XFS of 1 KiB blocks and 7 groups", size: 5 * GiB, zero: front(16 * MiB),
+		name: "an XFS of 1 KiB blocks and 7 groups", size: 5 * block.GiB, zero: front(16 * block.MiB),
 		make: []string{"mkfs.xfs -q -b size=1k -d agcount=7 $disk"}, want: "has an XFS signature at 0x",
 	},
 	{
-		name: "an XFS in a partition, with the table and 16 MiB zeroed", size: 100 * GiB, mount: true, zero: front(16 * MiB),
-		make: []string{within(MiB, 100*GiB-2*MiB, "mkfs.xfs -q")}, want: "has an XFS signature at 0x640080000",
+		name: "an XFS in a partition, with the table and 16 MiB zeroed", size: 100 * block.GiB, mount: true, zero: front(16 * block.MiB),
+		make: []string{within(block.MiB, 100*block.GiB-2*block.MiB, "mkfs.xfs -q")}, want: "has an XFS signature at 0x640080000",
 	},
 	{
-		name: "an ext4 in a partition, with the table and 16 MiB zeroed", size: 100 * GiB, mount: true, zero: front(16 * MiB),
-		make: []string{within(MiB, 100*GiB-2*MiB, "mkfs.ext4 -q")}, want: "has an ext2/3/4 signature at 0x8100038",
+		name: "an ext4 in a partition, with the table and 16 MiB zeroed", size: 100 * block.GiB, mount: true, zero: front(16 * block.MiB),
+		make: []string{within(block.MiB, 100*block.GiB-2*block.MiB, "mkfs.ext4 -q")}, want: "has an ext2/3/4 signature at 0x8100038",
 	},
 	{
-		name: "the second partition's XFS, the table zapped", size: 100 * GiB, mount: true,
-		make: []string{within(20*GiB+MiB, 80*GiB-2*MiB, "mkfs.xfs -q")}, want: "has an XFS signature at 0x500100000",
+		name: "the second partition's XFS, the table zapped", size: 100 * block.GiB, mount: true,
+		make: []string{within(20*block.GiB+block.MiB, 80*block.GiB-2*block.MiB, "mkfs.xfs -q")}, want: "has an XFS signature at 0x500100000",
 	},
 	{
-		name: "the second partition's ext4, the table zapped", size: 100 * GiB, mount: true,
-		make: []string{within(513*MiB, 99*GiB, "mkfs.ext4 -q")}, want: "has an ext2/3/4 signature at 0x20100438",
+		name: "the second partition's ext4, the table zapped", size: 100 * block.GiB, mount: true,
+		make: []string{within(513*block.MiB, 99*block.GiB, "mkfs.ext4 -q")}, want: "has an ext2/3/4 signature at 0x20100438",
 	},
 	{
-		name: "an ext4 of 1 KiB blocks", size: 8 * GiB, zero: front(16 * MiB),
+		name: "an ext4 of 1 KiB blocks", size: 8 * block.GiB, zero: front(16 * block.MiB),
 		make: []string{"mkfs.ext4 -q -b 1024 $disk"}, want: "has an ext2/3/4 signature at 0x1800438",
 	},
 	{
-		name: "an ext4 on 5 TiB", size: 5 * TiB, zero: front(64 * MiB),
+		name: "an ext4 on 5 TiB", size: 5 * block.TiB, zero: front(64 * block.MiB),
 		make: []string{"mkfs.ext4 -q -N 65536 -E lazy_itable_init=1,lazy_journal_init=1 $disk"}, want: "has an ext2/3/4 signature at 0x8000038",
 	},
 	{
-		name: "an XFS that was made on 3 TiB and is on 8", size: 8 * TiB, zero: front(16 * MiB),
+		name: "an XFS that was made on 3 TiB and is on 8", size: 8 * block.TiB, zero: front(16 * block.MiB),
 		make: []string{"mkfs.xfs -q -d agsize=768g $disk"}, want: "has an XFS signature at 0xc000000000",
 	},
 }
 
-// run makes the disk, or skips.
+// run makes the disk, or skips the test.
 func (l layout) run(t *testing.T, disk string) {
 	t.Helper()
 	for _, lack := range l.lacks() {

@@ -1,4 +1,4 @@
-package block
+package blankproof
 
 import (
 	"os"
@@ -6,18 +6,20 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"bootagent/pkg/block"
 )
 
 // Disks that hold a filesystem and marks of something else, each made by the
-// real tools. What the proof takes such a disk for is compared with what plain
-// mount(8) does with it.
+// real tools. The report on such a disk is compared with what mount(8), without a
+// type, does with it.
 var besides = []struct {
 	name  string
 	make  []string // for sh, with $disk, of 600 MiB, and $small, of 400 MiB
 	tools string
-	fs    string // "" where mount(8) does not take it either
-	stale string // what is named beside the filesystem
-	mend  string // what the command is that mends it, up to the offsets
+	fs    string // "" if mount(8) does not mount it
+	stale string // what Report.Beside names
+	mend  string // the command of Report.Mend, up to the offsets
 }{
 	{
 		name: "xfs over a backup GPT", fs: "xfs", stale: "a GPT signature at 0x257ffe00",
@@ -80,7 +82,7 @@ func TestToMountOneAnswerDecidesAndWhatIsLeftOverIsNamed(t *testing.T) {
 					t.Skipf("%s is missing, or needs root", tool)
 				}
 			}
-			disk, small := newImage(t, 600*MiB), newImage(t, 400*MiB)
+			disk, small := newImage(t, 600*block.MiB), newImage(t, 400*block.MiB)
 			for _, line := range test.make {
 				cmd := exec.Command("sh", "-ec", line)
 				cmd.Env = append(os.Environ(), "LC_ALL=C", "disk="+disk, "small="+small)
@@ -111,7 +113,7 @@ func TestToMountOneAnswerDecidesAndWhatIsLeftOverIsNamed(t *testing.T) {
 			if mend == "" || test.fs != "" {
 				return
 			}
-			// The command of the hint, as it stands there.
+			// Run the command as the hint prints it.
 			cmd := exec.Command("sh", "-ec", mend)
 			cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
 			if out, err := cmd.CombinedOutput(); err != nil {
@@ -131,8 +133,7 @@ func TestToMountOneAnswerDecidesAndWhatIsLeftOverIsNamed(t *testing.T) {
 	t.Logf("%d disks, %d skipped for lack of a tool or of root; compared with mount: %v", len(besides), skipped, mounts)
 }
 
-// plainMountTakes tells whether mount(8) mounts a disk of which it is told no
-// type.
+// plainMountTakes tells whether mount(8) mounts a disk without being told a type.
 func plainMountTakes(t *testing.T, image string) bool {
 	t.Helper()
 	device := attachLoop(t, image)

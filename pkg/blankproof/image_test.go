@@ -1,4 +1,4 @@
-package block
+package blankproof
 
 import (
 	"crypto/sha256"
@@ -11,10 +11,12 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/block"
 )
 
 // newImage makes a sparse file.
-func newImage(t testing.TB, size Bytes) string {
+func newImage(t testing.TB, size block.Bytes) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "disk")
 	f, err := os.Create(path)
@@ -29,7 +31,7 @@ func newImage(t testing.TB, size Bytes) string {
 }
 
 // put writes bytes into an image.
-func put(t testing.TB, path string, at Offset, b string) {
+func put(t testing.TB, path string, at block.Offset, b string) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
@@ -41,8 +43,8 @@ func put(t testing.TB, path string, at Offset, b string) {
 	}
 }
 
-// fingerprint stands for every byte of an image and for its size. Holes are
-// skipped, and pages of zeros count as such, so that it is quick.
+// fingerprint returns a hash of every byte of an image and of its size. To be quick,
+// it skips holes, and pages of zeros count as holes.
 func fingerprint(t testing.TB, path string) string {
 	t.Helper()
 	f, err := os.Open(path)
@@ -84,7 +86,7 @@ func fingerprint(t testing.TB, path string) string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// prove proves an image and fails if that changed a byte of it.
+// prove proves an image, and fails the test if that changed a byte of it.
 func prove(t testing.TB, path string) Report {
 	t.Helper()
 	before := fingerprint(t, path)
