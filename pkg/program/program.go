@@ -40,7 +40,7 @@ type Result struct {
 func (r Result) Failure() error {
 	said := strings.TrimSpace(r.Stderr)
 	if said == "" {
-		said = "it printed no error"
+		said = "it printed no error message"
 	}
 	return fmt.Errorf("%s failed with exit status %d: %s", r.Name, r.Exit, said)
 }
@@ -61,7 +61,7 @@ func Find(name string, dirs []string) string {
 // signal, takes too long, prints too much, or if ctx ends, whose cause the error
 // wraps. With an error, the result has what was printed until then.
 func (c Command) Run(ctx context.Context) (Result, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.Within, fmt.Errorf("no answer within %s", c.Within))
+	ctx, cancel := context.WithTimeoutCause(ctx, c.Within, fmt.Errorf("it did not end within %s", c.Within))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, c.Path, c.Args...)
 	cmd.Env, cmd.ExtraFiles = c.Env, c.Files

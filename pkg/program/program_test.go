@@ -23,7 +23,7 @@ func TestWhatAProgramPrintsAndItsStatusAreReturned(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	r.Stderr = ""
-	if got, want := r.Failure().Error(), "sh failed with exit status 3: it printed no error"; got != want {
+	if got, want := r.Failure().Error(), "sh failed with exit status 3: it printed no error message"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -55,7 +55,7 @@ func TestAProgramThatDoesNotEndWellIsAnError(t *testing.T) {
 		stdout  string
 		want    string
 	}{
-		"too late":  {late, "x\n", "sh: no answer within 200ms"},
+		"too late":  {late, "x\n", "sh: it did not end within 200ms"},
 		"too much":  {shell("yes"), "", "sh printed more than 1000 bytes"},
 		"a signal":  {shell("kill -9 $$"), "", "sh: signal: killed"},
 		"not there": {missing, "", "program: fork/exec /nowhere/program: no such file or directory"},
