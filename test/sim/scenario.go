@@ -85,8 +85,7 @@ var scenarios = []scenario{
 func unsealed(w *World) { w.sealed = []byte("nothing") }
 
 func s3Says(w *World, a s3.Answer) {
-	o := s3.Object{Bucket: "example-secrets", Key: "orders/root.sql.age", Caller: diagnose.Caller{Region: region, Role: w.role.Name}}
-	w.faults.last = []lasting{{op: "fetch", err: o.Refused(a)}}
+	w.faults.last = []lasting{{op: "fetch", err: objectOf(w, "example-secrets", "orders/root.sql.age").Refused(a)}}
 }
 
 // away has nobody answer what is asked. EC2 lets that be known after a while;
@@ -437,10 +436,10 @@ func (s scenario) prove() error {
 // status is what bootagent status tells.
 func (m *machine) status() status.Status {
 	a := m.agent
-	if a.boot == nil {
+	if a.role == "" {
 		return asstatus.OfLaunch(a.progress)
 	}
-	return asstatus.Of(m.world.role.Name, a.held, slices.Concat(a.launched, a.progress))
+	return asstatus.Of(a.role, a.held, a.progress)
 }
 
 // idle tells whether the agent is at no step, and is to be told nothing that it

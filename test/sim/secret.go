@@ -88,11 +88,16 @@ func (s secrets) Unlock(ctx context.Context) error {
 	return s.Secrets.Unlock(ctx)
 }
 
+// objectOf is an object as an instance of the world asks for it.
+func objectOf(w *World, bucket, key string) s3.Object {
+	return s3.Object{Bucket: bucket, Key: key, Caller: diagnose.Caller{Region: region, Role: w.role.Name}}
+}
+
 // bucket is S3.
 type bucket struct{ *agent }
 
 func (b bucket) Get(ctx context.Context, name, key string) (ciphertext []byte, version string, err error) {
-	o := s3.Object{Bucket: name, Key: key, Caller: diagnose.Caller{Region: region, Role: b.machine.world.role.Name}}
+	o := objectOf(b.machine.world, name, key)
 	err = b.call(ctx, "fetch", o.String(), effect{
 		fails: []error{
 			o.Refused(s3.Answer{Status: 503, Code: "SlowDown"}),
