@@ -75,8 +75,8 @@ var table = []row{
 		why: "how a story goes as pkg/status tells it; the simulated world tells the same",
 	},
 	{
-		pkg: "cmd/bootagent/ondisk", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/blankproof", "bootagent/pkg/block", "bootagent/pkg/datadir"}, never: effects,
-		why: "pkg/block, pkg/blankproof and pkg/datadir as the story asks for them; the simulated world runs it too",
+		pkg: "cmd/bootagent/ondisk", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/blankproof", "bootagent/pkg/block"}, never: effects,
+		why: "pkg/block and pkg/blankproof as the story asks for them; the simulated world runs it too",
 	},
 	{
 		pkg: "cmd/bootagent-generator", may: []string{"bootagent/pkg/role", "bootagent/pkg/systemd/guard", "bootagent/pkg/unit"}, never: network,
@@ -97,13 +97,17 @@ var table = []row{
 		why: "role files to a Plan: it reads those and touches nothing",
 	},
 	{pkg: "pkg/settings", may: []string{"bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"}, why: "one file to Settings"},
-	{pkg: "pkg/boot", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role"}, never: effects, why: "the way of a boot decides; every effect is behind an interface of pkg/host"},
+	{pkg: "pkg/boot", may: []string{"bootagent/pkg/unit", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role"}, never: effects, why: "the way of a boot decides; every effect is behind an interface of pkg/host"},
 	{pkg: "pkg/mountinfo", never: effects, why: "text of mountinfo to mounts; the one parser of it, which every package that reads the file may import"},
 	{pkg: "pkg/block", may: []string{"bootagent/pkg/mountinfo", xsys}, never: network, why: "ioctls of disks; no cloud"},
 	{pkg: "pkg/blankproof", may: []string{"bootagent/pkg/blankproof/signature", "bootagent/pkg/block", "bootagent/pkg/program", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "reads of a disk that pkg/block describes, blkid and wipefs as programs; it writes to no disk"},
 	{pkg: "pkg/blankproof/signature", may: []string{"bootagent/pkg/block"}, never: effects, why: "the table of formats and their marks; it is data, and takes of pkg/block its units"},
 	{pkg: "pkg/filesystem", may: []string{xsys}, never: network, why: "extended attributes and statx; no volumes"},
-	{pkg: "pkg/datadir", may: []string{"bootagent/pkg/shell", xsys}, never: network, why: "renameat2, which never replaces; no volumes, no units"},
+	{pkg: "pkg/datadir", may: []string{xsys}, never: network, why: "renameat2, which never replaces; no engines, no volumes, no units"},
+	{
+		pkg: "pkg/engine", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/shell", "bootagent/pkg/systemd/execstart"}, never: effects,
+		why: "one file for each engine; it reads files by pkg/datadir, and asks and runs nothing; no volumes",
+	},
 	{
 		pkg: "pkg/secret",
 		may: []string{
@@ -121,10 +125,11 @@ var table = []row{
 		why:   "transient units of the agent: mounts, grants and commands; it knows no plans, and it talks to PID 1 by pkg/systemd/pid1 only",
 	},
 	{
-		pkg: "pkg/systemd/pid1", may: []string{"bootagent/pkg/systemd/pid1/pid1test", goSystemd, godbus, xsys}, never: []string{"net/http", "os/exec"},
+		pkg: "pkg/systemd/pid1", may: []string{"bootagent/pkg/systemd/execstart", "bootagent/pkg/systemd/pid1/pid1test", goSystemd, godbus, xsys}, never: []string{"net/http", "os/exec"},
 		why: "D-Bus over a Unix socket: units and jobs of any kind",
 	},
 	{pkg: "pkg/systemd/pid1/pid1test", may: []string{goSystemd, godbus}, never: []string{"net/http", "os/exec"}, why: "a PID 1 for the tests of both; no program imports it"},
+	{pkg: "pkg/systemd/execstart", may: []string{"bootagent/pkg/shell", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "settings of a service to the command that it runs; of files it reads those of EnvironmentFile="},
 	{pkg: "pkg/systemd/holder", may: []string{xsys}, never: []string{"net", "net/http", "os/exec"}, why: "it reads /proc and asks nobody"},
 	{
 		pkg: "pkg/systemd/guard", may: []string{"bootagent/pkg/shell", "bootagent/pkg/systemd/unitfile", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"},

@@ -266,13 +266,13 @@ var reasons = []reason{
 	ofVolume("is absent, but the volume's ledger says that it was there", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].state == ""
 	}),
-	ofVolume("is no data directory that mariadb may start on", func(_ *machine, v *ebs) bool {
+	ofVolume("is not a data directory that mariadb can start on", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].state != host.Ready
 	}),
 	ofVolume("it belongs to user number 1000", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].owner != "mysql"
 	}),
-	ofVolume("MariaDB 11.8.9-MariaDB used it", func(_ *machine, v *ebs) bool { return v.now() != nil && v.now().dirs["mysql"].newer }),
+	ofVolume("MariaDB "+models["mariadb"].newer+" used it", func(_ *machine, v *ebs) bool { return v.now() != nil && v.now().dirs["mysql"].newer }),
 	ofVolume("was initialised 3 times and never finished", func(_ *machine, v *ebs) bool { return v.now() != nil && len(v.now().dirs) >= 3 }),
 	because("(an|another) age identity", func(m *machine) bool {
 		return m.agent != nil && len(m.agent.keys) == 0 || m.agent.keys[0] != goodKey

@@ -1,6 +1,6 @@
-// Package ondisk is what the story of pkg/boot asks of disks and of the data
-// directories on them, as pkg/block and pkg/datadir see them. It is apart from
-// the program so that the simulated world runs the very same.
+// Package ondisk is what the story of pkg/boot asks of disks, as pkg/block sees
+// them. It is apart from the program so that the simulated world runs the very
+// same.
 package ondisk
 
 import (
@@ -8,7 +8,6 @@ import (
 
 	"bootagent/pkg/blankproof"
 	"bootagent/pkg/block"
-	"bootagent/pkg/datadir"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
@@ -43,11 +42,4 @@ func Content(d block.Disk, r blankproof.Report, want role.FilesystemType) (host.
 		content.Mend = r.Mend(string(want))
 	}
 	return content, nil
-}
-
-// Directory says in which state a data directory is.
-func Directory(files datadir.Files, path string, d role.Data, set host.EngineSettings) (host.Directory, error) {
-	r, err := datadir.Examine(files, path, string(d.Engine), d.Owner,
-		datadir.Settings{Directory: set.DataDirectory, Version: set.Version, Files: set.Files})
-	return host.Directory{State: host.DirectoryState(r.State), Version: r.Version, Words: r.Words, Hint: r.Hint}, err
 }
