@@ -20,12 +20,13 @@ import (
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
-	"bootagent/cmd/bootagent/asstatus"
 	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
+	"bootagent/pkg/control"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
+	"bootagent/pkg/report"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/status"
@@ -57,18 +58,18 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 		return err
 	}
 	a := &agent{
-		log: log, teller: newTeller(log), keys: new(secret.Keys), manager: manager,
+		log: log, reporter: newReporter(log, statusFile), keys: new(secret.Keys), manager: manager,
 		children: &children{log: log, leave: manager.Leave}, lock: lock, files: files{agentFile, rolesDir},
 	}
 	a.boots = a.bootBy
 	defer func() { a.lock.Close() }()
 	defer a.children.close()
 	if granted() {
-		a.teller.ready() // a role that was granted before waits for nothing
+		a.reporter.Ready() // a role that was granted before waits for nothing
 	}
 	ctx, stop := context.WithCancel(ctx)
 	background := a.background(ctx)
-	background.Go(func() { a.teller.holdStart(ctx, startAtMost) })
+	background.Go(func() { a.reporter.HoldStart(ctx, startAtMost) })
 	defer func() {
 		stop()
 		background.Wait()
@@ -88,7 +89,7 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 // from.
 type agent struct {
 	log      *slog.Logger
-	teller   *teller
+	reporter *report.Reporter
 	keys     *secret.Keys
 	manager  *systemd.Manager
 	children *children
@@ -172,9 +173,9 @@ func (a *agent) withoutPlan(err error) {
 		held[unit] = why
 		s.Held = append(s.Held, status.Held{Unit: unit, Why: "there is no plan: " + err.Error()})
 	}
-	a.teller.tell(s)
-	a.teller.tellHeld(held)
-	a.teller.ready()
+	a.reporter.Report(s)
+	a.reporter.ReportHeld(held)
+	a.reporter.Ready()
 }
 
 // heldUnits are the services below a root directory that have a guard and no
@@ -265,17 +266,19 @@ const startAtMost = time.Hour
 func (a *agent) background(ctx context.Context) *sync.WaitGroup {
 	var running sync.WaitGroup
 	for part, run := range map[string]func(context.Context) error{
-		"role unit": func(ctx context.Context) error { return a.teller.keepRoleUnit(ctx, a.manager) },
+		"role unit": func(ctx context.Context) error { a.reporter.KeepRoleUnit(ctx, systemdRoleUnit{a.manager}); return nil },
 		"orders":    a.keepRun,
 		"watchdog": func(ctx context.Context) error {
-			return a.teller.watchdog(ctx, func() {
+			return watchdog(ctx, a.reporter, func() {
 				if story, _ := a.told(); story != nil {
 					story.Ping()
 				}
 			})
 		},
 	} {
-		running.Go(func() { keepRunning(ctx, run, func(why string) { a.teller.ails(part, why) }, a.log.With("part", part)) })
+		running.Go(func() {
+			keepRunning(ctx, run, func(why string) { a.reporter.SetProblem(part, why) }, a.log.With("part", part))
+		})
 	}
 	return &running
 }
@@ -287,12 +290,12 @@ const lookEvery = 10 * time.Second
 // keepRun takes orders, and sees to it that what the agent has in /run/bootagent
 // is there, whoever deletes it.
 func (a *agent) keepRun(ctx context.Context) error {
-	orders := newControl(a.log, controlSocket, orders(a.retry, a.unlock))
-	defer orders.close()
+	server := control.NewServer(a.log, controlSocket, control.Commands{Retry: a.retry, Unlock: a.unlock, KeysMax: secret.KeysTextMax})
+	defer server.Close()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
-		orders.keep()
+		server.Keep()
 		select {
 		case <-tick.C:
 			a.look(ctx)
@@ -314,7 +317,7 @@ func (a *agent) look(ctx context.Context) {
 			a.lock = lock
 		}
 	}
-	a.teller.keepFile()
+	a.reporter.KeepFile()
 	if b != nil {
 		if _, missing := os.Lstat(planFile); missing != nil {
 			err = errors.Join(err, keep(by.plan))
@@ -360,12 +363,14 @@ func (a *agent) serve(ctx context.Context, b *boot.Boot, by *lesson) error {
 		"systemd": a.manager.Follow,
 		"units":   func(ctx context.Context) error { heal(ctx, b, a.manager); return nil },
 		"disks": func(ctx context.Context) error {
-			followDisks(ctx, block.Listen, b.DiskChanged, func(why string) { a.teller.ails("disks", why) }, log)
+			followDisks(ctx, block.Listen, b.DiskChanged, func(why string) { a.reporter.SetProblem("disks", why) }, log)
 			return nil
 		},
 		"metadata": func(ctx context.Context) error { return a.confirmLaunch(ctx, by) },
 	} {
-		background.Go(func() { keepRunning(ctx, run, func(why string) { a.teller.ails(part, why) }, log.With("part", part)) })
+		background.Go(func() {
+			keepRunning(ctx, run, func(why string) { a.reporter.SetProblem(part, why) }, log.With("part", part))
+		})
 	}
 	b.Run(ctx, func(progress []graph.Progress) {
 		held := b.Held(progress)
@@ -373,10 +378,10 @@ func (a *agent) serve(ctx context.Context, b *boot.Boot, by *lesson) error {
 		a.mu.Lock()
 		progress = slices.Concat(a.launched, progress)
 		a.mu.Unlock()
-		a.teller.tell(asstatus.Of(plan.Role, held, progress))
-		a.teller.tellHeld(held)
-		if asstatus.Settled(progress) {
-			a.teller.ready()
+		a.reporter.Report(report.Of(plan.Role, held, progress))
+		a.reporter.ReportHeld(held)
+		if report.Settled(progress) {
+			a.reporter.Ready()
 		}
 	})
 	background.Wait()

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,6 +46,9 @@ func newEdited(t *testing.T) edited {
 	return e
 }
 
+// statusOf is the status file of an agent with these files.
+func statusOf(f files) string { return filepath.Join(filepath.Dir(f.settings), "status.json") }
+
 func (e edited) write(name, text string) {
 	e.t.Helper()
 	if err := os.WriteFile(filepath.Join(e.dir, name), []byte(text), 0o644); err != nil {
@@ -60,12 +62,11 @@ func (e edited) write(name, text string) {
 func lives(t *testing.T, e edited) *agent {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	a := &agent{log: log, teller: newTeller(log), files: e.files, children: &children{log: log}}
-	a.teller.file = filepath.Join(e.dir, "status.json")
+	a := &agent{log: log, reporter: newReporter(log, statusOf(e.files)), files: e.files, children: &children{log: log}}
 	a.boots = func(ctx context.Context, by *lesson) error {
 		b := boot.New(role.Plan{Role: by.plan.Role}, host.Host{}, log) // of the plan, what needs no machine
 		a.begin(b.Graph, b, by)
-		b.Run(ctx, func([]graph.Progress) { a.teller.tell(status.Status{Role: by.plan.Role, State: status.Ready}) })
+		b.Run(ctx, func([]graph.Progress) { a.reporter.Report(status.Status{Role: by.plan.Role, State: status.Ready}) })
 		return nil
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -84,7 +85,7 @@ func lives(t *testing.T, e edited) *agent {
 func (a *agent) tells(t *testing.T, state status.State, words ...string) {
 	t.Helper()
 	for began := time.Now(); ; time.Sleep(time.Millisecond) {
-		s, _ := status.Read(a.teller.file)
+		s, _ := status.Read(statusOf(a.files))
 		text := s.Role + " " + s.Reason + " hint: " + s.Hint
 		if s.State == state && !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(text, w) }) {
 			return
@@ -123,7 +124,7 @@ func TestAnAgentOutlivesWhatIsBrokenAndGoesOnAfterARetry(t *testing.T) {
 				t.Errorf("a retry with nothing mended: %q, %v", answer, err)
 			}
 			a.tells(t, c.state, c.words...)
-			if !a.teller.isReady {
+			if !a.reporter.IsReady() {
 				t.Error("the boot of the machine waits for it")
 			}
 			e.write(c.broken, string(whole))
@@ -209,7 +210,7 @@ func TestWithoutAPlanEveryServiceWithAGuardIsHeldUnlessItWasGranted(t *testing.T
 	write("usr/lib/systemd/system/nginx.service", "[Service]\nExecStart=/usr/sbin/serve\n")
 	write("usr/lib/systemd/system/cron.service", "[Service]\nExecStart=/usr/sbin/serve\n")
 	write("usr/lib/systemd/system/cron.timer", "[Timer]\nOnBootSec=1\n")
-	if err := guardCommand(t.Context(), []string{"install", "--root", root}, new(strings.Builder)); err != nil {
+	if err := runGuard(t.Context(), "install", root, new(strings.Builder)); err != nil {
 		t.Fatal(err)
 	}
 	if held := heldUnits(root); !slices.Equal(held, []string{"cron.service", "nginx.service"}) {
@@ -218,44 +219,5 @@ func TestWithoutAPlanEveryServiceWithAGuardIsHeldUnlessItWasGranted(t *testing.T
 	write("run/bootagent/granted/cron.service", "")
 	if held := heldUnits(root); !slices.Equal(held, []string{"nginx.service"}) {
 		t.Errorf("with one granted, held are %q", held)
-	}
-}
-
-func TestTheSocketForOrdersIsThereAgainAfterItWasDeleted(t *testing.T) {
-	dir, err := os.MkdirTemp("", "bootagent") // a socket's path has room for 107 bytes, unix(7)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	path := filepath.Join(dir, "control.sock")
-	c := newControl(slog.New(slog.DiscardHandler), path, nil)
-	defer c.close()
-	c.keep()
-	first := c.bound
-	c.keep()
-	if !os.SameFile(first, c.bound) {
-		t.Error("the socket was made again, and nobody had touched it")
-	}
-	for name, harm := range map[string]func() error{
-		"deleted":          func() error { return os.Remove(path) },
-		"made by somebody": func() error { return os.WriteFile(path+".x", nil, 0o600) },
-	} {
-		if err := harm(); err != nil {
-			t.Fatal(err)
-		}
-		if name != "deleted" {
-			if err := os.Rename(path+".x", path); err != nil {
-				t.Fatal(err)
-			}
-		}
-		c.keep()
-		conn, err := net.Dial("unix", path)
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		conn.Close()
-		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%s: it is %v, %v", name, info, err)
-		}
 	}
 }

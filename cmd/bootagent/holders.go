@@ -7,20 +7,29 @@ import (
 	"io"
 	"path/filepath"
 
+	"bootagent/pkg/strictyaml"
 	"bootagent/pkg/systemd"
 )
 
-// holders names the processes that hold a mount. The agent has PID 1 run it, as
-// it sees no process of another user's itself.
-func holders(ctx context.Context, args []string, out io.Writer) error {
-	var where string
-	if err := parse("holders", args, func(*flag.FlagSet) func([]string) {
-		return func(args []string) { where = args[0] }
-	}, 1, 1); err != nil {
-		return err
+func holdersCommand() command {
+	return command{
+		name:    "holders",
+		args:    "MOUNTPOINT",
+		summary: "show which processes use a mounted filesystem",
+		about: "Print which processes hold the filesystem that is mounted there, by their working or root\n" +
+			"directory, an open file or a mapped file. Only root sees the processes of other users.",
+		examples: []string{"bootagent holders /srv/data"},
+		least:    1, most: 1,
+		setup: func(*flag.FlagSet) action { return holders },
 	}
+}
+
+// holders names the processes that hold a mount. The agent lets PID 1 run it,
+// because in its sandbox it does not see processes of other users.
+func holders(ctx context.Context, args []string, out io.Writer) error {
+	where := args[0]
 	if !filepath.IsAbs(where) {
-		return usageError{fmt.Errorf("holders wants an absolute path, not %q", where)}
+		return usageError{fmt.Errorf("the mount point %s is not an absolute path", strictyaml.Quote(where))}
 	}
 	ctx, cancel := context.WithTimeout(ctx, systemd.HoldersWithin)
 	defer cancel()

@@ -18,6 +18,7 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 	"golang.org/x/sys/unix"
 
+	"bootagent/pkg/report"
 	"bootagent/pkg/status"
 )
 
@@ -218,7 +219,7 @@ func (h journalHandler) entry(r slog.Record) (message string, fields map[string]
 
 // fieldUnit makes systemctl status of another unit show a message of ours, as
 // journald lets root do (systemd.journal-fields(7)).
-const fieldUnit = "OBJECT_SYSTEMD_UNIT"
+const fieldUnit = report.UnitField
 
 func priority(l slog.Level) journal.Priority {
 	switch {

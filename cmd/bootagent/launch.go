@@ -11,13 +11,13 @@ import (
 	"slices"
 	"time"
 
-	"bootagent/cmd/bootagent/asstatus"
 	"bootagent/pkg/awscli"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/instance"
+	"bootagent/pkg/report"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/userdata"
@@ -173,7 +173,7 @@ func (a *agent) learn(ctx context.Context) (*lesson, error) {
 		return nil, err
 	}
 	if a.late == nil {
-		a.late = time.AfterFunc(set.ReadyWithin, a.teller.ready)
+		a.late = time.AfterFunc(set.ReadyWithin, a.reporter.Ready)
 	}
 	l := &lesson{set: set}
 	if set.UserDataFile != "" {
@@ -190,7 +190,7 @@ func (a *agent) learn(ctx context.Context) (*lesson, error) {
 		a.mu.Lock()
 		a.launched = progress
 		a.mu.Unlock()
-		a.teller.tell(asstatus.OfLaunch(progress))
+		a.reporter.Report(report.OfIdentify(progress))
 	})
 	if ctx.Err() == nil {
 		a.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -14,12 +15,16 @@ import (
 	"bootagent/pkg/systemd"
 )
 
-// release lets go of the volumes at shutdown, when systemd has unmounted them,
-// and tells of those that it could not unmount.
-func release(ctx context.Context, args []string, out io.Writer) error {
-	if err := parse("release", args, nil, 0, 0); err != nil {
-		return err
+func releaseCommand() command {
+	return command{
+		name: "release", summary: "release the volumes at shutdown", runBy: "bootagent-release.service",
+		setup: func(*flag.FlagSet) action { return release },
 	}
+}
+
+// release logs, at shutdown, which volumes systemd has unmounted, and which it
+// could not unmount.
+func release(ctx context.Context, _ []string, _ io.Writer) error {
 	log, flush := newLog(os.Stderr)
 	defer flush()
 	src, err := os.ReadFile(planFile)
@@ -43,7 +48,7 @@ func release(ctx context.Context, args []string, out io.Writer) error {
 
 // mounting is what a kept plan says of mounts.
 type mounting struct {
-	Volumes []struct{ Name, At string }
+	Volumes []struct{ Name, Mount string }
 }
 
 // releaseVolumes lets go of the volumes that are unmounted. While the machine
@@ -51,17 +56,17 @@ type mounting struct {
 func releaseVolumes(ctx context.Context, plan mounting, stopping bool, log *slog.Logger) error {
 	var mounted []string
 	for _, v := range plan.Volumes {
-		_, is, err := systemd.MountedAt(v.At)
+		_, is, err := systemd.MountedAt(v.Mount)
 		if err != nil {
 			return err
 		}
 		switch {
 		case !is:
-			log.Info("volume released", "volume", v.Name, "at", v.At)
+			log.Info("volume released", "volume", v.Name, "at", v.Mount)
 		case !stopping:
-			log.Info("volume stays mounted, as the machine does not shut down", "volume", v.Name, "at", v.At)
+			log.Info("volume stays mounted, as the machine does not shut down", "volume", v.Name, "at", v.Mount)
 		default:
-			mounted = append(mounted, heldAt(ctx, v.At))
+			mounted = append(mounted, heldAt(ctx, v.Mount))
 		}
 	}
 	if len(mounted) > 0 {

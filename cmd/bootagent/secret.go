@@ -12,48 +12,62 @@ import (
 	"bootagent/pkg/secret"
 )
 
-// secretCommand seals a secret of a role.
-func secretCommand(ctx context.Context, args []string, out io.Writer) error {
-	if err := parse("secret", args[:min(len(args), 1)], nil, 1, 1); err != nil {
-		return err
+func secretCommand() command {
+	return command{
+		name:    "secret",
+		verbs:   []string{"encrypt"},
+		args:    "-r KEY... (--recovery KEY... | --without-recovery) [-a] [-o FILE]",
+		summary: "encrypt a secret of a role",
+		about: "Encrypt standard input for public keys of age, and write the result to standard output. This needs\n" +
+			"neither root nor an agent: encrypt a secret where you make it. age -d decrypts it.",
+		examples: []string{"bootagent secret encrypt -r age1... --recovery age1... -o root.sql.age <root.sql"},
+		binary:   true,
+		most:     -1, // arguments are refused without printing them
+		setup: func(f *flag.FlagSet) action {
+			var e encryption
+			f.Func("recipient", "the public `KEY` of a machine that needs the secret; may be repeated", appendTo(&e.keys.To))
+			short(f, "r", "recipient")
+			f.Func("recovery", "the public `KEY` that decrypts the secret when the machine's key is lost; may be repeated", appendTo(&e.keys.Recovery))
+			f.BoolVar(&e.keys.WithoutRecovery, "without-recovery", false, "accept that the secret is lost with the machine's key")
+			f.BoolVar(&e.armored, "armor", false, "write text, not binary data")
+			short(f, "a", "armor")
+			f.StringVar(&e.output, "output", "", "write to `FILE`, which must not exist")
+			short(f, "o", "output")
+			return func(ctx context.Context, args []string, out io.Writer) error {
+				if len(args) > 1 {
+					return errDisclosed
+				}
+				return e.run(ctx, out)
+			}
+		},
 	}
-	if args[0] != "seal" {
-		return usageError{fmt.Errorf("secret does not know how to %q", args[0])}
-	}
-	var sealing secret.Sealing
-	var armored bool
-	var output string
-	var rest []string
-	err := parse("secret seal", args[1:], func(f *flag.FlagSet) func([]string) {
-		f.Func("to", "", appendTo(&sealing.To))
-		f.Func("recovery", "", appendTo(&sealing.Recovery))
-		f.BoolVar(&sealing.WithoutRecovery, "without-recovery", false, "")
-		f.BoolVar(&armored, "armor", false, "")
-		f.StringVar(&output, "output", "", "")
-		return func(args []string) { rest = args }
-	}, 0, -1)
-	if err != nil {
-		return err
-	}
-	if len(rest) > 0 {
-		return errDisclosed
-	}
-	recipients, err := sealing.Recipients()
+}
+
+// An encryption says for whom a secret is encrypted, and where to.
+type encryption struct {
+	keys    secret.Sealing
+	armored bool
+	output  string // a file; "" is standard output
+}
+
+func (e encryption) run(ctx context.Context, out io.Writer) error {
+	recipients, err := e.keys.Recipients()
 	if err != nil {
 		return usageError{err}
 	}
-	if file, ok := out.(*os.File); ok && output == "" && !armored && isTerminal(file) {
-		return usageError{errors.New("what is sealed is binary, and standard output is a terminal: say --output or --armor")}
+	if file, ok := out.(*os.File); ok && e.output == "" && !e.armored && isTerminal(file) {
+		return usageError{errors.New("cannot write binary data to a terminal: pass --output with a file, or --armor")}
 	}
-	plaintext, err := readQuietly(ctx, os.Stdin, secret.PlaintextMax, "The secret, then Ctrl-D twice, without Enter, which would be sealed with it; it is not shown.")
+	plaintext, err := readQuietly(ctx, os.Stdin, secret.PlaintextMax,
+		"Type the secret, then Ctrl-D twice. Do not press Enter: it would become part of the secret. The secret is not shown.")
 	if err != nil {
 		return fmt.Errorf("cannot read the secret: %w", err)
 	}
 	defer clear(plaintext)
-	if output == "" {
-		err = secret.Seal(out, bytes.NewReader(plaintext), recipients, armored)
+	if e.output == "" {
+		err = secret.Seal(out, bytes.NewReader(plaintext), recipients, e.armored)
 	} else {
-		err = sealTo(output, bytes.NewReader(plaintext), recipients, armored)
+		err = encryptTo(e.output, bytes.NewReader(plaintext), recipients, e.armored)
 	}
 	if err != nil {
 		return err
@@ -71,11 +85,11 @@ func appendTo(list *[]string) func(string) error {
 	}
 }
 
-// sealTo seals into a file that is not there yet.
-func sealTo(path string, plaintext io.Reader, recipients []string, armored bool) (err error) {
+// encryptTo writes to a file that does not exist yet.
+func encryptTo(path string, plaintext io.Reader, recipients []string, armored bool) (err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
-		return fmt.Errorf("cannot write the sealed secret: %w", err)
+		return fmt.Errorf("cannot write the encrypted secret: %w", err)
 	}
 	defer func() {
 		if err = errors.Join(err, f.Close()); err != nil {

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bootagent/pkg/boot"
+	"bootagent/pkg/control"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
@@ -30,25 +29,22 @@ const (
 	public  = "age1phauf6ym72qsjpv4affc8akfclkfvuu6244m4jrzjd57hzctdcts8m6fvx"
 )
 
-// taking takes orders at a socket, and no others' word for who they are.
-func taking(t *testing.T, unlock func(context.Context, []byte) (string, error)) (socket string) {
+// serve lets an agent answer on a socket, and returns the socket. Only root is
+// answered.
+func serve(t *testing.T, unlock func(context.Context, []byte) (string, error)) (socket string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "bootagent") // a socket's path has room for 107 bytes, unix(7)
+	if os.Getuid() != 0 {
+		t.Skip("being root needs root")
+	}
+	dir, err := os.MkdirTemp("", "bootagent") // a socket's path has at most 107 bytes, unix(7)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket = filepath.Join(dir, "control.sock")
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	retry := func(context.Context) (string, error) {
-		return "", fault.WithHint(errors.New("this instance has no role"), "give it one")
-	}
-	server := &http.Server{Handler: orders(retry, unlock)}
-	go server.Serve(listener)
-	t.Cleanup(func() { server.Close() })
+	server := control.NewServer(slog.New(slog.DiscardHandler), socket, control.Commands{Unlock: unlock, KeysMax: secret.KeysTextMax})
+	server.Keep()
+	t.Cleanup(server.Close)
 	return socket
 }
 
@@ -70,7 +66,7 @@ func typed(t *testing.T, text string) *os.File {
 func TestUnlockHandsKeysToTheAgent(t *testing.T) {
 	keys := new(secret.Keys)
 	var kept []byte
-	socket := taking(t, func(_ context.Context, text []byte) (string, error) {
+	socket := serve(t, func(_ context.Context, text []byte) (string, error) {
 		kept = text
 		added, err := keys.Add(text)
 		return secret.Taken(added), err
@@ -78,9 +74,9 @@ func TestUnlockHandsKeysToTheAgent(t *testing.T) {
 	for _, c := range []struct{ name, stdin, out, err string }{
 		{"a key", private + "\n", "1 key taken: " + public + "\n", "<nil>"},
 		{"as age-keygen writes it", "# created: 2026-11-23\n# public key: " + public + "\n" + private + "\n", "1 key taken: " + public + "\n", "<nil>"},
-		{"the public key", public, "", "the agent took no key: line 1 is a public key: what opens a secret is the private one, AGE-SECRET-KEY-1..."},
-		{"nothing", " \n", "", "standard input holds no key"},
-		{"too much", strings.Repeat("#\n", secret.KeysTextMax), "", "the agent took no key: more than 65536 bytes, which is too much for keys"},
+		{"the public key", public, "", "cannot unlock: line 1 is a public key: what opens a secret is the private one, AGE-SECRET-KEY-1..."},
+		{"nothing", " \n", "", "cannot unlock: standard input contains no key"},
+		{"too much", strings.Repeat("#\n", secret.KeysTextMax), "", "cannot unlock: the keys have more than 65536 bytes"},
 	} {
 		kept = nil
 		var out strings.Builder
@@ -101,8 +97,8 @@ func TestAnAgentWhoseRoleHasNoSecretsTakesNoKey(t *testing.T) {
 	a := new(agent)
 	b := boot.New(role.Plan{}, host.Host{}, slog.New(slog.DiscardHandler))
 	a.begin(b.Graph, b, nil)
-	err := unlockFrom(t.Context(), taking(t, a.unlock), typed(t, private), io.Discard)
-	if err == nil || err.Error() != "the agent took no key: the role of this instance has no secrets, and wants no key" {
+	err := unlockFrom(t.Context(), serve(t, a.unlock), typed(t, private), io.Discard)
+	if err == nil || err.Error() != "cannot unlock: the role of this instance has no secrets, so it needs no key" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -114,16 +110,16 @@ func TestUnlockWithoutAnAgentSaysSo(t *testing.T) {
 	}
 }
 
-func TestOnlyTheOrdersThereAreAreTaken(t *testing.T) {
-	socket := taking(t, new(agent).unlock)
-	if _, err := order(t.Context(), socket, "retry", nil); err == nil || err.Error() != "this instance has no role\nhint: give it one" {
-		t.Errorf("retry: got %v", err)
+func TestRetryWithoutAnAgentSaysSo(t *testing.T) {
+	if _, err := os.Stat(controlSocket); err == nil {
+		t.Skip("an agent runs on this machine")
 	}
-	if _, err := order(t.Context(), socket, "lock", nil); err == nil || !strings.Contains(err.Error(), "404") {
-		t.Errorf("lock: got %v", err)
-	}
-	if strings.Contains(fmt.Sprint(ask(t, socket, os.Getuid())), "taken") {
-		t.Error("a GET unlocks")
+	var out, errs strings.Builder
+	code := run(context.Background(), []string{"retry"}, &out, &errs)
+	want := "bootagent: cannot reach the agent: dial unix /run/bootagent/control.sock: connect: no such file or directory\n" +
+		"hint: start the agent: systemctl start bootagent; if that fails: systemctl status --no-pager bootagent\n"
+	if code != exitFailed || errs.String() != want || out.Len() > 0 {
+		t.Errorf("exit %d, %s", code, errs.String())
 	}
 }
 
@@ -184,7 +180,7 @@ func TestATerminalDoesNotShowTheKey(t *testing.T) {
 	}
 	io.WriteString(person, "seen")
 	got := make([]byte, 1000)
-	n, err := person.Read(got)
+	n, err := io.ReadAtLeast(person, got, len("seen"))
 	if string(got[:n]) != "seen" || err != nil {
 		t.Errorf("the terminal showed %q, %v", got[:n], err)
 	}
@@ -208,8 +204,9 @@ func TestAnInterruptEndsTheReadingAndShowsAgain(t *testing.T) {
 
 func TestNothingBinaryIsWrittenToATerminal(t *testing.T) {
 	_, program := terminal(t)
-	err := secretCommand(t.Context(), []string{"seal", "--to", public, "--without-recovery"}, program)
-	if !errors.As(err, new(usageError)) || err.Error() != "what is sealed is binary, and standard output is a terminal: say --output or --armor" {
+	c := secretCommand()
+	err := c.run(t.Context(), []string{"encrypt", "-r", public, "--without-recovery"}, program)
+	if !errors.As(err, new(usageError)) || err.Error() != "cannot write binary data to a terminal: pass --output with a file, or --armor" {
 		t.Errorf("got %v", err)
 	}
 }

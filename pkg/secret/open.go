@@ -48,7 +48,7 @@ func (e *NoKeyError) Error() string {
 func (e *NoKeyError) Hint() string {
 	switch {
 	case e.foreign:
-		return "seal it anew for a key that age-keygen made: bootagent secret seal"
+		return "seal it anew for a key that age-keygen made: bootagent secret encrypt"
 	case len(e.Here) == 0:
 		return "hand in its key: bootagent unlock"
 	}
@@ -98,9 +98,9 @@ func Decrypt(ciphertext []byte, keys *Keys) (*Plaintext, error) {
 func unarmored(ciphertext []byte) (io.Reader, error) {
 	text := bytes.TrimLeft(ciphertext, " \t\r\n")
 	if as := encodedAs(ciphertext); as != "" {
-		hint := "save it as UTF-8 without one, or upload it again, from the file that bootagent secret seal --output wrote"
+		hint := "save it as UTF-8 without one, or upload it again, from the file that bootagent secret encrypt --output wrote"
 		if isUTF8 := bytes.HasPrefix(ciphertext, []byte(byteOrderMark)); !isUTF8 {
-			hint = "seal it anew with --output, as a shell that redirects may change what is written: bootagent secret seal"
+			hint = "seal it anew with --output, as a shell that redirects may change what is written: bootagent secret encrypt"
 		}
 		if plain := asciiOf(ciphertext); bytes.HasPrefix(plain, []byte(armorMark)) || bytes.HasPrefix(plain, []byte("age-encryption.org/")) {
 			return nil, &problem{text: as + ", where a file of age should begin", hint: hint, fact: errSavedOtherwise}
@@ -142,10 +142,10 @@ func asciiOf(text []byte) []byte {
 	return bytes.TrimLeft(plain, " \t\r\n")
 }
 
-const sealHint = "seal it and upload that: bootagent secret seal"
+const sealHint = "seal it and upload that: bootagent secret encrypt"
 
 func damaged() error {
-	return &problem{text: "is damaged or cut short: it begins as a file of age, and does not open whole", hint: "upload it again, or seal it anew: bootagent secret seal", fact: ErrDamaged}
+	return &problem{text: "is damaged or cut short: it begins as a file of age, and does not open whole", hint: "upload it again, or seal it anew: bootagent secret encrypt", fact: ErrDamaged}
 }
 
 // notOpened is the error for what age says before it hands out a byte.
@@ -155,7 +155,7 @@ func notOpened(err error, here []string) error {
 		return damaged()
 	}
 	if slices.Contains(none.StanzaTypes, "scrypt") {
-		return &problem{text: "is encrypted with a passphrase, and nobody is there to type it", hint: "seal it for a key: bootagent secret seal", fact: ErrPassphrase}
+		return &problem{text: "is encrypted with a passphrase, and nobody is there to type it", hint: "seal it for a key: bootagent secret encrypt", fact: ErrPassphrase}
 	}
 	ours := slices.ContainsFunc(none.StanzaTypes, func(t string) bool { return t == "X25519" || t == "mlkem768x25519" })
 	return &NoKeyError{Here: here, foreign: !ours}

@@ -24,9 +24,9 @@ type Sealing struct {
 func (s Sealing) Recipients() ([]string, error) {
 	switch {
 	case len(s.To) == 0:
-		return nil, errors.New("nobody is named who may open it: say --to and the public key of the machine")
+		return nil, errors.New("no recipient: pass --recipient with the machine's public key")
 	case len(s.Recovery) == 0 && !s.WithoutRecovery:
-		return nil, errors.New("without --recovery the secret is lost when the machine's key is: name the public key of one that is kept elsewhere, or say --without-recovery")
+		return nil, errors.New("no recovery key: pass --recovery with a public key whose private key is kept elsewhere, or --without-recovery if the secret may be lost with the machine's key")
 	case len(s.Recovery) > 0 && s.WithoutRecovery:
 		return nil, errors.New("--recovery and --without-recovery exclude each other")
 	}

@@ -30,7 +30,7 @@ func (f File) Fetch(context.Context) ([]byte, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, &problem{
 			text: fmt.Sprintf("cannot fetch %s: there is no such file", f),
-			hint: "seal the secret into it: bootagent secret seal --output " + string(f),
+			hint: "seal the secret into it: bootagent secret encrypt --output " + string(f),
 			fact: err,
 		}
 	case err != nil:

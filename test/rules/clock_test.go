@@ -17,10 +17,7 @@ import (
 // the machine boots.
 var wallTimes = map[string]string{
 	"cmd/bootagent/sealed/sealed.go Local": "told: when the ciphertext was good",
-	"cmd/bootagent/prove.go Local":         "told: when a disk will have been read",
-	"cmd/bootagent/teller.go Round":        "compared, to see that the clock was set",
-	"cmd/bootagent/teller.go Truncate":     "told: when the agent was started",
-	"cmd/bootagent/teller.go UTC":          "told: since when",
+	"cmd/bootagent/readdisk.go Local":      "told: when a disk will have been read",
 	"cmd/bootagent/timeline.go Local":      "told: when the machine was started",
 	"pkg/boot/launch.go Local":             "told: when the answer was kept",
 	"pkg/boot/story.go Round":              "compared, to see that the clock was set",
@@ -29,6 +26,10 @@ var wallTimes = map[string]string{
 	"pkg/instance/credentials.go UTC":      "told: when credentials expired",
 	"pkg/instance/kept.go Truncate":        "kept: when the answer was",
 	"pkg/instance/kept.go UTC":             "kept: when the answer was",
+	"pkg/report/report.go Round":           "compared, to see that the clock was set",
+	"pkg/report/report.go UTC":             "told: since when",
+	"pkg/status/process.go Truncate":       "told: when the agent was started",
+	"pkg/status/process.go UTC":            "told: when the agent was started",
 	"pkg/status/status.go Local":           "told",
 	"pkg/volume/attach.go Local":           "told: since when another has the volume",
 }

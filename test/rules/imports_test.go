@@ -59,10 +59,6 @@ var table = []row{
 		why: "pkg/volume as the story asks for it; the simulated world runs it too",
 	},
 	{
-		pkg: "cmd/bootagent/asstatus", may: []string{"bootagent/pkg/boot", "bootagent/pkg/status"}, never: effects,
-		why: "how a story goes as pkg/status tells it; the simulated world tells the same",
-	},
-	{
 		pkg: "cmd/bootagent/ondisk", may: []string{"bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/block", "bootagent/pkg/datadir"}, never: effects,
 		why: "pkg/block and pkg/datadir as the story asks for them; the simulated world runs it too",
 	},
@@ -116,7 +112,12 @@ var table = []row{
 		why: "EC2 by the SDK, which takes minutes to compile: what decides does not import it",
 	},
 	{pkg: "pkg/policy", never: effects, why: "needs to IAM's words; it asks nobody"},
-	{pkg: "pkg/status", may: []string{fsnotify}, never: []string{"net", "net/http", "os/exec", "syscall"}, why: "how a state came about is not its concern"},
+	{pkg: "pkg/status", may: []string{fsnotify, xsys}, never: []string{"net", "net/http", "os/exec", "syscall"}, why: "how a state came about is not its concern"},
+	{
+		pkg: "pkg/report", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/status"}, never: []string{"net", "net/http", "os/exec", "syscall"},
+		why: "it writes one file; what tells systemd is given to it, so the simulated world decides by the same code",
+	},
+	{pkg: "pkg/control", may: []string{"bootagent/pkg/fault", xsys}, never: []string{"os/exec"}, why: "HTTP over a Unix socket; it knows no plans, and no keys but their bytes"},
 }
 
 // listed is what "go list" says of a package.

@@ -28,7 +28,7 @@ func TestAChildThatProvesLeavesItsReport(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if code := run(t.Context(), []string{"prove", "--report", report, "--whole", disk}, io.Discard, io.Discard); code != test.code {
+		if code := run(t.Context(), []string{"inspect", "--report", report, "--whole", disk}, io.Discard, io.Discard); code != test.code {
 			t.Errorf("exit code %d, want %d", code, test.code)
 		}
 		p, err := readProof(report)

@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"time"
@@ -14,78 +12,6 @@ import (
 	"bootagent/pkg/block"
 	"bootagent/pkg/graph"
 )
-
-// Exit codes of prove, beside 0 for a disk that is proven blank, exitFailed
-// where it could not be told, and exitUsage. As ExecCondition= of a unit, each
-// but 0 has systemd skip the unit (systemd.service(5): 1 to 254).
-const (
-	exitNotBlank  = 3 // it holds something
-	exitInUse     = 4
-	exitOtherDisk = 5 // than --serial and --sequence say
-)
-
-// prove says what is on a disk. The agent runs it as a child of its own, as
-// reading a disk can hang for good.
-func prove(ctx context.Context, args []string, out io.Writer) error {
-	var asJSON, blank, whole *bool
-	var report, device string
-	var task block.Task
-	err := parse("prove", args, func(f *flag.FlagSet) func([]string) {
-		asJSON = f.Bool("json", false, "")
-		whole = f.Bool("whole", false, "")
-		blank = f.Bool("require-blank", false, "")
-		f.StringVar(&task.Serial, "serial", "", "")
-		sequence := f.Uint64("sequence", 0, "")
-		f.StringVar(&report, "report", "", "")
-		return func(args []string) {
-			device = args[0]
-			f.Visit(func(given *flag.Flag) {
-				if given.Name == "sequence" {
-					task.Sequence = sequence
-				}
-			})
-		}
-	}, 1, 1)
-	if err != nil {
-		return err
-	}
-	task.Whole = *whole
-	if report != "" {
-		task.Tell = func(read, of block.Bytes) { writeProof(report, proof{Read: read, Of: of}) }
-	}
-	found, err := block.Host().Prove(ctx, device, task)
-	switch {
-	case errors.As(err, new(*block.OtherDiskError)):
-		return codedError{err, exitOtherDisk}
-	case err != nil:
-		return err
-	}
-	code := 0
-	switch {
-	case len(found.InUse) > 0:
-		code = exitInUse
-	case !found.Blank:
-		code = exitNotBlank
-	}
-	switch {
-	case report != "":
-		if err := writeProof(report, proof{Report: &found}); err != nil {
-			return err
-		}
-	case *asJSON:
-		if err := json.NewEncoder(out).Encode(found); err != nil {
-			return err
-		}
-	case *blank && code != 0:
-		return codedError{fmt.Errorf("%s is to be blank, and %v", device, found), code}
-	default:
-		fmt.Fprintln(out, device, found)
-	}
-	if code != 0 {
-		return exitCode(code)
-	}
-	return nil
-}
 
 // A proof is what a child tells the agent while it reads a disk: how far it has
 // come, and in the end what is there.
@@ -146,7 +72,7 @@ func readDisk(ctx context.Context, c *children, disk block.Disk, whole bool) (bl
 		w.run(step, file.Name(), stalled, over)
 	}()
 
-	args := []string{"prove", "--report", file.Name()}
+	args := []string{"inspect", "--report", file.Name()}
 	if whole {
 		args = append(args, "--whole")
 	}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+
+	"bootagent/pkg/block"
+)
+
+// Exit codes of inspect, beside 0 for a disk that is proven blank, exitFailed if
+// it is not known, and exitUsage. With ExecCondition= of a unit, systemd skips
+// the unit for each code but 0 (systemd.service(5): 1 to 254).
+const (
+	exitNotBlank  = 3
+	exitInUse     = 4
+	exitOtherDisk = 5 // not the disk of --serial or --sequence
+)
+
+func inspectCommand() command {
+	return command{
+		name:     "inspect",
+		args:     "[--json] [--whole] [--require-blank] [--serial SERIAL] [--sequence N] DEVICE",
+		summary:  "show what is on a disk, and whether it is proven blank",
+		about:    "Print what is on a disk, and whether it is proven blank. This only reads.",
+		examples: []string{"bootagent inspect /dev/nvme1n1"},
+		exits: []string{
+			"0  the disk is proven blank, and is not in use",
+			"1  it is not known: the disk or a tool gave no good answer",
+			"3  the disk is not proven blank",
+			"4  the disk is in use",
+			"5  it is not the disk of --serial or --sequence",
+		},
+		least: 1, most: 1,
+		setup: func(f *flag.FlagSet) action {
+			var i inspection
+			f.BoolVar(&i.json, "json", false, "print the result as JSON")
+			f.BoolVar(&i.task.Whole, "whole", false, "read all of the disk")
+			f.BoolVar(&i.blank, "require-blank", false, "fail with an error if the disk is not proven blank, or is in use")
+			f.StringVar(&i.task.Serial, "serial", "", "fail with an error if the disk does not report this `SERIAL` number")
+			sequence := f.Uint64("sequence", 0, "fail with an error if the disk has another disk sequence number than `N`")
+			f.StringVar(&i.report, "report", "", hiddenFlag)
+			return func(ctx context.Context, args []string, out io.Writer) error {
+				f.Visit(func(given *flag.Flag) {
+					if given.Name == "sequence" {
+						i.task.Sequence = sequence
+					}
+				})
+				return i.run(ctx, args[0], out)
+			}
+		},
+	}
+}
+
+// An inspection says how a disk is inspected.
+type inspection struct {
+	json, blank bool
+	report      string // the file for the agent, which runs this as a child, because reading a disk can hang for ever
+	task        block.Task
+}
+
+func (i inspection) run(ctx context.Context, device string, out io.Writer) error {
+	if i.report != "" {
+		i.task.Tell = func(read, of block.Bytes) { writeProof(i.report, proof{Read: read, Of: of}) }
+	}
+	found, err := block.Host().Prove(ctx, device, i.task)
+	switch {
+	case errors.As(err, new(*block.OtherDiskError)):
+		return codedError{err, exitOtherDisk}
+	case err != nil:
+		return err
+	}
+	code := 0
+	switch {
+	case len(found.InUse) > 0:
+		code = exitInUse
+	case !found.Blank:
+		code = exitNotBlank
+	}
+	switch {
+	case i.report != "":
+		err = writeProof(i.report, proof{Report: &found})
+	case i.json:
+		err = json.NewEncoder(out).Encode(found)
+	case i.blank && code != 0:
+		return codedError{fmt.Errorf("%s does not meet --require-blank: it %v", device, found), code}
+	default:
+		_, err = fmt.Fprintln(out, device, found)
+	}
+	if err == nil && code != 0 {
+		return exitCode(code)
+	}
+	return err
+}

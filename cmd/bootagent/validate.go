@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"bootagent/pkg/image"
+	"bootagent/pkg/role"
+	"bootagent/pkg/settings"
+	"bootagent/pkg/systemd/guard"
+)
+
+func validateCommand() command {
+	return command{
+		name:    "validate",
+		args:    "[--root DIR] [--roles DIR] [--user-data FILE] [FILE...]",
+		summary: "check role files and user-data",
+		about: "Check these role files, or all role files in a directory, and print what was checked. For the\n" +
+			"role files of this machine or of an image, also check the units that they name.",
+		examples: []string{"bootagent validate --roles roles.d --user-data user-data", "bootagent validate mysql.yaml"},
+		most:     -1,
+		setup: func(f *flag.FlagSet) action {
+			var v validation
+			f.StringVar(&v.root, "root", "", "check the role files of the image whose root directory is `DIR`")
+			f.StringVar(&v.roles, "roles", rolesDir, rolesUsage)
+			f.StringVar(&v.userData, "user-data", "", "also check that the user-data in `FILE` selects one of the roles and fits it")
+			return func(ctx context.Context, files []string, out io.Writer) error {
+				v.files = files
+				return v.run(ctx, out)
+			}
+		},
+	}
+}
+
+// A validation says which role files are checked: files, or else those in the
+// directory roles, of this machine or below root.
+type validation struct {
+	root, roles, userData string
+	files                 []string
+}
+
+func (v validation) run(ctx context.Context, out io.Writer) error {
+	dir, units := v.roles, v.root
+	switch {
+	case v.root != "" && dir == rolesDir:
+		dir = filepath.Join(v.root, rolesDir)
+	case v.root == "" && dir == rolesDir && len(v.files) == 0:
+		units = "/"
+	}
+	roles, err := decodeRoles(v.files)
+	if len(v.files) == 0 {
+		roles, err = role.Load(dir)
+	}
+	for _, r := range roles {
+		fmt.Fprintf(out, "%s: role %s\n", r.File, r.Name)
+	}
+	if units != "" {
+		err = errors.Join(err, validateUnits(units, roles, out))
+	}
+	if v.userData != "" {
+		err = errors.Join(err, validateUserData(ctx, v.userData, roles, out))
+	}
+	if err != nil {
+		return err
+	}
+	files := fmt.Sprintf("%d role files", len(roles))
+	if len(roles) == 1 {
+		files = "1 role file"
+	}
+	switch {
+	case units == "":
+		fmt.Fprintf(out, "checked %s: names, values and how they fit together\n"+
+			"not checked: units, users and programs, which are in the image: bootagent guard check --root DIR\n", files)
+	default:
+		fmt.Fprintf(out, "checked %s: names, values and how they fit together, and the units that they name\n"+
+			"not checked: guards, users and programs: bootagent guard check%s\n", files, rootOption(v.root))
+	}
+	return nil
+}
+
+// validateUserData checks which of the roles user-data selects.
+func validateUserData(ctx context.Context, userData string, roles []*role.Role, out io.Writer) error {
+	from, facts, err := identityOf(ctx, settings.Settings{}, userData)
+	if err != nil {
+		return err
+	}
+	sel, _, err := selection(settings.Settings{}, from, facts)
+	if err != nil {
+		return err
+	}
+	if _, err := planFrom(from, sel, roles, facts.Instance); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s: selects role %s\n", userData, sel.Role)
+	return nil
+}
+
+// validateUnits checks the units that roles name among those below a root.
+func validateUnits(root string, roles []*role.Role, out io.Writer) error {
+	problems, err := guard.CheckUnits(root, holdsOf(roles))
+	if err != nil {
+		return err
+	}
+	for _, p := range problems {
+		fmt.Fprintln(out, p)
+	}
+	report, err := image.Image{Root: root, Roles: roles}.Units()
+	if err != nil {
+		return err
+	}
+	for _, problem := range report.Problems {
+		fmt.Fprintln(out, problem)
+	}
+	switch n := len(problems) + len(report.Problems); n {
+	case 0:
+		return nil
+	case 1:
+		return errors.New("1 problem with the units that the roles name")
+	default:
+		return fmt.Errorf("%d problems with the units that the roles name", n)
+	}
+}
+
+// decodeRoles reads role files wherever they are.
+func decodeRoles(files []string) (roles []*role.Role, err error) {
+	var errs []error
+	for _, file := range files {
+		src, err := os.ReadFile(file)
+		if err == nil {
+			var r *role.Role
+			if r, err = role.Decode(file, src); err == nil {
+				roles = append(roles, r)
+			}
+		}
+		errs = append(errs, err)
+	}
+	return roles, errors.Join(errs...)
+}
