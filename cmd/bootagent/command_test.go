@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"bootagent/pkg/command"
 )
 
 var flagWord = regexp.MustCompile(`--?[a-z][a-z-]*`)
@@ -15,39 +17,42 @@ var flagWord = regexp.MustCompile(`--?[a-z][a-z-]*`)
 // Whoever adds a command or a flag says what it is for.
 func TestEveryCommandAndFlagIsExplained(t *testing.T) {
 	for _, c := range commands() {
-		if c.summary == "" || strings.HasSuffix(c.summary, ".") || c.setup == nil && c.raw == nil {
-			t.Errorf("%s: the summary is %q", c.name, c.summary)
+		if c.Summary == "" || strings.HasSuffix(c.Summary, ".") || c.Setup == nil && c.Raw == nil {
+			t.Errorf("%s: the summary is %q", c.Name, c.Summary)
 		}
-		if c.runBy != "" {
+		if c.RunBy != "" {
 			continue
 		}
-		if c.about == "" || len(c.examples) == 0 {
-			t.Errorf("%s: it has no text or no example", c.name)
+		if c.About == "" || len(c.Examples) == 0 {
+			t.Errorf("%s: it has no text or no example", c.Name)
 		}
-		for _, example := range c.examples {
-			if !strings.Contains(example, "bootagent "+c.name) {
-				t.Errorf("%s: the example %q is of another command", c.name, example)
+		for _, example := range c.Examples {
+			if !strings.Contains(example, "bootagent "+c.Name) {
+				t.Errorf("%s: the example %q is of another command", c.Name, example)
 			}
 		}
-		flags, _ := c.flags()
-		used := flagWord.FindAllString(c.args, -1)
+		flags := flag.NewFlagSet(c.Name, flag.ContinueOnError)
+		if c.Setup(flags) == nil {
+			t.Errorf("%s: nothing runs", c.Name)
+		}
+		used := flagWord.FindAllString(c.Args, -1)
 		flags.VisitAll(func(f *flag.Flag) {
-			if f.Usage == hiddenFlag {
+			if f.Usage == command.Hidden {
 				return
 			}
-			long, isShort := strings.CutPrefix(f.Usage, aliasOf)
+			long, isShort := strings.CutPrefix(f.Usage, command.ShortFor)
 			switch {
 			case f.Usage == "":
-				t.Errorf("%s: %s has no description", c.name, dashed(f.Name))
+				t.Errorf("%s: %s has no description", c.Name, command.Dashed(f.Name))
 			case isShort && flags.Lookup(long) == nil:
-				t.Errorf("%s: %s is short for %s, and there is no such flag", c.name, dashed(f.Name), dashed(long))
-			case !isShort && !slices.Contains(used, dashed(f.Name)) && !slices.Contains(used, dashed(f.Name[:1])) && !slices.Contains(used, "-"+f.Name[:1]):
-				t.Errorf("%s: the usage line does not have %s", c.name, dashed(f.Name))
+				t.Errorf("%s: %s is short for %s, and there is no such flag", c.Name, command.Dashed(f.Name), command.Dashed(long))
+			case !isShort && !slices.Contains(used, command.Dashed(f.Name)) && !slices.Contains(used, command.Dashed(f.Name[:1])) && !slices.Contains(used, "-"+f.Name[:1]):
+				t.Errorf("%s: the usage line does not have %s", c.Name, command.Dashed(f.Name))
 			}
 		})
 		for _, word := range used {
 			if flags.Lookup(strings.TrimLeft(word, "-")) == nil {
-				t.Errorf("%s: the usage line has %s, and there is no such flag", c.name, word)
+				t.Errorf("%s: the usage line has %s, and there is no such flag", c.Name, word)
 			}
 		}
 	}
@@ -67,25 +72,25 @@ func TestHelpFitsOnAScreen(t *testing.T) {
 		}
 	}
 	var text strings.Builder
-	list(&text)
+	help(nil, &text, &text)
 	if n := strings.Count(text.String(), "\n"); n > 24 {
 		t.Errorf("the list of commands has %d lines", n)
 	}
 	fits("the list", text.String())
 	for _, c := range commands() {
 		var asked, flagged, errs bytes.Buffer
-		if code := run(t.Context(), []string{"help", c.name}, &asked, &errs); code != 0 {
-			t.Errorf("help %s: exit %d, %s", c.name, code, errs.String())
+		if code := run(t.Context(), []string{"help", c.Name}, &asked, &errs); code != 0 {
+			t.Errorf("help %s: exit %d, %s", c.Name, code, errs.String())
 		}
-		fits("help of "+c.name, asked.String())
-		if c.raw != nil {
+		fits("help of "+c.Name, asked.String())
+		if c.Raw != nil {
 			continue
 		}
-		if code := run(t.Context(), []string{c.name, "--help"}, &flagged, &errs); code != 0 || flagged.String() != asked.String() {
-			t.Errorf("%s --help: exit %d, %s", c.name, code, flagged.String())
+		if code := run(t.Context(), []string{c.Name, "--help"}, &flagged, &errs); code != 0 || flagged.String() != asked.String() {
+			t.Errorf("%s --help: exit %d, %s", c.Name, code, flagged.String())
 		}
-		if c.runBy != "" && strings.Contains(text.String(), c.name) {
-			t.Errorf("the list has %s, which %s runs", c.name, c.runBy)
+		if c.RunBy != "" && strings.Contains(text.String(), c.Name) {
+			t.Errorf("the list has %s, which %s runs", c.Name, c.RunBy)
 		}
 	}
 }

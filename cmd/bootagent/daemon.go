@@ -22,6 +22,7 @@ import (
 
 	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
+	"bootagent/pkg/command"
 	"bootagent/pkg/control"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
@@ -38,7 +39,7 @@ import (
 const roleUnit = "bootagent-role.service"
 
 func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
-	if err := parse("daemon", args, nil, 0, 0); err != nil {
+	if err := command.Parse("daemon", args, nil, 0, 0); err != nil {
 		return err
 	}
 	if err := secret.Harden(); err != nil {

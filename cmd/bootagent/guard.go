@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"bootagent/pkg/command"
 	"bootagent/pkg/datadir"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/filesystem"
@@ -20,18 +21,18 @@ import (
 	"bootagent/pkg/systemd/guard"
 )
 
-func guardCommand() command {
-	return command{
-		name:    "guard",
-		verbs:   []string{"install", "check", "remove", "show"},
-		args:    "[--root DIR]",
-		summary: "hold the units of all roles until their needs are met",
-		about: "install  write the guards of all role files, and remove guards that no role file needs\n" +
+func guardCommand() command.Command {
+	return command.Command{
+		Name:    "guard",
+		Verbs:   []string{"install", "check", "remove", "show"},
+		Args:    "[--root DIR]",
+		Summary: "hold the units of all roles until their needs are met",
+		About: "install  write the guards of all role files, and remove guards that no role file needs\n" +
 			"check    check the guards, and everything else that the roles need of this machine or image\n" +
 			"remove   remove all installed guards\n" +
 			"show     print the guards that are in force",
-		examples: []string{"bootagent guard install", "bootagent guard check --root image"},
-		setup: func(f *flag.FlagSet) action {
+		Examples: []string{"bootagent guard install", "bootagent guard check --root image"},
+		Setup: func(f *flag.FlagSet) command.Action {
 			root := f.String("root", "", "use the image whose root directory is `DIR`, in place of this machine")
 			return func(ctx context.Context, args []string, out io.Writer) error {
 				return runGuard(ctx, args[0], *root, out)

@@ -11,6 +11,7 @@ import (
 
 	"bootagent/cmd/bootagent/ondisk"
 	"bootagent/pkg/block"
+	"bootagent/pkg/command"
 	"bootagent/pkg/datadir"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/filesystem"
@@ -120,7 +121,7 @@ func (t task) inWords() string {
 // doTasks does the tasks that standard input names until it ends, one after the
 // other. The agent runs it as a child of its own.
 func doTasks(ctx context.Context, args []string, out io.Writer) error {
-	if err := parse(handCommand, args, nil, 0, 0); err != nil {
+	if err := command.Parse(handCommand, args, nil, 0, 0); err != nil {
 		return err
 	}
 	in, answers := json.NewDecoder(os.Stdin), json.NewEncoder(out)

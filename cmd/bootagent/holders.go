@@ -7,20 +7,21 @@ import (
 	"io"
 	"path/filepath"
 
+	"bootagent/pkg/command"
 	"bootagent/pkg/strictyaml"
 	"bootagent/pkg/systemd"
 )
 
-func holdersCommand() command {
-	return command{
-		name:    "holders",
-		args:    "MOUNTPOINT",
-		summary: "show which processes use a mounted filesystem",
-		about: "Print which processes hold the filesystem that is mounted there, by their working or root\n" +
+func holdersCommand() command.Command {
+	return command.Command{
+		Name:    "holders",
+		Args:    "MOUNTPOINT",
+		Summary: "show which processes use a mounted filesystem",
+		About: "Print which processes hold the filesystem that is mounted there, by their working or root\n" +
 			"directory, an open file or a mapped file. Only root sees the processes of other users.",
-		examples: []string{"bootagent holders /srv/data"},
-		least:    1, most: 1,
-		setup: func(*flag.FlagSet) action { return holders },
+		Examples: []string{"bootagent holders /srv/data"},
+		Least:    1, Most: 1,
+		Setup: func(*flag.FlagSet) command.Action { return holders },
 	}
 }
 
@@ -29,7 +30,7 @@ func holdersCommand() command {
 func holders(ctx context.Context, args []string, out io.Writer) error {
 	where := args[0]
 	if !filepath.IsAbs(where) {
-		return usageError{fmt.Errorf("the mount point %s is not an absolute path", strictyaml.Quote(where))}
+		return command.Misuse(fmt.Errorf("the mount point %s is not an absolute path", strictyaml.Quote(where)))
 	}
 	ctx, cancel := context.WithTimeout(ctx, systemd.HoldersWithin)
 	defer cancel()

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"bootagent/pkg/command"
 	"bootagent/pkg/policy"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
@@ -17,15 +18,15 @@ import (
 	"bootagent/pkg/volume"
 )
 
-func iamCommand() command {
-	return command{
-		name:    "iam",
-		args:    "[--role ROLE] [--user-data FILE] [--partition PARTITION] [--roles DIR]",
-		summary: "print the IAM policy for the instances of a role",
-		about: "Print the IAM policy, as JSON, with the least permissions that instances with a role need. Notes on\n" +
+func iamCommand() command.Command {
+	return command.Command{
+		Name:    "iam",
+		Args:    "[--role ROLE] [--user-data FILE] [--partition PARTITION] [--roles DIR]",
+		Summary: "print the IAM policy for the instances of a role",
+		About: "Print the IAM policy, as JSON, with the least permissions that instances with a role need. Notes on\n" +
 			"standard error say where it allows more. Either --role or --user-data is required.",
-		examples: []string{"bootagent iam --role mysql-ec2 >policy.json"},
-		setup: func(f *flag.FlagSet) action {
+		Examples: []string{"bootagent iam --role mysql-ec2 >policy.json"},
+		Setup: func(f *flag.FlagSet) command.Action {
 			name := f.String("role", "", "print the policy for this `ROLE`")
 			userData := f.String("user-data", "", "print the policy for the instances with the user-data in `FILE`")
 			partition := f.String("partition", "aws", "the AWS `PARTITION`: "+strings.Join(policy.Partitions(), ", "))
@@ -41,10 +42,10 @@ func iamCommand() command {
 func printPolicy(ctx context.Context, dir, name, userData, partition string, out io.Writer) (err error) {
 	switch {
 	case name == "" && userData == "":
-		return usageError{errors.New("no role: pass --role with its name, or --user-data with the user-data of an instance")}
+		return command.Misuse(errors.New("no role: pass --role with its name, or --user-data with the user-data of an instance"))
 	case !slices.Contains(policy.Partitions(), partition):
-		return usageError{fmt.Errorf("unknown partition %s%s (AWS has: %s)", strictyaml.Quote(partition),
-			strictyaml.DidYouMean(partition, policy.Partitions()), strings.Join(policy.Partitions(), ", "))}
+		return command.Misuse(fmt.Errorf("unknown partition %s%s (AWS has: %s)", strictyaml.Quote(partition),
+			strictyaml.DidYouMean(partition, policy.Partitions()), strings.Join(policy.Partitions(), ", ")))
 	}
 	roles, loadErr := role.Load(dir)
 	var r *role.Role

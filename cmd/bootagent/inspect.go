@@ -9,6 +9,7 @@ import (
 	"io"
 
 	"bootagent/pkg/block"
+	"bootagent/pkg/command"
 )
 
 // Exit codes of inspect, beside 0 for a disk that is proven blank, exitFailed if
@@ -20,29 +21,29 @@ const (
 	exitOtherDisk = 5 // not the disk of --serial or --sequence
 )
 
-func inspectCommand() command {
-	return command{
-		name:     "inspect",
-		args:     "[--json] [--whole] [--require-blank] [--serial SERIAL] [--sequence N] DEVICE",
-		summary:  "show what is on a disk, and whether it is proven blank",
-		about:    "Print what is on a disk, and whether it is proven blank. This only reads.",
-		examples: []string{"bootagent inspect /dev/nvme1n1"},
-		exits: []string{
+func inspectCommand() command.Command {
+	return command.Command{
+		Name:     "inspect",
+		Args:     "[--json] [--whole] [--require-blank] [--serial SERIAL] [--sequence N] DEVICE",
+		Summary:  "show what is on a disk, and whether it is proven blank",
+		About:    "Print what is on a disk, and whether it is proven blank. This only reads.",
+		Examples: []string{"bootagent inspect /dev/nvme1n1"},
+		Exits: []string{
 			"0  the disk is proven blank, and is not in use",
 			"1  it is not known: the disk or a tool gave no good answer",
 			"3  the disk is not proven blank",
 			"4  the disk is in use",
 			"5  it is not the disk of --serial or --sequence",
 		},
-		least: 1, most: 1,
-		setup: func(f *flag.FlagSet) action {
+		Least: 1, Most: 1,
+		Setup: func(f *flag.FlagSet) command.Action {
 			var i inspection
 			f.BoolVar(&i.json, "json", false, "print the result as JSON")
 			f.BoolVar(&i.task.Whole, "whole", false, "read all of the disk")
 			f.BoolVar(&i.blank, "require-blank", false, "fail with an error if the disk is not proven blank, or is in use")
 			f.StringVar(&i.task.Serial, "serial", "", "fail with an error if the disk does not report this `SERIAL` number")
 			sequence := f.Uint64("sequence", 0, "fail with an error if the disk has another disk sequence number than `N`")
-			f.StringVar(&i.report, "report", "", hiddenFlag)
+			f.StringVar(&i.report, "report", "", command.Hidden)
 			return func(ctx context.Context, args []string, out io.Writer) error {
 				f.Visit(func(given *flag.Flag) {
 					if given.Name == "sequence" {

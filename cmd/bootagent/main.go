@@ -10,9 +10,9 @@ import (
 	"os/signal"
 	"syscall"
 
+	"bootagent/pkg/command"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/status"
-	"bootagent/pkg/strictyaml"
 )
 
 // The files of the agent; see FILES in bootagent(8).
@@ -33,8 +33,8 @@ const (
 )
 
 // commands are all commands, in the order of the help: one file each.
-func commands() []command {
-	return []command{
+func commands() command.List {
+	return command.List{
 		statusCommand(),
 		waitCommand(),
 		timelineCommand(),
@@ -50,13 +50,13 @@ func commands() []command {
 		versionCommand(),
 
 		// These are run by units and by the agent.
-		{name: "daemon", summary: "run the agent", runBy: "bootagent.service", raw: daemonCommand},
+		{Name: "daemon", Summary: "run the agent", RunBy: "bootagent.service", Raw: daemonCommand},
 		releaseCommand(),
 		{
-			name: "mkfs", args: "--type TYPE --uuid UUID --serial SERIAL --sequence N DEVICE", raw: mkfs,
-			summary: "make a filesystem on a disk that is proven blank", runBy: "bootagent-make-SERIAL.service",
+			Name: "mkfs", Args: "--type TYPE --uuid UUID --serial SERIAL --sequence N DEVICE", Raw: mkfs,
+			Summary: "make a filesystem on a disk that is proven blank", RunBy: "bootagent-make-SERIAL.service",
 		},
-		{name: handCommand, summary: "do for the agent what may hang", runBy: "the agent", raw: doTasks},
+		{Name: handCommand, Summary: "do for the agent what may hang", RunBy: "the agent", Raw: doTasks},
 	}
 }
 
@@ -79,33 +79,35 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	case "-version", "--version":
 		name = "version"
 	}
-	c, err := find(name)
+	c, err := commands().Find(name)
 	if err != nil {
 		return exitOf(nil, err, errs)
 	}
-	if !c.binary {
+	if !c.Binary {
 		out = status.Printer(out)
 	}
-	return exitOf(c, c.run(ctx, args, out), errs)
+	return exitOf(c, c.Run(ctx, args, out), errs)
 }
 
-// find returns the command with a name.
-func find(name string) (*command, error) {
-	names := []string{"help"}
-	for _, c := range commands() {
-		if c.name == name {
-			return &c, nil
+// help prints the list of commands, or the help of the command that is named.
+func help(args []string, out, errs io.Writer) int {
+	if len(args) > 0 {
+		c, err := commands().Find(args[0])
+		if err == nil {
+			c.Describe(out)
 		}
-		if c.runBy == "" {
-			names = append(names, c.name)
-		}
+		return exitOf(nil, err, errs)
 	}
-	return nil, usageError{fmt.Errorf("unknown command %s%s", strictyaml.Quote(name), strictyaml.DidYouMean(name, names))}
+	fmt.Fprint(out, "usage: bootagent COMMAND [ARGUMENT...]\n\n",
+		"bootagent gives an instance its role, and starts its services only on their own data.\n\n")
+	commands().Describe(out)
+	fmt.Fprint(out, "\nbootagent help COMMAND shows its flags and an example; man bootagent has everything.\n")
+	return 0
 }
 
 // exitOf prints the error of a command, and returns the exit code for it: all
 // errors become exit codes here. The command is nil if it is unknown.
-func exitOf(c *command, err error, errs io.Writer) int {
+func exitOf(c *command.Command, err error, errs io.Writer) int {
 	var code exitCode
 	switch {
 	case err == nil:
@@ -117,11 +119,11 @@ func exitOf(c *command, err error, errs io.Writer) int {
 	if hint := fault.HintOf(err); hint != "" {
 		fmt.Fprintf(errs, "hint: %s\n", hint)
 	}
-	if errors.As(err, new(usageError)) {
+	if errors.As(err, new(*command.UsageError)) {
 		if c == nil {
 			fmt.Fprintln(errs, "bootagent help lists the commands")
 		} else {
-			fmt.Fprintf(errs, "usage: %s\nbootagent help %s explains it\n", c.usage(), c.name)
+			fmt.Fprintf(errs, "usage: %s\nbootagent help %s explains it\n", c.Usage(), c.Name)
 		}
 		return exitUsage
 	}
@@ -144,8 +146,3 @@ type codedError struct {
 }
 
 func (e codedError) Unwrap() error { return e.error }
-
-// usageError is the error of a command that was called in a wrong way.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }

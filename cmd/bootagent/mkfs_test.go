@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"bootagent/pkg/command"
 )
 
 // No filesystem is made on a disk that is not named by all that tells it from
@@ -17,7 +19,7 @@ func TestMkfsRefusesADiskThatIsNotNamedByAll(t *testing.T) {
 	whole := makeCommand("ext4", "6d2f6f1c-6a55-4f8c-9d3e-0b7f3c1a2b4d", "vol0123456789abcdef0", 7, "/dev/null")[2:]
 	for flag := 0; flag < 8; flag += 2 {
 		args := slices.Delete(slices.Clone(whole), flag, flag+2)
-		if err := mkfs(t.Context(), args, io.Discard); !errors.As(err, new(usageError)) {
+		if err := mkfs(t.Context(), args, io.Discard); !errors.As(err, new(*command.UsageError)) {
 			t.Errorf("%q: %v", args, err)
 		}
 	}

@@ -6,29 +6,27 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
-	"slices"
-	"strings"
-	"time"
 
 	"bootagent/pkg/boot"
+	"bootagent/pkg/command"
 	"bootagent/pkg/host"
 	"bootagent/pkg/instance"
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/plantext"
 	"bootagent/pkg/settings"
 )
 
 const rolesUsage = "read the role files in this `DIR`"
 
-func planCommand() command {
-	return command{
-		name:    "plan",
-		args:    "[--json] [--steps] [--roles DIR] [--user-data FILE]",
-		summary: "show what the agent would do on this instance",
-		about: "Print what the agent would do on this instance: its volumes, data directories, secrets and\n" +
+func planCommand() command.Command {
+	return command.Command{
+		Name:    "plan",
+		Args:    "[--json] [--steps] [--roles DIR] [--user-data FILE]",
+		Summary: "show what the agent would do on this instance",
+		About: "Print what the agent would do on this instance: its volumes, data directories, secrets and\n" +
 			"services. This changes nothing.",
-		examples: []string{"bootagent plan", "bootagent plan --roles roles.d --user-data user-data"},
-		setup: func(f *flag.FlagSet) action {
+		Examples: []string{"bootagent plan", "bootagent plan --roles roles.d --user-data user-data"},
+		Setup: func(f *flag.FlagSet) command.Action {
 			asJSON := f.Bool("json", false, "print the plan as JSON")
 			steps := f.Bool("steps", false, "also print the steps of the boot, and which steps each step needs")
 			dir := f.String("roles", rolesDir, rolesUsage)
@@ -41,7 +39,7 @@ func planCommand() command {
 				case *asJSON:
 					return printJSON(out, plan)
 				}
-				printPlan(out, plan)
+				plantext.Print(out, plan)
 				if *steps {
 					fmt.Fprintf(out, "\nsteps\n%s", boot.New(plan, host.Host{}, slog.New(slog.DiscardHandler)))
 				}
@@ -83,121 +81,4 @@ func identityOf(ctx context.Context, set settings.Settings, userData string) (so
 	}
 	facts, err := instance.New(set.Endpoints.IMDS).Facts(ctx)
 	return imdsSource, asFacts(facts), err
-}
-
-// printPlan prints a plan for a person: each key that says what is done, with
-// its value.
-func printPlan(out io.Writer, plan role.Plan) {
-	p := planPrinter{out}
-	fmt.Fprintf(out, "role %s\n", plan.Role)
-	mounts := make(map[string]string)
-	for _, v := range plan.Volumes {
-		mounts[v.Name] = v.Mount
-		p.volume(v)
-	}
-	for _, d := range plan.Data {
-		p.data(d, mounts[d.Volume])
-	}
-	for _, s := range plan.Secrets {
-		p.head("secret", s.Name)
-		p.row("from", s.From.String())
-		p.row("credential", s.Credential)
-		p.row("services", strings.Join(s.Services, ", "))
-	}
-	for _, s := range plan.Services {
-		p.service(s)
-	}
-}
-
-type planPrinter struct{ out io.Writer }
-
-func (p planPrinter) head(kind, name string) { fmt.Fprintf(p.out, "\n%s %s\n", kind, name) }
-
-func (p planPrinter) row(key, value string) {
-	fmt.Fprintf(p.out, "  %-11s %s\n", key, value)
-}
-
-func (p planPrinter) volume(v role.Volume) {
-	p.head("volume", v.Name)
-	device := "the NVMe disk of this EBS volume, after the agent attached it"
-	switch {
-	case v.Find.Serial != "":
-		p.row("find", "the disk with serial number "+v.Find.Serial)
-		device = "the NVMe disk that reports this serial number; the agent waits until somebody attaches it"
-	case v.Find.ID != "":
-		p.row("find", "the EBS volume "+v.Find.ID)
-	default:
-		var tags []string
-		for _, key := range slices.Sorted(maps.Keys(v.Find.Tags)) {
-			tags = append(tags, key+"="+v.Find.Tags[key])
-		}
-		p.row("find", "the EBS volume with the tags "+strings.Join(tags, ", "))
-	}
-	p.row("device", device)
-	p.row("mount", v.Mount)
-	p.row("filesystem", string(v.Filesystem))
-	switch {
-	case v.Format != role.FormatIfBlank:
-		p.row("format", string(v.Format))
-	case v.BlankProof == role.Whole:
-		p.row("format", string(v.Format)+": only if all of the disk was read and is blank ("+string(v.BlankProof)+")")
-	default:
-		p.row("format", string(v.Format)+": only if the disk is proven blank")
-	}
-	if v.Adopt {
-		p.row("adopt", "true: take a filesystem that has no ledger")
-	}
-	p.row("timeout", duration(v.Timeout))
-}
-
-func (p planPrinter) data(d role.Data, mount string) {
-	p.head("data", d.Name)
-	p.row("volume", d.Volume)
-	p.row("dir", d.Dir+" ("+mount+"/"+d.Dir+")")
-	p.row("bind", d.Bind)
-	p.row("engine", string(d.Engine))
-	p.row("owner", d.Owner)
-	if d.IfAbsent == role.Initialize {
-		p.row("if-absent", string(d.IfAbsent)+": make an empty database, if the volume never had one")
-	} else {
-		p.row("if-absent", string(d.IfAbsent))
-	}
-	if len(d.Beside) > 0 {
-		p.row("beside", strings.Join(d.Beside, ", "))
-	}
-}
-
-func (p planPrinter) service(s role.Service) {
-	p.head("service", s.Unit)
-	var needs []string
-	for _, n := range s.Needs {
-		needs = append(needs, n.String())
-	}
-	if len(needs) == 0 {
-		needs = []string{"nothing"}
-	}
-	p.row("needs", strings.Join(needs, ", "))
-	if s.Ready != nil {
-		p.row("ready", "when "+s.Ready.Unit+" succeeds, within "+duration(s.Ready.Timeout))
-	} else {
-		p.row("ready", "when systemd reports that it is active")
-	}
-	p.row("held", strings.Join(append([]string{s.Unit}, s.AlsoGuard...), ", ")+" until the needs are met")
-	if s.IMDS {
-		p.row("imds", "allow: may use the instance metadata service")
-	} else {
-		p.row("imds", "no access to the instance metadata service")
-	}
-}
-
-// duration is a duration as a role file has it: 20m, not 20m0s.
-func duration(d time.Duration) string {
-	text := d.String()
-	if short, ok := strings.CutSuffix(text, "m0s"); ok {
-		text = short + "m"
-	}
-	if short, ok := strings.CutSuffix(text, "h0m"); ok {
-		text = short + "h"
-	}
-	return text
 }

@@ -12,13 +12,14 @@ import (
 	"os"
 	"strings"
 
+	"bootagent/pkg/command"
 	"bootagent/pkg/systemd"
 )
 
-func releaseCommand() command {
-	return command{
-		name: "release", summary: "release the volumes at shutdown", runBy: "bootagent-release.service",
-		setup: func(*flag.FlagSet) action { return release },
+func releaseCommand() command.Command {
+	return command.Command{
+		Name: "release", Summary: "release the volumes at shutdown", RunBy: "bootagent-release.service",
+		Setup: func(*flag.FlagSet) command.Action { return release },
 	}
 }
 

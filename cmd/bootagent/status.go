@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 
+	"bootagent/pkg/command"
 	"bootagent/pkg/status"
 )
 
@@ -21,15 +22,15 @@ var stateExits = []string{
 	"5  the agent does not run",
 }
 
-func statusCommand() command {
-	return command{
-		name:     "status",
-		args:     "[--json]",
-		summary:  "show what the agent is doing, and why",
-		about:    "Print the state of the role and of each step: what it waits for and until when, what failed,\nand what a person can do.",
-		examples: []string{"bootagent status"},
-		exits:    stateExits,
-		setup: func(f *flag.FlagSet) action {
+func statusCommand() command.Command {
+	return command.Command{
+		Name:     "status",
+		Args:     "[--json]",
+		Summary:  "show what the agent is doing, and why",
+		About:    "Print the state of the role and of each step: what it waits for and until when, what failed,\nand what a person can do.",
+		Examples: []string{"bootagent status"},
+		Exits:    stateExits,
+		Setup: func(f *flag.FlagSet) command.Action {
 			asJSON := f.Bool("json", false, "print the status as JSON, as in "+statusFile)
 			return func(_ context.Context, _ []string, out io.Writer) error { return showStatus(*asJSON, out) }
 		},

@@ -9,16 +9,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bootagent/pkg/command"
 	"bootagent/pkg/status"
 )
 
-func timelineCommand() command {
-	return command{
-		name:     "timeline",
-		summary:  "show when each step of this boot started, and how long it took",
-		about:    "Print when each step of this boot started, counted from the start of the kernel, and how long it\ntook. If a step ran several times, the last run is printed.",
-		examples: []string{"bootagent timeline"},
-		setup: func(*flag.FlagSet) action {
+func timelineCommand() command.Command {
+	return command.Command{
+		Name:     "timeline",
+		Summary:  "show when each step of this boot started, and how long it took",
+		About:    "Print when each step of this boot started, counted from the start of the kernel, and how long it\ntook. If a step ran several times, the last run is printed.",
+		Examples: []string{"bootagent timeline"},
+		Setup: func(*flag.FlagSet) command.Action {
 			return func(_ context.Context, _ []string, out io.Writer) error {
 				s, err := status.Current(statusFile)
 				if err != nil {

@@ -9,20 +9,22 @@ import (
 	"io"
 	"os"
 
+	"bootagent/pkg/command"
 	"bootagent/pkg/control"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/secret"
+	"bootagent/pkg/terminal"
 )
 
-func unlockCommand() command {
-	return command{
-		name:    "unlock",
-		summary: "give the agent the key that a secret waits for",
-		about: "Give the running agent one or more private keys of age on standard input, one per line, in the\n" +
+func unlockCommand() command.Command {
+	return command.Command{
+		Name:    "unlock",
+		Summary: "give the agent the key that a secret waits for",
+		About: "Give the running agent one or more private keys of age on standard input, one per line, in the\n" +
 			"format of age-keygen. A terminal does not show them. The agent keeps them in memory.",
-		examples: []string{"ssh admin@machine sudo bootagent unlock <machine.key"},
-		most:     -1, // arguments are refused without printing them
-		setup: func(*flag.FlagSet) action {
+		Examples: []string{"ssh admin@machine sudo bootagent unlock <machine.key"},
+		Most:     -1, // arguments are refused without printing them
+		Setup: func(*flag.FlagSet) command.Action {
 			return func(ctx context.Context, args []string, out io.Writer) error {
 				if len(args) > 0 {
 					return errDisclosed
@@ -34,13 +36,13 @@ func unlockCommand() command {
 }
 
 // errDisclosed does not quote the argument, because it may be a secret.
-var errDisclosed = usageError{fault.WithHint(
+var errDisclosed = command.Misuse(fault.WithHint(
 	errors.New("unexpected argument: secrets and keys are read from standard input only"),
-	"other users of this machine can see arguments: if the argument was a secret or a key, replace that")}
+	"other users of this machine can see arguments: if the argument was a secret or a key, replace that"))
 
 // unlockFrom gives the agent the keys that a file holds.
 func unlockFrom(ctx context.Context, socket string, in *os.File, out io.Writer) error {
-	keys, err := readQuietly(ctx, in, secret.KeysTextMax, "Type the private key, AGE-SECRET-KEY-1..., then Enter and Ctrl-D. It is not shown.")
+	keys, err := terminal.ReadHidden(ctx, in, secret.KeysTextMax, "Type the private key, AGE-SECRET-KEY-1..., then Enter and Ctrl-D. It is not shown.")
 	if err != nil {
 		return fmt.Errorf("cannot read the key: %w", err)
 	}

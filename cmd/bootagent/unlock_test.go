@@ -11,11 +11,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"bootagent/pkg/boot"
+	"bootagent/pkg/command"
 	"bootagent/pkg/control"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
@@ -123,9 +123,9 @@ func TestRetryWithoutAnAgentSaysSo(t *testing.T) {
 	}
 }
 
-// terminal opens a pseudo terminal, pty(7): what a person has, and what a
+// pseudoTerminal opens a pseudo terminal, pty(7): what a person has, and what a
 // program has.
-func terminal(t *testing.T) (person, program *os.File) {
+func pseudoTerminal(t *testing.T) (person, program *os.File) {
 	t.Helper()
 	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -144,69 +144,11 @@ func terminal(t *testing.T) (person, program *os.File) {
 	return person, program
 }
 
-func shows(t *testing.T, terminal *os.File) bool {
-	t.Helper()
-	state, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return state.Lflag&unix.ECHO != 0
-}
-
-// waitHidden waits until a terminal shows nothing of what is typed.
-func waitHidden(t *testing.T, terminal *os.File) {
-	t.Helper()
-	for began := time.Now(); shows(t, terminal); time.Sleep(time.Millisecond) {
-		if time.Since(began) > 5*time.Second {
-			t.Fatal("the terminal still shows what is typed")
-		}
-	}
-}
-
-func TestATerminalDoesNotShowTheKey(t *testing.T) {
-	person, program := terminal(t)
-	text := make(chan string, 1)
-	go func() {
-		got, err := readQuietly(t.Context(), program, 1000, "The key.")
-		text <- fmt.Sprintf("%s %v", got, err)
-	}()
-	waitHidden(t, program)
-	io.WriteString(person, private+"\n\x04")
-	if got := <-text; got != private+"\n <nil>" {
-		t.Errorf("read %q", got)
-	}
-	if !shows(t, program) {
-		t.Error("afterwards, the terminal shows nothing any more")
-	}
-	io.WriteString(person, "seen")
-	got := make([]byte, 1000)
-	n, err := io.ReadAtLeast(person, got, len("seen"))
-	if string(got[:n]) != "seen" || err != nil {
-		t.Errorf("the terminal showed %q, %v", got[:n], err)
-	}
-}
-
-func TestAnInterruptEndsTheReadingAndShowsAgain(t *testing.T) {
-	_, program := terminal(t)
-	stop := errors.New("interrupted")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	ended := make(chan error, 1)
-	go func() {
-		_, err := readQuietly(ctx, program, 1000, "The key.")
-		ended <- err
-	}()
-	waitHidden(t, program)
-	cancel(stop)
-	if err := <-ended; !errors.Is(err, stop) || !shows(t, program) {
-		t.Errorf("got %v, and it shows what is typed: %v", err, shows(t, program))
-	}
-}
-
 func TestNothingBinaryIsWrittenToATerminal(t *testing.T) {
-	_, program := terminal(t)
+	_, program := pseudoTerminal(t)
 	c := secretCommand()
-	err := c.run(t.Context(), []string{"encrypt", "-r", public, "--without-recovery"}, program)
-	if !errors.As(err, new(usageError)) || err.Error() != "cannot write binary data to a terminal: pass --output with a file, or --armor" {
+	err := c.Run(t.Context(), []string{"encrypt", "-r", public, "--without-recovery"}, program)
+	if !errors.As(err, new(*command.UsageError)) || err.Error() != "cannot write binary data to a terminal: pass --output with a file, or --armor" {
 		t.Errorf("got %v", err)
 	}
 }

@@ -9,22 +9,23 @@ import (
 	"os"
 	"path/filepath"
 
+	"bootagent/pkg/command"
 	"bootagent/pkg/image"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/systemd/guard"
 )
 
-func validateCommand() command {
-	return command{
-		name:    "validate",
-		args:    "[--root DIR] [--roles DIR] [--user-data FILE] [FILE...]",
-		summary: "check role files and user-data",
-		about: "Check these role files, or all role files in a directory, and print what was checked. For the\n" +
+func validateCommand() command.Command {
+	return command.Command{
+		Name:    "validate",
+		Args:    "[--root DIR] [--roles DIR] [--user-data FILE] [FILE...]",
+		Summary: "check role files and user-data",
+		About: "Check these role files, or all role files in a directory, and print what was checked. For the\n" +
 			"role files of this machine or of an image, also check the units that they name.",
-		examples: []string{"bootagent validate --roles roles.d --user-data user-data", "bootagent validate mysql.yaml"},
-		most:     -1,
-		setup: func(f *flag.FlagSet) action {
+		Examples: []string{"bootagent validate --roles roles.d --user-data user-data", "bootagent validate mysql.yaml"},
+		Most:     -1,
+		Setup: func(f *flag.FlagSet) command.Action {
 			var v validation
 			f.StringVar(&v.root, "root", "", "check the role files of the image whose root directory is `DIR`")
 			f.StringVar(&v.roles, "roles", rolesDir, rolesUsage)

@@ -7,18 +7,20 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+
+	"bootagent/pkg/command"
 )
 
 // version is set by the linker: -X main.version=1.2.3.
 var version string
 
-func versionCommand() command {
-	return command{
-		name:     "version",
-		summary:  "print the version",
-		about:    "Print the version of this program. bootagent --version does the same.",
-		examples: []string{"bootagent version"},
-		setup: func(*flag.FlagSet) action {
+func versionCommand() command.Command {
+	return command.Command{
+		Name:     "version",
+		Summary:  "print the version",
+		About:    "Print the version of this program. bootagent --version does the same.",
+		Examples: []string{"bootagent version"},
+		Setup: func(*flag.FlagSet) command.Action {
 			return func(_ context.Context, _ []string, out io.Writer) error {
 				_, err := fmt.Fprintln(out, "bootagent", programVersion())
 				return err

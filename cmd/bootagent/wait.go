@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"bootagent/pkg/command"
 	"bootagent/pkg/status"
 )
 
@@ -16,16 +17,16 @@ import (
 // and writes it again.
 const goneFor = 30 * time.Second
 
-func waitCommand() command {
-	return command{
-		name:    "wait",
-		args:    "[--timeout DURATION]",
-		summary: "wait until the role is ready",
-		about: "Wait until the role is ready, or cannot become ready without a person, and print its state.\n" +
+func waitCommand() command.Command {
+	return command.Command{
+		Name:    "wait",
+		Args:    "[--timeout DURATION]",
+		Summary: "wait until the role is ready",
+		About: "Wait until the role is ready, or cannot become ready without a person, and print its state.\n" +
 			"If the agent does not run, wait 30 seconds for it.",
-		examples: []string{"bootagent wait --timeout 15m && mysqladmin ping"},
-		exits:    stateExits,
-		setup: func(f *flag.FlagSet) action {
+		Examples: []string{"bootagent wait --timeout 15m && mysqladmin ping"},
+		Exits:    stateExits,
+		Setup: func(f *flag.FlagSet) command.Action {
 			var limit time.Duration
 			f.Func("timeout", "wait no longer than this `DURATION`, such as 90s or 1h30m, then exit with 4 (default: no limit)", func(text string) (err error) {
 				if limit, err = time.ParseDuration(text); err != nil || limit <= 0 {

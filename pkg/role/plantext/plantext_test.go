@@ -1,4 +1,4 @@
-package main
+package plantext
 
 import (
 	"encoding/json"
@@ -24,7 +24,7 @@ func TestThePrintedPlanLacksNothing(t *testing.T) {
 		Services: []role.Service{{Unit: "mariadb.service", Needs: []role.Need{{Kind: role.KindData, Name: "db"}}, Ready: &role.Ready{Unit: "probe.service", Timeout: 15 * time.Minute}, AlsoGuard: []string{"backup.timer"}, IMDS: true}},
 	}
 	var printed strings.Builder
-	printPlan(&printed, plan)
+	Print(&printed, plan)
 	src, err := json.Marshal(plan)
 	if err != nil {
 		t.Fatal(err)
@@ -72,17 +72,5 @@ func TestDurationsAreWrittenAsInRoleFiles(t *testing.T) {
 		if got := duration(d); got != want {
 			t.Errorf("%v is written as %s, want %s", d, got, want)
 		}
-	}
-}
-
-// bootagent release reads the file that the daemon writes.
-func TestReleaseFindsTheMountPointsOfTheKeptPlan(t *testing.T) {
-	src, err := json.Marshal(role.Plan{Role: "db", Volumes: []role.Volume{{Name: "data", Mount: "/srv/data"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var plan mounting
-	if err := json.Unmarshal(src, &plan); err != nil || len(plan.Volumes) != 1 || plan.Volumes[0].Mount != "/srv/data" || plan.Volumes[0].Name != "data" {
-		t.Errorf("got %+v, %v", plan, err)
 	}
 }

@@ -1,4 +1,6 @@
-package main
+// Package terminal reads what a person types at a terminal and does not show, such
+// as a key.
+package terminal
 
 import (
 	"context"
@@ -9,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readQuietly reads a file to its end, but at most one byte more than most. On a
+// ReadHidden reads a file to its end, but at most one byte more than most. On a
 // terminal, it asks for input and does not show it.
-func readQuietly(ctx context.Context, in *os.File, most int, ask string) ([]byte, error) {
+func ReadHidden(ctx context.Context, in *os.File, most int, ask string) ([]byte, error) {
 	restore, err := hideTyping(in, ask)
 	if err != nil {
 		return nil, err
@@ -51,7 +53,8 @@ func hideTyping(in *os.File, ask string) (restore func(), err error) {
 	return func() { unix.IoctlSetTermios(fd, unix.TCSETS, shown) }, nil
 }
 
-func isTerminal(f *os.File) bool {
+// Is reports whether a file is a terminal.
+func Is(f *os.File) bool {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return err == nil
 }
