@@ -9,7 +9,7 @@ import (
 
 	"bootagent/pkg/command"
 	"bootagent/pkg/strictyaml"
-	"bootagent/pkg/systemd"
+	"bootagent/pkg/systemd/holder"
 )
 
 func holdersCommand() command.Command {
@@ -32,9 +32,9 @@ func holders(ctx context.Context, args []string, out io.Writer) error {
 	if !filepath.IsAbs(where) {
 		return command.Misuse(fmt.Errorf("the mount point %s is not an absolute path", strictyaml.Quote(where)))
 	}
-	ctx, cancel := context.WithTimeout(ctx, systemd.HoldersWithin)
+	ctx, cancel := context.WithTimeout(ctx, holder.Within)
 	defer cancel()
-	found, err := systemd.Holders(ctx, "/proc", filepath.Clean(where))
+	found, err := holder.Find(ctx, "/proc", filepath.Clean(where))
 	if err != nil {
 		return err
 	}

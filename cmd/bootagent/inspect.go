@@ -8,17 +8,10 @@ import (
 	"fmt"
 	"io"
 
+	"bootagent/pkg/blankproof"
 	"bootagent/pkg/block"
 	"bootagent/pkg/command"
-)
-
-// Exit codes of inspect, beside 0 for a disk that is proven blank, exitFailed if
-// it is not known, and exitUsage. With ExecCondition= of a unit, systemd skips
-// the unit for each code but 0 (systemd.service(5): 1 to 254).
-const (
-	exitNotBlank  = 3
-	exitInUse     = 4
-	exitOtherDisk = 5 // not the disk of --serial or --sequence
+	"bootagent/pkg/machine"
 )
 
 func inspectCommand() command.Command {
@@ -60,30 +53,30 @@ func inspectCommand() command.Command {
 type inspection struct {
 	json, blank bool
 	report      string // the file for the agent, which runs this as a child, because reading a disk can hang for ever
-	task        block.Task
+	task        blankproof.Task
 }
 
 func (i inspection) run(ctx context.Context, device string, out io.Writer) error {
 	if i.report != "" {
-		i.task.Tell = func(read, of block.Bytes) { writeProof(i.report, proof{Read: read, Of: of}) }
+		i.task.Tell = func(read, of block.Bytes) { machine.WriteProof(i.report, machine.Proof{Read: read, Of: of}) }
 	}
-	found, err := block.Host().Prove(ctx, device, i.task)
+	found, err := blankproof.Host().Prove(ctx, device, i.task)
 	switch {
-	case errors.As(err, new(*block.OtherDiskError)):
-		return codedError{err, exitOtherDisk}
+	case errors.As(err, new(*blankproof.OtherDiskError)):
+		return codedError{err, machine.ExitOtherDisk}
 	case err != nil:
 		return err
 	}
 	code := 0
 	switch {
 	case len(found.InUse) > 0:
-		code = exitInUse
+		code = machine.ExitInUse
 	case !found.Blank:
-		code = exitNotBlank
+		code = machine.ExitNotBlank
 	}
 	switch {
 	case i.report != "":
-		err = writeProof(i.report, proof{Report: &found})
+		err = machine.WriteProof(i.report, machine.Proof{Report: &found})
 	case i.json:
 		err = json.NewEncoder(out).Encode(found)
 	case i.blank && code != 0:

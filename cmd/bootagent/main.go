@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"bootagent/pkg/child"
 	"bootagent/pkg/command"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/status"
@@ -56,7 +57,7 @@ func commands() command.List {
 			Name: "mkfs", Args: "--type TYPE --uuid UUID --serial SERIAL --sequence N DEVICE", Raw: mkfs,
 			Summary: "make a filesystem on a disk that is proven blank", RunBy: "bootagent-make-SERIAL.service",
 		},
-		{Name: handCommand, Summary: "do for the agent what may hang", RunBy: "the agent", Raw: doTasks},
+		{Name: child.Command, Summary: "do for the agent what may hang", RunBy: "the agent", Raw: worker},
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"bootagent/pkg/command"
 	"bootagent/pkg/host"
 	"bootagent/pkg/instance"
+	"bootagent/pkg/machine"
+	"bootagent/pkg/plan"
 	"bootagent/pkg/role"
 	"bootagent/pkg/role/plantext"
 	"bootagent/pkg/settings"
@@ -60,8 +62,8 @@ func planOf(ctx context.Context, dir, userData string) (role.Plan, error) {
 	if err != nil {
 		return role.Plan{}, err
 	}
-	plan, _, err := selectPlan(set, dir, from, facts)
-	return plan, err
+	made, _, err := plan.Select(set, func() ([]*role.Role, error) { return role.Load(dir) }, from, facts)
+	return made, err
 }
 
 // example is the instance with which user-data from a file is tried.
@@ -69,16 +71,15 @@ var example = role.Instance{ID: "i-0123456789abcdef0", Zone: "eu-central-1a", Re
 
 // identityOf returns the identity and the user-data of this machine, or of the
 // example with user-data from a file.
-func identityOf(ctx context.Context, set settings.Settings, userData string) (source, host.Identity, error) {
+func identityOf(ctx context.Context, set settings.Settings, userData string) (plan.Source, host.Identity, error) {
 	switch {
 	case userData != "":
-		facts, err := localFacts(userData)
-		facts.Instance = example
-		return source(userData), facts, err
+		raw, err := machine.Inputs{}.UserData(userData)
+		return plan.Source(userData), host.Identity{Instance: example, UserData: raw}, err
 	case set.UserDataFile != "":
-		facts, err := localFacts(set.UserDataFile)
-		return source(set.UserDataFile), facts, err
+		raw, err := machine.Inputs{}.UserData(set.UserDataFile)
+		return plan.Source(set.UserDataFile), host.Identity{UserData: raw}, err
 	}
 	facts, err := instance.New(set.Endpoints.IMDS).Facts(ctx)
-	return imdsSource, asFacts(facts), err
+	return plan.UserData, machine.Identity(facts), err
 }

@@ -13,7 +13,11 @@ import (
 	"strings"
 
 	"bootagent/pkg/command"
+	"bootagent/pkg/journal"
+	"bootagent/pkg/machine"
 	"bootagent/pkg/systemd"
+	"bootagent/pkg/systemd/holder"
+	"bootagent/pkg/systemd/pid1"
 )
 
 func releaseCommand() command.Command {
@@ -26,9 +30,9 @@ func releaseCommand() command.Command {
 // release logs, at shutdown, which volumes systemd has unmounted, and which it
 // could not unmount.
 func release(ctx context.Context, _ []string, _ io.Writer) error {
-	log, flush := newLog(os.Stderr)
+	log, flush := journal.New(os.Stderr)
 	defer flush()
-	src, err := os.ReadFile(planFile)
+	src, err := os.ReadFile(machine.PlanFile(runDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // the agent has said why there is no plan, and mounted nothing
 	}
@@ -39,7 +43,7 @@ func release(ctx context.Context, _ []string, _ io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("cannot tell which volumes there are: %w", err)
 	}
-	stopping, err := systemd.Stopping(ctx)
+	stopping, err := pid1.New(log).Stopping(ctx)
 	if err != nil {
 		log.Warn("cannot tell whether the machine shuts down; going on as if it does", "error", err)
 		stopping = true
@@ -78,9 +82,9 @@ func releaseVolumes(ctx context.Context, plan mounting, stopping bool, log *slog
 
 // heldAt is a mount point, and who holds what is mounted there.
 func heldAt(ctx context.Context, at string) string {
-	ctx, cancel := context.WithTimeout(ctx, systemd.HoldersWithin)
+	ctx, cancel := context.WithTimeout(ctx, holder.Within)
 	defer cancel()
-	holders, err := systemd.Holders(ctx, "/proc", at)
+	holders, err := holder.Find(ctx, "/proc", at)
 	if err != nil || len(holders) == 0 {
 		return at
 	}

@@ -10,6 +10,7 @@ import (
 	"bootagent/pkg/report"
 	"bootagent/pkg/status"
 	"bootagent/pkg/systemd"
+	"bootagent/pkg/unit"
 )
 
 // newReporter returns the reporter of the agent that this process is.
@@ -30,14 +31,13 @@ func watchdog(ctx context.Context, r *report.Reporter, ping func()) error {
 	return nil
 }
 
-// A systemdRoleUnit is bootagent-role.service.
-type systemdRoleUnit struct{ manager *systemd.Manager }
+// A roleUnit is bootagent-role.service.
+type roleUnit struct{ manager *systemd.Manager }
 
-func (u systemdRoleUnit) State(ctx context.Context) (host.UnitState, error) {
-	s, err := u.manager.State(ctx, roleUnit)
-	return asUnitState(s), err
+func (u roleUnit) State(ctx context.Context) (host.UnitState, error) {
+	s, err := u.manager.State(ctx, unit.Role)
+	return host.UnitState{Active: s.Active, Sub: s.Sub, Busy: s.Job != ""}, err
 }
 
-func (u systemdRoleUnit) Stopping(ctx context.Context) (bool, error) { return u.manager.Stopping(ctx) }
-
-func (u systemdRoleUnit) Restart(ctx context.Context) error { return u.manager.Restart(ctx, roleUnit) }
+func (u roleUnit) Stopping(ctx context.Context) (bool, error) { return u.manager.Stopping(ctx) }
+func (u roleUnit) Restart(ctx context.Context) error          { return u.manager.Restart(ctx, unit.Role) }

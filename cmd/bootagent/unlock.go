@@ -57,19 +57,3 @@ func unlockFrom(ctx context.Context, socket string, in *os.File, out io.Writer) 
 	fmt.Fprintln(out, answer.Message)
 	return nil
 }
-
-// unlock takes keys that a person brings, and answers which they are.
-func (a *agent) unlock(_ context.Context, keys []byte) (string, error) {
-	_, b := a.told()
-	if b != nil && !b.HasSecrets() {
-		return "", fault.Permanent(errors.New("the role of this instance has no secrets, so it needs no key"))
-	}
-	added, err := a.keys.Add(keys)
-	if err != nil {
-		return "", fault.Permanent(err)
-	}
-	if b != nil {
-		b.Unlocked()
-	}
-	return secret.Taken(added), nil
-}

@@ -14,12 +14,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bootagent/pkg/boot"
 	"bootagent/pkg/command"
 	"bootagent/pkg/control"
 	"bootagent/pkg/fault"
-	"bootagent/pkg/host"
-	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 )
 
@@ -90,16 +87,6 @@ func TestUnlockHandsKeysToTheAgent(t *testing.T) {
 	}
 	if all := keys.Recipients(); len(all) != 1 || all[0] != public {
 		t.Errorf("the agent has %q", all)
-	}
-}
-
-func TestAnAgentWhoseRoleHasNoSecretsTakesNoKey(t *testing.T) {
-	a := new(agent)
-	b := boot.New(role.Plan{}, host.Host{}, slog.New(slog.DiscardHandler))
-	a.begin(b.Graph, b, nil)
-	err := unlockFrom(t.Context(), serve(t, a.unlock), typed(t, private), io.Discard)
-	if err == nil || err.Error() != "cannot unlock: the role of this instance has no secrets, so it needs no key" {
-		t.Errorf("got %v", err)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"bootagent/pkg/command"
 	"bootagent/pkg/image"
+	"bootagent/pkg/plan"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/systemd/guard"
@@ -69,10 +70,7 @@ func (v validation) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	files := fmt.Sprintf("%d role files", len(roles))
-	if len(roles) == 1 {
-		files = "1 role file"
-	}
+	files := image.Count(len(roles), "role file")
 	switch {
 	case units == "":
 		fmt.Fprintf(out, "checked %s: names, values and how they fit together\n"+
@@ -90,11 +88,11 @@ func validateUserData(ctx context.Context, userData string, roles []*role.Role, 
 	if err != nil {
 		return err
 	}
-	sel, _, err := selection(settings.Settings{}, from, facts)
+	sel, _, err := plan.Selection(settings.Settings{}, from, facts)
 	if err != nil {
 		return err
 	}
-	if _, err := planFrom(from, sel, roles, facts.Instance); err != nil {
+	if _, err := plan.From(from, sel, roles, facts.Instance); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "%s: selects role %s\n", userData, sel.Role)
@@ -117,14 +115,10 @@ func validateUnits(root string, roles []*role.Role, out io.Writer) error {
 	for _, problem := range report.Problems {
 		fmt.Fprintln(out, problem)
 	}
-	switch n := len(problems) + len(report.Problems); n {
-	case 0:
-		return nil
-	case 1:
-		return errors.New("1 problem with the units that the roles name")
-	default:
-		return fmt.Errorf("%d problems with the units that the roles name", n)
+	if n := len(problems) + len(report.Problems); n > 0 {
+		return fmt.Errorf("%s with the units that the roles name", image.Count(n, "problem"))
 	}
+	return nil
 }
 
 // decodeRoles reads role files wherever they are.

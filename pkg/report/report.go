@@ -9,6 +9,7 @@ package report
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -18,14 +19,12 @@ import (
 	"sync"
 	"time"
 
+	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
+	"bootagent/pkg/plan"
 	"bootagent/pkg/status"
+	"bootagent/pkg/unit"
 )
-
-// UnitField is the attribute of a log record that names another unit. The
-// journal then shows the record in systemctl status of that unit
-// (systemd.journal-fields(7)).
-const UnitField = "OBJECT_SYSTEMD_UNIT"
 
 // Messages to systemd, see sd_notify(3).
 const (
@@ -81,6 +80,34 @@ func (r *Reporter) SetProblem(part, why string) {
 	if r.last.State != "" {
 		r.report(r.reported)
 	}
+}
+
+// Identifying reports how the agent learns which plan the machine has.
+func (r *Reporter) Identifying(progress []graph.Progress) { r.Report(OfIdentify(progress)) }
+
+// Booting reports how a role comes up, and what holds its services, by unit.
+func (r *Reporter) Booting(role string, held map[string]graph.Progress, progress []graph.Progress) {
+	r.Report(Of(role, held, progress))
+	r.reportHeld(held)
+	if Settled(progress) {
+		r.Ready()
+	}
+}
+
+// NoPlan reports why there is no plan, and that units are held for that.
+func (r *Reporter) NoPlan(err error, units []string) {
+	s := status.Status{State: status.Failed, Reason: err.Error(), Hint: fault.HintOf(err)}
+	if errors.Is(err, plan.ErrNoRole) {
+		s.State = status.Idle
+	}
+	why := graph.Progress{Step: "plan", State: graph.Failed, Since: time.Now(), Err: err}
+	held := make(map[string]graph.Progress)
+	for _, name := range units {
+		held[name] = why
+		s.Held = append(s.Held, status.Held{Unit: name, Why: "there is no plan: " + err.Error()})
+	}
+	r.Report(s)
+	r.reportHeld(held)
 }
 
 // Report reports a status, if it is new.
@@ -204,19 +231,19 @@ func (r *Reporter) IsReady() bool {
 	return r.isReady
 }
 
-// ReportHeld logs for each unit which step holds it, once for each cause, so
+// reportHeld logs for each unit which step holds it, once for each cause, so
 // that systemctl status of the unit shows it.
-func (r *Reporter) ReportHeld(held map[string]graph.Progress) {
+func (r *Reporter) reportHeld(held map[string]graph.Progress) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for unit, by := range held {
+	for name, by := range held {
 		why := by.Step + by.Wait.For
 		if by.Err != nil {
 			why += by.Err.Error()
 		}
-		if (by.State == graph.Waiting || by.State == graph.Failed) && r.held[unit] != why {
-			r.held[unit] = why
-			r.log.Info(unit+" may not start yet: "+by.String(), UnitField, unit)
+		if (by.State == graph.Waiting || by.State == graph.Failed) && r.held[name] != why {
+			r.held[name] = why
+			r.log.Info(name+" may not start yet: "+by.String(), unit.JournalField, name)
 		}
 	}
 }

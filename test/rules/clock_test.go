@@ -17,10 +17,10 @@ import (
 // the machine boots.
 var wallTimes = map[string]string{
 	"cmd/bootagent/sealed/sealed.go Local": "told: when the ciphertext was good",
-	"cmd/bootagent/readdisk.go Local":      "told: when a disk will have been read",
+	"pkg/machine/disks.go Local":           "told: when a disk will have been read",
 	"cmd/bootagent/timeline.go Local":      "told: when the machine was started",
-	"pkg/boot/launch.go Local":             "told: when the answer was kept",
-	"pkg/boot/story.go Round":              "compared, to see that the clock was set",
+	"pkg/agent/identify.go Local":          "told: when the answer was kept",
+	"pkg/graph/clock.go Round":             "compared, to see that the clock was set",
 	"pkg/boot/volume.go Truncate":          "kept: in the ledger",
 	"pkg/boot/volume.go UTC":               "kept: in the ledger",
 	"pkg/instance/credentials.go UTC":      "told: when credentials expired",

@@ -23,7 +23,6 @@ const (
 // have until it is split. Lower a number when the code shrinks; never raise one, and never add an entry.
 var tooLarge = map[string]int{
 	"cmd/bootagent":           4452,
-	"cmd/bootagent/daemon.go": 461,
 	"pkg/block":               2615,
 	"pkg/block/prove.go":      544,
 	"pkg/block/signatures.go": 549,
@@ -33,9 +32,6 @@ var tooLarge = map[string]int{
 	"pkg/boot/volume.go":      800,
 	"pkg/role":                1744,
 	"pkg/role/decode.go":      603,
-	"pkg/systemd":             1806,
-	"pkg/systemd/guard":       1928,
-	"pkg/systemd/manager.go":  452,
 	"pkg/userdata/wrap.go":    490,
 	"test/cloud":              3892,
 	"test/cloud/instances.go": 458,

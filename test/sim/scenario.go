@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"bootagent/pkg/report"
 	"bootagent/pkg/boot"
+	"bootagent/pkg/report"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
@@ -436,10 +436,10 @@ func (s scenario) prove() error {
 // status is what bootagent status tells.
 func (m *machine) status() status.Status {
 	a := m.agent
-	if a.boot == nil {
+	if a.role == "" {
 		return report.OfIdentify(a.progress)
 	}
-	return report.Of(m.world.role.Name, a.held, slices.Concat(a.launched, a.progress))
+	return report.Of(a.role, a.held, a.progress)
 }
 
 // idle tells whether the agent is at no step, and is to be told nothing that it
