@@ -7,10 +7,10 @@ import (
 	"io"
 	"log/slog"
 
+	"bootagent/pkg/aws/imds"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/command"
 	"bootagent/pkg/host"
-	"bootagent/pkg/instance"
 	"bootagent/pkg/machine"
 	"bootagent/pkg/plan"
 	"bootagent/pkg/role"
@@ -80,6 +80,6 @@ func identityOf(ctx context.Context, set settings.Settings, userData string) (pl
 		raw, err := machine.Inputs{}.UserData(set.UserDataFile)
 		return plan.Source(set.UserDataFile), host.Identity{UserData: raw}, err
 	}
-	facts, err := instance.New(set.Endpoints.IMDS).Facts(ctx)
+	facts, err := imds.New(set.Endpoints.IMDS).Metadata(ctx)
 	return plan.UserData, machine.Identity(facts), err
 }

@@ -240,29 +240,35 @@ type EngineSettings struct {
 	Files         []string // that its settings name below the data directory
 }
 
-// Secrets are fetched sealed and opened in memory. No plaintext passes through
-// the story.
+// Secrets fetches secrets, decrypts them in memory, and stages them for their
+// services.
 type Secrets interface {
-	// Staged tells whether, in this boot, a secret is where the services that
-	// it is for are given it.
-	Staged(s role.Secret) (bool, error)
+	// Staged returns the version of a secret that, in this boot, is where the
+	// services that it is for are given it, or "" where it is not there.
+	Staged(s role.Secret) (version string, err error)
 
-	// Unlock gets the keys that the agent is set to use. A Pending_ says
+	// NeedsKey reports whether the secret is encrypted, so that it takes a key
+	// of the agent.
+	NeedsKey(s role.Secret) bool
+
+	// Unlock gets the keys that the agent is set to use. fault.Pending says
 	// that a person has to bring one.
 	Unlock(ctx context.Context) error
 
-	// Fetch returns a secret as it is sealed.
-	Fetch(ctx context.Context, s role.Secret) (Sealed, error)
+	// Fetch returns what the source of a secret holds.
+	Fetch(ctx context.Context, s role.Secret) (Payload, error)
 
-	// Open decrypts a secret and stages it. A Pending_ says that none of
+	// Open decrypts a secret and stages it. fault.Pending says that none of
 	// the keys fits, and that a person may bring another.
-	Open(ctx context.Context, s role.Secret, sealed []byte) error
+	Open(ctx context.Context, s role.Secret, p Payload) error
 }
 
-// A Sealed is a secret that is encrypted.
-type Sealed struct {
-	Bytes []byte
-	Stale string // on what copy, and why, where it is not fresh from its source
+// A Payload is what a source holds of a secret.
+type Payload struct {
+	Bytes   func() []byte // behind a function, so that nothing prints one that is not encrypted
+	Version string        // tells payloads of the same secret apart
+	Sealed  bool          // it is encrypted
+	Stale   string        // that it comes from the cache, and why; "" if it is fresh from its source
 }
 
 // Units says what systemd's units are doing.

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 
-	"bootagent/pkg/awscli"
+	"bootagent/pkg/aws/cli"
+	"bootagent/pkg/aws/imds"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
-	"bootagent/pkg/instance"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/userdata"
@@ -22,7 +22,7 @@ var ErrNoRole = fault.WithHint(
 
 // roleTag is the tag of an instance that selects its role where no user-data
 // does.
-const roleTag = instance.RoleTag
+const roleTag = imds.RoleTag
 
 // A Source is where what a machine is told comes from, as errors call it.
 type Source string
@@ -72,7 +72,7 @@ func toMend(err error, from Source, who role.Instance) error {
 	switch from {
 	case UserData:
 		how = "mend the role file, then: bootagent retry; or mend the user-data, which EC2 changes only while the instance is stopped, " +
-			awscli.Own + awscli.ChangeUserData(who.Region, who.ID)
+			cli.Own + cli.ChangeUserData(who.Region, who.ID)
 	case Tag:
 		how = "mend the role file, or the instance's tag " + roleTag + ", then: bootagent retry"
 	default:

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"bootagent/pkg/aws/diagnose"
 )
 
 // TestMain sees to it that times of day are the same wherever the tests run. A
@@ -24,12 +26,12 @@ func TestAttachRoundByRound(t *testing.T) {
 		c := newCloud()
 		v := New(c, Instance{ID: me, Zone: zone})
 		_, err := v.Attach(t.Context(), vol)
-		expect(t, err, waiting, "waiting for volume vol-00000000000000001 to be attached as /dev/sdf, asked for at 00:00:00", "")
+		expect(t, err, waiting, "volume vol-00000000000000001 to be attached as /dev/sdf, asked for at 00:00:00", "")
 		equal(t, "first round", c.took(), []string{DescribeVolumes, DescribeInstances, AttachVolume + " /dev/sdf"})
 
 		time.Sleep(time.Second)
 		_, err = v.Attach(t.Context(), vol)
-		expect(t, err, waiting, "waiting for volume vol-00000000000000001 to be attached as /dev/sdf, asked for at 00:00:00", "")
+		expect(t, err, waiting, "volume vol-00000000000000001 to be attached as /dev/sdf, asked for at 00:00:00", "")
 		time.Sleep(time.Second)
 		got, err := v.Attach(t.Context(), vol)
 		ok(t, err)
@@ -60,38 +62,38 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 			{
 				name:  "being made",
 				world: func(c *cloud) { c.volumes[vol].State = Creating },
-				kind:  waiting, words: "waiting for volume vol-00000000000000001 to be available (it is creating)", calls: describe,
+				kind:  waiting, words: "volume vol-00000000000000001 to be available (it is creating)", calls: describe,
 			},
 			{
 				name:  "in use by nobody that is named",
 				world: func(c *cloud) { c.volumes[vol].State = InUse },
-				kind:  waiting, words: "waiting for volume vol-00000000000000001 to be available (it is in-use)", calls: describe,
+				kind:  waiting, words: "volume vol-00000000000000001 to be available (it is in-use)", calls: describe,
 			},
 			{
 				name: "no longer attached to another",
 				world: func(c *cloud) {
 					c.volumes[vol] = held(other, "/dev/sdf", Detached, since)
 				},
-				kind: waiting, words: "waiting for volume vol-00000000000000001 to be available (it is in-use)", calls: describe,
+				kind: waiting, words: "volume vol-00000000000000001 to be available (it is in-use)", calls: describe,
 			},
 			{
 				name:  "unknown",
 				world: func(c *cloud) { c.hidden[vol] = true },
 				kind:  waiting,
-				words: "waiting for EC2 to know volume vol-00000000000000001: " +
+				words: "EC2 to know volume vol-00000000000000001: " +
 					"InvalidVolume.NotFound: The volume 'vol-00000000000000001' does not exist.",
 				hint: "check the id, and that the volume is of this account and region", calls: describe,
 			},
 			{
 				name:  "being detached from this instance",
 				world: func(c *cloud) { c.volumes[vol] = held(me, "/dev/sdf", Detaching, since) },
-				kind:  waiting, words: "waiting for volume vol-00000000000000001 to be detached from this instance (detaching), and then attached again",
+				kind:  waiting, words: "volume vol-00000000000000001 to be detached from this instance (detaching), and then attached again",
 				calls: describe,
 			},
 			{
 				name:  "detached from this instance while it is mounted",
 				world: func(c *cloud) { c.volumes[vol] = held(me, "/dev/sdf", Busy, since) },
-				kind:  waiting, words: "waiting for volume vol-00000000000000001 to be detached from this instance, which still uses it (busy)",
+				kind:  waiting, words: "volume vol-00000000000000001 to be detached from this instance, which still uses it (busy)",
 				hint:  "someone detached it while it was mounted: unmount it; the agent attaches it again when it is free",
 				calls: describe,
 			},
@@ -99,7 +101,7 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 				name:  "held by another",
 				world: func(c *cloud) { c.volumes[vol] = held(other, "/dev/sdf", Attached, since) },
 				kind:  waiting,
-				words: "waiting for volume vol-00000000000000001 to be let go by i-00000000000000002 (running), which has held it since 10:04:11",
+				words: "volume vol-00000000000000001 to be let go by i-00000000000000002 (running), which has held it since 10:04:11",
 				hint: "if i-00000000000000002 is to give it up, stop its services, unmount the volume there, and then detach it, with your own credentials: " +
 					"aws ec2 detach-volume --volume-id vol-00000000000000001",
 				calls: both,
@@ -111,7 +113,7 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 					c.instances[other].State = "stopped"
 				},
 				kind:  waiting,
-				words: "waiting for volume vol-00000000000000001 to be let go by i-00000000000000002 (stopped), which has held it since 1999-12-31 10:04:11",
+				words: "volume vol-00000000000000001 to be let go by i-00000000000000002 (stopped), which has held it since 1999-12-31 10:04:11",
 				hint:  "a stopped instance keeps its volumes: detach it, with your own credentials: aws ec2 detach-volume --volume-id vol-00000000000000001",
 				calls: both,
 			},
@@ -122,7 +124,7 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 					c.instances[other].State = "shutting-down"
 				},
 				kind: waiting,
-				words: "waiting for volume vol-00000000000000001 to be let go by i-00000000000000002 (shutting-down), " +
+				words: "volume vol-00000000000000001 to be let go by i-00000000000000002 (shutting-down), " +
 					"which has held it since 10:04:11 and is letting it go",
 				calls: both,
 			},
@@ -130,7 +132,7 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 				name:  "held by another that does not unmount it",
 				world: func(c *cloud) { c.volumes[vol] = held(other, "/dev/sdf", Busy, since) },
 				kind:  waiting,
-				words: "waiting for volume vol-00000000000000001 to be let go by i-00000000000000002 (running), " +
+				words: "volume vol-00000000000000001 to be let go by i-00000000000000002 (running), " +
 					"which has held it since 10:04:11 and is to let it go, but still uses it (busy)",
 				hint:  "unmount it on i-00000000000000002, or stop that instance",
 				calls: both,
@@ -142,7 +144,7 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 					delete(c.instances, other)
 				},
 				kind:  waiting,
-				words: "waiting for volume vol-00000000000000001 to be let go by i-00000000000000002 (unknown to EC2), which has held it since 10:04:11",
+				words: "volume vol-00000000000000001 to be let go by i-00000000000000002 (unknown to EC2), which has held it since 10:04:11",
 				calls: both,
 			},
 			{
@@ -152,7 +154,7 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 					c.answers[DescribeInstances] = []error{refusal(DescribeInstances, "UnauthorizedOperation", "no")}
 				},
 				kind:  waiting,
-				words: "waiting for volume vol-00000000000000001 to be let go by i-00000000000000002 (state unknown), which has held it since 10:04:11",
+				words: "volume vol-00000000000000001 to be let go by i-00000000000000002 (state unknown), which has held it since 10:04:11",
 				calls: both,
 			},
 			{
@@ -162,7 +164,7 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 					c.volumes[vol].Attachments[0].Service = "fargate.amazonaws.com"
 				},
 				kind:  waiting,
-				words: "waiting for volume vol-00000000000000001 to be let go by fargate.amazonaws.com, which has held it since 10:04:11",
+				words: "volume vol-00000000000000001 to be let go by fargate.amazonaws.com, which has held it since 10:04:11",
 				hint:  "a service of AWS holds it; it has to be asked to let go", calls: describe,
 			},
 			{
@@ -198,14 +200,14 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 			{
 				name:  "this instance is not running yet",
 				world: func(c *cloud) { c.instances[me].State = "pending" },
-				kind:  waiting, words: "waiting for EC2 to say of this instance, i-00000000000000001, that it is running (it says pending)",
+				kind:  waiting, words: "EC2 to say of this instance, i-00000000000000001, that it is running (it says pending)",
 				calls: both,
 			},
 			{
 				name:  "this instance is not known yet",
 				world: func(c *cloud) { c.hidden[me] = true },
 				kind:  waiting,
-				words: "waiting for EC2 to know this instance, i-00000000000000001: " +
+				words: "EC2 to know this instance, i-00000000000000001: " +
 					"InvalidInstanceID.NotFound: The instance ID 'i-00000000000000001' does not exist",
 				calls: both,
 			},
@@ -221,7 +223,7 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 			{
 				name:  "the instance's own mapping is ahead",
 				world: func(c *cloud) { c.instances[me].Devices["/dev/sdg"] = vol },
-				kind:  waiting, words: "waiting for EC2 to say of volume vol-00000000000000001, too, that this instance has it as /dev/sdg",
+				kind:  waiting, words: "EC2 to say of volume vol-00000000000000001, too, that this instance has it as /dev/sdg",
 				calls: both,
 			},
 		} {
@@ -229,7 +231,7 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 			test.world(c)
 			_, err := New(c, Instance{ID: me, Zone: zone}).Attach(t.Context(), vol)
 			got, hint := kind(err)
-			if got != test.kind || hint != test.hint || err != nil && err.Error() != test.words {
+			if got != test.kind || hint != test.hint || text(err) != test.words {
 				t.Errorf("%s: got  %s: %v\nhint %s\nwant %s: %s\nhint %s", test.name, got, err, hint, test.kind, test.words, test.hint)
 			}
 			equal(t, test.name, c.took(), test.calls)
@@ -242,10 +244,10 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 func TestAttachThatEC2Refuses(t *testing.T) {
 	const (
 		cannot  = "volume vol-00000000000000001 can't be attached to this instance, i-00000000000000001"
-		key     = "waiting for the key of KMS that volume vol-00000000000000001 is encrypted with to let it be attached: "
+		key     = "EC2 to be able to use the KMS key of volume vol-00000000000000001: "
 		arn     = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-		keyHint = "the key of KMS has to be enabled, and to let the instance's IAM role do kms:CreateGrant, kms:Decrypt and kms:DescribeKey; " +
-			"see it, with your own credentials: aws kms describe-key --key-id " + arn
+		keyHint = "the KMS key has to be enabled, and the instance's IAM role has to be allowed kms:CreateGrant, kms:Decrypt and kms:DescribeKey on it; " +
+			"look at it, with your own credentials: aws kms describe-key --key-id " + arn
 	)
 	for _, test := range []struct {
 		code, message     string
@@ -253,22 +255,22 @@ func TestAttachThatEC2Refuses(t *testing.T) {
 	}{
 		{
 			"VolumeInUse", "vol-00000000000000001 is already attached to an instance", waiting,
-			"waiting for EC2 to say who holds volume vol-00000000000000001: " +
+			"EC2 to say who holds volume vol-00000000000000001: " +
 				"VolumeInUse: vol-00000000000000001 is already attached to an instance", "",
 		},
 		{
 			"IncorrectState", "vol-00000000000000001 is not 'available'.", waiting,
-			"waiting for volume vol-00000000000000001 to be available: " +
+			"volume vol-00000000000000001 to be available: " +
 				"IncorrectState: vol-00000000000000001 is not 'available'.", "",
 		},
 		{
 			"IncorrectState", "Instance 'i-00000000000000001' is not 'running'.", waiting,
-			"waiting for EC2 to say of this instance, i-00000000000000001, that it is running: " +
+			"EC2 to say of this instance, i-00000000000000001, that it is running: " +
 				"IncorrectState: Instance 'i-00000000000000001' is not 'running'.", "",
 		},
 		{
 			"InvalidParameterValue", "Invalid value '/dev/sdf' for unixDevice. Attachment point /dev/sdf is already in use", waiting,
-			"waiting for another device name for volume vol-00000000000000001 than /dev/sdf, which is in use: " +
+			"another device name for volume vol-00000000000000001 than /dev/sdf, which is in use: " +
 				"InvalidParameterValue: Invalid value '/dev/sdf' for unixDevice. Attachment point /dev/sdf is already in use", "",
 		},
 		{
@@ -282,12 +284,12 @@ func TestAttachThatEC2Refuses(t *testing.T) {
 		},
 		{
 			"InvalidVolume.NotFound", "The volume 'vol-00000000000000001' does not exist.", waiting,
-			"waiting for EC2 to know volume vol-00000000000000001: " +
+			"EC2 to know volume vol-00000000000000001: " +
 				"InvalidVolume.NotFound: The volume 'vol-00000000000000001' does not exist.", "",
 		},
 		{
 			"InvalidInstanceID.NotFound", "The instance ID 'i-00000000000000001' does not exist", waiting,
-			"waiting for EC2 to know this instance, i-00000000000000001: " +
+			"EC2 to know this instance, i-00000000000000001: " +
 				"InvalidInstanceID.NotFound: The instance ID 'i-00000000000000001' does not exist", "",
 		},
 		{
@@ -318,8 +320,8 @@ func TestAttachThatEC2Refuses(t *testing.T) {
 		},
 		{
 			"RequestLimitExceeded", "Request limit exceeded.", waiting,
-			"waiting for EC2 to answer ec2:AttachVolume: RequestLimitExceeded: Request limit exceeded.",
-			"see in CloudTrail who in the account calls EC2 so often; the agent asks again",
+			"EC2 to answer ec2:AttachVolume: RequestLimitExceeded: Request limit exceeded.",
+			"look in CloudTrail who in the account calls EC2 so often; the agent tries again",
 		},
 		{"CustomerKeyHasBeenRevoked", "The encrypted volume was unable to access the KMS key", waiting, key + "CustomerKeyHasBeenRevoked: The encrypted volume was unable to access the KMS key", keyHint},
 		{"InvalidKMSKey.InvalidState", "The KMS key provided is in an incorrect state", waiting, key + "InvalidKMSKey.InvalidState: The KMS key provided is in an incorrect state", keyHint},
@@ -327,7 +329,7 @@ func TestAttachThatEC2Refuses(t *testing.T) {
 		{"KmsKeyNotAccessible", "no", waiting, key + "KmsKeyNotAccessible: no", keyHint},
 		{
 			"Blocked", "Your account is blocked", retried, "ec2:AttachVolume: Blocked: Your account is blocked",
-			"AWS has blocked the account, or not verified it yet: see the mail to its owner; the agent asks again",
+			"AWS has blocked the account, or has not verified it yet: see the mail to its owner; the agent tries again",
 		},
 	} {
 		t.Run(test.code, func(t *testing.T) {
@@ -345,11 +347,11 @@ func TestAnAttachThatFailedAndYetSucceededIsFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCloud()
 		v := New(c, Instance{ID: me, Zone: zone})
-		c.answers[AttachVolume] = []error{&APIError{Action: AttachVolume, Status: 500, Code: "InternalError", Message: "An internal error has occurred"}}
+		c.answers[AttachVolume] = []error{&diagnose.Error{Action: AttachVolume, Status: 500, Code: "InternalError", Message: "An internal error has occurred"}}
 		c.late[AttachVolume] = true
 		_, err := v.Attach(t.Context(), vol)
 		expect(t, err, waiting,
-			"waiting for EC2 to answer ec2:AttachVolume: InternalError: An internal error has occurred", "")
+			"EC2 to answer ec2:AttachVolume: InternalError: An internal error has occurred", "")
 		time.Sleep(c.takes)
 		_, err = v.Attach(t.Context(), vol)
 		ok(t, err)
@@ -360,7 +362,7 @@ func TestAnAttachThatFailedAndYetSucceededIsFound(t *testing.T) {
 func TestAnAttachThatFailedIsAskedForAgainByTheSameName(t *testing.T) {
 	c := newCloud()
 	v := New(c, Instance{ID: me, Zone: zone})
-	c.answers[AttachVolume] = []error{&APIError{Action: AttachVolume, Status: 500, Code: "InternalError", Message: "An internal error has occurred"}}
+	c.answers[AttachVolume] = []error{&diagnose.Error{Action: AttachVolume, Status: 500, Code: "InternalError", Message: "An internal error has occurred"}}
 	for range 2 {
 		_, err := v.Attach(t.Context(), vol)
 		if got, _ := kind(err); got != waiting {
@@ -402,7 +404,7 @@ func TestVolumesThatAttachSideBySideHaveNamesOfTheirOwn(t *testing.T) {
 		c.add(&Volume{ID: vol2, Zone: zone, State: Available})
 		v := New(c, Instance{ID: me, Zone: zone})
 		// The first call has no answer, so its name may be in use.
-		c.answers[AttachVolume] = []error{&APIError{Action: AttachVolume, Err: errors.New("EC2 did not answer within 10s")}}
+		c.answers[AttachVolume] = []error{&diagnose.Error{Action: AttachVolume, Err: errors.New("EC2 did not answer within 10s")}}
 		for _, id := range []string{vol, vol2, vol} {
 			_, err := v.Attach(t.Context(), id)
 			if got, _ := kind(err); got != waiting {
@@ -437,7 +439,7 @@ func TestAnAttachThatHangsSaysSoAndItsNameIsNotUsedAgain(t *testing.T) {
 		c.takes = 24 * time.Hour
 		v := New(c, Instance{ID: me, Zone: zone})
 		_, err := v.Attach(t.Context(), vol)
-		const words = "waiting for volume vol-00000000000000001 to be attached as /dev/sdf, asked for at 00:00:00"
+		const words = "volume vol-00000000000000001 to be attached as /dev/sdf, asked for at 00:00:00"
 		expect(t, err, waiting, words, "")
 		time.Sleep(90 * time.Second)
 		_, err = v.Attach(t.Context(), vol)
@@ -451,7 +453,7 @@ func TestAnAttachThatHangsSaysSoAndItsNameIsNotUsedAgain(t *testing.T) {
 		c.release(vol)
 		c.takes = 2 * time.Second
 		_, err = v.Attach(t.Context(), vol)
-		expect(t, err, waiting, "waiting for volume vol-00000000000000001 to be attached as /dev/sdg, asked for at 00:01:31, "+
+		expect(t, err, waiting, "volume vol-00000000000000001 to be attached as /dev/sdg, asked for at 00:01:31, "+
 			"after the attach asked for at 00:00:00 came to nothing", "")
 		equal(t, "attaches", attaches(c), []string{"/dev/sdf", "/dev/sdg"})
 		time.Sleep(c.takes)
@@ -468,7 +470,7 @@ func TestAnAttachThatEC2GivesUpIsAskedForAgainAndTold(t *testing.T) {
 		v := New(c, Instance{ID: me, Zone: zone})
 		_, err := v.Attach(t.Context(), vol)
 		c.release(vol)
-		const words = "waiting for volume vol-00000000000000001 to be attached as /dev/sdf, asked for at 00:00:00"
+		const words = "volume vol-00000000000000001 to be attached as /dev/sdf, asked for at 00:00:00"
 		expect(t, err, waiting, words, "")
 
 		// What EC2 says may be older than what it did.
@@ -477,9 +479,9 @@ func TestAnAttachThatEC2GivesUpIsAskedForAgainAndTold(t *testing.T) {
 		expect(t, err, waiting, words, "")
 		time.Sleep(time.Second)
 		_, err = v.Attach(t.Context(), vol)
-		const again = "waiting for volume vol-00000000000000001 to be attached as /dev/sdg, asked for at 00:00:15, " +
+		const again = "volume vol-00000000000000001 to be attached as /dev/sdg, asked for at 00:00:15, " +
 			"after the attach asked for at 00:00:00 came to nothing"
-		const key = "the volume is encrypted: the key of KMS has to be enabled, and to let the instance's IAM role do kms:CreateGrant, kms:Decrypt and kms:DescribeKey"
+		const key = "the volume is encrypted: the KMS key has to be enabled, and the instance's IAM role has to be allowed kms:CreateGrant, kms:Decrypt and kms:DescribeKey on it"
 		expect(t, err, waiting, again, key)
 		equal(t, "attaches", attaches(c), []string{"/dev/sdf", "/dev/sdg"})
 
@@ -488,7 +490,7 @@ func TestAnAttachThatEC2GivesUpIsAskedForAgainAndTold(t *testing.T) {
 		expect(t, err, waiting, again, key)
 		c.release(vol) // it was seen, so there is nothing to wait for
 		_, err = v.Attach(t.Context(), vol)
-		expect(t, err, waiting, "waiting for volume vol-00000000000000001 to be attached as /dev/sdh, asked for at 00:00:16, "+
+		expect(t, err, waiting, "volume vol-00000000000000001 to be attached as /dev/sdh, asked for at 00:00:16, "+
 			"after the attach asked for at 00:00:15 came to nothing", key)
 	})
 }
@@ -656,7 +658,7 @@ func TestCommandsInHintsAreComplete(t *testing.T) {
 		},
 		{
 			func(c *cloud) {
-				c.answers[AttachVolume] = []error{&APIError{Action: AttachVolume, Status: 403, Code: "UnauthorizedOperation", Encoded: "abc"}}
+				c.answers[AttachVolume] = []error{&diagnose.Error{Action: AttachVolume, Status: 403, Code: "UnauthorizedOperation", Encoded: "abc"}}
 			},
 			"journalctl --unit bootagent.service --grep decode-authorization-message",
 		},

@@ -24,11 +24,14 @@ import (
 	"testing"
 	"time"
 
-	"bootagent/pkg/awscli"
-	agentinstance "bootagent/pkg/instance"
+	"bootagent/pkg/aws/cli"
+	"bootagent/pkg/aws/diagnose"
+	agentec2 "bootagent/pkg/aws/ec2"
+	agentimds "bootagent/pkg/aws/imds"
+	agents3 "bootagent/pkg/aws/s3"
+	"bootagent/pkg/fault"
 	"bootagent/pkg/secret"
 	agentvolume "bootagent/pkg/volume"
-	"bootagent/pkg/volume/ec2api"
 	"bootagent/test/cloud"
 	"bootagent/test/cloud/cloudtest"
 	"bootagent/test/cloud/ec2"
@@ -64,7 +67,7 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 	other, stopped := cloudtest.Launch(t, c, ec2.Launch{}), cloudtest.Launch(t, c, ec2.Launch{})
 	var log bytes.Buffer
 	agent := func(role string) *agentvolume.Volumes {
-		api := ec2api.New(ec2api.Config{
+		api := agentec2.New(agentec2.Config{
 			Region: c.Region(), Endpoint: p.urls["ec2"], Credentials: cloudtest.Provider(c.IAM.Credentials(role, self.ID)),
 			Log: slog.New(slog.NewTextHandler(&log, nil)),
 		})
@@ -167,8 +170,11 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 					cloudtest.Must(t, c.S3.Put("secrets", test.key, []byte("sealed")))
 				}
 				test.before(test.key)
-				s3 := secret.NewS3(c.Region(), p.urls["s3"], cloudtest.Provider(c.IAM.Credentials(test.role, self.ID)))
-				fetch := func() error { _, err := s3.Object("secrets", test.key).Fetch(t.Context()); return err }
+				s3 := agents3.New(agents3.Config{
+					Caller: diagnose.Caller{Region: c.Region(), Role: "mysql"}, Endpoint: p.urls["s3"],
+					Credentials: cloudtest.Provider(c.IAM.Credentials(test.role, self.ID)), Max: secret.CiphertextMax,
+				})
+				fetch := func() error { _, _, err := s3.Get(t.Context(), "secrets", test.key); return err }
 				p.pastes(t, fetch(), test.command)
 				if err := fetch(); test.mends && err != nil {
 					t.Errorf("after the command: %v", err)
@@ -176,15 +182,15 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 			})
 		}
 
-		metadata := func(t *testing.T, i *ec2.Instance) *agentinstance.Client {
+		metadata := func(t *testing.T, i *ec2.Instance) *agentimds.Client {
 			url, err := c.Listen(i.IMDS)
 			cloudtest.Must(t, err)
-			client := agentinstance.New(url)
+			client := agentimds.New(url)
 			_, err = client.Identity(t.Context())
 			cloudtest.Must(t, err)
 			return client
 		}
-		credentials := func(t *testing.T, client *agentinstance.Client) error {
+		credentials := func(t *testing.T, client *agentimds.Client) error {
 			_, err := client.Credentials().Retrieve(t.Context())
 			return err
 		}
@@ -200,7 +206,7 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 			url, err := c.Listen(self.IMDS)
 			cloudtest.Must(t, err)
 			self.IMDS.BlockTokens()
-			_, err = agentinstance.New(url).Identity(t.Context()) // it never learns the instance's ID
+			_, err = agentimds.New(url).Identity(t.Context()) // it never learns the instance's ID
 			self.IMDS.Heal()
 			p.pastes(t, err, "ec2 modify-instance-metadata-options")
 		})
@@ -211,7 +217,7 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				url, err := c.Listen(answering{self.IMDS, role, document})
 				cloudtest.Must(t, err)
-				p.pastes(t, credentials(t, agentinstance.New(url)), "iam get-role")
+				p.pastes(t, credentials(t, agentimds.New(url)), "iam get-role")
 			})
 		}
 	})
@@ -219,7 +225,7 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 	// cmd/bootagent writes this command into its hint.
 	t.Run("other user-data", func(t *testing.T) {
 		cloudtest.Must(t, os.WriteFile(filepath.Join(p.dir, "user-data.base64"), []byte("I2Jvb3RhZ2VudAo="), 0o600))
-		for _, line := range strings.Split(awscli.ChangeUserData("eu-central-1", self.ID), " && ") {
+		for _, line := range strings.Split(cli.ChangeUserData("eu-central-1", self.ID), " && ") {
 			if command := regexp.MustCompile(`^aws (ec2 [a-z-]+) --region `).FindStringSubmatch(line); command != nil {
 				p.paste(t, line, command[1])
 			}
@@ -252,14 +258,10 @@ func (a answering) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func hintOf(err error) string {
-	waiting, hinted := (*agentvolume.Waiting)(nil), (interface{ Hint() string })(nil)
-	switch {
-	case errors.As(err, &waiting):
-		return waiting.Hint
-	case errors.As(err, &hinted):
-		return hinted.Hint()
+	if pending := (*fault.Pending)(nil); errors.As(err, &pending) {
+		return pending.Hint
 	}
-	return ""
+	return fault.HintOf(err)
 }
 
 // A person has a shell in which aws calls the cloud with credentials that are allowed everything.
@@ -381,7 +383,7 @@ func (operations) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, `<ErrorResponse><Error><Type>Sender</Type><Code>InvalidAction</Code><Message>not here</Message></Error></ErrorResponse>`)
 }
 
-// commandsInCode returns the AWS commands in the code, such as "ec2 detach-volume". Package awscli has to write all of
+// commandsInCode returns the AWS commands in the code, such as "ec2 detach-volume". Package aws/cli has to write all of
 // them.
 func commandsInCode(t *testing.T) []string {
 	t.Helper()
@@ -408,7 +410,7 @@ func commandsInCode(t *testing.T) []string {
 					found[text] = true
 				}
 				if plain.MatchString(text) {
-					t.Errorf("%s writes a command for AWS without package awscli: %s", path, text)
+					t.Errorf("%s writes a command for AWS without package aws/cli: %s", path, text)
 				}
 				return true
 			})

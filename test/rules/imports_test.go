@@ -58,7 +58,7 @@ var table = []row{
 	{pkg: "pkg/fault", never: effects, why: "kinds of errors; whoever makes or reads one may import it"},
 	{pkg: "pkg/graph", may: []string{"bootagent/pkg/fault"}, never: effects, why: "steps; it knows no plan"},
 	{pkg: "pkg/host", may: []string{"bootagent/pkg/fault", "bootagent/pkg/role", "bootagent/pkg/unit"}, never: effects, why: "what is asked of the machine and the cloud; it asks nobody"},
-	{pkg: "pkg/plan", may: slices.Concat(learns, []string{"bootagent/pkg/awscli", "bootagent/pkg/instance"}), never: effects, why: "user-data and role files to a Plan; it reads nothing itself"},
+	{pkg: "pkg/plan", may: slices.Concat(learns, []string{"bootagent/pkg/aws/cli", "bootagent/pkg/aws/imds"}), never: effects, why: "user-data and role files to a Plan; it reads nothing itself"},
 	{
 		pkg: "pkg/agent", may: slices.Concat(learns, []string{"bootagent/pkg/boot", "bootagent/pkg/graph", "bootagent/pkg/plan", "bootagent/pkg/status", "bootagent/pkg/unit", "bootagent/pkg/machine"}),
 		never: effects, why: "the life of the agent; every effect is behind its Config, and the simulated world runs it",
@@ -75,16 +75,16 @@ var table = []row{
 		why: "pkg/block, pkg/blankproof and pkg/datadir as the story asks for them; the simulated world runs it too",
 	},
 	{
-		pkg: "cmd/bootagent/sealed", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/secret"}, never: effects,
-		why: "pkg/secret as the story asks for it; the simulated world runs it too",
-	},
-	{
 		pkg: "cmd/bootagent-generator", may: []string{"bootagent/pkg/role", "bootagent/pkg/systemd/guard", "bootagent/pkg/unit"}, never: network,
 		why: "runs before all else in every boot, so it is small and asks nobody",
 	},
 	{pkg: "pkg/shell", never: effects, why: "words of a shell; the one place that quotes them"},
+	{
+		pkg: "pkg/aws/diagnose", may: []string{"bootagent/pkg/aws/cli", "bootagent/pkg/shell"}, never: []string{"net", "os/...", "syscall"},
+		why: "what an error of AWS means; it calls nothing, and everybody who calls AWS imports it",
+	},
+	{pkg: "pkg/aws/cli", may: []string{"bootagent/pkg/shell"}, never: effects, why: "text of commands that a person runs"},
 	{pkg: "pkg/program", never: network, why: "the one runner of programs that end by themselves"},
-	{pkg: "pkg/awscli", may: []string{"bootagent/pkg/shell"}, never: effects, why: "text of commands that a person runs"},
 	{pkg: "pkg/strictyaml", may: []string{yaml}, never: effects, why: "the one place that knows YAML; text in, facts out"},
 	{pkg: "pkg/unit", never: slices.Concat(effects, []string{"regexp"}), why: "names of units, and which may be held: the one list of that; whoever names one may import it"},
 	{pkg: "pkg/userdata", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "bytes to a Selection: no disk, no network"},
@@ -93,7 +93,7 @@ var table = []row{
 		why: "role files to a Plan: it reads those and touches nothing",
 	},
 	{pkg: "pkg/settings", may: []string{"bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"}, why: "one file to Settings"},
-	{pkg: "pkg/boot", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role"}, never: effects, why: "the way of a boot decides; every effect is behind an interface of pkg/host"},
+	{pkg: "pkg/boot", may: []string{"bootagent/pkg/unit", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role"}, never: effects, why: "the way of a boot decides; every effect is behind an interface of pkg/host"},
 	{pkg: "pkg/mountinfo", never: effects, why: "text of mountinfo to mounts; the one parser of it, which every package that reads the file may import"},
 	{pkg: "pkg/block", may: []string{"bootagent/pkg/mountinfo", xsys}, never: network, why: "ioctls of disks; no cloud"},
 	{pkg: "pkg/blankproof", may: []string{"bootagent/pkg/blankproof/signature", "bootagent/pkg/block", "bootagent/pkg/program", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "reads of a disk that pkg/block describes, blkid and wipefs as programs; it writes to no disk"},
@@ -101,9 +101,15 @@ var table = []row{
 	{pkg: "pkg/filesystem", may: []string{xsys}, never: network, why: "extended attributes and statx; no volumes"},
 	{pkg: "pkg/datadir", may: []string{"bootagent/pkg/shell", xsys}, never: network, why: "renameat2, which never replaces; no volumes, no units"},
 	{
-		pkg: "pkg/secret", may: []string{"bootagent/pkg/awscli", age, awsSDK, smithy, renameio, xsys}, never: []string{"os/exec"},
-		why: "S3, age and ramfs; no volumes, and of units a name; a command for keys is run by who calls it",
+		pkg: "pkg/secret",
+		may: []string{
+			"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/policy", "bootagent/pkg/role", "bootagent/pkg/secret/credential", "bootagent/pkg/settings", "bootagent/pkg/shell",
+			age, renameio, xsys,
+		},
+		never: []string{"net", "net/http", "os/exec"},
+		why:   "age and the cache; no volumes, and of units a name; who makes it hands in S3, and what runs a command for keys",
 	},
+	{pkg: "pkg/secret/credential", may: []string{"bootagent/pkg/fault", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "files on ramfs; it decrypts nothing"},
 	{
 		pkg:   "pkg/systemd",
 		may:   []string{"bootagent/pkg/mountinfo", "bootagent/pkg/systemd/guard", "bootagent/pkg/systemd/holder", "bootagent/pkg/systemd/pid1", "bootagent/pkg/unit", goSystemd, godbus, xsys},
@@ -129,15 +135,19 @@ var table = []row{
 		why:   "files of an image, and systemd's verifier as a program; it asks no machine and changes nothing",
 	},
 	{
-		pkg: "pkg/instance", may: []string{"bootagent/pkg/awscli", aws, awsIMDS, awsRole, smithy, renameio, xsys}, never: []string{"os/exec"},
+		pkg: "pkg/aws/imds", may: []string{"bootagent/pkg/aws/cli", aws, awsIMDS, awsRole, smithy, renameio, xsys}, never: []string{"os/exec"},
 		why: "it asks the metadata service, and no other, by sockets that it may have to mark; it knows no plans",
 	},
 	{
-		pkg: "pkg/volume", may: []string{"bootagent/pkg/awscli", "bootagent/pkg/policy", "bootagent/pkg/shell"}, never: []string{"os/...", "syscall"},
+		pkg: "pkg/volume", may: []string{"bootagent/pkg/aws/diagnose", "bootagent/pkg/fault", "bootagent/pkg/policy"}, never: []string{"os/...", "syscall"},
 		why: "it decides over an interface; its tests compare what it asks for with the policy",
 	},
 	{
-		pkg: "pkg/volume/ec2api", may: []string{"bootagent/pkg/awscli", "bootagent/pkg/volume", awsSDK, smithy}, never: []string{"os/...", "syscall"},
+		pkg: "pkg/aws/s3", may: []string{"bootagent/pkg/aws/diagnose", "bootagent/pkg/fault", awsSDK, smithy, xsys}, never: []string{"os/...", "syscall"},
+		why: "S3 by the SDK: who needs an object does not import it",
+	},
+	{
+		pkg: "pkg/aws/ec2", may: []string{"bootagent/pkg/aws/cli", "bootagent/pkg/aws/diagnose", "bootagent/pkg/volume", awsSDK, smithy}, never: []string{"os/...", "syscall"},
 		why: "EC2 by the SDK, which takes minutes to compile: what decides does not import it",
 	},
 	{pkg: "pkg/policy", never: effects, why: "needs to IAM's words; it asks nobody"},

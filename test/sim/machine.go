@@ -43,18 +43,18 @@ type machine struct {
 	facts   file[*host.Identity]
 	kept    file[bool] // the sealed secret
 
-	plugged  map[string]*disk
-	seq      uint64
-	mounts   map[string]*mount
-	grants   map[string]*grant
-	services map[string]*service
-	commands map[string]*command
-	started  map[string]bool
-	byHand   map[string]bool
-	staged   map[string]string
-	stopping bool
-	pins     bool   // a process is in the volume, and stays when its disk goes
-	after    func() // the shutdown
+	plugged          map[string]*disk
+	seq              uint64
+	mounts           map[string]*mount
+	grants           map[string]*grant
+	services         map[string]*service
+	commands         map[string]*command
+	started          map[string]bool
+	byHand           map[string]bool
+	staged, versions map[string]string // secrets, and their versions
+	stopping         bool
+	pins             bool   // a process is in the volume, and stays when its disk goes
+	after            func() // the shutdown
 
 	down  time.Time // since when the service does not run
 	early time.Time // since when the role is told to be ready
@@ -105,7 +105,7 @@ func newMachine(w *World, id, userData string) *machine {
 // clear forgets what is in memory.
 func (m *machine) clear() {
 	m.plugged, m.mounts, m.grants = map[string]*disk{}, map[string]*mount{}, map[string]*grant{}
-	m.commands, m.started, m.byHand, m.staged = map[string]*command{}, map[string]bool{}, map[string]bool{}, map[string]string{}
+	m.commands, m.started, m.byHand, m.staged, m.versions = map[string]*command{}, map[string]bool{}, map[string]bool{}, map[string]string{}, map[string]string{}
 	m.services = map[string]*service{database: {unit: database, active: "inactive", result: "success"}}
 	m.stopping, m.after = false, nil
 }

@@ -274,10 +274,10 @@ var reasons = []reason{
 	}),
 	ofVolume("MariaDB 11.8.9-MariaDB used it", func(_ *machine, v *ebs) bool { return v.now() != nil && v.now().dirs["mysql"].newer }),
 	ofVolume("was initialised 3 times and never finished", func(_ *machine, v *ebs) bool { return v.now() != nil && len(v.now().dirs) >= 3 }),
-	because("(a|another) key", func(m *machine) bool {
+	because("(an|another) age identity", func(m *machine) bool {
 		return m.agent != nil && len(m.agent.keys) == 0 || m.agent.keys[0] != goodKey
 	}),
-	because("is damaged or cut short|is not encrypted with age|is empty, where a file of age|is sealed for others", func(m *machine) bool {
+	because("is damaged|is not encrypted with age|has no content|is encrypted for other recipients", func(m *machine) bool {
 		return !bytes.Equal(m.world.sealed, sealedSecret())
 	}),
 	because("no disk with serial|the disk with serial", func(m *machine) bool {

@@ -17,8 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/smithy-go"
 
+	agentec2 "bootagent/pkg/aws/ec2"
 	agentvolume "bootagent/pkg/volume"
-	"bootagent/pkg/volume/ec2api"
 	"bootagent/test/cloud"
 	"bootagent/test/cloud/cloudtest"
 	"bootagent/test/cloud/ec2"
@@ -241,7 +241,7 @@ func TestPages(t *testing.T) {
 	c.Calls.Reset()
 	url, err := c.Listen(c.EC2)
 	cloudtest.Must(t, err)
-	api := ec2api.New(ec2api.Config{Region: c.Region(), Endpoint: url, Credentials: cloudtest.Provider(c.IAM.Credentials("db", "tester"))})
+	api := agentec2.New(agentec2.Config{Region: c.Region(), Endpoint: url, Credentials: cloudtest.Provider(c.IAM.Credentials("db", "tester"))})
 	for range 1000 {
 		cloudtest.Volume(t, c, ec2.Volume{})
 	}
