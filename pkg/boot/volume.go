@@ -164,7 +164,7 @@ func (v *volume) prove(ctx context.Context) error {
 			return err
 		}
 	}
-	look := "bootagent prove " + v.disk.Path + " shows what is on it"
+	look := "bootagent inspect " + v.disk.Path + " shows what is on it"
 	switch {
 	case content.Blank && intent.Made:
 		return fault.Permanent(fault.WithHint(
