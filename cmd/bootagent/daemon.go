@@ -24,6 +24,7 @@ import (
 	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/fault"
+	"bootagent/pkg/grammar"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
@@ -450,7 +451,7 @@ func keepRoles(from, to string) error {
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return err
 	}
-	roles, _ := role.Load(from) // makePlan has told what it could not read
+	roles, _ := grammar.All().Load(from) // makePlan has told what it could not read
 	for _, r := range roles {
 		src, err := os.ReadFile(r.File)
 		if err != nil {

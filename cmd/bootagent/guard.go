@@ -14,6 +14,7 @@ import (
 	"bootagent/pkg/datadir"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/filesystem"
+	"bootagent/pkg/grammar"
 	"bootagent/pkg/image"
 	"bootagent/pkg/role"
 	"bootagent/pkg/shell"
@@ -38,7 +39,7 @@ func guardCommand(ctx context.Context, args []string, out io.Writer) error {
 	dir := cmp.Or(root, "/")
 	switch verb {
 	case "install":
-		roles, err := role.Load(filepath.Join(dir, rolesDir))
+		roles, err := grammar.All().Load(filepath.Join(dir, rolesDir))
 		if err != nil {
 			return err
 		}
@@ -62,7 +63,7 @@ func guardCommand(ctx context.Context, args []string, out io.Writer) error {
 func checkGuards(ctx context.Context, root string, out io.Writer) error {
 	dir := cmp.Or(root, "/")
 	// A file that can't be read is an error: its units would go unguarded.
-	roles, err := role.Load(filepath.Join(dir, rolesDir))
+	roles, err := grammar.All().Load(filepath.Join(dir, rolesDir))
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func TestAHandDoesWhatItIsToldAndTellsWhatWentWrong(t *testing.T) {
 	if same, err := d.SameDirectory(t.Context(), dir, dir+"/data/.."); !same || err != nil {
 		t.Errorf("%t, %v", same, err)
 	}
-	of := role.Data{Engine: role.MariaDB, Owner: me.Username}
+	of := role.Data{Engine: "mariadb", Owner: me.Username}
 	if found, err := d.Examine(t.Context(), filepath.Join(dir, "data"), of, host.EngineSettings{}); err != nil || found.State != host.Foreign || found.Hint == "" {
 		t.Errorf("got %+v, %v", found, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"bootagent/pkg/grammar"
 	"bootagent/pkg/policy"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
@@ -36,7 +37,7 @@ func iam(ctx context.Context, args []string, out io.Writer) error {
 	case !slices.Contains(policy.Partitions(), partition):
 		return usageError{fmt.Errorf("AWS has no partition %q (it has %s)", partition, strings.Join(policy.Partitions(), ", "))}
 	}
-	roles, loadErr := role.Load(dir)
+	roles, loadErr := grammar.All().Load(dir)
 	var r *role.Role
 	if userData != "" {
 		r, err = ofInstance(ctx, roles, name, userData)
@@ -105,7 +106,7 @@ func ofInstance(ctx context.Context, roles []*role.Role, name, userData string) 
 		}
 	}
 	for i := range r.Secrets {
-		r.Secrets[i].From.Key = unknownAgain(r.Secrets[i].From.Key)
+		r.Secrets[i].From.Ref = unknownAgain(r.Secrets[i].From.Ref)
 	}
 	return r, nil
 }
@@ -118,19 +119,10 @@ func unknownAgain(text string) string {
 	return text
 }
 
-// needsOf are the needs of a role whatever its instance is; what only that
-// knows is still an expansion in them.
+// needsOf are the needs of a role, whatever its instance is. A value that only
+// an instance has is still an expansion in them.
 func needsOf(r *role.Role, partition string) policy.Needs {
-	needs := policy.Needs{Partition: partition, Tagged: volume.Tags()}
-	for _, v := range r.Volumes {
-		if v.Find.Serial == "" {
-			needs.Volumes = append(needs.Volumes, policy.Volume{Name: v.Name, ID: v.Find.ID, Tags: v.Find.Tags})
-		}
-	}
-	for _, s := range r.Secrets {
-		if s.From.Bucket != "" {
-			needs.Objects = append(needs.Objects, s.From.Bucket+"/"+s.From.Key)
-		}
-	}
+	needs := grammar.All().Permissions(r)
+	needs.Partition, needs.Tagged = partition, volume.Tags()
 	return needs
 }

@@ -15,6 +15,7 @@ import (
 	"bootagent/pkg/awscli"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/fault"
+	"bootagent/pkg/grammar"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/instance"
@@ -59,7 +60,7 @@ func selectPlan(set settings.Settings, rolesDir string, from source, facts host.
 	}
 	// A broken file of another role is told by validate and by the guards;
 	// this instance's own is enough for it.
-	roles, loadErr := role.Load(rolesDir)
+	roles, loadErr := grammar.All().Load(rolesDir)
 	if _, err := role.ByName(roles, sel.Role); err != nil {
 		err = fmt.Errorf("%s: %w", from, err)
 		if loadErr != nil {
@@ -100,7 +101,7 @@ func planFrom(from source, sel userdata.Selection, roles []*role.Role, instance 
 	if err != nil {
 		return role.Plan{}, fmt.Errorf("%s does not fit its role: %w", from, err)
 	}
-	if what, needs := plan.NeedsCloud(); needs && instance == (role.Instance{}) {
+	if what, needs := grammar.All().NeedsCloud(plan); needs && instance == (role.Instance{}) {
 		return role.Plan{}, fault.WithHint(
 			fmt.Errorf("role %q has %s, and this machine is set to be a local one", plan.Role, what),
 			"on an instance of EC2, leave user-data: out of "+agentFile)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"bootagent/pkg/boot"
+	"bootagent/pkg/grammar"
 	"bootagent/pkg/host"
 	"bootagent/pkg/image"
 	"bootagent/pkg/instance"
@@ -90,7 +91,7 @@ func validate(ctx context.Context, args []string, out io.Writer) error {
 	}
 	roles, err := decodeRoles(files)
 	if len(files) == 0 {
-		roles, err = role.Load(dir)
+		roles, err = grammar.All().Load(dir)
 	}
 	for _, r := range roles {
 		fmt.Fprintf(out, "%s: role %s\n", r.File, r.Name)
@@ -156,7 +157,7 @@ func decodeRoles(files []string) (roles []*role.Role, err error) {
 		src, err := os.ReadFile(file)
 		if err == nil {
 			var r *role.Role
-			if r, err = role.Decode(file, src); err == nil {
+			if r, err = grammar.All().Decode(file, src); err == nil {
 				roles = append(roles, r)
 			}
 		}

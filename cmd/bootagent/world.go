@@ -77,10 +77,11 @@ func (a *agent) secrets(from []settings.Key, s3 *secret.S3) *sealed.Secrets {
 			return a.children.run(ctx, about{key: "command " + argv[0]}, nil, argv[0], argv[1:]...)
 		},
 		Source: func(of role.Secret) secret.Source {
-			if of.From.Bucket != "" {
-				return s3.Object(of.From.Bucket, of.From.Key)
+			if of.From.Scheme == "s3" {
+				bucket, key, _ := strings.Cut(of.From.Ref, "/")
+				return s3.Object(bucket, key)
 			}
-			return secret.File(of.From.Path)
+			return secret.File(of.From.Ref)
 		},
 		Kept:  secret.Cache(filepath.Join(stateDir, "secrets")),
 		Store: secret.Store{Root: filepath.Join(runDir, "secrets")},

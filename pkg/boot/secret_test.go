@@ -13,6 +13,7 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/source"
 )
 
 // A safe keeps secrets in memory. What is sealed is a text "KEY:secret".
@@ -69,7 +70,7 @@ func (s *safe) Open(_ context.Context, sec role.Secret, sealed []byte) error {
 func withSecret() role.Plan {
 	p := plan()
 	p.Secrets = []role.Secret{{
-		Name: "root-sql", From: role.Source{Bucket: "orders", Key: "root.sql.age"},
+		Name: "root-sql", From: source.Source{Scheme: "s3", Ref: "orders/root.sql.age"},
 		Credential: "root-sql", Services: []string{"mariadb.service"},
 	}}
 	p.Services[0].Needs = append(p.Services[0].Needs, role.Need{Kind: role.KindSecret, Name: "root-sql"})

@@ -372,12 +372,13 @@ func (i Image) checkLeftovers(units *guard.Units, set settings.Settings, r *Repo
 	}
 	for _, ro := range i.Roles {
 		for _, s := range ro.Secrets {
-			if s.From.Path == "" {
+			path, inImage := ro.FileOf(s)
+			if !inImage {
 				continue
 			}
-			text, err := units.ReadFile(s.From.Path)
+			text, err := units.ReadFile(path)
 			if err == nil && !isSealed(text) {
-				file := units.Path(s.From.Path)
+				file := units.Path(path)
 				r.problem("%s: secret %q of %s comes from it, and it is not encrypted: seal it for the machine's key and for one that is kept elsewhere, and put that in its place: "+
 					"bootagent secret seal --to KEY --recovery KEY --output %s <%s", file, s.Name, ro.File, shell.Quote(file+".age"), shell.Quote(file))
 			}

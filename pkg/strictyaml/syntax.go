@@ -208,4 +208,3 @@ func invalidUTF8(src []byte) (line, column int, ok bool) {
 	start := bytes.LastIndexByte(before, '\n') + 1
 	return bytes.Count(before, []byte("\n")) + 1, utf8.RuneCount(before[start:]) + 1, false
 }
-

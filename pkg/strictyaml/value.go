@@ -183,9 +183,9 @@ func (v Value) Text() (text string, ok bool) {
 	return "", false
 }
 
-// Word reads a text that can't be a number, a date, true or false, not even in
+// TextOf reads a text that can't be a number, a date, true or false, not even in
 // quotes; wanted says what it is, as in "the name of a user".
-func (v Value) Word(wanted string) (text string, ok bool) {
+func (v Value) TextOf(wanted string) (text string, ok bool) {
 	switch {
 	case !v.usable():
 		return "", false
@@ -206,7 +206,7 @@ const NameForm = "lower-case letters, digits and dashes, beginning with a letter
 // Name reads the name of a role, or of something in one: lower-case letters,
 // digits and dashes, the first a letter, 63 at the most. An error quotes it.
 func (v Value) Name() (name string, ok bool) {
-	name, ok = v.Word("a name (" + NameForm + ")")
+	name, ok = v.TextOf("a name (" + NameForm + ")")
 	switch {
 	case !ok:
 		return "", false

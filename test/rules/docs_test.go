@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"bootagent/pkg/grammar"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/status"
@@ -19,7 +20,7 @@ import (
 )
 
 func TestExampleRolesAreValid(t *testing.T) {
-	roles, err := role.Load(root + "/packaging/roles")
+	roles, err := grammar.All().Load(root + "/packaging/roles")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +57,7 @@ func TestExamplesInTheDocsAreValid(t *testing.T) {
 			_, err = userdata.Parse([]byte(example))
 		case strings.HasPrefix(example, "version:"):
 			kind = "role file"
-			_, err = role.Decode(page, []byte(example))
+			_, err = grammar.All().Decode(page, []byte(example))
 		case isSettings:
 			kind = "settings"
 			file := filepath.Join(t.TempDir(), "agent.yaml")

@@ -48,6 +48,12 @@ var (
 	all     = []string{"bootagent/pkg", "bootagent/cmd/bootagent", xsys, yaml, goSystemd, godbus, renameio, aws}
 	network = []string{"net", "net/http"}
 	effects = []string{"net", "net/http", "os/...", "syscall"}
+
+	// declared is what the keys of a role file are made of.
+	declared = []string{
+		"bootagent/pkg/aws/name", "bootagent/pkg/policy", "bootagent/pkg/role/expand", "bootagent/pkg/role/key",
+		"bootagent/pkg/strictyaml", "bootagent/pkg/syntax", "bootagent/pkg/unit",
+	}
 )
 
 // table is the dependency table of the design. A new package gets a row here
@@ -80,9 +86,21 @@ var table = []row{
 	{pkg: "pkg/unit", never: slices.Concat(effects, []string{"regexp"}), why: "names of units, and which may be held: the one list of that; whoever names one may import it"},
 	{pkg: "pkg/userdata", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "bytes to a Selection: no disk, no network"},
 	{
-		pkg: "pkg/role", may: []string{"bootagent/pkg/strictyaml", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"},
-		why: "role files to a Plan: it reads those and touches nothing",
+		pkg:   "pkg/role",
+		may:   append([]string{"bootagent/pkg/role/find", "bootagent/pkg/role/source", "bootagent/pkg/grammar"}, declared...),
+		never: []string{"net", "net/http", "os/exec"},
+		why:   "role files to a Plan: it reads those and touches nothing",
 	},
+	{pkg: "pkg/role/key", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "declarations of keys, and how they are read; it knows none"},
+	{pkg: "pkg/role/expand", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "values into texts"},
+	{pkg: "pkg/role/find", may: declared, never: effects, why: "how a role file says which disk a volume is; it looks at none"},
+	{pkg: "pkg/role/source", may: declared, never: effects, why: "how a role file writes sources; it knows none"},
+	{
+		pkg: "pkg/grammar", may: append([]string{"bootagent/pkg/role"}, declared...), never: effects,
+		why: "the one place that joins engines and sources for role files",
+	},
+	{pkg: "pkg/syntax", may: []string{"bootagent/pkg/unit"}, never: effects, why: "names on the machine; it looks at none"},
+	{pkg: "pkg/aws/name", never: effects, why: "names in AWS; it asks nobody"},
 	{pkg: "pkg/settings", may: []string{"bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"}, why: "one file to Settings"},
 	{pkg: "pkg/boot", may: []string{"bootagent/pkg/role"}, never: effects, why: "the story decides; every effect is behind an interface of its own"},
 	{pkg: "pkg/block", may: []string{xsys}, never: network, why: "ioctls of disks; no cloud"},
@@ -99,7 +117,7 @@ var table = []row{
 	{pkg: "pkg/systemd/guard", may: []string{"bootagent/pkg/shell", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"}, why: "the generator links it"},
 	{
 		pkg:   "pkg/image",
-		may:   []string{"bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/shell", "bootagent/pkg/systemd/guard", "bootagent/pkg/unit"},
+		may:   []string{"bootagent/pkg/grammar", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/shell", "bootagent/pkg/systemd/guard", "bootagent/pkg/unit"},
 		never: network,
 		why:   "files of an image, and systemd's verifier as a program; it asks no machine and changes nothing",
 	},

@@ -16,6 +16,7 @@ import (
 	"bootagent/cmd/bootagent/inec2"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/fault"
+	"bootagent/pkg/grammar"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
@@ -81,7 +82,7 @@ var (
 )
 
 func decode(text string) *role.Role {
-	r, err := role.Decode("mysql-ec2.yaml", []byte(text))
+	r, err := grammar.All().Decode("mysql-ec2.yaml", []byte(text))
 	if err != nil {
 		panic(err)
 	}

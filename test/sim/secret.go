@@ -15,6 +15,7 @@ import (
 	"bootagent/cmd/bootagent/sealed"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/source"
 	"bootagent/pkg/secret"
 )
 
@@ -92,13 +93,14 @@ func (s secrets) Unlock(ctx context.Context) error {
 // bucket is S3.
 type bucket struct {
 	*agent
-	from role.Source
+	from source.Source
 }
 
 func (b bucket) String() string { return b.from.String() }
 
 func (b bucket) Fetch(ctx context.Context) (ciphertext []byte, err error) {
-	o := secret.Object{Bucket: b.from.Bucket, Key: b.from.Key, Region: region}
+	name, key, _ := strings.Cut(b.from.Ref, "/")
+	o := secret.Object{Bucket: name, Key: key, Region: region}
 	err = b.call(ctx, "fetch", b.String(), effect{
 		fails: []error{
 			o.Refused(secret.Answer{Status: 503, Code: "SlowDown"}),

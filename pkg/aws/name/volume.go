@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-var errEmpty = errors.New("empty")
+var errEmpty = errors.New("must not be empty")
 
 // A VolumeID is the ID of an EBS volume: vol- and 17 hexadecimal digits, or 8
 // in the older ones.
