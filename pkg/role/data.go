@@ -66,7 +66,8 @@ var dataKeys = table[Data]{
 		key.Key{Name: "bind", Says: "Where the engine looks for its data.", Kind: pathKind},
 		func(d *reading, r key.Reader, data *Data) {
 			if path, ok := r.TextOf("an absolute path"); ok {
-				d.bindTo(path, r.What, r.Value)
+				what := r.What + ": bind " + strictyaml.Quote(path)
+				d.binds = append(d.binds, d.occupy(r.Value, what, path, "the bind of "+r.What, slices.Concat(d.mounts, d.binds))...)
 				data.Bind = path
 			}
 		},
@@ -93,11 +94,7 @@ var dataKeys = table[Data]{
 	},
 	{
 		key.Key{Name: "if-absent", Says: "What happens where the directory is not there: `initialize` makes a new, empty database, on a filesystem that never held this data.", Unset: "`fail`", Kind: key.OneOf(Fail, Initialize)},
-		func(d *reading, r key.Reader, data *Data) {
-			if word, ok := r.Word(); ok {
-				data.IfAbsent = IfAbsent(word)
-			}
-		},
+		key.Word[*reading](func(data *Data) *IfAbsent { return &data.IfAbsent }),
 	},
 	{
 		key.Key{
@@ -154,15 +151,4 @@ func readDir(d *reading, r key.Reader, data *Data) {
 		r.Failf("%s has the same directory as %s", r.What, other)
 	}
 	d.dirs[place] = r.What
-}
-
-// bindTo notes the path that data is bound onto.
-func (d *reading) bindTo(path, whose string, v strictyaml.Value) {
-	if err := syntax.CheckMountPoint(path); err != nil {
-		v.Failf("%s: bind %s: %v", whose, strictyaml.Quote(path), err)
-		return
-	}
-	apart(path, whose+": bind", v, d.mounts)
-	apart(path, whose+": bind", v, d.binds)
-	d.binds = append(d.binds, place{path, "the bind of " + whose})
 }

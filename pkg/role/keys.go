@@ -9,6 +9,7 @@ import (
 	"bootagent/pkg/role/find"
 	"bootagent/pkg/role/key"
 	"bootagent/pkg/strictyaml"
+	"bootagent/pkg/syntax"
 )
 
 // version is the version of the format that is read here.
@@ -66,8 +67,8 @@ type reading struct {
 	given   map[string]bool     // keys of the file that are there
 	strange bool                // the file has a key that is none: a misspelt one may be missing elsewhere
 
-	mounts      []place
-	binds       []place
+	mounts      []syntax.Place
+	binds       []syntax.Place
 	finds       find.Disks
 	dirs        map[string]string // volume and directory, and its data
 	credentials map[string]string // service and credential, and its secret

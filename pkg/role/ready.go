@@ -32,11 +32,7 @@ var readyKeys = table[readying]{
 	},
 	{
 		key.Key{Name: "timeout", Says: "How long that may take, after the service is active.", Unset: "`5m`", Kind: durationKind},
-		func(d *reading, r key.Reader, ready *readying) {
-			if timeout, ok := r.Duration(longest); ok {
-				ready.Timeout = timeout
-			}
-		},
+		key.Duration[*reading](longest, func(ready *readying) *time.Duration { return &ready.Timeout }),
 	},
 }
 

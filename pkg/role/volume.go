@@ -80,19 +80,11 @@ var volumeKeys = table[Volume]{
 	},
 	{
 		key.Key{Name: "filesystem", Says: "The filesystem that it has, or gets.", Unset: "`xfs`", Kind: key.OneOf(XFS, Ext4)},
-		func(d *reading, r key.Reader, v *Volume) {
-			if word, ok := r.Word(); ok {
-				v.Filesystem = FilesystemType(word)
-			}
-		},
+		key.Word[*reading](func(v *Volume) *FilesystemType { return &v.Filesystem }),
 	},
 	{
 		key.Key{Name: "format", Says: "Whether the filesystem may be made: `if-blank` makes it on a disk that is proven to hold nothing.", Unset: "`never`", Kind: key.OneOf(FormatNever, FormatIfBlank)},
-		func(d *reading, r key.Reader, v *Volume) {
-			if word, ok := r.Word(); ok {
-				v.Format = Format(word)
-			}
-		},
+		key.Word[*reading](func(v *Volume) *Format { return &v.Format }),
 	},
 	{
 		key.Key{Name: "blank-proof", Says: "How much of the disk is read to prove that, beside `format: if-blank`.", Unset: "`sampled`", With: "format", Kind: key.OneOf(Sampled, Whole)},
@@ -115,11 +107,7 @@ var volumeKeys = table[Volume]{
 	},
 	{
 		key.Key{Name: "timeout", Says: "How long the volume and the data on it may take in all: to be found, released by another instance, attached, checked and mounted. After that the role has failed; the agent still tries on.", Unset: "`10m`", Kind: durationKind},
-		func(d *reading, r key.Reader, v *Volume) {
-			if timeout, ok := r.Duration(longest); ok {
-				v.Timeout = timeout
-			}
-		},
+		key.Duration[*reading](longest, func(v *Volume) *time.Duration { return &v.Timeout }),
 	},
 	{
 		key.Key{Name: "adopt", Says: "Whether a filesystem is taken that bootagent did not make.", Unset: "`false`", Kind: key.Kind{Type: key.Boolean}},
@@ -142,27 +130,24 @@ func readVolumes(d *reading, value strictyaml.Value) {
 	byName(d.role.Volumes, func(v Volume) string { return v.Name })
 }
 
-// A place is a path that something is mounted on, and what: `the mount point
-// of volume "data"`.
-type place struct{ path, what string }
-
 // mountPoint notes the mount point of a volume.
 func (d *reading) mountPoint(path, whose string, v strictyaml.Value) {
-	if err := syntax.CheckMountPoint(path); err != nil {
-		v.Failf("%s: mount %s: %v", whose, strictyaml.Quote(path), err)
-		return
-	}
-	apart(path, whose+": mount", v, d.mounts)
-	d.mounts = append(d.mounts, place{path, "the mount point of " + whose})
+	what := whose + ": mount " + strictyaml.Quote(path)
+	d.mounts = append(d.mounts, d.occupy(v, what, path, "the mount point of "+whose, d.mounts)...)
 }
 
-// apart refuses a path that overlaps one of others.
-func apart(path, what string, v strictyaml.Value, others []place) {
-	for _, other := range others {
-		if syntax.Overlap(path, other.path) {
-			v.Failf("%s %s %s %s, %s", what, path, syntax.Relation(path, other.path), other.what, other.path)
-		}
+// occupy returns a path that something is mounted on, unless nothing may be
+// mounted there beside others.
+func (d *reading) occupy(v strictyaml.Value, what, path, as string, others []syntax.Place) []syntax.Place {
+	err := syntax.CheckMountPoint(path)
+	if err == nil {
+		err = syntax.Apart(path, others)
 	}
+	if err != nil {
+		v.Failf("%s: %v", what, err)
+		return nil
+	}
+	return []syntax.Place{{Path: path, What: as}}
 }
 
 // planVolumes finds the disk of each volume.

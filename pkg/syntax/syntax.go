@@ -90,15 +90,23 @@ func within(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/
 // Overlap reports whether one of two clean paths is the other or below it.
 func Overlap(a, b string) bool { return within(a, b) || within(b, a) }
 
-// Relation says how a path relates to one that it overlaps: "is below".
-func Relation(p, other string) string {
-	switch {
-	case p == other:
-		return "is also"
-	case within(p, other):
-		return "is below"
+// A Place is a path that something is mounted on, and what: `the mount point
+// of volume "data"`.
+type Place struct{ Path, What string }
+
+// Apart refuses a clean path that overlaps one of others.
+func Apart(path string, others []Place) error {
+	for _, other := range others {
+		switch {
+		case path == other.Path:
+			return fmt.Errorf("this is also %s", other.What)
+		case within(path, other.Path):
+			return fmt.Errorf("this is below %s, %s", other.What, other.Path)
+		case within(other.Path, path):
+			return fmt.Errorf("this is above %s, %s", other.What, other.Path)
+		}
 	}
-	return "is above"
+	return nil
 }
 
 // dirName is a directory that data may be in. Names that begin with a dot are

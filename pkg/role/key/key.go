@@ -6,6 +6,7 @@ package key
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"bootagent/pkg/strictyaml"
 )
@@ -139,6 +140,24 @@ func (r Reader) Word() (string, bool) {
 		return r.Text()
 	}
 	return r.OneOf(r.Key.Kind.Words...)
+}
+
+// Word returns how a key with words of its own is read into a field.
+func Word[F, T any, W ~string](field func(*T) *W) func(F, Reader, *T) {
+	return func(_ F, r Reader, into *T) {
+		if word, ok := r.OneOf(r.Key.Kind.Words...); ok {
+			*field(into) = W(word)
+		}
+	}
+}
+
+// Duration returns how a duration up to the longest is read into a field.
+func Duration[F, T any](longest time.Duration, field func(*T) *time.Duration) func(F, Reader, *T) {
+	return func(_ F, r Reader, into *T) {
+		if d, ok := r.Value.Duration(longest); ok {
+			*field(into) = d
+		}
+	}
 }
 
 // Keys returns what a table declares.
