@@ -9,6 +9,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"bootagent/cmd/bootagent/asstatus"
@@ -99,7 +100,7 @@ func planFrom(from source, sel userdata.Selection, roles []*role.Role, instance 
 	}
 	plan, err := r.Plan(sel.Params, sel.Volumes, instance)
 	if err != nil {
-		return role.Plan{}, fmt.Errorf("%s does not fit its role: %w", from, err)
+		return role.Plan{}, placed(err, from, sel)
 	}
 	if what, needs := grammar.All().NeedsCloud(plan); needs && instance == (role.Instance{}) {
 		return role.Plan{}, fault.WithHint(
@@ -109,16 +110,35 @@ func planFrom(from source, sel userdata.Selection, roles []*role.Role, instance 
 	return *plan, nil
 }
 
+// placed says of each mistake of a selection where it stands, as far as that is
+// known.
+func placed(err error, from source, sel userdata.Selection) error {
+	all, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	var errs []error
+	for _, err := range all.Unwrap() {
+		place := string(from)
+		var misfit *role.Misfit
+		if errors.As(err, &misfit) && sel.Place(misfit.Section, misfit.Name) != "" {
+			place = sel.Place(misfit.Section, misfit.Name)
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", place, err))
+	}
+	return errors.Join(errs...)
+}
+
 // selection reads which role this instance has, and by what. Only where there
 // is no user-data, or plainly another's, do the tag and the default count: a
 // document of ours that can't be read is an error.
 func selection(set settings.Settings, from source, facts host.Identity) (userdata.Selection, source, error) {
-	sel, err := userdata.Parse(facts.UserData)
+	sel, err := userdata.Parse(strings.TrimPrefix(string(from), "the "), facts.UserData)
 	switch {
 	case err == nil:
 		return sel, from, nil
 	case !errors.Is(err, userdata.ErrNone) && !errors.Is(err, userdata.ErrForeign):
-		return sel, from, fmt.Errorf("%s: %w", from, err)
+		return sel, from, err
 	case facts.RoleTag != "":
 		return userdata.Selection{Role: facts.RoleTag}, tagSource, nil
 	case set.DefaultRole != "":

@@ -66,10 +66,11 @@ func (e Errors) Unwrap() []error {
 
 // A Document is a YAML document that is being read, with its mistakes so far.
 type Document struct {
-	file   string
-	root   *yaml.Node // nil where the document is no YAML at all
-	errs   Errors
-	blamed map[*yaml.Node]bool // nodes with a mistake: one each is enough
+	file    string
+	root    *yaml.Node // nil where the document is not YAML at all
+	strange bool       // a space in it is not the plain one: what it says is not judged
+	errs    Errors
+	blamed  map[*yaml.Node]bool // nodes with a mistake: one each is enough
 }
 
 // Parse parses a document. Err returns its mistakes, which name it as file.
@@ -87,19 +88,21 @@ func Parse(file string, src []byte) *Document {
 		d.fail(1, 1, "the text begins with a byte order mark; save it as UTF-8 without one")
 		return d
 	}
-	if d.strangeSpaces(src) {
-		return d
-	}
+	d.strange = d.strangeSpaces(src)
 	first, second, err := parse(bytes.NewReader(src))
 	if err != nil {
-		d.syntax(src, err)
+		if !d.strange {
+			d.syntax(src, err)
+		}
 		return d
 	}
 	d.root = first
 	if second != nil {
 		d.fail(second.Line, second.Column, "a second document begins here; only one is allowed")
 	}
-	d.inspect(first)
+	if !d.strange {
+		d.inspect(first)
+	}
 	return d
 }
 
@@ -119,7 +122,7 @@ func (d *Document) Err() error {
 
 // Root returns the map that the document is. An empty document is an empty map.
 func (d *Document) Root(what string) *Map {
-	if d.root == nil {
+	if d.root == nil || d.strange {
 		return &Map{doc: d, what: what}
 	}
 	return Value{doc: d, node: d.root}.Map(what)

@@ -10,7 +10,7 @@ import (
 
 // unrendered is what is wrong with a tag of a template. The tag is not quoted:
 // it may have a default that is secret.
-const unrendered = "a template was not rendered: a tag such as ${...} or {{ ... }} stands here; render it before the instance is launched"
+const unrendered = "a template was not rendered: a tag such as ${...} or {{ ... }} stands here; render it before you launch the instance"
 
 var (
 	// tag matches where a tag of a template begins: those of Terraform, CloudFormation

@@ -29,7 +29,7 @@ func TestExampleRolesAreValid(t *testing.T) {
 		"mysql-ec2": "#bootagent\nversion: 1\nrole: mysql-ec2\nparams: {cluster: orders}\n",
 		"web":       "#bootagent\nversion: 1\nrole: web\n",
 	} {
-		s, err := userdata.Parse([]byte(selection))
+		s, err := userdata.Parse("user-data", []byte(selection))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +54,7 @@ func TestExamplesInTheDocsAreValid(t *testing.T) {
 		switch {
 		case strings.HasPrefix(example, "#bootagent"):
 			kind = "user-data"
-			_, err = userdata.Parse([]byte(example))
+			_, err = userdata.Parse("user-data", []byte(example))
 		case strings.HasPrefix(example, "version:"):
 			kind = "role file"
 			_, err = grammar.All().Decode(page, []byte(example))

@@ -299,7 +299,7 @@ func (w *World) read(text string) {
 // planOf makes the plan of the role that the user-data selects.
 func (a *agent) planOf(facts host.Identity) (plan role.Plan, err error) {
 	err = a.call(context.Background(), "asks", "for the role files", effect{do: func() error {
-		sel, err := userdata.Parse(facts.UserData)
+		sel, err := userdata.Parse("user-data", facts.UserData)
 		if err != nil {
 			return err
 		}
