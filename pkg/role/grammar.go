@@ -17,17 +17,17 @@ type Grammar struct {
 	Sources source.Syntaxes // where secrets come from
 }
 
-// NeedsCloud says what of a plan no machine without the API of a cloud can
+// NeedsCloud says what of a plan of this role no machine without the API of a cloud can
 // make true, if there is such a thing: `volume "data", which is found by its
 // tags`.
-func (g Grammar) NeedsCloud(p *Plan) (what string, needs bool) {
+func (r *Role) NeedsCloud(p *Plan) (what string, needs bool) {
 	for _, v := range p.Volumes {
 		if how := v.Find.Cloud(); how != "" {
 			return fmt.Sprintf("volume %q, which %s", v.Name, how), true
 		}
 	}
 	for _, s := range p.Secrets {
-		if syntax, _ := g.Sources.Of(s.From); syntax.Cloud {
+		if syntax, _ := r.grammar.Sources.Of(s.From); syntax.Cloud {
 			return fmt.Sprintf("secret %q, which comes from %s", s.Name, s.From), true
 		}
 	}

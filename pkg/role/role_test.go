@@ -408,7 +408,7 @@ func TestAPlanSaysWhatNeedsTheCloud(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if what, needs := grammar.All().NeedsCloud(plan); what != c.want || needs != (c.want != "") {
+		if what, needs := r.NeedsCloud(plan); what != c.want || needs != (c.want != "") {
 			t.Errorf("%s needs %q, %v, not %q", c.role, what, needs, c.want)
 		}
 	}

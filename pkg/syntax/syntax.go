@@ -71,7 +71,7 @@ func CheckMountPoint(p string) error {
 	switch {
 	case p == "/":
 		return fmt.Errorf("/ is not allowed")
-	case len(unit.EscapePath(p)+".mount") > unit.MaxName:
+	case len(unit.MountAt(p)) > unit.MaxName:
 		return fmt.Errorf("too long: the name of its mount unit would have more than %d characters", unit.MaxName)
 	case Overlap(p, state):
 		return fmt.Errorf("bootagent keeps its state in %s; choose a path that is neither in it nor above it", state)
