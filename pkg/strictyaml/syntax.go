@@ -76,7 +76,7 @@ var (
 const missingSpace = "a space is missing after the colon"
 
 // unrendered says of a tag of a template what is wrong with it.
-const unrendered = "a template was not rendered: {{ ... }} or {% ... %} stands here; render it first, or put a text that begins so in quotes"
+const unrendered = "a template was not rendered: {{ ... }} or {% ... %} stands here; render it first"
 
 // isTemplate tells {{ x }}, which YAML reads as a map whose key is a map.
 func isTemplate(n *yaml.Node) bool {

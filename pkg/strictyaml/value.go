@@ -39,10 +39,15 @@ func (m *Map) Take(key string) Value {
 func (m *Map) Need(key string) Value {
 	v := m.Take(key)
 	v.required = true
-	if m.node != nil && !v.Given() {
+	if m.node != nil && !v.Given() && !m.unspaced(key) {
 		m.doc.fail(m.node.Line, m.node.Column, "%q is missing in %s", key, m.what)
 	}
 	return v
+}
+
+// unspaced tells a key whose colon no space follows: Done says so.
+func (m *Map) unspaced(key string) bool {
+	return slices.ContainsFunc(m.Entries(), func(e Entry) bool { return strings.HasPrefix(e.Key.String(), key+":") })
 }
 
 // An Entry is a key of a map, and its value.
