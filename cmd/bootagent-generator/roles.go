@@ -64,7 +64,7 @@ func (rs *roles) read(path string) {
 	}
 	if err == nil {
 		err = protect(func() error {
-			r, err := role.Decode(path, text)
+			r, err := role.Grammar{}.Decode(path, text)
 			if err != nil {
 				return err
 			}

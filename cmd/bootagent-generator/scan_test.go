@@ -71,7 +71,7 @@ func TestAllAgreeWhichUnitsAreHeld(t *testing.T) {
 		"cloud-init.service": false, "dbus.service": false, "bootagent-role.service": false, "bootagent.service": false, "a@.service": false,
 	} {
 		text := []byte("version: 1\nrole: x\nservices:\n  " + name + ": {}\n")
-		if _, err := role.Decode("x.yaml", text); (err == nil) != held {
+		if _, err := (role.Grammar{}).Decode("x.yaml", text); (err == nil) != held {
 			t.Errorf("a role file with %s: %v", name, err)
 		}
 		if got := slices.Contains(named(text), name); got != held {
@@ -110,7 +110,7 @@ func FuzzNamed(f *testing.F) {
 		}
 		// What stands in one file that can be read, is found in it when it
 		// can't be. Escapes and names in several lines are too much to ask.
-		r, err := role.Decode("x.yaml", text)
+		r, err := role.Grammar{}.Decode("x.yaml", text)
 		if err != nil || strings.ContainsAny(string(text), "\\\"'?|>&*!") {
 			return
 		}

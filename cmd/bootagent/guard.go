@@ -15,6 +15,7 @@ import (
 	"bootagent/pkg/engine"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/filesystem"
+	"bootagent/pkg/grammar"
 	"bootagent/pkg/image"
 	"bootagent/pkg/role"
 	"bootagent/pkg/shell"
@@ -45,7 +46,7 @@ func runGuard(ctx context.Context, verb, root string, out io.Writer) error {
 	dir := cmp.Or(root, "/")
 	switch verb {
 	case "install":
-		roles, err := role.Load(filepath.Join(dir, rolesDir))
+		roles, err := grammar.All().Load(filepath.Join(dir, rolesDir))
 		if err != nil {
 			return err
 		}
@@ -67,7 +68,7 @@ func runGuard(ctx context.Context, verb, root string, out io.Writer) error {
 func checkGuards(ctx context.Context, root string, out io.Writer) error {
 	dir := cmp.Or(root, "/")
 	// A role file that can't be read is an error: its units would have no guards.
-	roles, err := role.Load(filepath.Join(dir, rolesDir))
+	roles, err := grammar.All().Load(filepath.Join(dir, rolesDir))
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"bootagent/pkg/role"
+	"bootagent/pkg/grammar"
 )
 
 const webRole = "version: 1\nrole: web\nservices:\n  nginx.service: {}\n"
@@ -29,7 +29,7 @@ func TestHoldsAreThoseOfEveryRole(t *testing.T) {
 	writeFile(t, filepath.Join(root, rolesDir, "db.yaml"),
 		"version: 1\nrole: db\nsecrets:\n  sql: {from: \"file:///etc/sql.age\", services: [mariadb.service]}\n"+
 			"services:\n  mariadb.service: {also-guard: [mysql-backup.timer], imds: allow}\n")
-	roles, err := role.Load(filepath.Join(root, rolesDir))
+	roles, err := grammar.All().Load(filepath.Join(root, rolesDir))
 	holds := holdsOf(roles)
 	if err != nil || len(holds) != 3 {
 		t.Fatalf("got %+v, %v", holds, err)

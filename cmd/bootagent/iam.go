@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"bootagent/pkg/command"
+	"bootagent/pkg/grammar"
 	"bootagent/pkg/plan"
 	"bootagent/pkg/policy"
 	"bootagent/pkg/role"
@@ -48,7 +49,7 @@ func printPolicy(ctx context.Context, dir, name, userData, partition string, out
 		return command.Misuse(fmt.Errorf("unknown partition %s%s (AWS has: %s)", strictyaml.Quote(partition),
 			strictyaml.DidYouMean(partition, policy.Partitions()), strings.Join(policy.Partitions(), ", ")))
 	}
-	roles, loadErr := role.Load(dir)
+	roles, loadErr := grammar.All().Load(dir)
 	var r *role.Role
 	if userData != "" {
 		r, err = ofInstance(ctx, roles, name, userData)
@@ -116,7 +117,7 @@ func ofInstance(ctx context.Context, roles []*role.Role, name, userData string) 
 		}
 	}
 	for i := range r.Secrets {
-		r.Secrets[i].From.Key = unknownAgain(r.Secrets[i].From.Key)
+		r.Secrets[i].From.Ref = unknownAgain(r.Secrets[i].From.Ref)
 	}
 	return r, nil
 }
@@ -132,16 +133,7 @@ func unknownAgain(text string) string {
 // needsOf returns what any instance with a role needs. What only the instance
 // knows is still an expansion.
 func needsOf(r *role.Role, partition string) policy.Needs {
-	needs := policy.Needs{Partition: partition, Tagged: volume.Tags()}
-	for _, v := range r.Volumes {
-		if v.Find.Serial == "" {
-			needs.Volumes = append(needs.Volumes, policy.Volume{Name: v.Name, ID: v.Find.ID, Tags: v.Find.Tags})
-		}
-	}
-	for _, s := range r.Secrets {
-		if s.From.Bucket != "" {
-			needs.Objects = append(needs.Objects, s.From.Bucket+"/"+s.From.Key)
-		}
-	}
+	needs := grammar.All().Permissions(r)
+	needs.Partition, needs.Tagged = partition, volume.Tags()
 	return needs
 }

@@ -10,6 +10,7 @@ import (
 	"bootagent/pkg/aws/imds"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/command"
+	"bootagent/pkg/grammar"
 	"bootagent/pkg/host"
 	"bootagent/pkg/machine"
 	"bootagent/pkg/plan"
@@ -62,7 +63,7 @@ func planOf(ctx context.Context, dir, userData string) (role.Plan, error) {
 	if err != nil {
 		return role.Plan{}, err
 	}
-	made, _, err := plan.Select(set, func() ([]*role.Role, error) { return role.Load(dir) }, from, facts)
+	made, _, err := plan.Select(set, func() ([]*role.Role, error) { return grammar.All().Load(dir) }, from, facts)
 	return made, err
 }
 

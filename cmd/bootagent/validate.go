@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"bootagent/pkg/command"
+	"bootagent/pkg/grammar"
 	"bootagent/pkg/image"
 	"bootagent/pkg/plan"
 	"bootagent/pkg/role"
@@ -56,7 +57,7 @@ func (v validation) run(ctx context.Context, out io.Writer) error {
 	}
 	roles, err := decodeRoles(v.files)
 	if len(v.files) == 0 {
-		roles, err = role.Load(dir)
+		roles, err = grammar.All().Load(dir)
 	}
 	for _, r := range roles {
 		fmt.Fprintf(out, "%s: role %s\n", r.File, r.Name)
@@ -128,7 +129,7 @@ func decodeRoles(files []string) (roles []*role.Role, err error) {
 		src, err := os.ReadFile(file)
 		if err == nil {
 			var r *role.Role
-			if r, err = role.Decode(file, src); err == nil {
+			if r, err = grammar.All().Decode(file, src); err == nil {
 				roles = append(roles, r)
 			}
 		}

@@ -158,7 +158,7 @@ func TestAnAgentOutlivesWhatIsBrokenAndGoesOnAfterARetry(t *testing.T) {
 		"the user-data":          {"user-data", "#bootagent\nversion: 1\nroel: web\n", status.Failed, []string{`unknown key "roel"`, "hint: mend ", "user-data", "then: bootagent retry"}},
 		"a role of another name": {"user-data", "#bootagent\nversion: 1\nrole: wbe\n", status.Failed, []string{`unknown role "wbe"`, "then: bootagent retry"}},
 		"the role file":          {"roles.d/web.yaml", "version: 1\nrole: web\nservces: {}\n", status.Failed, []string{`unknown key "servces"`, "mend the role files", "bootagent validate", "then: bootagent retry"}},
-		"a parameter":            {"user-data", "#bootagent\nversion: 1\nrole: web\nparams: {x: y}\n", status.Failed, []string{"does not fit its role", "then: bootagent retry"}},
+		"a parameter":            {"user-data", "#bootagent\nversion: 1\nrole: web\nparams: {x: y}\n", status.Failed, []string{"unknown parameter", "then: bootagent retry"}},
 		"no role":                {"user-data", "", status.Idle, []string{"has no role", "then: bootagent retry"}},
 	} {
 		t.Run(name, func(t *testing.T) {

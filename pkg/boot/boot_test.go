@@ -35,7 +35,7 @@ func plan() role.Plan {
 		}},
 		Data: []role.Data{{
 			Name: "mysql", Volume: "data", Dir: "mysql", Bind: "/var/lib/mysql",
-			Engine: role.MariaDB, Owner: "mysql", IfAbsent: role.Initialize,
+			Engine: "mariadb", Owner: "mysql", IfAbsent: role.Initialize,
 		}},
 		Services: []role.Service{{
 			Unit: "mariadb.service",

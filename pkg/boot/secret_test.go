@@ -13,6 +13,7 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/source"
 )
 
 // A safe keeps secrets in memory. What is sealed is a text "KEY:secret".
@@ -83,7 +84,7 @@ func (s *safe) Open(_ context.Context, sec role.Secret, payload host.Payload) er
 func withSecret() role.Plan {
 	p := plan()
 	p.Secrets = []role.Secret{{
-		Name: "root-sql", From: role.Source{Bucket: "orders", Key: "root.sql.age"},
+		Name: "root-sql", From: source.Source{Scheme: "s3", Ref: "orders/root.sql.age"},
 		Credential: "root-sql", Services: []string{"mariadb.service"},
 	}}
 	p.Services[0].Needs = append(p.Services[0].Needs, role.Need{Kind: role.KindSecret, Name: "root-sql"})
@@ -157,7 +158,7 @@ func TestOnlyTheEncryptedSecretWaitsForAKey(t *testing.T) {
 		m.safe.sources["root-sql"], m.safe.sources["token"] = "A:hush", "hush"
 		p := withSecret()
 		p.Secrets = append(p.Secrets, role.Secret{
-			Name: "token", From: role.Source{Bucket: "orders", Key: "token"},
+			Name: "token", From: source.Source{Scheme: "s3", Ref: "orders/token"},
 			Credential: "token", Services: []string{"mariadb.service"},
 		})
 		p.Services[0].Needs = append(p.Services[0].Needs, role.Need{Kind: role.KindSecret, Name: "token"})

@@ -383,12 +383,13 @@ func (i Image) checkLeftovers(units *unitfile.Tree, set settings.Settings, r *Re
 	}
 	for _, ro := range i.Roles {
 		for _, s := range ro.Secrets {
-			if s.From.Path == "" {
+			path, inImage := ro.FileOf(s)
+			if !inImage {
 				continue
 			}
-			text, err := units.Read(s.From.Path)
+			text, err := units.Read(path)
 			if err == nil && !isSealed(text) {
-				file := units.Path(s.From.Path)
+				file := units.Path(path)
 				r.problem("%s: secret %q of %s comes from it, and it is not encrypted: seal it for the machine's key and for one that is kept elsewhere, and put that in its place: "+
 					"bootagent secret encrypt --recipient KEY --recovery KEY --output %s <%s", file, s.Name, ro.File, shell.Quote(file+".age"), shell.Quote(file))
 			}

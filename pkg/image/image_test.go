@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"bootagent/pkg/grammar"
 	"bootagent/pkg/role"
 	"bootagent/pkg/systemd/guard"
 )
@@ -95,7 +96,7 @@ func must(t *testing.T, err error) {
 // load gives an image with its guards installed.
 func load(t *testing.T, root string, kept bool) Image {
 	t.Helper()
-	roles, err := role.Load(filepath.Join(root, "etc/bootagent/roles.d"))
+	roles, err := grammar.All().Load(filepath.Join(root, "etc/bootagent/roles.d"))
 	must(t, err)
 	img := Image{Root: root, Roles: roles, Kept: kept, Programs: func(r *role.Role) (all []Program) {
 		for _, v := range r.Volumes {

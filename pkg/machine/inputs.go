@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"bootagent/pkg/fault"
+	"bootagent/pkg/grammar"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
@@ -46,4 +47,4 @@ func (in Inputs) UserData(file string) ([]byte, error) {
 }
 
 // Roles reads the role files.
-func (in Inputs) Roles() ([]*role.Role, error) { return role.Load(in.RolesDir) }
+func (in Inputs) Roles() ([]*role.Role, error) { return grammar.All().Load(in.RolesDir) }

@@ -15,6 +15,7 @@ import (
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
+	"bootagent/pkg/grammar"
 	"bootagent/pkg/role"
 	"bootagent/pkg/systemd"
 	"bootagent/pkg/systemd/guard"
@@ -79,7 +80,7 @@ func keepRoles(from, to string) error {
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return err
 	}
-	roles, _ := role.Load(from) // who made the plan has said what can't be read
+	roles, _ := grammar.All().Load(from) // who made the plan has said what can't be read
 	for _, r := range roles {
 		src, err := os.ReadFile(r.File)
 		if err != nil {

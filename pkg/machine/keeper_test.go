@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"bootagent/pkg/role"
+	"bootagent/pkg/grammar"
 	"bootagent/pkg/systemd/guard"
 )
 
@@ -26,7 +26,7 @@ func writeFile(t *testing.T, path, text string) {
 // unitsIn are those that the role files of a directory hold.
 func unitsIn(t *testing.T, dir string) string {
 	t.Helper()
-	roles, err := role.Load(dir)
+	roles, err := grammar.All().Load(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"bootagent/pkg/aws/cli"
 	"bootagent/pkg/aws/imds"
@@ -89,9 +90,9 @@ func From(from Source, sel userdata.Selection, roles []*role.Role, who role.Inst
 	}
 	plan, err := r.Plan(sel.Params, sel.Volumes, who)
 	if err != nil {
-		return role.Plan{}, fmt.Errorf("%s does not fit its role: %w", from, err)
+		return role.Plan{}, placed(err, from, sel)
 	}
-	if what, needs := plan.NeedsCloud(); needs && who == (role.Instance{}) {
+	if what, needs := r.NeedsCloud(plan); needs && who == (role.Instance{}) {
 		return role.Plan{}, fault.WithHint(
 			fmt.Errorf("role %q has %s, and this machine is set to be a local one", plan.Role, what),
 			"on an instance of EC2, leave user-data: out of "+settings.File)
@@ -99,16 +100,35 @@ func From(from Source, sel userdata.Selection, roles []*role.Role, who role.Inst
 	return *plan, nil
 }
 
+// placed says of each mistake of a selection where it stands: the line of the
+// user-data, or what selected the role.
+func placed(err error, from Source, sel userdata.Selection) error {
+	all, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	var errs []error
+	for _, err := range all.Unwrap() {
+		place := string(from)
+		var misfit *role.Misfit
+		if errors.As(err, &misfit) && sel.Place(misfit.Section, misfit.Name) != "" {
+			place = sel.Place(misfit.Section, misfit.Name)
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", place, err))
+	}
+	return errors.Join(errs...)
+}
+
 // Selection returns which role this instance has, and by what. Only where there
 // is no user-data, or plainly another's, do the tag and the default count: a
 // document of ours that can't be read is an error.
 func Selection(set settings.Settings, from Source, identity host.Identity) (userdata.Selection, Source, error) {
-	sel, err := userdata.Parse(identity.UserData)
+	sel, err := userdata.Parse(strings.TrimPrefix(string(from), "the "), identity.UserData)
 	switch {
 	case err == nil:
 		return sel, from, nil
 	case !errors.Is(err, userdata.ErrNone) && !errors.Is(err, userdata.ErrForeign):
-		return sel, from, fmt.Errorf("%s: %w", from, err)
+		return sel, from, err
 	case identity.RoleTag != "":
 		return userdata.Selection{Role: identity.RoleTag}, Tag, nil
 	case set.DefaultRole != "":

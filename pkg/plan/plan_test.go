@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"bootagent/pkg/fault"
+	"bootagent/pkg/grammar"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
@@ -30,7 +31,7 @@ func rolesOf(t *testing.T, roles ...string) func() ([]*role.Role, error) {
 			t.Fatal(err)
 		}
 	}
-	return func() ([]*role.Role, error) { return role.Load(dir) }
+	return func() ([]*role.Role, error) { return grammar.All().Load(dir) }
 }
 
 func TestUserDataThenTheTagThenTheDefaultSelectTheRole(t *testing.T) {

@@ -1,4 +1,4 @@
-package role
+package role_test
 
 import (
 	"encoding/json"
@@ -14,7 +14,12 @@ import (
 	"syscall"
 	"testing"
 
+	"bootagent/pkg/aws/name"
+	"bootagent/pkg/grammar"
+	"bootagent/pkg/role"
 	"bootagent/pkg/strictyaml"
+	"bootagent/pkg/syntax"
+	"bootagent/pkg/unit"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -36,13 +41,13 @@ func checkGolden(t *testing.T, path, got string) {
 	}
 }
 
-func decodeFile(t *testing.T, path string) (*Role, error) {
+func decodeFile(t *testing.T, path string) (*role.Role, error) {
 	t.Helper()
 	src, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Decode(filepath.Base(path), src)
+	return grammar.All().Decode(filepath.Base(path), src)
 }
 
 func glob(t testing.TB, pattern string) []string {
@@ -57,9 +62,9 @@ func glob(t testing.TB, pattern string) []string {
 func TestARefusedFileTellsAllItsMistakes(t *testing.T) {
 	for _, file := range glob(t, "testdata/refused/*.yaml") {
 		t.Run(filepath.Base(file), func(t *testing.T) {
-			role, err := decodeFile(t, file)
-			if err == nil || role != nil {
-				t.Fatalf("accepted: %+v", role)
+			r, err := decodeFile(t, file)
+			if err == nil || r != nil {
+				t.Fatalf("accepted: %+v", r)
 			}
 			checkGolden(t, strings.TrimSuffix(file, ".yaml")+".golden", err.Error()+"\n")
 		})
@@ -67,9 +72,9 @@ func TestARefusedFileTellsAllItsMistakes(t *testing.T) {
 }
 
 // anInstance is one on which every expansion has a value.
-var anInstance = Instance{ID: "i-0123456789abcdef0", Zone: "eu-central-1a", Region: "eu-central-1", Type: "m7g.large"}
+var anInstance = role.Instance{ID: "i-0123456789abcdef0", Zone: "eu-central-1a", Region: "eu-central-1", Type: "m7g.large"}
 
-func planJSON(t *testing.T, r *Role, params, volumes map[string]string) string {
+func planJSON(t *testing.T, r *role.Role, params, volumes map[string]string) string {
 	t.Helper()
 	plan, err := r.Plan(params, volumes, anInstance)
 	if err != nil {
@@ -143,7 +148,7 @@ func TestAPlanSharesNothingWithItsRole(t *testing.T) {
 			plan.Data[i].Dir = "x"
 		}
 		for i := range plan.Secrets {
-			plan.Secrets[i].From.Key = "x"
+			plan.Secrets[i].From.Ref = "x"
 			clear(plan.Secrets[i].Services)
 		}
 		for i := range plan.Services {
@@ -183,42 +188,42 @@ func TestASelectionThatDoesNotFitIsRefused(t *testing.T) {
 		want            string
 	}{
 		{"no parameter", nil, nil, `parameter "disk" is not set and has no default; set it below params in the user-data`},
-		{"near miss", map[string]string{"disk": "d", "zoen": secret}, nil, `unknown parameter "zoen"; did you mean "zone"? (parameters: disk, free, zone)`},
-		{"unknown parameter", map[string]string{"disk": "d", "password": secret}, nil, `unknown parameter "password" (parameters: disk, free, zone)`},
+		{"near miss", map[string]string{"disk": "d", "zoen": secret}, nil, `unknown parameter "zoen"; did you mean "zone"? (parameters of the role: disk, free, zone)`},
+		{"unknown parameter", map[string]string{"disk": "d", "password": secret}, nil, `unknown parameter "password" (parameters of the role: disk, free, zone)`},
 		{"pattern", map[string]string{"disk": "HUNTER2"}, nil, `parameter "disk" does not match its pattern [a-z0-9-]*`},
 		{"pattern, only the beginning fits", map[string]string{"disk": "d", "zone": "ahunter2"}, nil, `parameter "zone" does not match its pattern a|b`},
 		{"pattern, only the end fits", map[string]string{"disk": "d", "zone": "hunter2b"}, nil, `parameter "zone" does not match its pattern a|b`},
-		{"pattern, a line more", map[string]string{"disk": "d", "zone": "a\n"}, nil, `parameter "zone" may hold printable characters and spaces only`},
-		{"slash", map[string]string{"disk": "d", "free": "hunter2/"}, nil, `parameter "free" may not hold /`},
-		{"dots", map[string]string{"disk": "d", "free": "hunter2.."}, nil, `parameter "free" may not hold ..`},
-		{"star", map[string]string{"disk": "d", "free": "hunter2*"}, nil, `parameter "free" may not hold *`},
-		{"question mark", map[string]string{"disk": "d", "free": "hunter2?"}, nil, `parameter "free" may not hold ?`},
-		{"newline", map[string]string{"disk": "d", "free": "hunter2\n"}, nil, `parameter "free" may hold printable characters and spaces only`},
-		{"control character", map[string]string{"disk": "d", "free": "hunter2\x1b"}, nil, `parameter "free" may hold printable characters and spaces only`},
-		{"no UTF-8", map[string]string{"disk": "d", "free": "hunter2\xff"}, nil, `parameter "free" may hold printable characters and spaces only`},
-		{"long", map[string]string{"disk": "d", "free": strings.Repeat("x", 257)}, nil, `parameter "free" is too long: 257 bytes, and 256 are allowed`},
-		{"no serial", map[string]string{"disk": ""}, nil, `the serial of volume "data" is empty`},
-		{"long serial", map[string]string{"disk": strings.Repeat("x", 21)}, nil, `the serial of volume "data" is too long: 21 characters, and an NVMe disk's serial number has at most 20`},
-		{"serial with a space", map[string]string{"disk": "d", "free": "hunter2 "}, nil, `the serial of volume "logs" may have printable ASCII characters only, without spaces and / * ? $ \ { } and quotes`},
-		{"nothing is expanded twice", map[string]string{"disk": "d", "free": "${params.disk}"}, nil, `the serial of volume "logs" may have printable ASCII characters only, without spaces and / * ? $ \ { } and quotes`},
-		{"volume id where a serial is wanted", map[string]string{"disk": "vol-0123456789abcdef0"}, nil, `the serial of volume "data" is written as a volume id; the disk tells its id without the dash: vol and 8 or 17 hexadecimal digits`},
-		{"no volume id", map[string]string{"disk": "d"}, map[string]string{"data": "vol-hunter2"}, `the serial of volume "data" is written as a volume id; the disk tells its id without the dash: vol and 8 or 17 hexadecimal digits`},
-		{"path as a volume", map[string]string{"disk": "d"}, map[string]string{"data": "/dev/sdb"}, `the serial of volume "data" may have printable ASCII characters only, without spaces and / * ? $ \ { } and quotes`},
-		{"bound to nothing", map[string]string{"disk": "d"}, map[string]string{"data": ""}, `the serial of volume "data" is empty`},
-		{"volume near miss", map[string]string{"disk": "d"}, map[string]string{"dtaa": secret}, `unknown volume "dtaa"; did you mean "data"? (volumes: data, logs)`},
-		{"two volumes, one disk", map[string]string{"disk": "logs"}, nil, `volumes "data" and "logs" are one disk: both have the same serial`},
-		{"two volumes, one disk bound", map[string]string{"disk": "d"}, map[string]string{"logs": "d"}, `volumes "data" and "logs" are one disk: both have the same serial`},
+		{"pattern, a line more", map[string]string{"disk": "d", "zone": "a\n"}, nil, `parameter "zone" contains a character that is neither printable nor a space`},
+		{"slash", map[string]string{"disk": "d", "free": "hunter2/"}, nil, `parameter "free" contains /, which is not allowed`},
+		{"dots", map[string]string{"disk": "d", "free": "hunter2.."}, nil, `parameter "free" contains .., which is not allowed`},
+		{"star", map[string]string{"disk": "d", "free": "hunter2*"}, nil, `parameter "free" contains *, which is not allowed`},
+		{"question mark", map[string]string{"disk": "d", "free": "hunter2?"}, nil, `parameter "free" contains ?, which is not allowed`},
+		{"newline", map[string]string{"disk": "d", "free": "hunter2\n"}, nil, `parameter "free" contains a character that is neither printable nor a space`},
+		{"control character", map[string]string{"disk": "d", "free": "hunter2\x1b"}, nil, `parameter "free" contains a character that is neither printable nor a space`},
+		{"no UTF-8", map[string]string{"disk": "d", "free": "hunter2\xff"}, nil, `parameter "free" contains a character that is neither printable nor a space`},
+		{"long", map[string]string{"disk": "d", "free": strings.Repeat("x", 257)}, nil, `parameter "free" is too long: 257 bytes; 256 are allowed`},
+		{"no serial", map[string]string{"disk": ""}, nil, `volume "data": serial: must not be empty`},
+		{"long serial", map[string]string{"disk": strings.Repeat("x", 21)}, nil, `volume "data": serial: too long: 21 characters; the serial number of an NVMe disk has at most 20`},
+		{"serial with a space", map[string]string{"disk": "d", "free": "hunter2 "}, nil, `volume "logs": serial: only printable ASCII characters are allowed, without spaces, quotes and / * ? $ \ { }`},
+		{"nothing is expanded twice", map[string]string{"disk": "d", "free": "${params.disk}"}, nil, `volume "logs": serial: only printable ASCII characters are allowed, without spaces, quotes and / * ? $ \ { }`},
+		{"volume id where a serial is wanted", map[string]string{"disk": "vol-0123456789abcdef0"}, nil, `volume "data": serial: a volume ID, not a serial number: the serial number of an EBS volume has no dash after vol`},
+		{"no volume id", map[string]string{"disk": "d"}, map[string]string{"data": "vol-hunter2"}, `volume "data": not an EBS volume ID: vol- and 8 or 17 hexadecimal digits`},
+		{"path as a volume", map[string]string{"disk": "d"}, map[string]string{"data": "/dev/sdb"}, `volume "data": serial: a device path, not a serial number: device paths change from boot to boot`},
+		{"bound to nothing", map[string]string{"disk": "d"}, map[string]string{"data": ""}, `volume "data": serial: must not be empty`},
+		{"volume near miss", map[string]string{"disk": "d"}, map[string]string{"dtaa": secret}, `unknown volume "dtaa"; did you mean "data"? (volumes of the role: data, logs)`},
+		{"two volumes, one disk", map[string]string{"disk": "logs"}, nil, `volumes "data" and "logs" are the same disk: they have the same serial`},
+		{"two volumes, one disk bound", map[string]string{"disk": "d"}, map[string]string{"logs": "d"}, `volumes "data" and "logs" are the same disk: they have the same serial`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r, err := Decode("db.yaml", []byte(selected))
+			r, err := grammar.All().Decode("db.yaml", []byte(selected))
 			if err != nil {
 				t.Fatal(err)
 			}
-			plan, err := r.Plan(c.params, c.volumes, Instance{})
+			plan, err := r.Plan(c.params, c.volumes, role.Instance{})
 			if plan != nil || err == nil {
 				t.Fatalf("accepted: %+v", plan)
 			}
-			if want := `role "db" can't be planned: ` + c.want; err.Error() != want {
+			if want := `role "db": ` + c.want; err.Error() != want {
 				t.Errorf("got  %v\nwant %s", err, want)
 			}
 			if strings.Contains(strings.ToLower(err.Error()), secret) {
@@ -229,11 +234,11 @@ func TestASelectionThatDoesNotFitIsRefused(t *testing.T) {
 }
 
 func TestAllMistakesOfASelectionAreTold(t *testing.T) {
-	r, err := Decode("db.yaml", []byte(selected))
+	r, err := grammar.All().Decode("db.yaml", []byte(selected))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = r.Plan(map[string]string{"zone": "c", "x": "", "w": ""}, map[string]string{"y": ""}, Instance{})
+	_, err = r.Plan(map[string]string{"zone": "c", "x": "", "w": ""}, map[string]string{"y": ""}, role.Instance{})
 	lines := strings.Split(fmt.Sprint(err), "\n")
 	for i, want := range []string{`"disk" is not set`, `"zone" does not match`, `parameter "w"`, `parameter "x"`, `volume "y"`} {
 		if i >= len(lines) || !strings.Contains(lines[i], want) {
@@ -270,41 +275,41 @@ func TestASelectionThatDoesNotFitEC2IsRefused(t *testing.T) {
 		params, volumes map[string]string
 		want            []string
 	}{
-		{"the tag is empty", params("", "1"), free, []string{`the tag "cluster" of volume "data" is empty`, `the key of secret "sql" has an empty element: it begins or ends with /, or has // in it`}},
-		{"the tag has a backslash", params(`hunter2\`, "1"), free, []string{`the tag "cluster" of volume "data" may not hold * ? \, which EC2 would take for wildcards, and more than one volume for the one`}},
-		{"the tag has a wildcard", params("hunter2*", "1"), free, []string{`parameter "cluster" may not hold *`}},
-		{"the tag is a path", params("hunter2/x", "1"), free, []string{`parameter "cluster" may not hold /`}},
+		{"the tag is empty", params("", "1"), free, []string{`volume "data": tag "cluster": must not be empty`, `secret "sql": key: an element is empty: the key begins or ends with /, or has // in it`}},
+		{"the tag has a backslash", params(`hunter2\`, "1"), free, []string{`volume "data": tag "cluster": the characters * ? \ are not allowed: EC2 treats them as wildcards`}},
+		{"the tag has a wildcard", params("hunter2*", "1"), free, []string{`parameter "cluster" contains *, which is not allowed`}},
+		{"the tag is a path", params("hunter2/x", "1"), free, []string{`parameter "cluster" contains /, which is not allowed`}},
 		{"the key goes up", params(".", "."), free, []string{
-			`the id of volume "temp" is no id of an EBS volume: vol- and 8 or 17 hexadecimal digits`,
-			`the key of secret "sql" has . for an element, which leads elsewhere where it is taken for a path`,
+			`volume "temp": id: not an EBS volume ID: vol- and 8 or 17 hexadecimal digits`,
+			`secret "sql": key: . is not allowed as an element: as a path it leads elsewhere`,
 		}},
 		{"the tag is too long", params("x", strings.Repeat("x", 253)), free, []string{
-			`the tag "cluster" of volume "logs" is too long: 257 characters, and EC2 allows 256`,
-			`the id of volume "temp" is no id of an EBS volume: vol- and 8 or 17 hexadecimal digits`,
+			`volume "logs": tag "cluster": too long: 257 characters; EC2 allows 256`,
+			`volume "temp": id: not an EBS volume ID: vol- and 8 or 17 hexadecimal digits`,
 		}},
-		{"the id is none", params("x", ""), free, []string{`the id of volume "temp" is no id of an EBS volume: vol- and 8 or 17 hexadecimal digits`}},
-		{"nothing finds it", params("x", "1"), nil, []string{`volume "free" has no disk: the role does not say how to find it; name its id below volumes in the user-data`}},
-		{"bound to nearly an id", params("x", "1"), map[string]string{"free": "vol-hunter2"}, []string{`the user-data binds volume "free" to what is no id of an EBS volume: vol- and 8 or 17 hexadecimal digits`}},
-		{"bound to a path", params("x", "1"), map[string]string{"free": "/dev/hunter2"}, []string{`the serial of volume "free" may have printable ASCII characters only, without spaces and / * ? $ \ { } and quotes`}},
-		{"bound to nothing", params("x", "1"), map[string]string{"free": ""}, []string{`the serial of volume "free" is empty`}},
-		{"bound to a serial instead of tags", params("x", "1"), map[string]string{"free": "a", "data": "hunter2"}, []string{`the user-data binds volume "data" to what is no id of an EBS volume, vol- and 8 or 17 hexadecimal digits, and the role finds it by tags`}},
-		{"bound to a serial instead of an id", params("x", "1"), map[string]string{"free": "a", "temp": "vol0123456789abcdef0"}, []string{`the user-data binds volume "temp" to what is no id of an EBS volume, vol- and 8 or 17 hexadecimal digits, and the role finds it by id`}},
-		{"the same tags", params("logs1", "1"), free, []string{`volumes "data" and "logs" are one disk: both have the same tags`}},
-		{"the same id", params("x", "1"), map[string]string{"free": "vol-00000001"}, []string{`volumes "free" and "temp" are one disk: both have the same id`}},
-		{"the id of a serial", params("x", "1"), map[string]string{"free": "vol00000001"}, []string{`volumes "free" and "temp" are one disk: the serial of the one is the id of the other`}},
-		{"the same disk bound twice", params("x", "1"), map[string]string{"free": "vol-00000002", "data": "vol-00000002"}, []string{`volumes "data" and "free" are one disk: both have the same id`}},
+		{"the id is none", params("x", ""), free, []string{`volume "temp": id: not an EBS volume ID: vol- and 8 or 17 hexadecimal digits`}},
+		{"nothing finds it", params("x", "1"), nil, []string{`volume "free": the role does not say which disk it is; name its volume ID below volumes in the user-data`}},
+		{"bound to nearly an id", params("x", "1"), map[string]string{"free": "vol-hunter2"}, []string{`volume "free": not an EBS volume ID: vol- and 8 or 17 hexadecimal digits`}},
+		{"bound to a path", params("x", "1"), map[string]string{"free": "/dev/hunter2"}, []string{`volume "free": serial: a device path, not a serial number: device paths change from boot to boot`}},
+		{"bound to nothing", params("x", "1"), map[string]string{"free": ""}, []string{`volume "free": serial: must not be empty`}},
+		{"bound to a serial instead of tags", params("x", "1"), map[string]string{"free": "a", "data": "hunter2"}, []string{`volume "data": not an EBS volume ID: vol- and 8 or 17 hexadecimal digits`}},
+		{"bound to a serial instead of an id", params("x", "1"), map[string]string{"free": "a", "temp": "vol0123456789abcdef0"}, []string{`volume "temp": a serial number, not a volume ID: a volume ID has a dash after vol`}},
+		{"the same tags", params("logs1", "1"), free, []string{`volumes "data" and "logs" are the same disk: they have the same tags`}},
+		{"the same id", params("x", "1"), map[string]string{"free": "vol-00000001"}, []string{`volumes "free" and "temp" are the same disk: they have the same id`}},
+		{"the id of a serial", params("x", "1"), map[string]string{"free": "vol00000001"}, []string{`volumes "free" and "temp" are the same disk: the serial of "free" is the id of "temp"`}},
+		{"the same disk bound twice", params("x", "1"), map[string]string{"free": "vol-00000002", "data": "vol-00000002"}, []string{`volumes "data" and "free" are the same disk: they have the same id`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r, err := Decode("db.yaml", []byte(tagged))
+			r, err := grammar.All().Decode("db.yaml", []byte(tagged))
 			if err != nil {
 				t.Fatal(err)
 			}
-			plan, err := r.Plan(c.params, c.volumes, Instance{})
+			plan, err := r.Plan(c.params, c.volumes, role.Instance{})
 			if plan != nil || err == nil {
 				t.Fatalf("accepted: %+v", plan)
 			}
 			for i, want := range c.want {
-				c.want[i] = `role "db" can't be planned: ` + want
+				c.want[i] = `role "db": ` + want
 			}
 			if want := strings.Join(c.want, "\n"); err.Error() != want {
 				t.Errorf("got  %v\nwant %s", err, want)
@@ -319,7 +324,7 @@ func TestASelectionThatDoesNotFitEC2IsRefused(t *testing.T) {
 // On a machine that is no instance there is nothing to put in; and what the
 // metadata service says is no more trusted than the user-data.
 func TestAFactThatTheInstanceLacksIsRefused(t *testing.T) {
-	r, err := Decode("db.yaml", []byte(`
+	r, err := grammar.All().Decode("db.yaml", []byte(`
 version: 1
 role: db
 volumes:
@@ -332,46 +337,46 @@ services:
 	if err != nil {
 		t.Fatal(err)
 	}
-	with := func(change func(*Instance)) Instance {
+	with := func(change func(*role.Instance)) role.Instance {
 		instance := anInstance
 		change(&instance)
 		return instance
 	}
-	const local = "and this machine is local: no instance of EC2, which would have one"
+	const local = "has no value: this machine is set to be a local one, not an EC2 instance"
 	for _, c := range []struct {
 		name     string
-		instance Instance
+		instance role.Instance
 		want     []string
 	}{
-		{"a local machine", Instance{}, []string{
-			`the tag "type" of volume "data" has ${instance.type}, ` + local,
-			`the tag "zone" of volume "data" has ${instance.zone}, ` + local,
-			`the key of secret "sql" has ${instance.id}, ` + local,
+		{"a local machine", role.Instance{}, []string{
+			`volume "data": tag "type": ${instance.type} ` + local,
+			`volume "data": tag "zone": ${instance.zone} ` + local,
+			`secret "sql": ${instance.id} ` + local,
 		}},
-		{"half an answer", with(func(i *Instance) { i.Zone = "" }), []string{
-			`the tag "zone" of volume "data" has ${instance.zone}, which the metadata service of this instance did not tell`,
+		{"half an answer", with(func(i *role.Instance) { i.Zone = "" }), []string{
+			`volume "data": tag "zone": ${instance.zone} has no value: the instance metadata service did not report it`,
 		}},
-		{"a path", with(func(i *Instance) { i.ID = "../x" }), []string{
-			`the key of secret "sql" has ${instance.id}, and the id of this instance may not hold /`,
+		{"a path", with(func(i *role.Instance) { i.ID = "../x" }), []string{
+			`secret "sql": ${instance.id}: the id of this instance contains /, which is not allowed`,
 		}},
-		{"a wildcard", with(func(i *Instance) { i.Type = "m7g.*" }), []string{
-			`the tag "type" of volume "data" has ${instance.type}, and the type of this instance may not hold *`,
+		{"a wildcard", with(func(i *role.Instance) { i.Type = "m7g.*" }), []string{
+			`volume "data": tag "type": ${instance.type}: the type of this instance contains *, which is not allowed`,
 		}},
-		{"a second line", with(func(i *Instance) { i.Zone = "a\nb" }), []string{
-			`the tag "zone" of volume "data" has ${instance.zone}, and the zone of this instance may hold printable characters and spaces only`,
+		{"a second line", with(func(i *role.Instance) { i.Zone = "a\nb" }), []string{
+			`volume "data": tag "zone": ${instance.zone}: the zone of this instance contains a character that is neither printable nor a space`,
 		}},
-		{"what is expanded is not expanded again", with(func(i *Instance) { i.ID = "${instance.id}" }), nil},
+		{"what is expanded is not expanded again", with(func(i *role.Instance) { i.ID = "${instance.id}" }), nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			plan, err := r.Plan(nil, nil, c.instance)
 			if c.want == nil {
-				if err != nil || plan.Secrets[0].From.Key != "${instance.id}.age" {
+				if err != nil || plan.Secrets[0].From.Ref != "secrets/${instance.id}.age" {
 					t.Errorf("got %+v, %v", plan, err)
 				}
 				return
 			}
 			for i, want := range c.want {
-				c.want[i] = `role "db" can't be planned: ` + want
+				c.want[i] = `role "db": ` + want
 			}
 			if want := strings.Join(c.want, "\n"); fmt.Sprint(err) != want {
 				t.Errorf("got  %v\nwant %s", err, want)
@@ -391,7 +396,7 @@ func TestAPlanSaysWhatNeedsTheCloud(t *testing.T) {
 		{`secrets: {sql: {from: "file:///etc/sql.age", services: [db.service]}}`, "", ""},
 		{`secrets: {sql: {from: "s3://secrets/sql.age", services: [db.service]}}`, "", `secret "sql", which comes from s3://secrets/sql.age`},
 	} {
-		r, err := Decode("db.yaml", []byte("version: 1\nrole: db\n"+c.role+"\nservices: {db.service: {}}\n"))
+		r, err := grammar.All().Decode("db.yaml", []byte("version: 1\nrole: db\n"+c.role+"\nservices: {db.service: {}}\n"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -399,18 +404,18 @@ func TestAPlanSaysWhatNeedsTheCloud(t *testing.T) {
 		if c.bound != "" {
 			volumes = map[string]string{"data": c.bound}
 		}
-		plan, err := r.Plan(nil, volumes, Instance{})
+		plan, err := r.Plan(nil, volumes, role.Instance{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if what, needs := plan.NeedsCloud(); what != c.want || needs != (c.want != "") {
+		if what, needs := r.NeedsCloud(plan); what != c.want || needs != (c.want != "") {
 			t.Errorf("%s needs %q, %v, not %q", c.role, what, needs, c.want)
 		}
 	}
 }
 
 func TestAVolumeIdBindsAVolumeToItsSerial(t *testing.T) {
-	r, err := Decode("db.yaml", []byte(selected))
+	r, err := grammar.All().Decode("db.yaml", []byte(selected))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -420,7 +425,7 @@ func TestAVolumeIdBindsAVolumeToItsSerial(t *testing.T) {
 		"vol0123456789abcdef0":  "vol0123456789abcdef0",
 		"QEMU-7":                "QEMU-7",
 	} {
-		plan, err := r.Plan(map[string]string{"disk": "d"}, map[string]string{"data": bound}, Instance{})
+		plan, err := r.Plan(map[string]string{"disk": "d"}, map[string]string{"data": bound}, role.Instance{})
 		if err != nil {
 			t.Errorf("%s: %v", bound, err)
 			continue
@@ -432,15 +437,15 @@ func TestAVolumeIdBindsAVolumeToItsSerial(t *testing.T) {
 }
 
 func TestAVolumeThatNothingFindsHasToBeBound(t *testing.T) {
-	r, err := Decode("db.yaml", []byte("version: 1\nrole: db\nvolumes: {data: {}}\nservices: {db.service: {}}\n"))
+	r, err := grammar.All().Decode("db.yaml", []byte("version: 1\nrole: db\nvolumes: {data: {}}\nservices: {db.service: {}}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = r.Plan(nil, nil, Instance{})
-	if want := `role "db" can't be planned: volume "data" has no disk: the role does not say how to find it; name its id below volumes in the user-data`; fmt.Sprint(err) != want {
+	_, err = r.Plan(nil, nil, role.Instance{})
+	if want := `role "db": volume "data": the role does not say which disk it is; name its volume ID below volumes in the user-data`; fmt.Sprint(err) != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
-	if _, err := r.Plan(nil, map[string]string{"data": "vol-0123456789abcdef0"}, Instance{}); err != nil {
+	if _, err := r.Plan(nil, map[string]string{"data": "vol-0123456789abcdef0"}, role.Instance{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -461,7 +466,7 @@ func roleText(name string, services ...string) string {
 	return "version: 1\nrole: " + name + "\nservices:\n  " + strings.Join(services, "\n  ") + "\n"
 }
 
-func names(roles []*Role) string {
+func names(roles []*role.Role) string {
 	var names []string
 	for _, r := range roles {
 		names = append(names, r.Name)
@@ -480,7 +485,7 @@ func TestABrokenFileDoesNotHideTheOthers(t *testing.T) {
 		"old.yaml~":     "not a role",
 		"forgotten.yml": roleText("forgotten", "f.service:"),
 	})
-	roles, err := Load(dir)
+	roles, err := grammar.All().Load(dir)
 	if got := names(roles); got != "mysql web" {
 		t.Errorf("got the roles %s", got)
 	}
@@ -507,24 +512,24 @@ func TestARoleThatStandsInTwoFilesIsHeldButNeverPlanned(t *testing.T) {
 		"c.yaml": roleText("web", "lighttpd.service:"),
 		"d.yaml": roleText("app", "app.service:"),
 	})
-	roles, err := Load(dir)
+	roles, err := grammar.All().Load(dir)
 	if got := names(roles); got != "app web web web" {
 		t.Errorf("got the roles %s", got)
 	}
 	for _, want := range []string{
-		fmt.Sprintf(`role "web" stands in two files, %[1]s/a.yaml and %[1]s/b.yaml`, dir),
-		fmt.Sprintf(`role "web" stands in two files, %[1]s/b.yaml and %[1]s/c.yaml`, dir),
+		fmt.Sprintf(`two files have the role "web": %[1]s/a.yaml and %[1]s/b.yaml`, dir),
+		fmt.Sprintf(`two files have the role "web": %[1]s/b.yaml and %[1]s/c.yaml`, dir),
 	} {
 		if !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("no %q in %v", want, err)
 		}
 	}
 	for _, r := range roles {
-		if _, err := r.Plan(nil, nil, Instance{}); (err == nil) != (r.Name == "app") {
+		if _, err := r.Plan(nil, nil, role.Instance{}); (err == nil) != (r.Name == "app") {
 			t.Errorf("plan of %s from %s: %v", r.Name, r.File, err)
 		}
 	}
-	if r, err := ByName(roles, "web"); err == nil || r != nil {
+	if r, err := role.ByName(roles, "web"); err == nil || r != nil {
 		t.Errorf("%s was taken for the role web, of three", r.File)
 	}
 }
@@ -534,15 +539,15 @@ func TestAUnitThatTwoRolesHoldWithTwoServicesIsAnError(t *testing.T) {
 		"a.yaml": roleText("a", "one.service: {also-guard: [x.socket]}", "same.service:"),
 		"b.yaml": roleText("b", "two.service: {also-guard: [x.socket]}", "same.service:"),
 	})
-	_, err := Load(dir)
-	want := fmt.Sprintf("x.socket is held with one.service in %[1]s/a.yaml and with two.service in %[1]s/b.yaml; it can be held with one service only", dir)
+	_, err := grammar.All().Load(dir)
+	want := fmt.Sprintf("x.socket is held with one.service in %[1]s/a.yaml and with two.service in %[1]s/b.yaml; a unit can be held with one service only", dir)
 	if fmt.Sprint(err) != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }
 
 func TestWithoutADirectoryThereAreNoRoles(t *testing.T) {
-	roles, err := Load(filepath.Join(t.TempDir(), "roles.d"))
+	roles, err := grammar.All().Load(filepath.Join(t.TempDir(), "roles.d"))
 	if len(roles) > 0 || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v, %v", roles, err)
 	}
@@ -556,7 +561,7 @@ func TestAPipeIsNotReadAsARoleFile(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "b.yaml"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Load(dir)
+	_, err := grammar.All().Load(dir)
 	for _, want := range []string{"a.yaml is not a regular file", "b.yaml is not a regular file"} {
 		if !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("no %q in %v", want, err)
@@ -565,18 +570,18 @@ func TestAPipeIsNotReadAsARoleFile(t *testing.T) {
 }
 
 func TestAnUnknownRoleIsAnsweredWithTheNearMiss(t *testing.T) {
-	roles := []*Role{{Name: "mysql"}, {Name: "web"}}
-	if r, err := ByName(roles, "web"); err != nil || r != roles[1] {
+	roles := []*role.Role{{Name: "mysql"}, {Name: "web"}}
+	if r, err := role.ByName(roles, "web"); err != nil || r != roles[1] {
 		t.Errorf("got %v, %v", r, err)
 	}
 	for _, c := range []struct {
-		roles []*Role
+		roles []*role.Role
 		want  string
 	}{
 		{roles, `unknown role "mysq"; did you mean "mysql"? (roles of this machine: mysql, web)`},
-		{nil, `unknown role "mysq": there is no role file that can be read`},
+		{nil, `unknown role "mysq": no role file could be read`},
 	} {
-		if _, err := ByName(c.roles, "mysq"); fmt.Sprint(err) != c.want {
+		if _, err := role.ByName(c.roles, "mysq"); fmt.Sprint(err) != c.want {
 			t.Errorf("got %v, want %s", err, c.want)
 		}
 	}
@@ -587,7 +592,7 @@ func TestEveryUnitOfARoleIsHeldWithItsService(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []HeldUnit{
+	want := []role.HeldUnit{
 		{`a\x2db.service`, `a\x2db.service`, false, nil},
 		{"mariadb.service", "mariadb.service", true, nil},
 		{"mariadb-backup.timer", "mariadb.service", true, nil},
@@ -602,12 +607,12 @@ func TestEveryUnitOfARoleIsHeldWithItsService(t *testing.T) {
 func TestASourceThatIsTooLongIsRefused(t *testing.T) {
 	for _, c := range []struct{ from, want string }{
 		{"s3://bucket/" + strings.Repeat("k", 1024), ""},
-		{"s3://bucket/" + strings.Repeat("k", 1025), `the key of secret "a" is too long: 1025 bytes, and S3 allows 1024`},
-		{"s3://bucket/${params.p}" + strings.Repeat("ä", 512), `the key of secret "a" is too long: 1025 bytes, and S3 allows 1024`},
+		{"s3://bucket/" + strings.Repeat("k", 1025), `secret "a": key: too long: 1025 bytes; S3 allows 1024`},
+		{"s3://bucket/${params.p}" + strings.Repeat("ä", 512), `secret "a": key: too long: 1025 bytes; S3 allows 1024`},
 		{"file://" + strings.Repeat("/file", 819), ""},
-		{"file:///" + strings.Repeat("p", 4095), `the path "/` + strings.Repeat("p", 63) + `…" of secret "a" is too long: 4096 characters, and Linux allows 4095`},
+		{"file:///" + strings.Repeat("p", 4095), `secret "a": file: too long: 4096 characters; Linux allows 4095`},
 	} {
-		_, err := Decode("a.yaml", []byte("version: 1\nrole: a\nparams: {p: {}}\nsecrets: {a: {from: \""+c.from+"\", services: [a.service]}}\nservices: {a.service: {}}\n"))
+		_, err := grammar.All().Decode("a.yaml", []byte("version: 1\nrole: a\nparams: {p: {}}\nsecrets: {a: {from: \""+c.from+"\", services: [a.service]}}\nservices: {a.service: {}}\n"))
 		if c.want == "" && err != nil || c.want != "" && fmt.Sprint(err) != "a.yaml:4:21: "+c.want {
 			t.Errorf("got  %v\nwant %s", err, c.want)
 		}
@@ -619,7 +624,7 @@ func TestAServiceGetsTheCredentialsThatAreForIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []HeldUnit{
+	want := []role.HeldUnit{
 		{Unit: "a.service", Service: "a.service", Credentials: []string{"root.sql", "tls"}},
 		{Unit: "b.service", Service: "b.service"},
 		{Unit: "c.service", Service: "c.service"},
@@ -630,6 +635,11 @@ func TestAServiceGetsTheCredentialsThatAreForIt(t *testing.T) {
 	if got := r.Units(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
+}
+
+func isNotID(text string) bool {
+	_, err := name.ParseVolumeID(text)
+	return err != nil
 }
 
 // An accepted role makes the same plan again and again, whatever fuzzing made
@@ -647,7 +657,7 @@ func FuzzDecode(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, src []byte, value string) {
-		r, err := Decode("f.yaml", src)
+		r, err := grammar.All().Decode("f.yaml", src)
 		if err != nil {
 			var mistakes strictyaml.Errors
 			if !errors.As(err, &mistakes) {
@@ -664,7 +674,7 @@ func FuzzDecode(f *testing.F) {
 		for _, p := range r.Params {
 			params[p.Name] = value
 		}
-		instance := Instance{ID: value, Zone: value, Region: value, Type: value}
+		instance := role.Instance{ID: value, Zone: value, Region: value, Type: value}
 		plan, err := r.Plan(params, nil, instance)
 		again, errAgain := r.Plan(params, nil, instance)
 		if !reflect.DeepEqual(plan, again) || fmt.Sprint(err) != fmt.Sprint(errAgain) {
@@ -683,42 +693,39 @@ func FuzzDecode(f *testing.F) {
 					ways++
 				}
 			}
-			bad := ways != 1 || checkMountPoint(v.Mount) != nil || v.Timeout <= 0 ||
-				v.Find.Serial != "" && checkSerial(v.Find.Serial) != nil || v.Find.ID != "" && checkID(v.Find.ID) != nil
+			bad := ways != 1 || syntax.CheckMountPoint(v.Mount) != nil || v.Timeout <= 0 ||
+				v.Find.Serial != "" && syntax.CheckSerial(v.Find.Serial) != nil || v.Find.ID != "" && isNotID(v.Find.ID)
 			for key, tag := range v.Find.Tags {
-				bad = bad || checkTagKey(key) != nil || checkTag(tag) != nil
+				bad = bad || name.CheckTagKey(key) != nil || name.CheckTagValue(tag) != nil
 			}
 			if bad {
 				t.Errorf("volume %+v", v)
 			}
 			for _, other := range plan.Volumes[:i] {
-				if overlap(v.Mount, other.Mount) || v.Find.disk() == other.Find.disk() {
+				if syntax.Overlap(v.Mount, other.Mount) || reflect.DeepEqual(v.Find, other.Find) {
 					t.Errorf("volumes %+v and %+v", v, other)
 				}
 			}
 		}
 		for _, d := range plan.Data {
-			if d.Volume == "" || d.Engine == "" || checkDir(d.Dir) != nil || checkMountPoint(d.Bind) != nil {
+			if d.Volume == "" || d.Engine == "" || syntax.CheckDir(d.Dir) != nil || syntax.CheckMountPoint(d.Bind) != nil {
 				t.Errorf("data %+v", d)
 			}
 		}
 		for _, s := range plan.Secrets {
-			bad := len(s.Services) == 0 || checkCredential(s.Credential) != nil
-			if s.From.Bucket != "" {
-				bad = bad || s.From.Path != "" || checkBucket(s.From.Bucket) != nil || checkKey(s.From.Key) != nil
-			} else {
-				bad = bad || s.From.Key != "" || checkFile(s.From.Path) != nil
-			}
+			bad := len(s.Services) == 0 || syntax.CheckCredential(s.Credential) != nil
+			how, known := grammar.All().Sources.Of(s.From)
+			bad = bad || !known || how.Check(s.From.Ref) != nil
 			if bad {
 				t.Errorf("secret %+v", s)
 			}
 		}
 		for _, s := range plan.Services {
-			if checkUnit(s.Unit, ".service") != nil {
+			if !strings.HasSuffix(s.Unit, ".service") || unit.MayHold(s.Unit) != nil {
 				t.Errorf("service %+v", s)
 			}
 			for _, secret := range plan.Secrets {
-				if slices.Contains(secret.Services, s.Unit) && !slices.Contains(s.Needs, Need{KindSecret, secret.Name}) {
+				if slices.Contains(secret.Services, s.Unit) && !slices.Contains(s.Needs, role.Need{Kind: role.KindSecret, Name: secret.Name}) {
 					t.Errorf("%s does not need %+v", s.Unit, secret)
 				}
 			}

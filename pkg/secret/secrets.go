@@ -70,15 +70,12 @@ func (s *Secrets) Staged(of role.Secret) (version string, err error) {
 // NeedsKey reports whether the payloads of a secret's source are encrypted, so that
 // it takes an age identity.
 func (s *Secrets) NeedsKey(of role.Secret) bool {
-	source, _, err := s.source(of)
+	source, err := s.source(of)
 	return err != nil || source.Sealed()
 }
 
-// source returns where a secret comes from. It is the one place that reads the
-// source of a role file.
-func (s *Secrets) source(of role.Secret) (source Source, ref string, err error) {
-	return sourceOf(s.Sources, of.From.String())
-}
+// source returns where a secret comes from.
+func (s *Secrets) source(of role.Secret) (Source, error) { return sourceOf(s.Sources, of.From) }
 
 // Unlock gets the age identities that come without a person. It logs what does not
 // come, and tries that again while there is none.
@@ -111,7 +108,7 @@ func (s *Secrets) Unlock(ctx context.Context) error {
 // Fetch gets the payload of a secret from its source, or the last good ciphertext
 // where the source does not give one.
 func (s *Secrets) Fetch(ctx context.Context, of role.Secret) (host.Payload, error) {
-	source, ref, err := s.source(of)
+	source, err := s.source(of)
 	if err != nil {
 		return host.Payload{}, fault.Permanent(err)
 	}
@@ -123,7 +120,7 @@ func (s *Secrets) Fetch(ctx context.Context, of role.Secret) (host.Payload, erro
 		fetch, cancel = context.WithTimeoutCause(ctx, useCacheAfter, fmt.Errorf("%s gave nothing within %s", place, useCacheAfter))
 		defer cancel()
 	}
-	payload, err := source.Fetch(fetch, ref)
+	payload, err := source.Fetch(fetch, of.From.Ref)
 	switch {
 	case err == nil:
 		return host.Payload{Bytes: payload.Bytes, Version: payload.Version, Sealed: payload.Sealed}, nil

@@ -14,14 +14,14 @@ import (
 
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
-	"bootagent/pkg/policy"
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/source"
 	"bootagent/pkg/secret/credential"
 	"bootagent/pkg/settings"
 )
 
 var rootSQL = role.Secret{
-	Name: "root-sql", From: role.Source{Bucket: "secrets", Key: "db.age"},
+	Name: "root-sql", From: source.Source{Scheme: "s3", Ref: "secrets/db.age"},
 	Credential: "root", Services: []string{"mariadb.service", "backup.service"},
 }
 
@@ -87,7 +87,7 @@ func TestASecretIsFetchedDecryptedAndStagedWithItsVersion(t *testing.T) {
 		t.Errorf("got %+v, %v", payload, err)
 	}
 	other := rootSQL
-	other.From.Key = "other.age"
+	other.From.Ref = "secrets/other.age"
 	if _, err := s.Fetch(t.Context(), other); !errors.Is(err, b.err) {
 		t.Errorf("of another object: %v", err)
 	}
@@ -96,11 +96,9 @@ func TestASecretIsFetchedDecryptedAndStagedWithItsVersion(t *testing.T) {
 // plain is a source whose payloads are not encrypted.
 type plain struct{ content string }
 
-func (plain) Scheme() string               { return "s3" }
-func (plain) Form() string                 { return "s3://BUCKET/KEY" }
-func (plain) Sealed() bool                 { return false }
-func (plain) Check(string) error           { return nil }
-func (plain) Permit(*policy.Needs, string) {}
+func (plain) Syntax() source.Syntax { return s3Syntax }
+func (plain) Sealed() bool          { return false }
+
 func (p plain) Fetch(context.Context, string) (Payload, error) {
 	return Payload{Bytes: func() []byte { return []byte(p.content) }, Version: "1"}, nil
 }

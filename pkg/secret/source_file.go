@@ -5,35 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
+	"path"
 
 	"bootagent/pkg/fault"
-	"bootagent/pkg/policy"
+	"bootagent/pkg/role/source"
+	"bootagent/pkg/syntax"
 )
 
 // FileSource is the source file:///PATH: a file of this machine that is encrypted
 // with age. Its version is the SHA-256 of its content.
 type FileSource struct{}
 
-// Scheme returns "file".
-func (FileSource) Scheme() string { return "file" }
-
-// Form returns how a role file writes a file.
-func (FileSource) Form() string { return "file:///PATH" }
+// Syntax returns how a role file writes a file.
+func (FileSource) Syntax() source.Syntax { return fileSyntax }
 
 // Sealed returns true.
 func (FileSource) Sealed() bool { return true }
-
-// Check refuses a reference that is not an absolute path without . and ..
-func (FileSource) Check(ref string) error {
-	if !filepath.IsAbs(ref) || filepath.Clean(ref) != ref {
-		return fmt.Errorf("file://%s is not an absolute path without . and ..: write file:///PATH", ref)
-	}
-	return nil
-}
-
-// Permit adds nothing: no call of AWS gets a file.
-func (FileSource) Permit(*policy.Needs, string) {}
 
 // Fetch reads the file. No error is permanent: somebody may put the file there.
 func (FileSource) Fetch(_ context.Context, path string) (Payload, error) {
@@ -46,4 +33,23 @@ func (FileSource) Fetch(_ context.Context, path string) (Payload, error) {
 		return Payload{}, fmt.Errorf("cannot fetch file://%s: %w", path, err)
 	}
 	return sealedPayload(ciphertext, ""), nil
+}
+
+// fileSyntax is how a role file writes a file of the image.
+var fileSyntax = source.Syntax{
+	Scheme: "file", Form: "file:///PATH",
+	Fixed: func(ref string) string { return ref },
+	Check: func(ref string) error {
+		if !path.IsAbs(ref) || ref == "/" {
+			return errors.New("not the path of a file: write three slashes, as in file:///etc/bootagent/sql.age")
+		}
+		return part("file", syntax.CheckPath(ref))
+	},
+	Near: func(text string) string {
+		if path.IsAbs(text) {
+			return "file://" + text
+		}
+		return ""
+	},
+	File: func(ref string) string { return ref },
 }

@@ -3,10 +3,11 @@ package secret
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
+	"bootagent/pkg/aws/name"
 	"bootagent/pkg/policy"
+	"bootagent/pkg/role/source"
 )
 
 // S3Source is the source s3://BUCKET/KEY: an object of S3 that is encrypted with
@@ -19,26 +20,11 @@ type Objects interface {
 	Get(ctx context.Context, bucket, key string) (content []byte, version string, err error)
 }
 
-// Scheme returns "s3".
-func (S3Source) Scheme() string { return "s3" }
-
-// Form returns how a role file writes an object.
-func (S3Source) Form() string { return "s3://BUCKET/KEY" }
+// Syntax returns how a role file writes an object.
+func (S3Source) Syntax() source.Syntax { return s3Syntax }
 
 // Sealed returns true.
 func (S3Source) Sealed() bool { return true }
-
-// Check refuses a reference without a bucket or an object key. Which names a
-// bucket can have S3 says.
-func (S3Source) Check(ref string) error {
-	if bucket, key, _ := strings.Cut(ref, "/"); bucket == "" || key == "" {
-		return fmt.Errorf("s3://%s names no object: write s3://BUCKET/KEY", ref)
-	}
-	return nil
-}
-
-// Permit adds the object.
-func (S3Source) Permit(needs *policy.Needs, ref string) { needs.Objects = append(needs.Objects, ref) }
 
 // Fetch gets the object.
 func (s S3Source) Fetch(ctx context.Context, ref string) (Payload, error) {
@@ -51,4 +37,32 @@ func (s S3Source) Fetch(ctx context.Context, ref string) (Payload, error) {
 		return Payload{}, err
 	}
 	return sealedPayload(ciphertext, version), nil
+}
+
+// s3Syntax is how a role file writes an object of Amazon S3. User-data selects the object, never the bucket.
+var s3Syntax = source.Syntax{
+	Scheme: "s3", Form: "s3://BUCKET/KEY", Cloud: true,
+	Fixed: func(ref string) string {
+		bucket, _, _ := strings.Cut(ref, "/")
+		return bucket
+	},
+	Check: func(ref string) error {
+		bucket, key, _ := strings.Cut(ref, "/")
+		if err := name.CheckBucket(bucket); err != nil {
+			return part("bucket", err)
+		}
+		return part("key", name.CheckObjectKey(key))
+	},
+	Near: func(text string) string {
+		if ref, is := strings.CutPrefix(text, "arn:aws:s3:::"); is {
+			return "s3://" + ref
+		}
+		host, key, _ := strings.Cut(strings.TrimPrefix(text, "https://"), "/")
+		bucket, service, is := strings.Cut(host, ".s3")
+		if !is || !strings.HasPrefix(text, "https://") || !strings.HasSuffix(service, ".amazonaws.com") {
+			return ""
+		}
+		return "s3://" + bucket + "/" + key
+	},
+	Permit: func(needs *policy.Needs, ref string) { needs.Objects = append(needs.Objects, ref) },
 }

@@ -5,23 +5,15 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"strings"
 
-	"bootagent/pkg/policy"
+	"bootagent/pkg/role/source"
 )
 
 // A Source is one kind of place that secrets come from. A role file names a
 // place in it as SCHEME://REFERENCE.
 type Source interface {
-	Scheme() string // "s3"
-	Form() string   // how a role file writes it: "s3://BUCKET/KEY"
-	Sealed() bool   // its payloads are encrypted with age
-
-	// Check refuses a reference that can't be one of this source.
-	Check(ref string) error
-
-	// Permit adds what IAM has to allow for a reference.
-	Permit(needs *policy.Needs, ref string)
+	Syntax() source.Syntax // how a role file writes it, and what IAM has to allow
+	Sealed() bool          // its payloads are encrypted with age
 
 	// Fetch gets the payload of a reference. Its error names the place, and is
 	// permanent only where no change at the source can help.
@@ -41,17 +33,22 @@ type Payload struct {
 	Sealed  bool          // it is encrypted with age
 }
 
-// sourceOf returns the source of a place, and the reference.
-func sourceOf(sources []Source, place string) (source Source, ref string, err error) {
-	scheme, ref, is := strings.Cut(place, "://")
-	var forms []string
+// sourceOf returns the source that a role file names.
+func sourceOf(sources []Source, from source.Source) (Source, error) {
 	for _, s := range sources {
-		if is && s.Scheme() == scheme {
-			return s, ref, s.Check(ref)
+		if syntax := s.Syntax(); syntax.Scheme == from.Scheme {
+			return s, syntax.Check(from.Ref)
 		}
-		forms = append(forms, s.Form())
 	}
-	return nil, "", fmt.Errorf("no source of secrets has the form of %q (allowed: %s)", place, strings.Join(forms, ", "))
+	return nil, fmt.Errorf("unknown source of secrets: %q", from)
+}
+
+// part adds to an error which part of a reference it is about.
+func part(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", name, err)
 }
 
 // digest is the version of a payload whose source has no versions.

@@ -84,19 +84,19 @@ func decode(file string, src []byte) (Settings, error) {
 	doc := strictyaml.Parse(file, src)
 	root := doc.Root("the settings")
 	settings := Default()
-	userData := root.Take("user-data").Map("user-data")
+	userData := root.Take("user-data").Example("user-data: {file: /etc/bootagent/user-data}").Map("user-data")
 	if v := userData.Take("file"); v.Given() {
 		settings.UserDataFile = absolute(v, "the file of user-data")
 	}
 	userData.Done()
-	endpoints := root.Take("endpoints").Map("endpoints")
+	endpoints := root.Take("endpoints").Example("endpoints: {ec2: https://HOST}").Map("endpoints")
 	settings.Endpoints = Endpoints{
 		IMDS: endpoint(endpoints.Take("imds"), "imds"),
 		EC2:  endpoint(endpoints.Take("ec2"), "ec2"),
 		S3:   endpoint(endpoints.Take("s3"), "s3"),
 	}
 	endpoints.Done()
-	if v := root.Take("keys"); v.Given() {
+	if v := root.Take("keys").Example("keys: [operator]"); v.Given() {
 		settings.Keys = keys(v)
 	}
 	if within, ok := root.Take("unlock-within").Duration(longestUnlockWithin); ok {
@@ -120,18 +120,18 @@ func decode(file string, src []byte) (Settings, error) {
 
 // absolute reads an absolute path; what is how an error calls it.
 func absolute(v strictyaml.Value, what string) string {
-	path, ok := v.Text()
+	path, ok := v.TextOf("an absolute path")
 	if ok && (!filepath.IsAbs(path) || filepath.Clean(path) != path) {
-		v.Failf("%s has to be an absolute path without . and ..", what)
+		v.Failf("%s must be an absolute path without . and ..", what)
 	}
 	return path
 }
 
 // endpoint reads the URL of a service: a scheme, a host, perhaps a port.
 func endpoint(v strictyaml.Value, service string) string {
-	text, ok := v.Text()
+	text, ok := v.TextOf("a URL")
 	if ok && !isEndpoint(text) {
-		v.Failf("the endpoint %s has to be http:// or https://, a host, perhaps a port, and nothing after it", service)
+		v.Failf("the endpoint %s must be http:// or https://, a host and, if needed, a port, with nothing after it", service)
 	}
 	return text
 }
@@ -154,13 +154,13 @@ func isEndpoint(text string) bool {
 func keys(v strictyaml.Value) (keys []Key) {
 	list, ok := v.List()
 	if ok && len(list) == 0 {
-		v.Failf(`"keys" in the settings names no source; leave the key out for [operator]`)
+		v.Failf(`"keys" in the settings has no source; leave the key out for [operator]`)
 	}
 	for _, entry := range list {
 		key := keyOf(entry)
 		same := func(k Key) bool { return reflect.DeepEqual(k, key) }
 		if !same(Key{}) && slices.ContainsFunc(keys, same) {
-			entry.Failf("this source of keys stands twice")
+			entry.Failf("duplicate source of keys")
 		}
 		keys = append(keys, key)
 	}
@@ -175,7 +175,7 @@ func keyOf(v strictyaml.Value) (key Key) {
 	if word := v.String(); word != "" {
 		key.Operator = word == "operator"
 		if !key.Operator {
-			v.Failf("a source of keys is %s%s", sources, strictyaml.DidYouMean(word, []string{"operator"}))
+			v.Failf("a source of keys must be %s%s", sources, strictyaml.DidYouMean(word, []string{"operator"}))
 		}
 		return key
 	}
@@ -183,7 +183,7 @@ func keyOf(v strictyaml.Value) (key Key) {
 	file, command := source.Take("file"), source.Take("command")
 	source.Done()
 	if file.Given() == command.Given() {
-		v.Failf("a source of keys is one of %s", sources)
+		v.Failf("a source of keys must be one of %s", sources)
 		return key
 	}
 	if file.Given() {
@@ -192,7 +192,7 @@ func keyOf(v strictyaml.Value) (key Key) {
 	}
 	argv, ok := command.List()
 	if ok && len(argv) == 0 {
-		command.Failf("the command of a source of keys is empty; it has to name a program")
+		command.Failf("the command of a source of keys is empty; it must begin with the path of a program")
 	}
 	for i, arg := range argv {
 		text, _ := arg.Text()

@@ -2,9 +2,19 @@ package strictyaml
 
 import "strings"
 
-// DidYouMean gives the hint `; did you mean "filesystem"?` for the word of
-// known that is nearest to a wrong one, or nothing where none is near.
+// DidYouMean returns the hint `; did you mean "filesystem"?` for the word of
+// known that is nearest to a wrong one, or nothing where none is near. Near is
+// also the one word that has a further part before or after a dot.
 func DidYouMean(wrong string, known []string) string {
+	var longer []string
+	for _, word := range known {
+		if strings.HasPrefix(word, wrong+".") || strings.HasSuffix(word, "."+wrong) {
+			longer = append(longer, word)
+		}
+	}
+	if len(longer) == 1 && wrong != "" {
+		return "; did you mean " + Quote(longer[0]) + "?"
+	}
 	best, least := "", 1<<30
 	for _, word := range known {
 		if d := distance(fold(wrong), fold(word)); d < least {

@@ -1,12 +1,11 @@
-// Package strictyaml reads one small YAML document by hand, key by key, and
-// forgives nothing: what a reader does not ask for by name is a mistake, and
-// every mistake of the document is told with its place, the near miss and what
-// would be right.
+// Package strictyaml reads one small YAML document, key by key. A key that the
+// reader does not ask for is a mistake. Every mistake is reported with its
+// place, the nearest known word and what would be right.
 //
-// Of YAML it takes maps, lists and scalars. Anchors, aliases, merge keys,
-// explicit tags, duplicate keys and further documents are refused, since each
-// of them makes a document mean something else than it seems to say. It
-// touches neither disk nor network.
+// It accepts maps, lists and scalars. It refuses anchors, aliases, merge keys,
+// explicit tags, duplicate keys and further documents: each of them makes a
+// document mean something else than it seems to say. It touches neither disk
+// nor network.
 package strictyaml
 
 import (
@@ -17,7 +16,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 )
@@ -66,45 +64,49 @@ func (e Errors) Unwrap() []error {
 	return all
 }
 
-// A Document is a YAML document that is being read, and what is wrong with it.
+// A Document is a YAML document that is being read, with its mistakes so far.
 type Document struct {
-	file   string
-	root   *yaml.Node // nil where the document is no YAML at all
-	errs   Errors
-	blamed map[*yaml.Node]bool // nodes with a mistake: one each is enough
+	file    string
+	root    *yaml.Node // nil where the document is not YAML at all
+	strange bool       // a space in it is not the plain one: what it says is not judged
+	errs    Errors
+	blamed  map[*yaml.Node]bool // nodes with a mistake: one each is enough
 }
 
-// Parse takes a document apart. What is wrong with it, is told by Err; file is
-// what its errors call it.
+// Parse parses a document. Err returns its mistakes, which name it as file.
 func Parse(file string, src []byte) *Document {
 	d := &Document{file: file, blamed: make(map[*yaml.Node]bool)}
 	if len(src) > MaxSize {
-		d.fail(1, 1, "has %d bytes; a document may have %d", len(src), MaxSize)
+		d.fail(1, 1, "too large: %d bytes; a document can have %d", len(src), MaxSize)
 		return d
 	}
 	if line, column, ok := invalidUTF8(src); !ok {
-		d.fail(line, column, "not UTF-8 text")
+		d.fail(line, column, "this is not UTF-8 text")
 		return d
 	}
 	if bytes.HasPrefix(src, []byte("\ufeff")) {
-		d.fail(1, 1, "begins with a byte order mark; save it as UTF-8 without one")
+		d.fail(1, 1, "the text begins with a byte order mark; save it as UTF-8 without one")
 		return d
 	}
+	d.strange = d.strangeSpaces(src)
 	first, second, err := parse(bytes.NewReader(src))
 	if err != nil {
-		line, column, text := locate(src)
-		d.fail(line, column, "%s", explain(err, text))
+		if !d.strange {
+			d.syntax(src, err)
+		}
 		return d
 	}
 	d.root = first
 	if second != nil {
-		d.fail(second.Line, second.Column, "a second document begins here; the file may hold only one")
+		d.fail(second.Line, second.Column, "a second document begins here; only one is allowed")
 	}
-	d.inspect(first)
+	if !d.strange {
+		d.inspect(first)
+	}
 	return d
 }
 
-// Err gives all mistakes found so far as Errors, or nil.
+// Err returns all mistakes found so far as Errors, or nil.
 func (d *Document) Err() error {
 	if len(d.errs) == 0 {
 		return nil
@@ -118,9 +120,9 @@ func (d *Document) Err() error {
 	return d.errs
 }
 
-// Root gives the map that the document is. An empty document is an empty map.
+// Root returns the map that the document is. An empty document is an empty map.
 func (d *Document) Root(what string) *Map {
-	if d.root == nil {
+	if d.root == nil || d.strange {
 		return &Map{doc: d, what: what}
 	}
 	return Value{doc: d, node: d.root}.Map(what)
@@ -169,14 +171,23 @@ func (d *Document) blame(n *yaml.Node, format string, args ...any) {
 func (d *Document) inspect(n *yaml.Node) {
 	switch {
 	case n.Kind == yaml.AliasNode:
-		d.blame(n, "an alias (*) is not accepted; write out what it stands for, or put a text that begins with * in quotes")
+		d.blame(n, "aliases (*) are not allowed; write out the value, or put a text that begins with * in quotes")
 	case n.Anchor != "":
-		d.blame(n, "an anchor (&) is not accepted; put a text that begins with & in quotes")
+		d.blame(n, "anchors (&) are not allowed; put a text that begins with & in quotes")
 	case n.Style&yaml.TaggedStyle != 0:
-		d.blame(n, "a tag (!) is not accepted; put a text that begins with ! in quotes")
+		d.blame(n, "tags (!) are not allowed; put a text that begins with ! in quotes")
 	}
-	if n.Kind == yaml.MappingNode {
+	switch n.Kind {
+	case yaml.MappingNode:
+		if isTemplate(n) {
+			d.blame(n, "%s", unrendered)
+			return
+		}
 		d.inspectKeys(n)
+	case yaml.ScalarNode:
+		if quote := curlyQuote(n); quote != "" {
+			d.blame(n, "%s is not a quote of YAML; use \" or '", quote)
+		}
 	}
 	for _, child := range n.Content {
 		d.inspect(child)
@@ -189,13 +200,13 @@ func (d *Document) inspectKeys(n *yaml.Node) {
 		key := n.Content[i]
 		switch {
 		case key.Kind == yaml.ScalarNode && key.ShortTag() == "!!merge":
-			d.blame(key, "a merge key (<<) is not accepted; write out what it stands for")
+			d.blame(key, "merge keys (<<) are not allowed; write out the keys")
 		case key.Kind == yaml.AliasNode, key.Style&yaml.TaggedStyle != 0, key.Anchor != "":
 			// Told by inspect.
-		case kind(key) != "text":
-			d.blame(key, "a key has to be text, not %s%s", kind(key), quotesHelp(key))
+		case key.Kind != yaml.ScalarNode:
+			d.blame(key, "a key must be text, not %s", kind(key))
 		case first[key.Value] != nil:
-			d.blame(key, "key %s stands twice; the first is in line %d", Quote(key.Value), first[key.Value].Line)
+			d.blame(key, "duplicate key %s; the first is in line %d", Quote(key.Value), first[key.Value].Line)
 		default:
 			first[key.Value] = key
 		}
@@ -237,95 +248,6 @@ func next(decoder *yaml.Decoder) (*yaml.Node, error) {
 	return document.Content[0], nil
 }
 
-// byLine reads a document one line at a time, so that rest tells how far its
-// reader came.
-type byLine struct{ rest []byte }
-
-func (b *byLine) Read(p []byte) (int, error) {
-	if len(b.rest) == 0 {
-		return 0, io.EOF
-	}
-	line, _, _ := bytes.Cut(b.rest, []byte("\n"))
-	n := copy(p, b.rest[:min(len(line)+1, len(b.rest))])
-	b.rest = b.rest[n:]
-	return n, nil
-}
-
-// maxBack bounds how far back from where the parser gave up the line is
-// looked for that made it do so.
-const maxBack = 30
-
-// locate finds the line that makes src no YAML. yaml.v3 tells either no line,
-// or the one where the surrounding block begins, or the one before. But a
-// document that breaks in a line parses up to that line: so the line is the
-// one after the longest part that does. With an unclosed quote or bracket that
-// is where it opens.
-func locate(src []byte) (line, column int, text string) {
-	reader := byLine{rest: src}
-	_, _, _ = parse(&reader) // fails as it did before; how far it came is what matters
-	lines := bytes.SplitAfter(bytes.TrimSuffix(src[:len(src)-len(reader.rest)], []byte("\n")), []byte("\n"))
-	last := len(lines)
-	bad := last
-	for n := last - 1; n >= max(0, last-maxBack); n-- {
-		if _, _, err := parse(bytes.NewReader(bytes.Join(lines[:n], nil))); err == nil {
-			bad = n + 1
-			break
-		}
-	}
-	text = strings.TrimRight(string(lines[bad-1]), "\r\n")
-	indent := text[:len(text)-len(strings.TrimLeft(text, " \t"))]
-	return bad, utf8.RuneCountInString(indent) + 1, text
-}
-
-// explain puts an error of yaml.v3 in words that help with the line at fault.
-// None of them quotes a value.
-func explain(err error, line string) string {
-	message := strings.TrimPrefix(err.Error(), "yaml: ")
-	if rest, ok := strings.CutPrefix(message, "line "); ok {
-		if _, problem, ok := strings.Cut(rest, ": "); ok {
-			message = problem
-		}
-	}
-	indent := line[:len(line)-len(strings.TrimLeft(line, " \t"))]
-	switch {
-	case strings.Contains(indent, "\t"):
-		return "not YAML: a tab indents this line; use spaces"
-	case strings.HasPrefix(message, "unknown anchor"):
-		return "an alias (*) is not accepted; put a text that begins with * in quotes"
-	case strings.Contains(line, "${"):
-		return "not YAML: " + message + "; put a value with ${...} in quotes"
-	case strings.Contains(message, "cannot start any token"):
-		return "not YAML: a value can't begin with this character; put it in quotes"
-	case strings.Contains(message, "mapping values are not allowed"):
-		return "not YAML: a \": \" too many in this line, or it is indented too far; put a value that holds \": \" in quotes"
-	case strings.Contains(message, "could not find expected ':'"):
-		return "not YAML: a key without \":\" after it"
-	case strings.Contains(message, "unexpected end of stream"), strings.Contains(message, "did not find expected ','"):
-		return "not YAML: a quote or bracket that opens in this line is not closed, or a comma is missing"
-	case strings.Contains(message, "did not find expected key"):
-		return "not YAML: this line does not go on from the one before; is it indented as its neighbours are?"
-	}
-	return "not YAML: " + message
-}
-
-// invalidUTF8 finds the first byte that is no UTF-8.
-func invalidUTF8(src []byte) (line, column int, ok bool) {
-	if utf8.Valid(src) {
-		return 0, 0, true
-	}
-	good := 0
-	for {
-		r, size := utf8.DecodeRune(src[good:])
-		if r == utf8.RuneError && size == 1 {
-			break
-		}
-		good += size
-	}
-	before := src[:good]
-	start := bytes.LastIndexByte(before, '\n') + 1
-	return bytes.Count(before, []byte("\n")) + 1, utf8.RuneCount(before[start:]) + 1, false
-}
-
 // kind names what a node is, for "has to be a map, not ...".
 func kind(n *yaml.Node) string {
 	switch n.Kind {
@@ -361,7 +283,7 @@ func quotesHelp(n *yaml.Node) string {
 // maxQuoted bounds, in characters, what an error quotes of a document.
 const maxQuoted = 64
 
-// Quote quotes what a document holds for an error: on one line, and short.
+// Quote quotes a part of a document for an error: on one line, and short.
 func Quote(s string) string {
 	if runes := []rune(s); len(runes) > maxQuoted {
 		s = string(runes[:maxQuoted]) + "…"

@@ -162,7 +162,7 @@ func TestALargeDocumentIsRefused(t *testing.T) {
 		t.Errorf("%d bytes: %v", len(src), err)
 	}
 	err := Parse("f.yaml", []byte(src+"#")).Err()
-	if want := "f.yaml:1:1: has 65537 bytes; a document may have 65536"; err == nil || err.Error() != want {
+	if want := "f.yaml:1:1: too large: 65537 bytes; a document can have 65536"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }

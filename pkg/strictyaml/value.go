@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"gopkg.in/yaml.v3"
 )
@@ -21,7 +20,9 @@ type Map struct {
 // Take gives the value of a key that may be left out; a Value that is not
 // Given then.
 func (m *Map) Take(key string) Value {
-	m.known = append(m.known, key)
+	if !slices.Contains(m.known, key) {
+		m.known = append(m.known, key)
+	}
 	if m.node == nil {
 		return Value{doc: m.doc}
 	}
@@ -33,14 +34,20 @@ func (m *Map) Take(key string) Value {
 	return Value{doc: m.doc}
 }
 
-// Need gives the value of a key that may not be left out. That it is missing
-// is told of the map.
+// Need returns the value of a required key. Where it is missing, that is a
+// mistake of the map.
 func (m *Map) Need(key string) Value {
 	v := m.Take(key)
-	if m.node != nil && !v.Given() {
+	v.required = true
+	if m.node != nil && !v.Given() && !m.unspaced(key) {
 		m.doc.fail(m.node.Line, m.node.Column, "%q is missing in %s", key, m.what)
 	}
 	return v
+}
+
+// unspaced tells a key whose colon no space follows: Done says so.
+func (m *Map) unspaced(key string) bool {
+	return slices.ContainsFunc(m.Entries(), func(e Entry) bool { return strings.HasPrefix(e.Key.String(), key+":") })
 }
 
 // An Entry is a key of a map, and its value.
@@ -69,15 +76,24 @@ func (m *Map) Entries() []Entry {
 	return entries
 }
 
-// Done refuses every key that was not asked for.
-func (m *Map) Done() {
+// Done refuses every key that was not asked for. It reports whether there was
+// none.
+func (m *Map) Done() bool {
+	all := true
 	for _, e := range m.Entries() {
 		key := e.Key.node.Value
-		if !slices.Contains(m.known, key) {
-			e.Key.Failf("unknown key %s in %s%s (known keys: %s)",
-				Quote(key), m.what, DidYouMean(key, m.known), strings.Join(m.known, ", "))
+		if slices.Contains(m.known, key) {
+			continue
 		}
+		all = false
+		if before, _, is := strings.Cut(key, ":"); is && slices.Contains(m.known, before) {
+			e.Key.Failf("unknown key %s in %s: a space is missing after %q", Quote(key), m.what, before+":")
+			continue
+		}
+		e.Key.Failf("unknown key %s in %s%s (known keys: %s)",
+			Quote(key), m.what, DidYouMean(key, m.known), strings.Join(m.known, ", "))
 	}
+	return all
 }
 
 // Version reads the key "version" and reports whether the other keys can be
@@ -91,10 +107,10 @@ func (m *Map) Version(known int) bool {
 	switch {
 	case v.node.Kind == yaml.ScalarNode && v.node.ShortTag() == "!!int" && v.node.Value == text:
 		return true
-	case v.node.Kind == yaml.ScalarNode && v.node.Value == text:
-		v.Failf("%s has to be the number %s, without quotes", v.what, text)
+	case v.node.Kind == yaml.ScalarNode && strings.Trim(v.node.Value, "vV.0 ") == text:
+		v.Failf("%s must be written as %s, without quotes", v.what, text)
 	default:
-		v.Failf("%s is not one that this bootagent knows; it knows version: %s", v.what, text)
+		v.Failf("this bootagent does not know this version of the format; it knows version: %s", text)
 	}
 	return false
 }
@@ -103,15 +119,27 @@ func (m *Map) Version(known int) bool {
 // the document what is wrong with it, once, and report ok only for a value
 // that is given and right.
 type Value struct {
-	doc  *Document
-	node *yaml.Node // nil where the key was left out
-	what string     // how errors call it: `"wait" in volume "data"`
+	doc      *Document
+	node     *yaml.Node // nil where the key was left out
+	what     string     // how errors call it: `"timeout" in volume "data"`
+	example  string     // what would be right, as a person would write it; "" for none
+	required bool       // its key can't be left out
+}
+
+// Example returns the value with an example of what would be right, which the
+// error for a value of the wrong kind shows.
+func (v Value) Example(example string) Value {
+	v.example = example
+	return v
 }
 
 // Given reports whether there is a value at all, be it wrong.
 func (v Value) Given() bool { return v.node != nil }
 
-// String gives a scalar as it stands in the document, whether it is right or
+// Place returns where a given value is: the line and the column, from 1.
+func (v Value) Place() (line, column int) { return v.node.Line, v.node.Column }
+
+// String returns a scalar as it stands in the document, whether it is right or
 // not, for comparing and for Quote.
 func (v Value) String() string {
 	if v.node == nil || v.node.Kind != yaml.ScalarNode {
@@ -129,11 +157,19 @@ func (v Value) usable() bool { return v.node != nil && !v.doc.blamed[v.node] }
 
 // notA tells that the value is of the wrong kind.
 func (v Value) notA(wanted string) {
-	if kind(v.node) == "empty" {
-		v.Failf("%s is empty; it has to be %s, or the key left out", v.what, wanted)
+	var write string
+	if v.example != "" {
+		write = "; write " + v.example
+	}
+	switch {
+	case kind(v.node) == "empty" && v.required:
+		v.Failf("%s is empty; it must be %s%s", v.what, wanted, write)
+		return
+	case kind(v.node) == "empty":
+		v.Failf("%s is empty; it must be %s, or leave the key out%s", v.what, wanted, write)
 		return
 	}
-	v.Failf("%s has to be %s, not %s", v.what, wanted, kind(v.node))
+	v.Failf("%s must be %s, not %s%s", v.what, wanted, kind(v.node), write)
 }
 
 // Text reads a text. What YAML takes for a number, a date, true, false or null
@@ -145,50 +181,79 @@ func (v Value) Text() (text string, ok bool) {
 	case kind(v.node) == "text":
 		return v.node.Value, true
 	case quotesHelp(v.node) != "":
-		v.Failf("%s has to be text, not %s%s", v.what, kind(v.node), quotesHelp(v.node))
+		v.Failf("%s must be text, not %s%s", v.what, kind(v.node), quotesHelp(v.node))
 	default:
 		v.notA("text")
 	}
 	return "", false
 }
 
-// maxName is how long a name may be: that of a DNS label, so that a name can
+// TextOf reads a text that can't be a number, a date, true or false, not even in
+// quotes; wanted says what it is, as in "the name of a user".
+func (v Value) TextOf(wanted string) (text string, ok bool) {
+	switch {
+	case !v.usable():
+		return "", false
+	case kind(v.node) == "text":
+		return v.node.Value, true
+	}
+	v.notA(wanted)
+	return "", false
+}
+
+// maxName is how long a name may be: as long as a DNS label, so that a name can
 // be part of a host name, a tag or a unit name.
 const maxName = 63
 
-// Name reads the name of a role, or of something in one: small letters, digits
-// and dashes, the first a letter, 63 at the most. An error quotes it.
+// NameForm says in words what a name looks like.
+const NameForm = "lower-case letters, digits and dashes, beginning with a letter"
+
+// Name reads the name of a role, or of something in one: lower-case letters,
+// digits and dashes, the first a letter, 63 at the most. An error quotes it.
 func (v Value) Name() (name string, ok bool) {
-	name, ok = v.Text()
-	if !ok {
+	name, ok = v.TextOf("a name (" + NameForm + ")")
+	switch {
+	case !ok:
 		return "", false
-	}
-	for i, r := range name {
-		letter := 'a' <= r && r <= 'z'
-		if !letter && (i == 0 || r != '-' && (r < '0' || r > '9')) {
-			v.Failf("%s is not a name: small letters, digits and dashes, beginning with a letter", Quote(name))
-			return "", false
+	case !isName(name):
+		var near string
+		if folded := fold(name); isName(folded) {
+			near = "; did you mean " + Quote(folded) + "?"
 		}
-	}
-	if name == "" || len(name) > maxName {
-		v.Failf("%s is not a name: it has %d characters, and may have 1 to %d", Quote(name), len(name), maxName)
+		v.Failf("%s is not a name (%s)%s", Quote(name), NameForm, near)
+		return "", false
+	case len(name) > maxName:
+		v.Failf("the name %s is too long: %d characters; %d are allowed", Quote(name), len(name), maxName)
 		return "", false
 	}
 	return name, true
 }
 
+func isName(text string) bool {
+	for i, r := range text {
+		letter := 'a' <= r && r <= 'z'
+		if !letter && (i == 0 || r != '-' && (r < '0' || r > '9')) {
+			return false
+		}
+	}
+	return text != ""
+}
+
 // OneOf reads one of the allowed words. An error quotes what stands there
 // instead.
 func (v Value) OneOf(allowed ...string) (word string, ok bool) {
-	word, ok = v.Text()
-	if !ok {
+	switch {
+	case !v.usable():
 		return "", false
-	}
-	if !slices.Contains(allowed, word) {
+	case v.node.Kind != yaml.ScalarNode || kind(v.node) == "empty":
+		v.notA("one of " + strings.Join(allowed, ", "))
+		return "", false
+	case kind(v.node) != "text" || !slices.Contains(allowed, v.node.Value):
+		word := v.node.Value
 		v.Failf("%s can't be %s%s (allowed: %s)", v.what, Quote(word), DidYouMean(word, allowed), strings.Join(allowed, ", "))
 		return "", false
 	}
-	return word, true
+	return v.node.Value, true
 }
 
 // Bool reads true or false, in these words only.
@@ -204,49 +269,18 @@ func (v Value) Bool() (yes, ok bool) {
 			return false, true
 		}
 	}
-	v.Failf("%s has to be true or false, without quotes", v.what)
+	v.Failf("%s must be true or false, without quotes", v.what)
 	return false, false
 }
 
-// Duration reads a duration such as 90s, 20m or 1h30m that is more than
-// nothing and at most the longest.
-func (v Value) Duration(longest time.Duration) (d time.Duration, ok bool) {
-	if !v.usable() {
-		return 0, false
-	}
-	d, err := time.ParseDuration(v.String())
-	switch {
-	case v.node.Kind != yaml.ScalarNode || kind(v.node) == "empty":
-		v.notA("a duration such as 90s or 20m")
-	case err != nil || kind(v.node) != "text":
-		v.Failf("%s is no duration; write it with its unit, such as 90s, 20m or 1h30m", v.what)
-	case d <= 0 || d > longest:
-		v.Failf("%s is out of range: it has to be more than 0s, and at most %s", v.what, shortDuration(longest))
-	default:
-		return d, true
-	}
-	return 0, false
-}
-
-// shortDuration writes 24h where time.Duration writes 24h0m0s.
-func shortDuration(d time.Duration) string {
-	text := d.String()
-	for _, nothing := range []string{"m0s", "h0m"} {
-		if strings.HasSuffix(text, nothing) {
-			text = text[:len(text)-2]
-		}
-	}
-	return text
-}
-
-// List reads a list. An empty value is no list: whether it means none or the
-// default, a reader would have to guess.
+// List reads a list. An empty value is no list: a reader would have to guess
+// whether it means none or the default.
 func (v Value) List() (list []Value, ok bool) {
 	if !v.usable() {
 		return nil, false
 	}
 	if v.node.Kind != yaml.SequenceNode {
-		v.notA("a list such as [a, b]")
+		v.notA("a list")
 		return nil, false
 	}
 	for _, n := range v.node.Content {
@@ -263,8 +297,11 @@ func (v Value) Map(what string) *Map {
 	case !v.usable():
 	case v.node.Kind == yaml.MappingNode, kind(v.node) == "empty":
 		m.node = v.node
+	case unspaced.MatchString(v.String()):
+		v.Failf("%s must be a map, not text: %s", what, missingSpace)
 	default:
-		v.Failf("%s has to be a map, not %s", what, kind(v.node))
+		v.what = what
+		v.notA("a map")
 	}
 	return m
 }

@@ -47,21 +47,21 @@ func (s *search) findPart(text []byte) (*part, error) {
 	case p.misnamed != nil && len(p.ours) == 0:
 		return nil, p.misnamed
 	case bad != nil && concernsUs(text) && strings.Contains(firstLine(text), `\n`):
-		return nil, broken("user-data", 1, `a MIME message with a part of the type %s, but its line breaks are written as \n; hand in real ones, from a file or by the shell's printf`, mediaType)
+		return nil, broken(s.name, 1, `a MIME message with a part of the type %s, but its line breaks are written as \n; pass real ones, from a file or with the shell's printf`, mediaType)
 	case bad != nil && concernsUs(text):
-		return nil, broken("user-data", bad.line, "a MIME message with a part of the type %s, but broken: %s", mediaType, bad.problem)
+		return nil, broken(s.name, bad.line, "a broken MIME message with a part of the type %s: %s", mediaType, bad.problem)
 	case bad != nil:
 		return nil, nil
 	case p.misnamed != nil:
 		return nil, p.misnamed
 	case len(p.ours) > 1:
-		return nil, broken(p.ours[1].name, 1, "a second part of the type %s, after %s; there may be one only", mediaType, p.ours[0].name)
+		return nil, broken(p.ours[1].name, 1, "a second part of the type %s, after %s; only one is allowed", mediaType, p.ours[0].name)
 	case len(p.ours) == 1:
 		return &p.ours[0], nil
 	}
 	if at := lostPart.FindIndex(text); at != nil {
-		return nil, broken("user-data", bytes.Count(text[:at[0]], []byte("\n"))+1,
-			"a part of the type %s that is not in the message: the line before its header has to be -- and the boundary of the message, and the closing boundary has to come after it", mediaType)
+		return nil, broken(s.name, bytes.Count(text[:at[0]], []byte("\n"))+1,
+			"a part of the type %s outside of the message: the line before its header must be -- and the boundary of the message, and the closing boundary must come after it", mediaType)
 	}
 	return nil, nil
 }
@@ -165,9 +165,9 @@ func (p *parts) collect(text []byte, line int, whose string, depth int) *fault {
 	}
 	switch {
 	case depth == maxNested:
-		return &fault{line, "its parts hold parts that hold parts, too deep to follow"}
+		return &fault{line, "its parts have parts that have parts, too deep to follow"}
 	case params["boundary"] == "":
-		return &fault{e.lines["content-type"], `the content type of ` + whose + ` names no boundary: boundary="..." is missing`}
+		return &fault{e.lines["content-type"], `the content type of ` + whose + ` has no boundary: boundary="..." is missing`}
 	}
 	return p.split(e, params["boundary"], whose, depth)
 }
@@ -178,11 +178,11 @@ func badType(given, whose string) string {
 	special := strings.IndexAny(boundary, `()<>@,:\/[]?=`)
 	switch {
 	case names && strings.HasPrefix(boundary, `"`):
-		return "the content type of " + whose + " can't be read: the quote that opens before its boundary has to be closed after it"
+		return "the content type of " + whose + " can't be read: the quote before its boundary is not closed after it"
 	case names && special >= 0:
-		return fmt.Sprintf("the boundary in the content type of %s holds %q, so it has to stand in quotes: boundary=\"...\"", whose, boundary[special:special+1])
+		return fmt.Sprintf("the boundary in the content type of %s has %q in it, so it must be in quotes: boundary=\"...\"", whose, boundary[special:special+1])
 	}
-	return "the content type of " + whose + " can't be read; write it as " + mediaType + ", or as what it is"
+	return "the content type of " + whose + " can't be read; write it as " + mediaType + ", or as the type that it is"
 }
 
 // split takes the parts of a message apart (RFC 2046, section 5.1.1).
@@ -214,13 +214,13 @@ func (p *parts) split(e entity, boundary, whose string, depth int) *fault {
 		at = end
 	}
 	if start >= 0 {
-		return &fault{last, fmt.Sprintf("the closing boundary is missing after part %d: a last line that is --, the boundary of %s and -- again", p.count+1, whose)}
+		return &fault{last, fmt.Sprintf("the closing boundary is missing after part %d: a last line with --, the boundary of %s and -- again", p.count+1, whose)}
 	}
 	// Some tools pack the body of the message as they would a part's.
 	if text, err := decodeTransfer(e.header["content-transfer-encoding"], e.body); err == nil && p.search.look(text, nil) != nil {
-		p.misname("user-data", "holds what is meant for bootagent, but packed as a whole; only a part may have a Content-Transfer-Encoding")
+		p.misname(p.search.name, "this is meant for bootagent, but the whole message is encoded; only a part can have a Content-Transfer-Encoding")
 	}
-	return &fault{last, "no line is -- and the boundary that the content type of " + whose + " names"}
+	return &fault{last, "no line is -- and the boundary in the content type of " + whose}
 }
 
 func (p *parts) misname(name, problem string) {
@@ -231,17 +231,17 @@ func (p *parts) misname(name, problem string) {
 
 func (p *parts) leaf(kind string, e entity) *fault {
 	p.count++
-	name := fmt.Sprintf("user-data, MIME part %d", p.count)
+	name := fmt.Sprintf("%s, MIME part %d", p.search.name, p.count)
 	text, err := decodeTransfer(e.header["content-transfer-encoding"], e.body)
 	// What can't be looked into of another's part is its own concern.
 	defer func(before error) { p.search.refused = before }(p.search.refused)
 	switch {
 	case kind == mediaType && err != nil:
-		return &fault{e.line, fmt.Sprintf("part %d is not in the transfer encoding that it names; bootagent knows base64, quoted-printable, 7bit, 8bit and binary", p.count)}
+		return &fault{e.line, fmt.Sprintf("part %d can't be decoded with its Content-Transfer-Encoding; bootagent knows base64, quoted-printable, 7bit, 8bit and binary", p.count)}
 	case kind == mediaType:
 		p.ours = append(p.ours, part{name, e.line, text})
 	case strings.Contains(letters(kind), "bootagent"), p.search.look(text, nil) != nil, err != nil && p.search.look(e.body, nil) != nil:
-		p.misname(name, "seems to be meant for bootagent, but its content type is not "+mediaType)
+		p.misname(name, "this part seems to be meant for bootagent, but its content type is not "+mediaType)
 	}
 	return nil
 }

@@ -70,25 +70,25 @@ func nearMiss(name string, text []byte) error {
 	head, _, inOne := strings.Cut(first, "\r")
 	switch {
 	case strings.HasPrefix(first, mark+`\n`), strings.HasPrefix(first, mark+`\r\n`):
-		return broken(name, line, `the line breaks are written as \n; hand in real ones, from a file or by the shell's printf, so that the first line is %s`, mark)
+		return broken(name, line, `the line breaks are written as \n; pass real ones, from a file or with the shell's printf, so that the first line is %s`, mark)
 	case inOne && strings.TrimRight(head, " \t") == mark:
-		return broken(name, line, "the lines end in a carriage return alone; save them with line feeds, so that the first line is %s", mark)
+		return broken(name, line, "the lines end in carriage returns alone; save them with line feeds, so that the first line is %s", mark)
 	case blank > 0 && first == mark:
-		return broken(name, line, "%s has to be the very first line, without spaces or lines before it", mark)
+		return broken(name, line, "%s must be the very first line, without spaces or lines before it", mark)
 	case soundsLikeMark(first):
-		return broken(name, line, "this line seems to be meant for bootagent; it has to be %s and nothing else", mark)
+		return broken(name, line, "this line seems to be meant for bootagent; it must be %s and nothing else", mark)
 	}
 	lines, _ := leading(text)
 	for i, l := range lines {
 		if string(bytes.TrimSpace(l)) == mark {
-			return broken(name, i+1, "%s has to be the very first line, without spaces or lines before it", mark)
+			return broken(name, i+1, "%s must be the very first line, without spaces or lines before it", mark)
 		}
 	}
 	switch {
 	case isAnothers(text):
 		return nil
 	case lostMark.Match(text), isBare(text):
-		return broken(name, line, "seems to be meant for bootagent, but the first line is not %s; add it", mark)
+		return broken(name, line, "this seems to be meant for bootagent, but the first line is not %s; add it", mark)
 	}
 	return nil
 }
@@ -100,7 +100,7 @@ func strayHeader(name string, text []byte) error {
 		return nil
 	}
 	return broken(name, bytes.Count(text[:at[0]], []byte("\n"))+1,
-		"names the type %s, but the text is no MIME message: that begins with its header, Content-Type: multipart/mixed; boundary=\"...\"", mediaType)
+		"this names the type %s, but the text is not a MIME message: a message begins with its header, Content-Type: multipart/mixed; boundary=\"...\"", mediaType)
 }
 
 // isBare tells a whole document of ours, but for its mark.

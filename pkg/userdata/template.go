@@ -10,7 +10,7 @@ import (
 
 // unrendered is what is wrong with a tag of a template. The tag is not quoted:
 // it may have a default that is secret.
-const unrendered = "a template was not rendered: a tag such as ${...} or {{ ... }} stands here; render it before the instance is launched"
+const unrendered = "a template was not rendered: a tag such as ${...} or {{ ... }} stands here; render it before you launch the instance"
 
 var (
 	// tag matches where a tag of a template begins: those of Terraform, CloudFormation
@@ -33,7 +33,7 @@ func findTags(name string, text []byte) error {
 	n := 0
 	for line := range bytes.Lines(text) {
 		n++
-		line = withoutComment(bytes.TrimRight(line, "\r\n"))
+		line = strictyaml.WithoutComment(bytes.TrimRight(line, "\r\n"))
 		at := tag.FindIndex(line)
 		if at == nil || len(errs) == maxTags {
 			continue
@@ -48,25 +48,4 @@ func findTags(name string, text []byte) error {
 		return nil
 	}
 	return errs
-}
-
-// withoutComment cuts a line where a comment begins: at a # after white space,
-// outside of quotes.
-func withoutComment(line []byte) []byte {
-	var quote byte
-	for i, c := range line {
-		switch {
-		case quote != 0:
-			if c == quote {
-				quote = 0
-			}
-		case c == '\'' || c == '"':
-			if i == 0 || bytes.IndexByte([]byte(" \t[{,:"), line[i-1]) >= 0 {
-				quote = c
-			}
-		case c == '#' && (i == 0 || line[i-1] == ' ' || line[i-1] == '\t'):
-			return line[:i]
-		}
-	}
-	return line
 }

@@ -33,7 +33,7 @@ func unpack(name string, data []byte) ([]byte, error) {
 	text, err := readAll(packed)
 	switch {
 	case errors.Is(err, errLarge):
-		return nil, broken(name, 1, "gzip data that unpacks to more than 1 MiB; bootagent unpacks no more")
+		return nil, broken(name, 1, "gzip data of more than 1 MiB; bootagent unpacks no more")
 	case err != nil:
 		return nil, broken(name, 1, "gzip data that can't be unpacked: %v", err)
 	}

@@ -5,6 +5,7 @@ package userdata
 import (
 	"bytes"
 	"errors"
+	"fmt"
 
 	"bootagent/pkg/strictyaml"
 )
@@ -15,8 +16,15 @@ import (
 type Selection struct {
 	Role    string
 	Params  map[string]string
-	Volumes map[string]string // name of the volume: EBS volume id or serial number
+	Volumes map[string]string // name of the volume: EBS volume ID or serial number
+
+	places map[string]string // of what params and volumes set, by section.name
 }
+
+// Place returns where the user-data sets a parameter or a volume, as
+// "FILE:LINE:COLUMN". It is "" where the user-data does not; section is params
+// or volumes.
+func (s Selection) Place(section, name string) string { return s.places[section+"."+name] }
 
 // The user-data of an instance that leaves its role to others: there is none,
 // or it is plainly meant for another program, such as cloud-init.
@@ -33,16 +41,16 @@ const mark = "#bootagent"
 
 // Parse reads user-data: a document whose first line is #bootagent, as it is
 // or packed by gzip, or a MIME message with one part of the type
-// application/vnd.bootagent+yaml. Either may also be behind what tools wrap
-// around a text by mistake: that is an error which says what to take off.
+// application/vnd.bootagent+yaml. Where tools wrapped either by mistake, the
+// error says what to remove. Errors name the user-data as name.
 //
 // ErrNone and ErrForeign say that a role may come from elsewhere. All other
 // errors are strictyaml.Errors: the user-data is meant for bootagent, or seems
 // to be, and is broken, so no other role may be taken in its place. Errors
 // quote keys and the name of the role, and no other value, since what people
 // put into user-data may be secret.
-func Parse(raw []byte) (Selection, error) {
-	text, err := unpack("user-data", raw)
+func Parse(name string, raw []byte) (Selection, error) {
+	text, err := unpack(name, raw)
 	if err != nil {
 		return Selection{}, err
 	}
@@ -50,9 +58,9 @@ func Parse(raw []byte) (Selection, error) {
 	case len(bytes.TrimSpace(text)) == 0:
 		return Selection{}, ErrNone
 	case firstLine(text) == mark:
-		return decode("user-data", text)
+		return decode(name, text)
 	}
-	s := &search{name: "user-data"}
+	s := &search{name: name}
 	part, err := s.findPart(text)
 	switch {
 	case err != nil:
@@ -67,14 +75,14 @@ func Parse(raw []byte) (Selection, error) {
 	if err := s.hidden(text, layers); err != nil {
 		return Selection{}, err
 	}
-	if err := strayHeader("user-data", text); err != nil {
+	if err := strayHeader(name, text); err != nil {
 		return Selection{}, err
 	}
 	switch {
 	case s.refused != nil:
 		return Selection{}, s.refused
 	case onlyTag.Match(text):
-		return Selection{}, broken("user-data", 1, unrendered)
+		return Selection{}, broken(name, 1, unrendered)
 	}
 	return Selection{}, ErrForeign
 }
@@ -105,25 +113,25 @@ func decode(name string, text []byte) (Selection, error) {
 	}
 	doc := strictyaml.Parse(name, text)
 	root := doc.Root("the user-data")
-	var s Selection
+	s := Selection{places: make(map[string]string)}
+	texts := func(section, example string) map[string]string {
+		values := make(map[string]string)
+		for _, e := range root.Take(section).Example(example).Map(section).Entries() {
+			key, _ := e.Key.Name()
+			values[key], _ = e.Value.Text()
+			line, column := e.Value.Place()
+			s.places[section+"."+key] = fmt.Sprintf("%s:%d:%d", name, line, column)
+		}
+		return values
+	}
 	if root.Version(version) {
 		s.Role, _ = root.Need("role").Name()
-		s.Params = texts(root.Take("params").Map("params"))
-		s.Volumes = texts(root.Take("volumes").Map("volumes"))
+		s.Params = texts("params", "params: {cluster: orders}")
+		s.Volumes = texts("volumes", "volumes: {data: vol-0123456789abcdef0}")
 		root.Done()
 	}
 	if err := doc.Err(); err != nil {
 		return Selection{}, err
 	}
 	return s, nil
-}
-
-// texts reads a map of names to texts.
-func texts(m *strictyaml.Map) map[string]string {
-	values := make(map[string]string)
-	for _, e := range m.Entries() {
-		name, _ := e.Key.Name()
-		values[name], _ = e.Value.Text()
-	}
-	return values
 }

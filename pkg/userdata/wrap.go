@@ -5,9 +5,7 @@ import (
 	"compress/bzip2"
 	"compress/flate"
 	"compress/zlib"
-	"encoding/base64"
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"net/url"
@@ -17,8 +15,6 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf16"
-
-	"bootagent/pkg/strictyaml"
 )
 
 // How far a search goes. Tools wrap once or twice; whoever wraps more often
@@ -106,7 +102,7 @@ func (s *search) unwrap(text []byte, layers []string) error {
 	for _, w := range wrappings {
 		for _, inner := range w.take(s, text) {
 			if len(layers) == maxLayers {
-				s.refuse("is wrapped more than %d times, from the outside in %s; bootagent looks no deeper", maxLayers, strings.Join(layers, ", in it "))
+				s.refuse("wrapped more than %d times, from the outside in %s; bootagent looks no deeper", maxLayers, strings.Join(layers, ", in it "))
 				return nil
 			}
 			if err := s.look(inner, append(slices.Clip(layers), w.name)); err != nil {
@@ -124,7 +120,7 @@ func (s *search) may(text []byte) bool {
 	if s.texts <= maxTexts && s.bytes <= maxBytes {
 		return true
 	}
-	s.refuse("is wrapped in too much to look through; hand it in as text")
+	s.refuse("wrapped too often or too large to search; pass it as text")
 	return false
 }
 
@@ -148,19 +144,19 @@ func (*search) toTake(layers []string) []string {
 func (s *search) wrapped(layers []string, goal string) error {
 	take := s.toTake(layers)
 	if len(take) == 0 {
-		return broken(s.name, 1, "seems to be meant for bootagent")
+		return broken(s.name, 1, "this seems to be meant for bootagent")
 	}
 	them, stays := "it", ""
 	if len(take) > 1 {
 		them = "them"
 	}
 	if len(take) < len(layers) {
-		stays = "; the gzip in it may stay"
+		stays = "; the gzip in it can stay"
 	}
 	if take[0] == "base64" {
-		stays += "; EC2's own tools encode user-data by base64 themselves"
+		stays += "; EC2's tools encode user-data in base64 themselves"
 	}
-	return broken(s.name, 1, "is meant for bootagent, but wrapped in %s; take %s off, so that %s%s",
+	return broken(s.name, 1, "this is meant for bootagent, but wrapped in %s; remove %s, so that %s%s",
 		strings.Join(take, ", in it "), them, goal, stays)
 }
 
@@ -188,7 +184,7 @@ func (s *search) unpacked(packer string, text []byte, read func() ([]byte, error
 	inner, err := read()
 	switch {
 	case errors.Is(err, errLarge):
-		s.refuse("%s data that unpacks to more than 1 MiB; bootagent unpacks no more", packer)
+		s.refuse("%s data of more than 1 MiB; bootagent unpacks no more", packer)
 		return nil
 	case err != nil && len(inner) == 0:
 		return nil // a few bytes that look alike
@@ -223,7 +219,7 @@ func takeZip(s *search, text []byte) (files [][]byte) {
 		case 0:
 			files = append(files, data[:min(int64(le.Uint32(rest[18:])), int64(len(data)))])
 		default:
-			s.refuse("a zip archive that is packed in a way that bootagent can't look into; hand in text")
+			s.refuse("a zip archive that bootagent can't read; pass text")
 		}
 		if next < 0 {
 			break
@@ -262,7 +258,7 @@ var packers = map[string]string{
 func takeNothing(s *search, text []byte) [][]byte {
 	for begin, packer := range packers {
 		if bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte(begin)) {
-			s.refuse("packed by %s, which bootagent can't look into; hand in text, or text that gzip packed", packer)
+			s.refuse("packed by %s, which bootagent can't read; pass text, or text packed by gzip", packer)
 		}
 	}
 	return nil
@@ -387,104 +383,3 @@ func takePercent(_ *search, text []byte) (plain [][]byte) {
 }
 
 var percent = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
-
-func takeHex(_ *search, text []byte) [][]byte {
-	plain, err := hex.DecodeString(string(joined(bytes.TrimPrefix(bytes.TrimSpace(text), []byte("0x")))))
-	if err != nil || len(plain) < len(mark) {
-		return nil
-	}
-	return [][]byte{plain}
-}
-
-// joined is a text without its white space.
-func joined(text []byte) []byte {
-	return bytes.Join(bytes.Fields(text), nil)
-}
-
-var (
-	// armored matches lines around base64 as certutil, openssl and PGP make them.
-	armored = regexp.MustCompile(`(?m)^-----(?:BEGIN|END) [^\n]*-----[ \t\r]*$`)
-
-	// named matches what says that base64 follows.
-	named = regexp.MustCompile(`(?i)^(?:data:[^,\n]*;base64,|base64:|b64:|!!binary[ \t]*[|>]?)`)
-
-	base64Text = regexp.MustCompile(`^(?:[A-Za-z0-9+/]+=*)+$`)
-)
-
-// takeBase64 undoes base64 of any kind: with the letters of URLs, in lines,
-// without its padding, or cut off.
-func takeBase64(_ *search, text []byte) [][]byte {
-	text = armored.ReplaceAll(bytes.TrimSpace(text), nil)
-	text = named.ReplaceAll(bytes.TrimSpace(text), nil)
-	text = bytes.Map(func(r rune) rune {
-		switch r {
-		case '-':
-			return '+'
-		case '_':
-			return '/'
-		}
-		return r
-	}, joined(text))
-	if len(text) < len(mark) || !base64Text.Match(text) {
-		return nil
-	}
-	var plain []byte
-	for _, piece := range bytes.FieldsFunc(text, func(r rune) bool { return r == '=' }) {
-		if len(piece)%4 == 1 {
-			piece = piece[:len(piece)-1]
-		}
-		decoded, err := base64.RawStdEncoding.AppendDecode(nil, piece)
-		if err != nil {
-			return nil
-		}
-		plain = append(plain, decoded...)
-	}
-	return [][]byte{plain}
-}
-
-// archive matches cloud-init's list of parts.
-var archive = regexp.MustCompile(`^\s*#cloud-config-archive`)
-
-func takeArchive(s *search, text []byte) (found [][]byte) {
-	if !archive.Match(text) {
-		return nil
-	}
-	strictyaml.Parse("", text).Scalars(func(path []string, v strictyaml.Value) {
-		switch {
-		case len(path) == 0 || len(path) == 1 && path[0] == "content":
-			found = append(found, []byte(v.String()))
-		case path[0] == "type" && strings.Contains(letters(v.String()), "bootagent"):
-			found = append(found, []byte(mark))
-		}
-	})
-	return found
-}
-
-// around are the keys, by their letters, that hold user-data in the templates
-// and answers of AWS's tools and of those that drive them.
-var around = []string{"userdata", "userdatabase", "fnbase", "fnsub", "fnjoin", "value", "launchtemplatedata", "data"}
-
-var mayHold = regexp.MustCompile(`(?i)user[_-]?data|fn::|^\s*["{]`)
-
-// takeValue takes what stands under such keys, and nothing else: a file that a
-// cloud-config writes is not ours.
-func takeValue(_ *search, text []byte) (found [][]byte) {
-	if !mayHold.Match(text) {
-		return nil
-	}
-	strictyaml.Parse("", text).Scalars(func(path []string, v strictyaml.Value) {
-		strange := func(key string) bool { return !slices.Contains(around, letters(key)) }
-		if len(path) > 0 && !slices.ContainsFunc(path, strange) && len(found) < maxFiles && v.String() != path[len(path)-1] {
-			found = append(found, []byte(v.String()))
-		}
-	})
-	return found
-}
-
-func takeLines(_ *search, text []byte) [][]byte {
-	lines, rest := leading(text)
-	if len(lines) == 0 || len(rest) == 0 {
-		return nil
-	}
-	return [][]byte{rest}
-}

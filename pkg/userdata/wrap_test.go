@@ -155,7 +155,7 @@ func TestOursInAWrappingTooManySaysWhichToTakeOff(t *testing.T) {
 				}
 				in := again.name + ", in it " + outer.name
 				if outer.name == "gzip" {
-					in = again.name + "; take it off"
+					in = again.name + "; remove it"
 				}
 				saysWrapped(t, name+" in "+again.tool, wrapped, in)
 			}
@@ -166,12 +166,12 @@ func TestOursInAWrappingTooManySaysWhichToTakeOff(t *testing.T) {
 // saysWrapped wants user-data to be refused for being wrapped.
 func saysWrapped(t *testing.T, name, raw, in string) {
 	t.Helper()
-	s, err := Parse([]byte(raw))
+	s, err := Parse("user-data", []byte(raw))
 	if err == nil && strings.HasPrefix(in, "characters") {
 		return // white space before a message is taken
 	}
 	var mistakes strictyaml.Errors
-	if !errors.As(err, &mistakes) || !strings.Contains(err.Error(), "is meant for bootagent, but wrapped in "+in) {
+	if !errors.As(err, &mistakes) || !strings.Contains(err.Error(), "this is meant for bootagent, but wrapped in "+in) {
 		t.Errorf("%s: got %+v, %v; want it wrapped in %s", name, s, err, in)
 	}
 }
@@ -180,42 +180,42 @@ func saysWrapped(t *testing.T, name, raw, in string) {
 func TestOursBehindWhatToolsPutThereIsToldApart(t *testing.T) {
 	msg := message(cloudInit, ourType+"\n"+ours)
 	for name, c := range map[string]struct{ raw, want string }{
-		"gzip twice":                       {zip(zip(ours)), "wrapped in gzip; take it off, so that the first line is #bootagent; the gzip in it may stay"},
-		"gzip three times":                 {zip(zip(zip(ours))), "wrapped in gzip, in it gzip; take them off"},
-		"gzip, then base64":                {inBase64(zip(ours)), "wrapped in base64; take it off, so that the first line is #bootagent; the gzip in it may stay"},
-		"base64, then gzip":                {zip(inBase64(ours)), "wrapped in gzip, in it base64; take them off"},
-		"base64 of a message":              {inBase64(msg), "wrapped in base64; take it off, so that it begins with the header of the MIME message"},
-		"a comment before a message":       {"# made by make\n" + msg, "wrapped in lines before it; take it off"},
-		"a comment before base64":          {"# made by make\n" + inBase64(ours), "wrapped in lines before it, in it base64; take them off"},
-		"a comment before the mark":        {"# made by make\n\n" + ours, "user-data:3:1: #bootagent has to be the very first line"},
-		"a document's begin":               {"---\n" + ours, "user-data:2:1: #bootagent has to be the very first line"},
-		"a template's header":              {"## template: jinja\n" + ours, "user-data:2:1: #bootagent has to be the very first line"},
-		"below cloud-init's first line":    {"#cloud-config\n" + ours, "user-data:2:1: #bootagent has to be the very first line"},
-		"a tag before it":                  {"{{ header }}\n" + ours, "user-data:2:1: #bootagent has to be the very first line"},
-		"a fence of Markdown":              {"```yaml\n" + ours + "```\n", "user-data:2:1: #bootagent has to be the very first line"},
-		"a here-document of Terraform":     {"user_data = <<-EOF\n  " + strings.ReplaceAll(ours, "\n", "\n  ") + "EOF\n", "user-data:2:1: #bootagent has to be the very first line"},
-		"a block of CloudFormation":        {"UserData:\n  Fn::Base64: !Sub |\n    " + strings.ReplaceAll(ours, "\n", "\n    "), "user-data:3:1: #bootagent has to be the very first line"},
+		"gzip twice":                       {zip(zip(ours)), "wrapped in gzip; remove it, so that the first line is #bootagent; the gzip in it can stay"},
+		"gzip three times":                 {zip(zip(zip(ours))), "wrapped in gzip, in it gzip; remove them"},
+		"gzip, then base64":                {inBase64(zip(ours)), "wrapped in base64; remove it, so that the first line is #bootagent; the gzip in it can stay"},
+		"base64, then gzip":                {zip(inBase64(ours)), "wrapped in gzip, in it base64; remove them"},
+		"base64 of a message":              {inBase64(msg), "wrapped in base64; remove it, so that it begins with the header of the MIME message"},
+		"a comment before a message":       {"# made by make\n" + msg, "wrapped in lines before it; remove it"},
+		"a comment before base64":          {"# made by make\n" + inBase64(ours), "wrapped in lines before it, in it base64; remove them"},
+		"a comment before the mark":        {"# made by make\n\n" + ours, "user-data:3:1: #bootagent must be the very first line"},
+		"a document's begin":               {"---\n" + ours, "user-data:2:1: #bootagent must be the very first line"},
+		"a template's header":              {"## template: jinja\n" + ours, "user-data:2:1: #bootagent must be the very first line"},
+		"below cloud-init's first line":    {"#cloud-config\n" + ours, "user-data:2:1: #bootagent must be the very first line"},
+		"a tag before it":                  {"{{ header }}\n" + ours, "user-data:2:1: #bootagent must be the very first line"},
+		"a fence of Markdown":              {"```yaml\n" + ours + "```\n", "user-data:2:1: #bootagent must be the very first line"},
+		"a here-document of Terraform":     {"user_data = <<-EOF\n  " + strings.ReplaceAll(ours, "\n", "\n  ") + "EOF\n", "user-data:2:1: #bootagent must be the very first line"},
+		"a block of CloudFormation":        {"UserData:\n  Fn::Base64: !Sub |\n    " + strings.ReplaceAll(ours, "\n", "\n    "), "user-data:3:1: #bootagent must be the very first line"},
 		"line breaks of a shell's string":  {strings.ReplaceAll(ours, "\n", `\n`), `the line breaks are written as \n`},
-		"line breaks of an old Macintosh":  {strings.ReplaceAll(ours, "\n", "\r"), "the lines end in a carriage return alone"},
+		"line breaks of an old Macintosh":  {strings.ReplaceAll(ours, "\n", "\r"), "the lines end in carriage returns alone"},
 		"a message with escaped breaks":    {strings.ReplaceAll(msg, "\n", `\n`), `its line breaks are written as \n`},
 		"JSON instead of YAML":             {`{"version": 1, "role": "mysql"}`, "but the first line is not #bootagent; add it"},
 		"an archive of cloud-init, type":   {"#cloud-config-archive\n- type: application/vnd.bootagent+yaml\n  content: |\n    version: 1\n    role: x\n", "wrapped in #cloud-config-archive"},
 		"an archive of cloud-init, text":   {"#cloud-config-archive\n- |\n  #bootagent\n  version: 1\n  role: x\n- content: |\n    #cloud-config\n", "wrapped in #cloud-config-archive"},
 		"an archive of cloud-init, packed": {"#cloud-config-archive\n- content: " + inBase64(ours) + "\n", "wrapped in #cloud-config-archive, in it base64"},
-		"a message packed as a whole":      {"Content-Type: multipart/mixed; boundary=\"===42==\"\nMIME-Version: 1.0\nContent-Transfer-Encoding: base64\n\n" + inBase64(msg), "may have a Content-Transfer-Encoding"},
+		"a message packed as a whole":      {"Content-Type: multipart/mixed; boundary=\"===42==\"\nMIME-Version: 1.0\nContent-Transfer-Encoding: base64\n\n" + inBase64(msg), "can have a Content-Transfer-Encoding"},
 		"a text without a type, packed":    {"Content-Transfer-Encoding: base64\n\n" + inBase64(ours), "its content type is not application/vnd.bootagent+yaml"},
 		"a part of another type, packed":   {message("Content-Type: text/plain\nContent-Transfer-Encoding: base64\n\n" + inBase64(zip(inBase64(ours)))), "its content type is not application/vnd.bootagent+yaml"},
 		"a message attached to a message":  {message("Content-Type: message/rfc822\n\n" + strings.ReplaceAll(msg, "===42==", "inner")), "its content type is not application/vnd.bootagent+yaml"},
-		"our part, packed twice":           {message(ourType + "Content-Transfer-Encoding: base64\n\n" + inBase64(inBase64(ours))), "user-data, MIME part 1:1:1: is meant for bootagent, but wrapped in base64"},
-		"our part in gzip in gzip":         {message(ourType + "Content-Transfer-Encoding: base64\n\n" + inBase64(zip(zip(ours)))), "wrapped in gzip; take it off"},
-		"our type after a greeting":        {"Hello\n\n" + ourType + "\n" + ours, "user-data:3:1: names the type application/vnd.bootagent+yaml, but the text is no MIME message"},
-		"xz":                               {"\xfd7zXZ\x00\x00", "packed by xz, which bootagent can't look into"},
-		"zstd":                             {"\x28\xb5\x2f\xfd\x04", "packed by zstd, which bootagent can't look into"},
-		"zstd in base64":                   {inBase64("\x28\xb5\x2f\xfd\x04 and more"), "packed by zstd, which bootagent can't look into"},
+		"our part, packed twice":           {message(ourType + "Content-Transfer-Encoding: base64\n\n" + inBase64(inBase64(ours))), "user-data, MIME part 1:1:1: this is meant for bootagent, but wrapped in base64"},
+		"our part in gzip in gzip":         {message(ourType + "Content-Transfer-Encoding: base64\n\n" + inBase64(zip(zip(ours)))), "wrapped in gzip; remove it"},
+		"our type after a greeting":        {"Hello\n\n" + ourType + "\n" + ours, "user-data:3:1: this names the type application/vnd.bootagent+yaml, but the text is not a MIME message"},
+		"xz":                               {"\xfd7zXZ\x00\x00", "packed by xz, which bootagent can't read"},
+		"zstd":                             {"\x28\xb5\x2f\xfd\x04", "packed by zstd, which bootagent can't read"},
+		"zstd in base64":                   {inBase64("\x28\xb5\x2f\xfd\x04 and more"), "packed by zstd, which bootagent can't read"},
 		"gzip that is cut off, in base64":  {inBase64(zip(ours)[:60]), "gzip data that can't be unpacked"},
 		"a tag that was to be all of it":   {"${file(\"user-data.yaml\")}\n", "a template was not rendered"},
 	} {
-		_, err := Parse([]byte(c.raw))
+		_, err := Parse("user-data", []byte(c.raw))
 		var mistakes strictyaml.Errors
 		if !errors.As(err, &mistakes) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s:\ngot  %v\nwant %s", name, err, c.want)
@@ -254,11 +254,11 @@ var anothersOnes = map[string]string{
 
 func TestAnothersStaysAnothersInAnyWrapping(t *testing.T) {
 	for name, text := range anothersOnes {
-		if _, err := Parse([]byte(text)); !errors.Is(err, ErrForeign) {
+		if _, err := Parse("user-data", []byte(text)); !errors.Is(err, ErrForeign) {
 			t.Errorf("%s: %v", name, err)
 		}
 		for _, w := range wraps {
-			if _, err := Parse([]byte(w.wrap(text))); !errors.Is(err, ErrForeign) {
+			if _, err := Parse("user-data", []byte(w.wrap(text))); !errors.Is(err, ErrForeign) {
 				t.Errorf("%s in %s: %v", name, w.tool, err)
 			}
 		}
@@ -271,19 +271,19 @@ func TestASearchIsBounded(t *testing.T) {
 	for range 40 {
 		deep = zip(deep)
 	}
-	if _, err := Parse([]byte(deep)); err == nil || errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), "is wrapped more than 12 times") {
+	if _, err := Parse("user-data", []byte(deep)); err == nil || errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), "wrapped more than 12 times") {
 		t.Errorf("40 times in gzip: %v", err)
 	}
 	for name, text := range map[string]string{
 		"base64 of a bomb": inBase64(zip(strings.Repeat("#", 1<<23))),
 		"zlib of a bomb":   wraps[7].wrap(strings.Repeat("#", 1<<23)),
 	} {
-		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), "unpacks to more than 1 MiB") {
+		if _, err := Parse("user-data", []byte(text)); err == nil || !strings.Contains(err.Error(), "of more than 1 MiB") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	bombs := archiveOf(6, strings.Repeat("x ", 1<<19))
-	if _, err := Parse([]byte(bombs)); err == nil || !strings.Contains(err.Error(), "is wrapped in too much to look through") {
+	if _, err := Parse("user-data", []byte(bombs)); err == nil || !strings.Contains(err.Error(), "wrapped too often or too large to search") {
 		t.Errorf("many bombs: %v", err)
 	}
 }
@@ -305,55 +305,55 @@ func TestFaultsOfAMessageAreNamedWithTheirLine(t *testing.T) {
 	for name, c := range map[string]struct{ raw, want string }{
 		"no empty line before the first boundary": {
 			"Content-Type: multipart/mixed; boundary=\"x\"\nMIME-Version: 1.0\n--x\n" + part + "--x--\n",
-			"user-data:3:1: a MIME message with a part of the type application/vnd.bootagent+yaml, but broken: an empty line is missing before this boundary, after the header of the message",
+			"user-data:3:1: a broken MIME message with a part of the type application/vnd.bootagent+yaml: an empty line is missing before this boundary, after the header of the message",
 		},
 		"no empty line after a part's header": {
 			head + "--x\nContent-Type: text/plain\n\nhello\n--x\nContent-Type: application/vnd.bootagent+yaml\n#bootagent\nversion: 1\nrole: web\n--x--\n",
-			"user-data:10:1: a MIME message with a part of the type application/vnd.bootagent+yaml, but broken: an empty line is missing before this line, after the header of part 2",
+			"user-data:10:1: a broken MIME message with a part of the type application/vnd.bootagent+yaml: an empty line is missing before this line, after the header of part 2",
 		},
 		"no empty line, and keys that look like a header": {
 			head + "--x\nContent-Type: application/vnd.bootagent+yaml\nversion: 1\nrole: web\n--x--\n",
-			"user-data:6:1: a MIME message with a part of the type application/vnd.bootagent+yaml, but broken: an empty line is missing before this line, after the header of part 1",
+			"user-data:6:1: a broken MIME message with a part of the type application/vnd.bootagent+yaml: an empty line is missing before this line, after the header of part 1",
 		},
 		"no empty line in another's part": {
 			head + "--x\nContent-Type: text/cloud-config\n#cloud-config\n--x\n" + part + "--x--\n",
-			"user-data:6:1: a MIME message with a part of the type application/vnd.bootagent+yaml, but broken: an empty line is missing before this line, after the header of part 1",
+			"user-data:6:1: a broken MIME message with a part of the type application/vnd.bootagent+yaml: an empty line is missing before this line, after the header of part 1",
 		},
 		"a boundary with a slash and no quotes": {
 			"Content-Type: multipart/mixed; boundary=a/b\n\n--a/b\n" + part + "--a/b--\n",
-			"user-data:1:1: a MIME message with a part of the type application/vnd.bootagent+yaml, but broken: the boundary in the content type of the message holds \"/\", so it has to stand in quotes: boundary=\"...\"",
+			"user-data:1:1: a broken MIME message with a part of the type application/vnd.bootagent+yaml: the boundary in the content type of the message has \"/\" in it, so it must be in quotes: boundary=\"...\"",
 		},
 		"a boundary with equals signs and no quotes": {
 			"MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary===42==\n\n--===42==\n" + part + "--===42==--\n",
-			"user-data:2:1: a MIME message with a part of the type application/vnd.bootagent+yaml, but broken: the boundary in the content type of the message holds \"=\", so it has to stand in quotes: boundary=\"...\"",
+			"user-data:2:1: a broken MIME message with a part of the type application/vnd.bootagent+yaml: the boundary in the content type of the message has \"=\" in it, so it must be in quotes: boundary=\"...\"",
 		},
 		"a boundary whose quote is open": {
 			"Content-Type: multipart/mixed; boundary=\"x\n\n--x\n" + part + "--x--\n",
-			"user-data:1:1: a MIME message with a part of the type application/vnd.bootagent+yaml, but broken: the content type of the message can't be read: the quote that opens before its boundary has to be closed after it",
+			"user-data:1:1: a broken MIME message with a part of the type application/vnd.bootagent+yaml: the content type of the message can't be read: the quote before its boundary is not closed after it",
 		},
 		"no boundary named": {
 			"Content-Type: multipart/mixed\n\n--x\n" + part + "--x--\n",
-			"user-data:1:1: a MIME message with a part of the type application/vnd.bootagent+yaml, but broken: the content type of the message names no boundary: boundary=\"...\" is missing",
+			"user-data:1:1: a broken MIME message with a part of the type application/vnd.bootagent+yaml: the content type of the message has no boundary: boundary=\"...\" is missing",
 		},
 		"another boundary than the one named": {
 			head + "--y\n" + part + "--y--\n",
-			"user-data:9:1: a MIME message with a part of the type application/vnd.bootagent+yaml, but broken: no line is -- and the boundary that the content type of the message names",
+			"user-data:9:1: a broken MIME message with a part of the type application/vnd.bootagent+yaml: no line is -- and the boundary in the content type of the message",
 		},
 		"no closing boundary": {
 			head + "--x\n" + part,
-			"user-data:8:1: a MIME message with a part of the type application/vnd.bootagent+yaml, but broken: the closing boundary is missing after part 1: a last line that is --, the boundary of the message and -- again",
+			"user-data:8:1: a broken MIME message with a part of the type application/vnd.bootagent+yaml: the closing boundary is missing after part 1: a last line with --, the boundary of the message and -- again",
 		},
 		"our part below another boundary": {
 			head + "--x\nContent-Type: text/plain\n\nhello\n--y\n" + part + "--x--\n",
-			"user-data:8:1: a part of the type application/vnd.bootagent+yaml that is not in the message: the line before its header has to be -- and the boundary of the message, and the closing boundary has to come after it",
+			"user-data:8:1: a part of the type application/vnd.bootagent+yaml outside of the message: the line before its header must be -- and the boundary of the message, and the closing boundary must come after it",
 		},
 		"our part after the end": {
 			head + "--x\nContent-Type: text/plain\n\nhello\n--x--\n--x\n" + part + "--x--\n",
-			"user-data:9:1: a part of the type application/vnd.bootagent+yaml that is not in the message: the line before its header has to be -- and the boundary of the message, and the closing boundary has to come after it",
+			"user-data:9:1: a part of the type application/vnd.bootagent+yaml outside of the message: the line before its header must be -- and the boundary of the message, and the closing boundary must come after it",
 		},
 	} {
 		for ends, raw := range map[string]string{"": c.raw, ", as on Windows": strings.ReplaceAll(c.raw, "\n", "\r\n")} {
-			_, err := Parse([]byte(raw))
+			_, err := Parse("user-data", []byte(raw))
 			if err == nil || err.Error() != c.want {
 				t.Errorf("%s%s:\ngot  %v\nwant %s", name, ends, err, c.want)
 			}
@@ -370,7 +370,7 @@ func TestATemplateThatWasNotRenderedIsToldWithItsPlace(t *testing.T) {
 			"plain": "#bootagent\nversion: 1\nrole: mysql # ${not} a {{ tag }}\nparams: {cluster:  " + tag + "}\n",
 			"part":  message(ourType + "\n#bootagent\nversion: 1\nrole: mysql\nparams: {cluster:  " + tag + "}\n"),
 		} {
-			_, err := Parse([]byte(doc))
+			_, err := Parse("user-data", []byte(doc))
 			want := fmt.Sprintf(":4:%d: a template was not rendered", column)
 			if err == nil || !strings.Contains(err.Error(), want) || strings.Count(err.Error(), "\n") > 0 {
 				t.Errorf("%s, %s: got %v, want %s", name, tag, err, want)
@@ -382,7 +382,7 @@ func TestATemplateThatWasNotRenderedIsToldWithItsPlace(t *testing.T) {
 		2: "#bootagent\n%{ if x }\nversion: 1\nrole: web\n",
 		5: "#bootagent\nversion: 1\nrole: web\nparams:\n  a: $A\n",
 	} {
-		if _, err := Parse([]byte(doc)); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("user-data:%d:", line)) || !strings.Contains(err.Error(), "a template was not rendered") {
+		if _, err := Parse("user-data", []byte(doc)); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("user-data:%d:", line)) || !strings.Contains(err.Error(), "a template was not rendered") {
 			t.Errorf("line %d: %v", line, err)
 		}
 	}
@@ -390,12 +390,12 @@ func TestATemplateThatWasNotRenderedIsToldWithItsPlace(t *testing.T) {
 
 func TestWhatLooksLikeATagIsAcceptedWhereItIsNone(t *testing.T) {
 	for _, value := range []string{`"a$b"`, `"$5"`, `"100%"`, "a#b", `"50% of 7%"`, `"{}"`, "cost$"} {
-		s, err := Parse([]byte("#bootagent\nversion: 1\nrole: web\nparams: {a: " + value + "}\n"))
+		s, err := Parse("user-data", []byte("#bootagent\nversion: 1\nrole: web\nparams: {a: "+value+"}\n"))
 		if err != nil || s.Params["a"] != strings.Trim(value, `"`) {
 			t.Errorf("%s: got %+v, %v", value, s, err)
 		}
 	}
-	if _, err := Parse([]byte("#bootagent\n# rendered from ${template}\nversion: 1\nrole: web # {{ was here }}\n")); err != nil {
+	if _, err := Parse("user-data", []byte("#bootagent\n# rendered from ${template}\nversion: 1\nrole: web # {{ was here }}\n")); err != nil {
 		t.Error(err)
 	}
 }
@@ -418,7 +418,7 @@ func FuzzWrapped(f *testing.F) {
 			raw = w.wrap(raw)
 			tools = append(tools, w.tool)
 		}
-		s, err := Parse([]byte(raw))
+		s, err := Parse("user-data", []byte(raw))
 		var mistakes strictyaml.Errors
 		if err != nil && !errors.As(err, &mistakes) {
 			t.Errorf("in %q: got %+v, %v", tools, s, err)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"bootagent/pkg/grammar"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/status"
@@ -19,7 +20,7 @@ import (
 )
 
 func TestExampleRolesAreValid(t *testing.T) {
-	roles, err := role.Load(root + "/packaging/roles")
+	roles, err := grammar.All().Load(root + "/packaging/roles")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +29,7 @@ func TestExampleRolesAreValid(t *testing.T) {
 		"mysql-ec2": "#bootagent\nversion: 1\nrole: mysql-ec2\nparams: {cluster: orders}\n",
 		"web":       "#bootagent\nversion: 1\nrole: web\n",
 	} {
-		s, err := userdata.Parse([]byte(selection))
+		s, err := userdata.Parse("user-data", []byte(selection))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,10 +54,10 @@ func TestExamplesInTheDocsAreValid(t *testing.T) {
 		switch {
 		case strings.HasPrefix(example, "#bootagent"):
 			kind = "user-data"
-			_, err = userdata.Parse([]byte(example))
+			_, err = userdata.Parse("user-data", []byte(example))
 		case strings.HasPrefix(example, "version:"):
 			kind = "role file"
-			_, err = role.Decode(page, []byte(example))
+			_, err = grammar.All().Decode(page, []byte(example))
 		case isSettings:
 			kind = "settings"
 			file := filepath.Join(t.TempDir(), "agent.yaml")

@@ -49,6 +49,12 @@ var (
 	learns  = []string{"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/userdata"}
 	network = []string{"net", "net/http"}
 	effects = []string{"net", "net/http", "os/...", "syscall"}
+
+	// declared is what the keys of a role file are made of.
+	declared = []string{
+		"bootagent/pkg/aws/name", "bootagent/pkg/policy", "bootagent/pkg/role/expand", "bootagent/pkg/role/key",
+		"bootagent/pkg/strictyaml", "bootagent/pkg/syntax", "bootagent/pkg/unit",
+	}
 )
 
 // table is the dependency table of the design. A new package gets a row here
@@ -58,7 +64,7 @@ var table = []row{
 	{pkg: "pkg/fault", never: effects, why: "kinds of errors; whoever makes or reads one may import it"},
 	{pkg: "pkg/graph", may: []string{"bootagent/pkg/fault"}, never: effects, why: "steps; it knows no plan"},
 	{pkg: "pkg/host", may: []string{"bootagent/pkg/fault", "bootagent/pkg/role", "bootagent/pkg/unit"}, never: effects, why: "what is asked of the machine and the cloud; it asks nobody"},
-	{pkg: "pkg/plan", may: slices.Concat(learns, []string{"bootagent/pkg/aws/cli", "bootagent/pkg/aws/imds"}), never: effects, why: "user-data and role files to a Plan; it reads nothing itself"},
+	{pkg: "pkg/plan", may: slices.Concat(learns, []string{"bootagent/pkg/aws/cli", "bootagent/pkg/aws/imds", "bootagent/pkg/grammar"}), never: effects, why: "user-data and role files to a Plan; it reads nothing itself"},
 	{
 		pkg: "pkg/agent", may: slices.Concat(learns, []string{"bootagent/pkg/boot", "bootagent/pkg/graph", "bootagent/pkg/plan", "bootagent/pkg/status", "bootagent/pkg/unit", "bootagent/pkg/machine"}),
 		never: effects, why: "the life of the agent; every effect is behind its Config, and the simulated world runs it",
@@ -89,9 +95,21 @@ var table = []row{
 	{pkg: "pkg/unit", never: slices.Concat(effects, []string{"regexp"}), why: "names of units, and which may be held: the one list of that; whoever names one may import it"},
 	{pkg: "pkg/userdata", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "bytes to a Selection: no disk, no network"},
 	{
-		pkg: "pkg/role", may: []string{"bootagent/pkg/strictyaml", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"},
-		why: "role files to a Plan: it reads those and touches nothing",
+		pkg:   "pkg/role",
+		may:   append([]string{"bootagent/pkg/role/find", "bootagent/pkg/role/source", "bootagent/pkg/grammar"}, declared...),
+		never: []string{"net", "net/http", "os/exec"},
+		why:   "role files to a Plan: it reads those and touches nothing",
 	},
+	{pkg: "pkg/role/key", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "declarations of keys, and how they are read; it knows none"},
+	{pkg: "pkg/role/expand", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "values into texts"},
+	{pkg: "pkg/role/find", may: declared, never: effects, why: "how a role file says which disk a volume is; it looks at none"},
+	{pkg: "pkg/role/source", may: declared, never: effects, why: "how a role file writes sources; it knows none"},
+	{
+		pkg: "pkg/grammar", may: append([]string{"bootagent/pkg/engine", "bootagent/pkg/role", "bootagent/pkg/secret"}, declared...), never: effects,
+		why: "the one place that joins engines and sources for role files",
+	},
+	{pkg: "pkg/syntax", may: []string{"bootagent/pkg/unit"}, never: effects, why: "names on the machine; it looks at none"},
+	{pkg: "pkg/aws/name", never: effects, why: "names in AWS; it asks nobody"},
 	{pkg: "pkg/settings", may: []string{"bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"}, why: "one file to Settings"},
 	{pkg: "pkg/boot", may: []string{"bootagent/pkg/unit", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role"}, never: effects, why: "the way of a boot decides; every effect is behind an interface of pkg/host"},
 	{pkg: "pkg/mountinfo", never: effects, why: "text of mountinfo to mounts; the one parser of it, which every package that reads the file may import"},
@@ -107,7 +125,7 @@ var table = []row{
 	{
 		pkg: "pkg/secret",
 		may: []string{
-			"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/policy", "bootagent/pkg/role", "bootagent/pkg/secret/credential", "bootagent/pkg/settings", "bootagent/pkg/shell",
+			"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/policy", "bootagent/pkg/aws/name", "bootagent/pkg/role", "bootagent/pkg/role/source", "bootagent/pkg/secret/credential", "bootagent/pkg/syntax", "bootagent/pkg/settings", "bootagent/pkg/shell",
 			age, renameio, xsys,
 		},
 		never: []string{"net", "net/http", "os/exec"},
@@ -135,7 +153,7 @@ var table = []row{
 	{pkg: "pkg/systemd/unitfile/unitfiletest", never: network, why: "root directories, and the real systemd, for the tests of both; no program imports it"},
 	{
 		pkg:   "pkg/image",
-		may:   []string{"bootagent/pkg/program", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/shell", "bootagent/pkg/systemd/guard", "bootagent/pkg/systemd/unitfile", "bootagent/pkg/unit"},
+		may:   []string{"bootagent/pkg/grammar", "bootagent/pkg/program", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/shell", "bootagent/pkg/systemd/guard", "bootagent/pkg/systemd/unitfile", "bootagent/pkg/unit"},
 		never: []string{"net", "net/http", "os/exec"},
 		why:   "files of an image, and systemd's verifier as a program; it asks no machine and changes nothing",
 	},

@@ -15,6 +15,7 @@ import (
 	life "bootagent/pkg/agent"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/fault"
+	"bootagent/pkg/grammar"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/report"
@@ -78,7 +79,7 @@ var (
 )
 
 func decode(text string) *role.Role {
-	r, err := role.Decode("mysql-ec2.yaml", []byte(text))
+	r, err := grammar.All().Decode("mysql-ec2.yaml", []byte(text))
 	if err != nil {
 		panic(err)
 	}

@@ -1,0 +1,18 @@
+// Package grammar joins what role files may name: the database engines of package
+// engine and the sources of package secret.
+package grammar
+
+import (
+	"bootagent/pkg/engine"
+	"bootagent/pkg/role"
+	"bootagent/pkg/secret"
+)
+
+// All returns the grammar of the role files that the agent reads.
+func All() role.Grammar {
+	g := role.Grammar{Engines: engine.Names()}
+	for _, s := range secret.Sources(nil) {
+		g.Sources = append(g.Sources, s.Syntax())
+	}
+	return g
+}

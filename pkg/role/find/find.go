@@ -1,0 +1,277 @@
+// Package find knows how a role file says which disk a volume is: by its serial
+// number, by its EBS volume ID, or by tags. It looks at no disk.
+package find
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"bootagent/pkg/aws/name"
+	"bootagent/pkg/role/expand"
+	"bootagent/pkg/role/key"
+	"bootagent/pkg/strictyaml"
+	"bootagent/pkg/syntax"
+)
+
+// Find says which disk a volume is, in one of three ways. In a Plan, one of
+// them is there.
+type Find struct {
+	// Serial is the serial number that the NVMe controller of a disk reports
+	// which somebody else attaches.
+	Serial string `json:"serial,omitempty"`
+
+	// ID is the ID of an EBS volume, which the agent attaches.
+	ID string `json:"id,omitempty"`
+
+	// Tags are what the one EBS volume has that is meant, beside whatever
+	// other tags. None of their keys and values has a wildcard of EC2's
+	// filters in it, nor the backslash that escapes one.
+	Tags map[string]string `json:"tags,omitempty"`
+}
+
+// Kind is what the key "find" of a volume may be.
+var Kind = key.Kind{
+	Type: key.Object, Keys: keys.Keys(), OneOf: []string{"serial", "id", "tags"}, Example: "find: {tags: {cluster: orders}}",
+}
+
+var keys = key.Table[expand.Parameters, finding]{
+	{
+		key.Key{Name: "serial", Says: "The serial number that an NVMe disk reports. Somebody else attaches the disk.", Unset: otherWay, Kind: key.Kind{Type: key.Text, Doc: "a serial number", Expands: true}},
+		func(params expand.Parameters, r key.Reader, f *finding) {
+			if f.first(r) {
+				f.Serial = readText(params, r, "serial", syntax.CheckSerial, syntax.CheckSerialPart)
+			}
+		},
+	},
+	{
+		key.Key{Name: "id", Says: "The ID of an EBS volume, which the agent attaches.", Unset: otherWay, Kind: key.Kind{Type: key.Text, Doc: "a volume ID", Expands: true}},
+		func(params expand.Parameters, r key.Reader, f *finding) {
+			if f.first(r) {
+				f.ID = readText(params, r, "id", checkID, name.CheckVolumeIDPart)
+			}
+		},
+	},
+	{
+		key.Key{
+			Name: "tags", Says: "Tags of the one EBS volume that has all of these, and maybe others, in any zone and state. The agent attaches it.", Unset: otherWay,
+			Kind: key.Kind{Type: key.Map, Doc: "a map of tags", Entry: &key.Kind{Type: key.Text, Expands: true}, Least: 1, Example: "tags: {cluster: orders, holds: mysql}"},
+		},
+		func(params expand.Parameters, r key.Reader, f *finding) {
+			if f.first(r) {
+				f.Tags = readTags(params, r)
+			}
+		},
+	},
+	{
+		key.Key{Name: "pick", Says: "How many volumes the tags may fit.", Unset: "`one`", With: "tags", Kind: key.OneOf("one")},
+		func(params expand.Parameters, r key.Reader, f *finding) {
+			if _, ok := r.Word(); ok && f.way != "" && f.way != "tags" {
+				r.Failf("%s: pick applies to tags only; leave it out beside %s", r.What, f.way)
+			}
+		},
+	},
+}
+
+const otherWay = "another of `serial`, `id` and `tags`"
+
+// A finding is a Find that is being read.
+type finding struct {
+	Find
+	way string           // the first of the ways that stands there
+	by  strictyaml.Value // its value
+}
+
+// first notes a way to find the disk, and refuses a second one.
+func (f *finding) first(r key.Reader) bool {
+	if f.way != "" {
+		r.Failf("%s: %s and %s can't stand together; a disk is found in one way", r.What, f.way, r.Key.Name)
+		return false
+	}
+	f.way, f.by = r.Key.Name, r.Value
+	return true
+}
+
+// Read reads which disk a volume is. What is how errors call the volume, and
+// found are the disks of those before it.
+func Read(r key.Reader, params expand.Parameters, found Disks, volume string) Find {
+	var f finding
+	keys.Decode(params, r.Value, "find of "+r.What, &f)
+	if f.way == "" {
+		r.Failf("find of %s does not say how to find the disk; write one of serial, id and tags, or leave find out", r.What)
+		return Find{}
+	}
+	if !f.open() {
+		if err := found.Add(volume, f.Find); err != nil {
+			f.by.Failf("%v", err)
+		}
+	}
+	return f.Find
+}
+
+// readText reads a text that may have expansions; what is how errors call it.
+func readText(params expand.Parameters, r key.Reader, what string, whole, part func(string) error) string {
+	text, ok := r.Text()
+	if !ok {
+		return ""
+	}
+	if err := params.Check(text, whole, part); err != nil {
+		r.Failf("%s: %s: %v", strings.TrimPrefix(r.What, "find of "), what, err)
+	}
+	return text
+}
+
+// readTags reads tags, and refuses the ways in which AWS's tools write them.
+func readTags(params expand.Parameters, r key.Reader) map[string]string {
+	tags := make(map[string]string)
+	entries := r.Map("tags in " + r.What).Entries()
+	var words []string
+	for _, e := range entries {
+		words = append(words, strings.ToLower(e.Key.String()))
+	}
+	slices.Sort(words)
+	switch {
+	case slices.Equal(words, []string{"key", "value"}):
+		r.Failf("tags in %s: this is the form of AWS's tools; write %s", r.What, r.Key.Kind.Example)
+	case len(entries) == 0:
+		r.Failf("tags in %s: at least one tag is needed; write %s", r.What, r.Key.Kind.Example)
+	}
+	for _, e := range entries {
+		text, ok := e.Key.Text()
+		if !ok {
+			continue
+		}
+		tag := "tag " + strictyaml.Quote(text)
+		if err := checkTagKey(text); err != nil {
+			e.Key.Failf("%s: the key of %s: %v", r.What, tag, err)
+		}
+		tags[text] = readText(params, key.Reader{Value: e.Value, What: r.What}, tag, name.CheckTagValue, name.CheckTagPart)
+	}
+	return tags
+}
+
+// ownTag begins the keys of the tags that bootagent itself writes on a volume.
+const ownTag = "bootagent:"
+
+func checkTagKey(key string) error {
+	if strings.HasPrefix(strings.ToLower(key), ownTag) {
+		return fmt.Errorf("begins with %s, which bootagent reserves for the tags that it writes", ownTag)
+	}
+	return name.CheckTagKey(key)
+}
+
+func checkID(id string) error {
+	_, err := name.ParseVolumeID(id)
+	return err
+}
+
+// Expand returns the disk that a volume is on one instance.
+func (f Find) Expand(known expand.Values) (find Find, errs []error) {
+	put := func(text, what string, check func(string) error) string {
+		value, err := known.Put(text)
+		if err == nil {
+			err = check(value)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", what, err))
+		}
+		return value
+	}
+	switch f.way() {
+	case "serial":
+		find.Serial = put(f.Serial, "serial", syntax.CheckSerial)
+	case "id":
+		find.ID = put(f.ID, "id", checkID)
+	case "tags":
+		find.Tags = make(map[string]string)
+		for _, key := range slices.Sorted(maps.Keys(f.Tags)) {
+			find.Tags[key] = put(f.Tags[key], fmt.Sprintf("tag %q", key), name.CheckTagValue)
+		}
+	default:
+		errs = append(errs, fmt.Errorf("the role does not say which disk it is; name its volume ID below volumes in the user-data"))
+	}
+	return find, errs
+}
+
+// Bind returns the disk that the user-data names for a volume. Where the role
+// goes by serial numbers, a volume ID is that of a disk which somebody else
+// attaches.
+func (f Find) Bind(bound string) (Find, error) {
+	id, err := name.ParseVolumeID(bound)
+	switch way := f.way(); {
+	case err == nil && way == "serial":
+		return Find{Serial: id.Serial()}, nil
+	case err == nil:
+		return Find{ID: string(id)}, nil
+	case way == "id", way == "tags", strings.HasPrefix(bound, "vol-"):
+		return Find{}, err
+	}
+	if err := syntax.CheckSerial(bound); err != nil {
+		return Find{}, fmt.Errorf("serial: %w", err)
+	}
+	return Find{Serial: bound}, nil
+}
+
+// way is how a disk is found, or "".
+func (f Find) way() string {
+	switch {
+	case f.Serial != "":
+		return "serial"
+	case f.ID != "":
+		return "id"
+	case len(f.Tags) > 0:
+		return "tags"
+	}
+	return ""
+}
+
+// Cloud says how the API of a cloud is needed for the disk: `is found by its
+// tags`; "" where it is not.
+func (f Find) Cloud() string {
+	switch f.way() {
+	case "id":
+		return "is the EBS volume " + f.ID
+	case "tags":
+		return "is found by its tags"
+	}
+	return ""
+}
+
+// disk is the same text for two ways to find one disk.
+func (f Find) disk() string {
+	switch f.way() {
+	case "serial":
+		return f.Serial
+	case "id":
+		return name.VolumeID(f.ID).Serial()
+	}
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(f.Tags)) {
+		fmt.Fprintf(&b, "%q = %q ", key, f.Tags[key])
+	}
+	return b.String()
+}
+
+// open tells whether the disk depends on expansions, or on user-data alone.
+func (f Find) open() bool { return f.way() == "" || strings.Contains(f.disk(), "${") }
+
+// Disks are the disks of the volumes of one role.
+type Disks map[string]struct {
+	volume string
+	way    string
+}
+
+// Add refuses a disk that is another volume's already.
+func (f Disks) Add(volume string, find Find) error {
+	disk, way := find.disk(), find.way()
+	other, twice := f[disk]
+	switch {
+	case !twice:
+		f[disk] = struct{ volume, way string }{volume, way}
+		return nil
+	case other.way == way:
+		return fmt.Errorf("volumes %q and %q are the same disk: they have the same %s", other.volume, volume, way)
+	}
+	return fmt.Errorf("volumes %q and %q are the same disk: the %s of %q is the %s of %q", other.volume, volume, other.way, other.volume, way, volume)
+}

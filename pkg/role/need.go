@@ -1,0 +1,100 @@
+package role
+
+import (
+	"slices"
+	"strings"
+
+	"bootagent/pkg/role/key"
+	"bootagent/pkg/strictyaml"
+)
+
+// A Need names a volume, a data directory or a secret of the same role.
+type Need struct {
+	Kind NeedKind `json:"kind"`
+	Name string   `json:"name"`
+}
+
+// String returns a need as a role file writes it: "data.mysql".
+func (n Need) String() string { return string(n.Kind) + "." + n.Name }
+
+// NeedKind is the kind of thing that a service can need.
+type NeedKind string
+
+// The kinds of things that a service can need.
+const (
+	KindVolume NeedKind = "volume"
+	KindData   NeedKind = "data"
+	KindSecret NeedKind = "secret"
+)
+
+// needSections are the keys of the file whose names a service can need.
+var needSections = []struct {
+	kind    NeedKind
+	section string
+}{{KindVolume, "volumes"}, {KindData, "data"}, {KindSecret, "secrets"}}
+
+// needWords are all words that a service can need.
+func (d *reading) needWords() (words []string, lost bool) {
+	for _, s := range needSections {
+		lost = lost || d.lost(s.section)
+		for _, name := range d.known[s.section] {
+			words = append(words, Need{s.kind, name}.String())
+		}
+	}
+	return words, lost
+}
+
+func parseNeed(word string) Need {
+	kind, name, _ := strings.Cut(word, ".")
+	return Need{NeedKind(kind), name}
+}
+
+// readNeeds reads what a service says that it needs.
+func (d *reading) readNeeds(r key.Reader) (needs []Need) {
+	words, lost := d.needWords()
+	list, _ := r.List()
+	for _, entry := range list {
+		if lost && !slices.Contains(words, entry.String()) {
+			continue // the section that would declare it is misspelt
+		}
+		word, ok := "", false
+		if len(words) > 0 {
+			word, ok = entry.OneOf(words...)
+		} else if word, is := entry.TextOf("what the service needs"); is {
+			entry.Failf("%s can't need %s: the role has no volumes, data or secrets", r.What, strictyaml.Quote(word))
+		}
+		need := parseNeed(word)
+		if ok && slices.Contains(needs, need) {
+			entry.Failf("%s needs %s twice", r.What, word)
+		}
+		needs = append(needs, need)
+	}
+	return needs
+}
+
+// allNeeds are what a service needs: what it says, or else all volumes and data
+// of the role; the volume of the data that it needs, since the service has to
+// stop when either goes; and the secrets that are for it, whatever it says,
+// since it can't start without the credentials that its guard names.
+func (d *reading) allNeeds(s servicing) []Need {
+	needs := s.Needs
+	if words, _ := d.needWords(); !s.chosen {
+		for _, word := range words {
+			if need := parseNeed(word); need.Kind != KindSecret {
+				needs = append(needs, need)
+			}
+		}
+	}
+	for _, data := range d.role.Data {
+		if slices.Contains(needs, Need{KindData, data.Name}) {
+			needs = append(needs, Need{KindVolume, data.Volume})
+		}
+	}
+	for _, secret := range d.role.Secrets {
+		if slices.Contains(secret.Services, s.Unit) {
+			needs = append(needs, Need{KindSecret, secret.Name})
+		}
+	}
+	slices.SortFunc(needs, func(a, b Need) int { return strings.Compare(a.String(), b.String()) })
+	return slices.Compact(needs)
+}

@@ -1,0 +1,209 @@
+package role
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"bootagent/pkg/policy"
+	"bootagent/pkg/role/find"
+	"bootagent/pkg/role/key"
+	"bootagent/pkg/strictyaml"
+	"bootagent/pkg/syntax"
+)
+
+// A Volume is one disk of the role and the filesystem that belongs on it.
+type Volume struct {
+	Name       string         `json:"name"`
+	Find       Find           `json:"find"`
+	Filesystem FilesystemType `json:"filesystem"`
+	Format     Format         `json:"format"`
+	BlankProof BlankProof     `json:"blank-proof,omitempty"` // how much is read before a filesystem is made; "" is sampled
+	Mount      string         `json:"mount"`                 // absolute, clean path of the mount point
+	Timeout    time.Duration  `json:"timeout"`               // for the whole way of the volume
+	Adopt      bool           `json:"adopt,omitempty"`       // take a filesystem that has no ledger
+}
+
+// Find says which disk a volume is.
+type Find = find.Find
+
+// FilesystemType is a kind of filesystem that a volume may hold.
+type FilesystemType string
+
+// The filesystems that a volume may hold.
+const (
+	XFS  FilesystemType = "xfs"
+	Ext4 FilesystemType = "ext4"
+)
+
+// Format says whether a filesystem may be made on a volume.
+type Format string
+
+// FormatIfBlank allows a filesystem to be made on a disk that is proven blank;
+// FormatNever, the default, allows none.
+const (
+	FormatNever   Format = "never"
+	FormatIfBlank Format = "if-blank"
+)
+
+// BlankProof says how much of a disk is read to prove that it is blank.
+type BlankProof string
+
+// Sampled, the default, is what a volume gives in 20 s, and all of a disk up to
+// 4 GiB; Whole is all of any disk.
+const (
+	Sampled BlankProof = "sampled"
+	Whole   BlankProof = "whole"
+)
+
+const (
+	defaultTimeout = 10 * time.Minute
+	longest        = 24 * time.Hour // more is most likely a mistake
+	defaultMounts  = "/srv/bootagent/"
+)
+
+var volumeSection = section{
+	Key: key.Key{
+		Name: "volumes", Says: "The volumes of the role, by name. Each is a whole disk with one filesystem.", Unset: "none",
+		Kind: mapOf(volumeKeys.Keys(), "volumes: {data: {find: {tags: {cluster: orders}}}}"),
+	},
+	read:   readVolumes,
+	plan:   planVolumes,
+	permit: permitVolumes,
+}
+
+var volumeKeys = table[Volume]{
+	{
+		key.Key{Name: "find", Says: "Which disk it is.", Unset: "the user-data has to name the disk", Kind: find.Kind},
+		func(d *reading, r key.Reader, v *Volume) { v.Find = find.Read(r, d.parameters(), d.finds, v.Name) },
+	},
+	{
+		key.Key{Name: "filesystem", Says: "The filesystem that it has, or gets.", Unset: "`xfs`", Kind: key.OneOf(XFS, Ext4)},
+		key.Word[*reading](func(v *Volume) *FilesystemType { return &v.Filesystem }),
+	},
+	{
+		key.Key{Name: "format", Says: "Whether the filesystem may be made: `if-blank` makes it on a disk that is proven to hold nothing.", Unset: "`never`", Kind: key.OneOf(FormatNever, FormatIfBlank)},
+		key.Word[*reading](func(v *Volume) *Format { return &v.Format }),
+	},
+	{
+		key.Key{Name: "blank-proof", Says: "How much of the disk is read to prove that, beside `format: if-blank`.", Unset: "`sampled`", With: "format", Kind: key.OneOf(Sampled, Whole)},
+		func(d *reading, r key.Reader, v *Volume) {
+			word, ok := r.Word()
+			v.BlankProof = BlankProof(word)
+			if ok && v.Format != FormatIfBlank {
+				r.Failf("%s: blank-proof applies to format: %s only; write that, or leave blank-proof out", r.What, FormatIfBlank)
+			}
+		},
+	},
+	{
+		key.Key{Name: "mount", Says: "Where it is mounted.", Unset: "`" + defaultMounts + "NAME`", Kind: pathKind},
+		func(d *reading, r key.Reader, v *Volume) {
+			if path, ok := r.TextOf("an absolute path"); ok {
+				d.mountPoint(path, r.What, r.Value)
+				v.Mount = path
+			}
+		},
+	},
+	{
+		key.Key{Name: "timeout", Says: "How long the volume and the data on it may take in all: to be found, released by another instance, attached, checked and mounted. After that the role has failed; the agent still tries on.", Unset: "`10m`", Kind: durationKind},
+		key.Duration[*reading](longest, func(v *Volume) *time.Duration { return &v.Timeout }),
+	},
+	{
+		key.Key{Name: "adopt", Says: "Whether a filesystem is taken that bootagent did not make.", Unset: "`false`", Kind: key.Kind{Type: key.Boolean}},
+		func(d *reading, r key.Reader, v *Volume) { v.Adopt, _ = r.Bool() },
+	},
+}
+
+func readVolumes(d *reading, value strictyaml.Value) {
+	for _, e := range value.Map("volumes").Entries() {
+		name, _ := e.Key.Name()
+		what := "volume " + strictyaml.Quote(e.Key.String())
+		v := Volume{Name: name, Filesystem: XFS, Format: FormatNever, Timeout: defaultTimeout}
+		volumeKeys.Decode(d, e.Value.Example(e.Key.String()+": {find: {tags: {cluster: orders}}}"), what, &v)
+		if v.Mount == "" {
+			v.Mount = defaultMounts + name
+			d.mountPoint(v.Mount, what, e.Key)
+		}
+		d.role.Volumes = append(d.role.Volumes, v)
+	}
+	byName(d.role.Volumes, func(v Volume) string { return v.Name })
+}
+
+// mountPoint notes the mount point of a volume.
+func (d *reading) mountPoint(path, whose string, v strictyaml.Value) {
+	what := whose + ": mount " + strictyaml.Quote(path)
+	d.mounts = append(d.mounts, d.occupy(v, what, path, "the mount point of "+whose, d.mounts)...)
+}
+
+// occupy returns a path that something is mounted on, unless nothing may be
+// mounted there beside others.
+func (d *reading) occupy(v strictyaml.Value, what, path, as string, others []syntax.Place) []syntax.Place {
+	err := syntax.CheckMountPoint(path)
+	if err == nil {
+		err = syntax.Apart(path, others)
+	}
+	if err != nil {
+		v.Failf("%s: %v", what, err)
+		return nil
+	}
+	return []syntax.Place{{Path: path, What: as}}
+}
+
+// planVolumes finds the disk of each volume.
+func planVolumes(p *planning) {
+	p.plan.Volumes = slices.Clone(p.role.Volumes)
+	var names []string
+	for _, v := range p.role.Volumes {
+		names = append(names, v.Name)
+	}
+	p.refuseUnknown("volumes", "volume", p.selected.Volumes, names)
+	if p.halted {
+		return
+	}
+	for i := range p.plan.Volumes {
+		v := &p.plan.Volumes[i]
+		bound, isBound := p.selected.Volumes[v.Name]
+		var errs []error
+		if isBound {
+			var err error
+			if v.Find, err = v.Find.Bind(bound); err != nil {
+				errs = append(errs, err)
+			}
+		} else {
+			v.Find, errs = v.Find.Expand(p.values)
+		}
+		for _, err := range errs {
+			section, name := "", ""
+			if isBound {
+				section, name = "volumes", v.Name
+			}
+			p.fail(section, name, fmt.Errorf("volume %q: %w", v.Name, err))
+		}
+		if len(errs) > 0 {
+			continue
+		}
+		if err := p.finds.Add(v.Name, v.Find); err != nil {
+			p.fail("", "", err)
+		}
+	}
+}
+
+// permitVolumes allows volumes to be found, tagged and attached. A disk that is
+// found by its serial number needs nothing of AWS.
+func permitVolumes(_ Grammar, r *Role, needs *policy.Needs) {
+	for _, v := range r.Volumes {
+		if v.Find.Serial == "" {
+			needs.Volumes = append(needs.Volumes, policy.Volume{Name: v.Name, ID: v.Find.ID, Tags: v.Find.Tags})
+		}
+	}
+}
+
+// MarshalJSON writes the timeout as people do: "20m0s".
+func (v Volume) MarshalJSON() ([]byte, error) {
+	type plain Volume
+	return json.Marshal(struct {
+		plain
+		Timeout string `json:"timeout"`
+	}{plain(v), v.Timeout.String()})
+}
