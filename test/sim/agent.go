@@ -75,7 +75,7 @@ var example = sync.OnceValue(func() string {
 var (
 	exampleRole = sync.OnceValue(func() *role.Role { return decode(example()) })
 	hastyRole   = sync.OnceValue(func() *role.Role {
-		text := strings.Replace(example(), "wait: 20m", "wait: 5m", 1)
+		text := strings.Replace(example(), "timeout: 20m", "timeout: 5m", 1)
 		return decode(strings.Replace(text, "mariadb.service: {}", "mariadb.service: {ready: {unit: "+probe+", timeout: 2m}}", 1))
 	})
 )
@@ -158,8 +158,9 @@ func (a *agent) once(ctx context.Context, next *role.Plan, log *slog.Logger) *bo
 		}
 		next, confirm = &plan, launch.Confirm
 	}
-	b := boot.New(*next, a.world(), log)
-	b.Jitter = a.jitter
+	seams := w.mutant.behind(a, a.world())
+	b := boot.New(*next, seams.host(), log)
+	b.Jitter, b.Wrap = a.jitter, seams.wrap
 	w.mu.Lock()
 	a.boot, a.plan = b, *next
 	w.mu.Unlock()
@@ -256,6 +257,7 @@ func (a *agent) report(b *boot.Boot, p []graph.Progress) {
 	w := a.machine.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	p = w.mutant.tell(p)
 	a.progress = p
 	if b != nil && w.early == "" {
 		w.early = early(p)
@@ -308,7 +310,7 @@ func (a *agent) planOf(facts host.Identity) (plan role.Plan, err error) {
 		}
 		p, err := r.Plan(sel.Params, sel.Volumes, facts.Instance)
 		if err == nil {
-			plan = *p
+			plan = a.machine.world.mutant.read(*p)
 		}
 		return err
 	}})

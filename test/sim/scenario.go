@@ -277,6 +277,20 @@ var found = []scenario{
 		},
 	},
 	{
+		name: "a person stops the service, and the agent is started again while its disk is away",
+		then: []func(*World, *machine){
+			stopByHand,
+			func(w *World, m *machine) { w.cloud.detach(w.theVolume()) },
+			func(_ *World, m *machine) { m.restart() },
+			func(w *World, m *machine) { _ = w.cloud.attach(w.theVolume().ID, m.id, "/dev/sdf") },
+			all(mustBe(status.Failed, "was stopped by hand"), counted("start", 1), retried),
+		},
+	},
+	{
+		name: "the machine is started again, and neither EC2 nor S3 answers",
+		then: []func(*World, *machine){func(w *World, m *machine) { apisAway(w); m.shutDown(m.boot) }},
+	},
+	{
 		name: "the service ends by itself, and its disk is pulled and comes back",
 		then: []func(*World, *machine){
 			func(_ *World, m *machine) { m.exits(m.services[database]) },
@@ -385,8 +399,9 @@ func (w *World) edit(change func(*role.Volume)) {
 }
 
 // happen lets a scenario happen. It has to be called in a bubble of synctest.
-func (s scenario) happen() (*World, *machine) {
+func (s scenario) happen(as *mutant) (*World, *machine) {
 	w := newWorld(1)
+	w.mutant = as
 	w.role, w.keys, w.faults.at = exampleRole(), byFile, s.at
 	v := w.cloud.add()
 	if s.set != nil {
@@ -409,7 +424,7 @@ func (s scenario) happen() (*World, *machine) {
 
 // tell lets a scenario happen, and tells its story.
 func (s scenario) tell() (string, error) {
-	w, m := s.happen()
+	w, m := s.happen(nil)
 	defer w.end()
 	if w.wrong != nil {
 		return "", fmt.Errorf("%w\n%s", w.wrong, w.Story())
@@ -417,11 +432,12 @@ func (s scenario) tell() (string, error) {
 	return story.Of(m.status()), nil
 }
 
-// prove lets a scenario happen, after which the role has to be up.
-func (s scenario) prove() error {
-	w, m := s.happen()
+// prove lets a scenario happen to agents that are a mutant, or nil, after which
+// the role has to be up. The error tells the story.
+func (s scenario) prove(as *mutant) error {
+	w, m := s.happen(as)
 	defer w.end()
-	if len(w.faults.at) > 0 {
+	if len(w.faults.at) > 0 && as == nil {
 		w.breaks("its moment did not come")
 	}
 	if !w.run(5*time.Minute, m.isUp) {

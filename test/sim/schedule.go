@@ -20,6 +20,9 @@ type Schedule struct {
 	Seed  uint64
 	Limit int   // of what goes wrong and what people do; negative is no limit
 	Force *cell // is struck in any case; nil leaves it to the seed
+
+	begins *beginning // how the volume is; nil leaves it to the seed
+	mutant *mutant    // that the agents are; nil is none
 }
 
 // A Result is what became of a schedule.
@@ -167,12 +170,13 @@ func (c *cloud) hold(v *ebs) {
 // Run lets a schedule happen. It has to be called in a bubble of synctest.
 func Run(s Schedule) Result {
 	w := newWorld(s.Seed)
+	w.mutant = s.mutant
 	limit := s.Limit
 	if limit < 0 {
 		limit = math.MaxInt
 	}
 	w.faults = faults{on: true, limit: limit, force: s.Force, struck: make(map[cell]int)}
-	b := w.begin(s.Force != nil)
+	b := w.begin(s.Force != nil, s.begins)
 	w.live(b)
 	w.end()
 	return Result{
@@ -182,7 +186,7 @@ func Run(s Schedule) Result {
 }
 
 // begin sets the world up.
-func (w *World) begin(forced bool) beginning {
+func (w *World) begin(forced bool, so *beginning) beginning {
 	var all []beginning
 	for _, b := range beginnings {
 		all = append(all, slices.Repeat([]beginning{b}, b.weight)...)
@@ -192,6 +196,9 @@ func (w *World) begin(forced bool) beginning {
 	w.faults.oneIn = often[w.chance.IntN(len(often))]
 	if forced {
 		b, w.faults.oneIn = beginnings[0], 0
+	}
+	if so != nil {
+		b = *so
 	}
 	w.tell("the world", "begins with %s", b.name)
 	b.set(w, w.cloud.add())
@@ -269,7 +276,7 @@ func (w *World) bring(key string) {
 			continue
 		}
 		a.takes(key)
-		if b := a.now(); b != nil {
+		if b := a.now(); b != nil && !w.mutant.deaf(a, keyEvent) {
 			a.person(func() error { b.Unlocked(); return nil })
 		}
 	}

@@ -79,7 +79,7 @@ type command struct {
 
 // changed tells the agent of a unit.
 func (m *machine) changed(unit string) {
-	if a := m.agent; a != nil && unit != mountUnit(asideAt) && !slices.Contains(a.changes, unit) {
+	if a := m.agent; a != nil && unit != mountUnit(asideAt) && !slices.Contains(a.changes, unit) && !m.world.mutant.deaf(a, unit) {
 		a.changes = append(a.changes, unit)
 	}
 }
@@ -414,7 +414,7 @@ func (m *machine) unplug(v *ebs) {
 
 // diskEvent tells the agent that something happened to a disk, as udev does.
 func (m *machine) diskEvent(e boot.DiskEvent) {
-	if a := m.agent; a != nil && a.now() != nil {
+	if a := m.agent; a != nil && a.now() != nil && !m.world.mutant.deaf(a, diskEvent) {
 		a.person(func() error { a.now().DiskChanged(context.Background(), e); return nil })
 	}
 }
