@@ -287,6 +287,33 @@ var found = []scenario{
 		},
 	},
 	{
+		name: "two volumes have the tags, and then one",
+		set:  func(w *World, v *ebs) { w.cloud.add() },
+		then: []func(*World, *machine){
+			func(w *World, _ *machine) {
+				mustBe(status.Waiting, "2 volumes have the tags")(w, w.machines[0])
+				w.cloud.volumes[1].Volume.Tags = map[string]string{}
+			},
+		},
+	},
+	{
+		name: "the disk holds something else, and comes back without it",
+		set:  func(_ *World, v *ebs) { v.lvm = true },
+		then: []func(*World, *machine){func(w *World, m *machine) {
+			mustBe(status.Failed, "LVM2")(w, m)
+			v := w.theVolume()
+			w.cloud.detach(v)
+			v.lvm = false
+			w.in(time.Second, "a person", "attaches it again", func() { _ = w.cloud.attach(v.ID, m.id, "/dev/sdf") })
+		}},
+	},
+	{
+		name: "the agent dies while mkfs runs",
+		at: []moment{{step: "volume data: prepare", op: "make", do: func(w *World, m *machine) {
+			w.in(100*time.Millisecond, m.id, "", func() { m.crash("while mkfs runs") })
+		}}},
+	},
+	{
 		name: "the machine is started again, and neither EC2 nor S3 answers",
 		then: []func(*World, *machine){func(w *World, m *machine) { apisAway(w); m.shutDown(m.boot) }},
 	},
