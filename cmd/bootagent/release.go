@@ -11,7 +11,11 @@ import (
 	"os"
 	"strings"
 
+	"bootagent/pkg/journal"
+	"bootagent/pkg/machine"
 	"bootagent/pkg/systemd"
+	"bootagent/pkg/systemd/holder"
+	"bootagent/pkg/systemd/pid1"
 )
 
 // release lets go of the volumes at shutdown, when systemd has unmounted them,
@@ -20,9 +24,9 @@ func release(ctx context.Context, args []string, out io.Writer) error {
 	if err := parse("release", args, nil, 0, 0); err != nil {
 		return err
 	}
-	log, flush := newLog(os.Stderr)
+	log, flush := journal.New(os.Stderr)
 	defer flush()
-	src, err := os.ReadFile(planFile)
+	src, err := os.ReadFile(machine.PlanFile(runDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // the agent has said why there is no plan, and mounted nothing
 	}
@@ -33,7 +37,7 @@ func release(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("cannot tell which volumes there are: %w", err)
 	}
-	stopping, err := systemd.Stopping(ctx)
+	stopping, err := pid1.New(log).Stopping(ctx)
 	if err != nil {
 		log.Warn("cannot tell whether the machine shuts down; going on as if it does", "error", err)
 		stopping = true
@@ -43,7 +47,7 @@ func release(ctx context.Context, args []string, out io.Writer) error {
 
 // mounting is what a kept plan says of mounts.
 type mounting struct {
-	Volumes []struct{ Name, At string }
+	Volumes []struct{ Name, Mount string }
 }
 
 // releaseVolumes lets go of the volumes that are unmounted. While the machine
@@ -51,17 +55,17 @@ type mounting struct {
 func releaseVolumes(ctx context.Context, plan mounting, stopping bool, log *slog.Logger) error {
 	var mounted []string
 	for _, v := range plan.Volumes {
-		_, is, err := systemd.MountedAt(v.At)
+		_, is, err := systemd.MountedAt(v.Mount)
 		if err != nil {
 			return err
 		}
 		switch {
 		case !is:
-			log.Info("volume released", "volume", v.Name, "at", v.At)
+			log.Info("volume released", "volume", v.Name, "at", v.Mount)
 		case !stopping:
-			log.Info("volume stays mounted, as the machine does not shut down", "volume", v.Name, "at", v.At)
+			log.Info("volume stays mounted, as the machine does not shut down", "volume", v.Name, "at", v.Mount)
 		default:
-			mounted = append(mounted, heldAt(ctx, v.At))
+			mounted = append(mounted, heldAt(ctx, v.Mount))
 		}
 	}
 	if len(mounted) > 0 {
@@ -72,9 +76,9 @@ func releaseVolumes(ctx context.Context, plan mounting, stopping bool, log *slog
 
 // heldAt is a mount point, and who holds what is mounted there.
 func heldAt(ctx context.Context, at string) string {
-	ctx, cancel := context.WithTimeout(ctx, systemd.HoldersWithin)
+	ctx, cancel := context.WithTimeout(ctx, holder.Within)
 	defer cancel()
-	holders, err := systemd.Holders(ctx, "/proc", at)
+	holders, err := holder.Find(ctx, "/proc", at)
 	if err != nil || len(holders) == 0 {
 		return at
 	}

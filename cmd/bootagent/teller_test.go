@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"bootagent/pkg/status"
-	"bootagent/pkg/systemd"
+	"bootagent/pkg/systemd/pid1"
 )
 
 // A status that could not be written, as the disk was full, is no lost one.
@@ -43,7 +43,7 @@ func TestAPartOfTheAgentThatDoesNotWorkIsSaid(t *testing.T) {
 			t.Errorf("it says %q, %v", got, err)
 		}
 	}
-	teller.ails("disks", "the socket failed")
+	teller.Ails("disks", "the socket failed")
 	if _, err := os.Stat(teller.file); err == nil {
 		t.Error("a status was written before there was one")
 	}
@@ -51,9 +51,9 @@ func TestAPartOfTheAgentThatDoesNotWorkIsSaid(t *testing.T) {
 	says("warning: disks: the socket failed")
 	teller.tell(status.Status{Role: "mysql", State: status.Ready, Remarks: []string{"it relies on something"}})
 	says("it relies on something|warning: disks: the socket failed")
-	teller.ails("disks", "it failed again")
+	teller.Ails("disks", "it failed again")
 	says("it relies on something|warning: disks: it failed again")
-	teller.ails("disks", "")
+	teller.Ails("disks", "")
 	says("it relies on something")
 }
 
@@ -106,7 +106,7 @@ func TestTheStartIsExtendedByTheClockUntilItIsReady(t *testing.T) {
 					return nil
 				}
 				if c.ready > 0 {
-					time.AfterFunc(c.ready, teller.ready)
+					time.AfterFunc(c.ready, teller.Ready)
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 				defer cancel()
@@ -119,7 +119,7 @@ func TestTheStartIsExtendedByTheClockUntilItIsReady(t *testing.T) {
 	}
 	teller := newTeller(slog.New(slog.DiscardHandler))
 	teller.extend()
-	teller.ready()
+	teller.Ready()
 	if got := told(); got != more+"|READY=1" {
 		t.Errorf("systemd was told %q", got)
 	}
@@ -194,8 +194,8 @@ func TestAStatusThatWasDeletedOrOverwrittenIsWrittenAgain(t *testing.T) {
 // it was run again.
 type activeRoleUnit struct{ restarts int }
 
-func (*activeRoleUnit) State(context.Context, string) (systemd.UnitState, error) {
-	return systemd.UnitState{Active: "active"}, nil
+func (*activeRoleUnit) State(context.Context, string) (pid1.UnitState, error) {
+	return pid1.UnitState{Active: "active"}, nil
 }
 func (*activeRoleUnit) Stopping(context.Context) (bool, error)  { return false, nil }
 func (u *activeRoleUnit) Restart(context.Context, string) error { u.restarts++; return nil }

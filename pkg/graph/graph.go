@@ -26,7 +26,7 @@ type Graph struct {
 	RetryWithin time.Duration
 
 	// Wrap returns the function that runs when a step starts, in place of the
-	// step's own, which it calls. New sets it to Logged.
+	// step's own, which it calls. nil is Logged.
 	Wrap func(step string, log *slog.Logger, run Func) Func
 
 	base   time.Time // the clock when it was last compared, see followClock
@@ -76,7 +76,7 @@ const DefaultRetryWithin = 15 * time.Minute
 
 // New returns a graph without steps.
 func New() *Graph {
-	return &Graph{Wrap: Logged, events: make(chan func()), over: make(chan struct{})}
+	return &Graph{events: make(chan func()), over: make(chan struct{})}
 }
 
 // Add adds a step that runs when all steps that it needs are Done.

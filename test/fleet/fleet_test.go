@@ -14,7 +14,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"slices"
 	"strconv"
@@ -35,6 +34,9 @@ import (
 	"bootagent/pkg/volume"
 	"bootagent/pkg/volume/ec2api"
 	"bootagent/test/cloud"
+	"bootagent/test/cloud/cloudtest"
+	"bootagent/test/cloud/ec2"
+	"bootagent/test/cloud/service"
 )
 
 var (
@@ -77,21 +79,21 @@ func newFleet(t *testing.T, ctx context.Context, lacking int) *fleet {
 		m := &member{id: id("i", n+1), volume: id("vol", n+1), random: rand.New(rand.NewPCG(1, uint64(n)))}
 		m.start = time.Duration(m.random.Int64N(int64(time.Minute)))
 		f.members = append(f.members, m)
-		_, err := f.cloud.EC2.Run(cloud.Launch{ID: m.id, Role: "db"})
+		_, err := f.cloud.EC2.Run(ec2.Launch{ID: m.id, Role: "db"})
 		must(t, err)
-		_, err = f.cloud.EC2.CreateVolume(cloud.Volume{ID: m.volume, Tags: map[string]string{"cluster": "c" + strconv.Itoa(n), "holds": "mysql"}})
+		_, err = f.cloud.EC2.CreateVolume(ec2.Volume{ID: m.volume, Tags: map[string]string{"cluster": "c" + strconv.Itoa(n), "holds": "mysql"}})
 		must(t, err)
 	}
 	synctest.Wait()
 	for n := range lacking {
-		former, err := f.cloud.EC2.Run(cloud.Launch{ID: id("i", instances+n+1)})
+		former, err := f.cloud.EC2.Run(ec2.Launch{ID: id("i", instances+n+1)})
 		must(t, err)
-		must(t, former.Wait(ctx, cloud.Running))
+		must(t, former.Wait(ctx, ec2.Running))
 		must(t, f.cloud.EC2.Attach(f.members[n].volume, former.ID, "/dev/sdf"))
-		must(t, f.cloud.EC2.WaitVolume(ctx, f.members[n].volume, cloud.Attached))
+		must(t, f.cloud.EC2.WaitVolume(ctx, f.members[n].volume, ec2.Attached))
 	}
-	f.cloud.EC2.SetDelays(cloud.Typical())
-	f.cloud.EC2.Fail("*", cloud.Fault{Delay: 100 * time.Millisecond}, cloud.Always) // a call takes that
+	f.cloud.EC2.SetDelays(ec2.Typical())
+	f.cloud.EC2.Fail("*", service.Fault{Delay: 100 * time.Millisecond}, service.Always) // a call takes that
 	return f
 }
 
@@ -128,7 +130,7 @@ func (m *member) jitter(below time.Duration) time.Duration {
 func (f *fleet) world(m *member) host.Host {
 	keys := f.cloud.IAM.Credentials("db", m.id)
 	api := ec2api.New(ec2api.Config{
-		Region: f.cloud.Region(), Endpoint: "http://ec2.test", HTTP: &http.Client{Transport: direct{f.cloud.EC2}}, Jitter: m.jitter,
+		Region: f.cloud.Region(), Endpoint: "http://ec2.test", HTTP: &http.Client{Transport: cloudtest.Direct{Handler: f.cloud.EC2}}, Jitter: m.jitter,
 		Credentials: aws.CredentialsProvider(credentials.NewStaticCredentialsProvider(keys.AccessKeyID, keys.SecretAccessKey, keys.SessionToken)),
 	})
 	machine := &machine{fleet: f, member: m}
@@ -200,7 +202,7 @@ type disks struct {
 
 func (d disks) Find(_ context.Context, serial string) (host.Disk, bool, error) {
 	v, _ := d.fleet.cloud.EC2.Volume(d.member.volume)
-	there := len(v.Attachments) == 1 && v.Attachments[0].InstanceID == d.member.id && v.Attachments[0].State == cloud.Attached
+	there := len(v.Attachments) == 1 && v.Attachments[0].InstanceID == d.member.id && v.Attachments[0].State == ec2.Attached
 	return host.Disk{Serial: serial, Path: "/dev/nvme1n1", Link: "/dev/disk/by-id/" + serial, Dev: 1, Seq: 1, Size: 1 << 30}, there && serial == d.serial(), nil
 }
 
@@ -226,27 +228,6 @@ type filesystems struct{ host.Filesystems }
 func (filesystems) Settle(context.Context, host.Disk) error                     { return nil }
 func (filesystems) Check(context.Context, host.Disk, role.FilesystemType) error { return nil }
 
-// direct brings requests to a handler without a network.
-type direct struct{ handler http.Handler }
-
-func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	if r.Host == "" {
-		r.Host = r.URL.Host
-	}
-	if r.ContentLength > 0 {
-		r.Header.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10)) // as the server does
-	}
-	w := httptest.NewRecorder()
-	d.handler.ServeHTTP(w, r)
-	if err := r.Context().Err(); err != nil {
-		return nil, err
-	}
-	answer := w.Result()
-	answer.Request = r
-	return answer, nil
-}
-
 // calls are those of some time, by action.
 type calls struct {
 	answered, throttled int
@@ -254,7 +235,7 @@ type calls struct {
 }
 
 // took gives the calls since a time, and forgets nothing.
-func (f *fleet) took(from, to time.Time, of func(cloud.Call) bool) map[string]calls {
+func (f *fleet) took(from, to time.Time, of func(service.Call) bool) map[string]calls {
 	all := map[string]calls{}
 	perSecond := map[string]int{}
 	for _, call := range f.cloud.Calls.All() {
@@ -307,7 +288,7 @@ func quantiles(w io.Writer, what string, all []time.Duration) {
 
 const timesHead = "\n| | half of them | 99 of 100 | all |\n| --- | --- | --- | --- |\n"
 
-func everybody(cloud.Call) bool { return true }
+func everybody(service.Call) bool { return true }
 
 // A zone comes back: all instances boot within a minute, and each has its volume.
 func zone(t *testing.T, w io.Writer) {
@@ -321,7 +302,7 @@ func zone(t *testing.T, w io.Writer) {
 		fmt.Fprintf(w, "\n## A zone comes back\n\n%d instances boot within a minute, and each volume is free.\n", instances)
 		fmt.Fprint(w, timesHead)
 		times := f.after(f.members, began)
-		quantiles(w, "up, since the first one began", times)
+		quantiles(w, "ready, since the first boot began", times)
 		if last := times[len(times)-1]; last > 15*time.Minute {
 			t.Errorf("the last one is up after %s", last)
 		}
@@ -345,7 +326,7 @@ func tooFew(t *testing.T, w io.Writer) {
 		for _, m := range f.members[:lacking] {
 			waiting[m.id] = true
 		}
-		ofThese := func(call cloud.Call) bool { return waiting[call.Principal] }
+		ofThese := func(call service.Call) bool { return waiting[call.Principal] }
 		began := time.Now()
 		f.boot()
 		time.Sleep(2 * time.Hour)
@@ -357,18 +338,18 @@ func tooFew(t *testing.T, w io.Writer) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 
-		fmt.Fprintf(w, "\n## One volume too few for each of %d\n\nThe volumes of %d of the %d instances are held by others. Two hours later those let go, all at once.\n", lacking, lacking, instances)
+		fmt.Fprintf(w, "\n## One volume too few for each of %d\n\nOther instances hold the volumes of %d of the %d instances. Two hours later, all these volumes are detached at once.\n", lacking, lacking, instances)
 		fmt.Fprint(w, timesHead)
-		quantiles(w, "up, those with a volume, since the first one began", f.after(f.members[lacking:], began))
-		quantiles(w, "up, those without one, since it was let go", f.after(f.members[:lacking], free))
+		quantiles(w, "ready, instances with a volume, since the first boot began", f.after(f.members[lacking:], began))
+		quantiles(w, "ready, instances without one, since their volume was detached", f.after(f.members[:lacking], free))
 
-		fmt.Fprint(w, "\n| an instance that waits asks EC2 | volumes | holders |\n| --- | --- | --- |\n")
+		fmt.Fprint(w, "\n| how often a waiting instance asks EC2 | for volumes | for holders |\n| --- | --- | --- |\n")
 		for _, span := range []struct {
 			what     string
 			from, to time.Time
 			most     float64
 		}{
-			{"in the 20 minutes that the role gives it", began, began.Add(time.Minute + wait), 40},
+			{"in the 20 minutes of the timeout", began, began.Add(time.Minute + wait), 40},
 			{"in each hour after that", free.Add(-time.Hour), free, 8},
 		} {
 			all := f.took(span.from, span.to, ofThese)
@@ -378,7 +359,7 @@ func tooFew(t *testing.T, w io.Writer) {
 				t.Errorf("%s it asks %.1f times", span.what, got)
 			}
 		}
-		fmt.Fprint(w, "\nIn the first hour, all of them together:\n")
+		fmt.Fprint(w, "\nIn the first hour, all instances together:\n")
 		table(w, f.took(began, began.Add(time.Hour), everybody))
 		stop()
 		f.working.Wait()
@@ -388,18 +369,18 @@ func tooFew(t *testing.T, w io.Writer) {
 
 const head = `# A fleet (explanation)
 
-How many calls of EC2 a thousand instances of one account make, and how long it takes until all are up.
-` + "`make fleet`" + ` makes this page: the agent's own story, its volumes and its client of EC2, against a fake EC2
-with [the published buckets of tokens](https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html):
-of each Describe call 100, and 20 more in each second, of CreateTags 100 and 10, of AttachVolume 50 and 5.
-Time is simulated, and the same each time. A call takes 100 ms, an attach 2 s. The buckets are an account's
-in a region: whatever else asks EC2 there takes from them.
+This page says how many EC2 calls a thousand instances of one account make, and how long it takes until all of them
+are ready. ` + "`make fleet`" + ` writes this page. It runs the agent's own graph of a boot, its volumes and its EC2 client
+with a fake EC2. The fake EC2 has [the published token buckets](https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html):
+100 for each Describe call, refilled with 20 per second; 100 for CreateTags, refilled with 10 per second; 50 for
+AttachVolume, refilled with 5 per second. Time is simulated, and the result is the same each time. A call takes 100 ms,
+an attach 2 s. All callers of one account in one region share the buckets, so other callers reduce what is left.
 
-An instance asks EC2 in a boot in which a volume is attached, and in no other. While a volume is held by
-another instance, it asks after half a second, and each time half as much later again, up to a minute, and
-once the role's ` + "`wait`" + ` is over up to ten minutes; as soon as something moves, often again. Who holds the
-volume it asks about when that changes, and once in an hour. What EC2 throttles it leaves alone for two
-seconds, and each time for twice as long, up to two minutes. ` + "`bootagent retry`" + ` asks at once, unless EC2 has just throttled.
+An instance asks EC2 only in a boot in which it attaches a volume. While another instance holds the volume, it asks
+again after half a second. Each time, it waits 1.5 times as long, up to one minute, and up to ten minutes after the
+volume's ` + "`timeout`" + ` has ended. When something changes, it asks often again. It asks who holds the volume when the holder
+changes, and once per hour. After EC2 throttles a call, it waits two seconds, and each time twice as long, up to two
+minutes. ` + "`bootagent retry`" + ` asks at once, unless EC2 has just throttled a call.
 `
 
 func TestAFleet(t *testing.T) {

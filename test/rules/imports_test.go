@@ -46,6 +46,7 @@ const (
 
 var (
 	all     = []string{"bootagent/pkg", "bootagent/cmd/bootagent", xsys, yaml, goSystemd, godbus, renameio, aws}
+	learns  = []string{"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/userdata"}
 	network = []string{"net", "net/http"}
 	effects = []string{"net", "net/http", "os/...", "syscall"}
 )
@@ -54,20 +55,31 @@ var (
 // before it gets code.
 var table = []row{
 	{pkg: "cmd/bootagent", may: all, why: "wires all and knows how nothing works"},
+	{pkg: "pkg/fault", never: effects, why: "kinds of errors; whoever makes or reads one may import it"},
+	{pkg: "pkg/graph", may: []string{"bootagent/pkg/fault"}, never: effects, why: "steps; it knows no plan"},
+	{pkg: "pkg/host", may: []string{"bootagent/pkg/fault", "bootagent/pkg/role", "bootagent/pkg/unit"}, never: effects, why: "what is asked of the machine and the cloud; it asks nobody"},
+	{pkg: "pkg/plan", may: slices.Concat(learns, []string{"bootagent/pkg/awscli", "bootagent/pkg/instance"}), never: effects, why: "user-data and role files to a Plan; it reads nothing itself"},
 	{
-		pkg: "cmd/bootagent/inec2", may: []string{"bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/volume"}, never: effects,
+		pkg: "pkg/agent", may: slices.Concat(learns, []string{"bootagent/pkg/boot", "bootagent/pkg/graph", "bootagent/pkg/plan", "bootagent/pkg/status", "bootagent/pkg/unit", "bootagent/cmd/bootagent/asstatus", "bootagent/pkg/machine"}),
+		never: effects, why: "the life of the agent; every effect is behind its Config, and the simulated world runs it",
+	},
+	{pkg: "pkg/child", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/secret", xsys}, never: network, why: "processes that may hang"},
+	{pkg: "pkg/journal", may: []string{"bootagent/pkg/status", goSystemd, xsys}, never: []string{"net/http"}, why: "journald's socket"},
+	{pkg: "pkg/machine", may: all, why: "the real host: pkg/host by disks, filesystems, systemd and the cloud"},
+	{
+		pkg: "cmd/bootagent/inec2", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/volume"}, never: effects,
 		why: "pkg/volume as the story asks for it; the simulated world runs it too",
 	},
 	{
-		pkg: "cmd/bootagent/asstatus", may: []string{"bootagent/pkg/boot", "bootagent/pkg/status"}, never: effects,
+		pkg: "cmd/bootagent/asstatus", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/status"}, never: effects,
 		why: "how a story goes as pkg/status tells it; the simulated world tells the same",
 	},
 	{
-		pkg: "cmd/bootagent/ondisk", may: []string{"bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/block", "bootagent/pkg/datadir"}, never: effects,
-		why: "pkg/block and pkg/datadir as the story asks for them; the simulated world runs it too",
+		pkg: "cmd/bootagent/ondisk", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/blankproof", "bootagent/pkg/block", "bootagent/pkg/datadir"}, never: effects,
+		why: "pkg/block, pkg/blankproof and pkg/datadir as the story asks for them; the simulated world runs it too",
 	},
 	{
-		pkg: "cmd/bootagent/sealed", may: []string{"bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/secret"}, never: effects,
+		pkg: "cmd/bootagent/sealed", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/secret"}, never: effects,
 		why: "pkg/secret as the story asks for it; the simulated world runs it too",
 	},
 	{
@@ -75,6 +87,7 @@ var table = []row{
 		why: "runs before all else in every boot, so it is small and asks nobody",
 	},
 	{pkg: "pkg/shell", never: effects, why: "words of a shell; the one place that quotes them"},
+	{pkg: "pkg/program", never: network, why: "the one runner of programs that end by themselves"},
 	{pkg: "pkg/awscli", may: []string{"bootagent/pkg/shell"}, never: effects, why: "text of commands that a person runs"},
 	{pkg: "pkg/strictyaml", may: []string{yaml}, never: effects, why: "the one place that knows YAML; text in, facts out"},
 	{pkg: "pkg/unit", never: slices.Concat(effects, []string{"regexp"}), why: "names of units, and which may be held: the one list of that; whoever names one may import it"},
@@ -84,8 +97,11 @@ var table = []row{
 		why: "role files to a Plan: it reads those and touches nothing",
 	},
 	{pkg: "pkg/settings", may: []string{"bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"}, why: "one file to Settings"},
-	{pkg: "pkg/boot", may: []string{"bootagent/pkg/role"}, never: effects, why: "the story decides; every effect is behind an interface of its own"},
-	{pkg: "pkg/block", may: []string{xsys}, never: network, why: "ioctls of disks; no cloud"},
+	{pkg: "pkg/boot", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role"}, never: effects, why: "the way of a boot decides; every effect is behind an interface of pkg/host"},
+	{pkg: "pkg/mountinfo", never: effects, why: "text of mountinfo to mounts; the one parser of it, which every package that reads the file may import"},
+	{pkg: "pkg/block", may: []string{"bootagent/pkg/mountinfo", xsys}, never: network, why: "ioctls of disks; no cloud"},
+	{pkg: "pkg/blankproof", may: []string{"bootagent/pkg/blankproof/signature", "bootagent/pkg/block", "bootagent/pkg/program", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "reads of a disk that pkg/block describes, blkid and wipefs as programs; it writes to no disk"},
+	{pkg: "pkg/blankproof/signature", may: []string{"bootagent/pkg/block"}, never: effects, why: "the table of formats and their marks; it is data, and takes of pkg/block its units"},
 	{pkg: "pkg/filesystem", may: []string{xsys}, never: network, why: "extended attributes and statx; no volumes"},
 	{pkg: "pkg/datadir", may: []string{"bootagent/pkg/shell", xsys}, never: network, why: "renameat2, which never replaces; no volumes, no units"},
 	{
@@ -93,14 +109,27 @@ var table = []row{
 		why: "S3, age and ramfs; no volumes, and of units a name; a command for keys is run by who calls it",
 	},
 	{
-		pkg: "pkg/systemd", may: []string{"bootagent/pkg/systemd/guard", goSystemd, godbus, xsys}, never: []string{"net/http"},
-		why: "D-Bus over a Unix socket; it knows units, no plans",
+		pkg:   "pkg/systemd",
+		may:   []string{"bootagent/pkg/mountinfo", "bootagent/pkg/systemd/guard", "bootagent/pkg/systemd/holder", "bootagent/pkg/systemd/pid1", "bootagent/pkg/unit", goSystemd, godbus, xsys},
+		never: []string{"net", "net/http", "os/exec"},
+		why:   "transient units of the agent: mounts, grants and commands; it knows no plans, and it talks to PID 1 by pkg/systemd/pid1 only",
 	},
-	{pkg: "pkg/systemd/guard", may: []string{"bootagent/pkg/shell", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"}, why: "the generator links it"},
+	{
+		pkg: "pkg/systemd/pid1", may: []string{"bootagent/pkg/systemd/pid1/pid1test", goSystemd, godbus, xsys}, never: []string{"net/http", "os/exec"},
+		why: "D-Bus over a Unix socket: units and jobs of any kind",
+	},
+	{pkg: "pkg/systemd/pid1/pid1test", may: []string{goSystemd, godbus}, never: []string{"net/http", "os/exec"}, why: "a PID 1 for the tests of both; no program imports it"},
+	{pkg: "pkg/systemd/holder", may: []string{xsys}, never: []string{"net", "net/http", "os/exec"}, why: "it reads /proc and asks nobody"},
+	{
+		pkg: "pkg/systemd/guard", may: []string{"bootagent/pkg/shell", "bootagent/pkg/systemd/unitfile", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"},
+		why: "the generator links it",
+	},
+	{pkg: "pkg/systemd/unitfile", may: []string{"bootagent/pkg/systemd/unitfile/unitfiletest", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"}, why: "unit files as systemd reads them; the generator links it"},
+	{pkg: "pkg/systemd/unitfile/unitfiletest", never: network, why: "root directories, and the real systemd, for the tests of both; no program imports it"},
 	{
 		pkg:   "pkg/image",
-		may:   []string{"bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/shell", "bootagent/pkg/systemd/guard", "bootagent/pkg/unit"},
-		never: network,
+		may:   []string{"bootagent/pkg/program", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/shell", "bootagent/pkg/systemd/guard", "bootagent/pkg/systemd/unitfile", "bootagent/pkg/unit"},
+		never: []string{"net", "net/http", "os/exec"},
 		why:   "files of an image, and systemd's verifier as a program; it asks no machine and changes nothing",
 	},
 	{

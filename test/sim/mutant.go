@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 
+	life "bootagent/pkg/agent"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
@@ -17,7 +18,7 @@ type mutant struct {
 	name   string
 	breaks string                                        // words that say which promise it breaks; "" where it may be any
 	change func(*seams)                                  // what it asks, and what its steps do
-	plan   func(*role.Plan)                              // that it goes by
+	role   func(*role.Role)                              // that it reads
 	misses func(a *agent, event string) bool             // the event of a unit, of a disk, or that a key was brought
 	report func([]graph.Progress) (now []graph.Progress) // what it tells of its steps
 }
@@ -28,12 +29,14 @@ const (
 	keyEvent  = "key"
 )
 
-// read changes the plan that an agent has read.
-func (m *mutant) read(plan role.Plan) role.Plan {
-	if m != nil && m.plan != nil {
-		m.plan(&plan)
+// read returns the role that an agent reads.
+func (m *mutant) read(r *role.Role) *role.Role {
+	if m == nil || m.role == nil {
+		return r
 	}
-	return plan
+	changed := *r
+	m.role(&changed)
+	return &changed
 }
 
 // deaf reports whether an agent misses an event.
@@ -49,14 +52,32 @@ func (m *mutant) tell(progress []graph.Progress) []graph.Progress {
 	return progress
 }
 
-// behind returns the seams of an agent on a host, with the mistake of the
-// mutant, if there is one.
-func (m *mutant) behind(a *agent, h host.Host) *seams {
-	s := newSeams(a, h)
-	if m != nil && m.change != nil {
-		m.change(s)
+// host returns the host of one boot of an agent.
+func (a *agent) host(*life.Lesson) (host.Host, error) {
+	w, h := a.machine.world, a.world()
+	if w.mutant == nil {
+		return h, nil
 	}
-	return s
+	s := newSeams(a, h)
+	if w.mutant.change != nil {
+		w.mutant.change(s)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a.seams = s
+	return s.host(), nil
+}
+
+// wrap runs a step of an agent: that of a boot through its seams.
+func (a *agent) wrap(step string, log *slog.Logger, run graph.Func) graph.Func {
+	w := a.machine.world
+	w.mu.Lock()
+	s := a.seams
+	w.mu.Unlock()
+	if s != nil {
+		run = s.run(step, run)
+	}
+	return graph.Logged(step, log, run)
 }
 
 // Seams are what one boot of an agent asks of its host, and how its steps run:
@@ -150,11 +171,6 @@ func (s *seams) host() host.Host {
 	h.Units, h.Runs, h.Grants, h.Jobs = seamUnits{h.Units, s}, seamRuns{h.Runs, s}, seamGrants{h.Grants, s}, seamJobs{h.Jobs, s}
 	h.Probes, h.Stops, h.Shutdown = seamProbes{h.Probes, s}, seamStops{h.Stops, s}, seamShutdown{h.Shutdown, s}
 	return h
-}
-
-// wrap is for graph.Graph.Wrap.
-func (s *seams) wrap(step string, log *slog.Logger, run graph.Func) graph.Func {
-	return graph.Logged(step, log, s.run(step, run))
 }
 
 // actor is the part of the agent that calls: a step by its name, or another.

@@ -74,7 +74,7 @@ var ofData = []mutant{
 			}})
 		}
 	}},
-	{name: "a service is granted without its secret", plan: needs(func(all []role.Need) []role.Need {
+	{name: "a service is granted without its secret", role: needs(func(all []role.Need) []role.Need {
 		return slices.DeleteFunc(all, func(n role.Need) bool { return n.Kind == role.KindSecret })
 	})},
 	{name: "a secret counts as staged before it is", change: func(s *seams) {

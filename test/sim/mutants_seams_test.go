@@ -197,8 +197,8 @@ func (a *agent) works(step string) bool {
 func isPending(err error) bool { return errors.As(err, new(*fault.Pending)) }
 
 // patience changes how long things may take: to n times of it, or one nth.
-func patience(times, part time.Duration) func(*role.Plan) {
-	return func(p *role.Plan) {
+func patience(times, part time.Duration) func(*role.Role) {
+	return func(p *role.Role) {
 		p.Volumes = slices.Clone(p.Volumes)
 		for i := range p.Volumes {
 			p.Volumes[i].Timeout = p.Volumes[i].Timeout * times / part
@@ -207,8 +207,8 @@ func patience(times, part time.Duration) func(*role.Plan) {
 }
 
 // needs changes what services need.
-func needs(change func([]role.Need) []role.Need) func(*role.Plan) {
-	return func(p *role.Plan) {
+func needs(change func([]role.Need) []role.Need) func(*role.Role) {
+	return func(p *role.Role) {
 		p.Services = slices.Clone(p.Services)
 		for i := range p.Services {
 			p.Services[i].Needs = change(slices.Clone(p.Services[i].Needs))

@@ -11,7 +11,7 @@ import (
 
 // The mistakes about services and their grants.
 var ofServices = []mutant{
-	{name: "a service is granted before its needs are met", plan: needs(func([]role.Need) []role.Need { return nil })},
+	{name: "a service is granted before its needs are met", role: needs(func([]role.Need) []role.Need { return nil })},
 	{name: "a grant holds without the volume's mount", change: func(s *seams) {
 		grant := s.grant
 		s.grant = func(ctx context.Context, unit string, mounts []string) error { return grant(ctx, unit, mounts[:1]) }

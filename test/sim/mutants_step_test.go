@@ -42,7 +42,12 @@ var ofSteps = []mutant{
 	}},
 	{name: "an event of any disk is one of all, and begins anew", misses: func(a *agent, event string) bool {
 		if event == diskEvent {
-			a.person(func() error { a.now().Retry(); return nil })
+			a.person(func() error {
+				if b := a.boot(); b != nil {
+					b.Retry()
+				}
+				return nil
+			})
 		}
 		return false
 	}},
@@ -102,7 +107,7 @@ var ofSteps = []mutant{
 			}
 		})(s)
 	}},
-	{name: "what fails is never failed", plan: patience(100, 1), change: func(s *seams) { s.real.RetryWithin = 1000 * time.Hour }},
+	{name: "what fails is never failed", role: patience(100, 1), change: func(s *seams) { s.real.RetryWithin = 1000 * time.Hour }},
 	{name: "what fails is failed only where it is not tried again", report: func(all []graph.Progress) []graph.Progress {
 		for i := range all {
 			if all[i].CountsAsFailed && !fault.IsPermanent(all[i].Err) {
@@ -111,7 +116,7 @@ var ofSteps = []mutant{
 		}
 		return all
 	}},
-	{name: "a hiccup is a failure", plan: patience(1, 10), change: func(s *seams) { s.real.RetryWithin = 90 * time.Second }},
+	{name: "a hiccup is a failure", role: patience(1, 10), change: func(s *seams) { s.real.RetryWithin = 90 * time.Second }},
 	{name: "a step that works says nothing of it", report: func(all []graph.Progress) []graph.Progress {
 		for i := range all {
 			if all[i].State == graph.Waiting {

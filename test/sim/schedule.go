@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"math"
@@ -276,8 +277,8 @@ func (w *World) bring(key string) {
 			continue
 		}
 		a.takes(key)
-		if b := a.now(); b != nil && !w.mutant.deaf(a, keyEvent) {
-			a.person(func() error { b.Unlocked(); return nil })
+		if !w.mutant.deaf(a, keyEvent) {
+			a.person(func() error { _, err := a.life.Unlock(context.Background(), nil); return err })
 		}
 	}
 }
@@ -376,7 +377,7 @@ func (m *machine) retry() {
 		return
 	}
 	m.services[database].stopped, m.services[database].sure = false, false
-	a.person(a.retry)
+	a.person(func() error { _, err := a.life.Retry(context.Background()); return err })
 }
 
 // settled tells whether every machine is up, or waits for somebody.
@@ -394,7 +395,7 @@ func (w *World) settled() bool {
 
 // rests tells whether the agent waits for a person, or has given up.
 func (m *machine) rests() bool {
-	if m.agent.config != nil {
+	if m.agent.life.NoPlan() != nil {
 		return true
 	}
 	_, truly := m.explained()
@@ -404,7 +405,7 @@ func (m *machine) rests() bool {
 // mustBeExplained breaks where a machine is not up and does not say truly why.
 func (w *World) mustBeExplained() {
 	for _, m := range w.machines {
-		if w.wrong != nil || m.gone || !m.up || m.agent == nil || m.isUp() || m.agent.config != nil {
+		if w.wrong != nil || m.gone || !m.up || m.agent == nil || m.isUp() || m.agent.life.NoPlan() != nil {
 			continue
 		}
 		if words, truly := m.explained(); !truly {

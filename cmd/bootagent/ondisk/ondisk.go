@@ -6,6 +6,7 @@ package ondisk
 import (
 	"fmt"
 
+	"bootagent/pkg/blankproof"
 	"bootagent/pkg/block"
 	"bootagent/pkg/datadir"
 	"bootagent/pkg/host"
@@ -29,7 +30,7 @@ func Same(want host.Disk, now block.Disk) error {
 // Content is what a proof found on a disk that is to hold a filesystem of a
 // type. It is an error where the proof is of another disk, or somebody uses the
 // disk meanwhile.
-func Content(d block.Disk, r block.Report, want role.FilesystemType) (host.Content, error) {
+func Content(d block.Disk, r blankproof.Report, want role.FilesystemType) (host.Content, error) {
 	if err := r.Check(d); err != nil {
 		return host.Content{}, err
 	}

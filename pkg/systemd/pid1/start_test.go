@@ -1,0 +1,64 @@
+package pid1
+
+import (
+	"reflect"
+	"testing"
+
+	godbus "github.com/godbus/dbus/v5"
+
+	"bootagent/pkg/systemd/pid1/pid1test"
+)
+
+// toldEx is how the bus tells an entry of ExecStartEx, and toldFile one of
+// EnvironmentFiles.
+type (
+	toldEx struct {
+		Path             string
+		Argv, Flags      []string
+		Start, MonoStart uint64
+		Exit, MonoExit   uint64
+		PID              uint32
+		Code, Status     int32
+	}
+	toldFile struct {
+		Path     string
+		Optional bool
+	}
+)
+
+func TestHowAServiceIsStartedIsWhatSystemdHasLoaded(t *testing.T) {
+	p, c := newConn(t)
+	p.Environment = []string{"LANG=C", `MYSQLD_OPTS=--a "b c" --d`}
+	p.Units["mariadb@a.service"] = &pid1test.Unit{Active: "inactive", Props: map[string]godbus.Variant{
+		"ExecStartEx": godbus.MakeVariant([]toldEx{
+			{Path: "/usr/sbin/mariadbd", Argv: []string{"mariadbd", "$MYSQLD_MULTI_INSTANCE"}},
+			{Path: "/bin/true", Argv: []string{"/bin/true", "$X"}, Flags: []string{"no-env-expand", "ignore-failure"}},
+		}),
+		"Environment":      godbus.MakeVariant([]string{"MYSQLD_MULTI_INSTANCE=--defaults-group-suffix=.a"}),
+		"EnvironmentFiles": godbus.MakeVariant([]toldFile{{"/run/mysqld/wsrep-new-cluster", true}, {"/etc/default/mariadb", false}}),
+		"UnsetEnvironment": godbus.MakeVariant([]string{"LANG"}),
+		"RootDirectory":    godbus.MakeVariant("/srv/root"),
+	}}
+	got, err := c.StartOf(t.Context(), "mariadb@a.service")
+	ok(t, err)
+	want := Start{
+		Commands: []Exec{
+			{Path: "/usr/sbin/mariadbd", Argv: []string{"mariadbd", "$MYSQLD_MULTI_INSTANCE"}},
+			{Path: "/bin/true", Argv: []string{"/bin/true", "$X"}, Literal: true},
+		},
+		Environment:      []string{"LANG=C", `MYSQLD_OPTS=--a "b c" --d`, "MYSQLD_MULTI_INSTANCE=--defaults-group-suffix=.a"},
+		EnvironmentFiles: []string{"/run/mysqld/wsrep-new-cluster", "/etc/default/mariadb"},
+		Unset:            []string{"LANG"},
+		Root:             "/srv/root",
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestAServiceThatIsNotThereHasNoCommands(t *testing.T) {
+	_, c := newConn(t)
+	if got, err := c.StartOf(t.Context(), "mariadb.service"); err != nil || len(got.Commands) > 0 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
