@@ -15,7 +15,7 @@ import (
 // The mistakes about data directories and secrets.
 var ofData = []mutant{
 	{name: "a new database is made beside one that was renamed", change: readsLedger(func(l *boot.Ledger) { delete(l.Data, "orders") })},
-	{name: "a database that is gone is made anew", change: readsLedger(func(l *boot.Ledger) {
+	{name: "a database that is gone is made anew", breaks: `the volume's ledger says that it was there`, change: readsLedger(func(l *boot.Ledger) {
 		for name, d := range l.Data {
 			d.Ready = false
 			l.Data[name] = d

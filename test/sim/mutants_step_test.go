@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"bootagent/pkg/fault"
@@ -30,12 +31,11 @@ var ofSteps = []mutant{
 	{name: "no event of a unit arrives", misses: func(_ *agent, event string) bool { return event != diskEvent && event != keyEvent }},
 	{name: "no event of a disk arrives", misses: func(_ *agent, event string) bool { return event == diskEvent }},
 	{name: "an event that says nothing new is one", change: func(s *seams) {
-		find, n := s.findDisk, uint64(0)
+		find, n := s.findDisk, new(atomic.Uint64)
 		s.findDisk = func(ctx context.Context, serial string) (host.Disk, bool, error) {
 			disk, there, err := find(ctx, serial)
 			if !s.inStep("") { // what follows events asks
-				n++
-				disk.Seq += 1000 * n
+				disk.Seq += 1000 * n.Add(1)
 			}
 			return disk, there, err
 		}
@@ -57,7 +57,7 @@ var ofSteps = []mutant{
 	{name: "an error for ever is tried again", change: fails("", func(err error) error {
 		return errors.New(err.Error())
 	})},
-	{name: "a step that starts over rests as if it had never failed", change: func(s *seams) {
+	{name: "a step that starts over rests as if it had never failed", breaks: `are too many`, change: func(s *seams) {
 		s.step("", func(ctx context.Context, run graph.Func) error {
 			for {
 				err := run(ctx)
@@ -116,7 +116,7 @@ var ofSteps = []mutant{
 		}
 		return all
 	}},
-	{name: "a hiccup is a failure", role: patience(1, 10), change: func(s *seams) { s.real.RetryWithin = 90 * time.Second }},
+	{name: "a hiccup is a failure", breaks: `has to be told to be waiting`, role: patience(1, 10), change: func(s *seams) { s.real.RetryWithin = 90 * time.Second }},
 	{name: "a step that works says nothing of it", report: func(all []graph.Progress) []graph.Progress {
 		for i := range all {
 			if all[i].State == graph.Waiting {

@@ -43,7 +43,7 @@ var ofVolumes = []mutant{
 		})
 	}},
 	{name: "that an intent is closed is not noted, and EC2 is told each time", change: writesLedger(func(l *boot.Ledger) { l.Closed = false })},
-	{name: "a disk that is blank again is formatted again", change: func(s *seams) {
+	{name: "a disk that is blank again is formatted again", breaks: `was made on it before`, change: func(s *seams) {
 		answers(&s.intent, func(_ string, i *host.Intent) {
 			if i.Made {
 				*i = host.Intent{}
@@ -88,7 +88,7 @@ var ofVolumes = []mutant{
 			return intend(ctx, id, i)
 		}
 	}},
-	{name: "a volume that another holds is not waited for", change: asksCloud(func(ask func(context.Context) error) func(context.Context) error {
+	{name: "a volume that another holds is not waited for", breaks: `to be let go by`, change: asksCloud(func(ask func(context.Context) error) func(context.Context) error {
 		return func(ctx context.Context) error {
 			err := ask(ctx)
 			if isPending(err) {
@@ -148,7 +148,7 @@ var ofVolumes = []mutant{
 			return run(ctx)
 		})
 	}},
-	{name: "a disk is mounted whatever was read on it", change: func(s *seams) {
+	{name: "a disk is mounted whatever was read on it", breaks: `and was not read before`, change: func(s *seams) {
 		for _, step := range []string{"volume data: prove", "volume data: prepare"} {
 			s.step(step, func(context.Context, graph.Func) error { return nil })
 		}
