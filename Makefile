@@ -68,10 +68,10 @@ unit: prerequisites package summary ## run the tests that need no virtual machin
 		$$(go list ./... | grep -vE '/(lab|e2e|demo|sim|fleet)(/|$$)')
 	$(total) unit rules
 
-simulated: prerequisites summary ## run 10,000 schedules of boots and faults in a simulated world, its mutants, and a fleet (12 min)
+simulated: prerequisites summary ## run 10,000 schedules of boots and faults in a simulated world, its mutants, and a fleet (9 min)
 	cd test && $(summary) -to $(results) -budget 4m sim -count=1 -timeout 20m -skip Mutant ./sim -seeds 10000 -twice 1000
 	cd test && CGO_ENABLED=1 $(summary) -to $(results) -budget 2m race -race -count=1 -timeout 20m -skip Mutant ./sim -seeds 600 -twice 20
-	cd test && $(summary) -to $(results) -budget 7m mutants -count=1 -timeout 20m -run Mutant ./sim
+	cd test && $(summary) -to $(results) -budget 2m mutants -count=1 -timeout 20m -run Mutant ./sim
 	cd test && $(summary) -to $(results) -budget 2m fleet -count=1 -timeout 20m ./fleet
 	$(total) sim race mutants fleet
 

@@ -42,6 +42,9 @@ type Config struct {
 	// Jitter returns what is added to a rest, less than below. nil is a random
 	// function.
 	Jitter func(below time.Duration) time.Duration
+
+	// Wrap is the Wrap of each graph. nil is graph.Logged.
+	Wrap func(step string, log *slog.Logger, run graph.Func) graph.Func
 }
 
 // A Reporter tells people and systemd what the agent is doing.
@@ -161,7 +164,7 @@ func (a *Agent) bootBy(ctx context.Context, learnt *Lesson) error {
 		return err
 	}
 	b := boot.New(learnt.Plan, h, a.Log)
-	b.Jitter = a.Jitter
+	b.Jitter, b.Wrap = a.Jitter, a.Wrap
 	return a.serve(ctx, b, learnt)
 }
 

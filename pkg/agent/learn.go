@@ -71,7 +71,7 @@ func (a *Agent) learn(ctx context.Context) (*Lesson, error) {
 	identify := NewIdentify(l.Metadata, func(identity host.Identity) (role.Plan, error) {
 		return plan.Make(set, a.Inputs.Roles, plan.UserData, identity)
 	})
-	identify.Jitter = a.Jitter
+	identify.Jitter, identify.Wrap = a.Jitter, a.Wrap
 	a.begin(identify.Graph, nil, nil)
 	l.Plan, l.Identity, err = identify.Run(ctx, a.Log, func(progress []graph.Progress) {
 		a.mu.Lock()

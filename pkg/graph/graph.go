@@ -25,17 +25,25 @@ type Graph struct {
 	// wait until it counts as failed. 0 is DefaultRetryWithin.
 	RetryWithin time.Duration
 
+	// Wrap returns the function that runs when a step starts, in place of the
+	// step's own, which it calls. nil is Logged.
+	Wrap func(step string, log *slog.Logger, run Func) Func
+
 	base   time.Time // the clock when it was last compared, see followClock
 	steps  []*Step
 	events chan func() // run by the goroutine of Run
 	over   chan struct{}
 }
 
+// A Func is what a step does. Its context ends when the step is to run again, or
+// when the graph's Run is to end.
+type Func func(context.Context) error
+
 // A Step is one thing to do. Its function is idempotent: it first looks whether
 // there is anything to do, so it can run again after a crash at any point.
 type Step struct {
 	name  string
-	run   func(context.Context) error
+	run   Func
 	needs []*Step
 
 	serves bool          // it is Done when a service is ready, see Serving
@@ -72,7 +80,7 @@ func New() *Graph {
 }
 
 // Add adds a step that runs when all steps that it needs are Done.
-func (g *Graph) Add(name string, run func(context.Context) error, needs ...*Step) *Step {
+func (g *Graph) Add(name string, run Func, needs ...*Step) *Step {
 	step := &Step{name: name, run: run, needs: needs, state: Pending}
 	step.from = step
 	g.steps = append(g.steps, step)

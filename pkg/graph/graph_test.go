@@ -3,7 +3,9 @@ package graph
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -364,4 +366,33 @@ func TestAClockThatIsSet(t *testing.T) {
 	if s.followClock(s.base.Add(time.Hour)); s.base != before {
 		t.Error("an hour that passes counts as a clock that was set")
 	}
+}
+
+func TestWrapRunsAroundEachRunOfAStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New()
+		failed := false
+		s.Add("it", func(context.Context) error {
+			if !failed {
+				failed = true
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		var ran []string
+		s.Wrap = func(step string, _ *slog.Logger, run Func) Func {
+			return func(ctx context.Context) error {
+				err := run(ctx)
+				ran = append(ran, fmt.Sprint(step, ": ", err))
+				return err
+			}
+		}
+		r := runs(t, s)
+		if state := r.after(2 * time.Second).State; state != Done {
+			t.Errorf("the step is %s", state)
+		}
+		if want := []string{"it: not yet", "it: <nil>"}; !slices.Equal(ran, want) {
+			t.Errorf("it ran %q, and not %q", ran, want)
+		}
+	})
 }

@@ -96,21 +96,14 @@ func (g *Graph) start(ctx context.Context, log *slog.Logger, step *Step) {
 	step.become(Running)
 	step.started = step.since
 	step.cancel, step.warning = cancel, ""
-	log = log.With("step", step.name)
-	step.log = log
+	step.log = log.With("step", step.name)
+	wrap := g.Wrap
+	if wrap == nil {
+		wrap = Logged
+	}
+	run := wrap(step.name, step.log, step.run)
 	go func() {
-		began := time.Now()
-		log.Info("started")
-		err := step.run(ctx)
-		took := slog.Duration("took", time.Since(began).Round(time.Millisecond))
-		switch {
-		case err == nil:
-			log.Info("finished", took)
-		case ctx.Err() != nil:
-			log.Info("cancelled", took, "why", context.Cause(ctx))
-		default:
-			log.Error("failed", took, "error", err, "hint", fault.HintOf(err))
-		}
+		err := run(ctx)
 		cancel(nil)
 		g.send(func() { g.finished(step, err) })
 	}()

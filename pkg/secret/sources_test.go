@@ -86,8 +86,8 @@ func TestAPlaceIsOneOfASource(t *testing.T) {
 	for place, want := range map[string]string{
 		"s3://secrets/db/root.age": "<nil>",
 		"file:///etc/s.age":        "<nil>",
-		"s3://secrets":             "key: it is empty",
-		"s3://Secrets/key":         "bucket: S3",
+		"s3://secrets":             "key: must not be empty",
+		"s3://Secrets/key":         "bucket: not a bucket name",
 		"file://etc/s.age":         "not the path of a file: write three slashes",
 		"file:///etc/../s.age":     "file: ",
 		"ssm://p":                  `unknown source of secrets: "ssm://p"`,

@@ -32,6 +32,7 @@ type agent struct {
 	machine *machine
 	name    string
 	life    *life.Agent
+	seams   *seams // of the boot that is under way; World.mu guards it
 	volumes inec2.Volumes
 	cancel  context.CancelFunc
 	died    chan struct{}
@@ -73,7 +74,7 @@ var example = sync.OnceValue(func() string {
 var (
 	exampleRole = sync.OnceValue(func() *role.Role { return decode(example()) })
 	hastyRole   = sync.OnceValue(func() *role.Role {
-		text := strings.Replace(example(), "wait: 20m", "wait: 5m", 1)
+		text := strings.Replace(example(), "timeout: 20m", "timeout: 5m", 1)
 		return decode(strings.Replace(text, "mariadb.service: {}", "mariadb.service: {ready: {unit: "+probe+", timeout: 2m}}", 1))
 	})
 )
@@ -123,7 +124,7 @@ func (a *agent) config() life.Config {
 	return life.Config{
 		Log:    slog.New(&handler{agent: a}),
 		Inputs: inputs{a},
-		Host:   func(*life.Lesson) (host.Host, error) { return a.world(), nil },
+		Host:   a.host,
 		Report: reporter{a},
 		Keep:   keeper{a},
 		Watch: func(context.Context, []string) func(context.Context) (string, error) {
@@ -134,6 +135,7 @@ func (a *agent) config() life.Config {
 		},
 		AddKeys: func([]byte) (string, error) { return "taken", nil }, // see takes
 		Jitter:  a.jitter,
+		Wrap:    a.wrap,
 	}
 }
 
@@ -174,7 +176,7 @@ func (in inputs) UserData(string) ([]byte, error) { return nil, errors.New("it i
 
 func (in inputs) Roles() (roles []*role.Role, err error) {
 	err = in.call(context.Background(), "asks", "for the role files", effect{do: func() error {
-		roles = []*role.Role{in.machine.world.role}
+		roles = []*role.Role{in.machine.world.mutant.read(in.machine.world.role)}
 		return nil
 	}})
 	return roles, err
@@ -223,6 +225,7 @@ func (a *agent) report(role string, held map[string]graph.Progress, p []graph.Pr
 	w := a.machine.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	p = w.mutant.tell(p)
 	a.role, a.held, a.progress = role, held, p
 	if role != "" && w.early == "" {
 		w.early = early(p)

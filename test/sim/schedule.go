@@ -21,6 +21,9 @@ type Schedule struct {
 	Seed  uint64
 	Limit int   // of what goes wrong and what people do; negative is no limit
 	Force *cell // is struck in any case; nil leaves it to the seed
+
+	begins *beginning // how the volume is; nil leaves it to the seed
+	mutant *mutant    // that the agents are; nil is none
 }
 
 // A Result is what became of a schedule.
@@ -168,12 +171,13 @@ func (c *cloud) hold(v *ebs) {
 // Run lets a schedule happen. It has to be called in a bubble of synctest.
 func Run(s Schedule) Result {
 	w := newWorld(s.Seed)
+	w.mutant = s.mutant
 	limit := s.Limit
 	if limit < 0 {
 		limit = math.MaxInt
 	}
 	w.faults = faults{on: true, limit: limit, force: s.Force, struck: make(map[cell]int)}
-	b := w.begin(s.Force != nil)
+	b := w.begin(s.Force != nil, s.begins)
 	w.live(b)
 	w.end()
 	return Result{
@@ -183,7 +187,7 @@ func Run(s Schedule) Result {
 }
 
 // begin sets the world up.
-func (w *World) begin(forced bool) beginning {
+func (w *World) begin(forced bool, so *beginning) beginning {
 	var all []beginning
 	for _, b := range beginnings {
 		all = append(all, slices.Repeat([]beginning{b}, b.weight)...)
@@ -193,6 +197,9 @@ func (w *World) begin(forced bool) beginning {
 	w.faults.oneIn = often[w.chance.IntN(len(often))]
 	if forced {
 		b, w.faults.oneIn = beginnings[0], 0
+	}
+	if so != nil {
+		b = *so
 	}
 	w.tell("the world", "begins with %s", b.name)
 	b.set(w, w.cloud.add())
@@ -270,7 +277,9 @@ func (w *World) bring(key string) {
 			continue
 		}
 		a.takes(key)
-		a.person(func() error { _, err := a.life.Unlock(context.Background(), nil); return err })
+		if !w.mutant.deaf(a, keyEvent) {
+			a.person(func() error { _, err := a.life.Unlock(context.Background(), nil); return err })
+		}
 	}
 }
 

@@ -72,7 +72,7 @@ func TestWhatWasFoundStaysMended(t *testing.T) {
 	for _, s := range found {
 		t.Run(s.name, func(t *testing.T) {
 			var err error
-			synctest.Test(t, func(*testing.T) { err = s.prove() })
+			synctest.Test(t, func(*testing.T) { err = s.prove(nil) })
 			if err != nil {
 				t.Error(err)
 			}

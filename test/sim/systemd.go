@@ -76,7 +76,7 @@ type command struct {
 
 // changed tells the agent of a unit.
 func (m *machine) changed(unit string) {
-	if a := m.agent; a != nil && unit != mountUnit(asideAt) && !slices.Contains(a.changes, unit) {
+	if a := m.agent; a != nil && unit != mountUnit(asideAt) && !slices.Contains(a.changes, unit) && !m.world.mutant.deaf(a, unit) {
 		a.changes = append(a.changes, unit)
 	}
 }
@@ -411,7 +411,7 @@ func (m *machine) unplug(v *ebs) {
 
 // diskEvent tells the agent that something happened to a disk, as udev does.
 func (m *machine) diskEvent(e boot.DiskEvent) {
-	if a := m.agent; a != nil && a.boot() != nil {
+	if a := m.agent; a != nil && a.boot() != nil && !m.world.mutant.deaf(a, diskEvent) {
 		a.person(func() error { a.boot().DiskChanged(context.Background(), e); return nil })
 	}
 }

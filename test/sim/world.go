@@ -48,6 +48,7 @@ type World struct {
 	keys   []settings.Key // that the agent is set to use
 	mute   bool           // no probe comes to an end
 	counts map[string]int // of what changed something, by machine and what it was
+	mutant *mutant        // that the agents are; nil is none
 
 	mu      sync.Mutex
 	arrived []*call

@@ -1,0 +1,380 @@
+package sim
+
+import (
+	"context"
+	"log/slog"
+
+	life "bootagent/pkg/agent"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
+	"bootagent/pkg/role"
+)
+
+// A mutant is a mistake that somebody could make in the agent. It changes how
+// an agent behaves at the interfaces that the agent has anyway: what it asks of
+// the machine and is answered, what its steps do, which events reach it, and
+// what it reports. The agent has no code for it.
+type mutant struct {
+	name   string
+	breaks string                                        // words that say which promise it breaks; "" where it may be any
+	change func(*seams)                                  // what it asks, and what its steps do
+	role   func(*role.Role)                              // that it reads
+	misses func(a *agent, event string) bool             // the event of a unit, of a disk, or that a key was brought
+	report func([]graph.Progress) (now []graph.Progress) // what it tells of its steps
+}
+
+// The events that are not of a unit.
+const (
+	diskEvent = "disk"
+	keyEvent  = "key"
+)
+
+// read returns the role that an agent reads.
+func (m *mutant) read(r *role.Role) *role.Role {
+	if m == nil || m.role == nil {
+		return r
+	}
+	changed := *r
+	m.role(&changed)
+	return &changed
+}
+
+// deaf reports whether an agent misses an event.
+func (m *mutant) deaf(a *agent, event string) bool {
+	return m != nil && m.misses != nil && m.misses(a, event)
+}
+
+// tell returns what an agent reports in place of progress.
+func (m *mutant) tell(progress []graph.Progress) []graph.Progress {
+	if m != nil && m.report != nil {
+		return m.report(progress)
+	}
+	return progress
+}
+
+// host returns the host of one boot of an agent.
+func (a *agent) host(*life.Lesson) (host.Host, error) {
+	w, h := a.machine.world, a.world()
+	if w.mutant == nil {
+		return h, nil
+	}
+	s := newSeams(a, h)
+	if w.mutant.change != nil {
+		w.mutant.change(s)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a.seams = s
+	return s.host(), nil
+}
+
+// wrap runs a step of an agent: that of a boot through its seams.
+func (a *agent) wrap(step string, log *slog.Logger, run graph.Func) graph.Func {
+	w := a.machine.world
+	w.mu.Lock()
+	s := a.seams
+	w.mu.Unlock()
+	if s != nil {
+		run = s.run(step, run)
+	}
+	return graph.Logged(step, log, run)
+}
+
+// Seams are what one boot of an agent asks of its host, and how its steps run:
+// each is a function that a mutant may replace. What it replaces is there for it
+// to call.
+type seams struct {
+	agent *agent
+	real  host.Host
+
+	run func(step string, run graph.Func) graph.Func
+
+	findVolume func(context.Context, role.Find) (string, error)
+	claim      func(context.Context, string) error
+	attach     func(context.Context, string) error
+	origin     func(context.Context, string) (host.Origin, error)
+	intent     func(context.Context, string) (host.Intent, error)
+	intend     func(context.Context, string, host.Intent) error
+	recorded   func(string, role.Find) (string, error)
+	record     func(string, role.Find, string) error
+
+	findDisk    func(context.Context, string) (host.Disk, bool, error)
+	readDisk    func(context.Context, host.Disk, role.Volume) (host.Content, error)
+	makeFS      func(context.Context, host.Disk, role.FilesystemType, string) error
+	settle      func(context.Context, host.Disk) error
+	check       func(context.Context, host.Disk, role.FilesystemType) error
+	readLedger  func(context.Context, string) ([]byte, error)
+	writeLedger func(context.Context, string, []byte) error
+	at          func(string) (uint64, bool, error)
+	mount       func(context.Context, host.Mount) error
+	stale       func(string) (bool, error)
+	unmount     func(context.Context, string) error
+
+	examine    func(context.Context, string, role.Data, host.EngineSettings) (host.Directory, error)
+	names      func(context.Context, string) ([]string, error)
+	publish    func(context.Context, string, string) error
+	initialize func(context.Context, role.Data, string) error
+	staged     func(role.Secret) (bool, error)
+	unlock     func(context.Context) error
+	fetch      func(context.Context, role.Secret) (host.Sealed, error)
+	open       func(context.Context, role.Secret, []byte) error
+
+	state            func(context.Context, string) (host.UnitState, error)
+	await            func(context.Context, string, func(host.UnitState) bool) (host.UnitState, error)
+	restarts         func(context.Context, string) (host.Restarts, error)
+	ended            func(context.Context, string) (host.Ended, error)
+	grant            func(context.Context, string, []string) error
+	granted          func(context.Context, string) (bool, error)
+	startOnce        func(context.Context, string) error
+	start            func(context.Context, string) error
+	kill             func(context.Context, string) error
+	probe            func(context.Context, string) error
+	stoppedByHand    func(string) (bool, error)
+	setStoppedByHand func(string, bool) error
+	stopping         func(context.Context) (bool, error)
+}
+
+// newSeams returns the seams through which nothing changes.
+func newSeams(a *agent, h host.Host) *seams {
+	return &seams{
+		agent: a, real: h,
+		run: func(_ string, run graph.Func) graph.Func { return run },
+
+		findVolume: h.Volumes.FindVolume, claim: h.Volumes.Claim, attach: h.Volumes.Attach,
+		origin: h.Volumes.Origin, intent: h.Volumes.Intent, intend: h.Volumes.Intend,
+		recorded: h.Records.Recorded, record: h.Records.Record,
+
+		findDisk: h.Disks.Find, readDisk: h.Disks.Read,
+		makeFS: h.Filesystems.Make, settle: h.Filesystems.Settle, check: h.Filesystems.Check,
+		readLedger: h.Ledgers.ReadLedger, writeLedger: h.Ledgers.WriteLedger,
+		at: h.Mounts.At, mount: h.Mounts.Mount, stale: h.Mounts.Stale, unmount: h.Mounts.Unmount,
+
+		examine: h.Directories.Examine, names: h.Directories.Names, publish: h.Directories.Publish,
+		initialize: h.Engines.Initialize,
+		staged:     h.Secrets.Staged, unlock: h.Secrets.Unlock, fetch: h.Secrets.Fetch, open: h.Secrets.Open,
+
+		state: h.Units.State, await: h.Units.Await, restarts: h.Runs.Restarts, ended: h.Runs.Ended,
+		grant: h.Grants.Grant, granted: h.Grants.Granted,
+		startOnce: h.Jobs.StartOnce, start: h.Jobs.Start, kill: h.Jobs.Kill, probe: h.Probes.Probe,
+		stoppedByHand: h.Stops.StoppedByHand, setStoppedByHand: h.Stops.SetStoppedByHand,
+		stopping: h.Shutdown.Stopping,
+	}
+}
+
+// host is the agent's host, as it is through the seams.
+func (s *seams) host() host.Host {
+	h := s.real
+	h.Volumes, h.Records = seamVolumes{h.Volumes, s}, seamRecords{h.Records, s}
+	h.Disks, h.Filesystems, h.Ledgers = seamDisks{h.Disks, s}, seamFilesystems{h.Filesystems, s}, seamLedgers{h.Ledgers, s}
+	h.Mounts, h.Directories, h.Engines = seamMounts{h.Mounts, s}, seamDirectories{h.Directories, s}, seamEngines{h.Engines, s}
+	h.Secrets = seamSecrets{h.Secrets, s}
+	h.Units, h.Runs, h.Grants, h.Jobs = seamUnits{h.Units, s}, seamRuns{h.Runs, s}, seamGrants{h.Grants, s}, seamJobs{h.Jobs, s}
+	h.Probes, h.Stops, h.Shutdown = seamProbes{h.Probes, s}, seamStops{h.Stops, s}, seamShutdown{h.Shutdown, s}
+	return h
+}
+
+// actor is the part of the agent that calls: a step by its name, or another.
+func (a *agent) actor() string {
+	w := a.machine.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return a.actors[goroutine()]
+}
+
+// stateOf is the state of a step, as the agent reported it last.
+func (a *agent) stateOf(step string) graph.State {
+	w := a.machine.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range a.progress {
+		if p.Step == step {
+			return p.State
+		}
+	}
+	return ""
+}
+
+// Each of these types passes on what no mutant changes.
+type (
+	seamVolumes struct {
+		host.Volumes
+		*seams
+	}
+	seamRecords struct {
+		host.Records
+		*seams
+	}
+	seamDisks struct {
+		host.Disks
+		*seams
+	}
+	seamFilesystems struct {
+		host.Filesystems
+		*seams
+	}
+	seamLedgers struct {
+		host.Ledgers
+		*seams
+	}
+	seamMounts struct {
+		host.Mounts
+		*seams
+	}
+	seamDirectories struct {
+		host.Directories
+		*seams
+	}
+	seamEngines struct {
+		host.Engines
+		*seams
+	}
+	seamSecrets struct {
+		host.Secrets
+		*seams
+	}
+	seamUnits struct {
+		host.Units
+		*seams
+	}
+	seamRuns struct {
+		host.Runs
+		*seams
+	}
+	seamGrants struct {
+		host.Grants
+		*seams
+	}
+	seamJobs struct {
+		host.Jobs
+		*seams
+	}
+	seamProbes struct {
+		host.Probes
+		*seams
+	}
+	seamStops struct {
+		host.Stops
+		*seams
+	}
+	seamShutdown struct {
+		host.Shutdown
+		*seams
+	}
+)
+
+func (s seamVolumes) FindVolume(ctx context.Context, find role.Find) (string, error) {
+	return s.findVolume(ctx, find)
+}
+func (s seamVolumes) Claim(ctx context.Context, id string) error  { return s.claim(ctx, id) }
+func (s seamVolumes) Attach(ctx context.Context, id string) error { return s.attach(ctx, id) }
+
+func (s seamVolumes) Origin(ctx context.Context, id string) (host.Origin, error) {
+	return s.origin(ctx, id)
+}
+
+func (s seamVolumes) Intent(ctx context.Context, of string) (host.Intent, error) {
+	return s.intent(ctx, of)
+}
+
+func (s seamVolumes) Intend(ctx context.Context, of string, intent host.Intent) error {
+	return s.intend(ctx, of, intent)
+}
+
+func (s seamRecords) Recorded(name string, find role.Find) (string, error) {
+	return s.recorded(name, find)
+}
+
+func (s seamRecords) Record(name string, find role.Find, id string) error {
+	return s.record(name, find, id)
+}
+
+func (s seamDisks) Find(ctx context.Context, serial string) (host.Disk, bool, error) {
+	return s.findDisk(ctx, serial)
+}
+
+func (s seamDisks) Read(ctx context.Context, d host.Disk, of role.Volume) (host.Content, error) {
+	return s.readDisk(ctx, d, of)
+}
+
+func (s seamFilesystems) Make(ctx context.Context, d host.Disk, t role.FilesystemType, uuid string) error {
+	return s.makeFS(ctx, d, t, uuid)
+}
+func (s seamFilesystems) Settle(ctx context.Context, d host.Disk) error { return s.settle(ctx, d) }
+
+func (s seamFilesystems) Check(ctx context.Context, d host.Disk, t role.FilesystemType) error {
+	return s.check(ctx, d, t)
+}
+
+func (s seamLedgers) ReadLedger(ctx context.Context, root string) ([]byte, error) {
+	return s.readLedger(ctx, root)
+}
+
+func (s seamLedgers) WriteLedger(ctx context.Context, root string, ledger []byte) error {
+	return s.writeLedger(ctx, root, ledger)
+}
+
+func (s seamMounts) At(where string) (uint64, bool, error)           { return s.at(where) }
+func (s seamMounts) Mount(ctx context.Context, m host.Mount) error   { return s.mount(ctx, m) }
+func (s seamMounts) Stale(where string) (bool, error)                { return s.stale(where) }
+func (s seamMounts) Unmount(ctx context.Context, where string) error { return s.unmount(ctx, where) }
+
+func (s seamDirectories) Names(ctx context.Context, p string) ([]string, error) {
+	return s.names(ctx, p)
+}
+
+func (s seamDirectories) Examine(ctx context.Context, p string, d role.Data, set host.EngineSettings) (host.Directory, error) {
+	return s.examine(ctx, p, d, set)
+}
+
+func (s seamDirectories) Publish(ctx context.Context, staging, p string) error {
+	return s.publish(ctx, staging, p)
+}
+
+func (s seamEngines) Initialize(ctx context.Context, d role.Data, dir string) error {
+	return s.initialize(ctx, d, dir)
+}
+func (s seamSecrets) Staged(of role.Secret) (bool, error) { return s.staged(of) }
+func (s seamSecrets) Unlock(ctx context.Context) error    { return s.unlock(ctx) }
+
+func (s seamSecrets) Fetch(ctx context.Context, of role.Secret) (host.Sealed, error) {
+	return s.fetch(ctx, of)
+}
+
+func (s seamSecrets) Open(ctx context.Context, of role.Secret, sealed []byte) error {
+	return s.open(ctx, of, sealed)
+}
+
+func (s seamUnits) State(ctx context.Context, unit string) (host.UnitState, error) {
+	return s.state(ctx, unit)
+}
+
+func (s seamUnits) Await(ctx context.Context, unit string, until func(host.UnitState) bool) (host.UnitState, error) {
+	return s.await(ctx, unit, until)
+}
+
+func (s seamRuns) Restarts(ctx context.Context, unit string) (host.Restarts, error) {
+	return s.restarts(ctx, unit)
+}
+
+func (s seamRuns) Ended(ctx context.Context, unit string) (host.Ended, error) {
+	return s.ended(ctx, unit)
+}
+
+func (s seamGrants) Grant(ctx context.Context, unit string, mounts []string) error {
+	return s.grant(ctx, unit, mounts)
+}
+
+func (s seamGrants) Granted(ctx context.Context, unit string) (bool, error) {
+	return s.granted(ctx, unit)
+}
+
+func (s seamJobs) StartOnce(ctx context.Context, unit string) error { return s.startOnce(ctx, unit) }
+func (s seamJobs) Start(ctx context.Context, unit string) error     { return s.start(ctx, unit) }
+func (s seamJobs) Kill(ctx context.Context, unit string) error      { return s.kill(ctx, unit) }
+func (s seamProbes) Probe(ctx context.Context, unit string) error   { return s.probe(ctx, unit) }
+func (s seamStops) StoppedByHand(unit string) (bool, error)         { return s.stoppedByHand(unit) }
+
+func (s seamStops) SetStoppedByHand(unit string, stopped bool) error {
+	return s.setStoppedByHand(unit, stopped)
+}
+func (s seamShutdown) Stopping(ctx context.Context) (bool, error) { return s.stopping(ctx) }

@@ -1,0 +1,109 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"bootagent/pkg/boot"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
+	"bootagent/pkg/role"
+)
+
+// The mistakes about data directories and secrets.
+var ofData = []mutant{
+	{name: "a new database is made beside one that was renamed", change: readsLedger(func(l *boot.Ledger) { delete(l.Data, "orders") })},
+	{name: "a database that is gone is made anew", breaks: `the volume's ledger says that it was there`, change: readsLedger(func(l *boot.Ledger) {
+		for name, d := range l.Data {
+			d.Ready = false
+			l.Data[name] = d
+		}
+	})},
+	{name: "a damaged directory passes for a good one", change: finds(func(path string, found *host.Directory) {
+		if found.State == host.Damaged && !strings.Contains(path, ".initializing-") {
+			found.State = host.Ready
+		}
+	})},
+	{name: "half of a database passes for a whole one", change: both(
+		finds(func(path string, found *host.Directory) {
+			if found.State == host.Damaged && strings.Contains(path, ".initializing-") {
+				found.State = host.Ready
+			}
+		}),
+		func(s *seams) {
+			initialize := s.initialize
+			s.initialize = func(ctx context.Context, d role.Data, dir string) error {
+				_ = initialize(ctx, d, dir)
+				return nil
+			}
+		},
+	)},
+	{name: "a database of somebody else's is started", change: isReady("belongs to")},
+	{name: "a database that a newer engine used is started", change: isReady("used it")},
+	{name: "a new database is started where it was made, and gets no name", change: func(s *seams) {
+		s.publish = func(context.Context, string, string) error { return nil }
+	}},
+	{name: "a directory on a disk that is gone is looked at for ever", change: func(s *seams) {
+		disk, find, at := s.lastDisk(), s.findDisk, s.at
+		s.findDisk = func(ctx context.Context, serial string) (host.Disk, bool, error) {
+			if s.inStep("data ") {
+				return disk(), true, nil
+			}
+			return find(ctx, serial)
+		}
+		s.at = func(where string) (uint64, bool, error) {
+			if where == volumeAt && s.inStep("data ") {
+				return disk().Dev, true, nil
+			}
+			return at(where)
+		}
+	}},
+
+	// Secrets and keys.
+	{name: "what nobody sealed is taken for the secret", change: func(s *seams) {
+		open := s.open
+		s.open = func(ctx context.Context, of role.Secret, sealed []byte) error {
+			if open(ctx, of, sealed) == nil {
+				return nil
+			}
+			return s.agent.call(ctx, "stage", of.Credential+", as it was fetched", effect{do: func() error {
+				s.agent.machine.staged[of.Credential] = string(sealed) + "!"
+				return nil
+			}})
+		}
+	}},
+	{name: "a service is granted without its secret", role: needs(func(all []role.Need) []role.Need {
+		return slices.DeleteFunc(all, func(n role.Need) bool { return n.Kind == role.KindSecret })
+	})},
+	{name: "a secret counts as staged before it is", change: func(s *seams) {
+		says(&s.staged, func(_ role.Secret, staged *bool) { *staged = true })
+	}},
+	{name: "a secret is staged each time anew", change: func(s *seams) {
+		says(&s.staged, func(_ role.Secret, staged *bool) { *staged = false })
+	}},
+	{name: "an error tells the secret", change: func(s *seams) {
+		open := s.open
+		s.open = func(ctx context.Context, of role.Secret, sealed []byte) error {
+			if err := open(ctx, of, sealed); err != nil {
+				return fmt.Errorf("cannot open %q: %w", plaintext, err)
+			}
+			return nil
+		}
+	}},
+	{
+		name: "nobody tells the key that was brought", misses: func(_ *agent, event string) bool { return event == keyEvent },
+		change: func(s *seams) {
+			unlock := s.unlock
+			s.unlock = func(ctx context.Context) error {
+				err := unlock(ctx)
+				if isPending(err) {
+					defer graph.SetWaiting(ctx, graph.Wait{For: "a key", Until: s.agent.started.Add(s.real.UnlockWithin)})()
+					<-ctx.Done()
+				}
+				return err
+			}
+		},
+	},
+}

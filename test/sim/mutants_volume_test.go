@@ -1,0 +1,209 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"regexp"
+	"strings"
+
+	"bootagent/pkg/boot"
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
+	"bootagent/pkg/role"
+)
+
+// The mistakes about volumes, their disks and filesystems.
+var ofVolumes = []mutant{
+	{name: "what holds something else is formatted", breaks: "a filesystem is made on", change: reads(func(c *host.Content) {
+		if c.Filesystem == "" {
+			*c = host.Content{Blank: true}
+		}
+	})},
+	{name: "a blank volume of a snapshot is formatted", change: func(s *seams) {
+		answers(&s.origin, func(_ string, o *host.Origin) { o.From = "" })
+	}},
+	{name: "a filesystem without a ledger is taken", change: func(s *seams) {
+		uuid := ""
+		reads(func(c *host.Content) { uuid = c.UUID })(s)
+		answers(&s.intent, func(_ string, i *host.Intent) {
+			if i.UUID == "" && uuid != "" {
+				i.UUID = uuid
+			}
+		})
+	}},
+	{name: "what an intent names is taken for just made, whatever is in it", change: noNames},
+	{name: "a filesystem that lost its ledger is introduced again", change: both(noNames, func(s *seams) {
+		answers(&s.intent, func(_ string, i *host.Intent) { i.Made = false })
+	})},
+	{name: "an intent is closed once or never", change: func(s *seams) {
+		s.step("volume data: intent", func(ctx context.Context, run graph.Func) error {
+			_ = run(ctx)
+			return nil
+		})
+	}},
+	{name: "that an intent is closed is not noted, and EC2 is told each time", change: writesLedger(func(l *boot.Ledger) { l.Closed = false })},
+	{name: "a disk that is blank again is formatted again", breaks: `was made on it before`, change: func(s *seams) {
+		answers(&s.intent, func(_ string, i *host.Intent) {
+			if i.Made {
+				*i = host.Intent{}
+			}
+		})
+	}},
+	{name: "a copy is taken for the volume", change: func(s *seams) {
+		disk := s.lastDisk()
+		readsLedger(func(l *boot.Ledger) { l.Volume = disk().Serial })(s)
+	}},
+	{name: "a copy that says so is taken for the volume", change: func(s *seams) {
+		ids := regexp.MustCompile(`vol-[0-9a-f]{17}`)
+		isCopy := func(err error) bool { return err != nil && strings.Contains(err.Error(), "is a copy of") }
+		find, claim, attach := s.findVolume, s.claim, s.attach
+		s.findVolume = func(ctx context.Context, of role.Find) (string, error) {
+			id, err := find(ctx, of)
+			if isCopy(err) {
+				return ids.FindString(err.Error()), nil
+			}
+			return id, err
+		}
+		s.claim = func(ctx context.Context, id string) error {
+			if err := claim(ctx, id); !isCopy(err) {
+				return err
+			}
+			return nil
+		}
+		s.attach = func(ctx context.Context, id string) error {
+			if err := attach(ctx, id); !isCopy(err) {
+				return err
+			}
+			return ec2{s.agent}.Attach(ctx, id, s.agent.machine.id, "/dev/sdf")
+		}
+	}},
+	{name: "the volume of another role is taken", change: readsLedger(func(l *boot.Ledger) { l.Role = exampleRole().Name })},
+	{name: "the intent is not noted before mkfs", change: func(s *seams) {
+		intend := s.intend
+		s.intend = func(ctx context.Context, id string, i host.Intent) error {
+			if !i.Made {
+				return nil
+			}
+			return intend(ctx, id, i)
+		}
+	}},
+	{name: "a volume that another holds is not waited for", breaks: `to be let go by`, change: asksCloud(func(ask func(context.Context) error) func(context.Context) error {
+		return func(ctx context.Context) error {
+			err := ask(ctx)
+			if isPending(err) {
+				return fault.Permanent(errors.New(err.Error()))
+			}
+			return err
+		}
+	})},
+	{name: "any of several volumes will do", change: func(s *seams) {
+		ids := regexp.MustCompile(`vol-[0-9a-f]{17}`)
+		find := s.findVolume
+		s.findVolume = func(ctx context.Context, of role.Find) (string, error) {
+			id, err := find(ctx, of)
+			if err != nil && strings.Contains(err.Error(), "volumes have the tags") {
+				return ids.FindString(err.Error()), nil
+			}
+			return id, err
+		}
+	}},
+	{name: "what EC2 does not tell at once is taken for not so", change: func(s *seams) {
+		known := make(map[string]host.Intent)
+		ask, intend := s.intent, s.intend
+		s.intent = func(ctx context.Context, id string) (host.Intent, error) {
+			if i, ok := known[id]; ok {
+				return i, nil
+			}
+			i, err := ask(ctx, id)
+			if err == nil {
+				known[id] = i
+			}
+			return i, err
+		}
+		s.intend = func(ctx context.Context, id string, i host.Intent) error {
+			err := intend(ctx, id, i)
+			if err == nil {
+				known[id] = i
+			}
+			return err
+		}
+	}},
+	{name: "whatever is mounted there passes for the disk that was proven", change: func(s *seams) {
+		disk, at := s.lastDisk(), s.at
+		s.at = func(where string) (uint64, bool, error) {
+			dev, mounted, err := at(where)
+			if mounted && where == volumeAt {
+				dev = disk().Dev
+			}
+			return dev, mounted, err
+		}
+	}},
+	{name: "a volume is mounted that was found mounted and not read", change: func(s *seams) {
+		disk := s.lastDisk()
+		s.step("volume data: mount", func(ctx context.Context, run graph.Func) error {
+			if _, mounted, err := s.at(volumeAt); err == nil && !mounted {
+				_ = s.mount(ctx, host.Mount{What: disk().Link, Where: volumeAt, Type: string(role.XFS), Options: []string{"nosuid", "nodev"}})
+			}
+			return run(ctx)
+		})
+	}},
+	{name: "a disk is mounted whatever was read on it", breaks: `and was not read before`, change: func(s *seams) {
+		for _, step := range []string{"volume data: prove", "volume data: prepare"} {
+			s.step(step, func(context.Context, graph.Func) error { return nil })
+		}
+		disk := s.lastDisk()
+		s.step("volume data: mount", func(ctx context.Context, run graph.Func) error {
+			_ = s.mount(ctx, host.Mount{What: disk().Link, Where: volumeAt, Type: string(role.XFS), Options: []string{"nosuid", "nodev"}})
+			return run(ctx)
+		})
+	}},
+	{name: "an mkfs that an agent began before it died is not waited for", change: func(s *seams) {
+		s.settle = func(context.Context, host.Disk) error { return nil }
+	}},
+	{name: "the filesystem is not checked before it is mounted", change: func(s *seams) {
+		s.check = func(context.Context, host.Disk, role.FilesystemType) error { return nil }
+	}},
+	{name: "the ledger is not written", change: func(s *seams) {
+		s.writeLedger = func(context.Context, string, []byte) error { return nil }
+	}},
+	{name: "the ledger does not tell that the volume is in use", change: writesLedger(func(l *boot.Ledger) { l.BootID = "" })},
+	{name: "the ledger does not tell how the services were stopped", change: writesLedger(func(l *boot.Ledger) { l.Stopped = nil })},
+	{name: "which volume was mounted is not recorded", change: func(s *seams) {
+		s.record = func(string, role.Find, string) error { return nil }
+	}},
+	{name: "the volume that was recorded is another", change: func(s *seams) {
+		recorded := s.recorded
+		s.recorded = func(name string, find role.Find) (string, error) {
+			id, err := recorded(name, find)
+			if id != "" {
+				id = "vol-0000000000000beef"
+			}
+			return id, err
+		}
+	}},
+	{name: "a volume counts as attached before it is", change: func(s *seams) {
+		s.attach = func(context.Context, string) error { return nil }
+	}},
+	{name: "what is mounted to be inspected stays mounted", change: func(s *seams) {
+		unmount := s.unmount
+		s.unmount = func(ctx context.Context, where string) error {
+			if where == asideAt {
+				return nil
+			}
+			return unmount(ctx, where)
+		}
+	}},
+	{name: "a mount of a disk that is gone passes for one that is there", change: func(s *seams) {
+		says(&s.stale, func(_ string, stale *bool) { *stale = false })
+	}},
+}
+
+// noNames says of every filesystem that is inspected that it holds no file.
+func noNames(s *seams) {
+	answers(&s.names, func(path string, names *[]string) {
+		if path == asideAt {
+			*names = nil
+		}
+	})
+}
