@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"bootagent/pkg/fault"
 )
 
 // An attach takes seconds. One that takes longer than stuckAfter has failed,
@@ -21,7 +23,7 @@ const settle = 15 * time.Second
 // Attach brings a volume one round nearer to being attached to this instance:
 // it asks EC2 how the volume is, and asks for the attach if it is time. It
 // returns the attachment once EC2 says that it is there, whoever asked for it;
-// *Waiting while it is not; other errors are refusals, final where nothing but
+// *fault.Pending while it is not; other errors are refusals, final where nothing but
 // a person can mend them.
 //
 // AttachVolume has no client token, and can fail and yet have attached: what
@@ -37,14 +39,14 @@ func (v *Volumes) Attach(ctx context.Context, id string) (Attachment, error) {
 	held := slices.DeleteFunc(slices.Clone(vol.Attachments), func(a Attachment) bool { return a.State == Detached })
 	switch {
 	case len(held) > 1:
-		return Attachment{}, refuse("detach it from all but one, then: bootagent retry",
+		return Attachment{}, fault.Refuse("detach it from all but one, then: bootagent retry",
 			"volume %s is attached more than once, which must not be: %s", id, list([]Volume{vol}))
 	case len(held) == 1 && held[0].Instance == v.self.ID:
 		return held[0], v.own(vol, held[0])
 	case len(held) == 1:
 		return Attachment{}, v.heldBy(ctx, vol, held[0])
 	case vol.State != Available:
-		return Attachment{}, &Waiting{For: fmt.Sprintf("volume %s to be available (it is %s)", id, vol.State)}
+		return Attachment{}, &fault.Pending{For: fmt.Sprintf("volume %s to be available (it is %s)", id, vol.State)}
 	}
 	return Attachment{}, v.attach(ctx, vol)
 }
@@ -64,12 +66,12 @@ func (v *Volumes) own(vol Volume, a Attachment) error {
 		}
 		return w
 	case Busy:
-		return &Waiting{
+		return &fault.Pending{
 			For:  fmt.Sprintf("volume %s to be detached from this instance, which still uses it (busy)", vol.ID),
 			Hint: "someone detached it while it was mounted: unmount it; the agent attaches it again when it is free",
 		}
 	}
-	return &Waiting{For: fmt.Sprintf("volume %s to be detached from this instance (%s), and then attached again", vol.ID, a.State)}
+	return &fault.Pending{For: fmt.Sprintf("volume %s to be detached from this instance (%s), and then attached again", vol.ID, a.State)}
 }
 
 // since is how long an attachment has been asked for, by EC2's clock where that
@@ -88,8 +90,8 @@ func (v *Volumes) detach(vol Volume) string {
 }
 
 // waiting says that an attach is waited for.
-func (v *Volumes) waiting(ask asking, vol Volume) *Waiting {
-	w := &Waiting{For: fmt.Sprintf("volume %s to be attached as %s, asked for at %s", vol.ID, ask.device, clock(ask.since))}
+func (v *Volumes) waiting(ask asking, vol Volume) *fault.Pending {
+	w := &fault.Pending{For: fmt.Sprintf("volume %s to be attached as %s, asked for at %s", vol.ID, ask.device, clock(ask.since))}
 	if ask.failed.IsZero() {
 		return w
 	}
@@ -103,7 +105,7 @@ func (v *Volumes) waiting(ask asking, vol Volume) *Waiting {
 // heldBy names who holds a volume.
 func (v *Volumes) heldBy(ctx context.Context, vol Volume, a Attachment) error {
 	if a.Instance == "" {
-		return &Waiting{
+		return &fault.Pending{
 			For:  fmt.Sprintf("volume %s to be let go by %s, which has held it since %s", vol.ID, a.Service, clock(a.Since)),
 			Hint: "a service of AWS holds it; it has to be asked to let go",
 		}
@@ -112,7 +114,7 @@ func (v *Volumes) heldBy(ctx context.Context, vol Volume, a Attachment) error {
 	if err != nil {
 		return err
 	}
-	w := &Waiting{For: fmt.Sprintf("volume %s to be let go by %s (%s), which has held it since %s",
+	w := &fault.Pending{For: fmt.Sprintf("volume %s to be let go by %s (%s), which has held it since %s",
 		vol.ID, a.Instance, state, clock(a.Since))}
 	switch {
 	case a.State == Busy:
@@ -179,20 +181,20 @@ func (v *Volumes) attach(ctx context.Context, vol Volume) error {
 	self, err := v.api.Instance(ctx, v.self.ID)
 	switch {
 	case codeOf(err) == "InvalidInstanceID.NotFound":
-		return &Waiting{For: fmt.Sprintf("EC2 to know this instance, %s", v.self.ID), Err: err}
+		return pending(fmt.Sprintf("EC2 to know this instance, %s", v.self.ID), "", err)
 	case err != nil:
 		return v.answer(err)
 	case self.State != "running":
-		return &Waiting{For: fmt.Sprintf("EC2 to say of this instance, %s, that it is running (it says %s)", v.self.ID, self.State)}
+		return &fault.Pending{For: fmt.Sprintf("EC2 to say of this instance, %s, that it is running (it says %s)", v.self.ID, self.State)}
 	}
 	for device, id := range self.Devices {
 		if id == vol.ID {
-			return &Waiting{For: fmt.Sprintf("EC2 to say of volume %s, too, that this instance has it as %s", vol.ID, device)}
+			return &fault.Pending{For: fmt.Sprintf("EC2 to say of volume %s, too, that this instance has it as %s", vol.ID, device)}
 		}
 	}
 	device, ok := v.names.take(vol.ID, self.Devices)
 	if !ok {
-		return refuse("detach what the instance does not need, or stop and start it, which frees the names",
+		return fault.Refuse("detach what the instance does not need, or stop and start it, which frees the names",
 			"no device name is left for volume %s on this instance, %s: all are in use, or were in an attach that hung", vol.ID, v.self.ID)
 	}
 	if err := v.api.Attach(ctx, vol.ID, v.self.ID, device); err != nil {
@@ -209,48 +211,46 @@ func (v *Volumes) notAccepted(vol Volume, device string, err error) error {
 	}
 	cannot := fmt.Sprintf("volume %s can't be attached to this instance, %s", vol.ID, v.self.ID)
 	if byKey(e.Code) {
-		return &Waiting{
-			For:  fmt.Sprintf("the key of KMS that volume %s is encrypted with to let it be attached", vol.ID),
-			Hint: v.keyHint(vol), Err: err,
-		}
+		return pending(fmt.Sprintf("the key of KMS that volume %s is encrypted with to let it be attached", vol.ID),
+			v.keyHint(vol), err)
 	}
 	switch e.Code {
 	case "VolumeInUse":
-		return &Waiting{For: fmt.Sprintf("EC2 to say who holds volume %s", vol.ID), Err: err}
+		return pending(fmt.Sprintf("EC2 to say who holds volume %s", vol.ID), "", err)
 	case "IncorrectState":
 		if strings.Contains(strings.ToLower(e.Message), "instance") {
-			return &Waiting{For: fmt.Sprintf("EC2 to say of this instance, %s, that it is running", v.self.ID), Err: err}
+			return pending(fmt.Sprintf("EC2 to say of this instance, %s, that it is running", v.self.ID), "", err)
 		}
-		return &Waiting{For: fmt.Sprintf("volume %s to be available", vol.ID), Err: err}
+		return pending(fmt.Sprintf("volume %s to be available", vol.ID), "", err)
 	case "InvalidVolume.NotFound":
-		return &Waiting{For: fmt.Sprintf("EC2 to know volume %s", vol.ID), Err: err}
+		return pending(fmt.Sprintf("EC2 to know volume %s", vol.ID), "", err)
 	case "InvalidInstanceID.NotFound":
-		return &Waiting{For: fmt.Sprintf("EC2 to know this instance, %s", v.self.ID), Err: err}
+		return pending(fmt.Sprintf("EC2 to know this instance, %s", v.self.ID), "", err)
 	case "InvalidParameterValue":
 		if strings.Contains(e.Message, "already in use") {
 			v.names.spend(device)
-			return &Waiting{For: fmt.Sprintf("another device name for volume %s than %s, which is in use", vol.ID, device), Err: err}
+			return pending(fmt.Sprintf("another device name for volume %s than %s, which is in use", vol.ID, device), "", err)
 		}
-		return refuse("", "%s, as %s: %s", cannot, device, e.Message)
+		return fault.Refuse("", "%s, as %s: %s", cannot, device, e.Message)
 	case "AttachmentLimitExceeded":
-		return refuse("detach what it does not need, or take a larger instance type, then: bootagent retry",
+		return fault.Refuse("detach what it does not need, or take a larger instance type, then: bootagent retry",
 			"%s: it has as many attachments as its type allows: %s", cannot, e.Message)
 	case "IncorrectInstanceState":
-		return refuse("a volume with a Marketplace product code can be attached to a stopped instance only: copy its data to one without",
+		return fault.Refuse("a volume with a Marketplace product code can be attached to a stopped instance only: copy its data to one without",
 			"%s: %s", cannot, e.Message)
 	case "InvalidVolume.ZoneMismatch", "ZoneMismatch":
 		hint := v.zoneHint(vol)
 		if vol.Zone == v.self.Zone { // as far as DescribeVolumes and the metadata service say
 			hint = "see which zone the volume is in, " + v.person("ec2 describe-volumes", "--volume-ids", vol.ID)
 		}
-		return refuse(hint, "%s: %s: %s", cannot, e.Code, e.Message)
+		return fault.Refuse(hint, "%s: %s: %s", cannot, e.Code, e.Message)
 	case "OperationNotPermitted":
-		return refuse("see whether a service of AWS manages the volume, "+v.person("ec2 describe-volumes", "--volume-ids", vol.ID)+
+		return fault.Refuse("see whether a service of AWS manages the volume, "+v.person("ec2 describe-volumes", "--volume-ids", vol.ID)+
 			"; what it manages nobody else may attach: take another volume", "%s: %s: %s", cannot, e.Code, e.Message)
 	case "UnsupportedOperation":
-		return refuse("the instance type and the volume do not fit, as EC2 says: change one of them", "%s: %s: %s", cannot, e.Code, e.Message)
+		return fault.Refuse("the instance type and the volume do not fit, as EC2 says: change one of them", "%s: %s: %s", cannot, e.Code, e.Message)
 	case "InvalidVolumeID.Malformed", "InvalidParameterCombination":
-		return refuse("", "%s: %s: %s", cannot, e.Code, e.Message)
+		return fault.Refuse("", "%s: %s: %s", cannot, e.Code, e.Message)
 	}
 	return v.answer(err)
 }

@@ -8,25 +8,20 @@ import (
 	"strings"
 
 	"bootagent/pkg/awscli"
+	"bootagent/pkg/fault"
 	"bootagent/pkg/shell"
 )
 
-// Waiting is the error of what is not there yet, and may come without anybody
-// doing a thing or because a person does what the hint says. Ask again.
-type Waiting struct {
-	For  string // what is waited for, to be read after "waiting for"
-	Hint string // what a person can do, or ""
-	Err  error  // what EC2 said, or nil
-}
-
-func (w *Waiting) Error() string {
-	if e := (*APIError)(nil); errors.As(w.Err, &e) {
-		return fmt.Sprintf("waiting for %s: %s", w.For, e.why())
+// pending returns the error for what EC2's answer says is not there yet. What
+// EC2 said is part of its text.
+func pending(what, hint string, err error) *fault.Pending {
+	p := &fault.Pending{For: what, Hint: hint}
+	if e := (*APIError)(nil); errors.As(err, &e) {
+		p.For += ": " + e.why()
+		p.Unanswered = e.Trouble()
 	}
-	return "waiting for " + w.For
+	return p
 }
-
-func (w *Waiting) Unwrap() error { return w.Err }
 
 // An APIError is a call of EC2's API that failed.
 type APIError struct {
@@ -92,23 +87,24 @@ var stale = []string{"RequestExpired", "ExpiredToken", "ExpiredTokenException", 
 var unknown = []string{"AuthFailure", "InvalidClientTokenId", "SignatureDoesNotMatch", "UnrecognizedClientException"}
 
 // answer makes of an error of the API, whichever the action was, what a caller
-// can act on: trouble is *Waiting, and what is not allowed is final.
+// can act on: trouble is pending,
+// and what is not allowed is permanent.
 func (v *Volumes) answer(err error) error {
 	e := (*APIError)(nil)
 	switch {
 	case !errors.As(err, &e):
 		return err
 	case e.Trouble():
-		return &Waiting{For: "EC2 to answer " + e.Action, Hint: e.hint(), Err: err}
+		return pending("EC2 to answer "+e.Action, e.hint(), err)
 	case slices.Contains(denials, e.Code):
-		return refuse(v.policyHint(e), "the instance's IAM role does not allow %s: %s", e.Action, e.Message)
+		return fault.Refuse(v.policyHint(e), "the instance's IAM role does not allow %s: %s", e.Action, e.Message)
 	case slices.Contains(stale, e.Code):
-		return &failure{err: err, hint: "the clock of this machine is wrong, which timedatectl shows (EC2's time source is 169.254.169.123), " +
-			"or the credentials of the instance's IAM role have expired; the agent asks again"}
+		return fault.WithHint(err, "the clock of this machine is wrong, which timedatectl shows (EC2's time source is 169.254.169.123), "+
+			"or the credentials of the instance's IAM role have expired; the agent asks again")
 	case slices.Contains(unknown, e.Code):
-		return &failure{err: err, hint: "check that the clock is right and that the instance's IAM role was not deleted"}
+		return fault.WithHint(err, "check that the clock is right and that the instance's IAM role was not deleted")
 	case e.Code == "Blocked" || e.Code == "PendingVerification":
-		return &failure{err: err, hint: "AWS has blocked the account, or not verified it yet: see the mail to its owner; the agent asks again"}
+		return fault.WithHint(err, "AWS has blocked the account, or not verified it yet: see the mail to its owner; the agent asks again")
 	}
 	return err
 }
@@ -145,22 +141,4 @@ func (v *Volumes) keyHint(vol Volume) string {
 // person is a command for a person, as the instance's IAM role may not run it.
 func (v *Volumes) person(command string, args ...string) string {
 	return awscli.Own + awscli.Command(v.self.Region, command, args...)
-}
-
-// A failure is an error with what a person can do about it, and whether no
-// trying again will mend it.
-type failure struct {
-	err   error
-	hint  string
-	final bool
-}
-
-func (f *failure) Error() string   { return f.err.Error() }
-func (f *failure) Unwrap() error   { return f.err }
-func (f *failure) Hint() string    { return f.hint }
-func (f *failure) Permanent() bool { return f.final }
-
-// refuse makes a final error.
-func refuse(hint, format string, args ...any) error {
-	return &failure{err: fmt.Errorf(format, args...), hint: hint, final: true}
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"bootagent/pkg/fault"
 )
 
 // A cloud is an EC2 in memory: it has volumes and instances, attaches in its
@@ -208,28 +210,36 @@ const (
 
 // kind tells which kind an error is, and what its hint is.
 func kind(err error) (kind, hint string) {
-	hinted, w := (interface{ Hint() string })(nil), (*Waiting)(nil)
-	ends := (interface{ Permanent() bool })(nil)
-	if errors.As(err, &hinted) {
-		hint = hinted.Hint()
-	}
+	pending := (*fault.Pending)(nil)
 	switch {
 	case err == nil:
 		return none, ""
-	case errors.As(err, &w):
-		return waiting, w.Hint
-	case errors.As(err, &ends) && ends.Permanent():
-		return final, hint
+	case errors.As(err, &pending):
+		return waiting, pending.Hint
+	case fault.IsPermanent(err):
+		return final, fault.HintOf(err)
 	}
-	return retried, hint
+	return retried, fault.HintOf(err)
+}
+
+// text is the text of an error, or what is waited for.
+func text(err error) string {
+	pending := (*fault.Pending)(nil)
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &pending):
+		return pending.For
+	}
+	return err.Error()
 }
 
 // expect compares an error with what it has to be.
 func expect(t *testing.T, err error, wantKind, words, hint string) {
 	t.Helper()
 	got, gotHint := kind(err)
-	if got != wantKind || err != nil && err.Error() != words || gotHint != hint {
-		t.Errorf("got  %s: %v\nhint %s\nwant %s: %s\nhint %s", got, err, gotHint, wantKind, words, hint)
+	if got != wantKind || text(err) != words || gotHint != hint {
+		t.Errorf("got  %s: %s\nhint %s\nwant %s: %s\nhint %s", got, text(err), gotHint, wantKind, words, hint)
 	}
 }
 

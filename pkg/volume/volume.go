@@ -1,6 +1,6 @@
 // Package volume finds, claims and attaches EBS volumes by EC2's API. It
 // decides over the small interface API, without goroutines, sleeps or files of
-// its own: whoever calls it asks again while it says *Waiting, and holds the
+// its own: whoever calls it asks again while it says *fault.Pending, and holds the
 // deadline. Package ec2api is that interface by the AWS
 // SDK.
 //
@@ -17,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"bootagent/pkg/fault"
 )
 
 // The tags that the agent writes on a volume. Nothing else is written on it.
@@ -166,7 +168,7 @@ func (w Want) tags() string {
 // Find returns the one volume that is wanted, of every zone and state, but for
 // these: a volume that is deleted or being deleted is gone as far as its tags
 // go, and a copy is not what has the tags that it was copied with. Where there
-// is none the error is *Waiting, because it may yet be made or tagged, or not
+// is none the error is *fault.Pending, because it may yet be made or tagged, or not
 // have reached all of EC2. More than one, or copies alone, is refused; only
 // the latter finally, because volumes that are too many may be deleted.
 func (v *Volumes) Find(ctx context.Context, want Want) (Volume, error) {
@@ -174,7 +176,7 @@ func (v *Volumes) Find(ctx context.Context, want Want) (Volume, error) {
 	case want.ID != "":
 		return v.describe(ctx, want.ID)
 	case len(want.Tags) == 0:
-		return Volume{}, refuse("give it an id or tags in the role file", "the volume has neither an id nor tags to be found by")
+		return Volume{}, fault.Refuse("give it an id or tags in the role file", "the volume has neither an id nor tags to be found by")
 	}
 	all, err := v.api.Volumes(ctx, Query{Tags: want.Tags})
 	if err != nil {
@@ -196,19 +198,17 @@ func (v *Volumes) Find(ctx context.Context, want Want) (Volume, error) {
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) > 1:
-		return Volume{}, &failure{
-			err:  fmt.Errorf("%d volumes have the tags %s, and one is meant: %s", len(found), want.tags(), list(found)),
-			hint: "take the tags off those that are not meant, or name the id of the one below volumes in the user-data",
-		}
+		return Volume{}, fault.WithHint(fmt.Errorf("%d volumes have the tags %s, and one is meant: %s", len(found), want.tags(), list(found)),
+			"take the tags off those that are not meant, or name the id of the one below volumes in the user-data")
 	case len(copies) > 0:
 		return Volume{}, v.refuseCopy(copies[0])
 	case len(gone) > 0:
-		return Volume{}, &Waiting{
+		return Volume{}, &fault.Pending{
 			For:  fmt.Sprintf("%s (there is %s)", want, list(gone)),
 			Hint: "make a volume with these tags in zone " + v.self.Zone,
 		}
 	}
-	return Volume{}, &Waiting{
+	return Volume{}, &fault.Pending{
 		For:  want.String(),
 		Hint: fmt.Sprintf("tag the volume, or make one with these tags in zone %s; the agent goes on as soon as it is there", v.self.Zone),
 	}
@@ -218,14 +218,11 @@ func (v *Volumes) Find(ctx context.Context, want Want) (Volume, error) {
 func (v *Volumes) describe(ctx context.Context, id string) (Volume, error) {
 	all, err := v.api.Volumes(ctx, Query{IDs: []string{id}})
 	if code := codeOf(err); code == "InvalidVolume.NotFound" || err == nil && len(all) == 0 {
-		return Volume{}, &Waiting{
-			For:  fmt.Sprintf("EC2 to know volume %s", id),
-			Hint: "check the id, and that the volume is of this account and region",
-			Err:  err,
-		}
+		return Volume{}, pending(fmt.Sprintf("EC2 to know volume %s", id),
+			"check the id, and that the volume is of this account and region", err)
 	}
 	if code := codeOf(err); code == "InvalidVolumeID.Malformed" || code == "InvalidParameterValue" {
-		return Volume{}, refuse("correct the id, then: bootagent retry", "EC2 takes %q for no volume's id", id)
+		return Volume{}, fault.Refuse("correct the id, then: bootagent retry", "EC2 takes %q for no volume's id", id)
 	}
 	if err != nil {
 		return Volume{}, v.answer(err)
@@ -249,17 +246,17 @@ func (v *Volumes) Claim(ctx context.Context, vol Volume) error {
 func (v *Volumes) refuse(vol Volume) error {
 	switch {
 	case vol.State == Deleting || vol.State == Deleted:
-		return refuse("", "volume %s is %s", vol.ID, vol.State)
+		return fault.Refuse("", "volume %s is %s", vol.ID, vol.State)
 	case vol.State == Failed:
-		return refuse("restore it from a snapshot, and take the tags off this one",
+		return fault.Refuse("restore it from a snapshot, and take the tags off this one",
 			"volume %s is in state error: EC2 says that its hardware failed", vol.ID)
 	case vol.isCopy():
 		return v.refuseCopy(vol)
 	case vol.MultiAttach:
-		return refuse("turn multi-attach off, "+v.person("ec2 modify-volume", "--volume-id", vol.ID, "--no-multi-attach-enabled")+"; then: bootagent retry",
+		return fault.Refuse("turn multi-attach off, "+v.person("ec2 modify-volume", "--volume-id", vol.ID, "--no-multi-attach-enabled")+"; then: bootagent retry",
 			"volume %s has multi-attach enabled: two instances could mount one filesystem, which destroys it", vol.ID)
 	case vol.Zone != v.self.Zone:
-		return refuse(v.zoneHint(vol),
+		return fault.Refuse(v.zoneHint(vol),
 			"volume %s is in zone %s and this instance is in %s: a volume can be attached in its own zone only", vol.ID, vol.Zone, v.self.Zone)
 	}
 	return nil
@@ -285,7 +282,7 @@ func (v *Volumes) zoneHint(vol Volume) string {
 }
 
 func (v *Volumes) refuseCopy(vol Volume) error {
-	return refuse("if it is to be a volume of its own, take the tag off, "+
+	return fault.Refuse("if it is to be a volume of its own, take the tag off, "+
 		v.person("ec2 delete-tags", "--resources", vol.ID, "--tags", "Key="+TagSelf),
 		"volume %s is a copy of volume %s: its tag %s says so", vol.ID, vol.Tags[TagSelf], TagSelf)
 }
@@ -295,9 +292,9 @@ func (v *Volumes) tag(ctx context.Context, id, key, value string) error {
 	err := v.api.Tag(ctx, id, map[string]string{key: value})
 	switch codeOf(err) {
 	case "InvalidVolume.NotFound", "InvalidID":
-		return &Waiting{For: fmt.Sprintf("EC2 to know volume %s", id), Err: err}
+		return pending(fmt.Sprintf("EC2 to know volume %s", id), "", err)
 	case "TagLimitExceeded":
-		return refuse("take a tag off that nobody needs, then: bootagent retry",
+		return fault.Refuse("take a tag off that nobody needs, then: bootagent retry",
 			"volume %s can't be tagged %s: it has as many tags as EC2 allows", id, key)
 	}
 	return v.answer(err)
@@ -349,7 +346,7 @@ func (v *Volumes) Facts(ctx context.Context, id string) (Facts, error) {
 		facts.Filesystem, err = ParseFilesystem(tag)
 	}
 	if err != nil {
-		return Facts{}, refuse("look what is on the volume, and set the tag right, then: bootagent retry",
+		return Facts{}, fault.Refuse("look what is on the volume, and set the tag right, then: bootagent retry",
 			"the tag %s of volume %s %w", TagFilesystem, id, err)
 	}
 	return facts, nil

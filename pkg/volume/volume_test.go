@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bootagent/pkg/fault"
 )
 
 var orders = Want{Tags: map[string]string{"cluster": "orders"}}
@@ -47,15 +49,15 @@ func TestFind(t *testing.T) {
 		},
 		{
 			name: "all tags have to fit", want: Want{Tags: map[string]string{"cluster": "orders", "part": "log"}},
-			kind: waiting, words: "waiting for a volume with the tags cluster=orders, part=log", hint: none1a,
+			kind: waiting, words: "a volume with the tags cluster=orders, part=log", hint: none1a,
 		},
 		{
 			name: "none", want: Want{Tags: map[string]string{"cluster": "billing"}},
-			kind: waiting, words: "waiting for a volume with the tags cluster=billing", hint: none1a,
+			kind: waiting, words: "a volume with the tags cluster=billing", hint: none1a,
 		},
 		{
 			name: "what fits a wildcard is not what was asked for", want: Want{Tags: map[string]string{"cluster": "*"}},
-			kind: waiting, words: "waiting for a volume with the tags cluster=*", hint: none1a,
+			kind: waiting, words: "a volume with the tags cluster=*", hint: none1a,
 		},
 		{
 			name: "neither id nor tags, which would be any volume", want: Want{},
@@ -68,7 +70,7 @@ func TestFind(t *testing.T) {
 		{
 			name: "only one that is being deleted", want: orders,
 			world: func(c *cloud) { c.volumes[vol].State = Deleting },
-			kind:  waiting, words: "waiting for a volume with the tags cluster=orders (there is vol-00000000000000001 (deleting in eu-west-1a))",
+			kind:  waiting, words: "a volume with the tags cluster=orders (there is vol-00000000000000001 (deleting in eu-west-1a))",
 			hint: "make a volume with these tags in zone eu-west-1a",
 		},
 		{
@@ -95,7 +97,7 @@ func TestFind(t *testing.T) {
 		{
 			name: "an id that EC2 does not know", want: Want{ID: vol3},
 			kind: waiting,
-			words: "waiting for EC2 to know volume vol-00000000000000003: " +
+			words: "EC2 to know volume vol-00000000000000003: " +
 				"InvalidVolume.NotFound: The volume 'vol-00000000000000003' does not exist.",
 			hint: "check the id, and that the volume is of this account and region",
 		},
@@ -186,21 +188,21 @@ func TestWhatEC2Answers(t *testing.T) {
 	}{
 		{
 			"no answer", &APIError{Action: DescribeVolumes, Err: errors.New("dial tcp 10.0.0.1:443: i/o timeout")},
-			waiting, "waiting for EC2 to answer ec2:DescribeVolumes: no answer: dial tcp 10.0.0.1:443: i/o timeout",
+			waiting, "EC2 to answer ec2:DescribeVolumes: no answer: dial tcp 10.0.0.1:443: i/o timeout",
 			"check the instance's way to EC2: DNS, route, security group, network ACL, VPC endpoint",
 		},
 		{
 			"a fault of EC2", unavailable,
-			waiting, "waiting for EC2 to answer ec2:DescribeVolumes: Unavailable: The server is overloaded", "",
+			waiting, "EC2 to answer ec2:DescribeVolumes: Unavailable: The server is overloaded", "",
 		},
 		{
 			"throttled", refusal(DescribeVolumes, "RequestLimitExceeded", "Request limit exceeded."),
-			waiting, "waiting for EC2 to answer ec2:DescribeVolumes: RequestLimitExceeded: Request limit exceeded.",
+			waiting, "EC2 to answer ec2:DescribeVolumes: RequestLimitExceeded: Request limit exceeded.",
 			"see in CloudTrail who in the account calls EC2 so often; the agent asks again",
 		},
 		{
 			"not EC2", &APIError{Action: DescribeVolumes, Status: 407, Err: errors.New("not XML")},
-			waiting, "waiting for EC2 to answer ec2:DescribeVolumes: HTTP status 407: not XML",
+			waiting, "EC2 to answer ec2:DescribeVolumes: HTTP status 407: not XML",
 			"something else than EC2 answered: check the endpoint in agent.yaml and proxies on the way",
 		},
 		{
@@ -237,8 +239,11 @@ func TestWhatEC2Answers(t *testing.T) {
 					c.answers[DescribeVolumes] = []error{test.answer}
 					err := ask(t.Context(), New(c, Instance{ID: me, Zone: zone}))
 					expect(t, err, test.kind, test.words, test.hint)
-					if !errors.Is(err, test.answer) && test.kind != final {
+					if test.kind == retried && !errors.Is(err, test.answer) {
 						t.Errorf("%v does not wrap its cause", err)
+					}
+					if pending := (*fault.Pending)(nil); errors.As(err, &pending) && !pending.Unanswered {
+						t.Errorf("%v: EC2 is not said to have left the question unanswered", err)
 					}
 					equal(t, "calls", c.took(), []string{DescribeVolumes})
 				})
@@ -260,7 +265,7 @@ func TestATagThatIsNotSet(t *testing.T) {
 		},
 		{
 			"InvalidVolume.NotFound", waiting,
-			"waiting for EC2 to know volume vol-00000000000000001: InvalidVolume.NotFound: no", "",
+			"EC2 to know volume vol-00000000000000001: InvalidVolume.NotFound: no", "",
 		},
 		{
 			"TagLimitExceeded", final,
@@ -268,7 +273,7 @@ func TestATagThatIsNotSet(t *testing.T) {
 			"take a tag off that nobody needs, then: bootagent retry",
 		},
 		{
-			"RequestLimitExceeded", waiting, "waiting for EC2 to answer ec2:CreateTags: RequestLimitExceeded: no",
+			"RequestLimitExceeded", waiting, "EC2 to answer ec2:CreateTags: RequestLimitExceeded: no",
 			"see in CloudTrail who in the account calls EC2 so often; the agent asks again",
 		},
 	} {

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"bootagent/pkg/awscli"
+	"bootagent/pkg/fault"
 	agentinstance "bootagent/pkg/instance"
 	"bootagent/pkg/secret"
 	agentvolume "bootagent/pkg/volume"
@@ -249,14 +250,10 @@ func (a answering) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func hintOf(err error) string {
-	waiting, hinted := (*agentvolume.Waiting)(nil), (interface{ Hint() string })(nil)
-	switch {
-	case errors.As(err, &waiting):
-		return waiting.Hint
-	case errors.As(err, &hinted):
-		return hinted.Hint()
+	if pending := (*fault.Pending)(nil); errors.As(err, &pending) {
+		return pending.Hint
 	}
-	return ""
+	return fault.HintOf(err)
 }
 
 // A person has a shell in which aws asks the cloud, with credentials that may do all.

@@ -55,7 +55,7 @@ var (
 var table = []row{
 	{pkg: "cmd/bootagent", may: all, why: "wires all and knows how nothing works"},
 	{
-		pkg: "cmd/bootagent/inec2", may: []string{"bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/volume"}, never: effects,
+		pkg: "cmd/bootagent/inec2", may: []string{"bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/volume"}, never: effects,
 		why: "pkg/volume as the story asks for it; the simulated world runs it too",
 	},
 	{
@@ -108,7 +108,7 @@ var table = []row{
 		why: "it asks the metadata service, and no other, by sockets that it may have to mark; it knows no plans",
 	},
 	{
-		pkg: "pkg/volume", may: []string{"bootagent/pkg/awscli", "bootagent/pkg/policy", "bootagent/pkg/shell"}, never: []string{"os/...", "syscall"},
+		pkg: "pkg/volume", may: []string{"bootagent/pkg/awscli", "bootagent/pkg/fault", "bootagent/pkg/policy", "bootagent/pkg/shell"}, never: []string{"os/...", "syscall"},
 		why: "it decides over an interface; its tests compare what it asks for with the policy",
 	},
 	{

@@ -5,10 +5,7 @@ package inec2
 
 import (
 	"context"
-	"errors"
-	"strings"
 
-	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/volume"
@@ -22,7 +19,7 @@ var _ host.Volumes = Volumes{}
 // FindVolume returns the id of the one volume that is meant.
 func (v Volumes) FindVolume(ctx context.Context, find role.Find) (string, error) {
 	found, err := v.Find(ctx, volume.Want{ID: find.ID, Tags: find.Tags})
-	return found.ID, asNotYet(err)
+	return found.ID, err
 }
 
 // Claim refuses a volume that this instance may not use, and has it say its name.
@@ -31,13 +28,13 @@ func (v Volumes) Claim(ctx context.Context, id string) error {
 	if err == nil {
 		err = v.Volumes.Claim(ctx, found)
 	}
-	return asNotYet(err)
+	return err
 }
 
 // Attach returns nil once the volume is attached to this instance.
 func (v Volumes) Attach(ctx context.Context, id string) error {
 	_, err := v.Volumes.Attach(ctx, id)
-	return asNotYet(err)
+	return err
 }
 
 // Origin says what EC2 knows of a volume that is taken for new.
@@ -50,28 +47,16 @@ func (v Volumes) Origin(ctx context.Context, id string) (host.Origin, error) {
 	case facts.Source != "":
 		origin.From = "volume " + facts.Source
 	}
-	return origin, asNotYet(err)
+	return origin, err
 }
 
 // Intent is what the tag of the volume says of its filesystem.
 func (v Volumes) Intent(ctx context.Context, id string) (host.Intent, error) {
 	facts, err := v.Facts(ctx, id)
-	return host.Intent(facts.Filesystem), asNotYet(err)
+	return host.Intent(facts.Filesystem), err
 }
 
 // Intend writes the tag.
 func (v Volumes) Intend(ctx context.Context, id string, intent host.Intent) error {
-	return asNotYet(v.Note(ctx, id, volume.Filesystem(intent)))
-}
-
-// asNotYet has the story wait for what EC2 may bring by itself.
-func asNotYet(err error) error {
-	if waiting := (*volume.Waiting)(nil); errors.As(err, &waiting) {
-		answered := (*volume.APIError)(nil)
-		return &fault.Pending{
-			For: strings.TrimPrefix(waiting.Error(), "waiting for "), Hint: waiting.Hint,
-			Unanswered: errors.As(waiting.Err, &answered) && answered.Trouble(),
-		}
-	}
-	return err
+	return v.Note(ctx, id, volume.Filesystem(intent))
 }
