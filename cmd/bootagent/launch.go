@@ -12,12 +12,12 @@ import (
 	"time"
 
 	"bootagent/cmd/bootagent/asstatus"
-	"bootagent/pkg/awscli"
+	"bootagent/pkg/aws/cli"
+	"bootagent/pkg/aws/imds"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
-	"bootagent/pkg/instance"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/userdata"
@@ -30,7 +30,7 @@ var errNoRole = fault.WithHint(
 
 // roleTag is the tag of an instance that selects its role where no user-data
 // does.
-const roleTag = instance.RoleTag
+const roleTag = imds.RoleTag
 
 // A source is where what a machine is told comes from, as errors call it.
 type source string
@@ -81,7 +81,7 @@ func toMend(err error, from source, who role.Instance) error {
 	switch from {
 	case imdsSource:
 		how = "mend the role file, then: bootagent retry; or mend the user-data, which EC2 changes only while the instance is stopped, " +
-			awscli.Own + awscli.ChangeUserData(who.Region, who.ID)
+			cli.Own + cli.ChangeUserData(who.Region, who.ID)
 	case tagSource:
 		how = "mend the role file, or the instance's tag " + roleTag + ", then: bootagent retry"
 	default:

@@ -11,10 +11,10 @@ import (
 	"os"
 	"path/filepath"
 
+	"bootagent/pkg/aws/imds"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/host"
 	"bootagent/pkg/image"
-	"bootagent/pkg/instance"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/systemd/guard"
@@ -65,7 +65,7 @@ func tellFacts(ctx context.Context, set settings.Settings, userData string) (sou
 		facts, err := localFacts(set.UserDataFile)
 		return source(set.UserDataFile), facts, err
 	}
-	facts, err := instance.New(set.Endpoints.IMDS).Facts(ctx)
+	facts, err := imds.New(set.Endpoints.IMDS).Metadata(ctx)
 	return imdsSource, asFacts(facts), err
 }
 

@@ -16,40 +16,40 @@ import (
 	"github.com/google/renameio/v2"
 
 	"bootagent/cmd/bootagent/inec2"
+	"bootagent/pkg/aws/ec2"
+	"bootagent/pkg/aws/imds"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
-	"bootagent/pkg/instance"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/volume"
-	"bootagent/pkg/volume/ec2api"
 )
 
 // metadata is the instance metadata service, with its last good answers kept
 // on this machine.
 type metadata struct {
-	*instance.Client
+	*imds.Client
 	kept    string // file of the last good answers
-	machine instance.Fingerprint
-	answer  instance.Facts // the last
+	machine imds.Fingerprint
+	answer  imds.Metadata // the last
 	log     *slog.Logger
 }
 
 func newMetadata(endpoint string, log *slog.Logger) (*metadata, error) {
-	machine, err := instance.ReadFingerprint(instance.DMI, "/etc/machine-id")
+	machine, err := imds.ReadFingerprint(imds.DMI, "/etc/machine-id")
 	m := &metadata{
-		Client: instance.New(endpoint), kept: filepath.Join(stateDir, "instance.json"), machine: machine, log: log,
+		Client: imds.New(endpoint), kept: filepath.Join(stateDir, "instance.json"), machine: machine, log: log,
 	}
-	m.Assume(instance.Identity{ID: machine.BoardAssetTag}) // on Nitro
-	if facts, _, keptErr := instance.Kept(m.kept, machine); keptErr == nil {
+	m.Assume(imds.Identity{ID: machine.BoardAssetTag}) // on Nitro
+	if facts, _, keptErr := imds.Cached(m.kept, machine); keptErr == nil {
 		m.Assume(facts.Identity)
 	}
 	return m, err
 }
 
 func (m *metadata) Ask(ctx context.Context) (host.Identity, error) {
-	facts, err := m.Facts(ctx)
-	if diagnosed := (*instance.Error)(nil); errors.As(err, &diagnosed) {
+	facts, err := m.Metadata(ctx)
+	if diagnosed := (*imds.Error)(nil); errors.As(err, &diagnosed) {
 		return host.Identity{}, &fault.Pending{For: "an answer: " + err.Error(), Hint: diagnosed.Hint()}
 	}
 	if err != nil {
@@ -61,17 +61,17 @@ func (m *metadata) Ask(ctx context.Context) (host.Identity, error) {
 
 // Cache keeps the last answer.
 func (m *metadata) Cache(host.Identity) {
-	if err := instance.Keep(m.kept, m.machine, m.answer); err != nil {
+	if err := imds.Cache(m.kept, m.machine, m.answer); err != nil {
 		m.log.Warn("a boot without the metadata service will not know who this instance is", "error", err)
 	}
 }
 
 func (m *metadata) Cached() (host.Identity, time.Time, error) {
-	facts, since, err := instance.Kept(m.kept, m.machine)
+	facts, since, err := imds.Cached(m.kept, m.machine)
 	return asFacts(facts), since, err
 }
 
-func asFacts(f instance.Facts) host.Identity {
+func asFacts(f imds.Metadata) host.Identity {
 	who := role.Instance{ID: f.Identity.ID, Zone: f.Identity.Zone, Region: f.Identity.Region, Type: f.Identity.Type}
 	return host.Identity{Instance: who, UserData: f.UserData, RoleTag: f.RoleTag}
 }
@@ -133,6 +133,6 @@ func (r records) Record(name string, find role.Find, id string) error {
 }
 
 func newVolumes(set settings.Settings, who role.Instance, roleName string, credentials aws.CredentialsProvider, log *slog.Logger) inec2.Volumes {
-	api := ec2api.New(ec2api.Config{Region: who.Region, Endpoint: set.Endpoints.EC2, Credentials: credentials, Log: log})
+	api := ec2.New(ec2.Config{Region: who.Region, Endpoint: set.Endpoints.EC2, Credentials: credentials, Log: log})
 	return inec2.Volumes{Volumes: volume.New(api, volume.Instance{ID: who.ID, Zone: who.Zone, Region: who.Region, Role: roleName})}
 }

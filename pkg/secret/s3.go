@@ -20,7 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 
-	"bootagent/pkg/awscli"
+	"bootagent/pkg/aws/cli"
 )
 
 // An Object names an object of S3, and the region that it is asked for in.
@@ -68,7 +68,7 @@ func (o Object) Refused(a Answer) error {
 
 // own is a command that the instance's role may not run.
 func (o Object) own(command string, args ...string) string {
-	return awscli.Own + awscli.Command(o.Region, command, args...)
+	return cli.Own + cli.Command(o.Region, command, args...)
 }
 
 // kmsKey is how a key of KMS is named in a message.

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"bootagent/pkg/awscli"
+	"bootagent/pkg/aws/cli"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/shell"
 )
@@ -140,5 +140,5 @@ func (v *Volumes) keyHint(vol Volume) string {
 
 // person is a command for a person, as the instance's IAM role may not run it.
 func (v *Volumes) person(command string, args ...string) string {
-	return awscli.Own + awscli.Command(v.self.Region, command, args...)
+	return cli.Own + cli.Command(v.self.Region, command, args...)
 }

@@ -1,7 +1,7 @@
 // Package volume finds, claims and attaches EBS volumes by EC2's API. It
 // decides over the small interface API, without goroutines, sleeps or files of
 // its own: whoever calls it asks again while it says *fault.Pending, and holds the
-// deadline. Package ec2api is that interface by the AWS
+// deadline. Package aws/ec2 is that interface by the AWS
 // SDK.
 //
 // Nothing in it detaches a volume, and nothing forces: what holds a volume is

@@ -24,12 +24,12 @@ import (
 	"testing"
 	"time"
 
-	"bootagent/pkg/awscli"
+	"bootagent/pkg/aws/cli"
+	agentec2 "bootagent/pkg/aws/ec2"
+	agentimds "bootagent/pkg/aws/imds"
 	"bootagent/pkg/fault"
-	agentinstance "bootagent/pkg/instance"
 	"bootagent/pkg/secret"
 	agentvolume "bootagent/pkg/volume"
-	"bootagent/pkg/volume/ec2api"
 )
 
 // notRun are the commands of AWS in hints that the fake can't do, and why. They are still pasted into
@@ -62,7 +62,7 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 	other, stopped := launch(t, c, Launch{}), launch(t, c, Launch{})
 	var log bytes.Buffer
 	agent := func(role string) *agentvolume.Volumes {
-		api := ec2api.New(ec2api.Config{
+		api := agentec2.New(agentec2.Config{
 			Region: c.Region(), Endpoint: p.urls["ec2"], Credentials: provider(c.IAM.Credentials(role, self.ID)),
 			Log: slog.New(slog.NewTextHandler(&log, nil)),
 		})
@@ -174,15 +174,15 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 			})
 		}
 
-		metadata := func(t *testing.T, i *Instance) *agentinstance.Client {
+		metadata := func(t *testing.T, i *Instance) *agentimds.Client {
 			url, err := c.Listen(i.IMDS)
 			must(t, err)
-			client := agentinstance.New(url)
+			client := agentimds.New(url)
 			_, err = client.Identity(t.Context())
 			must(t, err)
 			return client
 		}
-		credentials := func(t *testing.T, client *agentinstance.Client) error {
+		credentials := func(t *testing.T, client *agentimds.Client) error {
 			_, err := client.Credentials().Retrieve(t.Context())
 			return err
 		}
@@ -198,7 +198,7 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 			url, err := c.Listen(self.IMDS)
 			must(t, err)
 			self.IMDS.BlockTokens()
-			_, err = agentinstance.New(url).Identity(t.Context()) // never told which instance it is
+			_, err = agentimds.New(url).Identity(t.Context()) // never told which instance it is
 			self.IMDS.Heal()
 			p.pastes(t, err, "ec2 modify-instance-metadata-options")
 		})
@@ -209,7 +209,7 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				url, err := c.Listen(answering{self.IMDS, role, document})
 				must(t, err)
-				p.pastes(t, credentials(t, agentinstance.New(url)), "iam get-role")
+				p.pastes(t, credentials(t, agentimds.New(url)), "iam get-role")
 			})
 		}
 	})
@@ -217,7 +217,7 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 	// cmd/bootagent puts it into its hint.
 	t.Run("other user-data", func(t *testing.T) {
 		must(t, os.WriteFile(filepath.Join(p.dir, "user-data.base64"), []byte("I2Jvb3RhZ2VudAo="), 0o600))
-		for _, line := range strings.Split(awscli.ChangeUserData("eu-central-1", self.ID), " && ") {
+		for _, line := range strings.Split(cli.ChangeUserData("eu-central-1", self.ID), " && ") {
 			if command := regexp.MustCompile(`^aws (ec2 [a-z-]+) --region `).FindStringSubmatch(line); command != nil {
 				p.paste(t, line, command[1])
 			}
@@ -376,7 +376,7 @@ func (operations) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // commandsInCode are the commands for AWS in the code, as "ec2 detach-volume". None may be written in
-// another way than by package awscli.
+// another way than by package aws/cli.
 func commandsInCode(t *testing.T) []string {
 	t.Helper()
 	command := regexp.MustCompile(`^(ec2|iam|kms|s3|s3api|sts|ssm|autoscaling|secretsmanager) [a-z-]+$`)
@@ -402,7 +402,7 @@ func commandsInCode(t *testing.T) []string {
 					found[text] = true
 				}
 				if plain.MatchString(text) {
-					t.Errorf("%s writes a command for AWS without package awscli: %s", path, text)
+					t.Errorf("%s writes a command for AWS without package aws/cli: %s", path, text)
 				}
 				return true
 			})

@@ -4,9 +4,9 @@ import (
 	"strings"
 	"testing"
 
+	agentec2 "bootagent/pkg/aws/ec2"
 	"bootagent/pkg/policy"
 	agentvolume "bootagent/pkg/volume"
-	"bootagent/pkg/volume/ec2api"
 )
 
 // The policy that `bootagent iam` prints lets an instance go the whole way to its volume, over the
@@ -22,7 +22,7 @@ func TestThePolicyOfARoleIsEnoughHereAndNoMore(t *testing.T) {
 	foreign := volume(t, c, Volume{Tags: map[string]string{"cluster": "another", "holds": "mysql"}})
 	url, err := c.Listen(c.EC2)
 	must(t, err)
-	api := ec2api.New(ec2api.Config{Region: c.Region(), Endpoint: url, Credentials: provider(c.IAM.Credentials("db", self.ID))})
+	api := agentec2.New(agentec2.Config{Region: c.Region(), Endpoint: url, Credentials: provider(c.IAM.Credentials("db", self.ID))})
 	v := agentvolume.New(api, agentvolume.Instance{ID: self.ID, Zone: "eu-central-1a"})
 
 	found, err := v.Find(t.Context(), agentvolume.Want{Tags: map[string]string{"cluster": tags["cluster"], "holds": "mysql"}})

@@ -16,8 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	agentec2 "bootagent/pkg/aws/ec2"
 	agentvolume "bootagent/pkg/volume"
-	"bootagent/pkg/volume/ec2api"
 )
 
 // machine is hardware that notes what is plugged.
@@ -428,7 +428,7 @@ func TestPages(t *testing.T) {
 	c.Calls.Reset()
 	url, err := c.Listen(c.EC2)
 	must(t, err)
-	api := ec2api.New(ec2api.Config{Region: c.Region(), Endpoint: url, Credentials: provider(c.IAM.Credentials("db", "tester"))})
+	api := agentec2.New(agentec2.Config{Region: c.Region(), Endpoint: url, Credentials: provider(c.IAM.Credentials("db", "tester"))})
 	for range 1000 {
 		volume(t, c, Volume{})
 	}

@@ -28,12 +28,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"bootagent/cmd/bootagent/inec2"
+	agentec2 "bootagent/pkg/aws/ec2"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/volume"
-	"bootagent/pkg/volume/ec2api"
 	"bootagent/test/cloud"
 )
 
@@ -127,7 +127,7 @@ func (m *member) jitter(below time.Duration) time.Duration {
 // when EC2 says so.
 func (f *fleet) world(m *member) host.Host {
 	keys := f.cloud.IAM.Credentials("db", m.id)
-	api := ec2api.New(ec2api.Config{
+	api := agentec2.New(agentec2.Config{
 		Region: f.cloud.Region(), Endpoint: "http://ec2.test", HTTP: &http.Client{Transport: direct{f.cloud.EC2}}, Jitter: m.jitter,
 		Credentials: aws.CredentialsProvider(credentials.NewStaticCredentialsProvider(keys.AccessKeyID, keys.SecretAccessKey, keys.SessionToken)),
 	})

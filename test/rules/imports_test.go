@@ -75,7 +75,7 @@ var table = []row{
 		why: "runs before all else in every boot, so it is small and asks nobody",
 	},
 	{pkg: "pkg/shell", never: effects, why: "words of a shell; the one place that quotes them"},
-	{pkg: "pkg/awscli", may: []string{"bootagent/pkg/shell"}, never: effects, why: "text of commands that a person runs"},
+	{pkg: "pkg/aws/cli", may: []string{"bootagent/pkg/shell"}, never: effects, why: "text of commands that a person runs"},
 	{pkg: "pkg/strictyaml", may: []string{yaml}, never: effects, why: "the one place that knows YAML; text in, facts out"},
 	{pkg: "pkg/unit", never: slices.Concat(effects, []string{"regexp"}), why: "names of units, and which may be held: the one list of that; whoever names one may import it"},
 	{pkg: "pkg/userdata", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "bytes to a Selection: no disk, no network"},
@@ -89,7 +89,7 @@ var table = []row{
 	{pkg: "pkg/filesystem", may: []string{xsys}, never: network, why: "extended attributes and statx; no volumes"},
 	{pkg: "pkg/datadir", may: []string{"bootagent/pkg/shell", xsys}, never: network, why: "renameat2, which never replaces; no volumes, no units"},
 	{
-		pkg: "pkg/secret", may: []string{"bootagent/pkg/awscli", age, awsSDK, smithy, renameio, xsys}, never: []string{"os/exec"},
+		pkg: "pkg/secret", may: []string{"bootagent/pkg/aws/cli", age, awsSDK, smithy, renameio, xsys}, never: []string{"os/exec"},
 		why: "S3, age and ramfs; no volumes, and of units a name; a command for keys is run by who calls it",
 	},
 	{
@@ -104,15 +104,15 @@ var table = []row{
 		why:   "files of an image, and systemd's verifier as a program; it asks no machine and changes nothing",
 	},
 	{
-		pkg: "pkg/instance", may: []string{"bootagent/pkg/awscli", aws, awsIMDS, awsRole, smithy, renameio, xsys}, never: []string{"os/exec"},
+		pkg: "pkg/aws/imds", may: []string{"bootagent/pkg/aws/cli", aws, awsIMDS, awsRole, smithy, renameio, xsys}, never: []string{"os/exec"},
 		why: "it asks the metadata service, and no other, by sockets that it may have to mark; it knows no plans",
 	},
 	{
-		pkg: "pkg/volume", may: []string{"bootagent/pkg/awscli", "bootagent/pkg/fault", "bootagent/pkg/policy", "bootagent/pkg/shell"}, never: []string{"os/...", "syscall"},
+		pkg: "pkg/volume", may: []string{"bootagent/pkg/aws/cli", "bootagent/pkg/fault", "bootagent/pkg/policy", "bootagent/pkg/shell"}, never: []string{"os/...", "syscall"},
 		why: "it decides over an interface; its tests compare what it asks for with the policy",
 	},
 	{
-		pkg: "pkg/volume/ec2api", may: []string{"bootagent/pkg/awscli", "bootagent/pkg/volume", awsSDK, smithy}, never: []string{"os/...", "syscall"},
+		pkg: "pkg/aws/ec2", may: []string{"bootagent/pkg/aws/cli", "bootagent/pkg/volume", awsSDK, smithy}, never: []string{"os/...", "syscall"},
 		why: "EC2 by the SDK, which takes minutes to compile: what decides does not import it",
 	},
 	{pkg: "pkg/policy", never: effects, why: "needs to IAM's words; it asks nobody"},

@@ -1,4 +1,4 @@
-package awscli
+package cli
 
 import "strings"
 

@@ -1,6 +1,6 @@
-// Package awscli writes commands of AWS's command line as hints hold them, so
+// Package cli writes commands of AWS's command line as hints hold them, so
 // that a person can paste them into a shell. It runs nothing.
-package awscli
+package cli
 
 import (
 	"strings"

@@ -1,4 +1,4 @@
-package instance
+package imds
 
 import (
 	"cmp"
@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"net/url"
 
-	"bootagent/pkg/awscli"
+	"bootagent/pkg/aws/cli"
 )
 
 // A Kind is why the instance metadata service did not give what it was asked
@@ -129,7 +129,7 @@ func (c *Client) badAnswer(what string, x exchange, problem error) *Error {
 func (c *Client) command(command string, args ...string) string {
 	self := c.known()
 	args = append([]string{"--instance-id", cmp.Or(self.ID, "INSTANCE")}, args...)
-	return awscli.Own + awscli.Command(self.Region, command, args...)
+	return cli.Own + cli.Command(self.Region, command, args...)
 }
 
 // host is the host of the endpoint, as commands take it.

@@ -1,4 +1,4 @@
-// Package instance says who this instance is: its identity, its user-data, its
+// Package imds says who this instance is: its identity, its user-data, its
 // tags and the credentials of its IAM role, as EC2's instance metadata service
 // (IMDS) tells them. It speaks version 2 of that service only, and nothing in
 // the environment leads it elsewhere.
@@ -6,7 +6,7 @@
 // It also keeps the last good answers in a file, for a boot in which the
 // service is silent, and reads the DMI identifiers and the machine id that
 // tell whether they are this machine's.
-package instance
+package imds
 
 import (
 	"context"
@@ -21,7 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	sdk "github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 )
 
 // Endpoint is where the instance metadata service is on EC2.
@@ -39,8 +39,8 @@ type Identity struct {
 	Region string `json:"region"`
 }
 
-// Facts are all that the choice of a role needs to know of an instance.
-type Facts struct {
+// Metadata are all that the choice of a role needs to know of an instance.
+type Metadata struct {
 	Identity    Identity `json:"identity"`
 	UserData    []byte   `json:"userData"`
 	HasUserData bool     `json:"hasUserData"`
@@ -58,7 +58,7 @@ const maxUserData = 16 << 10
 // *Error, but for ErrNoUserData and the end of a context.
 type Client struct {
 	endpoint    string
-	imds        *imds.Client
+	imds        *sdk.Client
 	credentials aws.CredentialsProvider
 
 	mu   sync.Mutex
@@ -76,9 +76,9 @@ func newClient(endpoint string, d deadlines) *Client {
 	}
 	c := &Client{
 		endpoint: endpoint,
-		imds: imds.New(imds.Options{
+		imds: sdk.New(sdk.Options{
 			Endpoint:          endpoint,
-			ClientEnableState: imds.ClientEnabled,
+			ClientEnableState: sdk.ClientEnabled,
 			EnableFallback:    aws.FalseTernary, // never version 1
 			HTTPClient:        newTransport(d),
 			Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
@@ -96,20 +96,20 @@ func newClient(endpoint string, d deadlines) *Client {
 	return c
 }
 
-// Facts asks for all that the choice of a role needs.
-func (c *Client) Facts(ctx context.Context) (Facts, error) {
-	var f Facts
+// Metadata asks for all that the choice of a role needs.
+func (c *Client) Metadata(ctx context.Context) (Metadata, error) {
+	var f Metadata
 	var err error
 	if f.Identity, err = c.Identity(ctx); err != nil {
-		return Facts{}, err
+		return Metadata{}, err
 	}
 	f.UserData, err = c.UserData(ctx)
 	if err != nil && !errors.Is(err, ErrNoUserData) {
-		return Facts{}, err
+		return Metadata{}, err
 	}
 	f.HasUserData = err == nil
 	if f.RoleTag, _, err = c.Tag(ctx, RoleTag); err != nil {
-		return Facts{}, err
+		return Metadata{}, err
 	}
 	return f, nil
 }
@@ -117,7 +117,7 @@ func (c *Client) Facts(ctx context.Context) (Facts, error) {
 // Identity asks what EC2 calls this instance, and where it put it.
 func (c *Client) Identity(ctx context.Context) (Identity, error) {
 	const what = "the identity of this instance"
-	var doc *imds.GetInstanceIdentityDocumentOutput
+	var doc *sdk.GetInstanceIdentityDocumentOutput
 	x, err := c.ask(ctx, what, func(ctx context.Context) (err error) {
 		doc, err = c.imds.GetInstanceIdentityDocument(ctx, nil)
 		return err
@@ -174,7 +174,7 @@ func isInstanceID(text string) bool {
 // UserData asks for the user-data of this instance, as it was given to EC2.
 func (c *Client) UserData(ctx context.Context) ([]byte, error) {
 	const what = "the user-data"
-	var out *imds.GetUserDataOutput
+	var out *sdk.GetUserDataOutput
 	x, err := c.ask(ctx, what, func(ctx context.Context) (err error) {
 		out, err = c.imds.GetUserData(ctx, nil)
 		return err
@@ -202,9 +202,9 @@ func (c *Client) UserData(ctx context.Context) ([]byte, error) {
 // is not ".", ".." or "_index".
 func (c *Client) Tag(ctx context.Context, key string) (value string, ok bool, err error) {
 	what := "the instance tag " + key
-	var out *imds.GetMetadataOutput
+	var out *sdk.GetMetadataOutput
 	x, err := c.ask(ctx, what, func(ctx context.Context) (err error) {
-		out, err = c.imds.GetMetadata(ctx, &imds.GetMetadataInput{Path: "tags/instance/" + key})
+		out, err = c.imds.GetMetadata(ctx, &sdk.GetMetadataInput{Path: "tags/instance/" + key})
 		return err
 	})
 	if x.absent() {

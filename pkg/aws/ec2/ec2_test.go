@@ -1,4 +1,4 @@
-package ec2api
+package ec2
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package instance
+package imds
 
 import (
 	"bufio"
@@ -25,8 +25,8 @@ var hasty = deadlines{connect: 50 * time.Millisecond, answer: 50 * time.Millisec
 
 func TestFactsAreAskedForWithOneToken(t *testing.T) {
 	s := newService(t, map[string]string{userDataPath: "\x1f\x8b\x00 as it is\n", roleTagPath: "web"})
-	got, err := New(s.url).Facts(t.Context())
-	want := Facts{Identity: identity, UserData: []byte("\x1f\x8b\x00 as it is\n"), HasUserData: true, RoleTag: "web"}
+	got, err := New(s.url).Metadata(t.Context())
+	want := Metadata{Identity: identity, UserData: []byte("\x1f\x8b\x00 as it is\n"), HasUserData: true, RoleTag: "web"}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -38,7 +38,7 @@ func TestFactsAreAskedForWithOneToken(t *testing.T) {
 func TestWhatIsAbsentIsNoError(t *testing.T) {
 	s := newService(t, nil)
 	c := New(s.url)
-	if got, err := c.Facts(t.Context()); err != nil || !reflect.DeepEqual(got, Facts{Identity: identity}) {
+	if got, err := c.Metadata(t.Context()); err != nil || !reflect.DeepEqual(got, Metadata{Identity: identity}) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if got, err := c.UserData(t.Context()); !errors.Is(err, ErrNoUserData) || got != nil {
@@ -52,7 +52,7 @@ func TestWhatIsAbsentIsNoError(t *testing.T) {
 func TestWhatIsEmptyIsThere(t *testing.T) {
 	s := newService(t, map[string]string{userDataPath: "", roleTagPath: ""})
 	c := New(s.url)
-	if got, err := c.Facts(t.Context()); err != nil || !got.HasUserData || len(got.UserData) != 0 {
+	if got, err := c.Metadata(t.Context()); err != nil || !got.HasUserData || len(got.UserData) != 0 {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	if got, ok, err := c.Tag(t.Context(), RoleTag); got != "" || !ok || err != nil {
@@ -364,7 +364,7 @@ func TestCallsSideBySide(t *testing.T) {
 	errs := make(chan error)
 	for range 8 {
 		go func() {
-			_, err := c.Facts(t.Context())
+			_, err := c.Metadata(t.Context())
 			errs <- err
 		}()
 		go func() {

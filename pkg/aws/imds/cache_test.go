@@ -1,4 +1,4 @@
-package instance
+package imds
 
 import (
 	"errors"
@@ -18,7 +18,7 @@ var (
 		ProductUUID: "ec2e1916-9099-7caf-fd21-012345abcdef", BoardAssetTag: identity.ID,
 		MachineID: "0123456789abcdef0123456789abcdef",
 	}
-	facts = Facts{Identity: identity, UserData: []byte("#bootagent\nversion: 1\nrole: web\n"), HasUserData: true}
+	facts = Metadata{Identity: identity, UserData: []byte("#bootagent\nversion: 1\nrole: web\n"), HasUserData: true}
 )
 
 // but gives a machine that differs from the usual one.
@@ -55,7 +55,7 @@ func TestTheFingerprintIsReadFromDMIAndMachineID(t *testing.T) {
 }
 
 func TestWhatIsKeptIsFoundAgain(t *testing.T) {
-	for name, facts := range map[string]Facts{
+	for name, facts := range map[string]Metadata{
 		"user-data":       facts,
 		"none":            {Identity: identity, RoleTag: "web"},
 		"empty user-data": {Identity: identity, UserData: []byte{}, HasUserData: true},
@@ -71,10 +71,10 @@ func TestWhatIsKeptIsFoundAgain(t *testing.T) {
 		} {
 			path := filepath.Join(t.TempDir(), "instance.json")
 			before := time.Now().Add(-time.Second)
-			if err := Keep(path, machine, facts); err != nil {
+			if err := Cache(path, machine, facts); err != nil {
 				t.Fatal(err)
 			}
-			got, since, err := Kept(path, machine)
+			got, since, err := Cached(path, machine)
 			if err != nil || !reflect.DeepEqual(got, facts) || since.Before(before) || since.After(time.Now()) {
 				t.Errorf("%s: got %+v since %s, %v", name, got, since, err)
 			}
@@ -92,22 +92,22 @@ func TestAnotherMachinesAnswersAreRefused(t *testing.T) {
 		kept, now Fingerprint
 		words     string
 	}{
-		{machine, but(func(m *Fingerprint) { m.ProductUUID = "ec2fffff-9099-7caf-fd21-012345abcdef" }), "its product UUID is another"},
-		{machine, but(func(m *Fingerprint) { m.MachineID = "fedcba9876543210fedcba9876543210" }), "its machine id is another"},
-		{machine, but(func(m *Fingerprint) { m.BoardAssetTag = "i-0fedcba9876543210" }), "they are of i-0123456789abcdef0, and its board says that it is i-0fedcba9876543210"},
-		{xen, but(func(m *Fingerprint) { m.BoardAssetTag = "i-0fedcba9876543210" }), "they are of i-0123456789abcdef0, and its board says that it is i-0fedcba9876543210"},
-		{xen, machine, "its board's asset tag is another"},
-		{machine, xen, "its board's asset tag is another"},
+		{machine, but(func(m *Fingerprint) { m.ProductUUID = "ec2fffff-9099-7caf-fd21-012345abcdef" }), "this machine has another product UUID"},
+		{machine, but(func(m *Fingerprint) { m.MachineID = "fedcba9876543210fedcba9876543210" }), "this machine has another machine id"},
+		{machine, but(func(m *Fingerprint) { m.BoardAssetTag = "i-0fedcba9876543210" }), "they are of instance i-0123456789abcdef0, and the board of this machine says i-0fedcba9876543210"},
+		{xen, but(func(m *Fingerprint) { m.BoardAssetTag = "i-0fedcba9876543210" }), "they are of instance i-0123456789abcdef0, and the board of this machine says i-0fedcba9876543210"},
+		{xen, machine, "this machine has another board asset tag"},
+		{machine, xen, "this machine has another board asset tag"},
 		{machine, but(func(m *Fingerprint) { m.ProductUUID = "" }), "it has no product UUID"},
 		{machine, but(func(m *Fingerprint) { m.MachineID = "" }), "it has no machine id"},
 		{machine, Fingerprint{}, "it has no product UUID"},
 	} {
 		path := filepath.Join(t.TempDir(), "instance.json")
-		if err := Keep(path, c.kept, facts); err != nil {
+		if err := Cache(path, c.kept, facts); err != nil {
 			t.Fatal(err)
 		}
-		got, since, err := Kept(path, c.now)
-		if !errors.Is(err, ErrForeign) || !strings.HasSuffix(err.Error(), ": "+c.words) || !reflect.DeepEqual(got, Facts{}) || !since.IsZero() {
+		got, since, err := Cached(path, c.now)
+		if !errors.Is(err, ErrForeign) || !strings.HasSuffix(err.Error(), ": "+c.words) || !reflect.DeepEqual(got, Metadata{}) || !since.IsZero() {
 			t.Errorf("got %+v, %v; want %q", got, err, c.words)
 		}
 		for _, id := range []string{machine.ProductUUID, c.now.ProductUUID, machine.MachineID, c.now.MachineID} {
@@ -123,10 +123,10 @@ func TestAMachineThatCannotBeToldFromItsCopiesKeepsNothing(t *testing.T) {
 		"it has no product UUID": but(func(m *Fingerprint) { m.ProductUUID = "00000000-0000-0000-0000-000000000000" }),
 		"no product UUID":        but(func(m *Fingerprint) { m.ProductUUID = "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF" }),
 		"it has no machine id":   but(func(m *Fingerprint) { m.MachineID = "uninitialized" }),
-		"they are of i-0123456789abcdef0, and its board says that it is i-0fedcba9876543210": but(func(m *Fingerprint) { m.BoardAssetTag = "i-0fedcba9876543210" }),
+		"they are of instance i-0123456789abcdef0, and the board of this machine says i-0fedcba9876543210": but(func(m *Fingerprint) { m.BoardAssetTag = "i-0fedcba9876543210" }),
 	} {
 		path := filepath.Join(t.TempDir(), "instance.json")
-		if err := Keep(path, machine, facts); err == nil || !strings.HasSuffix(err.Error(), words) {
+		if err := Cache(path, machine, facts); err == nil || !strings.HasSuffix(err.Error(), words) {
 			t.Errorf("%v; want %q", err, words)
 		}
 		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
@@ -137,9 +137,9 @@ func TestAMachineThatCannotBeToldFromItsCopiesKeepsNothing(t *testing.T) {
 
 func TestOnlyWhatChangedIsWritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "instance.json")
-	keep := func(m Fingerprint, f Facts) os.FileInfo {
+	cache := func(m Fingerprint, f Metadata) os.FileInfo {
 		t.Helper()
-		if err := Keep(path, m, f); err != nil {
+		if err := Cache(path, m, f); err != nil {
 			t.Fatal(err)
 		}
 		info, err := os.Stat(path)
@@ -148,25 +148,25 @@ func TestOnlyWhatChangedIsWritten(t *testing.T) {
 		}
 		return info
 	}
-	last := keep(machine, facts)
-	if !os.SameFile(last, keep(machine, facts)) {
+	last := cache(machine, facts)
+	if !os.SameFile(last, cache(machine, facts)) {
 		t.Error("the same was written again")
 	}
 	other := facts
 	other.RoleTag = "web"
 	for what, change := range map[string]func() os.FileInfo{
-		"the role tag":    func() os.FileInfo { return keep(machine, other) },
-		"another machine": func() os.FileInfo { return keep(but(func(m *Fingerprint) { m.MachineID = "f" }), facts) },
+		"the role tag":    func() os.FileInfo { return cache(machine, other) },
+		"another machine": func() os.FileInfo { return cache(but(func(m *Fingerprint) { m.MachineID = "f" }), facts) },
 		"a broken copy": func() os.FileInfo {
 			os.WriteFile(path, []byte("{"), 0o600)
-			return keep(machine, facts)
+			return cache(machine, facts)
 		},
 		"a copy that others can read": func() os.FileInfo {
 			os.Chmod(path, 0o644)
-			return keep(machine, facts)
+			return cache(machine, facts)
 		},
 	} {
-		last = keep(machine, facts)
+		last = cache(machine, facts)
 		now := change()
 		if os.SameFile(last, now) || now.Mode() != 0o600 {
 			t.Errorf("%s: not written, or with %v", what, now.Mode())
@@ -179,7 +179,7 @@ func TestOnlyWhatChangedIsWritten(t *testing.T) {
 
 func TestABrokenCopyIsNone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "instance.json")
-	if err := Keep(path, machine, facts); err != nil {
+	if err := Cache(path, machine, facts); err != nil {
 		t.Fatal(err)
 	}
 	whole, err := os.ReadFile(path)
@@ -204,23 +204,23 @@ func TestABrokenCopyIsNone(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got, since, err := Kept(path, machine)
+		got, since, err := Cached(path, machine)
 		if !errors.Is(err, ErrBroken) || !strings.Contains(err.Error(), words) || !strings.Contains(err.Error(), path) ||
-			!reflect.DeepEqual(got, Facts{}) || !since.IsZero() {
+			!reflect.DeepEqual(got, Metadata{}) || !since.IsZero() {
 			t.Errorf("%.40q: got %+v, %v; want %q", text, got, err, words)
 		}
 	}
-	if _, _, err := Kept(filepath.Join(t.TempDir(), "instance.json"), machine); !errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrBroken) {
+	if _, _, err := Cached(filepath.Join(t.TempDir(), "instance.json"), machine); !errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrBroken) {
 		t.Errorf("where nothing is kept: %v", err)
 	}
-	if _, _, err := Kept(t.TempDir(), machine); !errors.Is(err, ErrBroken) {
+	if _, _, err := Cached(t.TempDir(), machine); !errors.Is(err, ErrBroken) {
 		t.Errorf("a directory: %v", err)
 	}
 }
 
 func TestWhatCannotBeKeptIsTold(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "missing", "instance.json")
-	if err := Keep(path, machine, facts); !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "cannot keep who this instance is: ") {
+	if err := Cache(path, machine, facts); !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), "cannot cache the answers of the metadata service: ") {
 		t.Error(err)
 	}
 }
@@ -236,12 +236,12 @@ func TestCredentialsAreNeverKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := c.Facts(t.Context())
+	f, err := c.Metadata(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "instance.json")
-	if err := Keep(path, machine, f); err != nil {
+	if err := Cache(path, machine, f); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(path)
@@ -255,9 +255,9 @@ func TestCredentialsAreNeverKept(t *testing.T) {
 	}
 }
 
-func FuzzKept(f *testing.F) {
+func FuzzCached(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "instance.json")
-	if err := Keep(path, machine, facts); err != nil {
+	if err := Cache(path, machine, facts); err != nil {
 		f.Fatal(err)
 	}
 	whole, err := os.ReadFile(path)
@@ -270,7 +270,7 @@ func FuzzKept(f *testing.F) {
 		if err := os.WriteFile(path, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got, since, err := Kept(path, machine)
+		got, since, err := Cached(path, machine)
 		if err != nil {
 			return
 		}

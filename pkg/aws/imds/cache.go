@@ -1,4 +1,4 @@
-package instance
+package imds
 
 import (
 	"encoding/json"
@@ -16,7 +16,7 @@ import (
 )
 
 // A Fingerprint tells a machine from its copies. A copy of its disk, be it an
-// image that many instances start from, carries the kept answers along, but
+// image that many instances start from, carries the cached answers along, but
 // not the machine's DMI identifiers.
 type Fingerprint struct {
 	ProductUUID   string `json:"productUUID"`
@@ -63,32 +63,32 @@ func (f Fingerprint) lacks() string {
 // nothing.
 func (f Fingerprint) contradicts(id Identity) string {
 	if isInstanceID(f.BoardAssetTag) && f.BoardAssetTag != id.ID {
-		return fmt.Sprintf("they are of %s, and its board says that it is %s", id.ID, f.BoardAssetTag)
+		return fmt.Sprintf("they are of instance %s, and the board of this machine says %s", id.ID, f.BoardAssetTag)
 	}
 	return ""
 }
 
-// differs says in what two machines differ, or nothing. It names no values:
-// the UUID and the machine id are not for everyone who can read a log.
+// differs says in what two machines differ, or nothing. It names no values: not
+// everybody who can read the log may know the UUID and the machine id.
 func (f Fingerprint) differs(other Fingerprint) string {
 	switch {
 	case f.ProductUUID != other.ProductUUID:
-		return "its product UUID is another"
+		return "this machine has another product UUID"
 	case f.BoardAssetTag != other.BoardAssetTag:
-		return "its board's asset tag is another"
+		return "this machine has another board asset tag"
 	case f.MachineID != other.MachineID:
-		return "its machine id is another"
+		return "this machine has another machine id"
 	}
 	return ""
 }
 
-// Why kept answers can't be relied on.
+// Why cached answers can't be used.
 var (
-	ErrForeign = errors.New("the kept answers can't be shown to be this machine's")
-	ErrBroken  = errors.New("the kept answers can't be read")
+	ErrForeign = errors.New("the cached answers are not this machine's, or may not be")
+	ErrBroken  = errors.New("the cached answers can't be read")
 )
 
-// copyVersion is the version of the file of kept answers.
+// copyVersion is the version of the cache file.
 const copyVersion = 1
 
 // maxCopy bounds that file, in bytes: user-data in base64 and a page beside it.
@@ -99,27 +99,28 @@ type copied struct {
 	Version int         `json:"version"`
 	Since   time.Time   `json:"since"`
 	Machine Fingerprint `json:"machine"`
-	Facts
+	Metadata
 }
 
-// Keep keeps good answers for a boot in which the service is silent. It writes
-// only what it does not hold already, in one step, readable to root alone.
-func Keep(path string, machine Fingerprint, facts Facts) error {
+// Cache writes good answers to a file, for a boot in which the service does not
+// answer. It writes only what the file does not hold already, in one step,
+// readable for root alone.
+func Cache(path string, machine Fingerprint, facts Metadata) error {
 	if problem := machine.lacks(); problem != "" {
-		return fmt.Errorf("cannot keep who this instance is: this machine can't be told from a copy of it: %s", problem)
+		return fmt.Errorf("cannot cache the answers of the metadata service: this machine can't be told from a copy of it: %s", problem)
 	}
 	if problem := machine.contradicts(facts.Identity); problem != "" {
-		return fmt.Errorf("cannot keep the answers about this machine: %s", problem)
+		return fmt.Errorf("cannot cache the answers of the metadata service: %s", problem)
 	}
-	if old, private, err := readCopy(path); err == nil && private && old.Machine == machine && reflect.DeepEqual(old.Facts, facts) {
+	if old, private, err := readCopy(path); err == nil && private && old.Machine == machine && reflect.DeepEqual(old.Metadata, facts) {
 		return nil
 	}
-	text, err := json.Marshal(copied{Version: copyVersion, Since: time.Now().UTC().Truncate(time.Second), Machine: machine, Facts: facts})
+	text, err := json.Marshal(copied{Version: copyVersion, Since: time.Now().UTC().Truncate(time.Second), Machine: machine, Metadata: facts})
 	if err == nil {
 		err = writePrivate(path, append(text, '\n'))
 	}
 	if err != nil {
-		return fmt.Errorf("cannot keep who this instance is: %w", err)
+		return fmt.Errorf("cannot cache the answers of the metadata service: %w", err)
 	}
 	return nil
 }
@@ -138,13 +139,13 @@ func writePrivate(path string, text []byte) error {
 	return file.CloseAtomicallyReplace()
 }
 
-// Kept gives the answers that were kept, and since when they have been the
-// same. The error is fs.ErrNotExist where nothing was kept, ErrBroken where it
+// Cached returns the cached answers, and since when they have been the same.
+// The error is fs.ErrNotExist where nothing is cached, ErrBroken where it
 // can't be read, and ErrForeign where it is another machine's, or may be.
-func Kept(path string, machine Fingerprint) (Facts, time.Time, error) {
+func Cached(path string, machine Fingerprint) (Metadata, time.Time, error) {
 	c, _, err := readCopy(path)
 	if err != nil {
-		return Facts{}, time.Time{}, err
+		return Metadata{}, time.Time{}, err
 	}
 	for _, problem := range []string{
 		machine.lacks(),
@@ -152,18 +153,18 @@ func Kept(path string, machine Fingerprint) (Facts, time.Time, error) {
 		machine.differs(c.Machine),
 	} {
 		if problem != "" {
-			return Facts{}, time.Time{}, fmt.Errorf("%w: %s", ErrForeign, problem)
+			return Metadata{}, time.Time{}, fmt.Errorf("%w: %s", ErrForeign, problem)
 		}
 	}
-	return c.Facts, c.Since, nil
+	return c.Metadata, c.Since, nil
 }
 
-// readCopy reads the file of kept answers, and tells whether it is readable to
+// readCopy reads the cache file, and tells whether it is readable to
 // its owner alone.
 func readCopy(path string) (c copied, private bool, err error) {
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return copied{}, false, fmt.Errorf("nothing is kept of who this instance is: %w", err)
+		return copied{}, false, fmt.Errorf("no answers of the metadata service are cached: %w", err)
 	}
 	if err != nil {
 		return copied{}, false, fmt.Errorf("%w: %w", ErrBroken, err)

@@ -1,6 +1,6 @@
-// Package ec2api is the interface that pkg/volume has to EC2, by the AWS SDK. It
+// Package ec2 is the interface that pkg/volume has to EC2, by the AWS SDK. It
 // is apart from what decides, so that this compiles in a second and that does not.
-package ec2api
+package ec2
 
 import (
 	"context"
@@ -21,11 +21,11 @@ import (
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	sdk "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/smithy-go"
 
-	"bootagent/pkg/awscli"
+	"bootagent/pkg/aws/cli"
 	"bootagent/pkg/volume"
 )
 
@@ -50,7 +50,7 @@ type Config struct {
 	Credentials aws.CredentialsProvider // asked again only when what it gave expires
 
 	Log    *slog.Logger                            // nil for none
-	HTTP   ec2.HTTPClient                          // nil for the network
+	HTTP   sdk.HTTPClient                          // nil for the network
 	Jitter func(below time.Duration) time.Duration // nil for chance
 }
 
@@ -62,7 +62,7 @@ type Config struct {
 func New(c Config) volume.API { return newClient(c, callTimeout) }
 
 func newClient(c Config, timeout time.Duration) *client {
-	opts := ec2.Options{
+	opts := sdk.Options{
 		Region:      c.Region,
 		Credentials: caller{aws.NewCredentialsCache(c.Credentials)},
 		HTTPClient:  c.HTTP,
@@ -88,7 +88,7 @@ func newClient(c Config, timeout time.Duration) *client {
 		})
 	}
 	return &client{
-		ec2:     ec2.New(opts),
+		ec2:     sdk.New(opts),
 		region:  c.Region,
 		retryer: retry.NewStandard(standard),
 		onlyThrottled: retry.NewStandard(standard, func(o *retry.StandardOptions) {
@@ -106,7 +106,7 @@ func newClient(c Config, timeout time.Duration) *client {
 }
 
 type client struct {
-	ec2           *ec2.Client
+	ec2           *sdk.Client
 	region        string
 	retryer       aws.Retryer
 	onlyThrottled aws.Retryer
@@ -121,7 +121,7 @@ type client struct {
 
 func (c *client) Volumes(ctx context.Context, q volume.Query) ([]volume.Volume, error) {
 	// EC2 refuses ids together with a size of page.
-	in := &ec2.DescribeVolumesInput{VolumeIds: q.IDs}
+	in := &sdk.DescribeVolumesInput{VolumeIds: q.IDs}
 	for _, key := range slices.Sorted(maps.Keys(q.Tags)) {
 		in.Filters = append(in.Filters, types.Filter{Name: aws.String("tag:" + key), Values: []string{escape(q.Tags[key])}})
 	}
@@ -185,7 +185,7 @@ func volumeOf(vol types.Volume) volume.Volume {
 }
 
 func (c *client) Instance(ctx context.Context, id string) (volume.Instance, error) {
-	out, err := call(ctx, c, volume.DescribeInstances, &ec2.DescribeInstancesInput{InstanceIds: []string{id}}, c.retryer, c.ec2.DescribeInstances)
+	out, err := call(ctx, c, volume.DescribeInstances, &sdk.DescribeInstancesInput{InstanceIds: []string{id}}, c.retryer, c.ec2.DescribeInstances)
 	if err != nil {
 		return volume.Instance{}, err
 	}
@@ -219,13 +219,13 @@ func instanceOf(i types.Instance) volume.Instance {
 }
 
 func (c *client) Attach(ctx context.Context, id, instance, device string) error {
-	in := &ec2.AttachVolumeInput{VolumeId: &id, InstanceId: &instance, Device: &device}
+	in := &sdk.AttachVolumeInput{VolumeId: &id, InstanceId: &instance, Device: &device}
 	_, err := call(ctx, c, volume.AttachVolume, in, c.onlyThrottled, c.ec2.AttachVolume)
 	return err
 }
 
 func (c *client) Tag(ctx context.Context, id string, tags map[string]string) error {
-	in := &ec2.CreateTagsInput{Resources: []string{id}}
+	in := &sdk.CreateTagsInput{Resources: []string{id}}
 	for _, key := range slices.Sorted(maps.Keys(tags)) {
 		in.Tags = append(in.Tags, types.Tag{Key: aws.String(key), Value: aws.String(tags[key])})
 	}
@@ -235,7 +235,7 @@ func (c *client) Tag(ctx context.Context, id string, tags map[string]string) err
 
 // call makes one call within its time, and tells errors apart.
 func call[In, Out any](ctx context.Context, c *client, action string, in In, retryer aws.Retryer,
-	do func(context.Context, In, ...func(*ec2.Options)) (Out, error),
+	do func(context.Context, In, ...func(*sdk.Options)) (Out, error),
 ) (_ Out, failed error) {
 	attempts, held := c.held(action)
 	if held != nil {
@@ -243,7 +243,7 @@ func call[In, Out any](ctx context.Context, c *client, action string, in In, ret
 	}
 	bounded, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("EC2 did not answer within %s", c.timeout))
 	defer cancel()
-	out, err := do(bounded, in, func(o *ec2.Options) { o.Retryer = &sparing{Retryer: retryer, throttled: attempts} })
+	out, err := do(bounded, in, func(o *sdk.Options) { o.Retryer = &sparing{Retryer: retryer, throttled: attempts} })
 	defer func() { c.note(action, failed) }()
 	switch caller := (*callerError)(nil); {
 	case err == nil:
@@ -302,7 +302,7 @@ func (c *client) note(action string, err error) {
 	if e != nil && e.Encoded != "" && c.denied[action] != e.Message {
 		c.denied[action] = e.Message
 		c.log.Warn("EC2 denied a call of "+action+", and tells which policy did to whom IAM allows sts:DecodeAuthorizationMessage",
-			"decode", awscli.Command(c.region, "sts decode-authorization-message", "--encoded-message", e.Encoded))
+			"decode", cli.Command(c.region, "sts decode-authorization-message", "--encoded-message", e.Encoded))
 	}
 }
 

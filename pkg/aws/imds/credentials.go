@@ -1,4 +1,4 @@
-package instance
+package imds
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/smithy-go"
 
-	"bootagent/pkg/awscli"
+	"bootagent/pkg/aws/cli"
 )
 
 // refreshBefore is how long before they expire credentials are replaced. IMDS
@@ -108,7 +108,7 @@ func (c *Client) expired(what string, x exchange, since time.Time) *Error {
 		What: what, Endpoint: c.endpoint, Kind: CredentialsExpired, err: errors.New("expired credentials"),
 		why: fmt.Sprintf("those of the IAM role %s expired at %s", role, since.UTC().Format(time.RFC3339)),
 		hint: "EC2 replaces them by itself; if it does not, see that the role exists, " +
-			awscli.Own + awscli.Command("", "iam get-role", "--role-name", role) + "; the agent asks again",
+			cli.Own + cli.Command("", "iam get-role", "--role-name", role) + "; the agent asks again",
 	}
 }
 
@@ -132,7 +132,7 @@ func (c *Client) diagnoseRole(what string, x exchange, err error) *Error {
 		e.Kind = RoleRefused
 		e.why = fmt.Sprintf("EC2 has no credentials of the IAM role %s: %s", role, refused.Code)
 		e.hint = "the trust policy of the role has to allow ec2.amazonaws.com the action sts:AssumeRole; see it, " +
-			awscli.Own + awscli.Command("", "iam get-role", "--role-name", role)
+			cli.Own + cli.Command("", "iam get-role", "--role-name", role)
 	default:
 		return c.diagnose(what, x, err)
 	}
