@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"bootagent/pkg/aws/diagnose"
 	"bootagent/pkg/fault"
 )
 
@@ -154,14 +155,14 @@ func (v *Volumes) stateOf(ctx context.Context, id string, a Attachment) (string,
 	}
 	state, told := "state unknown", true
 	instance, err := v.api.Instance(ctx, a.Instance)
-	switch e := (*APIError)(nil); {
+	switch e := (*diagnose.Error)(nil); {
 	case ctx.Err() != nil:
 		return "", context.Cause(ctx)
 	case err == nil:
 		state = instance.State
 	case codeOf(err) == "InvalidInstanceID.NotFound":
 		state = "unknown to EC2"
-	case !errors.As(err, &e) || e.Trouble():
+	case !errors.As(err, &e) || e.Unanswered():
 		told = false
 	}
 	v.mu.Lock()
@@ -205,13 +206,13 @@ func (v *Volumes) attach(ctx context.Context, vol Volume) error {
 
 // notAccepted makes of what AttachVolume answered what the caller can act on.
 func (v *Volumes) notAccepted(vol Volume, device string, err error) error {
-	e := (*APIError)(nil)
+	e := (*diagnose.Error)(nil)
 	if !errors.As(err, &e) {
 		return err
 	}
 	cannot := fmt.Sprintf("volume %s can't be attached to this instance, %s", vol.ID, v.self.ID)
-	if byKey(e.Code) {
-		return pending(fmt.Sprintf("the key of KMS that volume %s is encrypted with to let it be attached", vol.ID),
+	if e.Kind() == diagnose.KMSKey {
+		return pending(fmt.Sprintf("EC2 to be able to use the KMS key of volume %s", vol.ID),
 			v.keyHint(vol), err)
 	}
 	switch e.Code {

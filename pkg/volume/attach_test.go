@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"bootagent/pkg/aws/diagnose"
 )
 
 // TestMain sees to it that times of day are the same wherever the tests run. A
@@ -242,10 +244,10 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 func TestAttachThatEC2Refuses(t *testing.T) {
 	const (
 		cannot  = "volume vol-00000000000000001 can't be attached to this instance, i-00000000000000001"
-		key     = "the key of KMS that volume vol-00000000000000001 is encrypted with to let it be attached: "
+		key     = "EC2 to be able to use the KMS key of volume vol-00000000000000001: "
 		arn     = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-		keyHint = "the key of KMS has to be enabled, and to let the instance's IAM role do kms:CreateGrant, kms:Decrypt and kms:DescribeKey; " +
-			"see it, with your own credentials: aws kms describe-key --key-id " + arn
+		keyHint = "the KMS key has to be enabled, and the instance's IAM role has to be allowed kms:CreateGrant, kms:Decrypt and kms:DescribeKey on it; " +
+			"look at it, with your own credentials: aws kms describe-key --key-id " + arn
 	)
 	for _, test := range []struct {
 		code, message     string
@@ -319,7 +321,7 @@ func TestAttachThatEC2Refuses(t *testing.T) {
 		{
 			"RequestLimitExceeded", "Request limit exceeded.", waiting,
 			"EC2 to answer ec2:AttachVolume: RequestLimitExceeded: Request limit exceeded.",
-			"see in CloudTrail who in the account calls EC2 so often; the agent asks again",
+			"look in CloudTrail who in the account calls EC2 so often; the agent tries again",
 		},
 		{"CustomerKeyHasBeenRevoked", "The encrypted volume was unable to access the KMS key", waiting, key + "CustomerKeyHasBeenRevoked: The encrypted volume was unable to access the KMS key", keyHint},
 		{"InvalidKMSKey.InvalidState", "The KMS key provided is in an incorrect state", waiting, key + "InvalidKMSKey.InvalidState: The KMS key provided is in an incorrect state", keyHint},
@@ -327,7 +329,7 @@ func TestAttachThatEC2Refuses(t *testing.T) {
 		{"KmsKeyNotAccessible", "no", waiting, key + "KmsKeyNotAccessible: no", keyHint},
 		{
 			"Blocked", "Your account is blocked", retried, "ec2:AttachVolume: Blocked: Your account is blocked",
-			"AWS has blocked the account, or not verified it yet: see the mail to its owner; the agent asks again",
+			"AWS has blocked the account, or has not verified it yet: see the mail to its owner; the agent tries again",
 		},
 	} {
 		t.Run(test.code, func(t *testing.T) {
@@ -345,7 +347,7 @@ func TestAnAttachThatFailedAndYetSucceededIsFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCloud()
 		v := New(c, Instance{ID: me, Zone: zone})
-		c.answers[AttachVolume] = []error{&APIError{Action: AttachVolume, Status: 500, Code: "InternalError", Message: "An internal error has occurred"}}
+		c.answers[AttachVolume] = []error{&diagnose.Error{Action: AttachVolume, Status: 500, Code: "InternalError", Message: "An internal error has occurred"}}
 		c.late[AttachVolume] = true
 		_, err := v.Attach(t.Context(), vol)
 		expect(t, err, waiting,
@@ -360,7 +362,7 @@ func TestAnAttachThatFailedAndYetSucceededIsFound(t *testing.T) {
 func TestAnAttachThatFailedIsAskedForAgainByTheSameName(t *testing.T) {
 	c := newCloud()
 	v := New(c, Instance{ID: me, Zone: zone})
-	c.answers[AttachVolume] = []error{&APIError{Action: AttachVolume, Status: 500, Code: "InternalError", Message: "An internal error has occurred"}}
+	c.answers[AttachVolume] = []error{&diagnose.Error{Action: AttachVolume, Status: 500, Code: "InternalError", Message: "An internal error has occurred"}}
 	for range 2 {
 		_, err := v.Attach(t.Context(), vol)
 		if got, _ := kind(err); got != waiting {
@@ -402,7 +404,7 @@ func TestVolumesThatAttachSideBySideHaveNamesOfTheirOwn(t *testing.T) {
 		c.add(&Volume{ID: vol2, Zone: zone, State: Available})
 		v := New(c, Instance{ID: me, Zone: zone})
 		// The first call has no answer, so its name may be in use.
-		c.answers[AttachVolume] = []error{&APIError{Action: AttachVolume, Err: errors.New("EC2 did not answer within 10s")}}
+		c.answers[AttachVolume] = []error{&diagnose.Error{Action: AttachVolume, Err: errors.New("EC2 did not answer within 10s")}}
 		for _, id := range []string{vol, vol2, vol} {
 			_, err := v.Attach(t.Context(), id)
 			if got, _ := kind(err); got != waiting {
@@ -479,7 +481,7 @@ func TestAnAttachThatEC2GivesUpIsAskedForAgainAndTold(t *testing.T) {
 		_, err = v.Attach(t.Context(), vol)
 		const again = "volume vol-00000000000000001 to be attached as /dev/sdg, asked for at 00:00:15, " +
 			"after the attach asked for at 00:00:00 came to nothing"
-		const key = "the volume is encrypted: the key of KMS has to be enabled, and to let the instance's IAM role do kms:CreateGrant, kms:Decrypt and kms:DescribeKey"
+		const key = "the volume is encrypted: the KMS key has to be enabled, and the instance's IAM role has to be allowed kms:CreateGrant, kms:Decrypt and kms:DescribeKey on it"
 		expect(t, err, waiting, again, key)
 		equal(t, "attaches", attaches(c), []string{"/dev/sdf", "/dev/sdg"})
 
@@ -656,7 +658,7 @@ func TestCommandsInHintsAreComplete(t *testing.T) {
 		},
 		{
 			func(c *cloud) {
-				c.answers[AttachVolume] = []error{&APIError{Action: AttachVolume, Status: 403, Code: "UnauthorizedOperation", Encoded: "abc"}}
+				c.answers[AttachVolume] = []error{&diagnose.Error{Action: AttachVolume, Status: 403, Code: "UnauthorizedOperation", Encoded: "abc"}}
 			},
 			"journalctl --unit bootagent.service --grep decode-authorization-message",
 		},

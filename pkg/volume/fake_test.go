@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"bootagent/pkg/aws/diagnose"
 	"bootagent/pkg/fault"
 )
 
@@ -188,7 +189,7 @@ func (c *cloud) took() []string {
 }
 
 func refusal(action, code, format string, args ...any) error {
-	return &APIError{Action: action, Status: 400, Code: code, Message: fmt.Sprintf(format, args...)}
+	return &diagnose.Error{Action: action, Status: 400, Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
 // held is a volume with one attachment.

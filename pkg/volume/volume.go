@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"bootagent/pkg/aws/diagnose"
 	"bootagent/pkg/fault"
 )
 
@@ -34,7 +35,7 @@ const (
 // Tags returns the keys of the tags that the agent writes.
 func Tags() []string { return []string{TagSelf, TagFilesystem} }
 
-// API is what is asked of EC2. Errors are *APIError, but for that of a context
+// API is what is asked of EC2. Errors are *diagnose.Error, but for that of a context
 // that ended, and those of whoever gives the credentials, which are wrapped.
 type API interface {
 	// Volumes returns all volumes that fit a query, of every page. Of ids that
@@ -396,7 +397,7 @@ func isUUID(s string) bool {
 }
 
 func codeOf(err error) string {
-	if e := (*APIError)(nil); errors.As(err, &e) {
+	if e := (*diagnose.Error)(nil); errors.As(err, &e) {
 		return e.Code
 	}
 	return ""

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"bootagent/pkg/aws/diagnose"
 	"bootagent/pkg/fault"
 )
 
@@ -180,16 +181,16 @@ func TestClaim(t *testing.T) {
 
 // What can go wrong with any call.
 func TestWhatEC2Answers(t *testing.T) {
-	unavailable := &APIError{Action: DescribeVolumes, Status: 503, Code: "Unavailable", Message: "The server is overloaded"}
+	unavailable := &diagnose.Error{Action: DescribeVolumes, Status: 503, Code: "Unavailable", Message: "The server is overloaded"}
 	for _, test := range []struct {
 		name              string
 		answer            error
 		kind, words, hint string
 	}{
 		{
-			"no answer", &APIError{Action: DescribeVolumes, Err: errors.New("dial tcp 10.0.0.1:443: i/o timeout")},
+			"no answer", &diagnose.Error{Action: DescribeVolumes, Err: errors.New("dial tcp 10.0.0.1:443: i/o timeout")},
 			waiting, "EC2 to answer ec2:DescribeVolumes: no answer: dial tcp 10.0.0.1:443: i/o timeout",
-			"check the instance's way to EC2: DNS, route, security group, network ACL, VPC endpoint",
+			"check the network from this instance to EC2: DNS, route, VPC endpoint or NAT gateway, security group, network ACL",
 		},
 		{
 			"a fault of EC2", unavailable,
@@ -198,12 +199,12 @@ func TestWhatEC2Answers(t *testing.T) {
 		{
 			"throttled", refusal(DescribeVolumes, "RequestLimitExceeded", "Request limit exceeded."),
 			waiting, "EC2 to answer ec2:DescribeVolumes: RequestLimitExceeded: Request limit exceeded.",
-			"see in CloudTrail who in the account calls EC2 so often; the agent asks again",
+			"look in CloudTrail who in the account calls EC2 so often; the agent tries again",
 		},
 		{
-			"not EC2", &APIError{Action: DescribeVolumes, Status: 407, Err: errors.New("not XML")},
+			"not EC2", &diagnose.Error{Action: DescribeVolumes, Status: 407, Err: errors.New("not XML")},
 			waiting, "EC2 to answer ec2:DescribeVolumes: HTTP status 407: not XML",
-			"something else than EC2 answered: check the endpoint in agent.yaml and proxies on the way",
+			"something else than EC2 answered: check the endpoint in agent.yaml and the proxies on the way",
 		},
 		{
 			"not allowed", refusal(DescribeVolumes, "UnauthorizedOperation", "You are not authorized to perform this operation."),
@@ -218,8 +219,8 @@ func TestWhatEC2Answers(t *testing.T) {
 		{
 			"signed too long ago, or with what has expired", refusal(DescribeVolumes, "RequestExpired", "Request has expired."),
 			retried, "ec2:DescribeVolumes: RequestExpired: Request has expired.",
-			"the clock of this machine is wrong, which timedatectl shows (EC2's time source is 169.254.169.123), " +
-				"or the credentials of the instance's IAM role have expired; the agent asks again",
+			"check the clock of this machine with timedatectl (EC2's time source is 169.254.169.123); if it is right, " +
+				"the credentials of the instance's IAM role have expired; the agent tries again",
 		},
 		{
 			"what nobody has thought of", refusal(DescribeVolumes, "OptInRequired", "You are not subscribed"),
@@ -274,7 +275,7 @@ func TestATagThatIsNotSet(t *testing.T) {
 		},
 		{
 			"RequestLimitExceeded", waiting, "EC2 to answer ec2:CreateTags: RequestLimitExceeded: no",
-			"see in CloudTrail who in the account calls EC2 so often; the agent asks again",
+			"look in CloudTrail who in the account calls EC2 so often; the agent tries again",
 		},
 	} {
 		t.Run(test.code, func(t *testing.T) {

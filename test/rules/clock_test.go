@@ -27,8 +27,8 @@ var wallTimes = map[string]string{
 	"pkg/boot/volume.go Truncate":          "kept: in the ledger",
 	"pkg/boot/volume.go UTC":               "kept: in the ledger",
 	"pkg/aws/imds/credentials.go UTC":      "told: when credentials expired",
-	"pkg/aws/imds/cache.go Truncate":        "kept: when the answer was",
-	"pkg/aws/imds/cache.go UTC":             "kept: when the answer was",
+	"pkg/aws/imds/cache.go Truncate":       "kept: when the answer was",
+	"pkg/aws/imds/cache.go UTC":            "kept: when the answer was",
 	"pkg/status/status.go Local":           "told",
 	"pkg/volume/attach.go Local":           "told: since when another has the volume",
 }

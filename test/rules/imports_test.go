@@ -75,6 +75,10 @@ var table = []row{
 		why: "runs before all else in every boot, so it is small and asks nobody",
 	},
 	{pkg: "pkg/shell", never: effects, why: "words of a shell; the one place that quotes them"},
+	{
+		pkg: "pkg/aws/diagnose", may: []string{"bootagent/pkg/aws/cli", "bootagent/pkg/shell"}, never: []string{"net", "os/...", "syscall"},
+		why: "what an error of AWS means; it calls nothing, and everybody who calls AWS imports it",
+	},
 	{pkg: "pkg/aws/cli", may: []string{"bootagent/pkg/shell"}, never: effects, why: "text of commands that a person runs"},
 	{pkg: "pkg/strictyaml", may: []string{yaml}, never: effects, why: "the one place that knows YAML; text in, facts out"},
 	{pkg: "pkg/unit", never: slices.Concat(effects, []string{"regexp"}), why: "names of units, and which may be held: the one list of that; whoever names one may import it"},
@@ -108,11 +112,11 @@ var table = []row{
 		why: "it asks the metadata service, and no other, by sockets that it may have to mark; it knows no plans",
 	},
 	{
-		pkg: "pkg/volume", may: []string{"bootagent/pkg/aws/cli", "bootagent/pkg/fault", "bootagent/pkg/policy", "bootagent/pkg/shell"}, never: []string{"os/...", "syscall"},
+		pkg: "pkg/volume", may: []string{"bootagent/pkg/aws/diagnose", "bootagent/pkg/fault", "bootagent/pkg/policy"}, never: []string{"os/...", "syscall"},
 		why: "it decides over an interface; its tests compare what it asks for with the policy",
 	},
 	{
-		pkg: "pkg/aws/ec2", may: []string{"bootagent/pkg/aws/cli", "bootagent/pkg/volume", awsSDK, smithy}, never: []string{"os/...", "syscall"},
+		pkg: "pkg/aws/ec2", may: []string{"bootagent/pkg/aws/cli", "bootagent/pkg/aws/diagnose", "bootagent/pkg/volume", awsSDK, smithy}, never: []string{"os/...", "syscall"},
 		why: "EC2 by the SDK, which takes minutes to compile: what decides does not import it",
 	},
 	{pkg: "pkg/policy", never: effects, why: "needs to IAM's words; it asks nobody"},

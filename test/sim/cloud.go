@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"bootagent/pkg/aws/diagnose"
 	"bootagent/pkg/volume"
 )
 
@@ -109,7 +110,7 @@ func (v *ebs) holder() *volume.Attachment {
 }
 
 func refusal(action string, status int, code, format string, args ...any) error {
-	return &volume.APIError{Action: action, Status: status, Code: code, Message: fmt.Sprintf(format, args...)}
+	return &diagnose.Error{Action: action, Status: status, Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
 // trouble is how any call can fail without saying a thing about what it asks.
@@ -117,8 +118,8 @@ func trouble(action string) []error {
 	return []error{
 		refusal(action, 503, "RequestLimitExceeded", "Request limit exceeded."),
 		refusal(action, 500, "InternalError", "An internal error has occurred"),
-		&volume.APIError{Action: action, Status: 502, Err: errors.New("there is no error of EC2 in the answer")},
-		&volume.APIError{Action: action, Err: errors.New("connection refused")},
+		&diagnose.Error{Action: action, Status: 502, Err: errors.New("there is no error of EC2 in the answer")},
+		&diagnose.Error{Action: action, Err: errors.New("connection refused")},
 		refusal(action, 403, "AuthFailure", "AWS was not able to validate the provided access credentials"),
 		refusal(action, 403, "UnauthorizedOperation", "You are not authorized to perform this operation."),
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bootagent/cmd/bootagent/asstatus"
+	"bootagent/pkg/aws/diagnose"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
@@ -43,7 +44,7 @@ var scenarios = []scenario{
 	{name: "attach-hangs", set: func(w *World, v *ebs) { unsealed(w); v.stuck = true }},
 	{name: "forbidden", set: func(w *World, _ *ebs) {
 		unsealed(w)
-		w.faults.last = []lasting{{op: "attach", err: &volume.APIError{
+		w.faults.last = []lasting{{op: "attach", err: &diagnose.Error{
 			Action: volume.AttachVolume, Status: 403, Code: "UnauthorizedOperation", Encoded: "AbC-_123",
 			Message: "You are not authorized to perform this operation. User: arn:aws:sts::123456789012:assumed-role/db/i-00000000000000001 " +
 				"is not authorized to perform: ec2:AttachVolume on resource: arn:aws:ec2:eu-central-1:123456789012:volume/vol-00000000000000001 " +

@@ -26,6 +26,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"bootagent/pkg/aws/cli"
+	"bootagent/pkg/aws/diagnose"
 	"bootagent/pkg/volume"
 )
 
@@ -144,7 +145,7 @@ func (c *client) Volumes(ctx context.Context, q volume.Query) ([]volume.Volume, 
 		case "":
 			return all, nil
 		case aws.ToString(in.NextToken):
-			return nil, &volume.APIError{Action: volume.DescribeVolumes, Status: http.StatusOK, Err: errors.New("the same page comes again and again")}
+			return nil, &diagnose.Error{Action: volume.DescribeVolumes, Status: http.StatusOK, Err: errors.New("the same page comes again and again")}
 		}
 		in.NextToken = out.NextToken // of a page that may be short, or empty
 	}
@@ -194,7 +195,7 @@ func (c *client) Instance(ctx context.Context, id string) (volume.Instance, erro
 			return instanceOf(i), nil
 		}
 	}
-	return volume.Instance{}, &volume.APIError{
+	return volume.Instance{}, &diagnose.Error{
 		Action: volume.DescribeInstances, Status: http.StatusOK,
 		Code: "InvalidInstanceID.NotFound", Message: fmt.Sprintf("EC2 returned nothing for %s", id),
 	}
@@ -253,7 +254,7 @@ func call[In, Out any](ctx context.Context, c *client, action string, in In, ret
 	case errors.As(err, &caller):
 		return out, fmt.Errorf("cannot call %s: %w", action, caller.err)
 	}
-	e := &volume.APIError{Action: action}
+	e := &diagnose.Error{Action: action}
 	if response := (*awshttp.ResponseError)(nil); errors.As(err, &response) {
 		e.Status = response.HTTPStatusCode()
 	}
@@ -290,8 +291,8 @@ func legible(message string) (words, encoded string) {
 func (c *client) note(action string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := (*volume.APIError)(nil)
-	throttled := errors.As(err, &e) && e.Throttled()
+	e := (*diagnose.Error)(nil)
+	throttled := errors.As(err, &e) && e.Kind() == diagnose.Throttled
 	if p := c.paces[action]; throttled || p != nil {
 		if p == nil {
 			p = &pace{}
@@ -328,7 +329,7 @@ func (c *client) held(action string) (attempts int, held error) {
 type pace struct {
 	rested int       // how often in a row, or nearly
 	until  time.Time // no call is made
-	last   *volume.APIError
+	last   *diagnose.Error
 }
 
 // The rest of an action: twice as long each time that it is throttled.
@@ -339,7 +340,7 @@ const (
 
 // note lengthens the next rest where a call was throttled, and shortens it
 // where not, so that a fleet finds the pace that EC2 lets it have.
-func (p *pace) note(throttled bool, e *volume.APIError, now time.Time, jitter func(time.Duration) time.Duration) {
+func (p *pace) note(throttled bool, e *diagnose.Error, now time.Time, jitter func(time.Duration) time.Duration) {
 	if !throttled {
 		p.rested /= 2
 		return

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 
+	"bootagent/pkg/aws/diagnose"
 	"bootagent/pkg/volume"
 )
 
@@ -229,8 +230,8 @@ func TestErrorsTellTheActionAndWhatEC2Said(t *testing.T) {
 					continue // nothing of its answer is read
 				}
 				err := do(t.Context(), c)
-				e := (*volume.APIError)(nil)
-				if !errors.As(err, &e) || e.Action != action || e.Trouble() != test.trouble ||
+				e := (*diagnose.Error)(nil)
+				if !errors.As(err, &e) || e.Action != action || e.Unanswered() != test.trouble ||
 					!strings.HasPrefix(err.Error(), action+": "+test.want) {
 					t.Errorf("got %#v: %v", err, err)
 				}
@@ -264,7 +265,7 @@ func TestWhatIsThrottledOrHasNoAnswerIsTriedAgain(t *testing.T) {
 				if got := len(e.took()); got != want || (err == nil) != (want == 2) {
 					t.Errorf("%d calls, %v", got, err)
 				}
-				if trouble := (*volume.APIError)(nil); err != nil && (!errors.As(err, &trouble) || !trouble.Trouble()) {
+				if trouble := (*diagnose.Error)(nil); err != nil && (!errors.As(err, &trouble) || !trouble.Unanswered()) {
 					t.Errorf("%v is no trouble", err)
 				}
 			})
@@ -296,7 +297,7 @@ func TestAThrottledActionRestsEverLonger(t *testing.T) {
 	p, now := pace{}, time.Time{}
 	half := func(below time.Duration) time.Duration { return below / 2 }
 	note := func(throttled bool) time.Duration {
-		p.note(throttled, &volume.APIError{}, now, half)
+		p.note(throttled, &diagnose.Error{}, now, half)
 		return p.until.Sub(now)
 	}
 	var got []time.Duration
@@ -334,7 +335,7 @@ func TestWhatLedToADenialIsInTheLogOnce(t *testing.T) {
 	}, time.Minute)
 	for range 3 {
 		err := each[volume.AttachVolume](t.Context(), c)
-		denied := (*volume.APIError)(nil)
+		denied := (*diagnose.Error)(nil)
 		if !errors.As(err, &denied) || denied.Encoded != "AbC-_123" || strings.Contains(err.Error(), "AbC") {
 			t.Errorf("got %+v: %v", denied, err)
 		}
@@ -381,8 +382,8 @@ func TestAnEndpointWhereNobodyListens(t *testing.T) {
 	e, c := serve(t)
 	e.Close()
 	_, err := c.Volumes(t.Context(), volume.Query{})
-	trouble := (*volume.APIError)(nil)
-	if !errors.As(err, &trouble) || !trouble.Trouble() || !strings.HasPrefix(err.Error(), "ec2:DescribeVolumes: no answer: dial tcp 127.0.0.1") ||
+	trouble := (*diagnose.Error)(nil)
+	if !errors.As(err, &trouble) || !trouble.Unanswered() || !strings.HasPrefix(err.Error(), "ec2:DescribeVolumes: no answer: dial tcp 127.0.0.1") ||
 		!strings.HasSuffix(err.Error(), "connection refused") {
 		t.Errorf("got %v", err)
 	}
@@ -407,7 +408,7 @@ func TestWhereThereAreNoCredentialsNothingIsSent(t *testing.T) {
 	})
 	for action, do := range each {
 		err := do(t.Context(), c)
-		if e := (*volume.APIError)(nil); !errors.Is(err, why) || errors.As(err, &e) || !strings.HasPrefix(err.Error(), "cannot call "+action+": ") ||
+		if e := (*diagnose.Error)(nil); !errors.Is(err, why) || errors.As(err, &e) || !strings.HasPrefix(err.Error(), "cannot call "+action+": ") ||
 			!strings.HasSuffix(err.Error(), why.Error()) {
 			t.Errorf("got %v", err)
 		}
@@ -448,7 +449,7 @@ func ok(t *testing.T, err error) {
 }
 
 func codeOf(err error) string {
-	if e := (*volume.APIError)(nil); errors.As(err, &e) {
+	if e := (*diagnose.Error)(nil); errors.As(err, &e) {
 		return e.Code
 	}
 	return ""
