@@ -13,7 +13,7 @@ import (
 	"bootagent/pkg/policy"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
-	"bootagent/pkg/volume"
+	"bootagent/pkg/storage/ebs"
 )
 
 // iam prints the least that AWS has to allow an instance for its role, or for
@@ -121,7 +121,7 @@ func unknownAgain(text string) string {
 // needsOf are the needs of a role whatever its instance is; what only that
 // knows is still an expansion in them.
 func needsOf(r *role.Role, partition string) policy.Needs {
-	needs := policy.Needs{Partition: partition, Tagged: volume.Tags()}
+	needs := policy.Needs{Partition: partition, Tagged: ebs.Tags()}
 	for _, v := range r.Volumes {
 		if v.Find.Serial == "" {
 			needs.Volumes = append(needs.Volumes, policy.Volume{Name: v.Name, ID: v.Find.ID, Tags: v.Find.Tags})

@@ -123,16 +123,16 @@ func (d disks) same(ctx context.Context, want host.Disk) (block.Disk, error) {
 	return disk, err
 }
 
-func (d disks) Read(ctx context.Context, want host.Disk, of role.Volume) (host.Content, error) {
+func (d disks) Read(ctx context.Context, want host.Disk, as host.Reading) (host.Content, error) {
 	disk, err := d.same(ctx, want)
 	if err != nil {
 		return host.Content{}, err
 	}
-	report, err := readDisk(ctx, d.children, disk, of.BlankProof == role.Whole)
+	report, err := readDisk(ctx, d.children, disk, as.Whole)
 	if err != nil {
 		return host.Content{}, err
 	}
-	content, err := ondisk.Content(disk, report, of.Filesystem)
+	content, err := ondisk.Content(disk, report, as.Filesystem)
 	if err == nil {
 		_, err = d.same(ctx, want) // it may have been pulled meanwhile
 	}
@@ -152,11 +152,11 @@ const (
 
 func makeUnit(d host.Disk) string { return systemd.CommandUnit("make", d.Serial) }
 
-func (f filesystems) Make(ctx context.Context, d host.Disk, t role.FilesystemType, uuid string) error {
+func (f filesystems) Format(ctx context.Context, d host.Disk, fstype, uuid string) error {
 	if _, err := f.disks.same(ctx, d); err != nil {
 		return err
 	}
-	maker, err := filesystem.MakeCommand(string(t), uuid, d.Path)
+	maker, err := filesystem.MakeCommand(fstype, uuid, d.Path)
 	if err == nil {
 		err = inImage(maker[0])
 	}
@@ -165,7 +165,7 @@ func (f filesystems) Make(ctx context.Context, d host.Disk, t role.FilesystemTyp
 	}
 	c := systemd.Command{
 		Unit: makeUnit(d), Description: "Making of the filesystem on disk " + d.Serial,
-		Argv: makeCommand(string(t), uuid, d.Serial, d.Seq, d.Path), Devices: []string{d.Path},
+		Argv: makeCommand(fstype, uuid, d.Serial, d.Seq, d.Path), Devices: []string{d.Path},
 		Timeout: makeWithin + block.ReadWithin(block.Bytes(d.Size), false), // it proves the disk first
 	}
 	tried := try(f.disks.children, c.Unit, d.Path)
@@ -179,8 +179,8 @@ func (f filesystems) Settle(ctx context.Context, d host.Disk) error {
 	return f.manager.Forget(ctx, makeUnit(d))
 }
 
-func (f filesystems) Check(ctx context.Context, d host.Disk, t role.FilesystemType) error {
-	argv, success := filesystem.CheckCommand(string(t), d.Path)
+func (f filesystems) Check(ctx context.Context, d host.Disk, fstype string) error {
+	argv, success := filesystem.CheckCommand(fstype, d.Path)
 	if argv == nil {
 		return nil
 	}

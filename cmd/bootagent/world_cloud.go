@@ -15,14 +15,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/google/renameio/v2"
 
-	"bootagent/cmd/bootagent/inec2"
 	"bootagent/pkg/aws/ec2"
 	"bootagent/pkg/aws/imds"
+	"bootagent/pkg/aws/name"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
-	"bootagent/pkg/volume"
+	"bootagent/pkg/storage/ebs"
 )
 
 // metadata is the instance metadata service, with its last good answers kept
@@ -85,8 +85,8 @@ type records struct {
 
 // A recorded is the volume of the cloud that an instance had mounted.
 type recorded struct {
-	Find role.Find `json:"find"` // how the role said which it is
-	ID   string    `json:"id"`
+	Find host.Find     `json:"find"` // how the role said which it is
+	ID   name.VolumeID `json:"id"`
 }
 
 // recordsOf is what the file holds.
@@ -112,16 +112,16 @@ func (r records) read() recordsOf {
 	return all
 }
 
-func (r records) Recorded(name string, find role.Find) (string, error) {
-	if known := r.read().Volumes[name]; reflect.DeepEqual(known.Find, find) {
+func (r records) Recorded(volume string, find host.Find) (name.VolumeID, error) {
+	if known := r.read().Volumes[volume]; reflect.DeepEqual(known.Find, find) {
 		return known.ID, nil
 	}
 	return "", nil
 }
 
-func (r records) Record(name string, find role.Find, id string) error {
+func (r records) Record(volume string, find host.Find, id name.VolumeID) error {
 	all := r.read()
-	all.Volumes[name] = recorded{find, id}
+	all.Volumes[volume] = recorded{find, id}
 	src, err := json.Marshal(all)
 	if err == nil {
 		err = renameio.WriteFile(r.file, append(src, '\n'), 0o600)
@@ -132,7 +132,7 @@ func (r records) Record(name string, find role.Find, id string) error {
 	return nil
 }
 
-func newVolumes(set settings.Settings, who role.Instance, roleName string, credentials aws.CredentialsProvider, log *slog.Logger) inec2.Volumes {
+func newVolumes(set settings.Settings, who role.Instance, roleName string, credentials aws.CredentialsProvider, log *slog.Logger) host.Volumes {
 	api := ec2.New(ec2.Config{Region: who.Region, Endpoint: set.Endpoints.EC2, Credentials: credentials, Log: log})
-	return inec2.Volumes{Volumes: volume.New(api, volume.Instance{ID: who.ID, Zone: who.Zone, Region: who.Region, Role: roleName})}
+	return ebs.New(api, ebs.Instance{ID: who.ID, Zone: who.Zone, Region: who.Region, Role: roleName})
 }

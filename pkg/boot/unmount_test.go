@@ -34,7 +34,7 @@ func (m *machine) comesBack(gone bool) {
 }
 
 func (r *run) lostDisk() {
-	r.Invalidate(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
+	r.volumes["data"].Lost("the disk was pulled")
 	time.Sleep(time.Second)
 	synctest.Wait()
 }

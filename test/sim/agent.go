@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"bootagent/cmd/bootagent/asstatus"
-	"bootagent/cmd/bootagent/inec2"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
@@ -21,15 +20,15 @@ import (
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/status"
+	volume "bootagent/pkg/storage/ebs"
 	"bootagent/pkg/userdata"
-	"bootagent/pkg/volume"
 )
 
 // An agent is one run of the program on a machine.
 type agent struct {
 	machine *machine
 	name    string
-	volumes inec2.Volumes
+	volumes *volume.Volumes
 	cancel  context.CancelFunc
 	died    chan struct{}
 	done    chan struct{}
@@ -101,7 +100,7 @@ func (m *machine) startAgent() {
 		machine: m, name: fmt.Sprintf("%s/%d.%d", short(m.id), m.booted, m.agents), cancel: cancel, started: time.Now(),
 		died: make(chan struct{}), done: make(chan struct{}), actors: make(map[string]string),
 	}
-	a.volumes = inec2.Volumes{Volumes: volume.New(ec2{a}, volume.Instance{ID: m.id, Zone: zone, Region: region, Role: "mysql-ec2"})}
+	a.volumes = volume.New(ec2{a}, volume.Instance{ID: m.id, Zone: zone, Region: region, Role: "mysql-ec2"})
 	m.agent = a
 	m.all()
 	w.tell(m.id, "the agent %s starts", a.name)

@@ -29,7 +29,7 @@ func Same(want host.Disk, now block.Disk) error {
 // Content is what a proof found on a disk that is to hold a filesystem of a
 // type. It is an error where the proof is of another disk, or somebody uses the
 // disk meanwhile.
-func Content(d block.Disk, r block.Report, want role.FilesystemType) (host.Content, error) {
+func Content(d block.Disk, r block.Report, want string) (host.Content, error) {
 	if err := r.Check(d); err != nil {
 		return host.Content{}, err
 	}
@@ -39,7 +39,7 @@ func Content(d block.Disk, r block.Report, want role.FilesystemType) (host.Conte
 	case fs != nil && !r.Ambiguous && len(r.Partitions) == 0:
 		content.Filesystem, content.UUID, content.Beside = fs.Type, fs.UUID, r.Beside()
 	case len(r.Partitions) == 0:
-		content.Mend = r.Mend(string(want))
+		content.Mend = r.Mend(want)
 	}
 	return content, nil
 }
