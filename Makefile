@@ -98,7 +98,7 @@ figures: prerequisites package ## measure what bootagent costs: CPU, memory, tim
 	cd test && go run ./figures
 
 proof-table: prerequisites ## measure what the blank proof finds, and write it into docs/proof.md; needs root (5 min, 2 GB of disk at most)
-	go test ./pkg/block -count=1 -timeout 60m -v -run TheTableOfTheProofsPage -write-proof-table
+	go test ./pkg/blankproof -count=1 -timeout 60m -v -run TheTableOfTheProofsPage -write-proof-table
 
 lint: prerequisites ## run gofumpt, go vet, staticcheck, shellcheck, mandoc (1 min; the first time 3 min)
 	unformatted=$$($(tool) gofumpt -l cmd pkg test); \

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -121,5 +122,44 @@ func TestRetryWithoutAnAgentSaysSo(t *testing.T) {
 		"hint: it takes orders from root only, while it runs: systemctl start bootagent; systemctl status --no-pager bootagent\n"
 	if code != exitFailed || errs.String() != want || out.Len() > 0 {
 		t.Errorf("exit %d, %s", code, errs.String())
+	}
+}
+
+func TestTheSocketForOrdersIsThereAgainAfterItWasDeleted(t *testing.T) {
+	dir, err := os.MkdirTemp("", "bootagent") // a socket's path has room for 107 bytes, unix(7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	path := filepath.Join(dir, "control.sock")
+	c := newControl(slog.New(slog.DiscardHandler), path, nil)
+	defer c.close()
+	c.keep()
+	first := c.bound
+	c.keep()
+	if !os.SameFile(first, c.bound) {
+		t.Error("the socket was made again, and nobody had touched it")
+	}
+	for name, harm := range map[string]func() error{
+		"deleted":          func() error { return os.Remove(path) },
+		"made by somebody": func() error { return os.WriteFile(path+".x", nil, 0o600) },
+	} {
+		if err := harm(); err != nil {
+			t.Fatal(err)
+		}
+		if name != "deleted" {
+			if err := os.Rename(path+".x", path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.keep()
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		conn.Close()
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: it is %v, %v", name, info, err)
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"bootagent/pkg/plan"
 	"bootagent/pkg/policy"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
@@ -82,14 +83,14 @@ func ofInstance(ctx context.Context, roles []*role.Role, name, userData string) 
 	if err != nil {
 		return nil, err
 	}
-	sel, _, err := selection(settings.Settings{}, from, facts)
+	sel, _, err := plan.Selection(settings.Settings{}, from, facts)
 	switch {
 	case err != nil:
 		return nil, err
 	case name != "" && name != sel.Role:
 		return nil, fmt.Errorf("%s selects role %q, and not %q", from, sel.Role, name)
 	}
-	plan, err := planFrom(from, sel, roles, role.Instance{
+	plan, err := plan.From(from, sel, roles, role.Instance{
 		ID: standIns["${instance.id}"], Zone: standIns["${instance.zone}"],
 		Region: standIns["${instance.region}"], Type: standIns["${instance.type}"],
 	})

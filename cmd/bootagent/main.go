@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"bootagent/pkg/child"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/status"
 )
@@ -78,7 +79,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 		usage(out)
 		return 0
 	}
-	for _, c := range append(commands(), command{name: handCommand, does: "do for the agent what may hang", run: doTasks}) {
+	for _, c := range append(commands(), command{name: child.Command, does: "do for the agent what may hang", run: worker}) {
 		if c.name != args[0] {
 			continue
 		}

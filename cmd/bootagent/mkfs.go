@@ -11,19 +11,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bootagent/pkg/blankproof"
 	"bootagent/pkg/block"
 	"bootagent/pkg/filesystem"
-	"bootagent/pkg/systemd"
 )
-
-// makeCommand is the command of a unit that makes a filesystem on a disk. Other
-// than mkfs itself, it proves the disk blank once more, when all else is done.
-func makeCommand(fstype, uuid, serial string, seq uint64, device string) []string {
-	return []string{
-		systemd.Agent, "mkfs", "--type", fstype, "--uuid", uuid,
-		"--serial", serial, "--sequence", fmt.Sprint(seq), "--", device,
-	}
-}
 
 // mkfs proves once more that a disk is blank, and then becomes mkfs, on the very
 // descriptor that was proven. Between the two is nothing but execve(2).
@@ -53,7 +44,7 @@ func mkfs(ctx context.Context, args []string, _ io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := block.Host().ProveBlank(ctx, disk, serial, seq); err != nil {
+	if err := blankproof.Host().ProveBlank(ctx, disk, serial, seq); err != nil {
 		return fmt.Errorf("no filesystem is made: %w", err)
 	}
 	if _, err := unix.FcntlInt(disk.Fd(), unix.F_SETFD, 0); err != nil { // mkfs gets it

@@ -15,6 +15,8 @@ import (
 	"bootagent/pkg/boot"
 	"bootagent/pkg/host"
 	"bootagent/pkg/image"
+	"bootagent/pkg/machine"
+	"bootagent/pkg/plan"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/systemd/guard"
@@ -36,7 +38,7 @@ func showPlan(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	plan, _, err := selectPlan(set, dir, from, facts)
+	plan, _, err := plan.Select(set, func() ([]*role.Role, error) { return role.Load(dir) }, from, facts)
 	if err != nil {
 		return err
 	}
@@ -55,18 +57,17 @@ var example = role.Instance{ID: "i-0123456789abcdef0", Zone: "eu-central-1a", Re
 
 // tellFacts gives what this machine is told, or a machine that had this file as
 // its user-data.
-func tellFacts(ctx context.Context, set settings.Settings, userData string) (source, host.Identity, error) {
+func tellFacts(ctx context.Context, set settings.Settings, userData string) (plan.Source, host.Identity, error) {
 	switch {
 	case userData != "":
-		facts, err := localFacts(userData)
-		facts.Instance = example
-		return source(userData), facts, err
+		raw, err := machine.Inputs{}.UserData(userData)
+		return plan.Source(userData), host.Identity{Instance: example, UserData: raw}, err
 	case set.UserDataFile != "":
-		facts, err := localFacts(set.UserDataFile)
-		return source(set.UserDataFile), facts, err
+		raw, err := machine.Inputs{}.UserData(set.UserDataFile)
+		return plan.Source(set.UserDataFile), host.Identity{UserData: raw}, err
 	}
 	facts, err := imds.New(set.Endpoints.IMDS).Metadata(ctx)
-	return imdsSource, asFacts(facts), err
+	return plan.UserData, machine.Identity(facts), err
 }
 
 // validate checks role files, those of the machine or of the image below --root
@@ -112,11 +113,11 @@ func validateUserData(ctx context.Context, userData string, roles []*role.Role, 
 	if err != nil {
 		return err
 	}
-	sel, _, err := selection(settings.Settings{}, from, facts)
+	sel, _, err := plan.Selection(settings.Settings{}, from, facts)
 	if err != nil {
 		return err
 	}
-	if _, err := planFrom(from, sel, roles, facts.Instance); err != nil {
+	if _, err := plan.From(from, sel, roles, facts.Instance); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "%s: selects role %s\n", userData, sel.Role)

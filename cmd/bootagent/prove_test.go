@@ -1,16 +1,14 @@
 package main
 
 import (
-	"context"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"bootagent/pkg/block"
+	"bootagent/pkg/machine"
 )
 
 func TestAChildThatProvesLeavesItsReport(t *testing.T) {
@@ -21,7 +19,7 @@ func TestAChildThatProvesLeavesItsReport(t *testing.T) {
 		code    int
 	}{
 		{strings.Repeat("\x00", 1<<20), 0},
-		{strings.Repeat("x", 1<<20), exitNotBlank},
+		{strings.Repeat("x", 1<<20), machine.ExitNotBlank},
 	} {
 		for file, content := range map[string]string{disk: test.content, report: `{"read":12345678,"of":123456789}`} {
 			if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
@@ -31,58 +29,9 @@ func TestAChildThatProvesLeavesItsReport(t *testing.T) {
 		if code := run(t.Context(), []string{"prove", "--report", report, "--whole", disk}, io.Discard, io.Discard); code != test.code {
 			t.Errorf("exit code %d, want %d", code, test.code)
 		}
-		p, err := readProof(report)
+		p, err := machine.ReadProof(report)
 		if err != nil || p.Report == nil || p.Report.Blank != (test.code == 0) || p.Report.Size != block.MiB {
 			t.Errorf("it left %+v, %v", p, err)
 		}
 	}
-}
-
-func TestTheStatusTellsHowFarADiskIsRead(t *testing.T) {
-	began := time.Date(2026, 11, 27, 12, 0, 0, 0, time.Local)
-	for _, test := range []struct {
-		whole bool
-		p     proof
-		want  string
-	}{
-		{false, proof{}, "disk vol1 to be read"},
-		{true, proof{}, "all of disk vol1 to be read"},
-		{true, proof{Read: 25 * block.GiB, Of: 100 * block.GiB}, "all of disk vol1 to be read, 25.0 GiB of 100.0 GiB so far; at this speed until 2026-11-27 12:20:00"},
-	} {
-		w := watch{serial: "vol1", whole: test.whole, began: began}
-		if got := w.words(test.p, began.Add(5*time.Minute)); got != test.want {
-			t.Errorf("it says %q, want %q", got, test.want)
-		}
-	}
-}
-
-func TestAReadingThatStallsIsEnded(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "proof")
-	tell := func(read block.Bytes) {
-		if err := writeProof(path, proof{Read: read, Of: block.TiB}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	synctest.Test(t, func(t *testing.T) {
-		ctx, stalled := context.WithCancelCause(t.Context())
-		over, left := make(chan struct{}), make(chan struct{})
-		w := watch{serial: "vol1", whole: true, began: time.Now(), until: time.Now().Add(24 * time.Hour)}
-		go func() {
-			defer close(left)
-			w.run(t.Context(), path, stalled, over)
-		}()
-		for range 10 { // slow, but it goes on
-			time.Sleep(block.StallsAfter - time.Minute)
-			tell(block.Bytes(time.Since(w.began)))
-			if ctx.Err() != nil {
-				t.Fatal(context.Cause(ctx))
-			}
-		}
-		time.Sleep(block.StallsAfter + time.Minute)
-		if err := context.Cause(ctx); err == nil || !strings.Contains(err.Error(), "disk vol1 gave no further byte for 5m0s, after ") {
-			t.Errorf("a disk that gives no more bytes: %v", err)
-		}
-		close(over)
-		<-left
-	})
 }

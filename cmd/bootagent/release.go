@@ -11,6 +11,8 @@ import (
 	"os"
 	"strings"
 
+	"bootagent/pkg/journal"
+	"bootagent/pkg/machine"
 	"bootagent/pkg/systemd"
 )
 
@@ -20,9 +22,9 @@ func release(ctx context.Context, args []string, out io.Writer) error {
 	if err := parse("release", args, nil, 0, 0); err != nil {
 		return err
 	}
-	log, flush := newLog(os.Stderr)
+	log, flush := journal.New(os.Stderr)
 	defer flush()
-	src, err := os.ReadFile(planFile)
+	src, err := os.ReadFile(machine.PlanFile(runDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // the agent has said why there is no plan, and mounted nothing
 	}
@@ -43,7 +45,7 @@ func release(ctx context.Context, args []string, out io.Writer) error {
 
 // mounting is what a kept plan says of mounts.
 type mounting struct {
-	Volumes []struct{ Name, At string }
+	Volumes []struct{ Name, Mount string }
 }
 
 // releaseVolumes lets go of the volumes that are unmounted. While the machine
@@ -51,17 +53,17 @@ type mounting struct {
 func releaseVolumes(ctx context.Context, plan mounting, stopping bool, log *slog.Logger) error {
 	var mounted []string
 	for _, v := range plan.Volumes {
-		_, is, err := systemd.MountedAt(v.At)
+		_, is, err := systemd.MountedAt(v.Mount)
 		if err != nil {
 			return err
 		}
 		switch {
 		case !is:
-			log.Info("volume released", "volume", v.Name, "at", v.At)
+			log.Info("volume released", "volume", v.Name, "at", v.Mount)
 		case !stopping:
-			log.Info("volume stays mounted, as the machine does not shut down", "volume", v.Name, "at", v.At)
+			log.Info("volume stays mounted, as the machine does not shut down", "volume", v.Name, "at", v.Mount)
 		default:
-			mounted = append(mounted, heldAt(ctx, v.At))
+			mounted = append(mounted, heldAt(ctx, v.Mount))
 		}
 	}
 	if len(mounted) > 0 {

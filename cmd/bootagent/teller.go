@@ -15,6 +15,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"bootagent/pkg/graph"
+	"bootagent/pkg/journal"
 	"bootagent/pkg/status"
 	"bootagent/pkg/systemd"
 )
@@ -56,9 +57,9 @@ func thisAgent() status.Agent {
 	return status.Agent{Version: version, PID: os.Getpid(), Started: time.Now().UTC().Truncate(time.Second), Ticks: ticks}
 }
 
-// ails tells in the status, until it is told to be well again, that a part of
+// Ails tells in the status, until it is told to be well again, that a part of
 // the agent does not work. "" is well.
-func (t *teller) ails(part, why string) {
+func (t *teller) Ails(part, why string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ailing[part] == why {
@@ -179,8 +180,8 @@ func (t *teller) extend() bool {
 	return !t.isReady
 }
 
-// ready tells systemd that the boot need not wait for the agent any more.
-func (t *teller) ready() {
+// Ready tells systemd that the boot need not wait for the agent any more.
+func (t *teller) Ready() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.isReady {
@@ -201,7 +202,7 @@ func (t *teller) tellHeld(held map[string]graph.Progress) {
 		}
 		if (by.State == graph.Waiting || by.State == graph.Failed) && t.held[unit] != why {
 			t.held[unit] = why
-			t.log.Info(unit+" may not start yet: "+by.String(), fieldUnit, unit)
+			t.log.Info(unit+" may not start yet: "+by.String(), journal.FieldUnit, unit)
 		}
 	}
 }

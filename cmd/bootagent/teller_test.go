@@ -43,7 +43,7 @@ func TestAPartOfTheAgentThatDoesNotWorkIsSaid(t *testing.T) {
 			t.Errorf("it says %q, %v", got, err)
 		}
 	}
-	teller.ails("disks", "the socket failed")
+	teller.Ails("disks", "the socket failed")
 	if _, err := os.Stat(teller.file); err == nil {
 		t.Error("a status was written before there was one")
 	}
@@ -51,9 +51,9 @@ func TestAPartOfTheAgentThatDoesNotWorkIsSaid(t *testing.T) {
 	says("warning: disks: the socket failed")
 	teller.tell(status.Status{Role: "mysql", State: status.Ready, Remarks: []string{"it relies on something"}})
 	says("it relies on something|warning: disks: the socket failed")
-	teller.ails("disks", "it failed again")
+	teller.Ails("disks", "it failed again")
 	says("it relies on something|warning: disks: it failed again")
-	teller.ails("disks", "")
+	teller.Ails("disks", "")
 	says("it relies on something")
 }
 
@@ -106,7 +106,7 @@ func TestTheStartIsExtendedByTheClockUntilItIsReady(t *testing.T) {
 					return nil
 				}
 				if c.ready > 0 {
-					time.AfterFunc(c.ready, teller.ready)
+					time.AfterFunc(c.ready, teller.Ready)
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 				defer cancel()
@@ -119,7 +119,7 @@ func TestTheStartIsExtendedByTheClockUntilItIsReady(t *testing.T) {
 	}
 	teller := newTeller(slog.New(slog.DiscardHandler))
 	teller.extend()
-	teller.ready()
+	teller.Ready()
 	if got := told(); got != more+"|READY=1" {
 		t.Errorf("systemd was told %q", got)
 	}

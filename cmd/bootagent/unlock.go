@@ -51,19 +51,3 @@ func unlockFrom(ctx context.Context, socket string, in *os.File, out io.Writer) 
 	fmt.Fprintln(out, answer)
 	return nil
 }
-
-// unlock takes keys that a person brings, and answers which they are.
-func (a *agent) unlock(_ context.Context, text []byte) (string, error) {
-	_, b := a.told()
-	if b != nil && !b.HasSecrets() {
-		return "", errors.New("the role of this instance has no secrets, and wants no key")
-	}
-	added, err := a.keys.Add(text)
-	if err != nil {
-		return "", err
-	}
-	if b != nil {
-		b.Unlocked()
-	}
-	return secret.Taken(added), nil
-}

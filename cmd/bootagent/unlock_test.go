@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -17,10 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bootagent/pkg/boot"
+	"bootagent/pkg/agent"
 	"bootagent/pkg/fault"
-	"bootagent/pkg/host"
-	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 )
 
@@ -97,16 +94,6 @@ func TestUnlockHandsKeysToTheAgent(t *testing.T) {
 	}
 }
 
-func TestAnAgentWhoseRoleHasNoSecretsTakesNoKey(t *testing.T) {
-	a := new(agent)
-	b := boot.New(role.Plan{}, host.Host{}, slog.New(slog.DiscardHandler))
-	a.begin(b.Graph, b, nil)
-	err := unlockFrom(t.Context(), taking(t, a.unlock), typed(t, private), io.Discard)
-	if err == nil || err.Error() != "the agent took no key: the role of this instance has no secrets, and wants no key" {
-		t.Errorf("got %v", err)
-	}
-}
-
 func TestUnlockWithoutAnAgentSaysSo(t *testing.T) {
 	err := unlockFrom(t.Context(), "/nonexistent/control.sock", typed(t, private), io.Discard)
 	if err == nil || err.Error() != "cannot reach the agent: dial unix /nonexistent/control.sock: connect: no such file or directory" || fault.HintOf(err) == "" {
@@ -115,7 +102,7 @@ func TestUnlockWithoutAnAgentSaysSo(t *testing.T) {
 }
 
 func TestOnlyTheOrdersThereAreAreTaken(t *testing.T) {
-	socket := taking(t, new(agent).unlock)
+	socket := taking(t, new(agent.Agent).Unlock)
 	if _, err := order(t.Context(), socket, "retry", nil); err == nil || err.Error() != "this instance has no role\nhint: give it one" {
 		t.Errorf("retry: got %v", err)
 	}

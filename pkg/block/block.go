@@ -1,48 +1,18 @@
-// Package block finds the disk that a serial number means, tells when one is
-// plugged in, and proves that a disk is blank. It never opens a disk for
-// writing.
+// Package block says which disks the machine has: it finds the disk that has a
+// serial number, reports when a disk is plugged in, and says what uses a disk.
+// It never opens a disk for writing.
 //
-// # What it reads
+// It reads:
 //
 //   - /sys/class/nvme and /sys/block: controllers, their namespaces, sizes;
 //     /sys/dev/block: partitions and holders
 //   - /dev: the disk's node, read-only, and the links in /dev/disk/by-id
-//   - /proc/self/mountinfo and /proc/swaps
+//   - /proc/self/mountinfo and /proc/swaps, and the descriptors of processes
 //   - a netlink socket for the kernel's and udevd's uevents, which both send
 //     into the host's network namespace only
-//   - what blkid -p and wipefs --no-act print, both of util-linux
 //
-// It touches nothing. Asking a controller for its identity needs CAP_SYS_ADMIN
+// It changes nothing. Asking a controller for its identity needs CAP_SYS_ADMIN
 // before Linux 6.2.
-//
-// # What the proof reads
-//
-// A disk is blank if every one of these holds; anything else, and any doubt,
-// is a refusal:
-//
-//   - It can be opened exclusively: nothing has mounted it, swaps on it or
-//     builds on it, in any mount namespace. The kernel sees no partition and no
-//     holder. The exclusive open lasts for the whole proof.
-//   - Every byte that is read is zero, and is read without error, past the page
-//     cache. A short read is an error, and so is a program that is missing.
-//   - Up to 4 GiB the whole disk is read. Of a larger one as much as a gp3
-//     volume gives in 20 s, see sample.go: both ends, every place where a
-//     format of the table in signatures.go keeps a mark or begins a group,
-//     samples at equal distances, which the Report states (4 MiB on 100 GiB),
-//     and others at places that the serial number decides.
-//   - blkid and wipefs, given the very same open disk, find nothing, say so in
-//     the way they do when they could read, and write no complaint.
-//
-// # What the proof can't see
-//
-//   - On a disk above 4 GiB, data that lies only between the samples and keeps
-//     no mark where any known format has one. A disk that held a filesystem and
-//     had just its metadata zeroed can look like that.
-//   - A disk whose meaning is in its being zero: a member of an array that was
-//     never written, a disk that is to become a mirror.
-//   - Whether someone else, on another machine, uses the same disk right now.
-//   - What happens after the proof: between it and mkfs the disk is open to
-//     others again.
 package block
 
 import (
@@ -64,7 +34,7 @@ const (
 	TiB Bytes = 1 << 40
 )
 
-// String gives b in the largest unit of which there is at least one: "1.0 GiB".
+// String returns b in the largest unit of which it has at least one: "1.0 GiB".
 func (b Bytes) String() string {
 	for _, u := range []struct {
 		size Bytes
@@ -77,21 +47,19 @@ func (b Bytes) String() string {
 	return fmt.Sprintf("%d B", int64(b))
 }
 
-// Offset is a place on a disk, in bytes from its start.
+// Offset is a place on a disk, in bytes from the start of the disk.
 type Offset int64
 
-// String gives o as wipefs does: "0x218".
+// String returns o as wipefs prints it: "0x218".
 func (o Offset) String() string { return fmt.Sprintf("%#x", int64(o)) }
 
-// System is the machine whose disks are meant, as three roots: tests hand in
-// directories.
+// System is the machine that has the disks, as three roots. Tests use directories.
 type System struct {
 	Sys  string // "/sys"
 	Dev  string // "/dev"
 	Proc string // "/proc"
 
 	identify func(path string) (identity, error) // nil asks the device
-	tools    []string                            // folders of blkid and wipefs, nil for the usual
 }
 
 // Host returns the machine that this program runs on.
@@ -101,29 +69,29 @@ func Host() System { return System{Sys: "/sys", Dev: "/dev", Proc: "/proc"} }
 // controller that reported its serial number.
 type Disk struct {
 	Path   string // of its device node, until it is pulled: "/dev/nvme1n1"
-	Link   string // that udev gives it again under another number; "" until udev did
-	Name   string // as the kernel calls it: "nvme1n1"
-	Serial string // for an EBS volume its id without the dash
+	Link   string // udev's link to it, the same if it comes back with another number; "" until udev made it
+	Name   string // the kernel's: "nvme1n1"
+	Serial string // for an EBS volume: the volume ID without the dash
 	Model  string
 	Size   Bytes
 	Major  uint32
 	Minor  uint32
-	Seq    uint64 // another one each time that a disk is plugged in; 0 before Linux 5.15
+	Seq    uint64 // disk sequence number, which is new each time that a disk is plugged in; 0 before Linux 5.15
 }
 
-// Dev returns the device number, as in st_rdev and in the st_dev of what is
-// mounted from the disk.
+// Dev returns the device number: st_rdev of the device node, and st_dev of a
+// filesystem that is mounted from the disk.
 func (d Disk) Dev() uint64 { return unix.Mkdev(d.Major, d.Minor) }
 
-// ErrAbsent says that no disk with the serial number is there, or not yet.
-// It may come; WaitFor waits for it.
+// ErrAbsent says that the machine has no disk with the serial number. It may come
+// later: WaitFor waits for it.
 var ErrAbsent = errors.New("no such disk")
 
-// ErrNoLink says that udev has not made a link to a disk that is there.
+// ErrNoLink says that the disk is there, and udev has made no link to it.
 var ErrNoLink = errors.New("no link by id")
 
-// A DuplicateError says that several disks report one serial number, so that
-// none of them can be told to be the one that is meant.
+// A DuplicateError says that several disks report the same serial number, so that
+// it is unknown which of them is the right one.
 type DuplicateError struct {
 	Serial string
 	Disks  []string // device nodes

@@ -16,14 +16,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Find returns the disk with a serial number: the namespace of the NVMe
-// controller that reports it in sysfs and, asked again on the opened disk, by
-// itself. Link is "" where udev has not made one yet.
+// Find returns the disk with a serial number: the namespace of the NVMe controller
+// that has the serial number in sysfs, and that reports it again when the opened
+// disk is asked. Link is "" if udev has not made one yet.
 //
-// The error is ErrAbsent where no controller reports it or its disk is not
-// there yet, a *DuplicateError where several disks do, a *NamespacesError
-// where the disk is one of several of its controller. With any other error the
-// disk is there and did not answer well.
+// The error wraps ErrAbsent if no controller has the serial number or its disk is
+// not there yet. It is a *DuplicateError if several disks have it, and a
+// *NamespacesError if the controller has several disks. With any other error the
+// disk is there, and could not be identified.
 func (s System) Find(ctx context.Context, serial string) (Disk, error) {
 	name, err := s.namespace(serial)
 	if err != nil {
@@ -54,16 +54,16 @@ func (s System) Find(ctx context.Context, serial string) (Disk, error) {
 	return d, nil
 }
 
-// A namespace's block device stands below its controller. With multipath it is
-// hidden there, as nvme0c1n1 (subsystem 0, controller 1, namespace 1), and the
-// disk to use is the subsystem's nvme0n1.
+// The block device of a namespace is below its controller in sysfs. With multipath
+// it is hidden there, as nvme0c1n1 (subsystem 0, controller 1, namespace 1), and
+// the disk to use is nvme0n1 of the subsystem.
 var (
 	namespaceName = regexp.MustCompile(`^nvme[0-9]+n[0-9]+$`)
 	hiddenName    = regexp.MustCompile(`^(nvme[0-9]+)c[0-9]+(n[0-9]+)$`)
 )
 
-// namespace returns the kernel's name of the disk of the controller, or of the
-// controllers, with a serial number.
+// namespace returns the kernel's name of the disk that has a serial number. With
+// multipath several controllers lead to it.
 func (s System) namespace(serial string) (string, error) {
 	if serial == "" {
 		return "", errors.New("cannot look for a disk without a serial number")
@@ -100,13 +100,13 @@ func (s System) namespace(serial string) (string, error) {
 	case len(disks) > 1:
 		return "", &DuplicateError{Serial: serial, Disks: s.nodes(disks)}
 	case seen:
-		return "", fmt.Errorf("serial %s: its controller is there and shows no disk yet: %w", serial, ErrAbsent)
+		return "", fmt.Errorf("serial %s: its NVMe controller has no disk yet: %w", serial, ErrAbsent)
 	}
 	return "", fmt.Errorf("serial %s: no NVMe controller reports it: %w", serial, ErrAbsent)
 }
 
-// leaving tells whether a controller's state, of linux/drivers/nvme/host/sysfs.c,
-// is one that it does not come back from.
+// leaving tells whether a controller in this state goes away for good. The states
+// are those of linux/drivers/nvme/host/sysfs.c.
 func leaving(state string) bool {
 	return state == "dead" || strings.HasPrefix(state, "deleting")
 }
@@ -158,8 +158,8 @@ func (s System) describe(d *Disk) error {
 	return nil
 }
 
-// readLine returns a sysfs attribute without its padding, and "" where there
-// is none, as while the disk is being pulled.
+// readLine returns a sysfs attribute without its padding, and "" if there is none,
+// as while the disk is being pulled.
 func readLine(dir, attr string) string {
 	b, err := os.ReadFile(filepath.Join(dir, attr))
 	if err != nil {
@@ -168,11 +168,11 @@ func readLine(dir, attr string) string {
 	return strings.Trim(string(b), " \n\x00")
 }
 
-// link returns the link in /dev/disk/by-id that udev makes for a disk under
-// whatever number it appears. 60-persistent-storage.rules of systemd makes
+// link returns the link in /dev/disk/by-id that udev makes for a disk, whatever
+// number the disk has. 60-persistent-storage.rules of systemd makes
 // nvme-MODEL_SERIAL and nvme-MODEL_SERIAL_NSID, amazon-ec2-utils adds
-// nvme-MODEL_SERIAL-ns-NSID. Links can be stale or late: one counts only if it
-// leads to this very disk now.
+// nvme-MODEL_SERIAL-ns-NSID. Links can be stale or late: a link counts only if it
+// leads to this disk now.
 func (s System) link(d Disk) string {
 	dir := filepath.Join(s.Dev, "disk/by-id")
 	entries, err := os.ReadDir(dir)
@@ -197,8 +197,8 @@ func (s System) link(d Disk) string {
 	return best
 }
 
-// linkRank orders the links that hold a serial number, the best as 1; 0 is for
-// the others.
+// linkRank returns the rank of a link whose name has the serial number, 1 for the
+// best, and 0 for any other link.
 func linkRank(link, serial string) int {
 	rest, ok := strings.CutPrefix(link, "nvme-")
 	if !ok {
@@ -215,7 +215,7 @@ func linkRank(link, serial string) int {
 	case strings.HasPrefix(after, "-ns-"):
 		return 3
 	}
-	return 0 // another serial, that begins with this one
+	return 0 // another serial number, which begins with this one
 }
 
 // udevEscape does what OPTIONS="string_escape=replace" of udev(7) does.
@@ -229,28 +229,29 @@ func udevEscape(s string) string {
 }
 
 const (
-	// pollEvery is the net below the uevents, whose loss the kernel tells.
+	// pollEvery is how often to look although there are uevents. The kernel
+	// reports when it drops some.
 	pollEvery = 10 * time.Second
 
-	// pollBlind is how often to look where there are no uevents.
+	// pollBlind is how often to look if there are no uevents.
 	pollBlind = time.Second
 
-	// linkWithin is how long udev may take for a disk that is there. It takes
-	// milliseconds; under the load of a boot, seconds.
+	// linkWithin is how long udev may take to make the link. It takes
+	// milliseconds, and seconds under the load of a boot.
 	linkWithin = 30 * time.Second
 )
 
-// WaitFor returns the disk with a serial number as soon as it is there and
-// udev has made its Link, which systemd waits for where a mount unit names it.
-// It waits until the context ends, and then its error wraps the context's.
-// ErrNoLink says that the disk is there and udev made no link for 30 seconds.
-// A disk that can't be told from another is refused at once, with Find's error.
+// WaitFor returns the disk with a serial number as soon as it is there and udev
+// has made its Link, for which systemd waits if a mount unit names it. It waits
+// until the context ends; then the error wraps the cause of the context. The error
+// wraps ErrNoLink if the disk is there and udev made no link for 30 seconds. A
+// *DuplicateError or a *NamespacesError of Find is returned at once.
 func (s System) WaitFor(ctx context.Context, serial string) (Disk, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	events, err := Listen(ctx)
 	if err != nil {
-		events = nil // a machine that gives no uevents is polled
+		events = nil // without uevents, look often
 	}
 	return s.waitFor(ctx, serial, events)
 }
@@ -296,14 +297,14 @@ func (s System) noLink(d Disk, since time.Time) error {
 		d.Path, d.Serial, filepath.Join(s.Dev, "disk/by-id"), time.Since(since).Round(time.Second), ErrNoLink, d.Path)
 }
 
-// worthWaiting tells whether time alone may end an error of Find.
+// worthWaiting tells whether an error of Find may go away without a person.
 func worthWaiting(err error) bool {
 	var duplicate *DuplicateError
 	var namespaces *NamespacesError
 	return !errors.As(err, &duplicate) && !errors.As(err, &namespaces)
 }
 
-// drain takes the events that are there already: one scan answers all.
+// drain takes the events that are there already: one search answers all of them.
 func drain(events <-chan Event) {
 	for {
 		select {

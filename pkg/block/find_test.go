@@ -132,7 +132,7 @@ func TestFindRefuses(t *testing.T) {
 		}, "serial " + serial + ": no NVMe controller reports it: no such disk", isAbsent},
 		{"a controller without a disk", func(m *machine) {
 			m.controller("nvme0", serial)
-		}, "serial " + serial + ": its controller is there and shows no disk yet: no such disk", isAbsent},
+		}, "serial " + serial + ": its NVMe controller has no disk yet: no such disk", isAbsent},
 		{"a disk without a node", func(m *machine) {
 			m.namespace(m.controller("nvme0", serial), "nvme0n1", serial)
 			delete(m.disks, filepath.Join(m.Dev, "nvme0n1"))

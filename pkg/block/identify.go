@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An identity is what a disk says of itself on an opened descriptor.
+// An identity is what an opened disk reports about itself.
 type identity struct {
 	serial, model string
 	major, minor  uint32
@@ -44,9 +44,9 @@ const (
 	nvmeIdentifySize       = 4096
 )
 
-// identifyController asks the NVMe controller of an opened disk who it is. It
-// fails with ENOTTY or the like where the disk is not an NVMe one, and with
-// EACCES before Linux 6.2 where the caller has no CAP_SYS_ADMIN.
+// identifyController asks the NVMe controller of an opened disk for its serial
+// number and model. It fails with ENOTTY or the like if the disk is no NVMe disk,
+// see notNVMe, and with EACCES before Linux 6.2 if the caller has no CAP_SYS_ADMIN.
 func identifyController(f *os.File) (serial, model string, err error) {
 	data := make([]byte, nvmeIdentifySize)
 	var pin runtime.Pinner
@@ -78,8 +78,8 @@ func identifyController(f *os.File) (serial, model string, err error) {
 	return strings.Trim(string(data[4:24]), " \x00"), strings.Trim(string(data[24:64]), " \x00"), nil
 }
 
-// identifyPath opens a disk's node and asks the disk who it is. A controller
-// that does not answer holds the caller until the context's end only.
+// identifyPath opens the node of a disk and asks the disk for its identity. If the
+// controller does not answer, the caller waits only until the context ends.
 func identifyPath(ctx context.Context, path string, ask func(string) (identity, error)) (identity, error) {
 	type answer struct {
 		id  identity
@@ -115,7 +115,8 @@ func askDevice(path string) (identity, error) {
 	return identity{serial: serial, model: model, major: major, minor: minor}, nil
 }
 
-var errNotDevice = errors.New("not a block device")
+// ErrNotDevice says that a path leads to something other than a block device.
+var ErrNotDevice = errors.New("not a block device")
 
 // deviceNumber returns the number of an opened block device.
 func deviceNumber(path string, f *os.File) (major, minor uint32, err error) {
@@ -124,14 +125,32 @@ func deviceNumber(path string, f *os.File) (major, minor uint32, err error) {
 	case err != nil:
 		return 0, 0, &os.PathError{Op: "stat", Path: path, Err: err}
 	case st.Mode&unix.S_IFMT != unix.S_IFBLK:
-		return 0, 0, fmt.Errorf("%s: %w", path, errNotDevice)
+		return 0, 0, fmt.Errorf("%s: %w", path, ErrNotDevice)
 	}
 	return unix.Major(st.Rdev), unix.Minor(st.Rdev), nil
 }
 
-// diskSequence returns the number that the kernel gave an opened disk when it
-// was plugged in (BLKGETDISKSEQ of linux/fs.h), 0 before Linux 5.15.
-func diskSequence(f *os.File) (uint64, error) {
+// Serial returns the serial number that the NVMe controller of an opened disk
+// reports, and "" if the disk is no NVMe disk. Before Linux 6.2 it fails with
+// EACCES if the caller has no CAP_SYS_ADMIN.
+func Serial(f *os.File) (string, error) {
+	serial, _, err := identifyController(f)
+	if err != nil && !notNVMe(err) {
+		return "", err
+	}
+	return serial, nil
+}
+
+// notNVMe tells whether an error of identifyController is what other drivers
+// return for a command that they do not know.
+func notNVMe(err error) bool {
+	return errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP)
+}
+
+// DiskSequence returns the disk sequence number that the kernel gave an opened
+// disk when it was plugged in, as in Disk.Seq (BLKGETDISKSEQ of linux/fs.h). It
+// is 0 before Linux 5.15.
+func DiskSequence(f *os.File) (uint64, error) {
 	const getDiskSequence = 0x80081280 // _IOR(0x12, 128, __u64)
 	conn, err := f.SyscallConn()
 	if err != nil {
@@ -152,3 +171,7 @@ func diskSequence(f *os.File) (uint64, error) {
 	}
 	return seq, nil
 }
+
+// DescriptorPath returns a path by which this process, or a program that it
+// executes, can open the same open file again, see proc_pid_fd(5).
+func DescriptorPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }

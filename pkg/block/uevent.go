@@ -13,18 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An Event says that something happened to a disk or a partition. It is a
-// reason to look, and no more: what it says may be over by now.
+// An Event says that something happened to a disk or a partition. It is only a
+// reason to look at the disk: what it says may be out of date.
 type Event struct {
 	Action string // "add", "remove", "change"; "" if Lost
-	Name   string // of the disk or partition, as the kernel calls it
-	Disk   string // that it is, or that the partition is on
+	Name   string // the kernel's, of the disk or partition
+	Disk   string // the disk, or that of the partition
 	Type   string // "disk" or "partition"
-	Serial string // of the disk, where udev has asked for it
-	Holds  string // what udev sees on the disk: its filesystem and partition table; "" where it does not tell
-	Udev   bool   // udevd is done with it: its links are made
+	Serial string // of the disk, if udev has asked for it
+	Holds  string // the filesystem and partition table that udev found on the disk; "" if it did not report them
+	Udev   bool   // it comes from udevd, which has made the links
 	Lost   bool   // the kernel dropped events: look at everything again
-	Err    error  // why no event comes any more; the last one, which is Lost
+	Err    error  // why no more events come; set on the last event, which is Lost
 }
 
 // Multicast groups of NETLINK_KOBJECT_UEVENT. udevd's messages are as in
@@ -34,14 +34,14 @@ const (
 	groupUdev   = 2 // sent on by udevd, when its rules have run
 )
 
-// receiveBuffer is what a burst of events may take before the kernel drops
-// some; a boot's coldplug is a few hundred, below 1 KiB each.
+// receiveBuffer is how many bytes of events may wait before the kernel drops some.
+// The coldplug of a boot is a few hundred events, of less than 1 KiB each.
 const receiveBuffer = int(2 * MiB)
 
-// Listen returns what happens to block devices from now on: each event as the
-// kernel sends it, and again when udevd is done with it. It has to run in the
-// host's network namespace. The channel is closed when the context ends, or if
-// the socket fails, of which the last event tells.
+// Listen returns the events of block devices from now on: each event when the
+// kernel sends it, and again when udevd has processed it. It must run in the network
+// namespace of the host. The channel is closed when the context ends, or if the
+// socket fails; then the last event has the Err.
 func Listen(ctx context.Context) (<-chan Event, error) {
 	socket, err := openUevents()
 	if err != nil {
@@ -63,7 +63,7 @@ func follow(ctx context.Context, socket *os.File) <-chan Event {
 				return
 			}
 			if err != nil {
-				event, ok = Event{Lost: true, Err: fmt.Errorf("cannot listen for uevents any more: %w", err)}, true
+				event, ok = Event{Lost: true, Err: fmt.Errorf("cannot receive uevents: %w", err)}, true
 			}
 			if !ok {
 				continue
@@ -87,8 +87,8 @@ func openUevents() (*os.File, error) {
 		return nil, os.NewSyscallError("socket", err)
 	}
 	socket := os.NewFile(uintptr(fd), "uevents")
-	// Forcing it past the limit takes CAP_NET_ADMIN; with less, more is lost,
-	// which is told.
+	// To go beyond the limit needs CAP_NET_ADMIN. With a smaller buffer more
+	// events are dropped, which the kernel reports.
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
 	}
@@ -103,7 +103,8 @@ func openUevents() (*os.File, error) {
 	return socket, nil
 }
 
-// receive waits for one message. It is not ok if the message is none of ours.
+// receive waits for one message. It is not ok if the message is no event of a
+// block device.
 func receive(socket *os.File, buf []byte) (event Event, ok bool, err error) {
 	conn, err := socket.SyscallConn()
 	if err != nil {
@@ -137,7 +138,7 @@ func receive(socket *os.File, buf []byte) (event Event, ok bool, err error) {
 	return event, ok && (fromKernel || event.Udev && sender.Groups == groupUdev), nil
 }
 
-// fromRoot tells whether the kernel vouches for a message's sender as root.
+// fromRoot tells whether the sender of a message is root, as the kernel reports.
 func fromRoot(oob []byte) bool {
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
@@ -151,14 +152,14 @@ func fromRoot(oob []byte) bool {
 	return false
 }
 
-// udevHeader begins a message of udevd: "libudev\0", a magic number in network
-// order, then in the host's order the size of the header, and the offset and
-// length of the properties.
+// udevHeader is the size of the start of a message of udevd: "libudev\0"; a magic
+// number in network byte order; then in host byte order the size of the header, and
+// the offset and length of the properties.
 const udevHeader = 8 + 4 + 4 + 4 + 4
 
 var udevMagic = []byte{0xfe, 0xed, 0xca, 0xfe}
 
-// parseEvent reads a message; it is not ok if that is not about a block device.
+// parseEvent parses a message. It is not ok if it is not about a block device.
 func parseEvent(msg []byte) (event Event, ok bool) {
 	var properties []byte
 	isUdev := bytes.HasPrefix(msg, []byte("libudev\x00"))
@@ -173,7 +174,7 @@ func parseEvent(msg []byte) (event Event, ok bool) {
 		}
 		properties = msg[from : from+length]
 	} else {
-		// The kernel's: "add@/devices/...", then the properties.
+		// From the kernel: "add@/devices/...", then the properties.
 		summary, rest, found := bytes.Cut(msg, []byte{0})
 		if !found || !bytes.ContainsRune(summary, '@') {
 			return Event{}, false

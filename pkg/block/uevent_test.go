@@ -181,7 +181,7 @@ func TestTheLastEventOfASocketThatFailsSaysWhy(t *testing.T) {
 				last = e
 				continue
 			}
-			if !last.Lost || last.Err == nil || !strings.Contains(last.Err.Error(), "cannot listen for uevents any more: ") {
+			if !last.Lost || last.Err == nil || !strings.Contains(last.Err.Error(), "cannot receive uevents: ") {
 				t.Errorf("the last event is %+v", last)
 			}
 			return

@@ -12,12 +12,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/mountinfo"
 )
 
-// usage says what uses a disk or one of its partitions, and which partitions
-// the kernel sees on it. The exclusive open is what keeps others out; this
-// finds the words for who they are.
-func (s System) usage(major, minor uint32) (users, partitions []string, err error) {
+// Usage says what uses a disk or one of its partitions, as in "mounted at
+// /srv/data", and which partitions the kernel sees on the disk. It finds words
+// for who they are, and keeps nobody out: only an exclusive open does that. The
+// error says what of /sys or /proc could not be read.
+func (s System) Usage(major, minor uint32) (users, partitions []string, err error) {
 	dir, err := filepath.EvalSymlinks(filepath.Join(s.Sys, "dev/block", fmt.Sprintf("%d:%d", major, minor)))
 	if err != nil {
 		return nil, nil, fmt.Errorf("the kernel does not show device %d:%d: %w", major, minor, err)
@@ -60,8 +63,8 @@ func (s System) usage(major, minor uint32) (users, partitions []string, err erro
 	return slices.Concat(users, loops, mounts, swaps), partitions, nil
 }
 
-// holder names what is built on a disk, by the name that device mapper gives it
-// too: "held by dm-0 (vg-data)".
+// holder names a device that is built on a disk, with its name in device mapper if
+// it has one: "held by dm-0 (vg-data)".
 func (s System) holder(name string) string {
 	if mapped := readLine(filepath.Join(s.Sys, "block", name, "dm"), "name"); mapped != "" {
 		return fmt.Sprintf("held by %s (%s)", name, mapped)
@@ -69,8 +72,8 @@ func (s System) holder(name string) string {
 	return "held by " + name
 }
 
-// loops looks for loop devices that have a disk as their file. They don't claim
-// it, so it can be opened exclusively, and a second time be mounted.
+// loops finds loop devices whose file is a disk. They don't claim the disk, so it
+// can still be opened exclusively, or mounted a second time.
 func (s System) loops(numbers map[string]string) ([]string, error) {
 	files, err := filepath.Glob(filepath.Join(s.Sys, "block/loop*/loop"))
 	if err != nil {
@@ -85,15 +88,16 @@ func (s System) loops(numbers map[string]string) ([]string, error) {
 	return users, nil
 }
 
-// How long, and among how many descriptors, to look for who has opened a disk.
+// How long to search for who has opened a disk, and among how many descriptors.
 const (
 	openersWithin = 2 * time.Second
 	openersAmong  = 100_000
 )
 
-// openers names the processes that have opened a disk which the kernel says is
-// in use, as far as this one may see them: "opened by dd (process 812)".
-func (s System) openers(major, minor uint32) []string {
+// Openers names the processes that have opened a disk which the kernel says is
+// in use: "opened by dd (process 812)". It names those that this process may see,
+// and searches for 2 seconds at most.
+func (s System) Openers(major, minor uint32) []string {
 	number := fmt.Sprintf("%d:%d", major, minor)
 	until, seen := time.Now().Add(openersWithin), 0
 	processes, _ := filepath.Glob(filepath.Join(s.Proc, "[0-9]*"))
@@ -105,7 +109,7 @@ func (s System) openers(major, minor uint32) []string {
 		}
 		descriptors, err := os.ReadDir(filepath.Join(process, "fd"))
 		if err != nil {
-			continue // another's, or it has ended
+			continue // not permitted, or the process has ended
 		}
 		for _, fd := range descriptors {
 			if seen++; seen > openersAmong || time.Now().After(until) {
@@ -124,7 +128,7 @@ func (s System) openers(major, minor uint32) []string {
 	return users
 }
 
-// printable replaces what a terminal may take for a command.
+// printable replaces the characters that may control a terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !strconv.IsPrint(r) {
@@ -142,54 +146,48 @@ func pathsIn(dir string, names []string) []string {
 	return paths
 }
 
-// mounts looks for device numbers in /proc/self/mountinfo, proc(5). A btrfs has
-// a number of its own there, so the source's counts too.
+// mounts finds where devices are mounted, by their numbers. A btrfs has a number
+// of its own in mountinfo, so the number of the source counts too.
 func (s System) mounts(numbers map[string]string) ([]string, error) {
+	path := filepath.Join(s.Proc, "self/mountinfo")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
 	var users []string
-	err := s.eachLine("self/mountinfo", func(fields []string) error {
-		dash := slices.Index(fields, "-")
-		if dash < 5 || len(fields) < dash+3 {
-			return fmt.Errorf("cannot understand the line %q", strings.Join(fields, " "))
+	for m, err := range mountinfo.Parse(string(text)) {
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
 		}
-		_, used := numbers[fields[2]]
-		if _, ofSource := numbers[s.numberOf(unescape(fields[dash+2]))]; used || ofSource {
-			users = append(users, "mounted at "+unescape(fields[4]))
+		_, used := numbers[fmt.Sprintf("%d:%d", m.Major, m.Minor)]
+		if _, ofSource := numbers[s.numberOf(m.Source)]; used || ofSource {
+			users = append(users, "mounted at "+m.Point)
 		}
-		return nil
-	})
-	return users, err
+	}
+	return users, nil
 }
 
-// swaps looks for device numbers in /proc/swaps, below its headline.
+// swaps finds devices that are used as swap, by their numbers.
 func (s System) swaps(numbers map[string]string) ([]string, error) {
+	text, err := os.ReadFile(filepath.Join(s.Proc, "swaps"))
+	if err != nil {
+		return nil, err
+	}
 	var users []string
-	err := s.eachLine("swaps", func(fields []string) error {
-		if name, used := numbers[s.numberOf(unescape(fields[0]))]; used {
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 {
+			continue
+		}
+		if name, used := numbers[s.numberOf(mountinfo.Unescape(fields[0]))]; used {
 			users = append(users, "swap is on "+name)
 		}
-		return nil
-	})
-	return users, err
+	}
+	return users, nil
 }
 
-func (s System) eachLine(file string, do func(fields []string) error) error {
-	path := filepath.Join(s.Proc, file)
-	text, err := os.ReadFile(path) // as a whole: a line of an overlay's has no bound
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(string(text)) {
-		if fields := strings.Fields(line); len(fields) > 0 {
-			if err := do(fields); err != nil {
-				return fmt.Errorf("%s: %w", path, err)
-			}
-		}
-	}
-	return nil
-}
-
-// numberOf returns the device number that a node in /dev stands for, as in
-// "259:1", and "" for any other path: some hang when they are looked at.
+// numberOf returns the device number of a node in /dev, as in "259:1", and "" for
+// any other path: a stat of some paths hangs.
 func (s System) numberOf(path string) string {
 	if !strings.HasPrefix(path, s.Dev+"/") {
 		return ""
@@ -199,9 +197,4 @@ func (s System) numberOf(path string) string {
 		return ""
 	}
 	return fmt.Sprintf("%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev))
-}
-
-// unescape undoes what the kernel does to blanks and backslashes in paths.
-func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }

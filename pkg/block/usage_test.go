@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -117,7 +116,7 @@ func TestUsageNamesWhoUsesADiskOrItsPartitions(t *testing.T) {
 			}
 			link(t, dir, filepath.Join(s.Sys, "dev/block/259:3"))
 			test.make(s, dir)
-			users, partitions, err := s.usage(259, 3)
+			users, partitions, err := s.Usage(259, 3)
 			if err != nil || !reflect.DeepEqual(users, test.users) || !reflect.DeepEqual(partitions, test.partitions) {
 				t.Errorf("used %q, partitions %q, %v; want %q, %q", users, partitions, err, test.users, test.partitions)
 			}
@@ -136,42 +135,13 @@ func TestUsageThatCanNotBeToldIsAnError(t *testing.T) {
 		dir := filepath.Join(s.Sys, "devices/nvme1n1")
 		write(t, filepath.Join(dir, "dev"), "259:3\n")
 		link(t, dir, filepath.Join(s.Sys, "dev/block/259:3"))
-		if _, _, err := s.usage(259, 3); err != nil {
+		if _, _, err := s.Usage(259, 3); err != nil {
 			t.Fatal(err)
 		}
 		spoil(s)
-		if users, partitions, err := s.usage(259, 3); err == nil {
+		if users, partitions, err := s.Usage(259, 3); err == nil {
 			t.Errorf("%s: %v, %v", name, users, partitions)
 		}
-	}
-}
-
-func FuzzMountinfo(f *testing.F) {
-	f.Add("36 27 259:3 / /srv rw - xfs /dev/nvme1n1 rw\n")
-	f.Add("36 27 259:3 / - - -\n")
-	f.Fuzz(func(t *testing.T, content string) {
-		s := System{Dev: "/nowhere", Proc: t.TempDir()}
-		write(t, filepath.Join(s.Proc, "self/mountinfo"), content)
-		s.mounts(map[string]string{"259:3": "nvme1n1"})
-	})
-}
-
-func TestUnescape(t *testing.T) {
-	for in, want := range map[string]string{`/a\040b`: "/a b", `/a\134040b`: `/a\040b`, `/a\011\012`: "/a\t\n", "/a": "/a"} {
-		if got := unescape(in); got != want {
-			t.Errorf("%s is %q, want %q", in, got, want)
-		}
-	}
-}
-
-func TestALineOfMountinfoHasNoBound(t *testing.T) {
-	s := fakeSystem(t)
-	lowers := "lowerdir=" + strings.Repeat("/var/lib/containers/layers/0123456789abcdef:", 8000)
-	write(t, filepath.Join(s.Proc, "self/mountinfo"),
-		"30 27 0:50 / /merged rw - overlay overlay rw,"+lowers+"\n36 27 259:3 / /srv/data rw - xfs /dev/nvme1n1 rw\n")
-	users, err := s.mounts(map[string]string{"259:3": "nvme1n1"})
-	if want := []string{"mounted at /srv/data"}; err != nil || !reflect.DeepEqual(users, want) {
-		t.Errorf("beside a line of %d bytes: used %q, %v; want %q", len(lowers), users, err, want)
 	}
 }
 
@@ -187,11 +157,11 @@ func TestWhoHasOpenedADiskIsNamed(t *testing.T) {
 	process("900", "other", filepath.Join(s.Dev, "nvme2n1"))
 	process("901", "boot\x1b[2Jagent", filepath.Join(s.Dev, "nvme1n1"))
 	process("902", "a socket", "socket:[123]")
-	got := s.openers(259, 3)
+	got := s.Openers(259, 3)
 	if want := []string{"opened by boot?[2Jagent (process 901)", "opened by dd (process 812)"}; !reflect.DeepEqual(sorted(got), want) {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if got, want := s.openers(259, 4), []string{"opened exclusively by another program or by the kernel"}; !reflect.DeepEqual(got, want) {
+	if got, want := s.Openers(259, 4), []string{"opened exclusively by another program or by the kernel"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("where no process is seen: %q, want %q", got, want)
 	}
 }

@@ -17,6 +17,9 @@ import (
 	"bootagent/pkg/strictyaml"
 )
 
+// File is where the settings are.
+const File = "/etc/bootagent/agent.yaml"
+
 // Settings are those of the agent.
 type Settings struct {
 	// UserDataFile is the absolute path of the file that holds the user-data,

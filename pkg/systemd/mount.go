@@ -4,17 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	"github.com/coreos/go-systemd/v22/unit"
 	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/mountinfo"
 )
 
 // A Mount is a transient mount unit.
@@ -156,48 +156,27 @@ const procMountinfo = "/proc/self/mountinfo"
 // MountedAt returns the number of the device that is mounted at a path, and
 // whether one is.
 func MountedAt(where string) (dev uint64, mounted bool, err error) {
-	f, err := os.Open(procMountinfo)
+	text, err := os.ReadFile(procMountinfo)
 	if err != nil {
 		return 0, false, err
 	}
-	defer f.Close()
-	return mountedAt(f, where)
+	return mountedAt(string(text), where)
 }
 
-// mountedAt reads mountinfo, proc(5).
-func mountedAt(mountinfo io.Reader, where string) (dev uint64, mounted bool, err error) {
-	text, err := io.ReadAll(mountinfo) // as a whole: a line of an overlay's has no bound
-	if err != nil {
-		return 0, false, err
-	}
-	for line := range strings.Lines(string(text)) { // the last mount at a path is the one that is seen
-		field := strings.Fields(line)
-		if len(field) < 5 || unescapeMountinfo(field[4]) != where {
+// mountedAt looks a mount point up in the text of a mountinfo file. Lines of
+// other mount points that cannot be parsed are no error.
+func mountedAt(text, where string) (dev uint64, mounted bool, err error) {
+	for m, err := range mountinfo.Parse(text) {
+		if m.Point != where {
 			continue
 		}
-		if dev, err = parseDev(field[2]); err != nil {
+		if err != nil {
 			return 0, false, err
 		}
-		mounted = true
+		dev, mounted = unix.Mkdev(m.Major, m.Minor), true // the last mount at a path is the visible one
 	}
 	return dev, mounted, nil
 }
-
-// parseDev reads MAJOR:MINOR.
-func parseDev(s string) (uint64, error) {
-	major, minor, _ := strings.Cut(s, ":")
-	ma, err1 := strconv.ParseUint(major, 10, 32)
-	mi, err2 := strconv.ParseUint(minor, 10, 32)
-	if err := errors.Join(err1, err2); err != nil {
-		return 0, fmt.Errorf("mountinfo names device %q: %w", s, err)
-	}
-	return unix.Mkdev(uint32(ma), uint32(mi)), nil
-}
-
-// mountinfoEscapes are the octal escapes of proc(5).
-var mountinfoEscapes = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
-
-func unescapeMountinfo(s string) string { return mountinfoEscapes.Replace(s) }
 
 // cgroupPopulated tells whether a process is left in a cgroup, "" being none.
 func cgroupPopulated(cgroup string) bool {

@@ -128,12 +128,11 @@ func (m *Manager) sysDevice(dev uint64) string {
 }
 
 func (m *Manager) mountedAt(where string) (dev uint64, mounted bool, err error) {
-	f, err := os.Open(m.mountinfo)
+	text, err := os.ReadFile(m.mountinfo)
 	if err != nil {
 		return 0, false, err
 	}
-	defer f.Close()
-	return mountedAt(f, where)
+	return mountedAt(string(text), where)
 }
 
 // killCommandsOn kills the commands that stand on a mount, see Command.Mounts.

@@ -1,4 +1,4 @@
-package cloud
+package cloud_test
 
 import (
 	"bytes"
@@ -10,35 +10,39 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"bootagent/test/cloud"
+	"bootagent/test/cloud/cloudtest"
+	"bootagent/test/cloud/ec2"
+	"bootagent/test/cloud/service"
 )
 
-// AWS's own command line, which nobody here wrote, finds in the cloud what it finds in AWS: its
-// credentials in the instance's metadata, pages, states, and errors in its words. All calls go over
-// the network.
+// AWS's own command line works with the fake as with AWS: it gets its credentials from the instance's metadata, and
+// understands pages, states and errors. All calls go over the network.
 func TestAWSCommandLine(t *testing.T) {
 	program, err := exec.LookPath("aws")
 	if err != nil {
 		if os.Getenv("BOOTAGENT_REQUIRE_TOOLS") == "1" {
 			t.Fatal("aws is missing here (Debian's awscli)")
 		}
-		t.Skip("aws is missing here (Debian's awscli): nothing but the SDK has looked at this cloud")
+		t.Skip("aws is missing here (Debian's awscli): only the SDK tested this cloud")
 	}
-	c := newCloud(t, Config{})
+	c := cloudtest.New(t, cloud.Config{})
 	c.IAM.Allow("db", "ec2:*", "s3:GetObject", "s3:ListBucket")
 	c.IAM.Forbid("db", "ec2:DetachVolume")
-	i := launch(t, c, Launch{Role: "db"})
-	orders := volume(t, c, Volume{Tags: map[string]string{"cluster": "orders"}})
+	i := cloudtest.Launch(t, c, ec2.Launch{Role: "db"})
+	orders := cloudtest.Volume(t, c, ec2.Volume{Tags: map[string]string{"cluster": "orders"}})
 	for range 6 {
-		volume(t, c, Volume{Tags: map[string]string{"cluster": "web"}, Zone: "eu-central-1b"})
+		cloudtest.Volume(t, c, ec2.Volume{Tags: map[string]string{"cluster": "web"}, Zone: "eu-central-1b"})
 	}
-	must(t, c.S3.Put("secrets", "root.sql.age", []byte("ciphertext")))
+	cloudtest.Must(t, c.S3.Put("secrets", "root.sql.age", []byte("ciphertext")))
 	url := map[string]string{}
 	for name, handler := range map[string]http.Handler{"imds": i.IMDS, "ec2": c.EC2, "s3": c.S3} {
 		url[name], err = c.Listen(handler)
-		must(t, err)
+		cloudtest.Must(t, err)
 	}
 
-	// run gives what the program prints; a failure is what it says on standard error.
+	// run returns the standard output of aws, or the standard error if aws fails.
 	run := func(t *testing.T, args ...string) (stdout, failure string) {
 		t.Helper()
 		service := args[0]
@@ -63,7 +67,7 @@ func TestAWSCommandLine(t *testing.T) {
 			t.Fatalf("aws %s: %s", strings.Join(args, " "), failure)
 		}
 		if into != nil {
-			must(t, json.Unmarshal([]byte(out), into))
+			cloudtest.Must(t, json.Unmarshal([]byte(out), into))
 		}
 	}
 	fails := func(t *testing.T, words string, args ...string) {
@@ -91,7 +95,7 @@ func TestAWSCommandLine(t *testing.T) {
 			if len(ids) != 6 || len(got.Volumes) != 6 || got.Volumes[0].Tags[0].Value != "web" {
 				t.Errorf("found %+v", got)
 			}
-			if !slices.ContainsFunc(c.Calls.Of("ec2:DescribeVolumes"), func(call Call) bool { return call.Params["NextToken"] != "" }) {
+			if !slices.ContainsFunc(c.Calls.Of("ec2:DescribeVolumes"), func(call service.Call) bool { return call.Params["NextToken"] != "" }) {
 				t.Error("it asked for no second page")
 			}
 		})
@@ -143,7 +147,7 @@ func TestAWSCommandLine(t *testing.T) {
 			if got.State != "attaching" || got.AttachTime == "" {
 				t.Errorf("attached %+v", got)
 			}
-			must(t, c.EC2.WaitVolume(t.Context(), orders.ID, Attached))
+			cloudtest.Must(t, c.EC2.WaitVolume(t.Context(), orders.ID, ec2.Attached))
 			fails(t, "An error occurred (UnauthorizedOperation) when calling the DetachVolume operation: You are not authorized to perform this operation. "+
 				"User: arn:aws:sts::123456789012:assumed-role/db/"+i.ID, "ec2", "detach-volume", "--volume-id", orders.ID)
 		})
@@ -159,7 +163,7 @@ func TestAWSCommandLine(t *testing.T) {
 	})
 	if t.Failed() {
 		var calls strings.Builder
-		must(t, c.Calls.Print(&calls))
+		cloudtest.Must(t, c.Calls.Print(&calls))
 		t.Log("calls:\n" + calls.String())
 	}
 	if got := c.Calls.Of("ec2:AttachVolume"); got[0].Principal != i.ID || got[0].Role != "db" {

@@ -10,27 +10,29 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	awsimds "github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	awsec2 "github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"bootagent/test/cloud"
+	"bootagent/test/cloud/ec2"
+	"bootagent/test/cloud/service"
 )
 
 // counter is a machine that counts its disks.
 type counter struct{ disks atomic.Int32 }
 
-func (c *counter) Plug(context.Context, cloud.Volume) error {
+func (c *counter) Plug(context.Context, ec2.Volume) error {
 	c.disks.Add(1)
 	return nil
 }
 
-func (c *counter) Unplug(context.Context, cloud.Volume) error {
+func (c *counter) Unplug(context.Context, ec2.Volume) error {
 	c.disks.Add(-1)
 	return nil
 }
 
-// What the package's documentation shows, over the network, with an agent that does what ours does.
+// The example in the package's documentation works over the network, with an agent that makes the calls of ours.
 func TestAsDocumented(t *testing.T) {
 	ctx := t.Context()
 	ok := func(err error) {
@@ -42,7 +44,7 @@ func TestAsDocumented(t *testing.T) {
 	c := cloud.New(cloud.Config{Dir: t.TempDir()})
 	defer c.Close()
 	c.IAM.Allow("db", "ec2:Describe*", "ec2:AttachVolume", "ec2:CreateTags", "s3:GetObject")
-	i, err := c.EC2.Run(cloud.Launch{Role: "db", UserData: []byte("#bootagent")})
+	i, err := c.EC2.Run(ec2.Launch{Role: "db", UserData: []byte("#bootagent")})
 	ok(err)
 	imdsURL, err := c.Listen(i.IMDS)
 	ok(err)
@@ -52,26 +54,26 @@ func TestAsDocumented(t *testing.T) {
 	ok(err)
 	machine := &counter{}
 	i.SetHardware(machine)
-	v, err := c.EC2.CreateVolume(cloud.Volume{Tags: map[string]string{"cluster": "orders"}})
+	v, err := c.EC2.CreateVolume(ec2.Volume{Tags: map[string]string{"cluster": "orders"}})
 	ok(err)
 	ok(c.S3.Put("orders-secrets", "root.sql.age", []byte("ciphertext")))
-	ok(i.Wait(ctx, cloud.Running))
-	ok(c.EC2.WaitVolume(ctx, v.ID, cloud.Available))
+	ok(i.Wait(ctx, ec2.Running))
+	ok(c.EC2.WaitVolume(ctx, v.ID, ec2.Available))
 
 	// The agent. Its first answers are errors, which the SDK tries again.
-	c.EC2.Fail("Describe*", cloud.Throttled, 1)
+	c.EC2.Fail("Describe*", service.Throttled, 1)
 	i.IMDS.Throttle(1)
-	c.S3.Fail("GetObject", cloud.SlowDown, 1)
+	c.S3.Fail("GetObject", service.SlowDown, 1)
 	metadata := awsimds.New(awsimds.Options{Endpoint: imdsURL, EnableFallback: aws.FalseTernary})
 	document, err := metadata.GetInstanceIdentityDocument(ctx, nil)
 	ok(err)
 	role := aws.NewCredentialsCache(ec2rolecreds.New(func(o *ec2rolecreds.Options) { o.Client = metadata }))
-	api := ec2.New(ec2.Options{Region: document.Region, BaseEndpoint: &ec2URL, Credentials: role})
-	found, err := api.DescribeVolumes(ctx, &ec2.DescribeVolumesInput{
+	api := awsec2.New(awsec2.Options{Region: document.Region, BaseEndpoint: &ec2URL, Credentials: role})
+	found, err := api.DescribeVolumes(ctx, &awsec2.DescribeVolumesInput{
 		Filters: []types.Filter{{Name: aws.String("tag:cluster"), Values: []string{"orders"}}},
 	})
 	ok(err)
-	_, err = api.AttachVolume(ctx, &ec2.AttachVolumeInput{
+	_, err = api.AttachVolume(ctx, &awsec2.AttachVolumeInput{
 		VolumeId: found.Volumes[0].VolumeId, InstanceId: &document.InstanceID, Device: aws.String("/dev/sdf"),
 	})
 	ok(err)
@@ -84,7 +86,7 @@ func TestAsDocumented(t *testing.T) {
 		t.Errorf("read %q", body)
 	}
 
-	ok(c.EC2.WaitVolume(ctx, v.ID, cloud.Attached))
+	ok(c.EC2.WaitVolume(ctx, v.ID, ec2.Attached))
 	if disks := machine.disks.Load(); disks != 1 {
 		t.Errorf("the machine has %d disks", disks)
 	}

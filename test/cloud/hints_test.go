@@ -1,4 +1,4 @@
-package cloud
+package cloud_test
 
 import (
 	"bytes"
@@ -27,13 +27,19 @@ import (
 	"bootagent/pkg/aws/cli"
 	agentec2 "bootagent/pkg/aws/ec2"
 	agentimds "bootagent/pkg/aws/imds"
+	"bootagent/pkg/aws/name"
 	"bootagent/pkg/fault"
+	"bootagent/pkg/host"
 	"bootagent/pkg/secret"
-	agentvolume "bootagent/pkg/volume"
+	"bootagent/pkg/storage/ebs"
+	"bootagent/test/cloud"
+	"bootagent/test/cloud/cloudtest"
+	"bootagent/test/cloud/ec2"
+	"bootagent/test/cloud/service"
 )
 
-// notRun are the commands of AWS in hints that the fake can't do, and why. They are still pasted into
-// a shell and read by aws, which sends the call of this name.
+// notRun are the AWS commands in hints that the fake does not support, and why. The test still pastes them into a
+// shell, and checks that aws sends this call.
 var notRun = map[string]struct{ call, why string }{
 	"ec2 associate-iam-instance-profile":   {"AssociateIamInstanceProfile", "the fake's instances have roles from their launch on"},
 	"ec2 modify-instance-attribute":        {"ModifyInstanceAttribute", "the fake's instances keep the user-data of their launch"},
@@ -45,75 +51,74 @@ var notRun = map[string]struct{ call, why string }{
 	"sts decode-authorization-message":     {"DecodeAuthorizationMessage", "the fake has no STS, and its encoded messages hold nothing"},
 }
 
-// placeholders are the words that a person has to replace, and with what here; the agent can't know
-// them. INSTANCE is the agent's where the metadata service has never answered.
+// placeholders are the words that a person has to replace because the agent does not know them, and what replaces
+// them here. The agent writes INSTANCE if the metadata service has never answered.
 var placeholders = map[string]string{"FILE": "sealed.age", "Name=PROFILE": "Name=db", "INSTANCE": "i-0123456789abcdef0"}
 
-// Each command for AWS that a hint of the agent holds works when it is pasted into a shell, with a
-// person's credentials. Each of them is taken from an error as it happens, and where it mends that,
-// what failed goes on afterwards.
+// Every AWS command in a hint of the agent works when it is pasted into a shell with a person's credentials. The test
+// takes each command from a real error. If the command repairs the cause, the agent goes on afterwards.
 func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
-	c := newCloud(t, Config{})
+	c := cloudtest.New(t, cloud.Config{})
 	c.IAM.Allow("db", "ec2:*", "s3:GetObject", "s3:ListBucket")
 	c.IAM.Allow("forbidden", "ec2:Describe*")
 	c.IAM.Allow("person", "*")
 	p := newPerson(t, c)
-	self := launch(t, c, Launch{Role: "db"})
-	other, stopped := launch(t, c, Launch{}), launch(t, c, Launch{})
+	self := cloudtest.Launch(t, c, ec2.Launch{Role: "db"})
+	other, stopped := cloudtest.Launch(t, c, ec2.Launch{}), cloudtest.Launch(t, c, ec2.Launch{})
 	var log bytes.Buffer
-	agent := func(role string) *agentvolume.Volumes {
+	agent := func(role string) *ebs.Volumes {
 		api := agentec2.New(agentec2.Config{
-			Region: c.Region(), Endpoint: p.urls["ec2"], Credentials: provider(c.IAM.Credentials(role, self.ID)),
+			Region: c.Region(), Endpoint: p.urls["ec2"], Credentials: cloudtest.Provider(c.IAM.Credentials(role, self.ID)),
 			Log: slog.New(slog.NewTextHandler(&log, nil)),
 		})
-		return agentvolume.New(api, agentvolume.Instance{ID: self.ID, Zone: "eu-central-1a", Region: c.Region(), Role: "mysql"})
+		return ebs.New(api, ebs.Instance{ID: self.ID, Zone: "eu-central-1a", Region: c.Region(), Role: "mysql"})
 	}
 	v := agent("db")
-	attach := func(t *testing.T, id string) error { _, err := v.Attach(t.Context(), id); return err }
+	attach := func(t *testing.T, id string) error { return v.Attach(t.Context(), name.VolumeID(id)) }
 	attaches := func(t *testing.T, id string) {
 		t.Helper()
-		must(t, c.EC2.WaitVolume(t.Context(), id, Available))
+		cloudtest.Must(t, c.EC2.WaitVolume(t.Context(), id, ec2.Available))
 		if err := attach(t, id); err != nil && !strings.Contains(err.Error(), "to be attached as /dev/sd") {
 			t.Errorf("after the command: %v", err)
 		}
-		must(t, c.EC2.WaitVolume(t.Context(), id, Attached))
+		cloudtest.Must(t, c.EC2.WaitVolume(t.Context(), id, ec2.Attached))
 	}
 
 	t.Run("all at once", func(t *testing.T) {
 		t.Run("held by another", func(t *testing.T) {
-			vol := volume(t, c, Volume{})
-			must(t, c.EC2.Attach(vol.ID, other.ID, "/dev/sdf"))
-			must(t, c.EC2.WaitVolume(t.Context(), vol.ID, Attached))
+			vol := cloudtest.Volume(t, c, ec2.Volume{})
+			cloudtest.Must(t, c.EC2.Attach(vol.ID, other.ID, "/dev/sdf"))
+			cloudtest.Must(t, c.EC2.WaitVolume(t.Context(), vol.ID, ec2.Attached))
 			p.pastes(t, attach(t, vol.ID), "ec2 detach-volume")
 			attaches(t, vol.ID)
 		})
 		t.Run("held by one that is stopped", func(t *testing.T) {
-			vol := volume(t, c, Volume{})
-			must(t, c.EC2.Attach(vol.ID, stopped.ID, "/dev/sdf"))
-			must(t, c.EC2.WaitVolume(t.Context(), vol.ID, Attached))
-			must(t, stopped.Stop())
-			must(t, stopped.Wait(t.Context(), Stopped))
+			vol := cloudtest.Volume(t, c, ec2.Volume{})
+			cloudtest.Must(t, c.EC2.Attach(vol.ID, stopped.ID, "/dev/sdf"))
+			cloudtest.Must(t, c.EC2.WaitVolume(t.Context(), vol.ID, ec2.Attached))
+			cloudtest.Must(t, stopped.Stop())
+			cloudtest.Must(t, stopped.Wait(t.Context(), ec2.Stopped))
 			p.pastes(t, attach(t, vol.ID), "ec2 detach-volume")
 			attaches(t, vol.ID)
 		})
 		t.Run("stuck", func(t *testing.T) {
-			vol := volume(t, c, Volume{})
+			vol := cloudtest.Volume(t, c, ec2.Volume{})
 			c.EC2.StickAttach(vol.ID)
-			must(t, c.EC2.Attach(vol.ID, self.ID, "/dev/sdo"))
-			must(t, c.EC2.changeVolume(vol.ID, func(v *Volume) { v.Attachments[0].Since = time.Now().Add(-2 * time.Minute) }))
+			cloudtest.Must(t, c.EC2.Attach(vol.ID, self.ID, "/dev/sdo"))
+			cloudtest.Must(t, c.EC2.ChangeVolume(vol.ID, func(v *ec2.Volume) { v.Attachments[0].Since = time.Now().Add(-2 * time.Minute) }))
 			p.pastes(t, attach(t, vol.ID), "ec2 detach-volume")
 			c.EC2.Release(vol.ID)
 			attaches(t, vol.ID)
 		})
 		t.Run("multi-attach", func(t *testing.T) {
-			vol := volume(t, c, Volume{MultiAttach: true, Type: "io2"})
+			vol := cloudtest.Volume(t, c, ec2.Volume{MultiAttach: true, Type: "io2"})
 			p.pastes(t, attach(t, vol.ID), "ec2 modify-volume")
 			attaches(t, vol.ID)
 		})
 		t.Run("a copy", func(t *testing.T) {
 			tags := map[string]string{"cluster": "it's a copy"}
-			vol := volume(t, c, Volume{Tags: map[string]string{"cluster": tags["cluster"], agentvolume.TagSelf: "vol-0123456789abcdef0"}})
-			find := func() error { _, err := v.Find(t.Context(), agentvolume.Want{Tags: tags}); return err }
+			vol := cloudtest.Volume(t, c, ec2.Volume{Tags: map[string]string{"cluster": tags["cluster"], ebs.TagSelf: "vol-0123456789abcdef0"}})
+			find := func() error { _, err := v.FindVolume(t.Context(), host.Find{Tags: tags}); return err }
 			p.pastes(t, find(), "ec2 delete-tags")
 			if err := find(); err != nil {
 				t.Errorf("after the command: %v", err)
@@ -124,25 +129,25 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 			"OperationNotPermitted": "ec2 describe-volumes", "InvalidVolume.ZoneMismatch": "ec2 describe-volumes", "CustomerKeyHasBeenRevoked": "kms describe-key",
 		} {
 			t.Run(code, func(t *testing.T) {
-				vol := volume(t, c, Volume{Encrypted: true, KMSKey: "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"})
-				c.EC2.Fail("AttachVolume", Fault{Status: 400, Code: code, Message: "no"}, 1)
+				vol := cloudtest.Volume(t, c, ec2.Volume{Encrypted: true, KMSKey: "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"})
+				c.EC2.Fail("AttachVolume", service.Fault{Status: 400, Code: code, Message: "no"}, 1)
 				p.pastes(t, attach(t, vol.ID), command)
 			})
 		}
 		t.Run("a denial", func(t *testing.T) {
-			_, err := agent("forbidden").Attach(t.Context(), volume(t, c, Volume{}).ID)
+			err := agent("forbidden").Attach(t.Context(), name.VolumeID(cloudtest.Volume(t, c, ec2.Volume{}).ID))
 			if got := hintOf(err); !strings.HasPrefix(got, "bootagent iam --role mysql prints the policy") ||
 				!strings.HasSuffix(got, "journalctl --unit bootagent.service --grep decode-authorization-message") {
 				t.Errorf("the hint is %s", got)
 			}
 			line, err := strconv.Unquote(`"` + regexp.MustCompile(`decode="([^"]*)"`).FindStringSubmatch(log.String())[1] + `"`)
-			must(t, err)
+			cloudtest.Must(t, err)
 			t.Parallel()
 			p.paste(t, line, "sts decode-authorization-message")
 		})
 
-		must(t, os.WriteFile(filepath.Join(p.dir, "sealed.age"), []byte("sealed"), 0o600))
-		must(t, c.S3.Put("secrets", "no other", nil))
+		cloudtest.Must(t, os.WriteFile(filepath.Join(p.dir, "sealed.age"), []byte("sealed"), 0o600))
+		cloudtest.Must(t, c.S3.Put("secrets", "no other", nil))
 		for _, test := range []struct {
 			name, key, command string
 			before             func(key string)
@@ -153,7 +158,7 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 			{"archived", "old", "s3api restore-object", func(key string) { c.S3.Archive("secrets", key) }, "db", true},
 			{"a customer's key", "own", "s3 cp", func(key string) { c.S3.KeepWithCustomerKey("secrets", key) }, "db", true},
 			{"a key of KMS", "kms", "kms describe-key", func(string) {
-				c.S3.Fail("GetObject", Fault{
+				c.S3.Fail("GetObject", service.Fault{
 					Status: 400, Code: "KMS.DisabledException",
 					Message: "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab is disabled.",
 				}, 1)
@@ -162,10 +167,10 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 		} {
 			t.Run(test.name, func(t *testing.T) {
 				if test.name != "no such key" {
-					must(t, c.S3.Put("secrets", test.key, []byte("sealed")))
+					cloudtest.Must(t, c.S3.Put("secrets", test.key, []byte("sealed")))
 				}
 				test.before(test.key)
-				s3 := secret.NewS3(c.Region(), p.urls["s3"], provider(c.IAM.Credentials(test.role, self.ID)))
+				s3 := secret.NewS3(c.Region(), p.urls["s3"], cloudtest.Provider(c.IAM.Credentials(test.role, self.ID)))
 				fetch := func() error { _, err := s3.Object("secrets", test.key).Fetch(t.Context()); return err }
 				p.pastes(t, fetch(), test.command)
 				if err := fetch(); test.mends && err != nil {
@@ -174,12 +179,12 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 			})
 		}
 
-		metadata := func(t *testing.T, i *Instance) *agentimds.Client {
+		metadata := func(t *testing.T, i *ec2.Instance) *agentimds.Client {
 			url, err := c.Listen(i.IMDS)
-			must(t, err)
+			cloudtest.Must(t, err)
 			client := agentimds.New(url)
 			_, err = client.Identity(t.Context())
-			must(t, err)
+			cloudtest.Must(t, err)
 			return client
 		}
 		credentials := func(t *testing.T, client *agentimds.Client) error {
@@ -191,14 +196,14 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 		})
 		const role = "/latest/meta-data/iam/security-credentials/db"
 		t.Run("turned off", func(t *testing.T) {
-			self.IMDS.Fail(role, Fault{Status: 403}, 1)
+			self.IMDS.Fail(role, service.Fault{Status: 403}, 1)
 			p.pastes(t, credentials(t, metadata(t, self)), "ec2 modify-instance-metadata-options")
 		})
 		t.Run("hop limit", func(t *testing.T) {
 			url, err := c.Listen(self.IMDS)
-			must(t, err)
+			cloudtest.Must(t, err)
 			self.IMDS.BlockTokens()
-			_, err = agentimds.New(url).Identity(t.Context()) // never told which instance it is
+			_, err = agentimds.New(url).Identity(t.Context()) // it never learns the instance's ID
 			self.IMDS.Heal()
 			p.pastes(t, err, "ec2 modify-instance-metadata-options")
 		})
@@ -208,15 +213,15 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				url, err := c.Listen(answering{self.IMDS, role, document})
-				must(t, err)
+				cloudtest.Must(t, err)
 				p.pastes(t, credentials(t, agentimds.New(url)), "iam get-role")
 			})
 		}
 	})
 
-	// cmd/bootagent puts it into its hint.
+	// cmd/bootagent writes this command into its hint.
 	t.Run("other user-data", func(t *testing.T) {
-		must(t, os.WriteFile(filepath.Join(p.dir, "user-data.base64"), []byte("I2Jvb3RhZ2VudAo="), 0o600))
+		cloudtest.Must(t, os.WriteFile(filepath.Join(p.dir, "user-data.base64"), []byte("I2Jvb3RhZ2VudAo="), 0o600))
 		for _, line := range strings.Split(cli.ChangeUserData("eu-central-1", self.ID), " && ") {
 			if command := regexp.MustCompile(`^aws (ec2 [a-z-]+) --region `).FindStringSubmatch(line); command != nil {
 				p.paste(t, line, command[1])
@@ -224,7 +229,7 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 		}
 	})
 
-	// What was driven is all that there is.
+	// The test has tried every command in the code.
 	if inCode := commandsInCode(t); !slices.Equal(inCode, slices.Sorted(maps.Keys(p.pasted))) {
 		t.Errorf("the code holds the commands\n%q\nand these were tried\n%q", inCode, slices.Sorted(maps.Keys(p.pasted)))
 	}
@@ -235,7 +240,7 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 	}
 }
 
-// answering answers one path itself.
+// answering is a handler that answers one path itself.
 type answering struct {
 	http.Handler
 	path, document string
@@ -256,9 +261,9 @@ func hintOf(err error) string {
 	return fault.HintOf(err)
 }
 
-// A person has a shell in which aws asks the cloud, with credentials that may do all.
+// A person has a shell in which aws calls the cloud with credentials that are allowed everything.
 type person struct {
-	dir  string // where commands are pasted
+	dir  string // the working directory of the shell
 	urls map[string]string
 	env  []string
 
@@ -266,9 +271,9 @@ type person struct {
 	pasted map[string]bool // commands, as "ec2 detach-volume"
 }
 
-func newPerson(t *testing.T, c *Cloud) *person {
+func newPerson(t *testing.T, c *cloud.Cloud) *person {
 	t.Helper()
-	program := "/usr/bin/aws" // Debian's, where there is another one before it
+	program := "/usr/bin/aws" // Debian's, even if another one is first in PATH
 	if _, err := os.Stat(program); err != nil {
 		if program, err = exec.LookPath("aws"); err != nil {
 			if os.Getenv("BOOTAGENT_REQUIRE_TOOLS") == "1" {
@@ -280,14 +285,14 @@ func newPerson(t *testing.T, c *Cloud) *person {
 	p := &person{dir: t.TempDir(), urls: map[string]string{}, pasted: map[string]bool{}}
 	for name, handler := range map[string]http.Handler{"ec2": c.EC2, "s3": c.S3, "other": operations{}} {
 		url, err := c.Listen(handler)
-		must(t, err)
+		cloudtest.Must(t, err)
 		p.urls[name] = url
 	}
 	bin := filepath.Join(p.dir, "bin")
-	must(t, os.Mkdir(bin, 0o755))
+	cloudtest.Must(t, os.Mkdir(bin, 0o755))
 	script := fmt.Sprintf("#!/bin/sh\ncase $1 in\nec2) url=%s ;;\ns3 | s3api) url=%s ;;\n*) url=%s ;;\nesac\nexec %s --endpoint-url $url --output json \"$@\"\n",
 		p.urls["ec2"], p.urls["s3"], p.urls["other"], program)
-	must(t, os.WriteFile(filepath.Join(bin, "aws"), []byte(script), 0o755))
+	cloudtest.Must(t, os.WriteFile(filepath.Join(bin, "aws"), []byte(script), 0o755))
 	who := c.IAM.Credentials("person", "tester")
 	p.env = append(slices.DeleteFunc(os.Environ(), func(set string) bool { return strings.HasPrefix(set, "AWS_") }),
 		"PATH="+bin+":"+os.Getenv("PATH"), "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_PAGER=", "NO_PROXY=127.0.0.1",
@@ -295,7 +300,7 @@ func newPerson(t *testing.T, c *Cloud) *person {
 	return p
 }
 
-// pastes pastes the command in the hint of an error, beside other tests.
+// pastes pastes the command in the hint of an error, in parallel with other tests.
 func (p *person) pastes(t *testing.T, err error, command string) {
 	t.Helper()
 	hint := hintOf(err)
@@ -308,7 +313,7 @@ func (p *person) pastes(t *testing.T, err error, command string) {
 	p.paste(t, firstCommand(line), command)
 }
 
-// firstCommand is a text up to the end of a command: a comma or semicolon outside of quotes.
+// firstCommand returns the text up to the end of a command: a comma or semicolon outside quotes.
 func firstCommand(text string) string {
 	quoted := false
 	for i, r := range text {
@@ -326,7 +331,7 @@ func (p *person) paste(t *testing.T, line, command string) {
 	t.Helper()
 	region := " --region eu-central-1"
 	if strings.HasPrefix(command, "iam ") || strings.Contains(line, "INSTANCE") {
-		region = "" // IAM has none, and where the instance is not known, its region is not
+		region = "" // IAM has no region, and if the agent does not know its instance, it does not know the region
 	}
 	if !strings.HasPrefix(line, "aws "+command+region+" ") || strings.Contains(line, "force") {
 		t.Errorf("%q is no whole command for %s", line, command)
@@ -360,7 +365,7 @@ func (p *person) paste(t *testing.T, line, command string) {
 	}
 }
 
-// operations is what there is of AWS beside the fake: it knows no call.
+// operations stands for the services of AWS that the fake does not have. It knows no call.
 type operations struct{}
 
 func (operations) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -375,15 +380,15 @@ func (operations) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, `<ErrorResponse><Error><Type>Sender</Type><Code>InvalidAction</Code><Message>not here</Message></Error></ErrorResponse>`)
 }
 
-// commandsInCode are the commands for AWS in the code, as "ec2 detach-volume". None may be written in
-// another way than by package aws/cli.
+// commandsInCode returns the AWS commands in the code, such as "ec2 detach-volume". Package aws/cli has to write all of
+// them.
 func commandsInCode(t *testing.T) []string {
 	t.Helper()
 	command := regexp.MustCompile(`^(ec2|iam|kms|s3|s3api|sts|ssm|autoscaling|secretsmanager) [a-z-]+$`)
 	plain := regexp.MustCompile(`\baws [a-z0-9]+ [a-z]+`)
 	found := map[string]bool{}
 	for _, dir := range []string{"../../pkg", "../../cmd"} {
-		must(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		cloudtest.Must(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err
 			}
@@ -397,7 +402,7 @@ func commandsInCode(t *testing.T) []string {
 					return true
 				}
 				text, err := strconv.Unquote(lit.Value)
-				must(t, err)
+				cloudtest.Must(t, err)
 				if command.MatchString(text) {
 					found[text] = true
 				}

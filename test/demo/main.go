@@ -23,7 +23,7 @@ import (
 	"filippo.io/age"
 	_ "github.com/go-sql-driver/mysql"
 
-	"bootagent/test/cloud"
+	"bootagent/test/cloud/ec2"
 	"bootagent/test/lab"
 	"bootagent/test/lab/image"
 	"bootagent/test/lab/region"
@@ -80,7 +80,7 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	defer img.Close()
-	aws, err := region.New(img, dir, cloud.Typical(), slog.New(slog.DiscardHandler))
+	aws, err := region.New(img, dir, ec2.Typical(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func prepare(aws *region.Region) (*age.X25519Identity, error) {
 		return nil, err
 	}
 	tags := map[string]string{"cluster": "orders", "holds": "mysql"}
-	volume, err := aws.EC2.CreateVolume(cloud.Volume{Tags: tags})
+	volume, err := aws.EC2.CreateVolume(ec2.Volume{Tags: tags})
 	if err != nil {
 		return nil, err
 	}
@@ -273,7 +273,7 @@ func webServer(ctx context.Context, aws *region.Region) error {
 func launch(ctx context.Context, aws *region.Region, name, headline, userData string) (*region.Instance, error) {
 	say("%s", headline)
 	fmt.Println("    " + indented([]byte(userData)))
-	i, err := aws.Launch(ctx, name, cloud.Launch{Role: "db", UserData: []byte(userData)}, lab.Config{Ports: []int{3306, 80}})
+	i, err := aws.Launch(ctx, name, ec2.Launch{Role: "db", UserData: []byte(userData)}, lab.Config{Ports: []int{3306, 80}})
 	if err != nil {
 		return nil, err
 	}

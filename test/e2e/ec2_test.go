@@ -12,7 +12,8 @@ import (
 
 	"filippo.io/age"
 
-	"bootagent/test/cloud"
+	"bootagent/test/cloud/ec2"
+	"bootagent/test/cloud/service"
 	"bootagent/test/lab"
 	"bootagent/test/lab/image"
 	"bootagent/test/lab/labtest"
@@ -55,9 +56,9 @@ func onEC2(t *testing.T) *image.Image {
 }
 
 // newRegion is a region with the role's secret, its least policy and an empty volume for it.
-func newRegion(t *testing.T, img *image.Image, key *age.X25519Identity) (*region.Region, cloud.Volume) {
+func newRegion(t *testing.T, img *image.Image, key *age.X25519Identity) (*region.Region, ec2.Volume) {
 	t.Helper()
-	r, err := region.New(img, labtest.Dir(t), cloud.Typical(), labtest.Log(t))
+	r, err := region.New(img, labtest.Dir(t), ec2.Typical(), labtest.Log(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +74,7 @@ func newRegion(t *testing.T, img *image.Image, key *age.X25519Identity) (*region
 	if err := r.S3.Put(bucket, object, seal(t, rootSQL(password), key)); err != nil {
 		t.Fatal(err)
 	}
-	v, err := r.EC2.CreateVolume(cloud.Volume{Tags: map[string]string{"cluster": "orders", "holds": "mysql"}})
+	v, err := r.EC2.CreateVolume(ec2.Volume{Tags: map[string]string{"cluster": "orders", "holds": "mysql"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +109,7 @@ func seal(t *testing.T, secret string, key *age.X25519Identity) []byte {
 }
 
 // launch boots an instance of the region.
-func launch(ctx context.Context, t *testing.T, r *region.Region, name string, l cloud.Launch, config lab.Config) (guest, *region.Instance) {
+func launch(ctx context.Context, t *testing.T, r *region.Region, name string, l ec2.Launch, config lab.Config) (guest, *region.Instance) {
 	t.Helper()
 	l.Role = "db"
 	if l.UserData == nil {
@@ -150,18 +151,18 @@ func TestTheWholeWayOnEC2(t *testing.T) {
 	r, v := newRegion(t, onEC2(t), key)
 
 	// All that passes by itself goes wrong on the first boot.
-	delays := cloud.Typical()
+	delays := ec2.Typical()
 	delays.Start = 40 * time.Second // the agent asks before EC2 calls the instance running
 	r.EC2.SetDelays(delays)
 	r.EC2.SetLag(time.Second)
-	r.EC2.Fail("AttachVolume", cloud.DoneButUnavailable, 1)
-	r.EC2.Fail("Describe*", cloud.Throttled, 2)
-	r.EC2.Fail("CreateTags", cloud.InternalError, 1)
-	r.S3.Fail("GetObject", cloud.SlowDown, 1)
-	r.S3.Fail("GetObject", cloud.Fault{Cut: 100}, 1)
+	r.EC2.Fail("AttachVolume", service.DoneButUnavailable, 1)
+	r.EC2.Fail("Describe*", service.Throttled, 2)
+	r.EC2.Fail("CreateTags", service.InternalError, 1)
+	r.S3.Fail("GetObject", service.SlowDown, 1)
+	r.S3.Fail("GetObject", service.Fault{Cut: 100}, 1)
 
 	capture := filepath.Join(t.TempDir(), "first.pcap")
-	first, i := launch(ctx, t, r, "first", cloud.Launch{}, lab.Config{Capture: capture})
+	first, i := launch(ctx, t, r, "first", ec2.Launch{}, lab.Config{Capture: capture})
 	i.Cloud.IMDS.DelayCredentials(5 * time.Second)
 
 	step("the service waits for its secret, and all else goes on", first, func(g guest) {
@@ -194,7 +195,7 @@ func TestTheWholeWayOnEC2(t *testing.T) {
 		if now.Tags["bootagent:volume"] != v.ID || !strings.HasPrefix(now.Tags["bootagent:filesystem"], "made ") {
 			t.Errorf("its tags are %q", now.Tags)
 		}
-		if len(now.Attachments) != 1 || now.Attachments[0].State != cloud.Attached {
+		if len(now.Attachments) != 1 || now.Attachments[0].State != ec2.Attached {
 			t.Errorf("its attachments are %+v", now.Attachments)
 		}
 	})
@@ -217,7 +218,7 @@ func TestTheWholeWayOnEC2(t *testing.T) {
 		if err := i.Terminate(ctx); err != nil {
 			g.t.Fatal(err)
 		}
-		if err := r.EC2.WaitVolume(ctx, v.ID, cloud.Available); err != nil {
+		if err := r.EC2.WaitVolume(ctx, v.ID, ec2.Available); err != nil {
 			g.t.Fatal(err)
 		}
 		if where := findIn(g.t, password, v.Path, first.DiskPath(), capture); len(where) > 0 {
@@ -225,7 +226,7 @@ func TestTheWholeWayOnEC2(t *testing.T) {
 		}
 	})
 
-	second, _ := launch(ctx, t, r, "second", cloud.Launch{}, lab.Config{})
+	second, _ := launch(ctx, t, r, "second", ec2.Launch{}, lab.Config{})
 	step("a second instance takes the volume", second, func(g guest) {
 		g.until(settles, "test -S /run/bootagent/control.sock")
 		g.unlock(key) // maybe before anything asks for it
@@ -247,7 +248,7 @@ func TestAHealthyInstanceStandsAlone(t *testing.T) {
 	defer cancel()
 	key := newKey(t)
 	r, v := newRegion(t, onEC2(t), key)
-	g, i := launch(ctx, t, r, "alone", cloud.Launch{}, lab.Config{Files: map[string]image.File{
+	g, i := launch(ctx, t, r, "alone", ec2.Launch{}, lab.Config{Files: map[string]image.File{
 		"/etc/bootagent/agent.yaml":   {Data: []byte(region.AgentFile + "keys: [{file: /etc/bootagent/keys/machine}]\n")},
 		"/etc/bootagent/keys/machine": {Data: []byte(key.String() + "\n"), Mode: 0o600},
 	}})
@@ -266,7 +267,7 @@ func TestAHealthyInstanceStandsAlone(t *testing.T) {
 		g.ok(r.EC2.Detach(v.ID))
 		g.tells("pulled")
 		g.is("", "pidof mariadbd") // it hangs on what it can't write, and is killed
-		g.ok(r.EC2.WaitVolume(ctx, v.ID, cloud.Available))
+		g.ok(r.EC2.WaitVolume(ctx, v.ID, ec2.Available))
 		g.ok(r.EC2.Attach(v.ID, i.Cloud.ID, "/dev/sdf"))
 		g.tells("up")
 		if got := g.row(); got != "first order" {

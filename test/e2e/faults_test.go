@@ -7,7 +7,8 @@ import (
 
 	"filippo.io/age"
 
-	"bootagent/test/cloud"
+	"bootagent/test/cloud/ec2"
+	"bootagent/test/cloud/service"
 	"bootagent/test/lab"
 	"bootagent/test/lab/image"
 	"bootagent/test/lab/region"
@@ -19,7 +20,7 @@ type rig struct {
 	guest
 	region   *region.Region
 	instance *region.Instance
-	volume   cloud.Volume
+	volume   ec2.Volume
 	key      *age.X25519Identity
 }
 
@@ -28,15 +29,15 @@ func (r rig) told(userData string) {
 	r.t.Helper()
 	i := r.instance.Cloud
 	for _, do := range []func() error{
-		i.Stop, func() error { return i.Wait(r.ctx, cloud.Stopped) },
+		i.Stop, func() error { return i.Wait(r.ctx, ec2.Stopped) },
 		func() error { return i.SetUserData([]byte(userData)) },
-		i.Start, func() error { return i.Wait(r.ctx, cloud.Running) },
+		i.Start, func() error { return i.Wait(r.ctx, ec2.Running) },
 	} {
 		r.ok(do())
 	}
 }
 
-func (r rig) create(v cloud.Volume) cloud.Volume {
+func (r rig) create(v ec2.Volume) ec2.Volume {
 	r.t.Helper()
 	made, err := r.region.EC2.CreateVolume(v)
 	r.ok(err)
@@ -107,7 +108,7 @@ var toldWrong = []fault{
 		"",
 	},
 	{
-		"a metadata service that is asked too often", func(r rig) { r.instance.Cloud.IMDS.Throttle(cloud.Always) },
+		"a metadata service that is asked too often", func(r rig) { r.instance.Cloud.IMDS.Throttle(service.Always) },
 		func(r rig) { r.instance.Cloud.IMDS.Heal() },
 		[]string{"it was asked too often, or is in trouble"},
 		"",
@@ -135,7 +136,7 @@ var volumesWrong = []fault{
 		"no-volume",
 	},
 	{
-		"two volumes", func(r rig) { r.create(cloud.Volume{ID: "vol-0aaaaaaaaaaaaaaaa", Tags: ours}) },
+		"two volumes", func(r rig) { r.create(ec2.Volume{ID: "vol-0aaaaaaaaaaaaaaaa", Tags: ours}) },
 		func(r rig) { r.ok(r.region.EC2.Untag("vol-0aaaaaaaaaaaaaaaa", "holds")) },
 		[]string{"2 volumes have the tags cluster=orders, holds=mysql", "one is meant", "vol-0aaaaaaaaaaaaaaaa", "available in eu-central-1a"},
 		"two-volumes",
@@ -143,7 +144,7 @@ var volumesWrong = []fault{
 	{
 		"a copy alone", func(r rig) {
 			r.ok(r.region.EC2.Untag(r.volume.ID, "holds"))
-			r.create(cloud.Volume{ID: "vol-0bbbbbbbbbbbbbbbb", Tags: map[string]string{
+			r.create(ec2.Volume{ID: "vol-0bbbbbbbbbbbbbbbb", Tags: map[string]string{
 				"cluster": "orders", "holds": "mysql", "bootagent:volume": "vol-0cccccccccccccccc",
 			}})
 		},
@@ -154,7 +155,7 @@ var volumesWrong = []fault{
 	{
 		"a volume of another zone", func(r rig) {
 			r.ok(r.region.EC2.Untag(r.volume.ID, "holds"))
-			r.create(cloud.Volume{ID: "vol-0dddddddddddddddd", Zone: "eu-central-1b", Tags: ours})
+			r.create(ec2.Volume{ID: "vol-0dddddddddddddddd", Zone: "eu-central-1b", Tags: ours})
 		},
 		func(r rig) {
 			r.ok(r.region.EC2.Untag("vol-0dddddddddddddddd", "holds"))
@@ -165,15 +166,15 @@ var volumesWrong = []fault{
 	},
 	{
 		"a volume that another has", func(r rig) {
-			other, err := r.region.EC2.Run(cloud.Launch{ID: "i-0eeeeeeeeeeeeeeee"})
+			other, err := r.region.EC2.Run(ec2.Launch{ID: "i-0eeeeeeeeeeeeeeee"})
 			r.ok(err)
-			r.ok(other.Wait(r.ctx, cloud.Running))
+			r.ok(other.Wait(r.ctx, ec2.Running))
 			r.ok(r.region.EC2.Attach(r.volume.ID, other.ID, "/dev/sdf"))
-			r.ok(r.region.EC2.WaitVolume(r.ctx, r.volume.ID, cloud.Attached))
+			r.ok(r.region.EC2.WaitVolume(r.ctx, r.volume.ID, ec2.Attached))
 		},
 		func(r rig) {
 			r.ok(r.region.EC2.Detach(r.volume.ID))
-			r.ok(r.region.EC2.WaitVolume(r.ctx, r.volume.ID, cloud.Available))
+			r.ok(r.region.EC2.WaitVolume(r.ctx, r.volume.ID, ec2.Available))
 		},
 		[]string{"waiting since", "to be let go by i-0eeeeeeeeeeeeeeee (running)", "since"},
 		"held",
@@ -185,7 +186,7 @@ var volumesWrong = []fault{
 		"forbidden",
 	},
 	{
-		"EC2 throttles", func(r rig) { r.region.EC2.Fail("DescribeVolumes", cloud.Throttled, cloud.Always) },
+		"EC2 throttles", func(r rig) { r.region.EC2.Fail("DescribeVolumes", service.Throttled, service.Always) },
 		func(r rig) { r.region.EC2.Heal() },
 		[]string{"waiting since", "RequestLimitExceeded"},
 		"throttled",
@@ -228,7 +229,7 @@ var secretsWrong = []fault{
 		"no-secret",
 	},
 	{
-		"S3 is busy", func(r rig) { r.region.S3.Fail("GetObject", cloud.SlowDown, cloud.Always) }, nil,
+		"S3 is busy", func(r rig) { r.region.S3.Fail("GetObject", service.SlowDown, service.Always) }, nil,
 		[]string{"secret root-sql: fetch", "SlowDown"},
 		"s3-busy",
 	},
@@ -245,11 +246,11 @@ func TestWhatGoesWrongOnEC2IsSaid(t *testing.T) {
 	defer cancel()
 	key := newKey(t)
 	reg, v := newRegion(t, onEC2(t), key)
-	reg.EC2.SetDelays(cloud.Delays{})
+	reg.EC2.SetDelays(ec2.Delays{})
 	if err := reg.S3.Put(bucket, object, []byte("nothing")); err != nil { // no service may start before the end
 		t.Fatal(err)
 	}
-	g, i := launch(ctx, t, reg, "wrong", cloud.Launch{UserData: []byte{}}, lab.Config{Files: map[string]image.File{
+	g, i := launch(ctx, t, reg, "wrong", ec2.Launch{UserData: []byte{}}, lab.Config{Files: map[string]image.File{
 		"/etc/bootagent/agent.yaml":   {Data: []byte(region.AgentFile + "keys: [{file: /etc/bootagent/keys/machine}]\n")},
 		"/etc/bootagent/keys/machine": {Data: []byte(key.String() + "\n"), Mode: 0o600},
 	}})

@@ -14,11 +14,9 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -27,14 +25,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
-	"bootagent/cmd/bootagent/inec2"
 	agentec2 "bootagent/pkg/aws/ec2"
+	"bootagent/pkg/aws/name"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
-	"bootagent/pkg/volume"
+	"bootagent/pkg/storage"
+	"bootagent/pkg/storage/ebs"
 	"bootagent/test/cloud"
+	"bootagent/test/cloud/cloudtest"
+	"bootagent/test/cloud/ec2"
+	"bootagent/test/cloud/service"
 )
 
 var (
@@ -77,21 +79,21 @@ func newFleet(t *testing.T, ctx context.Context, lacking int) *fleet {
 		m := &member{id: id("i", n+1), volume: id("vol", n+1), random: rand.New(rand.NewPCG(1, uint64(n)))}
 		m.start = time.Duration(m.random.Int64N(int64(time.Minute)))
 		f.members = append(f.members, m)
-		_, err := f.cloud.EC2.Run(cloud.Launch{ID: m.id, Role: "db"})
+		_, err := f.cloud.EC2.Run(ec2.Launch{ID: m.id, Role: "db"})
 		must(t, err)
-		_, err = f.cloud.EC2.CreateVolume(cloud.Volume{ID: m.volume, Tags: map[string]string{"cluster": "c" + strconv.Itoa(n), "holds": "mysql"}})
+		_, err = f.cloud.EC2.CreateVolume(ec2.Volume{ID: m.volume, Tags: map[string]string{"cluster": "c" + strconv.Itoa(n), "holds": "mysql"}})
 		must(t, err)
 	}
 	synctest.Wait()
 	for n := range lacking {
-		former, err := f.cloud.EC2.Run(cloud.Launch{ID: id("i", instances+n+1)})
+		former, err := f.cloud.EC2.Run(ec2.Launch{ID: id("i", instances+n+1)})
 		must(t, err)
-		must(t, former.Wait(ctx, cloud.Running))
+		must(t, former.Wait(ctx, ec2.Running))
 		must(t, f.cloud.EC2.Attach(f.members[n].volume, former.ID, "/dev/sdf"))
-		must(t, f.cloud.EC2.WaitVolume(ctx, f.members[n].volume, cloud.Attached))
+		must(t, f.cloud.EC2.WaitVolume(ctx, f.members[n].volume, ec2.Attached))
 	}
-	f.cloud.EC2.SetDelays(cloud.Typical())
-	f.cloud.EC2.Fail("*", cloud.Fault{Delay: 100 * time.Millisecond}, cloud.Always) // a call takes that
+	f.cloud.EC2.SetDelays(ec2.Typical())
+	f.cloud.EC2.Fail("*", service.Fault{Delay: 100 * time.Millisecond}, service.Always) // a call takes that
 	return f
 }
 
@@ -128,12 +130,12 @@ func (m *member) jitter(below time.Duration) time.Duration {
 func (f *fleet) world(m *member) host.Host {
 	keys := f.cloud.IAM.Credentials("db", m.id)
 	api := agentec2.New(agentec2.Config{
-		Region: f.cloud.Region(), Endpoint: "http://ec2.test", HTTP: &http.Client{Transport: direct{f.cloud.EC2}}, Jitter: m.jitter,
+		Region: f.cloud.Region(), Endpoint: "http://ec2.test", HTTP: &http.Client{Transport: cloudtest.Direct{Handler: f.cloud.EC2}}, Jitter: m.jitter,
 		Credentials: aws.CredentialsProvider(credentials.NewStaticCredentialsProvider(keys.AccessKeyID, keys.SecretAccessKey, keys.SessionToken)),
 	})
 	machine := &machine{fleet: f, member: m}
 	return host.Host{
-		Volumes:     inec2.Volumes{Volumes: volume.New(api, volume.Instance{ID: m.id, Zone: "eu-central-1a", Region: f.cloud.Region(), Role: "mysql"})},
+		Volumes:     ebs.New(api, ebs.Instance{ID: m.id, Zone: "eu-central-1a", Region: f.cloud.Region(), Role: "mysql"}),
 		Records:     machine,
 		Disks:       disks{machine: machine},
 		Filesystems: filesystems{},
@@ -156,11 +158,11 @@ type machine struct {
 	looking bool
 }
 
-func (*machine) Recorded(string, role.Find) (string, error)        { return "", nil }
-func (*machine) Record(string, role.Find, string) error            { return nil }
+func (*machine) Recorded(string, host.Find) (name.VolumeID, error) { return "", nil }
+func (*machine) Record(string, host.Find, name.VolumeID) error     { return nil }
 func (*machine) WriteLedger(context.Context, string, []byte) error { return nil }
 func (*machine) Stale(string) (bool, error)                        { return false, nil }
-func (m *machine) serial() string                                  { return strings.Replace(m.member.volume, "-", "", 1) }
+func (m *machine) serial() string                                  { return name.VolumeID(m.member.volume).Serial() }
 
 func (m *machine) at(where string) *bool {
 	if where == "/srv/data" {
@@ -170,7 +172,7 @@ func (m *machine) at(where string) *bool {
 }
 
 func (m *machine) ReadLedger(context.Context, string) ([]byte, error) {
-	return (&boot.Ledger{Volume: m.serial(), UUID: "0f0b9c3e-7d1f-4b64-8f4e-5b8a3f1b2c3d", Role: "mysql"}).Encode()
+	return (&storage.Ledger{Volume: m.member.volume, UUID: "0f0b9c3e-7d1f-4b64-8f4e-5b8a3f1b2c3d", Role: "mysql"}).Encode()
 }
 
 func (m *machine) At(where string) (uint64, bool, error) {
@@ -200,7 +202,7 @@ type disks struct {
 
 func (d disks) Find(_ context.Context, serial string) (host.Disk, bool, error) {
 	v, _ := d.fleet.cloud.EC2.Volume(d.member.volume)
-	there := len(v.Attachments) == 1 && v.Attachments[0].InstanceID == d.member.id && v.Attachments[0].State == cloud.Attached
+	there := len(v.Attachments) == 1 && v.Attachments[0].InstanceID == d.member.id && v.Attachments[0].State == ec2.Attached
 	return host.Disk{Serial: serial, Path: "/dev/nvme1n1", Link: "/dev/disk/by-id/" + serial, Dev: 1, Seq: 1, Size: 1 << 30}, there && serial == d.serial(), nil
 }
 
@@ -217,35 +219,14 @@ func (d disks) Appear(ctx context.Context, serial string) (host.Disk, error) {
 	}
 }
 
-func (disks) Read(context.Context, host.Disk, role.Volume) (host.Content, error) {
+func (disks) Read(context.Context, host.Disk, host.Reading) (host.Content, error) {
 	return host.Content{Filesystem: "xfs", UUID: "0f0b9c3e-7d1f-4b64-8f4e-5b8a3f1b2c3d", Words: "has an XFS filesystem"}, nil
 }
 
 type filesystems struct{ host.Filesystems }
 
-func (filesystems) Settle(context.Context, host.Disk) error                     { return nil }
-func (filesystems) Check(context.Context, host.Disk, role.FilesystemType) error { return nil }
-
-// direct brings requests to a handler without a network.
-type direct struct{ handler http.Handler }
-
-func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
-	r = r.Clone(r.Context())
-	if r.Host == "" {
-		r.Host = r.URL.Host
-	}
-	if r.ContentLength > 0 {
-		r.Header.Set("Content-Length", strconv.FormatInt(r.ContentLength, 10)) // as the server does
-	}
-	w := httptest.NewRecorder()
-	d.handler.ServeHTTP(w, r)
-	if err := r.Context().Err(); err != nil {
-		return nil, err
-	}
-	answer := w.Result()
-	answer.Request = r
-	return answer, nil
-}
+func (filesystems) Settle(context.Context, host.Disk) error        { return nil }
+func (filesystems) Check(context.Context, host.Disk, string) error { return nil }
 
 // calls are those of some time, by action.
 type calls struct {
@@ -254,7 +235,7 @@ type calls struct {
 }
 
 // took gives the calls since a time, and forgets nothing.
-func (f *fleet) took(from, to time.Time, of func(cloud.Call) bool) map[string]calls {
+func (f *fleet) took(from, to time.Time, of func(service.Call) bool) map[string]calls {
 	all := map[string]calls{}
 	perSecond := map[string]int{}
 	for _, call := range f.cloud.Calls.All() {
@@ -307,7 +288,7 @@ func quantiles(w io.Writer, what string, all []time.Duration) {
 
 const timesHead = "\n| | half of them | 99 of 100 | all |\n| --- | --- | --- | --- |\n"
 
-func everybody(cloud.Call) bool { return true }
+func everybody(service.Call) bool { return true }
 
 // A zone comes back: all instances boot within a minute, and each has its volume.
 func zone(t *testing.T, w io.Writer) {
@@ -345,7 +326,7 @@ func tooFew(t *testing.T, w io.Writer) {
 		for _, m := range f.members[:lacking] {
 			waiting[m.id] = true
 		}
-		ofThese := func(call cloud.Call) bool { return waiting[call.Principal] }
+		ofThese := func(call service.Call) bool { return waiting[call.Principal] }
 		began := time.Now()
 		f.boot()
 		time.Sleep(2 * time.Hour)

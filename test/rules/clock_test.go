@@ -17,20 +17,20 @@ import (
 // the machine boots.
 var wallTimes = map[string]string{
 	"cmd/bootagent/sealed/sealed.go Local": "told: when the ciphertext was good",
-	"cmd/bootagent/prove.go Local":         "told: when a disk will have been read",
+	"pkg/machine/disks.go Local":           "told: when a disk will have been read",
 	"cmd/bootagent/teller.go Round":        "compared, to see that the clock was set",
 	"cmd/bootagent/teller.go Truncate":     "told: when the agent was started",
 	"cmd/bootagent/teller.go UTC":          "told: since when",
 	"cmd/bootagent/timeline.go Local":      "told: when the machine was started",
-	"pkg/boot/launch.go Local":             "told: when the answer was kept",
-	"pkg/boot/story.go Round":              "compared, to see that the clock was set",
-	"pkg/boot/volume.go Truncate":          "kept: in the ledger",
-	"pkg/boot/volume.go UTC":               "kept: in the ledger",
+	"pkg/boot/identify.go Local":           "told: when the answer was kept",
+	"pkg/graph/clock.go Round":             "compared, to see that the clock was set",
+	"pkg/storage/whose.go Truncate":        "kept: in the ledger",
+	"pkg/storage/whose.go UTC":             "kept: in the ledger",
 	"pkg/aws/imds/credentials.go UTC":      "told: when credentials expired",
 	"pkg/aws/imds/cache.go Truncate":       "kept: when the answer was",
 	"pkg/aws/imds/cache.go UTC":            "kept: when the answer was",
 	"pkg/status/status.go Local":           "told",
-	"pkg/volume/attach.go Local":           "told: since when another has the volume",
+	"pkg/storage/ebs/attach.go Local":      "told: since when another has the volume",
 }
 
 // stripping are the functions of package time, and the methods of its Time,

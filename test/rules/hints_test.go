@@ -33,7 +33,7 @@ var forPeople = []string{"retry", "unlock", "wait", "status", "validate", "guard
 
 // runs is where the commands of a program are run as a whole, beside.
 var runs = map[string]string{
-	"wipefs":    "TestToMountOneAnswerDecidesAndWhatIsLeftOverIsNamed in pkg/block",
+	"wipefs":    "TestToMountOneAnswerDecidesAndWhatIsLeftOverIsNamed in pkg/blankproof",
 	"rm":        "TestCommandsOfProblemsWorkWhenPasted in pkg/systemd/guard, TestWhatAnImageLacksIsTold in pkg/image",
 	"mv":        "TestCommandsOfProblemsWorkWhenPasted in pkg/systemd/guard",
 	"bootagent": "test/cli and test/e2e",

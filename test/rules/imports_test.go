@@ -46,6 +46,7 @@ const (
 
 var (
 	all     = []string{"bootagent/pkg", "bootagent/cmd/bootagent", xsys, yaml, goSystemd, godbus, renameio, aws}
+	learns  = []string{"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/userdata"}
 	network = []string{"net", "net/http"}
 	effects = []string{"net", "net/http", "os/...", "syscall"}
 )
@@ -54,20 +55,27 @@ var (
 // before it gets code.
 var table = []row{
 	{pkg: "cmd/bootagent", may: all, why: "wires all and knows how nothing works"},
+	{pkg: "pkg/fault", never: effects, why: "kinds of errors; whoever makes or reads one may import it"},
+	{pkg: "pkg/graph", may: []string{"bootagent/pkg/fault"}, never: effects, why: "steps; it knows no plan"},
+	{pkg: "pkg/host", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/role", "bootagent/pkg/unit"}, never: effects, why: "what is asked of the machine and the cloud; it asks nobody"},
+	{pkg: "pkg/plan", may: slices.Concat(learns, []string{"bootagent/pkg/aws/cli", "bootagent/pkg/aws/imds"}), never: effects, why: "user-data and role files to a Plan; it reads nothing itself"},
 	{
-		pkg: "cmd/bootagent/inec2", may: []string{"bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/volume"}, never: effects,
-		why: "pkg/volume as the story asks for it; the simulated world runs it too",
+		pkg: "pkg/agent", may: slices.Concat(learns, []string{"bootagent/pkg/boot", "bootagent/pkg/graph", "bootagent/pkg/plan", "bootagent/pkg/status", "bootagent/pkg/systemd", "bootagent/cmd/bootagent/asstatus", "bootagent/pkg/machine"}),
+		never: effects, why: "the life of the agent; every effect is behind its Config, and the simulated world runs it",
 	},
+	{pkg: "pkg/child", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/secret", xsys}, never: network, why: "processes that may hang"},
+	{pkg: "pkg/journal", may: []string{"bootagent/pkg/status", goSystemd, xsys}, never: []string{"net/http"}, why: "journald's socket"},
+	{pkg: "pkg/machine", may: all, why: "the real host: pkg/host by disks, filesystems, systemd and the cloud"},
 	{
-		pkg: "cmd/bootagent/asstatus", may: []string{"bootagent/pkg/boot", "bootagent/pkg/status"}, never: effects,
+		pkg: "cmd/bootagent/asstatus", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/status"}, never: effects,
 		why: "how a story goes as pkg/status tells it; the simulated world tells the same",
 	},
 	{
-		pkg: "cmd/bootagent/ondisk", may: []string{"bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/block", "bootagent/pkg/datadir"}, never: effects,
-		why: "pkg/block and pkg/datadir as the story asks for them; the simulated world runs it too",
+		pkg: "cmd/bootagent/ondisk", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/datadir"}, never: effects,
+		why: "pkg/datadir as the story asks for it; the simulated world runs it too",
 	},
 	{
-		pkg: "cmd/bootagent/sealed", may: []string{"bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/secret"}, never: effects,
+		pkg: "cmd/bootagent/sealed", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/secret"}, never: effects,
 		why: "pkg/secret as the story asks for it; the simulated world runs it too",
 	},
 	{
@@ -80,6 +88,7 @@ var table = []row{
 		why: "what an error of AWS means; it calls nothing, and everybody who calls AWS imports it",
 	},
 	{pkg: "pkg/aws/cli", may: []string{"bootagent/pkg/shell"}, never: effects, why: "text of commands that a person runs"},
+	{pkg: "pkg/aws/name", never: effects, why: "how AWS writes names; it asks nobody, and whoever names a volume or an object may import it"},
 	{pkg: "pkg/strictyaml", may: []string{yaml}, never: effects, why: "the one place that knows YAML; text in, facts out"},
 	{pkg: "pkg/unit", never: slices.Concat(effects, []string{"regexp"}), why: "names of units, and which may be held: the one list of that; whoever names one may import it"},
 	{pkg: "pkg/userdata", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "bytes to a Selection: no disk, no network"},
@@ -88,8 +97,11 @@ var table = []row{
 		why: "role files to a Plan: it reads those and touches nothing",
 	},
 	{pkg: "pkg/settings", may: []string{"bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"}, why: "one file to Settings"},
-	{pkg: "pkg/boot", may: []string{"bootagent/pkg/role"}, never: effects, why: "the story decides; every effect is behind an interface of its own"},
-	{pkg: "pkg/block", may: []string{xsys}, never: network, why: "ioctls of disks; no cloud"},
+	{pkg: "pkg/boot", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage"}, never: effects, why: "the way of a boot decides; every effect is behind an interface of pkg/host"},
+	{pkg: "pkg/mountinfo", never: effects, why: "text of mountinfo to mounts; the one parser of it, which every package that reads the file may import"},
+	{pkg: "pkg/block", may: []string{"bootagent/pkg/mountinfo", xsys}, never: network, why: "ioctls of disks; no cloud"},
+	{pkg: "pkg/blankproof", may: []string{"bootagent/pkg/blankproof/signature", "bootagent/pkg/block", xsys}, never: network, why: "reads of a disk that pkg/block describes, blkid and wipefs as programs; it writes to no disk"},
+	{pkg: "pkg/blankproof/signature", may: []string{"bootagent/pkg/block"}, never: effects, why: "the table of formats and their marks; it is data, and takes of pkg/block its units"},
 	{pkg: "pkg/filesystem", may: []string{xsys}, never: network, why: "extended attributes and statx; no volumes"},
 	{pkg: "pkg/datadir", may: []string{"bootagent/pkg/shell", xsys}, never: network, why: "renameat2, which never replaces; no volumes, no units"},
 	{
@@ -97,7 +109,7 @@ var table = []row{
 		why: "S3, age and ramfs; no volumes, and of units a name; a command for keys is run by who calls it",
 	},
 	{
-		pkg: "pkg/systemd", may: []string{"bootagent/pkg/systemd/guard", goSystemd, godbus, xsys}, never: []string{"net/http"},
+		pkg: "pkg/systemd", may: []string{"bootagent/pkg/mountinfo", "bootagent/pkg/systemd/guard", goSystemd, godbus, xsys}, never: []string{"net/http"},
 		why: "D-Bus over a Unix socket; it knows units, no plans",
 	},
 	{pkg: "pkg/systemd/guard", may: []string{"bootagent/pkg/shell", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"}, why: "the generator links it"},
@@ -112,11 +124,19 @@ var table = []row{
 		why: "it asks the metadata service, and no other, by sockets that it may have to mark; it knows no plans",
 	},
 	{
-		pkg: "pkg/volume", may: []string{"bootagent/pkg/aws/diagnose", "bootagent/pkg/fault", "bootagent/pkg/policy"}, never: []string{"os/...", "syscall"},
+		pkg: "pkg/storage", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role"}, never: effects,
+		why: "a volume as layers; of a plan it knows volumes, and no services",
+	},
+	{
+		pkg: "pkg/storage/diskinfo", may: []string{"bootagent/pkg/blankproof", "bootagent/pkg/block", "bootagent/pkg/host"}, never: effects,
+		why: "a disk and its proof in the types of pkg/host; the simulated world uses it, too",
+	},
+	{
+		pkg: "pkg/storage/ebs", may: []string{"bootagent/pkg/aws/diagnose", "bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/policy"}, never: []string{"os/...", "syscall"},
 		why: "it decides over an interface; its tests compare what it asks for with the policy",
 	},
 	{
-		pkg: "pkg/aws/ec2", may: []string{"bootagent/pkg/aws/cli", "bootagent/pkg/aws/diagnose", "bootagent/pkg/volume", awsSDK, smithy}, never: []string{"os/...", "syscall"},
+		pkg: "pkg/aws/ec2", may: []string{"bootagent/pkg/aws/cli", "bootagent/pkg/aws/diagnose", "bootagent/pkg/aws/name", "bootagent/pkg/storage/ebs", awsSDK, smithy}, never: []string{"os/...", "syscall"},
 		why: "EC2 by the SDK, which takes minutes to compile: what decides does not import it",
 	},
 	{pkg: "pkg/policy", never: effects, why: "needs to IAM's words; it asks nobody"},

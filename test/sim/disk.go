@@ -4,6 +4,7 @@ import (
 	"maps"
 
 	"bootagent/pkg/aws/name"
+	"bootagent/pkg/blankproof"
 	"bootagent/pkg/block"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
@@ -135,16 +136,16 @@ func (b *blocks) now() *filesystem {
 }
 
 // report is what the proof reads.
-func (b *blocks) report(d block.Disk) block.Report {
-	r := block.Report{Path: d.Path, Serial: d.Serial, Major: d.Major, Minor: d.Minor, Size: d.Size, Read: 4 << 30, Stride: 1 << 20}
+func (b *blocks) report(d block.Disk) blankproof.Report {
+	r := blankproof.Report{Path: d.Path, Serial: d.Serial, Major: d.Major, Minor: d.Minor, Size: d.Size, Read: 4 << 30, Stride: 1 << 20}
 	data := block.Offset(0)
 	switch {
 	case b.lvm:
-		r.Found = []block.Signature{{Name: "LVM2", Offset: 0x218}}
+		r.Found = []blankproof.Signature{{Name: "LVM2", Offset: 0x218}}
 	case b.half:
 	case b.place != nil:
-		r.Found = []block.Signature{{Name: b.place.kind, Offset: 0}}
-		r.Filesystem = &block.Filesystem{Type: b.place.kind, UUID: b.place.uuid}
+		r.Found = []blankproof.Signature{{Name: b.place.kind, Offset: 0}}
+		r.Filesystem = &blankproof.Filesystem{Type: b.place.kind, UUID: b.place.uuid}
 	default:
 		r.Blank = true
 		return r

@@ -15,6 +15,7 @@ import (
 	"bootagent/pkg/block"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/storage/diskinfo"
 )
 
 const (
@@ -232,7 +233,7 @@ type disks struct{ *agent }
 func (d disks) Find(ctx context.Context, serial string) (found host.Disk, there bool, err error) {
 	err = d.call(ctx, "asks", "for disk "+serial, effect{do: func() error {
 		if on := d.machine.plugged[serial]; on != nil {
-			found, there = ondisk.Disk(on.block()), true
+			found, there = diskinfo.Of(on.block()), true
 		}
 		return nil
 	}})
@@ -243,7 +244,7 @@ func (d disks) Appear(ctx context.Context, serial string) (found host.Disk, err 
 	err = d.call(ctx, "waits", "for disk "+serial, effect{
 		do:     func() error { return nil },
 		until:  func() bool { return d.machine.plugged[serial] != nil },
-		result: func() error { found = ondisk.Disk(d.machine.plugged[serial].block()); return nil },
+		result: func() error { found = diskinfo.Of(d.machine.plugged[serial].block()); return nil },
 		bound:  time.Minute,
 	})
 	return found, err
@@ -255,7 +256,7 @@ func (a *agent) same(want host.Disk) (*disk, error) {
 	if d == nil {
 		return nil, block.ErrAbsent
 	}
-	return d, ondisk.Same(want, d.block())
+	return d, diskinfo.Same(want, d.block())
 }
 
 func (d disks) Read(ctx context.Context, want host.Disk, as host.Reading) (content host.Content, err error) {
@@ -271,7 +272,7 @@ func (d disks) Read(ctx context.Context, want host.Disk, as host.Reading) (conte
 				report.InUse = append(report.InUse, "mounted at "+where)
 			}
 		}
-		content, err = ondisk.Content(disk.block(), report, as.Filesystem)
+		content, err = diskinfo.Content(disk.block(), report, as.Filesystem)
 		return err
 	}})
 	return content, err

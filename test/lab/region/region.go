@@ -2,10 +2,10 @@
 // 169.254.169.254, and reaches the EC2 and S3 of the region. When the cloud attaches a volume, its disk
 // is plugged into the machine; when the cloud detaches the volume, the disk is unplugged.
 //
-//	r, err := region.New(img, dir, cloud.Typical(), log)
+//	r, err := region.New(img, dir, ec2.Typical(), log)
 //	defer r.Close()
-//	v, err := r.EC2.CreateVolume(cloud.Volume{Tags: map[string]string{"cluster": "orders"}})
-//	i, err := r.Launch(ctx, "first", cloud.Launch{Role: "db", UserData: userData}, lab.Config{})
+//	v, err := r.EC2.CreateVolume(ec2.Volume{Tags: map[string]string{"cluster": "orders"}})
+//	i, err := r.Launch(ctx, "first", ec2.Launch{Role: "db", UserData: userData}, lab.Config{})
 //	defer i.Close()
 //	err = i.Boot(ctx) // boots the machine
 //	err = i.Terminate(ctx) // powers the machine off; then the cloud detaches its volumes
@@ -24,6 +24,7 @@ import (
 	"sync"
 
 	"bootagent/test/cloud"
+	"bootagent/test/cloud/ec2"
 	"bootagent/test/lab"
 	"bootagent/test/lab/image"
 	"bootagent/test/lab/qemu"
@@ -49,7 +50,7 @@ type Region struct {
 }
 
 // New makes a region. The files of its volumes and machines are below dir.
-func New(img *image.Image, dir string, delays cloud.Delays, log *slog.Logger) (*Region, error) {
+func New(img *image.Image, dir string, delays ec2.Delays, log *slog.Logger) (*Region, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -83,12 +84,12 @@ func (r *Region) serve(name string, h http.Handler) error {
 // An Instance is an instance of the cloud, and its machine.
 type Instance struct {
 	*lab.Machine
-	Cloud *cloud.Instance
+	Cloud *ec2.Instance
 }
 
 // Launch makes an instance. EC2 reports it as started; its machine is off until Boot. Launch sets the
 // folder, the UUID, the asset tag and the servers of the configuration.
-func (r *Region) Launch(ctx context.Context, name string, launch cloud.Launch, config lab.Config) (*Instance, error) {
+func (r *Region) Launch(ctx context.Context, name string, launch ec2.Launch, config lab.Config) (*Instance, error) {
 	i, err := r.EC2.Run(launch)
 	if err != nil {
 		return nil, err
@@ -118,7 +119,7 @@ func (i *Instance) Terminate(ctx context.Context) error {
 	if err := i.Cloud.Terminate(); err != nil {
 		return err
 	}
-	return i.Cloud.Wait(ctx, cloud.Terminated)
+	return i.Cloud.Wait(ctx, ec2.Terminated)
 }
 
 // uuid returns the UUID of an instance's firmware. On EC2 it begins with "ec2" (EC2 User Guide, "Detect whether a host
@@ -137,7 +138,7 @@ type hardware struct {
 }
 
 // Plug plugs the disk of a volume into the machine.
-func (h *hardware) Plug(ctx context.Context, v cloud.Volume) error {
+func (h *hardware) Plug(ctx context.Context, v ec2.Volume) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	disk := &qemu.Disk{Path: v.Path, Serial: v.Serial()}
@@ -149,7 +150,7 @@ func (h *hardware) Plug(ctx context.Context, v cloud.Volume) error {
 }
 
 // Unplug unplugs the disk of a volume.
-func (h *hardware) Unplug(ctx context.Context, v cloud.Volume) error {
+func (h *hardware) Unplug(ctx context.Context, v ec2.Volume) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	disk := h.disks[v.ID]

@@ -1,0 +1,19 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+
+	"bootagent/pkg/child"
+	"bootagent/pkg/machine"
+)
+
+// worker does the tasks that standard input names until it ends, one after the
+// other. The agent runs it as a child of its own.
+func worker(ctx context.Context, args []string, out io.Writer) error {
+	if err := parse(child.Command, args, nil, 0, 0); err != nil {
+		return err
+	}
+	return machine.Serve(ctx, os.Stdin, out)
+}

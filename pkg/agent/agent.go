@@ -1,0 +1,289 @@
+// Package agent is the life of the agent: it learns which role the machine has,
+// boots it, keeps it so, and starts over when a person has changed what it learnt
+// from. It touches nothing itself: a Config says what it works with, so that the
+// simulated world runs the same agent.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"bootagent/pkg/boot"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
+	"bootagent/pkg/role"
+	"bootagent/pkg/systemd"
+	"bootagent/pkg/systemd/guard"
+)
+
+// A Config says what an agent works with.
+type Config struct {
+	Log    *slog.Logger
+	Inputs Inputs
+	Host   func(*Lesson) (host.Host, error)
+	Report Reporter
+	Keep   Keeper
+
+	// AddKeys takes keys that a person brings, and says which they are.
+	AddKeys func(text []byte) (answer string, err error)
+
+	// Watch returns what waits for the next unit, of those that it is given,
+	// that may have changed.
+	Watch func(ctx context.Context, units []string) (next func(context.Context) (unit string, err error))
+
+	// Parts are what else runs beside each boot, by name. A part that ends with an
+	// error is started again after a rest.
+	Parts map[string]func(context.Context, *boot.Boot) error
+
+	// Jitter returns what is added to a rest, less than below. nil is a random
+	// function.
+	Jitter func(below time.Duration) time.Duration
+}
+
+// A Reporter tells people and systemd what the agent is doing.
+type Reporter interface {
+	// Identifying says how the agent learns which plan the machine has.
+	Identifying(progress []graph.Progress)
+
+	// Booting says how a role comes up, after how the agent learnt of it, and
+	// by unit what holds the services that may not start yet.
+	Booting(role string, held map[string]graph.Progress, progress []graph.Progress)
+
+	// NoPlan says why there is no plan, and which services are held for ever.
+	NoPlan(why error, held []string)
+
+	// Ready says that the boot of the machine need not wait for the agent any
+	// more.
+	Ready()
+
+	// Ails says why a part of the agent does not work; "" is that it works.
+	Ails(part, why string)
+}
+
+// A Keeper keeps what others read of the agent, and tells what they did.
+type Keeper interface {
+	// Plan keeps the plan and the role files that are in force.
+	Plan(role.Plan) error
+
+	// Check makes again what somebody deleted, a plan that is in force among it.
+	// nil is that no plan is in force.
+	Check(*role.Plan) error
+
+	// Granted reports whether a unit has the token of a grant, and so may start,
+	// even before an agent that was restarted has checked what it stands on.
+	Granted(unit string) bool
+
+	// Held returns the services that have a guard and no grant.
+	Held() []string
+
+	// WarnOfGuards says which services of a plan are not held.
+	WarnOfGuards(context.Context, role.Plan)
+}
+
+// An Agent is the one of its machine.
+type Agent struct {
+	Config
+	late  *time.Timer                          // when the boot of the machine need not wait any more
+	boots func(context.Context, *Lesson) error // bootBy, or that of a test
+
+	retrying sync.Mutex // one retry at a time
+
+	mu         sync.Mutex
+	graph      *graph.Graph   // that runs: the one of Identify, and then the boot's; nil if none does
+	boot       *boot.Boot     // nil if there is no plan
+	noPlan     error          // why there is none
+	identity   *host.Identity // the last that the machine was told; nil before
+	lesson     *Lesson        // that the boot goes by
+	next       *Lesson        // to start over with; nil is to learn everything
+	again      context.CancelCauseFunc
+	identified []graph.Progress
+}
+
+// New returns an agent.
+func New(c Config) *Agent {
+	a := &Agent{Config: c}
+	a.boots = a.bootBy
+	return a
+}
+
+// errAgain ends what the agent does, so that it starts over.
+var errAgain = errors.New("everything is read again")
+
+// Run learns and boots, and starts over when it is told to, until ctx ends. After
+// that it notes how the services stopped.
+func (a *Agent) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		now, again := context.WithCancelCause(ctx)
+		a.mu.Lock()
+		next := a.next
+		a.next, a.again = nil, again
+		a.graph, a.boot, a.lesson, a.noPlan = nil, nil, nil, nil
+		a.mu.Unlock()
+		err := a.once(now, next)
+		again(nil)
+		if err != nil && ctx.Err() == nil && !errors.Is(context.Cause(now), errAgain) {
+			return err
+		}
+	}
+	return nil
+}
+
+// once learns, unless that was done, and boots, until ctx ends.
+func (a *Agent) once(ctx context.Context, learnt *Lesson) error {
+	if learnt == nil {
+		var err error
+		if learnt, err = a.learn(ctx); ctx.Err() != nil {
+			return nil
+		} else if err != nil {
+			a.begin(nil, nil, nil)
+			a.withoutPlan(err)
+			<-ctx.Done()
+			return nil
+		}
+	}
+	return a.boots(ctx, learnt)
+}
+
+// bootBy makes the plan true and keeps it so until ctx ends.
+func (a *Agent) bootBy(ctx context.Context, learnt *Lesson) error {
+	if err := a.Keep.Plan(learnt.Plan); err != nil {
+		return err
+	}
+	a.Keep.WarnOfGuards(ctx, learnt.Plan)
+	h, err := a.Host(learnt)
+	if err != nil {
+		return err
+	}
+	b := boot.New(learnt.Plan, h, a.Log)
+	b.Jitter = a.Jitter
+	return a.serve(ctx, b, learnt)
+}
+
+// withoutPlan says why there is no plan. The boot of the machine goes on, and
+// what is held stays held.
+func (a *Agent) withoutPlan(err error) {
+	a.mu.Lock()
+	a.noPlan = err
+	a.mu.Unlock()
+	a.Report.NoPlan(err, a.Keep.Held())
+	a.Report.Ready()
+}
+
+// begin says which graph runs from now on.
+func (a *Agent) begin(g *graph.Graph, b *boot.Boot, by *Lesson) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.graph, a.boot, a.lesson = g, b, by
+}
+
+// Boot returns the boot that is under way, or nil.
+func (a *Agent) Boot() *boot.Boot {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.boot
+}
+
+// NoPlan returns why there is no plan, or nil.
+func (a *Agent) NoPlan() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.noPlan
+}
+
+// Ping returns when the graph that runs has answered, which shows that it is not
+// stuck.
+func (a *Agent) Ping() {
+	a.mu.Lock()
+	g := a.graph
+	a.mu.Unlock()
+	if g != nil {
+		g.Ping()
+	}
+}
+
+// Inspect makes again what the agent keeps for others and somebody deleted. The
+// caller repeats it, because nobody tells of that.
+func (a *Agent) Inspect(ctx context.Context) {
+	a.mu.Lock()
+	b, by := a.boot, a.lesson
+	a.mu.Unlock()
+	var inForce *role.Plan
+	if b != nil {
+		inForce = &by.Plan
+	}
+	err := a.Keep.Check(inForce)
+	if b != nil {
+		err = errors.Join(err, b.Inspect(ctx))
+	}
+	if err != nil && ctx.Err() == nil {
+		a.Log.Error("cannot keep what others read of the agent", "error", err)
+	}
+}
+
+// stopWithin is how long the agent may take to note how the services stopped.
+const stopWithin = 10 * time.Second
+
+// serve makes the plan true and keeps it so until ctx ends.
+func (a *Agent) serve(ctx context.Context, b *boot.Boot, by *Lesson) error {
+	a.begin(b.Graph, b, by)
+	parts := map[string]func(context.Context) error{
+		"units":    func(ctx context.Context) error { a.followUnits(ctx, b); return nil },
+		"metadata": func(ctx context.Context) error { return a.confirm(ctx, by) },
+	}
+	for name, run := range a.Parts {
+		parts[name] = func(ctx context.Context) error { return run(ctx, b) }
+	}
+	var running sync.WaitGroup
+	for name, run := range parts {
+		running.Go(func() { KeepRunning(ctx, name, run, a.Report, a.Log) })
+	}
+	b.Run(ctx, func(progress []graph.Progress) { a.report(b, by, progress) })
+	running.Wait()
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer cancel()
+	if err := b.StoppedServices(end); err != nil {
+		a.Log.Error("cannot note how the services stopped", "error", err)
+	}
+	return nil
+}
+
+// report tells how a boot goes on.
+func (a *Agent) report(b *boot.Boot, by *Lesson, progress []graph.Progress) {
+	held := b.Held(progress)
+	maps.DeleteFunc(held, func(unit string, _ graph.Progress) bool { return a.Keep.Granted(unit) })
+	a.mu.Lock()
+	progress = slices.Concat(a.identified, progress)
+	a.mu.Unlock()
+	a.Report.Booting(by.Plan.Role, held, progress)
+}
+
+// followUnits runs steps again that a change of a unit invalidates.
+func (a *Agent) followUnits(ctx context.Context, b *boot.Boot) {
+	units := slices.Collect(maps.Keys(b.Units(systemd.MountUnit, guard.GrantUnit)))
+	b.Follow(ctx, a.Watch(ctx, units), systemd.MountUnit, guard.GrantUnit)
+}
+
+// KeepRunning runs a part of the agent until it returns nil or ctx ends. A part
+// that ends with an error is started again after a rest, and reported until then.
+func KeepRunning(ctx context.Context, part string, run func(context.Context) error, report Reporter, log *slog.Logger) {
+	for rest := time.Second; ; rest = min(2*rest, time.Minute) {
+		err := run(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		log.Error("a part of the agent stopped, and is started again", "part", part, "error", err, "rest", rest)
+		report.Ails(part, fmt.Sprintf("this part of the agent stopped, and is started again: %v", err))
+		select {
+		case <-time.After(rest):
+			report.Ails(part, "")
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,122 @@
+package machine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"bootagent/pkg/blankproof"
+	"bootagent/pkg/block"
+	"bootagent/pkg/fault"
+	"bootagent/pkg/filesystem"
+	"bootagent/pkg/host"
+	"bootagent/pkg/systemd"
+)
+
+// filesystems are made and checked by units of PID 1's, which outlive the agent.
+type filesystems struct {
+	manager *systemd.Manager
+	disks   disks
+}
+
+const (
+	makeWithin  = 10 * time.Minute
+	checkWithin = time.Hour // a whole e2fsck of a large, damaged filesystem
+)
+
+func makeUnit(d host.Disk) string { return systemd.CommandUnit("make", d.Serial) }
+
+func (f filesystems) Format(ctx context.Context, d host.Disk, fstype, uuid string) error {
+	if _, err := f.disks.same(ctx, d); err != nil {
+		return err
+	}
+	maker, err := filesystem.MakeCommand(fstype, uuid, d.Path)
+	if err == nil {
+		err = inImage(maker[0])
+	}
+	if err != nil {
+		return err
+	}
+	c := systemd.Command{
+		Unit: makeUnit(d), Description: "Making of the filesystem on disk " + d.Serial,
+		Argv: FormatCommand(fstype, uuid, d.Serial, d.Seq, d.Path), Devices: []string{d.Path},
+		Timeout: makeWithin + blankproof.ReadWithin(block.Bytes(d.Size), false), // it proves the disk first
+	}
+	tried := try(f.disks.children, c.Unit, d.Path)
+	return unmade(ctx, tried, f.run(ctx, c))
+}
+
+func (f filesystems) Settle(ctx context.Context, d host.Disk) error {
+	if err := f.manager.Settle(ctx, makeUnit(d)); err != nil {
+		return err
+	}
+	return f.manager.Forget(ctx, makeUnit(d))
+}
+
+func (f filesystems) Check(ctx context.Context, d host.Disk, fstype string) error {
+	argv, success := filesystem.CheckCommand(fstype, d.Path)
+	if argv == nil {
+		return nil
+	}
+	if err := inImage(argv[0]); err != nil {
+		return err
+	}
+	c := systemd.Command{
+		Unit: systemd.CommandUnit("check", d.Serial), Description: "Check of the filesystem on disk " + d.Serial,
+		Argv: argv, Success: success, Devices: []string{d.Path}, Timeout: checkWithin,
+	}
+	tried := try(f.disks.children, c.Unit, d.Path)
+	return unmended(ctx, tried, d.Link, f.run(ctx, c))
+}
+
+func (f filesystems) run(ctx context.Context, c systemd.Command) error {
+	if err := f.manager.Run(ctx, c); err != nil {
+		return err
+	}
+	return f.manager.Forget(ctx, c.Unit)
+}
+
+// FormatCommand is the command of a unit that makes a filesystem on a disk. Other
+// than mkfs itself, it proves the disk blank once more, when all else is done.
+func FormatCommand(fstype, uuid, serial string, seq uint64, device string) []string {
+	return []string{
+		systemd.Agent, "mkfs", "--type", fstype, "--uuid", uuid,
+		"--serial", serial, "--sequence", fmt.Sprint(seq), "--", device,
+	}
+}
+
+// unmade is what the making of a filesystem failed with.
+func unmade(ctx context.Context, r refusal, err error) error {
+	if !hasFailed(err) {
+		return err
+	}
+	return r.quote(ctx, err)
+}
+
+// unmended is what a check of a filesystem failed with, which does not mend what
+// a person has to decide.
+func unmended(ctx context.Context, r refusal, link string, err error) error {
+	if !hasFailed(err) {
+		return err
+	}
+	return fault.WithHint(r.quote(ctx, err),
+		fmt.Sprintf("see what it would mend, which changes nothing: e2fsck -fn %s; then take a snapshot of the volume, mend it by e2fsck -f %s, and: bootagent retry", link, link))
+}
+
+// inImage refuses a program that this image lacks.
+func inImage(program string) error {
+	_, err := os.Stat(program)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	in := "e2fsprogs" // so on Debian and on Red Hat's family
+	if strings.Contains(program, "xfs") {
+		in = "xfsprogs"
+	}
+	return fault.Permanent(fault.WithHint(fmt.Errorf("%s is not in this image", program),
+		fmt.Sprintf("put the package %s into the image; to go on here and now, install it, and: bootagent retry", in)))
+}

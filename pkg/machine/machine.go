@@ -1,0 +1,111 @@
+// Package machine is the real host of an agent: disks, filesystems and systemd of
+// the machine that it runs on, and the cloud around it, as package host declares
+// them.
+package machine
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"bootagent/cmd/bootagent/sealed"
+	"bootagent/pkg/block"
+	"bootagent/pkg/child"
+	"bootagent/pkg/host"
+	"bootagent/pkg/role"
+	"bootagent/pkg/secret"
+	"bootagent/pkg/settings"
+	"bootagent/pkg/systemd"
+)
+
+// A Machine is the machine that the agent runs on.
+type Machine struct {
+	Log      *slog.Logger
+	Manager  *systemd.Manager
+	Children *child.Group
+	Keys     *secret.Keys
+	RunDir   string // /run/bootagent
+	StateDir string // /var/lib/bootagent
+}
+
+// NewChildren returns the children in which a machine does what may hang.
+func NewChildren(log *slog.Logger, m *systemd.Manager) *child.Group {
+	return &child.Group{Log: log, Leave: m.Leave, Sentinels: sentinels}
+}
+
+// A Config is what the host of one plan depends on.
+type Config struct {
+	Settings settings.Settings
+	Identity host.Identity
+	Role     string
+	Metadata *Metadata // nil on a local machine
+}
+
+// Host returns the host as one plan needs it.
+func (m *Machine) Host(c Config) (host.Host, error) {
+	self, err := m.self(c.Identity)
+	if err != nil {
+		return host.Host{}, err
+	}
+	d := disks{block.Host(), m.Children, m.RunDir}
+	u := units{m.Manager}
+	h := host.Host{
+		Records:     records{filepath.Join(m.StateDir, "volumes.json"), self.ID, m.Log},
+		Disks:       d,
+		Filesystems: filesystems{m.Manager, d},
+		Ledgers:     ledgers{m.Children},
+		Intents:     intents{filepath.Join(m.StateDir, "intents")},
+		Mounts:      mounts{m.Manager, m.Children},
+		Directories: directories{m.Children},
+		Engines:     engines{m.Manager, m.Children},
+		Units:       u, Runs: u, Grants: u, Jobs: u, Probes: u, Stops: u, Shutdown: u,
+		Machine: self,
+
+		UnlockWithin: c.Settings.UnlockWithin, RetryWithin: c.Settings.RetryWithin,
+	}
+	var s3 *secret.S3
+	if c.Metadata != nil {
+		credentials := c.Metadata.Credentials()
+		h.Volumes = newVolumes(c.Settings, c.Identity.Instance, c.Role, credentials, m.Log)
+		s3 = secret.NewS3(c.Identity.Instance.Region, c.Settings.Endpoints.S3, credentials)
+	}
+	h.Secrets = m.secrets(c.Settings.Keys, s3)
+	return h, nil
+}
+
+// self says which machine this is, in which of its boots: by the instance ID, or
+// by the machine ID on a local machine.
+func (m *Machine) self(identity host.Identity) (self host.Machine, err error) {
+	id, err := identity.Instance.ID, error(nil)
+	if id == "" {
+		var src []byte
+		if src, err = os.ReadFile("/etc/machine-id"); err != nil {
+			return self, err
+		}
+		id = strings.TrimSpace(string(src))
+	}
+	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return host.Machine{ID: id, BootID: strings.TrimSpace(string(bootID))}, err
+}
+
+// secrets are those of S3 or of files. On a local machine s3 is nil.
+func (m *Machine) secrets(from []settings.Key, s3 *secret.S3) *sealed.Secrets {
+	return &sealed.Secrets{
+		Keys: m.Keys,
+		From: from,
+		Run: func(ctx context.Context, argv []string) ([]byte, error) {
+			return m.Children.Run(ctx, child.Task{Key: "command " + argv[0]}, nil, argv[0], argv[1:]...)
+		},
+		Source: func(of role.Secret) secret.Source {
+			if of.From.Bucket != "" {
+				return s3.Object(of.From.Bucket, of.From.Key)
+			}
+			return secret.File(of.From.Path)
+		},
+		Kept:  secret.Cache(filepath.Join(m.StateDir, "secrets")),
+		Store: secret.Store{Root: filepath.Join(m.RunDir, "secrets")},
+		Log:   m.Log,
+	}
+}

@@ -1,0 +1,72 @@
+package machine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"bootagent/pkg/child"
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
+	"bootagent/pkg/systemd"
+)
+
+// mounts are transient units of PID 1's.
+type mounts struct {
+	manager  *systemd.Manager
+	children *child.Group
+}
+
+func (mounts) At(where string) (uint64, bool, error) { return systemd.MountedAt(where) }
+
+func (m mounts) Mount(ctx context.Context, mt host.Mount) error {
+	tried := try(m.children, systemd.MountUnit(mt.Where), mt.What)
+	if err := m.manager.Mount(ctx, systemd.Mount(mt)); err != nil {
+		return unmountable(ctx, tried, mt, err)
+	}
+	return nil
+}
+
+func (m mounts) Stale(where string) (bool, error) { return m.manager.Stale(where) }
+
+func (m mounts) Unmount(ctx context.Context, where string) error {
+	held, err := m.manager.Unmount(ctx, where)
+	if len(held) > 0 {
+		graph.Warn(ctx, fmt.Sprintf("what was mounted at %s before its disk was gone is detached; still held by %s",
+			where, strings.Join(held, "; ")))
+	}
+	return err
+}
+
+// hasFailed tells a job whose program was run and failed from one that was
+// cancelled, timed out or could not be asked for.
+func hasFailed(err error) bool {
+	job := (*systemd.JobError)(nil)
+	return errors.As(err, &job) && job.Result == "failed"
+}
+
+// unmountable is what a mount failed with, what the kernel says of it, and what
+// a person can do. Nothing that is hinted at changes the disk.
+func unmountable(ctx context.Context, r refusal, mt host.Mount, err error) error {
+	if mt.Type == "" || !hasFailed(err) {
+		return err
+	}
+	err = r.quote(ctx, err)
+	for _, newer := range []string{
+		"unknown incompatible features", "unknown read-only compatible features", // fs/xfs/libxfs/xfs_sb.c
+		"unsupported optional features", // fs/ext4/super.c
+		"unknown filesystem type",       // mount(8)
+	} {
+		if strings.Contains(err.Error(), newer) {
+			return fault.Permanent(fault.WithHint(err, "the kernel of this image does not know this kind of "+mt.Type+
+				": give the instance an image whose kernel does; nothing was changed"))
+		}
+	}
+	look := "e2fsck -fn "
+	if mt.Type == "xfs" {
+		look = "xfs_repair -n "
+	}
+	return fault.WithHint(err, "see what is wrong, which changes nothing: "+look+mt.What+"; before anything is mended, take a snapshot of the volume")
+}

@@ -1,0 +1,165 @@
+package machine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"bootagent/cmd/bootagent/ondisk"
+	"bootagent/pkg/block"
+	"bootagent/pkg/child"
+	"bootagent/pkg/datadir"
+	"bootagent/pkg/filesystem"
+	"bootagent/pkg/host"
+	"bootagent/pkg/role"
+)
+
+// A task is one call to a disk or into a filesystem that may hang: the filesystem
+// is frozen, or its disk does not answer. A worker does it, see package child.
+type task struct {
+	Do     taskKind
+	Path   string
+	Other  string    `json:",omitempty"` // another path
+	Ledger []byte    `json:",omitempty"`
+	Data   role.Data // whose directory it is
+	Set    host.EngineSettings
+}
+
+type taskKind string
+
+const (
+	readLedger    taskKind = "read-ledger"
+	writeLedger   taskKind = "write-ledger"
+	examine       taskKind = "examine"
+	names         taskKind = "names"
+	sameDirectory taskKind = "same-directory"
+	create        taskKind = "create"
+	publish       taskKind = "publish"
+	findDisk      taskKind = "find-disk" // whose serial number is Path
+)
+
+// do does the task in this process.
+func (t task) do(ctx context.Context) (answer any, err error) {
+	switch t.Do {
+	case readLedger:
+		return filesystem.ReadLedger(t.Path)
+	case writeLedger:
+		return nil, filesystem.WriteLedger(t.Path, t.Ledger)
+	case examine:
+		return ondisk.Directory(datadir.Host{}, t.Path, t.Data, t.Set)
+	case names:
+		found, err := datadir.Names(t.Path)
+		if errors.Is(err, datadir.ErrMany) {
+			err = nil // as many as are listed say enough
+		}
+		return found, err
+	case sameDirectory:
+		return datadir.Same(t.Path, t.Other)
+	case create:
+		return nil, datadir.Create(t.Path, t.Data.Owner)
+	case publish:
+		return nil, datadir.Publish(t.Other, t.Path)
+	case findDisk:
+		return block.Host().Find(ctx, t.Path)
+	}
+	return nil, fmt.Errorf("there is no task %q", t.Do)
+}
+
+// words says what is done and waited for.
+func (t task) words() string {
+	return map[taskKind]string{
+		readLedger:    "the ledger of the filesystem at %s to be read",
+		writeLedger:   "the ledger of the filesystem at %s to be written",
+		examine:       "the directory %s to be looked at",
+		names:         "the directory %s to be listed",
+		sameDirectory: "the directory %s to be looked at",
+		create:        "the directory %s to be made",
+		publish:       "the data of %s to be brought to its disk",
+		findDisk:      "the disk with serial %s to tell which it is",
+	}[t.Do]
+}
+
+// Serve does the tasks that in names until it ends, one after the other. The agent
+// runs it in a child of its own.
+func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
+	return child.Serve(ctx, in, out, func(ctx context.Context, request json.RawMessage) (any, error) {
+		var t task
+		if err := json.Unmarshal(request, &t); err != nil {
+			return nil, err
+		}
+		return t.do(ctx)
+	}, sentinels...)
+}
+
+// sentinels are the errors of tasks that their callers ask for.
+var sentinels = []error{block.ErrAbsent}
+
+// lookAtKernel is a hint for what hangs.
+const lookAtKernel = "journalctl --dmesg --priority=warning --no-pager tells of a disk that does not answer"
+
+const (
+	// reachWithin bounds one call into a filesystem. A disk that is busy
+	// answers within seconds.
+	reachWithin = 2 * time.Minute
+
+	// syncWithin bounds the sync of a filesystem, to which all that was
+	// written to it meanwhile belongs.
+	syncWithin = 10 * time.Minute
+)
+
+// reach does a task in a worker, for as long as that may take.
+func reach(ctx context.Context, c *child.Group, t task, answer any) error {
+	within := reachWithin
+	if t.Do == publish {
+		within = syncWithin
+	}
+	doing := fmt.Sprintf(t.words(), t.Path)
+	hint := lookAtKernel
+	if t.Do != findDisk {
+		hint += "; where somebody has frozen the filesystem: fsfreeze --unfreeze " + t.Path
+	}
+	return c.Do(ctx, child.Task{
+		Key: string(t.Do) + " " + t.Path, Doing: doing, Within: within, Hint: hint,
+		Late: fmt.Errorf("waited %s in vain for %s: its filesystem or its disk hangs", within, doing),
+	}, t, answer)
+}
+
+// ledgers and directories are on mounted volumes.
+type ledgers struct{ children *child.Group }
+
+func (l ledgers) ReadLedger(ctx context.Context, root string) (ledger []byte, err error) {
+	err = reach(ctx, l.children, task{Do: readLedger, Path: root}, &ledger)
+	return ledger, err
+}
+
+func (l ledgers) WriteLedger(ctx context.Context, root string, ledger []byte) error {
+	return reach(ctx, l.children, task{Do: writeLedger, Path: root, Ledger: ledger}, nil)
+}
+
+type directories struct{ children *child.Group }
+
+func (d directories) Examine(ctx context.Context, path string, of role.Data, set host.EngineSettings) (found host.Directory, err error) {
+	err = reach(ctx, d.children, task{Do: examine, Path: path, Data: of, Set: set}, &found)
+	return found, err
+}
+
+func (d directories) Names(ctx context.Context, path string) (found []string, err error) {
+	err = reach(ctx, d.children, task{Do: names, Path: path}, &found)
+	return found, err
+}
+
+func (d directories) SameDirectory(ctx context.Context, a, b string) (same bool, err error) {
+	err = reach(ctx, d.children, task{Do: sameDirectory, Path: a, Other: b}, &same)
+	return same, err
+}
+
+func (d directories) Create(ctx context.Context, path, owner string) error {
+	return reach(ctx, d.children, task{Do: create, Path: path, Data: role.Data{Owner: owner}}, nil)
+}
+
+func (d directories) Publish(ctx context.Context, staging, path string) error {
+	return reach(ctx, d.children, task{Do: publish, Path: path, Other: staging}, nil)
+}
