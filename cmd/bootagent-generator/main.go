@@ -1,16 +1,16 @@
-// Bootagent-generator is the net below the guards of bootagent.
+// Bootagent-generator writes the guards that are missing in /etc at boot.
 //
 // systemd runs it early on every boot and on every daemon-reload, before it
 // reads any unit (man systemd.generator). It reads the role files in
 // /etc/bootagent/roles.d, the copy of those in force that the agent keeps in
 // /run/bootagent/roles.d, and the installed guards. For each unit that a role
-// file names and that has no guard, or not the right one, it writes the guard
-// into the early directory, which wins over /etc. Of a role file that it can't
-// read it guards what it can still name.
+// file names and that has no guard, or a wrong one, it writes the guard into the
+// early directory, which has priority over /etc. In a role file that it can't
+// decode, it looks for the names of units, and holds those.
 //
-// It says what it did in the kernel's log and exits 0 whatever it meets: an
-// installed guard holds without it, and a boot must not fail for its sake. It
-// talks to no other process, and reads at most 1000 role files of 1 MiB each.
+// It logs what it did to the kernel's log, and it exits with 0 after any error: an
+// installed guard works without it, and it must not make a boot fail. It talks to
+// no other process, and reads at most 1000 role files of up to 1 MiB.
 package main
 
 import (
@@ -24,7 +24,7 @@ func main() {
 	os.Exit(run("/", os.Args[1:], os.Getenv("SYSTEMD_SCOPE"), kernelLog()))
 }
 
-// kernelLog is where a generator can be heard: the journal is not there yet.
+// kernelLog is the kernel's log: the journal does not run yet.
 func kernelLog() io.Writer {
 	kmsg, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
 	if err != nil {
@@ -33,8 +33,8 @@ func kernelLog() io.Writer {
 	return kmsg
 }
 
-// run is the generator below a root, with the arguments and the scope that
-// systemd gave it. It returns the exit status.
+// run runs the generator below a root, with the arguments and the scope that systemd
+// passes. It returns the exit status.
 func run(root string, args []string, scope string, out io.Writer) (status int) {
 	log := logger{out}
 	// One directory serves as all three in tests (man systemd.generator).
@@ -61,8 +61,8 @@ func run(root string, args []string, scope string, out io.Writer) (status int) {
 	return 0
 }
 
-// protect turns a panic into an error: what can't be read by one way is still
-// guarded by the next.
+// protect turns a panic into an error, so that the generator goes on with the other
+// role files.
 func protect(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -72,8 +72,8 @@ func protect(f func() error) (err error) {
 	return f()
 }
 
-// A logger writes lines as the kernel's log takes them: one to each write,
-// with the level of syslog in front.
+// A logger writes lines as the kernel's log expects them: one per write, with the
+// syslog level in front.
 type logger struct{ out io.Writer }
 
 func (l logger) error(format string, args ...any)   { l.line(3, format, args...) }

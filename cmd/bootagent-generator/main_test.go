@@ -172,7 +172,7 @@ func TestEveryUnitOfEveryRoleIsGuarded(t *testing.T) {
 	m := newMachine(t, "etc/bootagent/roles.d/mysql.yaml", mysqlRole, "etc/bootagent/roles.d/web.yaml", webRole)
 	guards, said := m.generate()
 	expect(t, guards, mariadb, socket, exporter, backup, nginx)
-	want := "no up-to-date guard in /etc, held by the generator: backup.timer, mariadb.service, mariadb.socket, " +
+	want := "these units have no up-to-date guard in /etc, so the generator holds them: backup.timer, mariadb.service, mariadb.socket, " +
 		"mysql-exporter.service, nginx.service; run bootagent guard install\n"
 	if said != want {
 		t.Errorf("said is %q, not %q", said, want)
@@ -202,7 +202,7 @@ func TestAGuardThatIsOutOfDateIsReplaced(t *testing.T) {
 	m.write(guard.Path("mariadb.service"), strings.ReplaceAll(mariadb.Text(), "Assert", "#Assert"))
 	guards, said := m.generate()
 	expect(t, guards, mariadb)
-	if !strings.Contains(said, "held by the generator: mariadb.service; run bootagent guard install") {
+	if !strings.Contains(said, "so the generator holds them: mariadb.service; run bootagent guard install") {
 		t.Errorf("said is %q", said)
 	}
 }
@@ -236,7 +236,7 @@ func TestADeletedRoleFileLetsNothingLoose(t *testing.T) {
 	t.Run("they are not, but it is in force", func(t *testing.T) {
 		guards, said := newMachine(t, "run/bootagent/roles.d/mysql.yaml", mysqlRole).generate()
 		expect(t, guards, mariadb, socket, exporter, backup)
-		want := "named by no role file in /etc that can be read, but by one in force: held until the next boot: " +
+		want := "no readable role file in /etc names these units, but a role in force does, so they are held until the next boot: " +
 			"backup.timer, mariadb.service, mariadb.socket, mysql-exporter.service\n"
 		if said != want {
 			t.Errorf("said is %q, not %q", said, want)
@@ -258,8 +258,8 @@ func TestABrokenRoleFileHoldsWhatItNames(t *testing.T) {
 		guard.Hold{Unit: "backup.timer", Service: "backup.service"})
 	for _, words := range []string{
 		"mysql.yaml:14:5: ", "; ", "mysql.yaml:15:5: ",
-		"named by a role file that cannot be read, held by the generator: backup.timer, mariadb.service, mariadb.socket, " +
-			"mysql-exporter.service; mend it, then run bootagent guard install\n",
+		"a role file that cannot be read seems to name these units, so the generator holds them: backup.timer, mariadb.service, mariadb.socket, " +
+			"mysql-exporter.service; correct the file, then run bootagent guard install\n",
 	} {
 		if !strings.Contains(said, words) {
 			t.Errorf("said is %q, without %q", said, words)
@@ -424,8 +424,8 @@ func TestArguments(t *testing.T) {
 	}{
 		{args: nil, status: 2, words: "1 or 3 directories expected as arguments, not 0"},
 		{args: []string{"a", "b"}, status: 2, words: "1 or 3 directories expected as arguments, not 2"},
-		{args: []string{"early"}, wrote: true, words: "held by the generator"},
-		{args: []string{"normal", "early", "late"}, scope: "system", wrote: true, words: "held by the generator"},
+		{args: []string{"early"}, wrote: true, words: "the generator holds them"},
+		{args: []string{"normal", "early", "late"}, scope: "system", wrote: true, words: "the generator holds them"},
 		{args: []string{"normal", "early", "late"}, scope: "user"},
 	} {
 		t.Run(fmt.Sprint(test.args, test.scope), func(t *testing.T) {

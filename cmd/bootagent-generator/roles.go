@@ -8,11 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 
 	"bootagent/pkg/role"
 	"bootagent/pkg/systemd/guard"
+	"bootagent/pkg/unit"
 )
 
 const (
@@ -20,11 +20,11 @@ const (
 	maxSize  = 1 << 20 // bytes of one role file
 )
 
-// Roles are what the role files of one directory say is to be held.
+// Roles say what the role files of one directory hold.
 type roles struct {
 	told     []guard.Hold // by files that can be read
-	guessed  []guard.Hold // by others, as far as their words can be made out
-	problems []string     // what is wrong with the others
+	guessed  []guard.Hold // by the other files, found by looking for names of units
+	problems []string     // why the other files can't be read
 }
 
 // readRoles reads a directory of role files. A directory that does not exist
@@ -45,7 +45,7 @@ func readRoles(root, dir string) roles {
 		rs.problems = append(rs.problems, fmt.Sprintf("cannot read the role files: %v", err))
 	}
 	if len(found) == maxFiles {
-		rs.problems = append(rs.problems, fmt.Sprintf("%s has more than %d files: units of some may not be held", dir, maxFiles-1))
+		rs.problems = append(rs.problems, fmt.Sprintf("%s has more than %d files; the units of the others are not held", dir, maxFiles-1))
 	}
 	slices.Sort(found)
 	for _, name := range found {
@@ -56,7 +56,7 @@ func readRoles(root, dir string) roles {
 	return rs
 }
 
-// read reads one role file, or what is left of it.
+// read reads one role file. If it can't be decoded, read looks for names of units.
 func (rs *roles) read(path string) {
 	text, err := readFile(path)
 	if err == nil && filepath.Ext(path) == ".yml" {
@@ -78,14 +78,13 @@ func (rs *roles) read(path string) {
 		return
 	}
 	rs.problems = append(rs.problems, err.Error())
-	for _, unit := range named(text) {
-		service := strings.TrimSuffix(unit, filepath.Ext(unit)) + ".service"
-		rs.guessed = append(rs.guessed, guard.Hold{Unit: unit, Service: service})
+	for _, name := range named(text) {
+		rs.guessed = append(rs.guessed, guard.Hold{Unit: name, Service: unit.ServiceOf(name)})
 	}
 }
 
-// readFile gives the text of a role file, as far as it can be read. It waits
-// for nothing: a pipe in the place of a role file must not hang a boot.
+// readFile returns the content of a role file, as far as it can be read. It does not
+// block: a pipe in the place of a role file must not make a boot hang.
 func readFile(path string) ([]byte, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {

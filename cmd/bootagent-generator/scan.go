@@ -7,11 +7,11 @@ import (
 	"bootagent/pkg/unit"
 )
 
-// named gives the units that a text which is no role file any more would have
-// held: those that stand as a key, as the services of a role do, and those
-// that are the value of a key about guards or services. What stands elsewhere
-// is not held: a comment, the unit of a probe, or the ssh.service of a setting
-// that no role file has, without which nobody could come to mend the file.
+// named returns the units that a broken role file seems to hold: those that are a
+// key, as the services of a role are, and those that are the value of a key about
+// guards or services. It ignores names elsewhere, such as in a comment, in the unit
+// of a probe, or under a key that no role file has. Nor does it return a unit such as
+// ssh.service: without that, nobody could log in to correct the file.
 func named(text []byte) []string {
 	var units []string
 	var key string // the last one, as a list may go on for lines
@@ -43,7 +43,7 @@ func named(text []byte) []string {
 	return units
 }
 
-// uncomment cuts off what YAML takes as a comment.
+// uncomment removes a YAML comment from a line.
 func uncomment(line string) string {
 	for i := range len(line) {
 		if line[i] == '#' && (i == 0 || line[i-1] == ' ' || line[i-1] == '\t') {
@@ -53,8 +53,8 @@ func uncomment(line string) string {
 	return line
 }
 
-// isWordRune tells whether r may stand in the name of a unit, or in a path,
-// which then is one word and not the name of a unit at its end.
+// isWordRune reports whether r may be in the name of a unit or in a path. So a path
+// is one word, and the name of a unit at its end is not taken for a unit.
 func isWordRune(r rune) bool {
 	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(`:-_.\@/`, r)
 }

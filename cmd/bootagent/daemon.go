@@ -21,10 +21,8 @@ import (
 	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/systemd"
+	"bootagent/pkg/unit"
 )
-
-// roleUnit tells by its own state whether the role is ready.
-const roleUnit = "bootagent-role.service"
 
 // daemonCommand is the agent: what bootagent.service runs.
 func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
@@ -63,7 +61,7 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 	}()
 	// It waits for the agent's own start to be over. Only if its job is queued
 	// before that is the machine not told to have started before the role is.
-	if err := manager.Start(ctx, roleUnit); err != nil {
+	if err := manager.Start(ctx, unit.Role); err != nil {
 		log.Error("cannot start the role's unit", "error", err)
 	}
 	err = a.Run(ctx)

@@ -20,8 +20,8 @@ import (
 	"bootagent/pkg/systemd/guard"
 )
 
-// guardCommand holds the units of every role file of a machine, or of the
-// image below --root, until they are granted.
+// guardCommand installs, removes, checks or shows the guards of a machine, or of the
+// image at --root.
 func guardCommand(ctx context.Context, args []string, out io.Writer) error {
 	if err := parse("guard", args[:min(len(args), 1)], nil, 1, 1); err != nil {
 		return err
@@ -57,11 +57,11 @@ func guardCommand(ctx context.Context, args []string, out io.Writer) error {
 	return usageError{fmt.Errorf("guard does not know how to %q", verb)}
 }
 
-// checkGuards checks the guards, and what else the roles need of the machine or
-// of the image below a root, and says what it checked.
+// checkGuards checks the guards, and everything else that the roles need from the
+// machine or from the image at a root, and prints what it checked.
 func checkGuards(ctx context.Context, root string, out io.Writer) error {
 	dir := cmp.Or(root, "/")
-	// A file that can't be read is an error: its units would go unguarded.
+	// A role file that can't be read is an error: its units would have no guards.
 	roles, err := role.Load(filepath.Join(dir, rolesDir))
 	if err != nil {
 		return err
@@ -94,24 +94,22 @@ func checkGuards(ctx context.Context, root string, out io.Writer) error {
 	}
 	printReport(out, report)
 	if n := len(problems) + len(report.Problems); n > 0 {
-		err = fmt.Errorf("%d problem(s) with the guards and what the roles need", n)
-		if slices.ContainsFunc(problems, func(p guard.Problem) bool {
-			return p.Kind == guard.Missing || p.Kind == guard.Stale || p.Kind == guard.LeftOver
-		}) {
-			return fault.WithHint(err, "what is missing, stale or left over of the guards is mended by: bootagent guard install"+rootOption(root))
+		err = fmt.Errorf("%s with the guards, or with what the roles need", image.Count(n, "problem"))
+		if slices.ContainsFunc(problems, func(p guard.Problem) bool { return p.Install }) {
+			return fault.WithHint(err, "to repair the guards: bootagent guard install"+rootOption(root))
 		}
 	}
 	return err
 }
 
-// guarded says what was checked of the guards.
+// guarded says what was checked of the guards; each line continues "checked ".
 func guarded(roles []*role.Role, held []string) []string {
 	if len(held) == 0 {
 		return nil
 	}
 	return []string{
-		fmt.Sprintf("%d unit(s) of %d role(s) are held, and nothing undoes it: %s", len(held), len(roles), strings.Join(held, ", ")),
-		"no setting of a unit or a slice opens the metadata service to them, unless a role says imds: allow",
+		fmt.Sprintf("%s of %s: all held (%s)", image.Count(len(held), "unit"), image.Count(len(roles), "role"), strings.Join(held, ", ")),
+		"their access to the metadata service: denied, except where a role says imds: allow",
 	}
 }
 
@@ -120,7 +118,7 @@ func printReport(out io.Writer, report image.Report) {
 		fmt.Fprintln(out, problem)
 	}
 	for _, words := range report.Checked {
-		fmt.Fprintf(out, "checked: %s\n", words)
+		fmt.Fprintf(out, "checked %s\n", words)
 	}
 	for _, words := range report.Unchecked {
 		fmt.Fprintf(out, "not checked: %s\n", words)

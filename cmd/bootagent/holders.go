@@ -7,7 +7,7 @@ import (
 	"io"
 	"path/filepath"
 
-	"bootagent/pkg/systemd"
+	"bootagent/pkg/systemd/holder"
 )
 
 // holders names the processes that hold a mount. The agent has PID 1 run it, as
@@ -22,9 +22,9 @@ func holders(ctx context.Context, args []string, out io.Writer) error {
 	if !filepath.IsAbs(where) {
 		return usageError{fmt.Errorf("holders wants an absolute path, not %q", where)}
 	}
-	ctx, cancel := context.WithTimeout(ctx, systemd.HoldersWithin)
+	ctx, cancel := context.WithTimeout(ctx, holder.Within)
 	defer cancel()
-	found, err := systemd.Holders(ctx, "/proc", filepath.Clean(where))
+	found, err := holder.Find(ctx, "/proc", filepath.Clean(where))
 	if err != nil {
 		return err
 	}

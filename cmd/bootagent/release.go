@@ -14,6 +14,8 @@ import (
 	"bootagent/pkg/journal"
 	"bootagent/pkg/machine"
 	"bootagent/pkg/systemd"
+	"bootagent/pkg/systemd/holder"
+	"bootagent/pkg/systemd/pid1"
 )
 
 // release lets go of the volumes at shutdown, when systemd has unmounted them,
@@ -35,7 +37,7 @@ func release(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("cannot tell which volumes there are: %w", err)
 	}
-	stopping, err := systemd.Stopping(ctx)
+	stopping, err := pid1.New(log).Stopping(ctx)
 	if err != nil {
 		log.Warn("cannot tell whether the machine shuts down; going on as if it does", "error", err)
 		stopping = true
@@ -74,9 +76,9 @@ func releaseVolumes(ctx context.Context, plan mounting, stopping bool, log *slog
 
 // heldAt is a mount point, and who holds what is mounted there.
 func heldAt(ctx context.Context, at string) string {
-	ctx, cancel := context.WithTimeout(ctx, systemd.HoldersWithin)
+	ctx, cancel := context.WithTimeout(ctx, holder.Within)
 	defer cancel()
-	holders, err := systemd.Holders(ctx, "/proc", at)
+	holders, err := holder.Find(ctx, "/proc", at)
 	if err != nil || len(holders) == 0 {
 		return at
 	}

@@ -17,7 +17,8 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/journal"
 	"bootagent/pkg/status"
-	"bootagent/pkg/systemd"
+	"bootagent/pkg/systemd/pid1"
+	"bootagent/pkg/unit"
 )
 
 // A teller tells the state of the agent: to the status file, to systemd, to
@@ -215,7 +216,7 @@ func (t *teller) notify(state string) {
 
 // A roleUnits runs the role's unit: systemd, or that of a test.
 type roleUnits interface {
-	State(ctx context.Context, unit string) (systemd.UnitState, error)
+	State(ctx context.Context, unit string) (pid1.UnitState, error)
 	Stopping(ctx context.Context) (bool, error)
 	Restart(ctx context.Context, unit string) error
 }
@@ -251,7 +252,7 @@ func (t *teller) keepRoleUnit(ctx context.Context, m roleUnits) error {
 // runRoleUnit runs the role's unit if it has to, or says in how long to look
 // again.
 func (t *teller) runRoleUnit(ctx context.Context, m roleUnits) (again time.Duration, err error) {
-	unit, err := m.State(ctx, roleUnit)
+	now, err := m.State(ctx, unit.Role)
 	if err != nil {
 		return 0, err
 	}
@@ -259,17 +260,17 @@ func (t *teller) runRoleUnit(ctx context.Context, m roleUnits) (again time.Durat
 	state, moved := t.last.State, t.moved
 	t.mu.Unlock()
 	switch {
-	case unit.Active == "activating", unit.Job != "": // it waits by itself
+	case now.Active == "activating", now.Job != "": // it waits by itself
 		return 0, nil
-	case unit.Active == "active" && (state == status.Ready || state == status.Idle):
+	case now.Active == "active" && (state == status.Ready || state == status.Idle):
 		return 0, nil
-	case unit.Active == "active" && !state.Final() && time.Since(moved) < unsettledFor:
+	case now.Active == "active" && !state.Final() && time.Since(moved) < unsettledFor:
 		return unsettledFor - time.Since(moved), nil
 	}
 	if stopping, err := m.Stopping(ctx); err != nil || stopping {
 		return 0, err
 	}
-	return 0, m.Restart(ctx, roleUnit)
+	return 0, m.Restart(ctx, unit.Role)
 }
 
 // watchdog tells systemd that the agent is not stuck, as often as it wants to

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"bootagent/pkg/status"
-	"bootagent/pkg/systemd"
+	"bootagent/pkg/systemd/pid1"
 )
 
 // A status that could not be written, as the disk was full, is no lost one.
@@ -194,8 +194,8 @@ func TestAStatusThatWasDeletedOrOverwrittenIsWrittenAgain(t *testing.T) {
 // it was run again.
 type activeRoleUnit struct{ restarts int }
 
-func (*activeRoleUnit) State(context.Context, string) (systemd.UnitState, error) {
-	return systemd.UnitState{Active: "active"}, nil
+func (*activeRoleUnit) State(context.Context, string) (pid1.UnitState, error) {
+	return pid1.UnitState{Active: "active"}, nil
 }
 func (*activeRoleUnit) Stopping(context.Context) (bool, error)  { return false, nil }
 func (u *activeRoleUnit) Restart(context.Context, string) error { u.restarts++; return nil }

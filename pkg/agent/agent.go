@@ -18,8 +18,6 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
-	"bootagent/pkg/systemd"
-	"bootagent/pkg/systemd/guard"
 )
 
 // A Config says what an agent works with.
@@ -265,8 +263,8 @@ func (a *Agent) report(b *boot.Boot, by *Lesson, progress []graph.Progress) {
 
 // followUnits runs steps again that a change of a unit invalidates.
 func (a *Agent) followUnits(ctx context.Context, b *boot.Boot) {
-	units := slices.Collect(maps.Keys(b.Units(systemd.MountUnit, guard.GrantUnit)))
-	b.Follow(ctx, a.Watch(ctx, units), systemd.MountUnit, guard.GrantUnit)
+	units := slices.Collect(maps.Keys(b.Units()))
+	b.Follow(ctx, a.Watch(ctx, units))
 }
 
 // KeepRunning runs a part of the agent until it returns nil or ctx ends. A part

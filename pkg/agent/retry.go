@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
 )
 
 // startOver ends what the agent does now, and has it start over with what was
@@ -14,9 +17,30 @@ func (a *Agent) startOver(learnt *Lesson) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.next = learnt
+	if learnt != nil {
+		a.identified = identifiedAgain(a.identified, learnt)
+	}
 	if a.again != nil { // else Run has yet to begin
 		a.again(errAgain)
 	}
+}
+
+// identifiedAgain is the progress of Identify after everything was read again: what
+// failed there has been done since. A warning about a cached answer stays if the
+// metadata service has not answered since.
+func identifiedAgain(before []graph.Progress, learnt *Lesson) []graph.Progress {
+	now := slices.Clone(before)
+	for i, p := range now {
+		warning := p.Warning
+		if learnt.confirm != nil {
+			warning = ""
+		}
+		if p.State != graph.Done {
+			p.Since = time.Now()
+		}
+		now[i] = graph.Progress{Step: p.Step, State: graph.Done, Since: p.Since, Started: p.Started, Warning: warning}
+	}
+	return now
 }
 
 // Retry reads everything again, and goes on by what it says now: a person has

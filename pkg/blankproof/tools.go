@@ -1,21 +1,18 @@
 package blankproof
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"bootagent/pkg/block"
+	"bootagent/pkg/program"
 )
 
 // An opinion is what blkid and wipefs say about a disk.
@@ -28,7 +25,7 @@ type opinion struct {
 
 // consult runs blkid and wipefs, at the same time, on an opened disk.
 func (p Prover) consult(ctx context.Context, f *os.File) (opinion, error) {
-	var blkid, wipefs outcome
+	var blkid, wipefs program.Result
 	var errBlkid, errWipefs error
 	var both sync.WaitGroup
 	both.Go(func() { blkid, errBlkid = p.run(ctx, f, "blkid", "-p", "-o", "export") })
@@ -42,27 +39,27 @@ func (p Prover) consult(ctx context.Context, f *os.File) (opinion, error) {
 	// blkid(8): 0 found, 2 nothing, 8 ambivalent. It also exits with 2 if it
 	// could not open or read the disk; then it prints why.
 	switch {
-	case blkid.exit == 0:
-		format, o.filesystem = parseBlkid(blkid.stdout)
-	case blkid.exit == 2 && blkid.stderr == "" && blkid.stdout == "":
-	case blkid.exit == 8:
+	case blkid.Exit == 0:
+		format, o.filesystem = parseBlkid(blkid.Stdout)
+	case blkid.Exit == 2 && blkid.Stderr == "" && blkid.Stdout == "":
+	case blkid.Exit == 8:
 		o.ambiguous = true
 	default:
-		return opinion{}, blkid.complaint()
+		return opinion{}, blkid.Failure()
 	}
-	if wipefs.exit != 0 {
-		return opinion{}, wipefs.complaint()
+	if wipefs.Exit != 0 {
+		return opinion{}, wipefs.Failure()
 	}
 	var err error
-	if o.signatures, err = parseWipefs(wipefs.stdout); err != nil {
+	if o.signatures, err = parseWipefs(wipefs.Stdout); err != nil {
 		return opinion{}, err
 	}
 	if format != "" && len(o.signatures) == 0 {
 		o.signatures = []Signature{{Name: format}} // blkid does not print the offset
 	}
-	o.nothing = blkid.exit == 2 && len(o.signatures) == 0
-	if o.nothing && wipefs.stderr != "" {
-		return opinion{}, wipefs.complaint()
+	o.nothing = blkid.Exit == 2 && len(o.signatures) == 0
+	if o.nothing && wipefs.Stderr != "" {
+		return opinion{}, wipefs.Failure()
 	}
 	return o, nil
 }
@@ -121,69 +118,21 @@ func (p Prover) toolDirs() []string {
 	return []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin"}
 }
 
-// An outcome says how a program ended that could be run.
-type outcome struct {
-	name           string
-	exit           int
-	stdout, stderr string
-}
-
-func (o outcome) complaint() error {
-	message := strings.TrimSpace(o.stderr)
-	if message == "" {
-		message = "it printed no error message"
-	}
-	return fmt.Errorf("%s failed with exit status %d: %s", o.name, o.exit, message)
-}
-
 // errNoTool says that a program is not installed.
 var errNoTool = errors.New("program not found: install the package util-linux")
 
 // run runs a program on an opened disk. The program opens the disk by the
 // descriptor, not by its path: the path may lead to another disk by now.
-func (p Prover) run(ctx context.Context, disk *os.File, name string, args ...string) (outcome, error) {
-	path := ""
-	for _, dir := range p.toolDirs() {
-		if found, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			path = found
-			break
-		}
-	}
+func (p Prover) run(ctx context.Context, disk *os.File, name string, args ...string) (program.Result, error) {
+	path := program.Find(name, p.toolDirs())
 	if path == "" {
-		return outcome{}, fmt.Errorf("%s: %w", name, errNoTool)
+		return program.Result{}, fmt.Errorf("%s: %w", name, errNoTool)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, toolWithin, fmt.Errorf("it did not end within %s", toolWithin))
-	defer cancel()
-	cmd := exec.CommandContext(ctx, path, append(args, "--", "/proc/self/fd/3")...)
-	cmd.ExtraFiles = []*os.File{disk}
-	cmd.Env = []string{"LC_ALL=C", "PATH=" + strings.Join(p.toolDirs(), ":")}
-	cmd.Dir = "/"
-	cmd.WaitDelay = time.Second
-	var stdout, stderr bounded
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	var exit *exec.ExitError
-	switch {
-	case ctx.Err() != nil:
-		return outcome{}, fmt.Errorf("%s: %w", name, context.Cause(ctx))
-	case stdout.full || stderr.full:
-		return outcome{}, fmt.Errorf("%s printed more than %v", name, toolOutput)
-	case err != nil && (!errors.As(err, &exit) || !exit.Exited()):
-		return outcome{}, fmt.Errorf("%s: %w", name, err)
-	}
-	return outcome{name: name, exit: cmd.ProcessState.ExitCode(), stdout: stdout.buf.String(), stderr: stderr.buf.String()}, nil
-}
-
-// bounded keeps what is written to it, up to toolOutput bytes. A program that
-// writes more gets a broken pipe, which ends it.
-type bounded struct {
-	buf  bytes.Buffer // not embedded: its ReadFrom has no limit
-	full bool
-}
-
-func (b *bounded) Write(p []byte) (int, error) {
-	if b.full = len(p) > int(toolOutput)-b.buf.Len(); b.full {
-		return 0, io.ErrShortWrite
-	}
-	return b.buf.Write(p)
+	return program.Command{
+		Path:   path,
+		Args:   append(args, "--", "/proc/self/fd/3"),
+		Env:    []string{"LC_ALL=C", "PATH=" + strings.Join(p.toolDirs(), ":")},
+		Files:  []*os.File{disk},
+		Within: toolWithin, Output: int(toolOutput),
+	}.Run(ctx)
 }

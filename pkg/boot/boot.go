@@ -14,6 +14,7 @@ import (
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/storage"
+	"bootagent/pkg/unit"
 )
 
 // A Boot is a plan being made true, and kept true, on one instance.
@@ -97,16 +98,16 @@ type Change struct {
 }
 
 // Units are the names of the units whose changes the plan depends on.
-func (b *Boot) Units(mountUnit, grantUnit func(string) string) map[string]bool {
+func (b *Boot) Units() map[string]bool {
 	units := make(map[string]bool)
 	for _, v := range b.volumes {
-		units[mountUnit(v.Mount)] = true
+		units[unit.MountAt(v.Mount)] = true
 	}
 	for _, d := range b.data {
-		units[mountUnit(d.Bind)] = true
+		units[unit.MountAt(d.Bind)] = true
 	}
 	for _, s := range b.services {
-		units[s.Unit], units[grantUnit(s.Unit)] = true, true
+		units[s.Unit], units[unit.GrantOf(s.Unit)] = true, true
 	}
 	return units
 }
@@ -114,8 +115,8 @@ func (b *Boot) Units(mountUnit, grantUnit func(string) string) map[string]bool {
 // Changed takes note of a unit that changed, and has the steps run again that
 // it undoes. While the machine shuts down, what stops is meant to stop. After
 // an error, which is that of World.Units, nothing was noted.
-func (b *Boot) Changed(ctx context.Context, c Change, mountUnit, grantUnit func(string) string) error {
-	undo := b.undoneBy(ctx, c, mountUnit, grantUnit)
+func (b *Boot) Changed(ctx context.Context, c Change) error {
+	undo := b.undoneBy(ctx, c)
 	if undo == nil {
 		return nil
 	}
@@ -127,15 +128,15 @@ func (b *Boot) Changed(ctx context.Context, c Change, mountUnit, grantUnit func(
 }
 
 // undoneBy returns what has the steps run again that a change undoes, or nil.
-func (b *Boot) undoneBy(ctx context.Context, c Change, mountUnit, grantUnit func(string) string) (undo func()) {
+func (b *Boot) undoneBy(ctx context.Context, c Change) (undo func()) {
 	down := c.Active == "inactive" || c.Active == "failed"
 	for _, v := range b.ordered() {
-		if down && c.Unit == mountUnit(v.Mount) {
+		if down && c.Unit == unit.MountAt(v.Mount) {
 			return func() { b.unmounted(v.Mount) }
 		}
 	}
 	for _, d := range b.plan.Data {
-		if down && c.Unit == mountUnit(d.Bind) {
+		if down && c.Unit == unit.MountAt(d.Bind) {
 			return func() { b.unmounted(d.Bind) }
 		}
 	}
@@ -144,8 +145,8 @@ func (b *Boot) undoneBy(ctx context.Context, c Change, mountUnit, grantUnit func
 			return func() { b.Recheck(s.up, s.Unit+" is "+c.Active, in...) }
 		}
 		switch {
-		case down && c.Unit == grantUnit(s.Unit):
-			return func() { s.lostGrant(ctx, c.Unit, mountUnit) }
+		case down && c.Unit == unit.GrantOf(s.Unit):
+			return func() { s.lostGrant(ctx, c.Unit) }
 		case c.Unit != s.Unit:
 		case c.Again && down:
 			return recheck(graph.Done)
@@ -200,7 +201,7 @@ func (b *Boot) DiskChanged(ctx context.Context, e host.DiskEvent) {
 
 // Follow has steps run again that a change of a unit undoes, until next, which
 // returns the name of a unit that may have changed, gives an error.
-func (b *Boot) Follow(ctx context.Context, next func(context.Context) (unit string, err error), mountUnit, grantUnit func(string) string) {
+func (b *Boot) Follow(ctx context.Context, next func(context.Context) (unit string, err error)) {
 	last := make(map[string]string)
 	for {
 		unit, err := next(ctx)
@@ -210,7 +211,7 @@ func (b *Boot) Follow(ctx context.Context, next func(context.Context) (unit stri
 		state, err := b.host.Units.State(ctx, unit)
 		if err == nil {
 			change := Change{Unit: unit, Active: state.Active, Again: last[unit] == state.Active}
-			err = b.Changed(ctx, change, mountUnit, grantUnit)
+			err = b.Changed(ctx, change)
 		}
 		switch {
 		case err == nil:

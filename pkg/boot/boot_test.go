@@ -19,6 +19,7 @@ import (
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/storage"
+	"bootagent/pkg/unit"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -657,9 +658,9 @@ func TestWhatAPersonStoppedStaysStopped(t *testing.T) {
 		r.isUp()
 
 		m.mu.Lock()
-		m.units["mariadb.service"] = unit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
+		m.units["mariadb.service"] = aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
 		m.mu.Unlock()
-		r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "inactive"}, strings.Clone, strings.ToUpper)
+		r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "inactive"})
 		synctest.Wait()
 		r.is("service mariadb.service: up", graph.Failed, "stopped by hand", "bootagent retry")
 
@@ -687,32 +688,32 @@ func TestAGrantThatIsTakenAwayIsAPersonsStop(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		granted bool
-		grant   unit
+		grant   aUnit
 		stale   bool
 		byHand  bool
 	}{
-		{"not granted yet", false, unit{UnitState: host.UnitState{Active: "inactive"}}, false, false},
-		{"granted, and still to start", true, unit{UnitState: host.UnitState{Active: "inactive", Busy: true}}, false, false},
-		{"taken away", true, unit{UnitState: host.UnitState{Active: "inactive"}}, false, true},
-		{"gone with the disk, whose mount somebody holds", true, unit{UnitState: host.UnitState{Active: "inactive"}}, true, false},
+		{"not granted yet", false, aUnit{UnitState: host.UnitState{Active: "inactive"}}, false, false},
+		{"granted, and still to start", true, aUnit{UnitState: host.UnitState{Active: "inactive", Busy: true}}, false, false},
+		{"taken away", true, aUnit{UnitState: host.UnitState{Active: "inactive"}}, false, true},
+		{"gone with the disk, whose mount somebody holds", true, aUnit{UnitState: host.UnitState{Active: "inactive"}}, true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newMachine()
-				for _, mount := range []string{"/SRV/DATA", "/VAR/LIB/MYSQL"} {
-					m.units[mount] = unit{UnitState: host.UnitState{Active: "active"}}
+				for _, mount := range []string{"srv-data.mount", "var-lib-mysql.mount"} {
+					m.units[mount] = aUnit{UnitState: host.UnitState{Active: "active"}}
 				}
 				if c.granted {
 					m.disks[serial] = blank()
 				}
 				r := start(t, plan(), m)
 				m.mu.Lock()
-				m.units["grant"], m.stale = c.grant, c.stale
+				m.units[unit.GrantOf("mariadb.service")], m.stale = c.grant, c.stale
 				if c.stale {
 					m.disks[serial].plugged = false
 				}
 				m.mu.Unlock()
-				r.Changed(t.Context(), Change{Unit: "grant", Active: "inactive"}, strings.ToUpper, func(string) string { return "grant" })
+				r.Changed(t.Context(), Change{Unit: unit.GrantOf("mariadb.service"), Active: "inactive"})
 				if byHand, _ := m.StoppedByHand("mariadb.service"); byHand != c.byHand {
 					t.Errorf("noted as stopped by hand: %t", byHand)
 				}
@@ -727,13 +728,13 @@ func TestAGrantThatIsTakenAwayIsAPersonsStop(t *testing.T) {
 // where that could undo something.
 func TestAChangeThatUndoesNothingAsksNothing(t *testing.T) {
 	for c, asks := range map[Change]bool{
-		{Unit: "/SRV/DATA", Active: "activating"}:                     false,
-		{Unit: "/SRV/DATA", Active: "active"}:                         false,
-		{Unit: "/SRV/DATA", Active: "deactivating"}:                   false,
-		{Unit: "/SRV/DATA", Active: "inactive"}:                       true,
-		{Unit: "/VAR/LIB/MYSQL", Active: "failed"}:                    true,
-		{Unit: "grant", Active: "active"}:                             false,
-		{Unit: "grant", Active: "inactive"}:                           true,
+		{Unit: "srv-data.mount", Active: "activating"}:                false,
+		{Unit: "srv-data.mount", Active: "active"}:                    false,
+		{Unit: "srv-data.mount", Active: "deactivating"}:              false,
+		{Unit: "srv-data.mount", Active: "inactive"}:                  true,
+		{Unit: "var-lib-mysql.mount", Active: "failed"}:               true,
+		{Unit: unit.GrantOf("mariadb.service"), Active: "active"}:     false,
+		{Unit: unit.GrantOf("mariadb.service"), Active: "inactive"}:   true,
 		{Unit: "mariadb.service", Active: "activating"}:               true, // it may have crashed
 		{Unit: "mariadb.service", Active: "active"}:                   true, // it may have failed before
 		{Unit: "mariadb.service", Active: "active", Again: true}:      false,
@@ -747,7 +748,7 @@ func TestAChangeThatUndoesNothingAsksNothing(t *testing.T) {
 			m := newMachine()
 			r := start(t, plan(), m)
 			before := m.asked
-			if err := r.Changed(t.Context(), c, strings.ToUpper, func(string) string { return "grant" }); err != nil {
+			if err := r.Changed(t.Context(), c); err != nil {
 				t.Error(err)
 			}
 			if asked := m.asked > before; asked != asks {
@@ -770,9 +771,9 @@ func TestAServiceThatHangsIsKilledOnlyWhenItsDiskIsGone(t *testing.T) {
 
 			m.mu.Lock()
 			m.disks[serial].plugged = !gone
-			m.units["mariadb.service"] = unit{host.UnitState{Active: "deactivating", Busy: true}, host.Ended{Ran: true}}
+			m.units["mariadb.service"] = aUnit{host.UnitState{Active: "deactivating", Busy: true}, host.Ended{Ran: true}}
 			m.mu.Unlock()
-			r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "deactivating"}, strings.Clone, strings.ToUpper)
+			r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "deactivating"})
 			time.Sleep(hangsAfter / 2)
 			synctest.Wait()
 			r.is("service mariadb.service: up", graph.Waiting, "mariadb.service to stop")
@@ -797,9 +798,9 @@ func TestAServiceThatHangsIsKilledAlsoWhenItsDiskHasComeBack(t *testing.T) {
 
 		m.mu.Lock()
 		m.mounted, m.disks[serial].dev = m.disks[serial].dev, 0x10301
-		m.units["mariadb.service"] = unit{host.UnitState{Active: "deactivating", Busy: true}, host.Ended{Ran: true}}
+		m.units["mariadb.service"] = aUnit{host.UnitState{Active: "deactivating", Busy: true}, host.Ended{Ran: true}}
 		m.mu.Unlock()
-		r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "deactivating"}, strings.Clone, strings.ToUpper)
+		r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "deactivating"})
 		time.Sleep(hangsAfter + time.Second)
 		synctest.Wait()
 		if !slices.Contains(m.effects, "kill mariadb.service") {
@@ -813,13 +814,13 @@ func TestAServiceThatHangsWhileItIsStoppedAsItStartsIsKilledToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine()
 		m.disks[serial] = blank()
-		m.units["mariadb.service"] = unit{UnitState: host.UnitState{Active: "activating", Busy: true}}
+		m.units["mariadb.service"] = aUnit{UnitState: host.UnitState{Active: "activating", Busy: true}}
 		m.started["mariadb.service"] = true
 		r := start(t, plan(), m)
 		r.is("service mariadb.service: up", graph.Waiting, "mariadb.service to start")
 		m.mu.Lock()
 		m.disks[serial].plugged = false
-		m.units["mariadb.service"] = unit{UnitState: host.UnitState{Active: "deactivating", Busy: true}}
+		m.units["mariadb.service"] = aUnit{UnitState: host.UnitState{Active: "deactivating", Busy: true}}
 		m.mu.Unlock()
 		time.Sleep(2 * hangsAfter)
 		synctest.Wait()
@@ -852,12 +853,12 @@ func TestRetryForgetsThatAPersonStoppedAServiceThatIsNotGrantedYet(t *testing.T)
 func TestTheLedgerTellsHowTheServicesStopped(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		state unit
+		state aUnit
 		why   string
 	}{
-		{"clean", unit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success"}}, ""},
-		{"killed", unit{host.UnitState{Active: "failed"}, host.Ended{Result: "timeout"}}, "mariadb.service is failed: timeout"},
-		{"left a process", unit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Processes: true}}, "mariadb.service left processes behind"},
+		{"clean", aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success"}}, ""},
+		{"killed", aUnit{host.UnitState{Active: "failed"}, host.Ended{Result: "timeout"}}, "mariadb.service is failed: timeout"},
+		{"left a process", aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Processes: true}}, "mariadb.service left processes behind"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

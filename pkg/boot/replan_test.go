@@ -165,9 +165,9 @@ func TestWhatIsDeletedFromRunIsThereAgain(t *testing.T) {
 
 		// A person's stop outlives the note of it, whatever else has to be made anew.
 		m.mu.Lock()
-		m.units["mariadb.service"] = unit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
+		m.units["mariadb.service"] = aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
 		m.mu.Unlock()
-		r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "inactive"}, strings.Clone, strings.ToUpper)
+		r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "inactive"})
 		synctest.Wait()
 		r.is("service mariadb.service: up", graph.Failed, "stopped by hand")
 		r.lookAgain(m, func() { clear(m.byHand); clear(m.started); clear(m.safe.staged) })

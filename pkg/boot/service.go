@@ -13,6 +13,7 @@ import (
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/storage"
+	"bootagent/pkg/unit"
 )
 
 // A service is one service of the plan: held, granted, up.
@@ -99,7 +100,7 @@ func (s *service) volumes() (volumes []*storage.Volume) {
 // lostGrant starts over from what the grant stands on. Where that is all
 // there, it was a person who took the grant away, and with it the service. A
 // grant that has yet to start, after the agent itself, is not lost.
-func (s *service) lostGrant(ctx context.Context, grant string, mountUnit func(string) string) {
+func (s *service) lostGrant(ctx context.Context, grant string) {
 	now, err := s.boot.host.Units.State(ctx, grant)
 	if err != nil || now.Active == "active" || now.Busy {
 		return
@@ -110,7 +111,7 @@ func (s *service) lostGrant(ctx context.Context, grant string, mountUnit func(st
 	}
 	standing := true
 	for _, where := range s.mounts() {
-		mount, err := s.boot.host.Units.State(ctx, mountUnit(where))
+		mount, err := s.boot.host.Units.State(ctx, unit.MountAt(where))
 		standing = standing && err == nil && mount.Active == "active" && !mount.Busy
 		// One that a process holds stays after its disk has gone.
 		stale, err := s.boot.host.Mounts.Stale(where)

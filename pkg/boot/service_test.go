@@ -16,7 +16,7 @@ import (
 const mariadb = "mariadb.service"
 
 // live has the database be in a state, and systemd tell of it.
-func (r *run) live(m *machine, u unit, restarts int) {
+func (r *run) live(m *machine, u aUnit, restarts int) {
 	r.t.Helper()
 	m.mu.Lock()
 	again := m.units[mariadb].Active == u.Active
@@ -24,7 +24,7 @@ func (r *run) live(m *machine, u unit, restarts int) {
 	m.restarts[mariadb] = host.Restarts{Count: restarts, Died: u.Died}
 	m.activeAt[mariadb] = time.Now()
 	m.mu.Unlock()
-	if err := r.Changed(r.t.Context(), Change{Unit: mariadb, Active: u.Active, Again: again}, strings.Clone, strings.ToUpper); err != nil {
+	if err := r.Changed(r.t.Context(), Change{Unit: mariadb, Active: u.Active, Again: again}); err != nil {
 		r.t.Error(err)
 	}
 	time.Sleep(2 * time.Second)
@@ -32,9 +32,9 @@ func (r *run) live(m *machine, u unit, restarts int) {
 }
 
 var (
-	active  = unit{UnitState: host.UnitState{Active: "active", Sub: "running"}, Ended: host.Ended{Result: "success", Ran: true}}
-	crashed = unit{UnitState: host.UnitState{Active: "activating", Sub: "auto-restart"}, Ended: host.Ended{Result: "signal", Ran: true, Died: "it was killed by SIGSEGV"}}
-	begins  = unit{UnitState: host.UnitState{Active: "activating", Sub: "start"}, Ended: host.Ended{Result: "success", Ran: true}}
+	active  = aUnit{UnitState: host.UnitState{Active: "active", Sub: "running"}, Ended: host.Ended{Result: "success", Ran: true}}
+	crashed = aUnit{UnitState: host.UnitState{Active: "activating", Sub: "auto-restart"}, Ended: host.Ended{Result: "signal", Ran: true, Died: "it was killed by SIGSEGV"}}
+	begins  = aUnit{UnitState: host.UnitState{Active: "activating", Sub: "start"}, Ended: host.Ended{Result: "success", Ran: true}}
 )
 
 // upToNow brings a role up.
@@ -190,10 +190,10 @@ func TestAStopWhileTheServiceIsProbedIsSeen(t *testing.T) {
 					state = host.UnitState{Active: "failed", Sub: "failed"}
 				}
 				m.mu.Lock()
-				m.units[mariadb] = unit{state, c.by}
+				m.units[mariadb] = aUnit{state, c.by}
 				m.mu.Unlock()
 				if c.told {
-					_ = r.Changed(t.Context(), Change{Unit: mariadb, Active: state.Active}, strings.Clone, strings.ToUpper)
+					_ = r.Changed(t.Context(), Change{Unit: mariadb, Active: state.Active})
 				}
 				time.Sleep(10 * time.Second)
 				synctest.Wait()
@@ -268,7 +268,7 @@ func TestAFailedServiceThatIsStartedByAPersonBeginsAnew(t *testing.T) {
 	for restarts, anew := range map[int]bool{0: true, 3: false} {
 		synctest.Test(t, func(t *testing.T) {
 			r, m := upToNow(t)
-			r.live(m, unit{host.UnitState{Active: "failed"}, host.Ended{Result: "exit-code", Ran: true}}, 0)
+			r.live(m, aUnit{host.UnitState{Active: "failed"}, host.Ended{Result: "exit-code", Ran: true}}, 0)
 			r.is(upStep, graph.Failed, "mariadb.service failed: exit-code")
 			m.mu.Lock()
 			m.probing = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
@@ -286,7 +286,7 @@ func TestAFailedServiceThatIsStartedByAPersonBeginsAnew(t *testing.T) {
 func TestAFailedStepThatIsHeldUpIsNotWhatIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, m := upToNow(t)
-		r.live(m, unit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}, 0)
+		r.live(m, aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}, 0)
 		if p := r.step(upStep); !p.CountsAsFailed {
 			t.Fatalf("it is %+v", p)
 		}
@@ -307,7 +307,7 @@ func TestAServiceThatIsStoppedAsItWaitsForItsRestartWasStoppedByHand(t *testing.
 		r, m := upToNow(t)
 		r.live(m, crashed, 0)
 		r.is(upStep, graph.Waiting, "to start again")
-		r.live(m, unit{host.UnitState{Active: "inactive", Sub: "dead"}, host.Ended{Result: "signal", Ran: true, ByItself: true, Died: crashed.Died}}, 0)
+		r.live(m, aUnit{host.UnitState{Active: "inactive", Sub: "dead"}, host.Ended{Result: "signal", Ran: true, ByItself: true, Died: crashed.Died}}, 0)
 		r.is(upStep, graph.Failed, "mariadb.service was stopped by hand")
 		r.stop()
 		if !m.byHand[mariadb] {
@@ -323,9 +323,9 @@ func TestAGrantThatIsLostAndNobodyToldOfIsMadeAgain(t *testing.T) {
 		m.mu.Lock()
 		delete(m.granted, mariadb)
 		delete(m.started, mariadb)
-		m.units[mariadb] = unit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
+		m.units[mariadb] = aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
 		m.mu.Unlock()
-		_ = r.Changed(t.Context(), Change{Unit: mariadb, Active: "inactive"}, strings.Clone, strings.ToUpper)
+		_ = r.Changed(t.Context(), Change{Unit: mariadb, Active: "inactive"})
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		r.isUp()

@@ -23,7 +23,7 @@ func (m *machine) comesBack(gone bool) {
 	d.dev++
 	clear(m.granted)
 	clear(m.started)
-	m.units["mariadb.service"] = unit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
+	m.units["mariadb.service"] = aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
 	m.fail = func(effect string) error {
 		if effect == "unmount /srv/data" { // the last
 			m.mounted, m.stale = 0, false

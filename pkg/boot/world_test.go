@@ -34,7 +34,7 @@ type machine struct {
 	tokenless map[string]bool // their tokens were deleted
 	started   map[string]bool
 	byHand    map[string]bool
-	units     map[string]unit
+	units     map[string]aUnit
 	records   map[string]name.VolumeID // by the volume's name
 	cloud     cloud
 	safe      safe
@@ -77,7 +77,7 @@ func newMachine() *machine {
 		granted: make(map[string]bool),
 		started: make(map[string]bool),
 		byHand:  make(map[string]bool),
-		units:   make(map[string]unit),
+		units:   make(map[string]aUnit),
 
 		restarts: make(map[string]host.Restarts), activeAt: make(map[string]time.Time),
 		fail: func(string) error { return nil },
@@ -447,14 +447,14 @@ func (m *machine) Start(_ context.Context, unit string) error {
 }
 
 func (m *machine) start(name string) error {
-	m.units[name] = unit{host.UnitState{Active: "active"}, host.Ended{Result: "success", Ran: true}}
+	m.units[name] = aUnit{host.UnitState{Active: "active"}, host.Ended{Result: "success", Ran: true}}
 	return m.does("start %s", name)
 }
 
 func (m *machine) Kill(_ context.Context, name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.units[name] = unit{host.UnitState{Active: "failed"}, host.Ended{Result: "signal", Ran: true}}
+	m.units[name] = aUnit{host.UnitState{Active: "failed"}, host.Ended{Result: "signal", Ran: true}}
 	return m.does("kill %s", name)
 }
 
@@ -529,8 +529,8 @@ func (m *machine) SetStoppedByHand(unit string, stopped bool) error {
 	return nil
 }
 
-// A unit is what systemd says of one.
-type unit struct {
+// An aUnit is what systemd says of one.
+type aUnit struct {
 	host.UnitState
 	host.Ended
 }
@@ -542,7 +542,7 @@ func (m *machine) pull(serial string) {
 	m.disks[serial].plugged = false
 	clear(m.mounts)
 	for name := range m.granted {
-		m.units[name] = unit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
+		m.units[name] = aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
 		delete(m.granted, name)
 		delete(m.started, name)
 	}

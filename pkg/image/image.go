@@ -1,6 +1,6 @@
 // Package image checks whether an image, or a machine, has what its roles need,
-// and has nothing that no image should have. It reads the image's files below a
-// root and asks systemd's own verifier about its units; it changes nothing.
+// and has nothing that an image must not have. It reads files below a root and asks
+// systemd-analyze about the units. It changes nothing.
 package image
 
 import (
@@ -17,29 +17,39 @@ import (
 	"bootagent/pkg/settings"
 	"bootagent/pkg/shell"
 	"bootagent/pkg/systemd/guard"
+	"bootagent/pkg/systemd/unitfile"
 	"bootagent/pkg/unit"
 )
 
-// A Report is what was found. Each line is a sentence for a person.
+// A Report is the result of a check, in lines for a person.
 type Report struct {
-	Problems  []string // what, where, and what would be right
-	Checked   []string // what was looked at, and is right
-	Unchecked []string // what was not looked at, and why
+	Problems  []string // where it is, what is wrong, and what to do
+	Checked   []string // what was checked without a problem; each continues "checked "
+	Unchecked []string // what was not checked, and why; each continues "not checked: "
 }
 
 func (r *Report) problem(format string, args ...any) {
 	r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
 }
 
-// check adds what was looked at since there were so many problems, if there is
-// no new one.
+// check adds a line about what was checked, if there are no more problems than
+// before the check.
 func (r *Report) check(before int, words string) {
 	if len(r.Problems) == before {
 		r.Checked = append(r.Checked, words)
 	}
 }
 
-// name is how a program is called that may be in one of several directories.
+// Count returns a number with a noun: "1 unit", "2 units".
+func Count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// name returns the path of a program, or its name if it may be in one of several
+// directories.
 func (p Program) name() string {
 	if len(p.Paths) == 1 {
 		return p.Paths[0]
@@ -47,33 +57,33 @@ func (p Program) name() string {
 	return path.Base(p.Paths[0])
 }
 
-// An Image is a directory that a machine would call "/", with its roles.
+// An Image is the root directory of an image or of a machine, with its roles.
 type Image struct {
 	Root  string
 	Roles []*role.Role
 
-	// Held are all units that guards hold, and Granted the services that have
-	// a grant.
+	// Held are the units that guards hold, and Granted are the services that the
+	// agent grants.
 	Held, Granted []string
 
-	// Kept says that what lies below the root is to become the disk of many
-	// machines, so that neither keys nor what an agent keeps may lie there.
+	// Kept says that many machines will get a copy of the image, so it must contain
+	// neither keys nor the state of an agent.
 	Kept bool
 
-	// Programs gives the programs that the agent runs for a role.
+	// Programs returns the programs that the agent runs for a role.
 	Programs func(*role.Role) []Program
 }
 
-// A Program is one that the agent runs, and for what.
+// A Program is a program that the agent runs.
 type Program struct {
-	Paths []string // one of these has to be there
+	Paths []string // one of these has to exist
 	For   string   // "which makes the filesystem of volume \"data\""
 	Get   string   // "install xfsprogs"
 }
 
-// Check checks all.
+// Check checks everything. The error is one of reading the directories of units.
 func (i Image) Check(ctx context.Context) (Report, error) {
-	units, err := guard.Read(i.Root)
+	units, err := unitfile.Load(i.Root)
 	if err != nil {
 		return Report{}, err
 	}
@@ -89,15 +99,15 @@ func (i Image) Check(ctx context.Context) (Report, error) {
 	if i.Kept {
 		i.checkLeftovers(units, set, &r)
 	} else {
-		r.Unchecked = append(r.Unchecked, "keys and kept state: the agent has run on this machine, which is no image any more")
+		r.Unchecked = append(r.Unchecked, "keys and kept state: an agent has run on this machine, so it may have both")
 	}
 	i.checkOrder(ctx, units, &r)
 	return r, nil
 }
 
-// Units checks the units alone that a role starts beside its services.
+// Units checks only the units that a role starts in addition to its services.
 func (i Image) Units() (Report, error) {
-	units, err := guard.Read(i.Root)
+	units, err := unitfile.Load(i.Root)
 	if err != nil {
 		return Report{}, err
 	}
@@ -106,7 +116,7 @@ func (i Image) Units() (Report, error) {
 	return r, nil
 }
 
-func (i Image) checkReady(units *guard.Units, r *Report) {
+func (i Image) checkReady(units *unitfile.Tree, r *Report) {
 	before, checked := len(r.Problems), []string{}
 	for _, ro := range i.Roles {
 		for _, s := range ro.Services {
@@ -114,19 +124,19 @@ func (i Image) checkReady(units *guard.Units, r *Report) {
 				continue
 			}
 			checked = append(checked, s.Ready.Unit)
-			for _, p := range units.Troubles(s.Ready.Unit) {
+			for _, p := range guard.CheckStart(units, s.Ready.Unit) {
 				r.problem("%s: the ready unit of %s: %s", ro.File, s.Unit, p)
 			}
 		}
 	}
 	if len(checked) > 0 {
-		r.check(before, "ready units are there: "+strings.Join(checked, ", "))
+		r.check(before, Count(len(checked), "ready unit")+": found ("+strings.Join(checked, ", ")+")")
 	}
 }
 
-// checkOwners looks for the users that own data directories among those that
-// the image has, and those that systemd-sysusers makes at boot.
-func (i Image) checkOwners(units *guard.Units, r *Report) {
+// checkOwners looks for the users that own data directories among the users of the
+// image, and among those that systemd-sysusers creates at boot.
+func (i Image) checkOwners(units *unitfile.Tree, r *Report) {
 	before, owners := len(r.Problems), []string{}
 	known := users(units)
 	for _, ro := range i.Roles {
@@ -136,20 +146,20 @@ func (i Image) checkOwners(units *guard.Units, r *Report) {
 			}
 			owners = append(owners, d.Owner)
 			if !known[d.Owner] {
-				r.problem("%s: data %q belongs to the user %s, which is neither in %s nor in a file of sysusers.d: install the engine's package in the image, which makes it",
+				r.problem("%s: data %q has the owner %s, but that user is neither in %s nor in a file of sysusers.d: install the engine's package in the image, which creates the user",
 					ro.File, d.Name, d.Owner, units.Path("/etc/passwd"))
 			}
 		}
 	}
 	if len(owners) > 0 {
-		r.check(before, "owners are users: "+strings.Join(owners, ", "))
+		r.check(before, Count(len(owners), "owner")+" of data: found ("+strings.Join(owners, ", ")+")")
 	}
 }
 
-func users(units *guard.Units) map[string]bool {
+func users(units *unitfile.Tree) map[string]bool {
 	known := make(map[string]bool)
 	for _, file := range []string{"/etc/passwd", "/usr/lib/passwd"} {
-		text, _ := units.ReadFile(file)
+		text, _ := units.Read(file)
 		for line := range strings.Lines(string(text)) {
 			name, _, _ := strings.Cut(line, ":")
 			known[strings.TrimSpace(name)] = true
@@ -161,7 +171,7 @@ func users(units *guard.Units) map[string]bool {
 			if !strings.HasSuffix(entry.Name(), ".conf") {
 				continue
 			}
-			text, _ := units.ReadFile(path.Join(dir, entry.Name()))
+			text, _ := units.Read(path.Join(dir, entry.Name()))
 			for line := range strings.Lines(string(text)) {
 				if words := strings.Fields(line); len(words) > 1 && (words[0] == "u" || words[0] == "u!") {
 					known[words[1]] = true
@@ -172,7 +182,7 @@ func users(units *guard.Units) map[string]bool {
 	return known
 }
 
-func (i Image) checkPrograms(units *guard.Units, set settings.Settings, r *Report) {
+func (i Image) checkPrograms(units *unitfile.Tree, set settings.Settings, r *Report) {
 	before := len(r.Problems)
 	var there, asked []string
 	for _, key := range set.Keys {
@@ -181,7 +191,7 @@ func (i Image) checkPrograms(units *guard.Units, set settings.Settings, r *Repor
 		case executable(units, key.Command[0]):
 			there = append(there, key.Command[0])
 		default:
-			r.problem("%s: there is no %s, which brings a key, or it can't be run: put the program into the image", units.Path(agentFile), key.Command[0])
+			r.problem("%s: the key command %s is missing or not executable: install it in the image", units.Path(agentFile), key.Command[0])
 		}
 	}
 	for _, ro := range i.Roles {
@@ -192,18 +202,18 @@ func (i Image) checkPrograms(units *guard.Units, set settings.Settings, r *Repor
 			asked = append(asked, p.Paths[0])
 			found := slices.IndexFunc(p.Paths, func(name string) bool { return executable(units, name) })
 			if found < 0 {
-				r.problem("%s: there is no %s, %s: %s in the image", ro.File, p.name(), p.For, p.Get)
+				r.problem("%s: there is no executable %s, %s: %s in the image", ro.File, p.name(), p.For, p.Get)
 				continue
 			}
 			there = append(there, p.Paths[found])
 		}
 	}
 	if len(there) > 0 {
-		r.check(before, "programs are there: "+strings.Join(there, ", "))
+		r.check(before, Count(len(there), "program")+": found ("+strings.Join(there, ", ")+")")
 	}
 }
 
-func executable(units *guard.Units, name string) bool {
+func executable(units *unitfile.Tree, name string) bool {
 	real, err := units.Resolve(name)
 	if err != nil {
 		return false
@@ -212,7 +222,7 @@ func executable(units *guard.Units, name string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
-// A place is a path that a role has something mounted on.
+// A place is a path on which a role mounts something.
 type place struct{ path, what, file string }
 
 func (i Image) places() (all []place) {
@@ -221,14 +231,14 @@ func (i Image) places() (all []place) {
 			all = append(all, place{v.Mount, fmt.Sprintf("the mount point of volume %q", v.Name), ro.File})
 		}
 		for _, d := range ro.Data {
-			all = append(all, place{d.Bind, fmt.Sprintf("the bind of data %q", d.Name), ro.File})
+			all = append(all, place{d.Bind, fmt.Sprintf("the bind mount of data %q", d.Name), ro.File})
 		}
 	}
 	return all
 }
 
-// disks are what the names of the disks hold that roles name, and the volumes
-// by which they do.
+// disks returns, for each disk that a role names, a part of its name in /dev/disk,
+// and the volume that has it.
 func (i Image) disks() map[string]string {
 	disks := make(map[string]string)
 	for _, ro := range i.Roles {
@@ -245,16 +255,16 @@ func (i Image) disks() map[string]string {
 	return disks
 }
 
-// checkMounts looks for whoever else would mount what bootagent mounts: before
-// the disk is proven, or over it.
-func (i Image) checkMounts(units *guard.Units, r *Report) {
+// checkMounts looks for lines of /etc/fstab and for units that mount what bootagent
+// mounts. They would mount a disk before it is checked, or mount over it.
+func (i Image) checkMounts(units *unitfile.Tree, r *Report) {
 	places, disks := i.places(), i.disks()
 	if len(places) == 0 {
 		return
 	}
 	before := len(r.Problems)
 	fstab := units.Path("/etc/fstab")
-	text, err := units.ReadFile("/etc/fstab")
+	text, err := units.Read("/etc/fstab")
 	if err != nil && !isAbsent(err) {
 		r.problem("cannot read %s: %v", fstab, err)
 	}
@@ -268,13 +278,13 @@ func (i Image) checkMounts(units *guard.Units, r *Report) {
 		source, target := unescape(words[0]), unescape(words[1])
 		for _, p := range places {
 			if mounts(units, target, p.path) {
-				r.problem("%s:%d: the line mounts %s, and %s is %s in %s, which bootagent mounts when the disk is proven: remove the line",
+				r.problem("%s:%d: the line mounts %s, but bootagent mounts %s, %s in %s: remove the line",
 					fstab, number, target, p.path, p.what, p.file)
 			}
 		}
 		for disk, what := range disks {
 			if strings.Contains(source, disk) {
-				r.problem("%s:%d: the line mounts %s, which is %s: bootagent mounts it when it is proven; remove the line", fstab, number, source, what)
+				r.problem("%s:%d: the line mounts %s, but bootagent mounts this disk, %s: remove the line", fstab, number, source, what)
 			}
 		}
 	}
@@ -284,9 +294,10 @@ func (i Image) checkMounts(units *guard.Units, r *Report) {
 			continue
 		}
 		paths = append(paths, p.path)
-		for _, kind := range []string{".mount", ".automount"} {
-			if file := units.File(unit.EscapePath(p.path) + kind); file != "" && !strings.HasPrefix(file, "/run/systemd/") {
-				r.problem("%s: it mounts %s, which is %s in %s, and bootagent mounts that when the disk is proven: %s",
+		mount := unit.MountAt(p.path)
+		for _, name := range []string{mount, unit.Stem(mount) + ".automount"} {
+			if file := units.File(name); file != "" && !strings.HasPrefix(file, "/run/systemd/") {
+				r.problem("%s: the unit mounts %s, but bootagent mounts that, %s in %s: %s",
 					units.Path(file), p.path, p.what, p.file, "rm "+shell.Quote(units.Path(file)))
 			}
 		}
@@ -294,16 +305,16 @@ func (i Image) checkMounts(units *guard.Units, r *Report) {
 	for _, name := range i.Held {
 		for _, p := range places {
 			if file := units.File(name); file != "" && mounts(units, file, p.path) {
-				r.problem("%s: its unit file %s lies below %s, %s in %s, which is not there when systemd looks for units: put it into /etc/systemd/system",
+				r.problem("%s: its unit file %s is below %s, %s in %s, which is not mounted when systemd reads unit files: move the file to /etc/systemd/system",
 					name, resolved(units, file), p.path, p.what, p.file)
 			}
 		}
 	}
-	r.check(before, "no line of /etc/fstab and no unit mounts "+strings.Join(paths, ", "))
+	r.check(before, Count(len(paths), "mount point")+": neither /etc/fstab nor a unit mounts them ("+strings.Join(paths, ", ")+")")
 }
 
-// mounts tells whether what is mounted on target is mounted on p or below it.
-func mounts(units *guard.Units, target, p string) bool {
+// mounts reports whether target is the path p or is below it.
+func mounts(units *unitfile.Tree, target, p string) bool {
 	if !path.IsAbs(target) {
 		return false
 	}
@@ -317,14 +328,14 @@ func mounts(units *guard.Units, target, p string) bool {
 	return false
 }
 
-func resolved(units *guard.Units, p string) string {
+func resolved(units *unitfile.Tree, p string) string {
 	if real, err := units.Resolve(p); err == nil {
 		return real
 	}
 	return path.Clean(p)
 }
 
-// unescape reads a field of fstab(5), where a space is \040.
+// unescape reads a field of fstab(5), in which a space is written as \040.
 func unescape(field string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\134`, `\`, `"`, "").Replace(field)
 }
@@ -338,9 +349,9 @@ const (
 	runDir    = "/run/bootagent"
 )
 
-// checkLeftovers looks for what every machine of the image would have from the
-// machine that it was made on: keys, secrets, and what an agent keeps.
-func (i Image) checkLeftovers(units *guard.Units, set settings.Settings, r *Report) {
+// checkLeftovers looks for files that every machine would get with the image: keys,
+// secrets, and the state of an agent.
+func (i Image) checkLeftovers(units *unitfile.Tree, set settings.Settings, r *Report) {
 	before := len(r.Problems)
 	for _, dir := range []string{stateDir, runDir} {
 		entries, err := units.ReadDir(dir)
@@ -349,7 +360,7 @@ func (i Image) checkLeftovers(units *guard.Units, set settings.Settings, r *Repo
 		}
 		for _, entry := range entries {
 			file := units.Path(path.Join(dir, entry.Name()))
-			r.problem("%s: an agent has kept this for the machine that it ran on, and every machine of the image would have it: rm -r %s", file, shell.Quote(file))
+			r.problem("%s: an agent left this state of one machine, and every machine would get it with the image: rm -r %s", file, shell.Quote(file))
 		}
 	}
 	var keys []string
@@ -360,14 +371,14 @@ func (i Image) checkLeftovers(units *guard.Units, set settings.Settings, r *Repo
 		if real, err := units.Resolve(key.File); err == nil {
 			if _, err := os.Lstat(units.Path(real)); err == nil {
 				keys = append(keys, units.Path(real))
-				r.problem("%s: %s names this key, and whoever has a copy of the image could open every secret with it: have it brought at boot, and rm %s",
+				r.problem("%s: %s names this key, and everybody who has a copy of the image could decrypt every secret with it: get the key at boot, and rm %s",
 					units.Path(key.File), agentFile, shell.Quote(units.Path(key.File)))
 			}
 		}
 	}
 	for _, file := range keyFiles(units) {
 		if !slices.Contains(keys, file) {
-			r.problem("%s: there is a secret key of age in it, and whoever has a copy of the image could read it: rm %s", file, shell.Quote(file))
+			r.problem("%s: the file contains a secret key of age, and everybody who has a copy of the image could read it: rm %s", file, shell.Quote(file))
 		}
 	}
 	for _, ro := range i.Roles {
@@ -375,7 +386,7 @@ func (i Image) checkLeftovers(units *guard.Units, set settings.Settings, r *Repo
 			if s.From.Path == "" {
 				continue
 			}
-			text, err := units.ReadFile(s.From.Path)
+			text, err := units.Read(s.From.Path)
 			if err == nil && !isSealed(text) {
 				file := units.Path(s.From.Path)
 				r.problem("%s: secret %q of %s comes from it, and it is not encrypted: seal it for the machine's key and for one that is kept elsewhere, and put that in its place: "+
@@ -383,12 +394,11 @@ func (i Image) checkLeftovers(units *guard.Units, set settings.Settings, r *Repo
 			}
 		}
 	}
-	r.check(before, "no key, no secret in the clear and no kept state lies in "+strings.Join([]string{etcDir, stateDir, runDir}, ", "))
+	r.check(before, strings.Join([]string{etcDir, stateDir, runDir}, ", ")+": no keys, no unencrypted secrets, no state of an agent")
 }
 
-// keyFiles gives the files below /etc/bootagent with a secret key of age in
-// them.
-func keyFiles(units *guard.Units) (files []string) {
+// keyFiles returns the files below /etc/bootagent that contain a secret key of age.
+func keyFiles(units *unitfile.Tree) (files []string) {
 	real, err := units.Resolve(etcDir)
 	if err != nil {
 		return nil
@@ -396,13 +406,13 @@ func keyFiles(units *guard.Units) (files []string) {
 	top := units.Path(real)
 	_ = filepath.WalkDir(top, func(file string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
-			return nil // what can't be read is passed over
+			return nil // ignore what can't be read
 		}
 		name, err := filepath.Rel(top, file)
 		if err != nil {
 			return nil
 		}
-		if text, err := units.ReadFile(path.Join(real, name)); err == nil && strings.Contains(string(text), "AGE-SECRET-KEY-") {
+		if text, err := units.Read(path.Join(real, name)); err == nil && strings.Contains(string(text), "AGE-SECRET-KEY-") {
 			files = append(files, file)
 		}
 		return nil
@@ -410,7 +420,7 @@ func keyFiles(units *guard.Units) (files []string) {
 	return files
 }
 
-// isSealed tells whether a text is a ciphertext of age, binary or armored.
+// isSealed reports whether a text is encrypted by age, binary or armored.
 func isSealed(text []byte) bool {
 	head := strings.TrimSpace(string(text[:min(len(text), 100)]))
 	return strings.HasPrefix(head, "age-encryption.org/v1") || strings.HasPrefix(head, "-----BEGIN AGE ENCRYPTED FILE-----")

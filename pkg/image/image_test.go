@@ -145,12 +145,12 @@ func TestAnImageThatHasAllSaysWhatWasChecked(t *testing.T) {
 	}
 	got := strings.Join(r.Checked, "\n")
 	for _, words := range []string{
-		"ready units are there: mysql-ready.service",
-		"owners are users: mysql",
-		"programs are there: /usr/bin/blkid, /sbin/mkfs.xfs",
-		"no line of /etc/fstab and no unit mounts /srv/data, /srv/logs, /var/lib/mysql",
-		"no key, no secret in the clear and no kept state lies in /etc/bootagent, /var/lib/bootagent, /run/bootagent",
-		"no ordering cycle, with the guards and a grant for each service",
+		"1 ready unit: found (mysql-ready.service)",
+		"1 owner of data: found (mysql)",
+		" programs: found (/usr/bin/blkid, /sbin/mkfs.xfs",
+		"3 mount points: neither /etc/fstab nor a unit mounts them (/srv/data, /srv/logs, /var/lib/mysql)",
+		"/etc/bootagent, /var/lib/bootagent, /run/bootagent: no keys, no unencrypted secrets, no state of an agent",
+		"the order of units at boot, with the guards and a grant for each service: no cycles",
 	} {
 		if !strings.Contains(got, words) {
 			t.Errorf("checked\n%s\nwithout %q", got, words)
@@ -169,16 +169,16 @@ func TestWhatAnImageLacksIsTold(t *testing.T) {
 		words []string          // of the one problem each; none is none
 	}{
 		{"no ready unit", map[string]string{"usr/lib/systemd/system/mysql-ready.service": "gone"}, []string{"db.yaml: the ready unit of mariadb.service: mysql-ready.service: has no unit file"}},
-		{"a ready unit that is masked", map[string]string{"etc/systemd/system/mysql-ready.service": "-> /dev/null"}, []string{"mysql-ready.service: is masked: systemctl --root "}},
-		{"no owner", map[string]string{"etc/passwd": "root:x:0:0::/root:/bin/sh\nmysqlx:x:1:1::/:\n"}, []string{`data "mysql" belongs to the user mysql, which is neither in `}},
+		{"a ready unit that is masked", map[string]string{"etc/systemd/system/mysql-ready.service": "-> /dev/null"}, []string{"mysql-ready.service: is masked, so nothing can start it: systemctl --root "}},
+		{"no owner", map[string]string{"etc/passwd": "root:x:0:0::/root:/bin/sh\nmysqlx:x:1:1::/:\n"}, []string{`data "mysql" has the owner mysql, but that user is neither in `}},
 		{"an owner that is made at boot", map[string]string{"etc/passwd": "", "usr/lib/sysusers.d/mysql.conf": "#u x\nu mysql - \"MySQL\" /var/lib/mysql\n"}, nil},
-		{"no mkfs", map[string]string{"usr/sbin/mkfs.xfs": "gone"}, []string{`there is no /sbin/mkfs.xfs, which makes the filesystem of volume "data": install xfsprogs in the image`}},
-		{"a program that can't be run", map[string]string{"usr/sbin/mkfs.xfs": "text"}, []string{"there is no /sbin/mkfs.xfs"}},
-		{"no tool of several places", map[string]string{"usr/bin/blkid": "gone"}, []string{"there is no blkid, which looks: install util-linux"}},
+		{"no mkfs", map[string]string{"usr/sbin/mkfs.xfs": "gone"}, []string{`there is no executable /sbin/mkfs.xfs, which makes the filesystem of volume "data": install xfsprogs in the image`}},
+		{"a program that can't be run", map[string]string{"usr/sbin/mkfs.xfs": "text"}, []string{"there is no executable /sbin/mkfs.xfs"}},
+		{"no tool of several places", map[string]string{"usr/bin/blkid": "gone"}, []string{"there is no executable blkid, which looks: install util-linux"}},
 		{
 			"no program that brings a key",
 			map[string]string{"etc/bootagent/agent.yaml": "keys: [{command: [/usr/bin/fetch, --key]}]\n"},
-			[]string{"etc/bootagent/agent.yaml: there is no /usr/bin/fetch, which brings a key"},
+			[]string{"etc/bootagent/agent.yaml: the key command /usr/bin/fetch is missing or not executable"},
 		},
 		{
 			"a program that brings a key",
@@ -188,38 +188,38 @@ func TestWhatAnImageLacksIsTold(t *testing.T) {
 		{
 			"a line of fstab for the mount point",
 			map[string]string{"etc/fstab": "#\n\n/dev/nvme1n1 /srv/data xfs defaults,nofail 0 2\n"},
-			[]string{`etc/fstab:3: the line mounts /srv/data, and /srv/data is the mount point of volume "data" in `},
+			[]string{`etc/fstab:3: the line mounts /srv/data, but bootagent mounts /srv/data, the mount point of volume "data" in `},
 		},
-		{"for the bind", map[string]string{"etc/fstab": "/a /var/lib/mysql/ none bind,noauto\n"}, []string{`fstab:1: the line mounts /var/lib/mysql/, and /var/lib/mysql is the bind of data "mysql"`}},
-		{"for what is below", map[string]string{"etc/fstab": "/a /srv/logs/x\\040y none bind\n"}, []string{"the line mounts /srv/logs/x y, and /srv/logs is the mount point"}},
-		{"by a link", map[string]string{"etc/fstab": "/a /data xfs\n", "data": "-> /srv/data"}, []string{"the line mounts /data, and /srv/data is"}},
+		{"for the bind", map[string]string{"etc/fstab": "/a /var/lib/mysql/ none bind,noauto\n"}, []string{`fstab:1: the line mounts /var/lib/mysql/, but bootagent mounts /var/lib/mysql, the bind mount of data "mysql"`}},
+		{"for what is below", map[string]string{"etc/fstab": "/a /srv/logs/x\\040y none bind\n"}, []string{"the line mounts /srv/logs/x y, but bootagent mounts /srv/logs, the mount point"}},
+		{"by a link", map[string]string{"etc/fstab": "/a /data xfs\n", "data": "-> /srv/data"}, []string{"the line mounts /data, but bootagent mounts /srv/data, the mount point"}},
 		{
 			"for the disk",
 			map[string]string{"etc/fstab": "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123456789abcdef0 /mnt xfs\n"},
-			[]string{`which is volume "data" of `},
+			[]string{`but bootagent mounts this disk, volume "data" of `},
 		},
-		{"for a disk by its serial", map[string]string{"etc/fstab": "/dev/disk/by-id/nvme-X_LOGS00001 /mnt xfs\n"}, []string{`which is volume "logs" of `}},
+		{"for a disk by its serial", map[string]string{"etc/fstab": "/dev/disk/by-id/nvme-X_LOGS00001 /mnt xfs\n"}, []string{`but bootagent mounts this disk, volume "logs" of `}},
 		{"for a neighbour", map[string]string{"etc/fstab": "/a /srv/data2 xfs\n/b /srv/logs.old xfs\n/c /var/lib none\n"}, nil},
 		{
 			"a unit for the mount point",
 			map[string]string{"etc/systemd/system/srv-data.mount": "[Mount]\nWhat=/x\nWhere=/srv/data\n", "usr/lib/systemd/system/var-lib-mysql.automount": "[Automount]\nWhere=/var/lib/mysql\n"},
-			[]string{`srv-data.mount: it mounts /srv/data, which is the mount point of volume "data"`, `var-lib-mysql.automount: it mounts /var/lib/mysql, which is the bind`},
+			[]string{`srv-data.mount: the unit mounts /srv/data, but bootagent mounts that, the mount point of volume "data"`, `var-lib-mysql.automount: the unit mounts /var/lib/mysql, but bootagent mounts that, the bind mount`},
 		},
-		{"a unit file on the volume", map[string]string{"etc/systemd/system/mariadb.service": "-> ../../../srv/data/mariadb.service", "srv/data/mariadb.service": work}, []string{"mariadb.service: its unit file /srv/data/mariadb.service lies below /srv/data"}},
+		{"a unit file on the volume", map[string]string{"etc/systemd/system/mariadb.service": "-> ../../../srv/data/mariadb.service", "srv/data/mariadb.service": work}, []string{"mariadb.service: its unit file /srv/data/mariadb.service is below /srv/data"}},
 		{
 			"kept state",
 			map[string]string{"var/lib/bootagent/instance.json": "{}", "var/lib/bootagent/secrets/x.age": "", "run/bootagent/roles.d/x.yaml": ""},
-			[]string{"var/lib/bootagent/instance.json: an agent has kept this", "var/lib/bootagent/secrets: an agent has kept this", "run/bootagent/roles.d: an agent has kept this"},
+			[]string{"var/lib/bootagent/instance.json: an agent left this state of one machine", "var/lib/bootagent/secrets: an agent left this state of one machine", "run/bootagent/roles.d: an agent left this state of one machine"},
 		},
 		{
 			"a key that the settings name",
 			map[string]string{"etc/bootagent/agent.yaml": "keys: [{file: /etc/keys/k}]\n", "etc/keys/k": "x"},
-			[]string{"etc/keys/k: /etc/bootagent/agent.yaml names this key, and whoever has a copy of the image could open every secret with it: have it brought at boot, and rm "},
+			[]string{"etc/keys/k: /etc/bootagent/agent.yaml names this key, and everybody who has a copy of the image could decrypt every secret with it: get the key at boot, and rm "},
 		},
 		{
 			"a key that they don't",
 			map[string]string{"etc/bootagent/old/key.txt": "# created\nAGE-SECRET-KEY-1QQ\n", "etc/bootagent/pq": "AGE-SECRET-KEY-PQ-1QQ\n"},
-			[]string{"etc/bootagent/old/key.txt: there is a secret key of age in it", "etc/bootagent/pq: there is a secret key of age in it"},
+			[]string{"etc/bootagent/old/key.txt: the file contains a secret key of age", "etc/bootagent/pq: the file contains a secret key of age"},
 		},
 		{"a key, once", map[string]string{"etc/bootagent/agent.yaml": "keys: [{file: /etc/bootagent/k}]\n", "etc/bootagent/k": "AGE-SECRET-KEY-1QQ"}, []string{"names this key"}},
 		{"settings that can't be read", map[string]string{"etc/bootagent/agent.yaml": "keys: [\n"}, []string{"etc/bootagent/agent.yaml:"}},
@@ -263,7 +263,7 @@ func TestAMachineThatHasRunMayKeepThings(t *testing.T) {
 	files := whole()
 	files["var/lib/bootagent/instance.json"] = "{}"
 	r := check(t, load(t, build(t, files), false))
-	if len(r.Problems) > 0 || !strings.Contains(strings.Join(r.Unchecked, "\n"), "keys and kept state: the agent has run on this machine") {
+	if len(r.Problems) > 0 || !strings.Contains(strings.Join(r.Unchecked, "\n"), "keys and kept state: an agent has run on this machine") {
 		t.Errorf("problems %q, not checked %q", r.Problems, r.Unchecked)
 	}
 }
@@ -278,7 +278,7 @@ func TestOrderingCyclesAreTold(t *testing.T) {
 		{
 			"a held service that comes before the network",
 			map[string]string{"usr/lib/systemd/system/mariadb.service": "[Unit]\nBefore=network.target\n[Service]\nExecStart=/x\n"},
-			[]string{"ordering cycle: ", "mariadb.service", "so mariadb.service, which a guard orders after bootagent.service, can't be before what that waits for"},
+			[]string{"ordering cycle: ", "mariadb.service", "so mariadb.service, which its guard orders after bootagent.service, can't start before the units that bootagent.service waits for"},
 		},
 		{
 			"by a drop-in, and not enabled",
@@ -286,15 +286,19 @@ func TestOrderingCyclesAreTold(t *testing.T) {
 				"etc/systemd/system/mariadb.service.d/x.conf":                "[Unit]\nBefore=bootagent.service\n",
 				"etc/systemd/system/multi-user.target.wants/mariadb.service": "gone",
 			},
-			[]string{"so mariadb.service, which a guard orders after bootagent.service"},
+			[]string{"so mariadb.service, which its guard orders after bootagent.service"},
 		},
 		{
 			"a service of the generator's, on a machine",
 			map[string]string{
+				// Not after network.target itself: that would be a second cycle, which
+				// systemd reports or not, by the order in which it visits units.
+				"usr/lib/systemd/system/mariadb.service": "[Service]\nExecStart=/x\n",
+
 				"run/systemd/generator/early.service":                         "[Unit]\nAfter=mariadb.service\nBefore=net.service\n[Service]\nExecStart=/x\n",
 				"run/systemd/generator/multi-user.target.wants/early.service": "-> ../early.service",
 			},
-			[]string{"early.service", "so mariadb.service, which a guard orders"},
+			[]string{"early.service", "so mariadb.service, which its guard orders"},
 		},
 		{
 			"others",
@@ -303,7 +307,7 @@ func TestOrderingCyclesAreTold(t *testing.T) {
 				"usr/lib/systemd/system/b.service":                     "[Unit]\nAfter=a.service\n" + work,
 				"etc/systemd/system/multi-user.target.wants/a.service": "-> /usr/lib/systemd/system/a.service",
 			},
-			[]string{"a.service", "b.service", "so take one of these orders (After=, Before=) out"},
+			[]string{"a.service", "b.service", "so remove one of these orders (After= or Before=)"},
 		},
 		{
 			"noise that is none",
@@ -357,9 +361,9 @@ func TestOrderingCyclesAreTold(t *testing.T) {
 // is not no cycle.
 func TestAVerifierThatDoesNotAnswerIsTold(t *testing.T) {
 	for name, test := range map[string]struct{ program, words string }{
-		"none":         {"", "ordering cycles: systemd-analyze is not here; run bootagent guard check where the package systemd is installed"},
-		"one too old":  {"#!/bin/sh\necho 'Unknown option --root' >&2\nexit 1\n", "did not tell of one that was put there to try it (exit status 1): Unknown option --root"},
-		"a silent one": {"#!/bin/sh\nexit 0\n", "did not tell of one that was put there to try it (<nil>): it said nothing"},
+		"none":         {"", "ordering cycles: systemd-analyze is not installed here; run bootagent guard check where the package systemd is installed"},
+		"one too old":  {"#!/bin/sh\necho 'Unknown option --root' >&2\nexit 1\n", "did not report a cycle that was added as a test (exit status 1): Unknown option --root"},
+		"a silent one": {"#!/bin/sh\nexit 0\n", "did not report a cycle that was added as a test (exit status 0): it printed nothing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			img := load(t, build(t, whole()), true)

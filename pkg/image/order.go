@@ -1,48 +1,46 @@
 package image
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
-	"bootagent/pkg/systemd/guard"
+	"bootagent/pkg/program"
+	"bootagent/pkg/systemd/unitfile"
 	"bootagent/pkg/unit"
 )
 
-// verifyWithin is how long systemd's verifier may take: it takes a second for
+// verifyWithin limits how long systemd-analyze may take. It takes one second for
 // the 250 units of a server.
 const verifyWithin = 2 * time.Minute
 
-// verifyOutput bounds what is kept of what it says, in bytes.
+// verifyOutput is how much of its output is read, in bytes.
 const verifyOutput = 4 << 20
 
-// control is a pair of units that wait for each other. A verifier that does not
-// say so, or not in words that are understood here, has not been asked.
+// control names a pair of units that wait for each other. If systemd-analyze does
+// not report this cycle, or in words that are not understood here, then nothing was
+// checked.
 const control = "bootagent-verifier-control"
 
-// checkOrder has systemd's own verifier plan a boot of the image, with its
-// guards and with a grant for each service. It exits 0 on a cycle that it can
-// break, by leaving out a unit of its choice, so its words count.
-func (i Image) checkOrder(ctx context.Context, units *guard.Units, r *Report) {
+// checkOrder makes systemd-analyze plan a boot of the image, with its guards and
+// with a grant for each service. It exits 0 if there is a cycle that it can break,
+// by dropping a unit of its choice, so checkOrder reads its messages.
+func (i Image) checkOrder(ctx context.Context, units *unitfile.Tree, r *Report) {
 	unchecked := func(format string, args ...any) {
 		r.Unchecked = append(r.Unchecked, "ordering cycles: "+fmt.Sprintf(format, args...))
 	}
-	program, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		unchecked("systemd-analyze is not here; run bootagent guard check where the package systemd is installed, or in the image")
+	analyze := program.Find("systemd-analyze", filepath.SplitList(os.Getenv("PATH")))
+	if analyze == "" {
+		unchecked("systemd-analyze is not installed here; run bootagent guard check where the package systemd is installed, or in the image")
 		return
 	}
 	boot := "default.target"
-	for _, name := range []string{boot, "bootagent.service"} {
+	for _, name := range []string{boot, unit.Agent} {
 		if units.File(name) == "" {
 			unchecked("there is no %s below %s", name, i.Root)
 			return
@@ -58,11 +56,11 @@ func (i Image) checkOrder(ctx context.Context, units *guard.Units, r *Report) {
 		unchecked("%v", err)
 		return
 	}
-	said, err := verify(ctx, program, dir, slices.Concat([]string{boot, "bootagent.service"}, i.Held, []string{control + "-a.service"}))
+	said, err := verify(ctx, analyze, dir, slices.Concat([]string{boot, unit.Agent}, i.Held, []string{control + "-a.service"}))
 	cycles := findCycles(said)
 	own := func(cycle []string) bool { return slices.Contains(cycle, control+"-a.service") }
 	if !slices.ContainsFunc(cycles, own) {
-		unchecked("%s did not tell of one that was put there to try it (%v): %s", program, err, lastLine(said))
+		unchecked("%s did not report a cycle that was added as a test (%s): %s", analyze, ending(err), lastLine(said))
 		return
 	}
 	cycles = slices.DeleteFunc(cycles, own)
@@ -70,13 +68,12 @@ func (i Image) checkOrder(ctx context.Context, units *guard.Units, r *Report) {
 		r.problem("%s", i.describe(cycle))
 	}
 	if len(cycles) == 0 {
-		r.Checked = append(r.Checked, "no ordering cycle, with the guards and a grant for each service (systemd-analyze verify)")
+		r.Checked = append(r.Checked, "the order of units at boot, with the guards and a grant for each service: no cycles (systemd-analyze verify)")
 	}
 }
 
-// stage writes the units of the image below dir, and beside them the grants and
-// the control.
-func (i Image) stage(units *guard.Units, dir string) error {
+// stage writes the units of the image below dir, with the grants and the control.
+func (i Image) stage(units *unitfile.Tree, dir string) error {
 	if err := units.CopyTo(dir); err != nil {
 		return err
 	}
@@ -86,7 +83,7 @@ func (i Image) stage(units *guard.Units, dir string) error {
 		control + "-b.service": "[Unit]\nAfter=" + control + "-a.service\n" + oneshot,
 	}
 	for _, service := range i.Granted {
-		more[unit.Grant(service)] = "[Unit]\nAfter=bootagent.service\n" + oneshot
+		more[unit.GrantOf(service)] = "[Unit]\nAfter=" + unit.Agent + "\n" + oneshot
 	}
 	for name, text := range more {
 		if err := os.WriteFile(filepath.Join(dir, "etc/systemd/system", name), []byte(text), 0o644); err != nil {
@@ -96,43 +93,27 @@ func (i Image) stage(units *guard.Units, dir string) error {
 	return nil
 }
 
-// verify gives what the verifier says of units. The error is how it ended.
-func verify(ctx context.Context, program, dir string, names []string) (string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, verifyWithin, fmt.Errorf("no answer within %s", verifyWithin))
-	defer cancel()
-	args := append([]string{"verify", "--man=no", "--root=" + dir, "--"}, names...)
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = []string{"LC_ALL=C", "SYSTEMD_LOG_LEVEL=info", "SYSTEMD_LOG_TARGET=console", "SYSTEMD_COLORS=0", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
-	cmd.WaitDelay = time.Second
-	var said bytes.Buffer
-	out := &limited{w: &said, left: verifyOutput}
-	cmd.Stdout, cmd.Stderr = out, out
-	err := cmd.Run()
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
+// verify returns the messages of systemd-analyze about units. The error says how it
+// ended.
+func verify(ctx context.Context, path, dir string, names []string) (string, error) {
+	r, err := program.Command{
+		Path:   path,
+		Args:   append([]string{"verify", "--man=no", "--root=" + dir, "--"}, names...),
+		Env:    []string{"LC_ALL=C", "SYSTEMD_LOG_LEVEL=info", "SYSTEMD_LOG_TARGET=console", "SYSTEMD_COLORS=0", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"},
+		Within: verifyWithin, Output: verifyOutput,
+	}.Run(ctx)
+	if err == nil && r.Exit != 0 {
+		err = fmt.Errorf("exit status %d", r.Exit)
 	}
-	return said.String(), err
+	return r.Stdout + r.Stderr, err
 }
 
-// limited keeps the first bytes that are written to it, and says so.
-type limited struct {
-	w    io.Writer
-	left int
-}
-
-func (l *limited) Write(p []byte) (int, error) {
-	if len(p) > l.left {
-		return 0, errors.New("said too much")
-	}
-	l.left -= len(p)
-	return l.w.Write(p)
-}
-
-// unitName is a unit as the verifier names it in a job: "a.service/start".
+// unitName matches a unit in the name of a job, "a.service/start".
 var unitName = regexp.MustCompile(`([a-zA-Z0-9:_.\\@-]+\.[a-z]+)/[a-z-]+`)
 
-// findCycles finds the ordering cycles in what the verifier said: a line that
-// tells of one, and those after it that tell how it goes on. Each is told once.
+// findCycles finds the ordering cycles in the messages of systemd-analyze: a line
+// that reports a cycle, and the lines after it that name its other units. It
+// returns each cycle once.
 func findCycles(said string) (cycles [][]string) {
 	seen := make(map[string]bool)
 	var cycle []string
@@ -162,11 +143,11 @@ func findCycles(said string) (cycles [][]string) {
 	return cycles
 }
 
-// describe tells of a cycle: each of its units waits for the next one, and the
-// last for the first.
+// describe describes a cycle: each of its units waits for the next one, and the last
+// one for the first.
 func (i Image) describe(cycle []string) string {
 	words := "ordering cycle: " + strings.Join(cycle, " after ") + " after " + cycle[0] +
-		": systemd breaks it at boot by leaving one of them out, so"
+		": at boot, systemd drops one of these units, so"
 	var held []string
 	for _, name := range cycle {
 		if slices.Contains(i.Held, name) {
@@ -175,9 +156,17 @@ func (i Image) describe(cycle []string) string {
 	}
 	if len(held) > 0 {
 		return words + " " + strings.Join(held, " and ") +
-			", which a guard orders after bootagent.service, can't be before what that waits for: take the Before= out of it, or it out of the role"
+			", which its guard orders after bootagent.service, can't start before the units that bootagent.service waits for: remove that Before= from it, or remove it from the role"
 	}
-	return words + " take one of these orders (After=, Before=) out"
+	return words + " remove one of these orders (After= or Before=)"
+}
+
+// ending says how systemd-analyze ended.
+func ending(err error) string {
+	if err == nil {
+		return "exit status 0"
+	}
+	return err.Error()
 }
 
 func lastLine(said string) string {
@@ -185,5 +174,5 @@ func lastLine(said string) string {
 	if last := lines[len(lines)-1]; last != "" {
 		return last
 	}
-	return "it said nothing"
+	return "it printed nothing"
 }

@@ -14,6 +14,7 @@ import (
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/systemd"
+	"bootagent/pkg/unit"
 )
 
 // engines are programs of the image, which run as the owner of the data.
@@ -104,7 +105,7 @@ func (e engines) ask(ctx context.Context, d role.Data, q datadir.Question) (data
 func (e engines) command(d role.Data, dir string) (systemd.Command, error) {
 	argv, err := datadir.InitializeCommand(string(d.Engine), dir, d.Owner)
 	return systemd.Command{
-		Unit: "bootagent-initialize-" + d.Name + ".service", Description: "Making of the data directory " + d.Name,
+		Unit: unit.CommandOn("initialize", d.Name), Description: "Making of the data directory " + d.Name,
 		Argv: argv, User: d.Owner, Writable: []string{dir},
 		Timeout: initializeWithin, Mounts: []string{filepath.Dir(dir)},
 	}, err

@@ -15,6 +15,7 @@ import (
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/host"
 	"bootagent/pkg/systemd"
+	"bootagent/pkg/unit"
 )
 
 // filesystems are made and checked by units of PID 1's, which outlive the agent.
@@ -28,7 +29,7 @@ const (
 	checkWithin = time.Hour // a whole e2fsck of a large, damaged filesystem
 )
 
-func makeUnit(d host.Disk) string { return systemd.CommandUnit("make", d.Serial) }
+func makeUnit(d host.Disk) string { return unit.CommandOn("make", d.Serial) }
 
 func (f filesystems) Format(ctx context.Context, d host.Disk, fstype, uuid string) error {
 	if _, err := f.disks.same(ctx, d); err != nil {
@@ -66,7 +67,7 @@ func (f filesystems) Check(ctx context.Context, d host.Disk, fstype string) erro
 		return err
 	}
 	c := systemd.Command{
-		Unit: systemd.CommandUnit("check", d.Serial), Description: "Check of the filesystem on disk " + d.Serial,
+		Unit: unit.CommandOn("check", d.Serial), Description: "Check of the filesystem on disk " + d.Serial,
 		Argv: argv, Success: success, Devices: []string{d.Path}, Timeout: checkWithin,
 	}
 	tried := try(f.disks.children, c.Unit, d.Path)

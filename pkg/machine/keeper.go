@@ -18,6 +18,7 @@ import (
 	"bootagent/pkg/role"
 	"bootagent/pkg/systemd"
 	"bootagent/pkg/systemd/guard"
+	"bootagent/pkg/unit"
 )
 
 // A Keeper keeps in RunDir what is in force: a lock that makes the agent the only
@@ -132,7 +133,7 @@ func heldUnits(root string) (units []string) {
 	for _, g := range guards {
 		_, rest, asserts := strings.Cut(g.Text, "AssertPathExists=")
 		token, _, _ := strings.Cut(rest, "\n")
-		if !asserts || filepath.Ext(g.Unit) != ".service" {
+		if !asserts || !unit.IsService(g.Unit) {
 			continue
 		}
 		if _, err := os.Lstat(filepath.Join(root, token)); err != nil {

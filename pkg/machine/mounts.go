@@ -11,6 +11,8 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/systemd"
+	"bootagent/pkg/systemd/pid1"
+	"bootagent/pkg/unit"
 )
 
 // mounts are transient units of PID 1's.
@@ -22,7 +24,7 @@ type mounts struct {
 func (mounts) At(where string) (uint64, bool, error) { return systemd.MountedAt(where) }
 
 func (m mounts) Mount(ctx context.Context, mt host.Mount) error {
-	tried := try(m.children, systemd.MountUnit(mt.Where), mt.What)
+	tried := try(m.children, unit.MountAt(mt.Where), mt.What)
 	if err := m.manager.Mount(ctx, systemd.Mount(mt)); err != nil {
 		return unmountable(ctx, tried, mt, err)
 	}
@@ -43,7 +45,7 @@ func (m mounts) Unmount(ctx context.Context, where string) error {
 // hasFailed tells a job whose program was run and failed from one that was
 // cancelled, timed out or could not be asked for.
 func hasFailed(err error) bool {
-	job := (*systemd.JobError)(nil)
+	job := (*pid1.JobError)(nil)
 	return errors.As(err, &job) && job.Result == "failed"
 }
 

@@ -13,7 +13,7 @@ import (
 
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
-	"bootagent/pkg/systemd"
+	"bootagent/pkg/systemd/pid1"
 )
 
 // journalOf answers with entries, each "seconds|transport|message".
@@ -35,7 +35,7 @@ func refused(entries ...string) refusal {
 	return refusal{unit: "srv-data.mount", device: "nvme1n1", since: 100 * time.Second, journal: journalOf(entries...)}
 }
 
-var errMount = fmt.Errorf("cannot mount: %w", &systemd.JobError{Unit: "srv-data.mount", Verb: "start", Result: "failed"})
+var errMount = fmt.Errorf("cannot mount: %w", &pid1.JobError{Unit: "srv-data.mount", Verb: "start", Result: "failed"})
 
 func TestAMountThatTheKernelRefusesQuotesTheKernel(t *testing.T) {
 	const ours = `"XFS (nvme1n1): Superblock has unknown incompatible features (0x20000000) enabled."`
@@ -96,7 +96,7 @@ func TestAMountThatFailsHasAHintThatChangesNothing(t *testing.T) {
 		{damaged, host.Mount{What: link, Type: "ext4"}, errMount, "e2fsck -fn " + link, false},
 		{features, host.Mount{What: link, Type: "xfs"}, errMount, "does not know this kind of xfs", true},
 		{damaged, host.Mount{What: "/srv/data/mysql"}, errMount, "", false}, // it is bound
-		{damaged, host.Mount{What: link, Type: "xfs"}, &systemd.JobError{Result: "assert"}, "", false},
+		{damaged, host.Mount{What: link, Type: "xfs"}, &pid1.JobError{Result: "assert"}, "", false},
 		{damaged, host.Mount{What: link, Type: "xfs"}, errors.New("no systemd"), "", false},
 	} {
 		err := unmountable(t.Context(), c.r, c.mt, c.err)

@@ -5,6 +5,7 @@ import (
 
 	"bootagent/pkg/host"
 	"bootagent/pkg/systemd"
+	"bootagent/pkg/systemd/pid1"
 )
 
 // units are the services of the role.
@@ -28,10 +29,10 @@ func (u units) Ended(ctx context.Context, unit string) (host.Ended, error) {
 }
 
 func (u units) Await(ctx context.Context, unit string, until func(host.UnitState) bool) (host.UnitState, error) {
-	s, err := u.Manager.Await(ctx, unit, func(s systemd.UnitState) bool { return until(asUnitState(s)) })
+	s, err := u.Manager.Await(ctx, unit, func(s pid1.UnitState) bool { return until(asUnitState(s)) })
 	return asUnitState(s), err
 }
 
-func asUnitState(s systemd.UnitState) host.UnitState {
+func asUnitState(s pid1.UnitState) host.UnitState {
 	return host.UnitState{Active: s.Active, Sub: s.Sub, Busy: s.Job != ""}
 }

@@ -61,7 +61,7 @@ func checkMountPoint(p string) error {
 		return fmt.Errorf("can't be /")
 	case !pathChars.MatchString(p):
 		return fmt.Errorf("may have letters, digits and / _ . + @ : - only")
-	case len(unit.EscapePath(p)+".mount") > unit.MaxName:
+	case len(unit.MountAt(p)) > unit.MaxName:
 		return fmt.Errorf("is too long: systemd has no name of %d characters for a mount there", unit.MaxName)
 	case overlap(p, state):
 		return fmt.Errorf("would hide or be in %s, where bootagent keeps its own state", state)

@@ -2,37 +2,33 @@ package systemd
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
-	"github.com/coreos/go-systemd/v22/unit"
 	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/systemd/pid1"
+	"bootagent/pkg/unit"
 )
 
-// A Command is a program that runs to its end in a unit of its own, so that it
-// is neither killed nor run twice when the agent dies meanwhile.
+// A Command is a program that runs in a transient unit. So it is neither killed
+// nor started twice if the agent dies while it runs.
 type Command struct {
 	Unit        string // bootagent-....service
 	Description string
 	Argv        []string
 	User        string   // "" for root
-	Writable    []string // what it may write; all else is read-only to it
-	Devices     []string // block devices that it may use
-	Success     []int    // exit codes beside 0 that are no failure
+	Writable    []string // the paths that it may write to
+	Devices     []string // the block devices that it may use
+	Success     []int    // exit codes other than 0 that mean success
 	Timeout     time.Duration
-	Mounts      []string // mount points that it stands on
+	Mounts      []string // the mount points that it uses
 }
 
-// CommandUnit names the unit of a command on something whose own name may hold
-// what no name of a unit can: a disk's serial number with a %, say.
-func CommandUnit(does, on string) string {
-	return "bootagent-" + does + "-" + unit.UnitNameEscape(on) + ".service"
-}
-
-// Run runs a command, or waits for the end of one that runs already, and
-// returns when it has succeeded. Until Forget, running it again does nothing.
+// Run runs a command and returns when it has succeeded. If it already runs, Run
+// waits for its end. If it has succeeded before, Run does nothing until Forget is
+// called. If the command failed, the error is a *pid1.JobError.
 func (m *Manager) Run(ctx context.Context, c Command) error {
 	going, err := m.Going(ctx, c)
 	if err != nil {
@@ -41,7 +37,7 @@ func (m *Manager) Run(ctx context.Context, c Command) error {
 	if going {
 		state, err := m.settled(ctx, c.Unit)
 		if err == nil && state.Active != "active" {
-			err = &JobError{Unit: c.Unit, Verb: "start", Result: "failed"}
+			err = &pid1.JobError{Unit: c.Unit, Verb: "start", Result: "failed"}
 		}
 		return err
 	}
@@ -51,49 +47,43 @@ func (m *Manager) Run(ctx context.Context, c Command) error {
 	return m.startTransient(ctx, c.Unit, c.properties())
 }
 
-// Going tells whether this very command runs, or has succeeded and is not
-// forgotten.
+// Going reports whether this command, with the same arguments, runs or has
+// succeeded and is not forgotten.
 func (m *Manager) Going(ctx context.Context, c Command) (bool, error) {
 	state, err := m.State(ctx, c.Unit)
 	if err != nil || state.Active != "active" && state.Active != "activating" {
 		return false, err
 	}
-	conn, err := m.connection()
-	if err != nil {
-		return false, err
-	}
-	p, err := conn.GetServicePropertyContext(ctx, c.Unit, "ExecStart")
-	if err != nil {
-		return false, fmt.Errorf("cannot ask systemd about %s: %w", c.Unit, err)
-	}
-	return slices.Equal(execArgv(p.Value.Value()), c.Argv), nil
+	argv, err := m.ExecStart(ctx, c.Unit)
+	return err == nil && slices.Equal(argv, c.Argv), err
 }
 
-// Settle waits until a command, which may be unknown, does not run any more,
-// however it ended.
-func (m *Manager) Settle(ctx context.Context, unit string) error {
-	_, err := m.settled(ctx, unit)
+// Settle waits until the unit of a command does not run any more, however it
+// ended. The unit may be unknown.
+func (m *Manager) Settle(ctx context.Context, name string) error {
+	_, err := m.settled(ctx, name)
 	return err
 }
 
-// settled returns what a command has come to: "active" when it succeeded. One
-// that failed, systemd forgets by itself, and then it is "inactive".
-func (m *Manager) settled(ctx context.Context, unit string) (UnitState, error) {
-	return m.Await(ctx, unit, func(s UnitState) bool {
+// settled waits for the end of a command and returns the state of its unit. It is
+// "active" if the command succeeded. systemd forgets a command that failed, so
+// its unit is "inactive".
+func (m *Manager) settled(ctx context.Context, name string) (pid1.UnitState, error) {
+	return m.Await(ctx, name, func(s pid1.UnitState) bool {
 		return s.Active != "activating" && s.Active != "deactivating" && s.Job == ""
 	})
 }
 
-// Forget ends a command and has systemd forget it.
-func (m *Manager) Forget(ctx context.Context, unit string) error {
-	if known, err := m.stop(ctx, unit); err != nil || !known {
+// Forget ends a command and makes systemd forget its unit.
+func (m *Manager) Forget(ctx context.Context, name string) error {
+	if known, err := m.Stop(ctx, name, "fail"); err != nil || !known {
 		return err
 	}
-	return m.ResetFailed(ctx, unit)
+	return m.ResetFailed(ctx, name)
 }
 
-// finishWithin bounds how long a command is let finish when its unit is stopped.
-// With the unmounts that come after it, it is less than the 30 min after which
+// finishWithin limits how long a command may go on when its unit is stopped.
+// Together with the unmounts that follow, it is less than the 30 min after which
 // systemd forces a shutdown (JobTimeoutSec= of reboot.target).
 const finishWithin = 20 * time.Minute
 
@@ -102,63 +92,52 @@ func (c Command) properties() []dbus.Property {
 		dbus.PropDescription(c.Description),
 		dbus.PropType("oneshot"),
 		dbus.PropRemainAfterExit(true),
-		property("ExecStart", []execCommand{{c.Argv[0], c.Argv, false}}),
-		property("TimeoutStartUSec", uint64(c.Timeout.Microseconds())),
-		// A stop, a shutdown's above all, lets it finish: what is cut in the middle
-		// of mkfs is a disk of which nobody can tell any more what it held. systemd
-		// sends its signal at once (systemd.kill(5)), so it is one that does nothing,
-		// and then waits, and says so on the console by the description.
-		property("KillSignal", int32(unix.SIGCONT)),
-		property("TimeoutStartFailureMode", "kill"),
-		property("TimeoutStopUSec", uint64(min(c.Timeout, finishWithin).Microseconds())),
-		dbus.PropAfter("bootagent-release.service"),
-		property("CollectMode", "inactive-or-failed"),
-		property("ProtectSystem", "strict"),
-		property("ReadWritePaths", c.Writable),
-		property("PrivateTmp", true),
-		property("PrivateNetwork", true),
-		property("ProtectHome", "yes"),
-		property("NoNewPrivileges", true),
-		property("LimitCORE", uint64(0)),
-		property("StandardOutput", "journal"),
-		property("StandardError", "journal"),
+		pid1.Property("ExecStart", []execCommand{{c.Argv[0], c.Argv, false}}),
+		pid1.Property("TimeoutStartUSec", uint64(c.Timeout.Microseconds())),
+		// When its unit stops, above all at shutdown, the command may finish. If
+		// mkfs is killed, nobody can tell any more what was on the disk. systemd
+		// always sends a signal first (systemd.kill(5)), so it sends one that does
+		// nothing. Then it waits, and shows the description on the console.
+		pid1.Property("KillSignal", int32(unix.SIGCONT)),
+		pid1.Property("TimeoutStartFailureMode", "kill"),
+		pid1.Property("TimeoutStopUSec", uint64(min(c.Timeout, finishWithin).Microseconds())),
+		dbus.PropAfter(unit.Release),
+		pid1.Property("CollectMode", "inactive-or-failed"),
+		pid1.Property("ProtectSystem", "strict"),
+		pid1.Property("ReadWritePaths", c.Writable),
+		pid1.Property("PrivateTmp", true),
+		pid1.Property("PrivateNetwork", true),
+		pid1.Property("ProtectHome", "yes"),
+		pid1.Property("NoNewPrivileges", true),
+		pid1.Property("LimitCORE", uint64(0)),
+		pid1.Property("StandardOutput", "journal"),
+		pid1.Property("StandardError", "journal"),
 	}
 	if c.User != "" {
-		props = append(props, property("User", c.User))
+		props = append(props, pid1.Property("User", c.User))
 	}
 	if len(c.Devices) > 0 {
 		allow := make([]deviceAllow, len(c.Devices))
 		for i, d := range c.Devices {
 			allow[i] = deviceAllow{d, "rw"}
 		}
-		props = append(props, property("DevicePolicy", "closed"), property("DeviceAllow", allow))
+		props = append(props, pid1.Property("DevicePolicy", "closed"), pid1.Property("DeviceAllow", allow))
 	}
 	if len(c.Success) > 0 {
 		codes := make([]int32, len(c.Success))
 		for i, code := range c.Success {
 			codes[i] = int32(code)
 		}
-		props = append(props, property("SuccessExitStatus", exitStatusSet{Codes: codes, Signals: []int32{}}))
+		props = append(props, pid1.Property("SuccessExitStatus", exitStatusSet{Codes: codes, Signals: []int32{}}))
 	}
 	for _, where := range c.Mounts {
-		props = append(props, dbus.PropBindsTo(MountUnit(where)), dbus.PropAfter(MountUnit(where)))
+		props = append(props, dbus.PropBindsTo(unit.MountAt(where)), dbus.PropAfter(unit.MountAt(where)))
 	}
 	return props
 }
 
-// deviceAllow is an element of DeviceAllow on the bus, a(ss).
+// deviceAllow is an element of DeviceAllow on the bus, (ss).
 type deviceAllow struct{ Path, Access string }
 
 // exitStatusSet is SuccessExitStatus on the bus, (aiai).
 type exitStatusSet struct{ Codes, Signals []int32 }
-
-// execArgv returns the arguments of the first ExecStart as the bus tells it,
-// a(sasbttttuii).
-func execArgv(v any) []string {
-	commands, _ := v.([][]any)
-	if len(commands) == 0 || len(commands[0]) < 2 {
-		return nil
-	}
-	argv, _ := commands[0][1].([]string)
-	return argv
-}

@@ -47,7 +47,7 @@ func asText(t *testing.T, props []dbus.Property) string {
 // change of one is a change of what holds when the agent is dead.
 func TestTransientUnitsAreThoseThatWereReviewed(t *testing.T) {
 	const agent = "/run/bootagent"
-	m := newManager(agent, nil)
+	m := newManager(nil, agent, nil)
 	bind := Mount{What: "/srv/data/mysql", Where: "/var/lib/mysql", On: "/srv/data", Options: []string{"bind", "nosuid", "nodev"}}
 	look := Mount{
 		What: data.What, Where: "/run/bootagent/look/data", Type: "xfs",
@@ -78,7 +78,7 @@ func TestTransientUnitsAreThoseThatWereReviewed(t *testing.T) {
 
 // What the goldens hold has to keep to this, also after they are rewritten.
 func TestTheContractWithSystemd(t *testing.T) {
-	m := newManager("/run/bootagent", nil)
+	m := newManager(nil, "/run/bootagent", nil)
 	mount := asText(t, data.properties(m.permit(data.Where)))
 	grant := asText(t, m.grantProperties("mariadb.service", []string{"/srv/data", "/var/lib/mysql"}))
 	command := asText(t, Command{Argv: []string{"/sbin/mkfs.xfs"}, Timeout: 10 * time.Minute}.properties())
@@ -126,23 +126,6 @@ func TestTheContractWithSystemd(t *testing.T) {
 	// With a condition that fails, a unit counts as started; not with an assertion.
 	if strings.Contains(mount, "Conditions") {
 		t.Errorf("a mount has a condition:\n%s", mount)
-	}
-}
-
-func TestExecArgvIsReadAsTheBusTellsIt(t *testing.T) {
-	argv := []string{"/sbin/mkfs.xfs", "-m", "uuid=1", "/dev/nvme1n1"}
-	for name, c := range map[string]struct {
-		told any
-		want []string
-	}{
-		"one":      {[]told{{Path: argv[0], Argv: argv}}, argv},
-		"several":  {[]told{{Path: argv[0], Argv: argv}, {Path: "/bin/true", Argv: []string{"true"}}}, argv},
-		"none":     {[]told{}, nil},
-		"no list":  {"text", nil},
-		"too few":  {[]struct{ Path string }{{"/bin/true"}}, nil},
-		"no words": {[]struct{ Path, Argv string }{{"/bin/true", "true"}}, nil},
-	} {
-		equal(t, name, execArgv(overTheBus(t, c.told)), c.want)
 	}
 }
 

@@ -2,56 +2,49 @@ package systemd
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
-	"github.com/coreos/go-systemd/v22/unit"
 	"golang.org/x/sys/unix"
 
 	"bootagent/pkg/mountinfo"
+	"bootagent/pkg/systemd/pid1"
+	"bootagent/pkg/unit"
 )
 
 // A Mount is a transient mount unit.
 type Mount struct {
 	What    string // device, or directory to bind
 	Where   string // absolute, clean path
-	Type    string // of the filesystem, "" for a bind
+	Type    string // of the filesystem, "" for a bind mount
 	Options []string
-	On      string // mount point that this mount goes with, or ""
-	Inspect bool   // only to look at: forgotten when it is unmounted
+	On      string // mount point that this mount is bound to, or ""
+	Inspect bool   // only for an inspection: systemd forgets it after the unmount
 }
 
-// mountTimeout bounds one mount or unmount. Replaying the log of a large XFS
-// takes minutes on a slow volume.
+// mountTimeout limits one mount or unmount. Replaying the log of a large XFS
+// filesystem takes minutes on a slow volume.
 const mountTimeout = 10 * time.Minute
 
-// agentUnit is the unit that the agent runs in.
-const agentUnit = "bootagent.service"
-
-// MountUnit returns the name of the mount unit of a path.
-func MountUnit(where string) string { return unit.UnitNamePathEscape(where) + ".mount" }
-
-// permit is the file that a mount unit of the agent's asserts. It exists only
-// while the agent itself mounts.
+// permit returns the path of the file that a mount unit of the agent asserts. The
+// file exists only while the agent itself mounts.
 func (m *Manager) permit(where string) string {
-	return filepath.Join(m.run, "permit", MountUnit(where))
+	return filepath.Join(m.run, "permit", unit.MountAt(where))
 }
 
-// Mount mounts by PID 1, and returns when that is done.
+// Mount has PID 1 mount something, and returns when that is done.
 func (m *Manager) Mount(ctx context.Context, mt Mount) error {
 	permit := m.permit(mt.Where)
 	if err := privateDir(filepath.Dir(permit)); err != nil {
 		return err
 	}
 	if mt.Inspect {
-		// What is only looked at is nobody's to enter: a working directory in it
-		// would keep it from being unmounted.
+		// Nobody else may enter a mount that is only inspected: a process whose
+		// working directory is in it would prevent the unmount.
 		if err := privateDir(filepath.Dir(mt.Where)); err != nil {
 			return err
 		}
@@ -65,29 +58,27 @@ func (m *Manager) Mount(ctx context.Context, mt Mount) error {
 	if mt.Inspect {
 		start = m.startAnew
 	}
-	if err := start(ctx, MountUnit(mt.Where), mt.properties(permit)); err != nil {
+	if err := start(ctx, unit.MountAt(mt.Where), mt.properties(permit)); err != nil {
 		return fmt.Errorf("cannot mount %s at %s: %w", mt.What, mt.Where, err)
 	}
 	return nil
 }
 
-// startAnew makes a transient unit as startTransient does, but never starts one
-// as it was loaded for an earlier look, which may have been to read or to write.
-// Such a one stays loaded only for units that require it, as xfs_healer@.service
-// does each mount, and that run although it is not there, or have failed. They
-// are stopped with it, and nobody misses their failures.
-func (m *Manager) startAnew(ctx context.Context, unit string, props []dbus.Property) error {
+// startAnew makes a transient unit as startTransient does, but it never starts a
+// unit that was loaded for an earlier inspection, which may have other options.
+// Such a unit stays loaded only while another unit requires it, as
+// xfs_healer@.service requires each mount, and is active or failed. Those units
+// are stopped with it, and their failures are forgotten.
+func (m *Manager) startAnew(ctx context.Context, name string, props []dbus.Property) error {
 	for try := 1; ; try++ {
-		err := m.job(ctx, unit, "start", func(conn *dbus.Conn, ended chan<- string) (int, error) {
-			return conn.StartTransientUnitContext(ctx, unit, "fail", props, ended)
-		})
-		if try == unmountTries || !isBusError(err, "UnitExists") && !isBusError(err, "TransactionIsDestructive") {
+		err := m.StartTransientAndWait(ctx, name, props)
+		if try == unmountTries || !pid1.IsError(err, "UnitExists") && !pid1.IsError(err, "TransactionIsDestructive") {
 			return err
 		}
-		if err := m.stopMount(ctx, unit); err != nil && !gaveWay(err) {
+		if err := m.stopMount(ctx, name); err != nil && !gaveWay(err) {
 			return err
 		}
-		if err := m.resetRequiring(ctx, unit); err != nil {
+		if err := m.resetRequiring(ctx, name); err != nil {
 			return err
 		}
 		select {
@@ -98,9 +89,9 @@ func (m *Manager) startAnew(ctx context.Context, unit string, props []dbus.Prope
 	}
 }
 
-func (m *Manager) resetRequiring(ctx context.Context, unit string) error {
-	for _, property := range []string{"RequiredBy", "BoundBy"} {
-		units, err := m.names(ctx, unit, property)
+func (m *Manager) resetRequiring(ctx context.Context, name string) error {
+	for _, kind := range []string{"RequiredBy", "BoundBy"} {
+		units, err := m.Units(ctx, name, kind)
 		if err != nil {
 			return err
 		}
@@ -116,33 +107,34 @@ func (m *Manager) resetRequiring(ctx context.Context, unit string) error {
 func (mt Mount) properties(permit string) []dbus.Property {
 	props := []dbus.Property{
 		dbus.PropDescription(mt.What + " at " + mt.Where + " for bootagent"),
-		property("What", mt.What),
-		property("Options", strings.Join(mt.Options, ",")),
-		property("TimeoutUSec", uint64(mountTimeout.Microseconds())),
-		property("DirectoryMode", uint32(0o755)),
-		property("Asserts", []condition{{Type: "AssertPathExists", Parameter: permit}}),
-		// At shutdown the agent stops before the mounts, and what releases the
-		// volumes after them, while there is a network. The default dependencies
-		// would put the mounts before local-fs.target, which outlives the network:
-		// a cycle at shutdown, that systemd breaks by leaving a mount behind.
-		property("DefaultDependencies", false),
+		pid1.Property("What", mt.What),
+		pid1.Property("Options", strings.Join(mt.Options, ",")),
+		pid1.Property("TimeoutUSec", uint64(mountTimeout.Microseconds())),
+		pid1.Property("DirectoryMode", uint32(0o755)),
+		pid1.Property("Asserts", []condition{{Type: "AssertPathExists", Parameter: permit}}),
+		// At shutdown, the agent stops first, then the mounts, then the unit that
+		// releases the volumes, which needs the network. With the default
+		// dependencies, the mounts would be ordered before local-fs.target, which
+		// stops after the network. That is an ordering cycle, which systemd breaks by
+		// not unmounting one of them.
+		pid1.Property("DefaultDependencies", false),
 		dbus.PropConflicts("umount.target"),
-		dbus.PropBefore("umount.target", agentUnit),
-		dbus.PropAfter("bootagent-release.service"),
+		dbus.PropBefore("umount.target", unit.Agent),
+		dbus.PropAfter(unit.Release),
 	}
 	if mt.Type != "" {
-		props = append(props, property("Type", mt.Type))
+		props = append(props, pid1.Property("Type", mt.Type))
 	}
 	if mt.On != "" {
-		props = append(props, dbus.PropBindsTo(MountUnit(mt.On)), dbus.PropAfter(MountUnit(mt.On)))
+		props = append(props, dbus.PropBindsTo(unit.MountAt(mt.On)), dbus.PropAfter(unit.MountAt(mt.On)))
 	}
 	if mt.Inspect {
-		props = append(props, property("CollectMode", "inactive-or-failed"))
+		props = append(props, pid1.Property("CollectMode", "inactive-or-failed"))
 	}
 	return props
 }
 
-// condition is an element of Conditions and Asserts on the bus, a(sbbs).
+// condition is an element of Conditions and Asserts on the bus, (sbbs).
 type condition struct {
 	Type      string
 	Trigger   bool
@@ -176,16 +168,4 @@ func mountedAt(text, where string) (dev uint64, mounted bool, err error) {
 		dev, mounted = unix.Mkdev(m.Major, m.Minor), true // the last mount at a path is the visible one
 	}
 	return dev, mounted, nil
-}
-
-// cgroupPopulated tells whether a process is left in a cgroup, "" being none.
-func cgroupPopulated(cgroup string) bool {
-	if cgroup == "" {
-		return false
-	}
-	events, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", cgroup, "cgroup.events"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false
-	}
-	return err != nil || strings.Contains(string(events), "populated 1")
 }

@@ -68,22 +68,8 @@ func TestWhatIsMountedHere(t *testing.T) {
 	}
 }
 
-// As systemd-escape --path --suffix=mount.
-func TestMountUnitIsNamedAsSystemdNamesIt(t *testing.T) {
-	for where, want := range map[string]string{
-		"/":                        "-.mount",
-		"/srv/data":                "srv-data.mount",
-		"/srv/my-data":             `srv-my\x2ddata.mount`,
-		"/srv/bootagent/a_b.c":     "srv-bootagent-a_b.c.mount",
-		"/.hidden":                 `\x2ehidden.mount`,
-		"/srv/é":                   `srv-\xc3\xa9.mount`,
-		"/run/bootagent/look/data": "run-bootagent-look-data.mount",
-	} {
-		if got := MountUnit(where); got != want {
-			t.Errorf("%s: %s, want %s", where, got, want)
-		}
-	}
-	m := newManager("/run/bootagent", nil)
+func TestThePermitOfAMountIsNamedAfterItsUnit(t *testing.T) {
+	m := newManager(nil, "/run/bootagent", nil)
 	if got, want := m.permit("/srv/my-data"), `/run/bootagent/permit/srv-my\x2ddata.mount`; got != want {
 		t.Errorf("its permit is %s, want %s", got, want)
 	}
@@ -110,23 +96,5 @@ func TestFilesOfMarks(t *testing.T) {
 	is(dangling, true)
 	if there, err := exists(filepath.Join(mark, "below")); there || !errors.Is(err, unix.ENOTDIR) {
 		t.Errorf("where it can't tell: %t, %v", there, err)
-	}
-}
-
-func TestACgroupThatCanNotBeReadMayHoldProcesses(t *testing.T) {
-	if cgroupPopulated("") || cgroupPopulated("/system.slice/absent-"+filepath.Base(t.TempDir())+".service") {
-		t.Error("what is not there holds processes")
-	}
-}
-
-func TestAUnitCanBeNamedAfterAnySerialNumber(t *testing.T) {
-	for serial, want := range map[string]string{
-		"vol0123456789abcdef0": "bootagent-make-vol0123456789abcdef0.service",
-		"a%b":                  `bootagent-make-a\x25b.service`,
-		"S2-7@x+y#z":           `bootagent-make-S2\x2d7\x40x\x2by\x23z.service`,
-	} {
-		if got := CommandUnit("make", serial); got != want {
-			t.Errorf("%s: %s, want %s", serial, got, want)
-		}
 	}
 }

@@ -13,34 +13,35 @@ import (
 	"github.com/coreos/go-systemd/v22/dbus"
 	"golang.org/x/sys/unix"
 
-	"bootagent/pkg/systemd/guard"
+	"bootagent/pkg/systemd/pid1"
+	"bootagent/pkg/unit"
 )
 
-// How often an unmount is tried that somebody else's job cancels, or that a
-// program makes fail which looks into every new mount, and the rest between
-// two tries, which grows by as much each time.
+// An unmount is tried again if another job cancels it, or if it fails because a
+// program looks into every new mount. The pause between two tries grows by
+// unmountRest each time.
 const (
 	unmountTries = 6
 	unmountRest  = 250 * time.Millisecond
 )
 
-// Unmount unmounts what Mount mounted, and returns when that is done. Where a
-// process holds it, it is a *HeldError; but where its disk is gone, so that
-// nothing can be lost any more, it is detached, and held names who goes on
-// holding what was there.
+// Unmount unmounts what Mount mounted, and returns when that is done. If a
+// process holds the mount, the error is a *HeldError. But if the disk is gone,
+// no data can be lost any more: then Unmount detaches the mount, and held names
+// the processes that still hold it.
 func (m *Manager) Unmount(ctx context.Context, where string) (held []string, err error) {
 	gone, err := m.Stale(where)
 	if err != nil {
 		return nil, err
 	}
 	if gone {
-		// A command of ours is let finish when its unit is stopped. It can't.
+		// When its unit stops, a command may finish, but without the disk it can't.
 		if err := m.killCommandsOn(ctx, where); err != nil {
 			return nil, err
 		}
 	}
 	for try := 1; ; try++ {
-		err := m.stopMount(ctx, MountUnit(where))
+		err := m.stopMount(ctx, unit.MountAt(where))
 		if err == nil || ctx.Err() != nil {
 			return nil, err
 		}
@@ -58,38 +59,33 @@ func (m *Manager) Unmount(ctx context.Context, where string) (held []string, err
 		if _, mounted, mountErr := m.mountedAt(where); mountErr != nil || !failed || !mounted {
 			return nil, errors.Join(err, mountErr)
 		}
-		holders := m.holders(ctx, where)
+		holders := m.findHolders(ctx, where)
 		if !gone {
 			return nil, &HeldError{Where: where, Holders: holders, err: err}
 		}
 		err = m.detach(ctx, where)
 		if err == nil {
-			m.log.Warn("detached what was mounted at "+where, "why", "its disk is gone, and it is held", "by", strings.Join(holders, "; "))
+			m.log.Warn("detached the mount at "+where, "why", "its disk is gone, and processes hold it", "by", strings.Join(holders, "; "))
 		}
 		return holders, err
 	}
 }
 
-// stopMount stops a mount unit in mode "replace-irreversibly": whatever is
-// started for each new mount, as xfs_healer@.service is, requires it. Mode "fail"
-// gives way to such a start while it is queued, and a start that is queued later
-// cancels a stop in mode "replace".
-func (m *Manager) stopMount(ctx context.Context, unit string) error {
-	err := m.job(ctx, unit, "stop", func(conn *dbus.Conn, ended chan<- string) (int, error) {
-		return conn.StopUnitContext(ctx, unit, "replace-irreversibly", ended)
-	})
-	if isBusError(err, "NoSuchUnit") {
-		return nil
-	}
+// stopMount stops a mount unit in the mode "replace-irreversibly". A unit that
+// starts for each new mount, such as xfs_healer@.service, requires the mount. A
+// stop in the mode "fail" fails while such a start is queued, and a start that is
+// queued later cancels a stop in the mode "replace".
+func (m *Manager) stopMount(ctx context.Context, name string) error {
+	_, err := m.Stop(ctx, name, "replace-irreversibly")
 	return err
 }
 
-// gaveWay tells a job that somebody else's has kept from being done.
+// gaveWay reports whether a job was not done because of another job.
 func gaveWay(err error) bool {
-	return jobResult(err) == "canceled" || isBusError(err, "TransactionIsDestructive")
+	return jobResult(err) == "canceled" || pid1.IsError(err, "TransactionIsDestructive")
 }
 
-// A HeldError is a mount that can't be unmounted, as processes hold it.
+// A HeldError says that a mount can't be unmounted because processes hold it.
 type HeldError struct {
 	Where   string
 	Holders []string
@@ -100,19 +96,19 @@ func (e *HeldError) Error() string {
 	return fmt.Sprintf("cannot unmount %s: it is held by %s", e.Where, strings.Join(e.Holders, "; "))
 }
 
-// Hint says what a person can do.
+// Hint says what a person can do about it.
 func (e *HeldError) Hint() string {
-	return "end what holds it, or have it leave " + e.Where + "; it is tried again. bootagent holders " + e.Where + " names who still does"
+	return "stop these processes, or make them leave " + e.Where + "; bootagent tries again. To see which processes still hold it: bootagent holders " + e.Where
 }
 
 func (e *HeldError) Unwrap() error { return e.err }
 
-// Stale tells whether something is mounted at a path whose disk is gone. The
-// number of a device is not used again while it is mounted, so a disk that has
-// come back has another.
+// Stale reports whether the disk of what is mounted at a path is gone. The kernel
+// does not reuse the number of a device while it is mounted, so a disk that has
+// come back has another number.
 func (m *Manager) Stale(where string) (bool, error) {
 	dev, mounted, err := m.mountedAt(where)
-	if err != nil || !mounted || unix.Major(dev) == 0 { // 0 are filesystems without a device
+	if err != nil || !mounted || unix.Major(dev) == 0 { // a filesystem without a device
 		return false, err
 	}
 	_, err = os.Lstat(m.sysDevice(dev))
@@ -122,7 +118,8 @@ func (m *Manager) Stale(where string) (bool, error) {
 	return false, err
 }
 
-// sysDevice is where sysfs(5) shows a block device for as long as it is there.
+// sysDevice returns the path of a block device in sysfs(5), which exists as long
+// as the device does.
 func (m *Manager) sysDevice(dev uint64) string {
 	return filepath.Join(m.sys, "dev/block", fmt.Sprintf("%d:%d", unix.Major(dev), unix.Minor(dev)))
 }
@@ -135,37 +132,32 @@ func (m *Manager) mountedAt(where string) (dev uint64, mounted bool, err error) 
 	return mountedAt(string(text), where)
 }
 
-// killCommandsOn kills the commands that stand on a mount, see Command.Mounts.
+// killCommandsOn kills the commands that use a mount, see Command.Mounts.
 func (m *Manager) killCommandsOn(ctx context.Context, where string) error {
-	units, err := m.names(ctx, MountUnit(where), "BoundBy")
+	units, err := m.Units(ctx, unit.MountAt(where), "BoundBy")
 	if err != nil {
 		return err
 	}
-	for _, unit := range units {
-		if !isCommand(unit) {
+	for _, name := range units {
+		if !unit.IsCommand(name) {
 			continue
 		}
-		m.log.Warn("killing "+unit, "why", "the disk is gone that is mounted at "+where)
-		if err := m.Kill(ctx, unit); err != nil && !isBusError(err, "NoSuchUnit") && !isBusError(err, "NoSuchProcess") {
+		m.log.Warn("killing "+name, "why", "the disk that is mounted at "+where+" is gone")
+		if err := m.Kill(ctx, name); err != nil && !pid1.IsError(err, "NoSuchUnit") && !pid1.IsError(err, "NoSuchProcess") {
 			return err
 		}
 	}
 	return nil
 }
 
-// isCommand tells the units of commands from grants and services of a role.
-func isCommand(unit string) bool {
-	return strings.HasPrefix(unit, "bootagent-") && strings.HasSuffix(unit, ".service") && !strings.HasPrefix(unit, guard.GrantUnit(""))
-}
-
-// detach takes a mount whose disk is gone out of sight, at once and although
-// processes hold it. The unit looks once more whether the disk is gone.
+// detach detaches a mount whose disk is gone, even if processes hold it. The unit
+// checks again that the disk is gone.
 func (m *Manager) detach(ctx context.Context, where string) error {
 	dev, mounted, err := m.mountedAt(where)
 	if err != nil || !mounted {
 		return err
 	}
-	name := "bootagent-detach-" + strings.TrimSuffix(MountUnit(where), ".mount") + ".service"
+	name := unit.CommandAt("detach", where)
 	if err := m.startTransient(ctx, name, detachProperties(where, m.sysDevice(dev))); err != nil {
 		return fmt.Errorf("cannot detach %s: %w", where, err)
 	}
@@ -175,22 +167,23 @@ func (m *Manager) detach(ctx context.Context, where string) error {
 	return nil
 }
 
-// detachProperties are those of a unit that sees the mounts as PID 1 does: what
-// gives a unit mounts of its own would keep the unmount from being one for all.
+// detachProperties returns the properties of a unit that has the same mounts as
+// PID 1. A setting that gives a unit its own mounts would limit the unmount to
+// that unit.
 func detachProperties(where, device string) []dbus.Property {
 	return []dbus.Property{
-		dbus.PropDescription("Detaching of " + where + ", whose disk is gone"),
+		dbus.PropDescription("Detach " + where + ", whose disk is gone"),
 		dbus.PropType("oneshot"),
-		property("ExecCondition", []execCommand{{"/usr/bin/test", []string{"test", "!", "-e", device}, false}}),
-		property("ExecStart", []execCommand{{"/bin/umount", []string{"umount", "--lazy", "--no-canonicalize", "--", where}, false}}),
-		property("TimeoutStartUSec", uint64(time.Minute.Microseconds())),
-		property("CollectMode", "inactive-or-failed"),
-		property("NoNewPrivileges", true),
+		pid1.Property("ExecCondition", []execCommand{{"/usr/bin/test", []string{"test", "!", "-e", device}, false}}),
+		pid1.Property("ExecStart", []execCommand{{"/bin/umount", []string{"umount", "--lazy", "--no-canonicalize", "--", where}, false}}),
+		pid1.Property("TimeoutStartUSec", uint64(time.Minute.Microseconds())),
+		pid1.Property("CollectMode", "inactive-or-failed"),
+		pid1.Property("NoNewPrivileges", true),
 	}
 }
 
 func jobResult(err error) string {
-	if job := (*JobError)(nil); errors.As(err, &job) {
+	if job := (*pid1.JobError)(nil); errors.As(err, &job) {
 		return job.Result
 	}
 	return ""

@@ -1,21 +1,21 @@
 package systemd
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"bootagent/pkg/systemd/pid1/pid1test"
+	"bootagent/pkg/unit"
 )
 
 // stand has a disk mounted at /srv/data, of which sysfs tells, or which is gone.
-func stand(t *testing.T, p *pid1, m *Manager, gone bool) {
+func stand(t *testing.T, p *pid1test.PID1, m *Manager, gone bool) {
 	t.Helper()
 	m.unmountRest = time.Millisecond
 	m.sys, m.mountinfo = t.TempDir(), filepath.Join(t.TempDir(), "mountinfo")
@@ -24,7 +24,7 @@ func stand(t *testing.T, p *pid1, m *Manager, gone bool) {
 		ok(t, os.Symlink("../../nvme1n1", filepath.Join(m.sys, "dev/block/259:3")))
 	}
 	ok(t, os.WriteFile(m.mountinfo, []byte("240 21 259:3 / /srv/data rw,nosuid shared:140 - xfs /dev/nvme1n1 rw\n"), 0o600))
-	p.add("srv-data.mount", "active")
+	p.Add("srv-data.mount", "active")
 }
 
 const (
@@ -35,8 +35,8 @@ const (
 
 // busy has every unmount fail, and PID 1 tell a holder. A unit that detaches
 // takes the mount away, as the kernel does.
-func busy(p *pid1, m *Manager) {
-	p.ends = func(verb, unit string) string {
+func busy(p *pid1test.PID1, m *Manager) {
+	p.Ends = func(verb, unit string) string {
 		switch {
 		case verb == "stop" && unit == "srv-data.mount":
 			return "failed"
@@ -64,7 +64,7 @@ func TestWhatIsHeldIsNotUnmountedAndItsHolderIsNamed(t *testing.T) {
 	if !strings.Contains(held.Hint(), "bootagent holders /srv/data") {
 		t.Errorf("the hint is %q", held.Hint())
 	}
-	jobs := p.took()
+	jobs := p.Took()
 	equal(t, "jobs", jobs, append(slices.Repeat([]string{stopOfMount}, unmountTries), "start "+finder+" fail"))
 	equal(t, "files", files(t, run), nil)
 }
@@ -76,7 +76,7 @@ func TestWhatIsHeldOfADiskThatIsGoneIsDetached(t *testing.T) {
 	held, err := m.Unmount(t.Context(), "/srv/data")
 	ok(t, err)
 	equal(t, "held", held, []string{"sleep (pid 7 of nobody, by its working directory)"})
-	if jobs := p.took(); jobs[len(jobs)-1] != "start "+detacher+" fail" {
+	if jobs := p.Took(); jobs[len(jobs)-1] != "start "+detacher+" fail" {
 		t.Errorf("the jobs are %q", jobs)
 	}
 	if stale, err := m.Stale("/srv/data"); stale || err != nil {
@@ -89,8 +89,8 @@ func TestWhatIsNotDetachedAfterAllIsAnError(t *testing.T) {
 	p, m, _ := newPID1(t)
 	stand(t, p, m, true)
 	busy(p, m)
-	ends := p.ends
-	p.ends = func(verb, unit string) string {
+	ends := p.Ends
+	p.Ends = func(verb, unit string) string {
 		if unit == detacher {
 			return "done" // its condition did not hold
 		}
@@ -142,8 +142,8 @@ func TestAnUnmountThatSomebodyElsesJobCancelsIsTriedAgain(t *testing.T) {
 				*list = (*list)[1:]
 				return first
 			}
-			p.ends = func(string, string) string { return next(&c.ends, "done") }
-			p.refuse = func(string, string, string) string { return next(&c.refuse, "") }
+			p.Ends = func(string, string) string { return next(&c.ends, "done") }
+			p.Refuse = func(string, string, string) string { return next(&c.refuse, "") }
 			_, err := m.Unmount(t.Context(), "/srv/data")
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("got %v", err)
@@ -162,14 +162,14 @@ func TestALookIsNeverThatOfAnEarlierOne(t *testing.T) {
 		look := Mount{What: data.What, Where: where, Type: "xfs", Options: []string{"ro"}, Inspect: true}
 		ok(t, m.Mount(t.Context(), look))
 		const healer = "xfs_healer@data.service"
-		p.units[MountUnit(where)].active = "inactive"
-		p.units[healer] = &unitOfPID1{active: active, requires: MountUnit(where)}
+		p.Units[unit.MountAt(where)].Active = "inactive"
+		p.Units[healer] = &pid1test.Unit{Active: active, Requires: unit.MountAt(where)}
 		look.Options = nil
 		ok(t, m.Mount(t.Context(), look))
-		if got := p.units[MountUnit(where)].props["Options"].Value(); got != "" {
+		if got := p.Units[unit.MountAt(where)].Props["Options"].Value(); got != "" {
 			t.Errorf("it was mounted with the options of the look before: %q", got)
 		}
-		if p.units[healer] != nil {
+		if p.Units[healer] != nil {
 			t.Errorf("the unit that is %s is still there", active)
 		}
 	}
@@ -181,11 +181,11 @@ func TestACommandOnADiskThatIsGoneIsKilled(t *testing.T) {
 		p, m, _ := newPID1(t)
 		stand(t, p, m, gone)
 		for _, unit := range []string{"bootagent-initialize-mysql.service", "bootagent-grant-mariadb.service", "backup.service"} {
-			p.units[unit] = &unitOfPID1{active: "active", requires: "srv-data.mount"}
+			p.Units[unit] = &pid1test.Unit{Active: "active", Requires: "srv-data.mount"}
 		}
 		_, err := m.Unmount(t.Context(), "/srv/data")
 		ok(t, err)
-		equal(t, fmt.Sprintf("killed, gone: %t", gone), p.kills, want)
+		equal(t, fmt.Sprintf("killed, gone: %t", gone), p.Kills, want)
 	}
 }
 
@@ -199,63 +199,5 @@ func TestOnlyRootMayEnterWhatTheAgentKeeps(t *testing.T) {
 		if info, err := os.Stat(filepath.Join(run, dir)); err != nil || info.Mode().Perm() != 0o700 {
 			t.Errorf("%s: %v, %v", dir, info.Mode(), err)
 		}
-	}
-}
-
-func TestHoldersAreFoundByWhatTheyHold(t *testing.T) {
-	proc := t.TempDir()
-	add := func(pid, comm, cwd, root, fd, maps string) {
-		dir := filepath.Join(proc, pid)
-		ok(t, os.MkdirAll(filepath.Join(dir, "fd"), 0o755))
-		ok(t, os.WriteFile(filepath.Join(dir, "comm"), []byte(comm+"\n"), 0o600))
-		ok(t, os.Symlink(cwd, filepath.Join(dir, "cwd")))
-		ok(t, os.Symlink(root, filepath.Join(dir, "root")))
-		ok(t, os.Symlink(fd, filepath.Join(dir, "fd/3")))
-		ok(t, os.WriteFile(filepath.Join(dir, "maps"), []byte(maps), 0o600))
-	}
-	const mapped = "7f0000000000-7f0000001000 r--p 00000000 103:03 133   "
-	add("10", "bash", "/srv/data", "/", "/dev/null", "")
-	add("11", "chroot", "/", "/srv/data/jail", "/dev/null", "")
-	add("12", "tail", "/", "/", "/srv/data/my log (deleted)", "")
-	add("13", "mapper", "/", "/", "/dev/null", "7f0000000000-7f0000001000 rw-p 0 00:00 0\n"+mapped+"/srv/data/lib.so\n")
-	add("14", "other", "/srv/data-2", "/", "/srv/database", mapped+"/srv/dat\n")
-	add("15", "a\x1b[2J b", "/srv/data/x", "/", "/dev/null", "")
-	ok(t, os.MkdirAll(filepath.Join(proc, "self"), 0o755))
-	ok(t, os.MkdirAll(filepath.Join(proc, "16"), 0o755)) // has ended meanwhile
-	found, err := Holders(t.Context(), proc, "/srv/data")
-	ok(t, err)
-	for i, want := range []string{
-		"bash (pid 10 of *, by its working directory)", "chroot (pid 11 of *, by its root directory)",
-		"tail (pid 12 of *, by an open file)", "mapper (pid 13 of *, by a mapped file)",
-		`"a\x1b[2J b" (pid 15 of *, by its working directory)`,
-	} {
-		before, after, _ := strings.Cut(want, "*")
-		if i >= len(found) || !strings.HasPrefix(found[i], before) || !strings.HasSuffix(found[i], after) {
-			t.Errorf("the holders are\n%s\nwant %s", strings.Join(found, "\n"), want)
-		}
-	}
-	for pid := 100; pid < 100+holdersMax; pid++ {
-		add(strconv.Itoa(pid), "many", "/srv/data", "/", "/dev/null", "")
-	}
-	if found, err = Holders(t.Context(), proc, "/srv/data"); err != nil || len(found) != holdersMax+1 || found[holdersMax] != "and 5 more" {
-		t.Errorf("got %q, %v", found, err)
-	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if found, err = Holders(ended, proc, "/srv/data"); err != nil || len(found) != 1 || !strings.Contains(found[0], "not found out in time") {
-		t.Errorf("got %q, %v", found, err)
-	}
-}
-
-func TestAHolderIsFoundOnThisMachine(t *testing.T) {
-	dir, err := filepath.EvalSymlinks(t.TempDir())
-	ok(t, err)
-	cmd := exec.CommandContext(t.Context(), "sleep", "60")
-	cmd.Dir = dir
-	ok(t, cmd.Start())
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	found, err := Holders(t.Context(), "/proc", dir)
-	if want := fmt.Sprintf("sleep (pid %d of ", cmd.Process.Pid); err != nil || len(found) != 1 || !strings.HasPrefix(found[0], want) {
-		t.Errorf("got %q, %v", found, err)
 	}
 }

@@ -1,7 +1,8 @@
-// Package unit knows the names of systemd's units: which are valid, how they
-// are put together and taken apart, how a shell reads them, and which of them
-// may be held. It is the one place that says the latter: role files, guards and
-// the generator ask it. It reads nothing, and imports the standard library only.
+// Package unit knows the names of systemd's units: which names are valid, how
+// a name is escaped and split into its parts, what bootagent calls its own
+// units, and which units may be held. It is the only place that decides any of
+// these: role files, guards, the generator and the agent ask it. It reads no
+// files, and it imports only the standard library.
 package unit
 
 import (
@@ -14,24 +15,17 @@ import (
 // UNIT_NAME_MAX less the terminating zero (src/basic/unit-name.h).
 const MaxName = 255
 
-// grantPrefix is what the name of a grant has before that of its service.
-const grantPrefix = "bootagent-grant-"
-
-// Grant is the name of the transient unit that a service is bound to:
-// bootagent-grant-mariadb.service for mariadb.service.
-func Grant(service string) string { return grantPrefix + service }
-
-// HeldTypes are the types of units that can be held without holding up the
-// boot itself: a target or a mount orders too much else.
+// HeldTypes returns the types of units that can be held without delaying the
+// boot itself. Too many other units are ordered after a target or a mount.
 func HeldTypes() []string { return []string{".service", ".socket", ".timer", ".path"} }
 
-// types are all types of units that there are (man systemd.unit).
+// types returns all types of units (systemd.unit(5)).
 func types() []string {
 	return append(HeldTypes(), ".target", ".mount", ".automount", ".swap", ".slice", ".scope", ".device")
 }
 
-// Valid tells whether systemd takes name as that of a unit, a template
-// included (unit_name_is_valid).
+// Valid reports whether systemd accepts name as the name of a unit or of a
+// template (unit_name_is_valid in src/basic/unit-name.c).
 func Valid(name string) bool {
 	stem := Stem(name)
 	if !slices.Contains(types(), path.Ext(name)) || stem == "" || stem[0] == '@' || len(name) > MaxName {
@@ -45,7 +39,8 @@ func Valid(name string) bool {
 	return true
 }
 
-// NameByte tells whether c may stand in the name of a unit (VALID_CHARS_WITH_AT).
+// NameByte reports whether c is allowed in the name of a unit
+// (VALID_CHARS_WITH_AT in src/basic/unit-name.c).
 func NameByte(c byte) bool {
 	switch {
 	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
@@ -54,37 +49,45 @@ func NameByte(c byte) bool {
 	return strings.IndexByte(`:-_.\@`, c) >= 0
 }
 
-// Stem is the name of a unit without its type: foo@x for foo@x.service.
+// Stem returns the name of a unit without its type: foo@x for foo@x.service.
 func Stem(name string) string { return strings.TrimSuffix(name, path.Ext(name)) }
 
-// Prefix is what stands before the @ of a unit's name, or before its type.
+// IsService reports whether a unit is a service, by its name.
+func IsService(name string) bool { return path.Ext(name) == ".service" }
+
+// ServiceOf returns the service that a socket, timer or path starts unless its
+// file names another unit: foo.service for foo.socket.
+func ServiceOf(name string) string { return Stem(name) + ".service" }
+
+// Prefix returns the part of a unit's name before the @, or before its type.
 func Prefix(name string) string {
 	before, _, _ := strings.Cut(Stem(name), "@")
 	return before
 }
 
-// Instance is what stands behind the @ of a unit's name, or "".
+// Instance returns the part of a unit's name between the @ and the type, or "".
 func Instance(name string) string {
 	_, after, _ := strings.Cut(Stem(name), "@")
 	return after
 }
 
-// Template is foo@.service for foo@x.service.
+// Template returns foo@.service for foo@x.service and for foo.service.
 func Template(name string) string { return Prefix(name) + "@" + path.Ext(name) }
 
-// Instantiate is foo@x.service for foo@.service and x.
+// Instantiate returns foo@x.service for foo@.service and x.
 func Instantiate(template, instance string) string {
 	return Prefix(template) + "@" + instance + path.Ext(template)
 }
 
-// IsTemplate tells whether a unit is one that only instances are started of.
+// IsTemplate reports whether name is a template, such as foo@.service. systemd
+// starts only the instances of a template.
 func IsTemplate(name string) bool {
 	return strings.HasSuffix(Stem(name), "@") && Instance(name) == ""
 }
 
-// Escape writes a text so that it can be a part of a unit's name, as
-// systemd-escape(1) does: / as -, and what is neither letter, digit nor one of
-// : _ . as \x2d.
+// Escape escapes text as a part of a unit's name, as systemd-escape(1) does: /
+// becomes -, and every byte except letters, digits, : _ and . becomes \x and
+// two hexadecimal digits. A dot at the beginning is escaped, too.
 func Escape(text string) string {
 	const digits = "0123456789abcdef"
 	var b strings.Builder
@@ -103,8 +106,8 @@ func Escape(text string) string {
 	return b.String()
 }
 
-// EscapePath is how a clean, absolute path stands in the name of the unit that
-// is about it: srv-my\x2ddata for /srv/my-data.
+// EscapePath escapes a clean, absolute path, as systemd-escape --path does:
+// srv-my\x2ddata for /srv/my-data.
 func EscapePath(p string) string {
 	p = strings.Trim(p, "/")
 	if p == "" {

@@ -10,11 +10,11 @@ import (
 func TestWhatIsNeededMayNotBeHeld(t *testing.T) {
 	const (
 		own      = "one of bootagent's own units"
-		wayIn    = "is a way in, which people need most when the role does not come up"
-		network  = "brings up the network, and bootagent is ordered after that"
+		wayIn    = "is needed to log in, above all when the role does not become ready"
+		network  = "brings up the network, and bootagent starts after the network"
 		firewall = "sets up the firewall"
-		cloud    = "is a stage of the setup of a cloud instance"
-		boot     = "is a unit that bootagent itself needs at boot"
+		cloud    = "sets up a cloud instance"
+		boot     = "is needed by bootagent itself at boot"
 	)
 	for why, names := range map[string][]string{
 		own: {"bootagent.service", "bootagent-role.service", "bootagent-grant-a.service", "bootagent-x.timer"},
@@ -67,14 +67,14 @@ func TestWhatIsNoUnitMayNotBeHeld(t *testing.T) {
 	for name, why := range map[string]string{
 		"mariadb":                               "has to end in .service, .socket, .timer, .path",
 		"basic.target":                          "has to end in .service, .socket, .timer, .path",
-		"@x.service":                            "is no name of a unit",
-		"a%i.service":                           "is no name of a unit",
-		"a b.service":                           "is no name of a unit",
-		"../a.service":                          "is no name of a unit",
-		".service":                              "is no name of a unit",
-		"postgresql@.service":                   "is a template, and no template is ever started; name its instance, such as postgresql@main.service",
-		strings.Repeat("a", 232) + ".service":   "is too long: 240 characters, and there may be 239, so that systemd can name its grant",
-		strings.Repeat("\xff", 10) + ".service": "is no name of a unit",
+		"@x.service":                            "is not a valid unit name",
+		"a%i.service":                           "is not a valid unit name",
+		"a b.service":                           "is not a valid unit name",
+		"../a.service":                          "is not a valid unit name",
+		".service":                              "is not a valid unit name",
+		"postgresql@.service":                   "is a template, and systemd never starts a template; name an instance of it, such as postgresql@main.service",
+		strings.Repeat("a", 232) + ".service":   "is too long: 240 characters, and at most 239 are possible, because the name of its grant is longer",
+		strings.Repeat("\xff", 10) + ".service": "is not a valid unit name",
 	} {
 		if err := MayHold(name); err == nil || !strings.Contains(err.Error(), why) {
 			t.Errorf("%q: %v, without %q", name, err, why)
@@ -124,6 +124,63 @@ func TestEscapesAsSystemdDoes(t *testing.T) {
 		}
 		if got := strings.TrimSuffix(string(want), "\n"); got != test.got {
 			t.Errorf("%q: systemd says %q, we say %q", test.args, got, test.got)
+		}
+	}
+}
+
+func TestANameIsGuardedAndGrantedIfItsUnitCanBe(t *testing.T) {
+	for name, want := range map[string]struct{ guard, grant string }{
+		"mariadb.service":                      {"", ""},
+		"docker.socket":                        {"", "not the name of a service"},
+		"echo@.service":                        {"", "a template has no grant; name an instance of it"},
+		"a b.service":                          {"not the name of a unit", "not the name of a service"},
+		"basic.target":                         {"only units that end in .service, .socket, .timer, .path can be held", "not the name of a service"},
+		"ssh.service":                          {"it is needed to log in, above all when the role does not become ready; leave it out of the role", ""},
+		strings.Repeat("a", 232) + ".service":  {"", "the name of its grant would be longer than 255 bytes"},
+		strings.Repeat("a", 250) + "b.service": {"not the name of a unit", "not the name of a service"},
+	} {
+		said := func(err error) string {
+			if err == nil {
+				return ""
+			}
+			return err.Error()
+		}
+		if got := said(MayGuard(name)); got != want.guard {
+			t.Errorf("a guard of %s: %q, not %q", name, got, want.guard)
+		}
+		if got := said(MayGrant(name)); got != want.grant {
+			t.Errorf("a grant of %s: %q, not %q", name, got, want.grant)
+		}
+	}
+}
+
+func TestNamesOfOurOwnUnits(t *testing.T) {
+	for got, want := range map[string]string{
+		GrantOf("mariadb.service"):                "bootagent-grant-mariadb.service",
+		CommandOn("make", "vol0123456789abcdef0"): "bootagent-make-vol0123456789abcdef0.service",
+		CommandOn("make", "a%b"):                  `bootagent-make-a\x25b.service`,
+		CommandOn("make", "S2-7@x+y#z"):           `bootagent-make-S2\x2d7\x40x\x2by\x23z.service`,
+		CommandAt("detach", "/srv/my-data"):       `bootagent-detach-srv-my\x2ddata.service`,
+		MountAt("/srv/data"):                      "srv-data.mount",
+		ServiceOf(`a-b@c\x2dd.e.socket`):          `a-b@c\x2dd.e.service`,
+		ServiceOf("mariadb.service"):              "mariadb.service",
+		MountAt("/"):                              "-.mount",
+		MountAt("/srv/my-data"):                   `srv-my\x2ddata.mount`,
+		MountAt("/srv/bootagent/a_b.c"):           "srv-bootagent-a_b.c.mount",
+		MountAt("/.hidden"):                       `\x2ehidden.mount`,
+		MountAt("/srv/é"):                         `srv-\xc3\xa9.mount`,
+		MountAt("/run/bootagent/look/data"):       "run-bootagent-look-data.mount",
+	} {
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	for name, want := range map[string]bool{
+		CommandOn("check", "vol0"): true, CommandAt("holders", "/srv"): true,
+		GrantOf("mariadb.service"): false, "backup.service": false, "bootagent-left-7.scope": false,
+	} {
+		if IsCommand(name) != want {
+			t.Errorf("%s is a command: %v, want %v", name, !want, want)
 		}
 	}
 }

@@ -6,28 +6,30 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"bootagent/cmd/bootagent/asstatus"
+	life "bootagent/pkg/agent"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
+	"bootagent/pkg/settings"
 	"bootagent/pkg/status"
 	volume "bootagent/pkg/storage/ebs"
-	"bootagent/pkg/userdata"
 )
 
-// An agent is one run of the program on a machine.
+// An agent is one run of the program on a machine: the real pkg/agent, with the
+// world as its host.
 type agent struct {
 	machine *machine
 	name    string
+	life    *life.Agent
 	volumes *volume.Volumes
 	cancel  context.CancelFunc
 	died    chan struct{}
@@ -43,16 +45,11 @@ type agent struct {
 
 	// World.mu guards these.
 	dead     bool
-	boot     *boot.Boot     // nil where there is no plan
-	plan     role.Plan      // that the boot goes by
-	facts    *host.Identity // that it was told last
-	config   error          // why there is no plan
-	next     *role.Plan     // to begin anew with; nil is to learn it
-	again    context.CancelCauseFunc
 	actors   map[string]string // by goroutine
-	launched []graph.Progress  // of the launch
-	progress []graph.Progress  // of the story that is being told
+	role     string            // that boots; "" before there is a plan
+	progress []graph.Progress  // as it was reported last
 	held     map[string]graph.Progress
+	ready    bool // the boot of the machine need not wait
 }
 
 const (
@@ -101,6 +98,7 @@ func (m *machine) startAgent() {
 		died: make(chan struct{}), done: make(chan struct{}), actors: make(map[string]string),
 	}
 	a.volumes = volume.New(ec2{a}, volume.Instance{ID: m.id, Zone: zone, Region: region, Role: "mysql-ec2"})
+	a.life = life.New(a.config())
 	m.agent = a
 	m.all()
 	w.tell(m.id, "the agent %s starts", a.name)
@@ -109,124 +107,36 @@ func (m *machine) startAgent() {
 
 func short(id string) string { return "i-" + strings.TrimLeft(id[2:], "0") }
 
-// run is what the program does from its beginning to its end.
+// run is the agent's life, from its beginning to its end.
 func (a *agent) run(ctx context.Context) {
 	defer a.wake()
 	defer close(a.done)
 	defer a.working.Wait()
 	a.is("agent")
-	log := slog.New(&handler{agent: a})
-	w := a.machine.world
-	var b *boot.Boot
-	for ctx.Err() == nil {
-		now, again := context.WithCancelCause(ctx)
-		w.mu.Lock()
-		next := a.next
-		a.next, a.again, a.boot, a.config = nil, again, nil, nil
-		w.mu.Unlock()
-		b = a.once(now, next, log)
-		again(nil)
-	}
-	if b == nil {
-		return
-	}
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	if err := b.StoppedServices(end); err != nil {
-		log.Error("cannot note how the services stopped", "error", err)
+	_ = a.life.Run(ctx) // it ends with the agent's death
+}
+
+// config is what the agent works with: all of it is the world's.
+func (a *agent) config() life.Config {
+	return life.Config{
+		Log:    slog.New(&handler{agent: a}),
+		Inputs: inputs{a},
+		Host:   func(*life.Lesson) (host.Host, error) { return a.world(), nil },
+		Report: reporter{a},
+		Keep:   keeper{a},
+		Watch: func(context.Context, []string) func(context.Context) (string, error) {
+			return func(ctx context.Context) (string, error) {
+				a.is("units")
+				return a.nextChange(ctx)
+			}
+		},
+		AddKeys: func([]byte) (string, error) { return "taken", nil }, // see takes
+		Jitter:  a.jitter,
 	}
 }
 
-// once learns, unless that was done, and boots, until ctx ends.
-func (a *agent) once(ctx context.Context, next *role.Plan, log *slog.Logger) *boot.Boot {
-	w := a.machine.world
-	confirm := func(context.Context) (string, error) { return "", nil }
-	if next == nil {
-		launch := boot.NewIdentify(metadata{a}, a.planOf)
-		launch.Jitter = a.jitter
-		plan, facts, err := launch.Run(ctx, log, func(p []graph.Progress) { a.report(nil, p) })
-		if ctx.Err() != nil {
-			return nil
-		}
-		w.mu.Lock()
-		a.facts, a.config = &facts, err
-		w.mu.Unlock()
-		if err != nil {
-			<-ctx.Done()
-			return nil
-		}
-		next, confirm = &plan, launch.Confirm
-	}
-	b := boot.New(*next, a.world(), log)
-	b.Jitter = a.jitter
-	w.mu.Lock()
-	a.boot, a.plan = b, *next
-	w.mu.Unlock()
-	var running sync.WaitGroup
-	running.Go(func() {
-		a.is("units")
-		b.Follow(ctx, a.nextChange, mountUnit, grantUnit)
-	})
-	running.Go(func() {
-		a.is("confirm")
-		_, _ = confirm(ctx)
-	})
-	b.Run(ctx, func(p []graph.Progress) { a.report(b, p) })
-	running.Wait()
-	return b
-}
-
-// now is the boot that is under way, or nil.
-func (a *agent) now() *boot.Boot {
-	w := a.machine.world
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return a.boot
-}
-
-var errAgain = errors.New("everything is read again")
-
-func (a *agent) beginAnew(plan *role.Plan) {
-	w := a.machine.world
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	a.next = plan
-	a.again(errAgain)
-}
-
-// retry is what the program does for bootagent retry.
-func (a *agent) retry() error {
-	w := a.machine.world
-	w.mu.Lock()
-	b, by, known, config := a.boot, a.plan, a.facts, a.config
-	w.mu.Unlock()
-	if b == nil && config == nil {
-		a.beginAnew(nil)
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	facts, err := metadata{a}.Ask(ctx)
-	if err != nil {
-		facts = *known
-	}
-	plan, err := a.planOf(facts)
-	switch {
-	case b == nil && err != nil:
-		return err
-	case b == nil:
-		a.beginAnew(&plan)
-		return nil
-	case err != nil || reflect.DeepEqual(plan, by):
-		return b.RetryNow(context.Background())
-	}
-	if err := b.Takes(context.Background(), plan); err != nil {
-		return err
-	}
-	err = b.StartAgain(context.Background())
-	a.beginAnew(&plan)
-	return err
-}
+// boot is the boot that is under way, or nil.
+func (a *agent) boot() *boot.Boot { return a.life.Boot() }
 
 func (a *agent) wake() {
 	select {
@@ -251,18 +161,69 @@ func (a *agent) jitter(below time.Duration) time.Duration {
 	return time.Duration(w.drawFor(a.name+" "+actor) % uint64(below))
 }
 
-func (a *agent) report(b *boot.Boot, p []graph.Progress) {
+// inputs are what the world's people wrote, and its metadata service.
+type inputs struct{ *agent }
+
+func (in inputs) Settings() (settings.Settings, error) { return settings.Default(), nil }
+
+func (in inputs) Metadata(settings.Settings) (host.Metadata, error) { return metadata{in.agent}, nil }
+
+func (in inputs) UserData(string) ([]byte, error) { return nil, errors.New("it is no local machine") }
+
+func (in inputs) Roles() (roles []*role.Role, err error) {
+	err = in.call(context.Background(), "asks", "for the role files", effect{do: func() error {
+		roles = []*role.Role{in.machine.world.role}
+		return nil
+	}})
+	return roles, err
+}
+
+// A keeper keeps nothing: the world has no file of an agent's that others read.
+type keeper struct{ *agent }
+
+func (keeper) Plan(role.Plan) error                    { return nil }
+func (keeper) Check(*role.Plan) error                  { return nil }
+func (keeper) Granted(string) bool                     { return false }
+func (keeper) Held() []string                          { return []string{database} }
+func (keeper) WarnOfGuards(context.Context, role.Plan) {}
+
+// A reporter shows the world what the agent reports.
+type reporter struct{ *agent }
+
+func (r reporter) Identifying(p []graph.Progress) { r.report("", nil, p) }
+
+func (r reporter) Booting(role string, held map[string]graph.Progress, p []graph.Progress) {
+	r.report(role, held, p)
+}
+
+func (r reporter) NoPlan(err error, _ []string) {
+	w := r.machine.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.read(err.Error() + fault.HintOf(err))
+}
+
+func (r reporter) Ready() {
+	w := r.machine.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r.ready = true
+}
+
+func (r reporter) Ails(_, why string) {
+	w := r.machine.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.read(why)
+}
+
+func (a *agent) report(role string, held map[string]graph.Progress, p []graph.Progress) {
 	w := a.machine.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	a.progress = p
-	if b != nil && w.early == "" {
+	a.role, a.held, a.progress = role, held, p
+	if role != "" && w.early == "" {
 		w.early = early(p)
-	}
-	if b == nil {
-		a.launched = p
-	} else {
-		a.held = b.Held(p)
 	}
 	for _, s := range p {
 		w.read(s.String() + s.Wait.Hint + s.Warning + fault.HintOf(s.Err))
@@ -292,26 +253,6 @@ func (w *World) read(text string) {
 	if w.leaked == "" && strings.Contains(text, plaintext) {
 		w.leaked = text
 	}
-}
-
-// planOf makes the plan of the role that the user-data selects.
-func (a *agent) planOf(facts host.Identity) (plan role.Plan, err error) {
-	err = a.call(context.Background(), "asks", "for the role files", effect{do: func() error {
-		sel, err := userdata.Parse(facts.UserData)
-		if err != nil {
-			return err
-		}
-		r, err := role.ByName([]*role.Role{a.machine.world.role}, sel.Role)
-		if err != nil {
-			return err
-		}
-		p, err := r.Plan(sel.Params, sel.Volumes, facts.Instance)
-		if err == nil {
-			plan = *p
-		}
-		return err
-	}})
-	return plan, err
 }
 
 // nextChange is the next unit that may have changed.

@@ -437,10 +437,10 @@ func (s scenario) prove() error {
 // status is what bootagent status tells.
 func (m *machine) status() status.Status {
 	a := m.agent
-	if a.boot == nil {
+	if a.role == "" {
 		return asstatus.OfLaunch(a.progress)
 	}
-	return asstatus.Of(m.world.role.Name, a.held, slices.Concat(a.launched, a.progress))
+	return asstatus.Of(a.role, a.held, a.progress)
 }
 
 // idle tells whether the agent is at no step, and is to be told nothing that it

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"math"
@@ -270,9 +271,7 @@ func (w *World) bring(key string) {
 			continue
 		}
 		a.takes(key)
-		if b := a.now(); b != nil {
-			a.person(func() error { b.Unlocked(); return nil })
-		}
+		a.person(func() error { _, err := a.life.Unlock(context.Background(), nil); return err })
 	}
 }
 
@@ -370,7 +369,7 @@ func (m *machine) retry() {
 		return
 	}
 	m.services[database].stopped, m.services[database].sure = false, false
-	a.person(a.retry)
+	a.person(func() error { _, err := a.life.Retry(context.Background()); return err })
 }
 
 // settled tells whether every machine is up, or waits for somebody.
@@ -388,7 +387,7 @@ func (w *World) settled() bool {
 
 // rests tells whether the agent waits for a person, or has given up.
 func (m *machine) rests() bool {
-	if m.agent.config != nil {
+	if m.agent.life.NoPlan() != nil {
 		return true
 	}
 	_, truly := m.explained()
@@ -398,7 +397,7 @@ func (m *machine) rests() bool {
 // mustBeExplained breaks where a machine is not up and does not say truly why.
 func (w *World) mustBeExplained() {
 	for _, m := range w.machines {
-		if w.wrong != nil || m.gone || !m.up || m.agent == nil || m.isUp() || m.agent.config != nil {
+		if w.wrong != nil || m.gone || !m.up || m.agent == nil || m.isUp() || m.agent.life.NoPlan() != nil {
 			continue
 		}
 		if words, truly := m.explained(); !truly {

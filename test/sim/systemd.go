@@ -6,20 +6,17 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"bootagent/pkg/host"
+	"bootagent/pkg/unit"
 )
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
 // mountUnit and grantUnit name units as systemd and the guards do.
-func mountUnit(where string) string {
-	return strings.ReplaceAll(strings.TrimPrefix(where, "/"), "/", "-") + ".mount"
-}
-
-func grantUnit(unit string) string { return "bootagent-grant-" + unit }
+func mountUnit(where string) string   { return unit.MountAt(where) }
+func grantUnit(service string) string { return unit.GrantOf(service) }
 
 // A mount is a mount unit that is active.
 type mount struct {
@@ -413,8 +410,8 @@ func (m *machine) unplug(v *ebs) {
 
 // diskEvent tells the agent that something happened to a disk, as udev does.
 func (m *machine) diskEvent(e host.DiskEvent) {
-	if a := m.agent; a != nil && a.now() != nil {
-		a.person(func() error { a.now().DiskChanged(context.Background(), e); return nil })
+	if a := m.agent; a != nil && a.boot() != nil {
+		a.person(func() error { a.boot().DiskChanged(context.Background(), e); return nil })
 	}
 }
 

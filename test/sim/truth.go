@@ -182,10 +182,10 @@ func (w *World) lookAtReady(m *machine) {
 
 // saysReady tells whether the agent tells that the role is ready.
 func (m *machine) saysReady() bool {
-	w := m.world
+	w, booting := m.world, m.agent.boot() != nil
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if m.agent.boot == nil || len(m.agent.progress) < 3 || m.agent.dead {
+	if !booting || m.agent.role == "" || m.agent.dead {
 		return false
 	}
 	for _, p := range m.agent.progress {
@@ -307,7 +307,7 @@ func (m *machine) explained() (words string, truly bool) {
 	if !m.up || m.agent == nil {
 		return "there is no agent", m.gone || !m.up
 	}
-	w := m.world
+	w, noPlan := m.world, m.agent.life.NoPlan()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, p := range m.agent.progress {
@@ -322,8 +322,8 @@ func (m *machine) explained() (words string, truly bool) {
 			}
 		}
 	}
-	if m.agent.config != nil {
-		words = m.agent.config.Error()
+	if noPlan != nil {
+		words = noPlan.Error()
 	}
 	return words, false
 }

@@ -24,7 +24,7 @@ func TestCheck(t *testing.T) {
 		{
 			name:  "a guard is missing",
 			after: remove(mariadbGuard),
-			want:  []Problem{{"mariadb.service", Missing, "has no guard in /etc/systemd/system: run bootagent guard install"}},
+			want:  []Problem{{Unit: "mariadb.service", Detail: "has no guard in /etc/systemd/system: run bootagent guard install", Install: true}},
 		},
 		{
 			name: "a guard is missing, which nothing can undo",
@@ -32,37 +32,37 @@ func TestCheck(t *testing.T) {
 				return errors.Join(remove(mariadbGuard)(root),
 					write("etc/systemd/system/mariadb.service.d/10.conf", "[Unit]\nAssertPathExists=\n[Service]\nIPAddressDeny=\n")(root))
 			},
-			want: []Problem{{"mariadb.service", Missing, "has no guard"}},
+			want: []Problem{{Unit: "mariadb.service", Detail: "has no guard", Install: true}},
 		},
 		{
 			name:  "a guard was edited",
 			after: write(mariadbGuard, strings.Replace(guardText, "Assert", "#Assert", 1)),
-			want:  []Problem{{"mariadb.service", Stale, "not what the roles need: run bootagent guard install"}},
+			want:  []Problem{{Unit: "mariadb.service", Detail: "that differs from what the roles need: run bootagent guard install", Install: true}},
 		},
 		{
 			name:  "another's file is in its place",
 			after: write(mariadbGuard, "[Unit]\n"),
-			want:  []Problem{{"mariadb.service", Foreign, "its first line does not say that bootagent made it"}},
+			want:  []Problem{{Unit: "mariadb.service", Detail: "bootagent did not make it"}},
 		},
 		{
 			name:  "no role holds a unit any more",
 			after: write(nginxGuard, hold("nginx.service").Text()),
-			want:  []Problem{{"nginx.service", LeftOver, "held by a guard, but by no role any more"}},
+			want:  []Problem{{Unit: "nginx.service", Detail: "has a guard, but no role needs it: run bootagent guard install", Install: true}},
 		},
 		{
 			name:  "a new trigger is not held",
 			after: write("etc/systemd/system/nightly.timer", "[Timer]\nUnit=mariadb.service\nOnBootSec=1\n"),
-			want:  []Problem{{"nightly.timer", Missing, "has no guard"}},
+			want:  []Problem{{Unit: "nightly.timer", Detail: "has no guard", Install: true}},
 		},
 		{
 			name:  "a directory that wins has a file of the name",
 			after: write("etc/systemd/system.control/mariadb.service.d/"+fileName, "[Unit]\n"),
-			want:  []Problem{{"mariadb.service", Outranked, "/etc/systemd/system.control/mariadb.service.d/" + fileName + ": rm "}},
+			want:  []Problem{{Unit: "mariadb.service", Detail: "/etc/systemd/system.control/mariadb.service.d/" + fileName + " replaces its guard: rm "}},
 		},
 		{
 			name:  "the generator's guard is not the one of /etc any more",
 			after: write("run/systemd/generator.early/mariadb.service.d/"+fileName, Hold{Unit: "mariadb.service", Service: "mysql.service"}.Text()),
-			want:  []Problem{{"mariadb.service", Outranked, "/run/systemd/generator.early/mariadb.service.d/"}},
+			want:  []Problem{{Unit: "mariadb.service", Detail: "/run/systemd/generator.early/mariadb.service.d/"}},
 		},
 		{
 			name:  "the generator's guard is the same",
@@ -71,12 +71,12 @@ func TestCheck(t *testing.T) {
 		{
 			name:  "a later drop-in resets the assertions",
 			after: write("etc/systemd/system/mariadb.service.d/override.conf", "[Unit]\nAssertPathIsDirectory =\n"),
-			want:  []Problem{{"mariadb.service", Reset, "/etc/systemd/system/mariadb.service.d/override.conf takes back what its guard asserts"}},
+			want:  []Problem{{Unit: "mariadb.service", Detail: "/etc/systemd/system/mariadb.service.d/override.conf undoes the assertion of its guard"}},
 		},
 		{
 			name:  "one for all services does",
 			after: write("usr/lib/systemd/system/service.d/60.conf", "[Unit]\nAssertPathExists=\n"),
-			want:  []Problem{{"mariadb.service", Reset, "/usr/lib/systemd/system/service.d/60.conf"}},
+			want:  []Problem{{Unit: "mariadb.service", Detail: "/usr/lib/systemd/system/service.d/60.conf"}},
 		},
 		{
 			name:  "one that makes the assertion again does not",
@@ -89,22 +89,22 @@ func TestCheck(t *testing.T) {
 		{
 			name:  "a later drop-in takes the denial back",
 			after: write("etc/systemd/system/mariadb.service.d/override.conf", "[Service]\nIPAddressDeny=\n"),
-			want:  []Problem{{"mariadb.service", OpensIMDS, "override.conf lets it reach the metadata service"}},
+			want:  []Problem{{Unit: "mariadb.service", Detail: "override.conf lets it reach the metadata service"}},
 		},
 		{
 			name:  "the unit itself allows what the guard denies",
 			after: write("etc/systemd/system/mariadb.service", service+"IPAddressAllow=link-local\n"),
-			want:  []Problem{{"mariadb.service", OpensIMDS, "/etc/systemd/system/mariadb.service lets it reach"}},
+			want:  []Problem{{Unit: "mariadb.service", Detail: "/etc/systemd/system/mariadb.service lets it reach"}},
 		},
 		{
 			name:  "a later drop-in shows what the guard hides",
 			after: write("etc/systemd/system/mariadb.service.d/override.conf", "[Service]\nInaccessiblePaths=\n"),
-			want:  []Problem{{"mariadb.service", OpensIMDS, "override.conf lets it reach the metadata service by /run/systemd/io.systemd.InstanceMetadata"}},
+			want:  []Problem{{Unit: "mariadb.service", Detail: "override.conf lets it reach the metadata service by /run/systemd/io.systemd.InstanceMetadata"}},
 		},
 		{
 			name:  "one does by the setting's former name",
 			after: write("etc/systemd/system/mariadb.service.d/override.conf", "[Service]\nInaccessibleDirectories=\n"),
-			want:  []Problem{{"mariadb.service", OpensIMDS, "its empty InaccessiblePaths= takes back what the guard hides; remove that setting"}},
+			want:  []Problem{{Unit: "mariadb.service", Detail: "its empty InaccessiblePaths= undoes that of the guard; remove that setting"}},
 		},
 		{
 			name:  "one hides other paths, and all below one",
@@ -114,19 +114,19 @@ func TestCheck(t *testing.T) {
 			name:  "the slice of the system allows what the guard denies",
 			after: write("etc/systemd/system/system.slice.d/10.conf", "[Slice]\nIPAddressAllow=any\n"),
 			want: []Problem{{
-				"mariadb.service", OpensIMDS,
-				"/etc/systemd/system/system.slice.d/10.conf lets it reach the metadata service: IPAddressAllow=any is there for all of system.slice, which it runs in",
+				Unit:   "mariadb.service",
+				Detail: "/etc/systemd/system/system.slice.d/10.conf lets it reach the metadata service: IPAddressAllow=any applies to all units in system.slice, where it runs",
 			}},
 		},
 		{
 			name:  "the slice of all does",
 			after: write("run/systemd/system/-.slice.d/a.conf", "[Slice]\nIPAddressAllow=169.254.0.0/16\n"),
-			want:  []Problem{{"mariadb.service", OpensIMDS, "IPAddressAllow=169.254.0.0/16 is there for all of -.slice, which it runs in"}},
+			want:  []Problem{{Unit: "mariadb.service", Detail: "IPAddressAllow=169.254.0.0/16 applies to all units in -.slice, where it runs"}},
 		},
 		{
 			name:  "a drop-in for all slices does, for each of them",
 			after: write("usr/lib/systemd/system/slice.d/a.conf", "[Slice]\nIPAddressAllow=fd00:ec2::/32\n"),
-			want:  []Problem{{"mariadb.service", OpensIMDS, "for all of system.slice"}, {"mariadb.service", OpensIMDS, "for all of -.slice"}},
+			want:  []Problem{{Unit: "mariadb.service", Detail: "applies to all units in system.slice"}, {Unit: "mariadb.service", Detail: "applies to all units in -.slice"}},
 		},
 		{
 			name: "the unit's own slice does, and one above it",
@@ -137,14 +137,14 @@ func TestCheck(t *testing.T) {
 				"etc/systemd/system/other.slice.d/x.conf", "[Slice]\nIPAddressAllow=any\n",
 				"etc/systemd/system/system.slice.d/x.conf", "[Slice]\nIPAddressAllow=any\n"),
 			want: []Problem{
-				{"mariadb.service", OpensIMDS, "/etc/systemd/system/db-mariadb-big.slice lets it reach"},
-				{"mariadb.service", OpensIMDS, "/etc/systemd/system/db-mariadb.slice.d/x.conf lets it reach"},
+				{Unit: "mariadb.service", Detail: "/etc/systemd/system/db-mariadb-big.slice lets it reach"},
+				{Unit: "mariadb.service", Detail: "/etc/systemd/system/db-mariadb.slice.d/x.conf lets it reach"},
 			},
 		},
 		{
 			name:  "a drop-in for slices of a prefix does",
 			after: write("etc/systemd/system/mariadb.service.d/60.conf", "[Service]\nSlice=db-big.slice\n", "etc/systemd/system/db-.slice.d/x.conf", "[Slice]\nIPAddressAllow=any\n"),
-			want:  []Problem{{"mariadb.service", OpensIMDS, "/etc/systemd/system/db-.slice.d/x.conf lets it reach the metadata service: IPAddressAllow=any is there for all of db-big.slice"}},
+			want:  []Problem{{Unit: "mariadb.service", Detail: "/etc/systemd/system/db-.slice.d/x.conf lets it reach the metadata service: IPAddressAllow=any applies to all units in db-big.slice"}},
 		},
 		{
 			name:  "an instance runs in a slice of its template",
@@ -152,7 +152,7 @@ func TestCheck(t *testing.T) {
 			after: write("usr/lib/systemd/system/pg-db@.service", service,
 				"etc/systemd/system/system-pg\\x2ddb.slice.d/x.conf", "[Slice]\nIPAddressAllow=any\n",
 				"etc/systemd/system/system-pg.slice.d/x.conf", "[Slice]\nIPAddressAllow=any\n"),
-			want: []Problem{{"pg-db@15-main.service", OpensIMDS, `for all of system-pg\x2ddb.slice, which it runs in`}},
+			want: []Problem{{Unit: "pg-db@15-main.service", Detail: `applies to all units in system-pg\x2ddb.slice, where it runs`}},
 		},
 		{
 			name: "a slice that it does not run in, one that takes it back, and what is no setting of slices do not",
@@ -173,12 +173,12 @@ func TestCheck(t *testing.T) {
 		{
 			name:  "the unit is masked",
 			after: func(root string) error { return os.Symlink("/dev/null", root+"/etc/systemd/system/mariadb.service") },
-			want:  []Problem{{"mariadb.service", Masked, "unmask mariadb.service"}},
+			want:  []Problem{{Unit: "mariadb.service", Detail: "unmask mariadb.service"}},
 		},
 		{
 			name:  "a name is misspelt",
 			holds: []Hold{hold("mariadb.service"), hold("mariabd.service")},
-			want:  []Problem{{"mariabd.service", Absent, "has no unit file: is the name right, and its package installed?"}},
+			want:  []Problem{{Unit: "mariabd.service", Detail: "has no unit file: check the name, and install its package"}},
 		},
 		{
 			name:  "a script of System V init is a unit",
@@ -188,7 +188,7 @@ func TestCheck(t *testing.T) {
 		{
 			name:  "two names are one unit",
 			holds: []Hold{hold("mariadb.service"), hold("mysql.service")},
-			want:  []Problem{{"mysql.service", SameUnit, "is another name of mariadb.service, which is held for mariadb.service: use one name in every role"}},
+			want:  []Problem{{Unit: "mysql.service", Detail: "is another name of mariadb.service, which is held for mariadb.service, so it can never start: use one name in all roles"}},
 		},
 		{
 			name:  "another name alone will do",
@@ -198,7 +198,7 @@ func TestCheck(t *testing.T) {
 			name:  "a drop-in of another name counts, once",
 			holds: []Hold{hold("mysql.service")},
 			after: write("etc/systemd/system/mysql.service.d/60.conf", "[Unit]\nAssertPathExists=\n"),
-			want:  []Problem{{"mariadb.service", Reset, "/etc/systemd/system/mysql.service.d/60.conf"}},
+			want:  []Problem{{Unit: "mariadb.service", Detail: "/etc/systemd/system/mysql.service.d/60.conf"}},
 		},
 		{
 			name:  "another name beside the unit, for one service, will do",
@@ -227,7 +227,7 @@ func TestCheck(t *testing.T) {
 				t.Fatalf("problems: %v, not %v", got, test.want)
 			}
 			for i, want := range test.want {
-				if got[i].Unit != want.Unit || got[i].Kind != want.Kind || !strings.Contains(got[i].Detail, want.Detail) {
+				if got[i].Unit != want.Unit || got[i].Install != want.Install || !strings.Contains(got[i].Detail, want.Detail) {
 					t.Errorf("problem %v, not %v", got[i], want)
 				}
 			}

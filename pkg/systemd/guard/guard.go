@@ -1,12 +1,11 @@
-// Package guard writes the drop-ins that hold the units of every role until
-// the agent grants them.
+// Package guard writes the drop-ins that hold the units of every role until the
+// agent grants them, and checks that nothing undoes them.
 //
-// It reads unit files and drop-ins in systemd's search path below a root,
-// which is "/" on a machine and the root of an image at bake time, and writes
-// /etc/systemd/system/<unit>.d/50-held-by-bootagent.conf there. It knows no
-// role file: its callers say what is to be held. Beside the names of units it
-// imports the standard library only, as the generator, which runs before
-// anything else on a boot, is made of it.
+// It reads unit files and drop-ins below a root directory, which is "/" on a
+// machine and the root of the image when an image is built. It writes
+// /etc/systemd/system/<unit>.d/50-held-by-bootagent.conf there. It reads no role
+// file: the caller passes what has to be held. The generator, which runs before
+// anything else in a boot, links this package, so its imports are few.
 package guard
 
 import (
@@ -14,98 +13,114 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
+	"bootagent/pkg/systemd/unitfile"
 	"bootagent/pkg/unit"
 )
 
 const (
-	// installDir is where guards are installed, below a root.
-	installDir = "/etc/systemd/system"
-
-	// fileName is the same for every unit: a guard of the generator takes the
-	// place of the installed one, as systemd reads one file of each name.
+	// fileName is the same for every unit. So a guard of the generator replaces the
+	// installed one, because systemd reads only one drop-in of each name.
 	fileName = "50-held-by-bootagent.conf"
 
-	// tempName is what a guard is while it is written. systemd reads no file
+	// tempName is the name of a guard while it is written. systemd reads no drop-in
 	// that begins with a dot.
 	tempName = "." + fileName + ".new"
 
-	// mark begins every guard. A file without it is not ours to change.
+	// mark begins every guard. A file without it is never changed.
 	mark = "# Made by bootagent"
 
 	header = mark + ` from its role files: "bootagent guard install" reverts what is edited here.`
 
-	// imds4 and imds6 are where an instance's metadata service is (EC2 User
+	// imds4 and imds6 are the addresses of an instance's metadata service (EC2 User
 	// Guide, "Use IMDS").
 	imds4 = "169.254.169.254"
 	imds6 = "fd00:ec2::254"
 )
 
-// A Hold says that a unit may not start before the agent grants a service.
+// A root is the root directory of a machine, or of an image, that has guards.
+type root struct{ unitfile.Root }
+
+func newRoot(dir string) root { return root{unitfile.NewRoot(dir)} }
+
+// A tree is the units below a root, some of which have guards.
+type tree struct {
+	*unitfile.Tree
+	root root
+}
+
+// readTree reads which units there are below a root, see unitfile.Load.
+func readTree(dir string) (*tree, error) {
+	t, err := unitfile.Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &tree{t, root{t.Root}}, nil
+}
+
+// A Hold says that a unit must not start before the agent grants a service.
 type Hold struct {
 	// Unit is the unit that is held.
 	Unit string
 
-	// Service is the one whose grant opens it: Unit itself, where that is a
-	// service of a role, and else the service that it triggers, or that a role
-	// names it beside.
+	// Service is the service whose grant lets the unit start: the unit itself if it
+	// is a service of a role, and otherwise the service that it starts, or the
+	// service that a role lists it with.
 	Service string
 
-	// IMDS leaves the unit its way to the instance's metadata service.
+	// IMDS says that the unit may reach the instance's metadata service.
 	IMDS bool
 
-	// Credentials are the names of those that the unit gets when the agent has
-	// staged them, sorted. Only a service that is held for itself has any.
+	// Credentials are the names of the credentials that the agent stages for the
+	// unit, sorted. Only a service that is held for itself has any.
 	Credentials []string
 
-	// Optional are those of the credentials that not every role gives to the
-	// unit. In their place it gets a line without anything in it.
+	// Optional are the credentials that not every role gives to the unit. If the
+	// agent does not stage one of them, the unit gets an empty line instead.
 	Optional []string
 }
 
-// GrantUnit is the name of the transient unit that a service is bound to:
-// bootagent-grant-mariadb.service for mariadb.service.
-func GrantUnit(service string) string { return unit.Grant(service) }
-
-// Token is the path of the file that a service asserts, on the machine that
-// runs it: /run/bootagent/granted/mariadb.service for mariadb.service.
+// Token returns the path of the file that the guard of a service asserts, on the
+// machine that runs it: /run/bootagent/granted/mariadb.service for mariadb.service.
 func Token(service string) string {
 	return "/run/bootagent/granted/" + service
 }
 
-// Staged is the path of the file that a service gets as a credential, on the
+// Staged returns the path of the file that a service gets as a credential, on the
 // machine that runs it: /run/bootagent/secrets/mariadb.service/root-sql.
 func Staged(service, credential string) string {
 	return "/run/bootagent/secrets/" + service + "/" + credential
 }
 
-// Path is where the guard of a unit is installed, below the root.
-func Path(name string) string { return dropIn(installDir, name) }
+// Path returns the path of the installed guard of a unit, below the root.
+func Path(name string) string { return dropIn(unitfile.AdminDir, name) }
 
 func dropIn(dir, name string) string { return path.Join(dir, name+".d", fileName) }
 
-// nothing is a credential in the place of one that a role does not give:
-// systemd 252 takes no empty one (config_parse_set_credential). What is loaded
-// wins over it.
+// nothing is the content of a credential that a role does not give. systemd 252
+// accepts no empty one (config_parse_set_credential). LoadCredential= has priority
+// over it.
 const nothing = `\n`
 
-// Text is the guard itself. It is the same for every role that holds the unit.
+// Text returns the content of the guard. It is the same for every role that holds
+// the unit.
 //
-// Unit names need no escaping in it: systemd allows no % in them, and takes
-// the backslash of \x2d as it stands in the settings that have one
+// Unit names need no escaping in it: they can't contain a %, and systemd does not
+// interpret the backslash of \x2d in the settings that contain unit names
 // (config_parse_unit_deps, config_parse_unit_condition_path,
 // config_parse_load_credential).
 func (h Hold) Text() string {
 	var b strings.Builder
 	b.WriteString(header + "\n[Unit]\nDocumentation=man:bootagent(8)\n")
-	// A socket or a path is started before basic.target, the agent after it:
-	// an order between them would be a cycle, which systemd breaks by leaving
-	// out a job of its choice. The assertion needs no order to hold.
-	if path.Ext(h.Unit) == ".service" {
-		b.WriteString("After=bootagent.service " + GrantUnit(h.Service) + "\n")
+	// A socket or a path starts before basic.target, and the agent starts after it.
+	// An order between them would be a cycle, which systemd breaks by dropping a
+	// job of its choice. The assertion holds without an order.
+	if unit.IsService(h.Unit) {
+		b.WriteString("After=" + unit.Agent + " " + unit.GrantOf(h.Service) + "\n")
 	}
-	b.WriteString("BindsTo=" + GrantUnit(h.Service) + "\n")
+	b.WriteString("BindsTo=" + unit.GrantOf(h.Service) + "\n")
 	b.WriteString("AssertPathExists=" + Token(h.Service) + "\n")
 	if settings := h.serviceSettings(); settings != "" {
 		b.WriteString("\n[Service]\n" + settings)
@@ -113,9 +128,9 @@ func (h Hold) Text() string {
 	return b.String()
 }
 
-// serviceSettings is what the guard sets of a service itself.
+// serviceSettings returns what the guard sets in the section of a service.
 func (h Hold) serviceSettings() string {
-	if path.Ext(h.Unit) != ".service" {
+	if !unit.IsService(h.Unit) {
 		return ""
 	}
 	var b strings.Builder
@@ -132,33 +147,33 @@ func (h Hold) serviceSettings() string {
 	return b.String()
 }
 
-// check tells why a unit can't be held in this way, or nil.
+// check returns why a unit can't be held in this way, or nil.
 func (h Hold) check() error {
-	switch {
-	case !isHeldType(h.Unit) || !unit.Valid(h.Unit):
-		return fmt.Errorf("cannot hold %q: not the name of a unit", h.Unit)
-	case unit.Needed(h.Unit) != "":
-		return fmt.Errorf("cannot hold %s: it %s", h.Unit, unit.Needed(h.Unit))
-	case !unit.Valid(h.Service) || path.Ext(h.Service) != ".service":
-		return fmt.Errorf("cannot hold %s for %q: not the name of a service", h.Unit, h.Service)
-	case unit.IsTemplate(h.Service):
-		return fmt.Errorf("cannot hold %s for %s: a template has no grant; name an instance of it", h.Unit, h.Service)
-	case len(GrantUnit(h.Service)) > unit.MaxName:
-		return fmt.Errorf("cannot hold %s for %s: the name of its grant would be longer than %d bytes", h.Unit, h.Service, unit.MaxName)
+	if err := unit.MayGuard(h.Unit); err != nil {
+		return fmt.Errorf("cannot hold %s: %w", shown(h.Unit), err)
+	}
+	if err := unit.MayGrant(h.Service); err != nil {
+		return fmt.Errorf("cannot hold %s for %s: %w", h.Unit, shown(h.Service), err)
 	}
 	for _, name := range h.Credentials {
 		if !isCredential(name) {
-			return fmt.Errorf("cannot hold %s with the credential %q: not the name of one", h.Unit, name)
+			return fmt.Errorf("cannot hold %s with the credential %q: not the name of a credential", h.Unit, name)
 		}
 	}
 	return nil
 }
 
-// isHeldType tells whether units of this one's type can be held.
-func isHeldType(name string) bool { return slices.Contains(unit.HeldTypes(), path.Ext(name)) }
+// shown returns a name as a message shows it: quoted if it isn't the name of a
+// unit, because it may then contain anything.
+func shown(name string) string {
+	if unit.Valid(name) {
+		return name
+	}
+	return strconv.Quote(name)
+}
 
-// isCredential tells whether systemd takes name as that of a credential
-// (credential_name_valid), and as it stands: no specifier, no escape.
+// isCredential reports whether systemd accepts a name as the name of a credential
+// (credential_name_valid), and interprets nothing in it: no specifier, no escape.
 func isCredential(name string) bool {
 	for i := range len(name) {
 		if c := name[i]; !unit.NameByte(c) || strings.IndexByte(`:\@`, c) >= 0 {
@@ -168,8 +183,8 @@ func isCredential(name string) bool {
 	return name != "" && name[0] != '.'
 }
 
-// merge puts the holds of all roles together: one for each unit, sorted. What
-// it refuses is in the error; all else is in the list.
+// merge joins the holds of all roles: one for each unit, sorted. The error names
+// the holds that can't be; the list has all others.
 func merge(holds []Hold) ([]Hold, error) {
 	sorted := slices.Clone(holds)
 	slices.SortFunc(sorted, func(a, b Hold) int {
@@ -197,8 +212,8 @@ func merge(holds []Hold) ([]Hold, error) {
 	return merged, errors.Join(problems...)
 }
 
-// with puts two holds of one unit for one service together. A credential that
-// either lacks is optional.
+// with joins two holds of one unit for one service. A credential that is missing in
+// one of them is optional.
 func (h Hold) with(o Hold) Hold {
 	one := Hold{Unit: h.Unit, Service: h.Service, IMDS: h.IMDS || o.IMDS}
 	one.Credentials = union(h.Credentials, o.Credentials)

@@ -6,36 +6,22 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"bootagent/pkg/systemd/unitfile/unitfiletest"
+	"bootagent/pkg/unit"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// A machine is a root directory as data: path → text. A text that begins with
-// "-> " is a link.
+// A machine is the files below a root directory, as unitfiletest.Root makes them.
 type machine map[string]string
 
 func (m machine) root(t *testing.T) string {
 	t.Helper()
-	root := t.TempDir()
-	for name, text := range m {
-		file := filepath.Join(root, name)
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		err := error(nil)
-		if target, link := strings.CutPrefix(text, "-> "); link {
-			err = os.Symlink(target, file)
-		} else {
-			err = os.WriteFile(file, []byte(text), 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return root
+	return unitfiletest.Root(t, m)
 }
 
-const service = "[Service]\nExecStart=/bin/sleep infinity\n"
+const service = unitfiletest.Service
 
 func hold(unit string) Hold { return Hold{Unit: unit, Service: unit} }
 
@@ -74,7 +60,7 @@ func TestText(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	if got, want := GrantUnit("mariadb.service"), "bootagent-grant-mariadb.service"; got != want {
+	if got, want := unit.GrantOf("mariadb.service"), "bootagent-grant-mariadb.service"; got != want {
 		t.Errorf("the grant is %s, not %s", got, want)
 	}
 	if got, want := Token("mariadb.service"), "/run/bootagent/granted/mariadb.service"; got != want {
@@ -99,21 +85,21 @@ func TestWhatCannotBeHeldIsRefusedAndTheRestIsNot(t *testing.T) {
 		{"a way out of the directory", hold("../../x.service"), `cannot hold "../../x.service": not the name of a unit`},
 		{"a specifier", hold("a%i.service"), `cannot hold "a%i.service": not the name of a unit`},
 		{"a second line", hold("a\n[Service].service"), `cannot hold "a\n[Service].service": not the name of a unit`},
-		{"a target", hold("basic.target"), `cannot hold "basic.target": not the name of a unit`},
-		{"the agent", hold("bootagent.service"), "it is one of bootagent's own units, which can't wait for themselves"},
+		{"a target", hold("basic.target"), `cannot hold basic.target: only units that end in .service, .socket, .timer, .path can be held`},
+		{"the agent", hold("bootagent.service"), "it is one of bootagent's own units, which can't wait for itself"},
 		{"a grant", hold("bootagent-grant-a.service"), "it is one of bootagent's own units"},
-		{"a way in", hold("ssh.service"), "cannot hold ssh.service: it is a way in"},
-		{"an instance of one", hold("getty@tty1.service"), "cannot hold getty@tty1.service: it is a way in"},
-		{"the network", Hold{Unit: "systemd-networkd.service", Service: "a.service"}, "cannot hold systemd-networkd.service: it is a unit that bootagent itself needs"},
-		{"a socket without a service", hold("a.socket"), `cannot hold a.socket for "a.socket": not the name of a service`},
+		{"a way in", hold("ssh.service"), "cannot hold ssh.service: it is needed to log in"},
+		{"an instance of one", hold("getty@tty1.service"), "cannot hold getty@tty1.service: it is needed to log in"},
+		{"the network", Hold{Unit: "systemd-networkd.service", Service: "a.service"}, "cannot hold systemd-networkd.service: it is needed by bootagent itself"},
+		{"a socket without a service", hold("a.socket"), `cannot hold a.socket for a.socket: not the name of a service`},
 		{"a template", hold("a@.service"), "a template has no grant; name an instance of it"},
 		{"a name that leaves no room", hold(long), "the name of its grant would be longer than 255 bytes"},
-		{"a credential that is a path", with(hold("a.service"), "../key"), `cannot hold a.service with the credential "../key": not the name of one`},
-		{"a hidden one", with(hold("a.service"), ".."), `cannot hold a.service with the credential "..": not the name of one`},
-		{"one without a name", with(hold("a.service"), ""), `cannot hold a.service with the credential "": not the name of one`},
-		{"one with a specifier", with(hold("a.service"), "%n"), `cannot hold a.service with the credential "%n": not the name of one`},
-		{"one with a source of its own", with(hold("a.service"), "key:/etc/shadow"), `with the credential "key:/etc/shadow": not the name of one`},
-		{"one with a second line", with(hold("a.service"), "key\nUser=root"), `with the credential "key\nUser=root": not the name of one`},
+		{"a credential that is a path", with(hold("a.service"), "../key"), `cannot hold a.service with the credential "../key": not the name of a credential`},
+		{"a hidden one", with(hold("a.service"), ".."), `cannot hold a.service with the credential "..": not the name of a credential`},
+		{"one without a name", with(hold("a.service"), ""), `cannot hold a.service with the credential "": not the name of a credential`},
+		{"one with a specifier", with(hold("a.service"), "%n"), `cannot hold a.service with the credential "%n": not the name of a credential`},
+		{"one with a source of its own", with(hold("a.service"), "key:/etc/shadow"), `with the credential "key:/etc/shadow": not the name of a credential`},
+		{"one with a second line", with(hold("a.service"), "key\nUser=root"), `with the credential "key\nUser=root": not the name of a credential`},
 		{
 			"two services for one unit",
 			Hold{Unit: "b.timer", Service: "z.service"},

@@ -11,9 +11,10 @@ import (
 	"syscall"
 
 	"bootagent/pkg/shell"
+	"bootagent/pkg/systemd/unitfile"
 )
 
-// A Change is what was done to one guard.
+// A Change says what was done to one guard.
 type Change struct {
 	Done Done
 	Path string // of the guard, below the root
@@ -21,30 +22,30 @@ type Change struct {
 
 func (c Change) String() string { return string(c.Done) + " " + c.Path }
 
-// Done is a way to change a guard.
+// Done is what can be done to a guard.
 type Done string
 
-// What can be done to a guard.
+// The values of Done.
 const (
 	Added   Done = "added"
 	Changed Done = "changed"
 	Removed Done = "removed"
 )
 
-// Install makes the installed guards below the root dir those that the holds
-// need, and no others: it adds what is missing, changes what differs, and only
-// then removes the guards of units that nothing holds any more. It can be run
-// again after a crash at any point. That a guard holds nothing, as its unit runs
-// nothing, is an error as well.
+// Install installs the guards that the holds need below the root dir, and no
+// others: it adds missing guards, changes those that differ, and then removes the
+// guards of units that no hold names any more. It can be run again after a crash at
+// any point. A guard that holds nothing, because its unit runs nothing, is an
+// error, too.
 //
-// It goes on after an error, as each guard holds its unit by itself; the error
-// then joins all of them, and the changes are those that were made. A file in
-// the place of a guard that is not one is an error and stays as it is. Every
-// guard stays if the holds contradict each other, or if there are none: that
-// the role files are gone lets no unit loose, which is for Remove to do.
+// Install goes on after an error, because each guard holds its unit by itself. The
+// error joins all of them, and the changes are those that were made. If another
+// file is in the place of a guard, that is an error and the file stays. If the
+// holds contradict each other, or if there are none, no guard is removed: deleting
+// the role files must not let a unit start. Remove removes all guards.
 func Install(dir string, holds []Hold) ([]Change, error) {
 	r := newRoot(dir)
-	if _, err := os.Stat(r.path("/")); err != nil {
+	if _, err := os.Stat(r.Join("/")); err != nil {
 		return nil, fmt.Errorf("cannot install guards: %w", err)
 	}
 	wanted, err := Expand(dir, holds)
@@ -71,23 +72,24 @@ func Install(dir string, holds []Hold) ([]Change, error) {
 	return append(changes, removed...), errors.Join(problems...)
 }
 
-// cannotHold tells of the units whose guards hold nothing, since they run
-// nothing, or since systemd has no such unit by what is there in its place. A
-// unit that is not there at all may be installed later.
+// cannotHold returns an error for the units whose guards hold nothing, because the
+// unit runs nothing, or because its file is a link that systemd does not accept. A
+// unit without any file may be installed later.
 func cannotHold(dir string, holds []Hold) error {
 	problems, err := CheckUnits(dir, holds)
 	errs := []error{err}
 	for _, p := range problems {
-		if p.Kind == RunsNothing || p.Kind == BadLink {
+		if p.unholdable {
 			errs = append(errs, errors.New(p.String()))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// checkBare tells of the guards that are installed where none are wanted.
+// checkBare returns an error if there are installed guards although no role needs
+// any.
 func (r root) checkBare() error {
-	t, err := readTree(r)
+	t, err := readTree(r.Dir)
 	if err != nil {
 		return err
 	}
@@ -100,32 +102,32 @@ func (r root) checkBare() error {
 	if len(units) == 0 {
 		return nil
 	}
-	return fmt.Errorf("cannot install guards: no role names a unit, so the guards of %s stay; to take them away: bootagent guard remove%s",
+	return fmt.Errorf("cannot install guards: no role names a unit, so the guards of %s stay; to remove them: bootagent guard remove%s",
 		strings.Join(units, ", "), r.option())
 }
 
-// Remove removes every installed guard below the root dir. From then on, the
-// units start as their package wants it. A file in the place of a guard that is
-// not one is an error and stays as it is.
+// Remove removes all installed guards below the root dir. After that, the units
+// start as their packages want. If another file is in the place of a guard, that is
+// an error and the file stays.
 func Remove(dir string) ([]Change, error) {
 	return newRoot(dir).removeBut(nil)
 }
 
-// Installed gives the text of the installed guard of a unit below the root dir,
-// and "" where it has none. A file in its place that is not a guard is an error.
+// Installed returns the content of the installed guard of a unit below the root dir,
+// or "" if it has none. Another file in its place is an error.
 func Installed(dir, unit string) (string, error) {
 	return newRoot(dir).guard(Path(unit))
 }
 
-// guard gives the text of the guard at a path, or "" where there is no file.
+// guard returns the content of the guard at a path, or "" if there is no file.
 func (r root) guard(name string) (string, error) {
-	dir, err := r.resolve(path.Dir(name))
+	dir, err := r.Resolve(path.Dir(name))
 	if err != nil {
 		return "", fmt.Errorf("cannot read guard: %w", err)
 	}
 	file := path.Join(dir, path.Base(name))
-	// Not followed: a link in the place of a guard is none, whatever it leads to.
-	info, err := os.Lstat(r.path(file))
+	// A link in the place of a guard is not followed: it is no guard.
+	info, err := os.Lstat(r.Join(file))
 	if gone(err) {
 		return "", nil
 	}
@@ -133,7 +135,7 @@ func (r root) guard(name string) (string, error) {
 		return "", fmt.Errorf("cannot read guard: %w", err)
 	}
 	if info.Mode().IsRegular() {
-		text, err := r.read(file)
+		text, err := r.Read(file)
 		if err != nil {
 			return "", fmt.Errorf("cannot read guard: %w", err)
 		}
@@ -141,12 +143,12 @@ func (r root) guard(name string) (string, error) {
 			return string(text), nil
 		}
 	}
-	return "", fmt.Errorf("%s is in the place of a guard, but its first line does not say that bootagent made it; move it away: "+
-		"mv %s %s && %s", r.path(file), shell.Quote(r.path(file)), shell.Quote(r.path(file)+".old"), r.installCommand())
+	return "", fmt.Errorf("%s is in the place of a guard, but bootagent did not make it; move it away: "+
+		"mv %s %s && %s", r.Join(file), shell.Quote(r.Join(file)), shell.Quote(r.Join(file)+".old"), r.installCommand())
 }
 
-// install brings the guard of one unit up to date and says what it did, "" if
-// there was nothing to do.
+// install updates the guard of one unit and returns what it did, or "" if there was
+// nothing to do.
 func (r root) install(h Hold) (Done, error) {
 	old, err := r.guard(Path(h.Unit))
 	if err != nil {
@@ -164,17 +166,17 @@ func (r root) install(h Hold) (Done, error) {
 	return Changed, nil
 }
 
-// replace writes a file as a whole: after a crash it is the old one or the new
-// one, and once replace returns it is the new one.
+// replace replaces a file atomically: after a crash, there is the old or the new
+// one. When replace has returned, there is the new one, even after a power cut.
 func (r root) replace(name, text string) error {
-	dir, err := r.resolve(path.Dir(name))
+	dir, err := r.Resolve(path.Dir(name))
 	if err != nil {
 		return err
 	}
-	if err := makeDir(r.path(dir)); err != nil {
+	if err := makeDir(r.Join(dir)); err != nil {
 		return err
 	}
-	temp := r.path(path.Join(dir, tempName))
+	temp := r.Join(path.Join(dir, tempName))
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -188,20 +190,20 @@ func (r root) replace(name, text string) error {
 		os.Remove(temp)
 		return err
 	}
-	if err := os.Rename(temp, r.path(path.Join(dir, path.Base(name)))); err != nil {
+	if err := os.Rename(temp, r.Join(path.Join(dir, path.Base(name)))); err != nil {
 		return err
 	}
-	return syncDir(r.path(dir))
+	return syncDir(r.Join(dir))
 }
 
-// removeBut removes the guards below installDir whose path is not in keep, and
-// what a crash left beside any.
+// removeBut removes the installed guards whose path is not in keep, and the files
+// that a crash left beside any guard.
 func (r root) removeBut(keep map[string]bool) ([]Change, error) {
-	installed, err := r.resolve(installDir)
+	installed, err := r.Resolve(unitfile.AdminDir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot look for guards: %w", err)
 	}
-	entries, err := os.ReadDir(r.path(installed))
+	entries, err := os.ReadDir(r.Join(installed))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("cannot look for guards: %w", err)
 	}
@@ -223,11 +225,11 @@ func (r root) removeBut(keep map[string]bool) ([]Change, error) {
 }
 
 func (r root) remove(unit string, keep bool) (removed bool, err error) {
-	dir, err := r.resolve(path.Dir(Path(unit)))
+	dir, err := r.Resolve(path.Dir(Path(unit)))
 	if err != nil {
 		return false, fmt.Errorf("cannot look for a guard of %s: %w", unit, err)
 	}
-	if err := os.Remove(r.path(path.Join(dir, tempName))); err != nil && !gone(err) {
+	if err := os.Remove(r.Join(path.Join(dir, tempName))); err != nil && !gone(err) {
 		return false, fmt.Errorf("cannot remove what a crash left: %w", err)
 	}
 	if keep {
@@ -239,23 +241,23 @@ func (r root) remove(unit string, keep bool) (removed bool, err error) {
 	case text == "":
 		return false, nil
 	}
-	if err := os.Remove(r.path(path.Join(dir, fileName))); err != nil {
+	if err := os.Remove(r.Join(path.Join(dir, fileName))); err != nil {
 		return false, fmt.Errorf("cannot remove the guard of %s: %w", unit, err)
 	}
-	if err := syncDir(r.path(dir)); err != nil {
+	if err := syncDir(r.Join(dir)); err != nil {
 		return true, err
 	}
-	os.Remove(r.path(Path(unit)[:len(Path(unit))-len(fileName)])) // if it is empty now
+	os.Remove(r.Join(Path(unit)[:len(Path(unit))-len(fileName)])) // if it is empty now
 	return true, nil
 }
 
-// gone tells whether err says that there is no such file. A file in the place
-// of the directory is as good.
+// gone reports whether err says that there is no such file, or that a parent is a
+// file.
 func gone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
-// makeDir makes a directory and its parents, to stay after a power cut.
+// makeDir makes a directory and its parents, which stay after a power cut.
 func makeDir(dir string) error {
 	if info, err := os.Stat(dir); err == nil && info.IsDir() {
 		return nil
@@ -277,8 +279,8 @@ func syncDir(dir string) error {
 	return errors.Join(file.Sync(), file.Close())
 }
 
-// Write writes the guard of a hold below a directory of units, with no care
-// for what is there: the generator's directories are empty when it starts.
+// Write writes the guard of a hold below a directory of units, and replaces what is
+// there. It is for the generator, whose directories are empty when it starts.
 func Write(dir string, h Hold) error {
 	if err := h.check(); err != nil {
 		return err

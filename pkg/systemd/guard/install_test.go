@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"bootagent/pkg/systemd/unitfile"
 )
 
 const (
@@ -137,7 +139,7 @@ func TestInstallRevertsEdits(t *testing.T) {
 func TestInstallMendsWhatACrashLeft(t *testing.T) {
 	root := image().root(t)
 	half := filepath.Join(filepath.Dir(root+mariadbGuard), tempName)
-	gone := filepath.Join(root, installDir, "redis.service.d", tempName)
+	gone := filepath.Join(root, unitfile.AdminDir, "redis.service.d", tempName)
 	for _, file := range []string{half, gone} {
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			t.Fatal(err)
@@ -203,7 +205,7 @@ func TestForeignFilesAreNeverTouched(t *testing.T) {
 
 			changes, err := Install(root, []Hold{hold("mariadb.service"), hold("nginx.service")})
 			words := "cannot hold mariadb.service: " + root + mariadbGuard +
-				" is in the place of a guard, but its first line does not say that bootagent made it; move it away: mv "
+				" is in the place of a guard, but bootagent did not make it; move it away: mv "
 			if err == nil || !strings.Contains(err.Error(), words) {
 				t.Errorf("the error is %v, without %q", err, words)
 			}
@@ -264,7 +266,7 @@ func TestWithoutRolesGuardsStay(t *testing.T) {
 	}
 	install_(t, root, hold("mariadb.service"))
 	changes, err := Install(root, nil)
-	words := "no role names a unit, so the guards of mariadb.service, mariadb.socket stay; to take them away: bootagent guard remove --root "
+	words := "no role names a unit, so the guards of mariadb.service, mariadb.socket stay; to remove them: bootagent guard remove --root "
 	if err == nil || !strings.Contains(err.Error(), words) || changes != nil {
 		t.Errorf("changes: %v; the error is %v, without %q", changes, err, words)
 	}

@@ -1,92 +1,19 @@
 package guard
 
 import (
-	"bytes"
-	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"bootagent/pkg/systemd/unitfile"
+	"bootagent/pkg/systemd/unitfile/unitfiletest"
 	"bootagent/pkg/unit"
 )
 
-// The tests of this file ask the real systemd how it reads what this package
-// says that it reads: "systemd-analyze verify" prints each unit as loaded when
-// it logs for debugging.
-
-// loaded has, for each unit, its lines "Key: value".
-type loaded map[string][]string
-
-func (l loaded) values(unit, key string) []string {
-	var values []string
-	for _, line := range l[unit] {
-		if value, ok := strings.CutPrefix(line, key+": "); ok {
-			value, _, _ = strings.Cut(value, " (origin-")
-			values = append(values, strings.TrimSuffix(value, " untested"))
-		}
-	}
-	return values
-}
-
-// analyze has systemd load units, and gives them and what it says about them.
-// It skips the test where there is no systemd.
-func analyze(t *testing.T, env string, args ...string) (loaded, string) {
-	t.Helper()
-	if _, err := exec.LookPath("systemd-analyze"); err != nil {
-		t.Skip("systemd-analyze is not installed (package systemd): how systemd reads guards is not checked")
-	}
-	cmd := exec.Command("systemd-analyze", append([]string{"verify", "--man=no"}, args...)...)
-	cmd.Env = append(os.Environ(), "SYSTEMD_LOG_LEVEL=debug", env)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	// It fails where anything about a unit is odd, as with the half systems here.
-	var exit *exec.ExitError
-	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	units := make(loaded)
-	var unit string
-	for line := range strings.Lines(stdout.String()) {
-		line = strings.TrimSpace(line)
-		if name, ok := strings.CutPrefix(line, "-> Unit "); ok {
-			unit = strings.TrimSuffix(name, ":")
-			continue
-		}
-		units[unit] = append(units[unit], line)
-	}
-	return units, stderr.String()
-}
-
-func TestSystemdSearchesWhereWeDo(t *testing.T) {
-	out, err := exec.Command("systemd-analyze", "unit-paths").Output()
-	if errors.Is(err, exec.ErrNotFound) {
-		t.Skip("systemd-analyze is not installed (package systemd): its search path is not checked")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	ours := searchPath()
-	last := -1
-	for dir := range strings.FieldsSeq(string(out)) {
-		i := slices.Index(ours, dir)
-		switch {
-		case i < 0:
-			t.Errorf("systemd searches %s and we do not", dir)
-		// One of the two is a link to the other on most systems.
-		case i < last && path.Base(path.Dir(path.Dir(dir))) != "lib":
-			t.Errorf("systemd searches %s after %s, we before", dir, ours[last])
-		}
-		last = max(last, i)
-	}
-	if last < 0 {
-		t.Error("systemd-analyze unit-paths printed nothing")
-	}
-}
+// The tests of this file compare with the real systemd, see unitfiletest.
 
 func TestSystemdTriggersAndDropsInAsWeSay(t *testing.T) {
 	compared := 0
@@ -96,8 +23,7 @@ func TestSystemdTriggersAndDropsInAsWeSay(t *testing.T) {
 			if m["usr/lib/systemd/system/mariadb.service"] == "" {
 				m["usr/lib/systemd/system/mariadb.service"] = service
 			}
-			r := newRoot(m.root(t))
-			tree, err := readTree(r)
+			tree, err := readTree(m.root(t))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -107,28 +33,28 @@ func TestSystemdTriggersAndDropsInAsWeSay(t *testing.T) {
 			}
 			var names []string
 			for _, name := range tree.triggers(held) {
-				if !unit.IsTemplate(name) && !tree.masked(name) {
+				if !unit.IsTemplate(name) && !tree.Masked(name) {
 					names = append(names, name)
 				}
 			}
 			if len(names) == 0 {
 				return
 			}
-			units, said := analyze(t, "LC_ALL=C", append([]string{"--root=" + r.dir}, names...)...)
+			units, said := unitfiletest.Analyze(t, "LC_ALL=C", append([]string{"--root=" + tree.Dir}, names...)...)
 			for _, name := range names {
 				if units[name] == nil {
 					t.Fatalf("systemd did not load %s:\n%s", name, said)
 				}
 				var dropIns []string
-				for _, file := range tree.dropIns(name) {
-					dropIns = append(dropIns, r.path(file))
+				for _, file := range tree.DropIns(name) {
+					dropIns = append(dropIns, tree.Join(file))
 				}
-				if got := units.values(name, "DropIn Path"); !slices.Equal(got, dropIns) {
+				if got := units.Values(name, "DropIn Path"); !slices.Equal(got, dropIns) {
 					t.Errorf("systemd has the drop-ins %v of %s, we have %v", got, name, dropIns)
 				}
 				compared++
-				got := units.values(name, "Triggers")
-				if want := tree.unit(tree.starts(name)); !slices.Equal(got, []string{want}) && !unit.IsTemplate(want) {
+				got := units.Values(name, "Triggers")
+				if want := tree.Own(tree.Starts(name)); !slices.Equal(got, []string{want}) && !unit.IsTemplate(want) {
 					t.Errorf("systemd has %s start %v, we have it start %s", name, got, want)
 				}
 			}
@@ -136,52 +62,6 @@ func TestSystemdTriggersAndDropsInAsWeSay(t *testing.T) {
 	}
 	if compared == 0 && !t.Failed() {
 		t.Skip("nothing compared")
-	}
-}
-
-func TestSystemdDropsInAsWeSay(t *testing.T) {
-	m := machine{
-		"usr/lib/systemd/system/foo-bar@.service": service,
-		"usr/lib/systemd/system/a.service":        service,
-		"etc/systemd/system/b.service":            "-> ../../../usr/lib/systemd/system/a.service",
-	}
-	dirs := []string{"etc/systemd/system.control", "etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system"}
-	names := []string{"foo-bar@x.service", "foo-bar@.service", "foo-@x.service", "foo-@.service", "foo-.service", "foo.service", "service", "a.service", "b.service"}
-	for i, name := range names {
-		for j, other := range names[:i] { // which of two wins
-			m[fmt.Sprintf("etc/systemd/system/%s.d/7%d%d.conf", name, i, j)] = "[Unit]\n"
-			m[fmt.Sprintf("etc/systemd/system/%s.d/7%d%d.conf", other, i, j)] = "[Unit]\n"
-			m[fmt.Sprintf("etc/systemd/system.control/%s.d/8%d%d.conf", name, i, j)] = "[Unit]\n"
-			m[fmt.Sprintf("etc/systemd/system/%s.d/8%d%d.conf", other, i, j)] = "[Unit]\n"
-		}
-		for j, dir := range dirs {
-			m[fmt.Sprintf("%s/%s.d/1%d%d.conf", dir, name, i, j)] = "[Unit]\n"
-			m[fmt.Sprintf("%s/%s.d/2%d.conf", dir, name, i)] = "[Unit]\n"
-			m[fmt.Sprintf("%s/%s.d/3%d.conf", dir, name, j)] = "[Unit]\n"
-			m[fmt.Sprintf("%s/%s.d/4.conf", dir, name)] = "[Unit]\n"
-			m[fmt.Sprintf("%s/%s.d/.5.conf", dir, name)] = "[Unit]\n"
-			m[fmt.Sprintf("%s/%s.d/6.conf~", dir, name)] = "[Unit]\n"
-		}
-	}
-	r := newRoot(m.root(t))
-	tree, err := readTree(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	units, said := analyze(t, "LC_ALL=C", "--root="+r.dir, "foo-bar@x.service", "a.service")
-	for _, name := range []string{"foo-bar@x.service", "a.service"} {
-		var want []string
-		for _, file := range tree.dropIns(name) {
-			want = append(want, r.path(file))
-		}
-		if got := units.values(name, "DropIn Path"); len(got) < 10 || !slices.Equal(got, want) {
-			for i := range min(len(got), len(want)) {
-				if got[i] != want[i] {
-					t.Fatalf("of the %d drop-ins of %s, the %dth is %s to systemd and %s to us", len(got), name, i+1, got[i], want[i])
-				}
-			}
-			t.Errorf("systemd has %d drop-ins of %s, we have %d\n%s", len(got), name, len(want), said)
-		}
 	}
 }
 
@@ -203,19 +83,19 @@ func TestSystemdHoldsWhatAGuardHolds(t *testing.T) {
 			}
 			root := m.root(t)
 			install_(t, root, h)
-			units, said := analyze(t, "LC_ALL=C", "--root="+root, h.Unit)
-			if got := units.values(h.Unit, "AssertPathExists"); !slices.Equal(got, []string{Token(h.Service)}) {
+			units, said := unitfiletest.Analyze(t, "LC_ALL=C", "--root="+root, h.Unit)
+			if got := units.Values(h.Unit, "AssertPathExists"); !slices.Equal(got, []string{Token(h.Service)}) {
 				t.Errorf("asserts %v\n%s", got, said)
 			}
-			if got := units.values(h.Unit, "BindsTo"); !slices.Equal(got, []string{GrantUnit(h.Service)}) {
+			if got := units.Values(h.Unit, "BindsTo"); !slices.Equal(got, []string{unit.GrantOf(h.Service)}) {
 				t.Errorf("is bound to %v", got)
 			}
-			after := units.values(h.Unit, "After")
-			ordered := slices.Contains(after, "bootagent.service") && slices.Contains(after, GrantUnit(h.Service))
+			after := units.Values(h.Unit, "After")
+			ordered := slices.Contains(after, "bootagent.service") && slices.Contains(after, unit.GrantOf(h.Service))
 			if want := path.Ext(h.Unit) == ".service"; ordered != want {
 				t.Errorf("is started after %v", after)
 			}
-			denied := units.values(h.Unit, "IPAddressDeny")
+			denied := units.Values(h.Unit, "IPAddressDeny")
 			slices.Sort(denied)
 			var want []string
 			if path.Ext(h.Unit) == ".service" && !h.IMDS {
@@ -238,7 +118,7 @@ func TestSystemdTakesTheCredentialsOfAGuard(t *testing.T) {
 		}
 		root := m.root(t)
 		install_(t, root, h)
-		units, said := analyze(t, "LC_ALL=C", "--root="+root, h.Unit)
+		units, said := unitfiletest.Analyze(t, "LC_ALL=C", "--root="+root, h.Unit)
 		if units[h.Unit] == nil {
 			t.Fatalf("systemd did not load %s:\n%s", h.Unit, said)
 		}
@@ -275,14 +155,14 @@ func TestSystemdResetsAsCheckSays(t *testing.T) {
 	m["etc/systemd/system/mariadb.service.d/60.conf"] = "[Unit]\nBindsTo=\nAssertPathIsDirectory=\n[Service]\nIPAddressDeny=\n"
 	root := m.root(t)
 	install_(t, root, hold("mariadb.service"))
-	units, said := analyze(t, "LC_ALL=C", "--root="+root, "mariadb.service")
-	if got := units.values("mariadb.service", "BindsTo"); !slices.Equal(got, []string{"bootagent-grant-mariadb.service"}) {
+	units, said := unitfiletest.Analyze(t, "LC_ALL=C", "--root="+root, "mariadb.service")
+	if got := units.Values("mariadb.service", "BindsTo"); !slices.Equal(got, []string{"bootagent-grant-mariadb.service"}) {
 		t.Errorf("is bound to %v\n%s", got, said)
 	}
-	if got := units.values("mariadb.service", "AssertPathExists"); got != nil {
+	if got := units.Values("mariadb.service", "AssertPathExists"); got != nil {
 		t.Errorf("asserts %v still", got)
 	}
-	if got := units.values("mariadb.service", "IPAddressDeny"); got != nil {
+	if got := units.Values("mariadb.service", "IPAddressDeny"); got != nil {
 		t.Errorf("is denied %v still", got)
 	}
 }
@@ -294,12 +174,12 @@ func TestTheGeneratorsGuardWinsOverTheInstalled(t *testing.T) {
 	if err := Write(early, hold("mariadb.service")); err != nil {
 		t.Fatal(err)
 	}
-	search := early + ":" + filepath.Join(root, installDir) + ":" + filepath.Join(root, "usr/lib/systemd/system")
-	units, said := analyze(t, "SYSTEMD_UNIT_PATH="+search, "mariadb.service")
-	if got, want := units.values("mariadb.service", "DropIn Path"), []string{dropIn(early, "mariadb.service")}; !slices.Equal(got, want) {
+	search := early + ":" + filepath.Join(root, unitfile.AdminDir) + ":" + filepath.Join(root, "usr/lib/systemd/system")
+	units, said := unitfiletest.Analyze(t, "SYSTEMD_UNIT_PATH="+search, "mariadb.service")
+	if got, want := units.Values("mariadb.service", "DropIn Path"), []string{dropIn(early, "mariadb.service")}; !slices.Equal(got, want) {
 		t.Errorf("systemd has the drop-ins %v, not %v\n%s", got, want, said)
 	}
-	if got := units.values("mariadb.service", "BindsTo"); !slices.Equal(got, []string{"bootagent-grant-mariadb.service"}) {
+	if got := units.Values("mariadb.service", "BindsTo"); !slices.Equal(got, []string{"bootagent-grant-mariadb.service"}) {
 		t.Errorf("is bound to %v", got)
 	}
 }
@@ -324,8 +204,8 @@ func TestAGuardedSocketMakesNoOrderingCycle(t *testing.T) {
 	}
 	root := m.root(t)
 	install_(t, root, hold("foo.service"))
-	search := "SYSTEMD_UNIT_PATH=" + filepath.Join(root, installDir) + ":" // and the machine's own
-	units, said := analyze(t, search, "multi-user.target")
+	search := "SYSTEMD_UNIT_PATH=" + filepath.Join(root, unitfile.AdminDir) + ":" // and the machine's own
+	units, said := unitfiletest.Analyze(t, search, "multi-user.target")
 	if units["multi-user.target"] == nil {
 		t.Skipf("the targets of this machine can't be loaded: ordering is not checked\n%s", said)
 	}
@@ -338,7 +218,7 @@ func TestAGuardedSocketMakesNoOrderingCycle(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, Path("foo.socket")), []byte(wrong), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, said := analyze(t, search, "multi-user.target"); !strings.Contains(said, "ordering cycle") {
+	if _, said := unitfiletest.Analyze(t, search, "multi-user.target"); !strings.Contains(said, "ordering cycle") {
 		t.Error("this test would not see a cycle")
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"bootagent/pkg/systemd/unitfile/unitfiletest"
 )
 
 // links are names that are links, and what systemd makes of each: the unit's
@@ -20,7 +22,7 @@ var links = []struct {
 	{
 		name:    "to a template",
 		machine: machine{"usr/lib/systemd/system/mysql@.service": service, "etc/systemd/system/mysql.service": "-> /lib/systemd/system/mysql@.service", "lib": "-> usr/lib"},
-		words:   "its file /etc/systemd/system/mysql.service is a link to mysql@.service, a template, of which it would be no instance, so systemd passes it over: name an instance in the role, such as mysql@main.service, and rm ",
+		words:   "its file /etc/systemd/system/mysql.service is a link to mysql@.service, which is a template, and mysql.service is not an instance of it, so systemd ignores the link: in the role, name an instance instead, such as mysql@main.service, and rm ",
 	},
 	{
 		name: "to a template with instances",
@@ -29,7 +31,7 @@ var links = []struct {
 			"etc/systemd/system/multi-user.target.wants/mysql@a.service": "-> /usr/lib/systemd/system/mysql@.service",
 			"usr/lib/systemd/system/mysql@b.service":                     service,
 		},
-		words: "name what runs in the role, mysql@a.service or mysql@b.service, and rm ",
+		words: "in the role, name mysql@a.service or mysql@b.service instead, and rm ",
 	},
 	{
 		name: "to a template, over a unit that is none",
@@ -38,24 +40,24 @@ var links = []struct {
 			"usr/lib/systemd/system/mysql.service": service,
 		},
 		file:  "/usr/lib/systemd/system/mysql.service",
-		words: "so systemd passes it over and takes /usr/lib/systemd/system/mysql.service: ",
+		words: "so systemd ignores the link and uses /usr/lib/systemd/system/mysql.service: ",
 	},
 	{
 		name:    "to an instance",
 		machine: machine{"usr/lib/systemd/system/mysql@.service": service, "usr/lib/systemd/system/mysql.service": "-> mysql@a.service"},
-		words:   "a link to mysql@a.service, an instance of a template, as it is none itself, so systemd passes it over: name mysql@a.service in the role, and rm ",
+		words:   "a link to mysql@a.service, which is an instance of a template, and mysql.service is not, so systemd ignores the link: in the role, name mysql@a.service instead, and rm ",
 	},
 	{
 		name:    "of an instance to another",
 		machine: machine{"usr/lib/systemd/system/db@.service": service, "usr/lib/systemd/system/mysql@a.service": "-> db@b.service"},
 		unit:    "mysql@a.service",
-		words:   "a link to db@b.service, an instance of another name, so systemd passes it over: name db@b.service in the role",
+		words:   "a link to db@b.service, which is another instance, so systemd ignores the link: in the role, name db@b.service instead",
 	},
 	{
 		name:    "of an instance to what is none",
 		machine: machine{"usr/lib/systemd/system/db.service": service, "usr/lib/systemd/system/mysql@a.service": "-> db.service"},
 		unit:    "mysql@a.service",
-		words:   "a link to db.service, no instance of a template as it is one itself, so systemd passes it over",
+		words:   "a link to db.service, which is not an instance of a template, and mysql@a.service is, so systemd ignores the link",
 	},
 	{
 		name:    "of an instance to its like",
@@ -75,7 +77,7 @@ var links = []struct {
 	{
 		name:    "to a unit of another type",
 		machine: machine{"usr/lib/systemd/system/db.socket": "[Socket]\nListenStream=1\n", "usr/lib/systemd/system/mysql.service": "-> db.socket"},
-		words:   "a link to db.socket, a unit of another type, so systemd passes it over: name a unit in the role that has a file of its own, and rm ",
+		words:   "a link to db.socket, which is a unit of another type, so systemd ignores the link: in the role, name a unit that has its own file, and rm ",
 	},
 	{
 		name:    "to a unit",
@@ -96,7 +98,7 @@ var links = []struct {
 			"usr/lib/systemd/system/db@.service": service, "usr/lib/systemd/system/mysqld.service": "-> db@.service",
 			"etc/systemd/system/mysql.service": "-> /usr/lib/systemd/system/mysqld.service",
 		},
-		words: "its file /etc/systemd/system/mysql.service is a link to mysqld.service, and /usr/lib/systemd/system/mysqld.service in turn to db@.service, a template, of which it would be no instance, so systemd has no such unit",
+		words: "its file /etc/systemd/system/mysql.service is a link to mysqld.service, and /usr/lib/systemd/system/mysqld.service is a link to db@.service, which is a template, and mysqld.service is not an instance of it, so systemd has no such unit",
 	},
 	{
 		name:    "to nothing",
@@ -129,7 +131,7 @@ var links = []struct {
 	{
 		name:    "out of the directories of units, to nothing",
 		machine: machine{"etc/systemd/system/mysql.service": "-> /srv/units/db.service"},
-		words:   "its file /etc/systemd/system/mysql.service is a link to /srv/units/db.service, which is not there: put the unit file there",
+		words:   "its file /etc/systemd/system/mysql.service is a link to /srv/units/db.service, which does not exist: put the unit file there",
 	},
 	{
 		name:    "to a file below a directory of units",
@@ -140,7 +142,7 @@ var links = []struct {
 	{
 		name:    "to one that is masked",
 		machine: machine{"etc/systemd/system/db.service": "-> /dev/null", "etc/systemd/system/mysql.service": "-> db.service"},
-		words:   "is masked, so that no grant can start it: systemctl --root ",
+		words:   "is masked, so nothing can start it: systemctl --root ",
 	},
 }
 
@@ -173,51 +175,25 @@ func TestNamesThatAreLinks(t *testing.T) {
 			if strings.Contains(test.words, "masked") {
 				return
 			}
-			tree, err := readTree(newRoot(root))
+			tree, err := readTree(root)
 			if err != nil {
 				t.Fatal(err)
 			}
-			own, file := tree.find(name)
+			own, file := tree.Find(name)
 			if want := test.own; own != want && (want != "" || own != name) || test.file != "" && file != test.file {
 				t.Errorf("it is %s with %q", own, file)
 			}
-			units, told := analyze(t, "LC_ALL=C", "--root="+root, name)
+			units, told := unitfiletest.Analyze(t, "LC_ALL=C", "--root="+root, name)
 			if test.own == "" && test.file == "" {
 				for unit := range units {
-					if slices.Contains(units.values(unit, "Unit Load State"), "loaded") {
+					if slices.Contains(units.Values(unit, "Unit Load State"), "loaded") {
 						t.Errorf("systemd has %s:\n%s", unit, told)
 					}
 				}
 				return
 			}
-			if got := units.values(own, "Fragment Path"); !slices.Contains(got, root+file) {
+			if got := units.Values(own, "Fragment Path"); !slices.Contains(got, root+file) {
 				t.Errorf("systemd has %s from %q, we from %s\n%s", own, got, file, told)
-			}
-		})
-	}
-}
-
-// What systemd-analyze says of the slice is what the check follows.
-func TestSlicesAreSystemds(t *testing.T) {
-	for name, text := range map[string]string{
-		"a.service":                service,
-		"b.service":                service + "Slice=one.slice\nSlice=db-%p.slice\n",
-		"c.service":                service + "Slice=one.slice\nSlice=\nSlice=x.service\n",
-		"d.service":                service + "Slice=-.slice\n",
-		"pg-db@15-main.service":    service,
-		"e-f@x.service":            service + "Slice=%j-%i.slice\n",
-		`srv-my\x2ddata@z.service`: service,
-	} {
-		t.Run(name, func(t *testing.T) {
-			root := machine{"usr/lib/systemd/system/" + name: text}.root(t)
-			tree, err := readTree(newRoot(root))
-			if err != nil {
-				t.Fatal(err)
-			}
-			units, told := analyze(t, "LC_ALL=C", "--root="+root, name)
-			all := tree.slices(name)
-			if got := units.values(name, "InSlice"); !slices.Equal(got, all[:1]) {
-				t.Errorf("systemd runs it in %q, we say %q\n%s", got, all, told)
 			}
 		})
 	}
@@ -238,13 +214,13 @@ func TestAServiceThatRunsNothingIsRefused(t *testing.T) {
 				"usr/lib/systemd/system/postgresql.service": umbrella, "usr/lib/systemd/system/postgresql@.service": service,
 				"etc/postgresql/15/main/postgresql.conf": "", "etc/postgresql/17/other-one/postgresql.conf": "", "etc/postgresql/17/empty/start.conf": "",
 			},
-			"postgresql.service: runs nothing itself, by /usr/lib/systemd/system/postgresql.service, so what it stands for would start without its data: " +
-				"name in the role what runs, postgresql@15-main.service or postgresql@17-other-one.service",
+			"postgresql.service: runs nothing itself (/usr/lib/systemd/system/postgresql.service), so the services that do the work would start without their data: " +
+				"in the role, name postgresql@15-main.service or postgresql@17-other-one.service instead (and list postgresql.service under also-guard of it, if that has to be held, too)",
 		},
 		{
 			"Debian's, without",
 			machine{"usr/lib/systemd/system/postgresql.service": umbrella, "usr/lib/systemd/system/postgresql@.service": service},
-			"name in the role the instance of postgresql@.service that runs, such as postgresql@15-main.service",
+			"in the role, name the instance of postgresql@.service that runs, such as postgresql@15-main.service",
 		},
 		{
 			"instances that are enabled, and one with a file",
@@ -254,15 +230,15 @@ func TestAServiceThatRunsNothingIsRefused(t *testing.T) {
 				"run/systemd/generator/postgresql.service.wants/postgresql@16-x.service": "-> /usr/lib/systemd/system/postgresql@.service",
 				"usr/lib/systemd/system/postgresql@default.service":                      service,
 			},
-			"what runs, postgresql@16-x.service or postgresql@a.service or postgresql@default.service",
+			"in the role, name postgresql@16-x.service or postgresql@a.service or postgresql@default.service instead",
 		},
 		{
 			"its parts",
 			machine{"usr/lib/systemd/system/postgresql.service": umbrella, "usr/lib/systemd/system/pg-a.service": "[Unit]\nPartOf=postgresql.service\n" + service},
-			"name in the role what runs, pg-a.service",
+			"in the role, name pg-a.service instead",
 		},
-		{"nothing to be found", machine{"usr/lib/systemd/system/postgresql.service": umbrella}, "name in the role the service that does the work"},
-		{"by another name", machine{"usr/lib/systemd/system/pg.service": umbrella, "usr/lib/systemd/system/postgresql.service": "-> pg.service"}, "runs nothing itself, by /usr/lib/systemd/system/pg.service"},
+		{"nothing to be found", machine{"usr/lib/systemd/system/postgresql.service": umbrella}, "in the role, name the service that does the work"},
+		{"by another name", machine{"usr/lib/systemd/system/pg.service": umbrella, "usr/lib/systemd/system/postgresql.service": "-> pg.service"}, "runs nothing itself (/usr/lib/systemd/system/pg.service)"},
 		{"no start at all", machine{"usr/lib/systemd/system/postgresql.service": "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStop=/usr/bin/x\n"}, "runs nothing itself"},
 		{"a shell", machine{"usr/lib/systemd/system/postgresql.service": "[Service]\nExecStart=-/bin/sh -c 'exit 0'\n"}, "runs nothing itself"},
 		{"a shell that does something", machine{"usr/lib/systemd/system/postgresql.service": "[Service]\nExecStart=/bin/sh -c 'exec /x'\n"}, ""},
@@ -308,7 +284,7 @@ func TestANeededUnitIsNotHeldByAnotherName(t *testing.T) {
 		"usr/lib/systemd/system/a.service": service,
 	}.root(t)
 	all, err := Expand(root, []Hold{hold("a.service"), hold("shell.service")})
-	if err == nil || !strings.Contains(err.Error(), "cannot hold shell.service: it is another name of ssh.service, which is a way in") {
+	if err == nil || !strings.Contains(err.Error(), "cannot hold shell.service: it is another name of ssh.service, which is needed to log in") {
 		t.Errorf("the error is %v", err)
 	}
 	if got := units(all); got != "a.service" {

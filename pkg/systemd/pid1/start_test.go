@@ -1,10 +1,12 @@
-package systemd
+package pid1
 
 import (
 	"reflect"
 	"testing"
 
 	godbus "github.com/godbus/dbus/v5"
+
+	"bootagent/pkg/systemd/pid1/pid1test"
 )
 
 // toldEx is how the bus tells an entry of ExecStartEx, and toldFile one of
@@ -25,9 +27,9 @@ type (
 )
 
 func TestHowAServiceIsStartedIsWhatSystemdHasLoaded(t *testing.T) {
-	p, m, _ := newPID1(t)
-	p.environment = []string{"LANG=C", `MYSQLD_OPTS=--a "b c" --d`}
-	p.units["mariadb@a.service"] = &unitOfPID1{active: "inactive", props: map[string]godbus.Variant{
+	p, c := newConn(t)
+	p.Environment = []string{"LANG=C", `MYSQLD_OPTS=--a "b c" --d`}
+	p.Units["mariadb@a.service"] = &pid1test.Unit{Active: "inactive", Props: map[string]godbus.Variant{
 		"ExecStartEx": godbus.MakeVariant([]toldEx{
 			{Path: "/usr/sbin/mariadbd", Argv: []string{"mariadbd", "$MYSQLD_MULTI_INSTANCE"}},
 			{Path: "/bin/true", Argv: []string{"/bin/true", "$X"}, Flags: []string{"no-env-expand", "ignore-failure"}},
@@ -37,7 +39,7 @@ func TestHowAServiceIsStartedIsWhatSystemdHasLoaded(t *testing.T) {
 		"UnsetEnvironment": godbus.MakeVariant([]string{"LANG"}),
 		"RootDirectory":    godbus.MakeVariant("/srv/root"),
 	}}
-	got, err := m.StartOf(t.Context(), "mariadb@a.service")
+	got, err := c.StartOf(t.Context(), "mariadb@a.service")
 	ok(t, err)
 	want := Start{
 		Commands: []Exec{
@@ -55,8 +57,8 @@ func TestHowAServiceIsStartedIsWhatSystemdHasLoaded(t *testing.T) {
 }
 
 func TestAServiceThatIsNotThereHasNoCommands(t *testing.T) {
-	_, m, _ := newPID1(t)
-	if got, err := m.StartOf(t.Context(), "mariadb.service"); err != nil || len(got.Commands) > 0 {
+	_, c := newConn(t)
+	if got, err := c.StartOf(t.Context(), "mariadb.service"); err != nil || len(got.Commands) > 0 {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }

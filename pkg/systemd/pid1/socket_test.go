@@ -1,4 +1,4 @@
-package systemd
+package pid1
 
 import (
 	"bufio"
@@ -17,6 +17,8 @@ import (
 	"time"
 
 	godbus "github.com/godbus/dbus/v5"
+
+	"bootagent/pkg/systemd/pid1/pid1test"
 )
 
 // wire is a message as PID 1 sends it.
@@ -31,12 +33,12 @@ func wire(t *testing.T, msg *godbus.Message) []byte {
 }
 
 func changed(unit, iface string) *godbus.Message {
-	return signal(pathOf(unit), "org.freedesktop.DBus.Properties", "PropertiesChanged",
+	return pid1test.Signal(pid1test.PathOf(unit), "org.freedesktop.DBus.Properties", "PropertiesChanged",
 		iface, map[string]godbus.Variant{"ActiveState": godbus.MakeVariant("active")}, []string{})
 }
 
 func removed(unit string) *godbus.Message {
-	return signal("/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "JobRemoved",
+	return pid1test.Signal("/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "JobRemoved",
 		uint32(1), godbus.ObjectPath("/org/freedesktop/systemd1/job/1"), unit, "done")
 }
 
@@ -85,7 +87,7 @@ func TestAMessageThatIsCutOffOrTooLongIsAnError(t *testing.T) {
 	}{
 		"in its head": {message[:fixedHead-1], "EOF"},
 		"in its body": {message[:len(message)-1], "unexpected EOF"},
-		"too long":    {long, "systemd sends a message of 134217872 bytes"},
+		"too long":    {long, "systemd sent a message of 134217872 bytes, and D-Bus allows 134217728"},
 	} {
 		in := &incoming{in: bufio.NewReader(bytes.NewReader(c.said)), rest: atOnce, heard: func([]byte) bool { return false }}
 		if _, err := in.Read(make([]byte, 1)); err == nil || err.Error() != c.want {
@@ -95,10 +97,10 @@ func TestAMessageThatIsCutOffOrTooLongIsAnError(t *testing.T) {
 }
 
 func TestChangesOfAWatchedUnitAreToldOnce(t *testing.T) {
-	m := newManager(t.TempDir(), nil)
+	c := New(nil)
 	ctx, cancel := context.WithCancel(t.Context())
-	watch := m.Watch(ctx, "mariadb.service", "srv-data.mount")
-	other := m.Watch(ctx, "ssh.service")
+	watch := c.Watch(ctx, "mariadb.service", "srv-data.mount")
+	other := c.Watch(ctx, "ssh.service")
 	for _, s := range []*godbus.Message{
 		changed("mariadb.service", "org.freedesktop.systemd1.Service"), // comes before the one that counts
 		changed("ssh.service", "org.freedesktop.systemd1.Unit"),
@@ -106,7 +108,7 @@ func TestChangesOfAWatchedUnitAreToldOnce(t *testing.T) {
 		changed("mariadb.service", "org.freedesktop.systemd1.Unit"),
 		changed("srv-data.mount", "org.freedesktop.systemd1.Unit"),
 	} {
-		if m.heard(wire(t, s)) {
+		if c.heard(wire(t, s)) {
 			t.Errorf("%v is decoded", s)
 		}
 	}
@@ -124,36 +126,36 @@ func TestChangesOfAWatchedUnitAreToldOnce(t *testing.T) {
 	next(watch, "")
 	next(other, "ssh.service")
 
-	m.heard(wire(t, changed("mariadb.service", "org.freedesktop.systemd1.Service")))
+	c.heard(wire(t, changed("mariadb.service", "org.freedesktop.systemd1.Service")))
 	next(watch, "")
 	cancel()
-	for len(m.watching()) > 0 {
+	for len(c.watching()) > 0 {
 		time.Sleep(time.Millisecond)
 	}
 }
 
 // watching are those that watch.
-func (m *Manager) watching() (all []*Watch) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for w := range m.watches {
+func (c *Conn) watching() (all []*Watch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for w := range c.watches {
 		all = append(all, w)
 	}
 	return all
 }
 
 func TestTheEndOfAJobIsDecodedWhileOneIsWaitedFor(t *testing.T) {
-	m := newManager(t.TempDir(), nil)
-	if m.heard(wire(t, removed("srv-data.mount"))) {
+	c := New(nil)
+	if c.heard(wire(t, removed("srv-data.mount"))) {
 		t.Error("nobody waits, and it is decoded")
 	}
-	m.jobs.Add(1)
-	if !m.heard(wire(t, removed("srv-data.mount"))) {
+	c.jobs.Add(1)
+	if !c.heard(wire(t, removed("srv-data.mount"))) {
 		t.Error("it is not decoded")
 	}
-	started := signal("/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "JobNew",
+	started := pid1test.Signal("/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "JobNew",
 		uint32(1), godbus.ObjectPath("/org/freedesktop/systemd1/job/1"), "srv-data.mount")
-	if m.heard(wire(t, started)) {
+	if c.heard(wire(t, started)) {
 		t.Error("the beginning of a job is decoded")
 	}
 }
@@ -161,13 +163,13 @@ func TestTheEndOfAJobIsDecodedWhileOneIsWaitedFor(t *testing.T) {
 // PID 1 drops all connections when it executes itself anew. What changed until
 // there is another went by unseen.
 func TestAllIsLookedAtAgainAfterAConnectionIsLost(t *testing.T) {
-	p, m, _ := newPID1(t)
-	p.add("mariadb.service", "active")
-	p.add("srv-data.mount", "active")
+	p, c := newConn(t)
+	p.Add("mariadb.service", "active")
+	p.Add("srv-data.mount", "active")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	watch := m.Watch(ctx, "mariadb.service", "srv-data.mount")
-	go m.Follow(ctx)
+	watch := c.Watch(ctx, "mariadb.service", "srv-data.mount")
+	go c.Follow(ctx)
 	both := func(when string) {
 		t.Helper()
 		var units []string
@@ -180,9 +182,9 @@ func TestAllIsLookedAtAgainAfterAConnectionIsLost(t *testing.T) {
 		equal(t, when, units, []string{"mariadb.service", "srv-data.mount"})
 	}
 	both("at first")
-	p.hangUp()
+	p.HangUp()
 	both("with another connection")
-	p.becomes("mariadb.service", "failed")
+	p.Becomes("mariadb.service", "failed")
 	unit, err := watch.Next(ctx)
 	if unit != "mariadb.service" || err != nil {
 		t.Errorf("after that, got %q, %v", unit, err)
@@ -191,20 +193,20 @@ func TestAllIsLookedAtAgainAfterAConnectionIsLost(t *testing.T) {
 
 // While PID 1 executes itself anew, nobody listens.
 func TestFollowingGoesOnWhenSystemdIsBack(t *testing.T) {
-	p, m, _ := newPID1(t)
-	p.add("mariadb.service", "active")
+	p, c := newConn(t)
+	p.Add("mariadb.service", "active")
 	refuse := true
-	m.dial = func() (net.Conn, error) {
+	c.dial = func() (net.Conn, error) {
 		if refuse {
 			refuse = false
 			return nil, errors.New("connection refused")
 		}
-		return p.dial()
+		return p.Dial()
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	watch := m.Watch(ctx, "mariadb.service")
-	go m.Follow(ctx)
+	watch := c.Watch(ctx, "mariadb.service")
+	go c.Follow(ctx)
 	if unit, err := watch.Next(ctx); unit != "mariadb.service" || err != nil {
 		t.Errorf("got %q, %v", unit, err)
 	}

@@ -1,4 +1,4 @@
-package systemd
+package pid1
 
 import (
 	"context"
@@ -9,12 +9,12 @@ import (
 	godbus "github.com/godbus/dbus/v5"
 )
 
-// A Start is how systemd starts a service, as it has loaded it: with its
-// drop-ins, and with specifiers put in, but not variables.
+// A Start says how systemd starts a service, as it has loaded it: with drop-ins
+// and with specifiers replaced, but with variables not yet replaced.
 type Start struct {
 	Commands         []Exec   // ExecStart=
-	Environment      []string // that of all services, and Environment=
-	EnvironmentFiles []string // EnvironmentFile=: paths, or patterns of them
+	Environment      []string // of all services, then Environment=
+	EnvironmentFiles []string // EnvironmentFile=: paths or glob patterns
 	Unset            []string // UnsetEnvironment=
 	Root             string   // RootDirectory= or RootImage=, or ""
 }
@@ -23,20 +23,20 @@ type Start struct {
 type Exec struct {
 	Path    string
 	Argv    []string // with argv[0]
-	Literal bool     // no variable is put in
+	Literal bool     // variables are not replaced (the : prefix)
 }
 
-// StartOf returns how a service is started.
-func (m *Manager) StartOf(ctx context.Context, unit string) (Start, error) {
-	s, err := m.startOf(ctx, unit)
+// StartOf returns how systemd starts a service.
+func (c *Conn) StartOf(ctx context.Context, unit string) (Start, error) {
+	s, err := c.startOf(ctx, unit)
 	if err != nil {
 		return s, fmt.Errorf("cannot ask systemd how %s is started: %w", unit, err)
 	}
 	return s, nil
 }
 
-func (m *Manager) startOf(ctx context.Context, unit string) (s Start, err error) {
-	conn, err := m.connection()
+func (c *Conn) startOf(ctx context.Context, unit string) (s Start, err error) {
+	conn, err := c.connection()
 	if err != nil {
 		return s, err
 	}
@@ -63,15 +63,15 @@ func (m *Manager) startOf(ctx context.Context, unit string) (s Start, err error)
 	return s, nil
 }
 
-// managerEnvironment is what all services are given: DefaultEnvironment= and
-// what systemctl set-environment added.
+// managerEnvironment returns the environment of all services: DefaultEnvironment=
+// and what systemctl set-environment added.
 func managerEnvironment(ctx context.Context, conn *bus) ([]string, error) {
 	type answer struct {
 		text string
 		err  error
 	}
 	answered := make(chan answer, 1)
-	go func() { // the call takes no context
+	go func() { // this call takes no context
 		text, err := conn.GetManagerProperty("Environment")
 		answered <- answer{text, err}
 	}()
@@ -92,7 +92,7 @@ func words(v any) []string {
 	return list
 }
 
-// firsts are the texts that the entries of a list begin with.
+// firsts returns the first text of each entry of a list.
 func firsts(v any) (all []string) {
 	list, _ := v.([][]any)
 	for _, entry := range list {
@@ -103,8 +103,8 @@ func firsts(v any) (all []string) {
 	return all
 }
 
-// execs reads an ExecStartEx, a(sasasttttuii): the path, the arguments, and
-// what is written before the path, in words.
+// execs reads an ExecStartEx, which is a(sasasttttuii) on the bus: the path, the
+// arguments, the names of the prefixes, and times.
 func execs(v any) (all []Exec) {
 	list, _ := v.([][]any)
 	for _, entry := range list {
