@@ -90,7 +90,9 @@ type Agent struct {
 	late  *time.Timer                          // when the boot of the machine need not wait any more
 	boots func(context.Context, *Lesson) error // bootBy, or that of a test
 
-	retrying sync.Mutex // one retry at a time
+	// One retry at a time. This is a lock that a simulated world sees somebody wait
+	// for.
+	retrying chan struct{}
 
 	mu         sync.Mutex
 	graph      *graph.Graph   // that runs: the one of Identify, and then the boot's; nil if none does
@@ -105,7 +107,7 @@ type Agent struct {
 
 // New returns an agent.
 func New(c Config) *Agent {
-	a := &Agent{Config: c}
+	a := &Agent{Config: c, retrying: make(chan struct{}, 1)}
 	a.boots = a.bootBy
 	return a
 }

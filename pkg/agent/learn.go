@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"bootagent/pkg/boot"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
@@ -69,7 +68,7 @@ func (a *Agent) learn(ctx context.Context) (*Lesson, error) {
 	if l.Metadata, err = a.Inputs.Metadata(set); err != nil {
 		return nil, err
 	}
-	identify := boot.NewIdentify(l.Metadata, func(identity host.Identity) (role.Plan, error) {
+	identify := NewIdentify(l.Metadata, func(identity host.Identity) (role.Plan, error) {
 		return plan.Make(set, a.Inputs.Roles, plan.UserData, identity)
 	})
 	identify.Jitter = a.Jitter

@@ -46,8 +46,8 @@ func identifiedAgain(before []graph.Progress, learnt *Lesson) []graph.Progress {
 // Retry reads everything again, and goes on by what it says now: a person has
 // changed something. The answer says what is done.
 func (a *Agent) Retry(ctx context.Context) (answer string, err error) {
-	a.retrying.Lock()
-	defer a.retrying.Unlock()
+	a.retrying <- struct{}{}
+	defer func() { <-a.retrying }()
 	a.mu.Lock()
 	g, b, by, known := a.graph, a.boot, a.lesson, a.identity
 	a.mu.Unlock()

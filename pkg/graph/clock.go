@@ -4,9 +4,9 @@ import (
 	"time"
 )
 
-// followClock has the times that are told be those of the clock as it is now,
-// after it was set. What is waited for is not concerned: Go measures that by
-// the kernel's monotonic clock, which nobody sets.
+// followClock corrects the times that the graph reports after somebody has set the
+// clock. Deadlines and rests need no correction: Go measures them by the kernel's
+// monotonic clock, which nobody sets.
 func (g *Graph) followClock(now time.Time) {
 	if by := setBy(g.base, now); by.Abs() < leastSet {
 		return
@@ -19,17 +19,17 @@ func (g *Graph) followClock(now time.Time) {
 	g.base = now
 }
 
-// leastSet is the least that a clock has to be set by for it to matter to who
-// reads a time: less comes of the clock being kept right, all the time.
+// leastSet is the smallest change of the clock that counts as a set clock. NTP makes
+// smaller changes all the time.
 const leastSet = time.Second
 
-// setBy is by how much the clock was set between two readings of it.
+// setBy is by how much the clock was set between two times that were read from it.
 func setBy(before, now time.Time) time.Duration {
 	return now.Round(0).Sub(before.Round(0)) - now.Sub(before)
 }
 
-// AsOf is a time that was read from the clock of this machine as the clock
-// would give it, had it always been as it is now.
+// AsOf corrects a time that was read before the clock was set: it is what the clock
+// would have given, had it always been as it is at now.
 func AsOf(now, t time.Time) time.Time {
 	if t.IsZero() {
 		return t

@@ -19,31 +19,31 @@ const (
 	Skipped State = "skipped" // something that it needs failed
 )
 
-// A Wait says what a step waits for, in words that complete "waiting for".
+// A Wait says what a step waits for.
 type Wait struct {
-	For   string
-	Until time.Time // when the step gives up
+	For   string    // completes "waiting for"
+	Until time.Time // its deadline, after which it has failed
 	Hint  string    // what a person can do
 }
 
-// Progress is what a story tells of one step.
+// Progress is the state of one step, as Run reports it.
 type Progress struct {
 	Step    string
 	State   State
 	Since   time.Time
-	Started time.Time // when it was last started; zero where it never was
+	Started time.Time // when its function was last started, or zero
 	Wait    Wait      // while Waiting
-	Err     error     // why it Failed, also while it is tried again, or was Skipped
+	Err     error     // why it Failed, also while it is retried, or was Skipped
 	RetryAt time.Time
-	Serves  bool   // it is Done when a service serves
-	Warning string // what is to be known of it although it is Done
+	Serves  bool   // it is Done when a service is ready
+	Warning string // what people should know of it, even if it is Done
 
 	// Of a step that fails again and again:
 	Failures       int       // failures in a row
 	FailingSince   time.Time // since when it waits or fails
-	First          error     // why it failed at first
-	FailsAt        time.Time // when it has failed, if it goes on so; zero where it has no such time
-	CountsAsFailed bool      // it has failed, whatever it does now, until it is Done
+	First          error     // the first of these failures
+	FailsAt        time.Time // when it will count as failed, or zero
+	CountsAsFailed bool      // its deadline has passed or its error is permanent, whatever it does now
 }
 
 func (g *Graph) progress() []Progress {
@@ -64,16 +64,17 @@ func (g *Graph) progress() []Progress {
 	return all
 }
 
-// heldUp tells whether a step that is to run again can't, as something that it
-// needs waits. How that goes is then the more telling, and why the step failed
-// before is not told: a database that died with its disk fails of no more.
+// heldUp reports whether a step waits for a need that waits. Then the need tells more
+// than why the step failed before, which is not reported: a database that died with
+// its disk has no fault of its own.
 func (s *Step) heldUp() bool {
 	return s.state == Pending && slices.ContainsFunc(s.needs, func(need *Step) bool {
 		return need.state == Waiting || need.heldUp()
 	})
 }
 
-// heldBy follows a step's needs to the first one that holds it up.
+// HeldBy follows the needs of a step to the first one that is not Done. at is the
+// progress by the names of steps.
 func (s *Step) HeldBy(at map[string]Progress) *Step {
 	if at[s.name].State == Done {
 		return nil
@@ -86,7 +87,7 @@ func (s *Step) HeldBy(at map[string]Progress) *Step {
 	return s
 }
 
-// String says in a sentence what a step is at.
+// String says in a sentence what a step is doing.
 func (p Progress) String() string {
 	text := fmt.Sprintf("%s: %s since %s", p.Step, p.State, clock(p.Since))
 	switch p.State {
@@ -101,7 +102,7 @@ func (p Progress) String() string {
 	return text
 }
 
-// often says how often a step has failed, where it did more than once.
+// often says how often a step has failed, if it did more than once.
 func (p Progress) often() string {
 	if p.Failures < 2 {
 		return ""
@@ -109,7 +110,7 @@ func (p Progress) often() string {
 	return fmt.Sprintf(" (%d tries since %s)", p.Failures, until(p.Since, p.FailingSince))
 }
 
-// why is the error of a step, and its first one, where that was another.
+// why is the last error of a step, and its first one if that was another.
 func (p Progress) why() string {
 	if first := p.Earlier(); first != "" {
 		return fmt.Sprintf("%v (at first: %s)", p.Err, first)
@@ -117,8 +118,7 @@ func (p Progress) why() string {
 	return fmt.Sprint(p.Err)
 }
 
-// Earlier is what a step failed of at first, where that is not what it failed
-// of last, or "".
+// Earlier is the first error of a step if it differs from the last one, or "".
 func (p Progress) Earlier() string {
 	if p.First == nil || p.Err == nil || p.State == Skipped || p.First.Error() == p.Err.Error() {
 		return ""
@@ -126,11 +126,10 @@ func (p Progress) Earlier() string {
 	return p.First.Error()
 }
 
-// clock is a time of day as people compare it with their own clock.
+// clock is a time of day.
 func clock(t time.Time) string { return t.Format(time.TimeOnly) }
 
-// until is another time than that of which it stands beside, with its day where
-// that is another.
+// until is a time that stands beside another one: with its date if that differs.
 func until(beside, t time.Time) string {
 	if beside.Format(time.DateOnly) != t.Format(time.DateOnly) {
 		return t.Format(time.DateTime)

@@ -11,11 +11,11 @@ import (
 	"bootagent/pkg/fault"
 )
 
-// Run runs the story until ctx ends, and returns when no step's function runs
-// any more. A step that failed runs again after a while, unless its error is
-// Final; one that is done runs again when Undone or Recheck says so. After every change,
-// report gets the progress of all steps, in the order they were told; it must
-// not call the story.
+// Run runs the graph until ctx ends, and returns when no step's function runs any
+// more. A step that failed runs again after a rest, unless its error is permanent;
+// a step that is Done runs again after Invalidate or Recheck. After every change,
+// report gets the progress of all steps, in the order in which they were added. It
+// must not call the graph.
 func (g *Graph) Run(ctx context.Context, log *slog.Logger, report func([]Progress)) {
 	defer close(g.over)
 	g.base = time.Now()
@@ -42,8 +42,8 @@ func (g *Graph) Run(ctx context.Context, log *slog.Logger, report func([]Progres
 	}
 }
 
-// startOver has steps, and all that needs them, run again. What they are known
-// to have failed of stays known: how long they rest, and when they have failed.
+// startOver runs steps again, and all steps that need them. Their failures stay
+// counted: how long they rest, and since when they fail.
 func (g *Graph) startOver(why string, from ...*Step) {
 	affected := make(map[*Step]bool)
 	for _, st := range from {
@@ -59,9 +59,9 @@ func (g *Graph) startOver(why string, from ...*Step) {
 	}
 }
 
-// advance starts every step whose needs are done, and skips those that need
-// one that failed. Needs stand before the steps that need them, so one pass
-// is enough.
+// advance starts every step whose needs are Done, and skips every step that needs a
+// step that failed. Needs were added before the steps that need them, so one pass is
+// enough.
 func (g *Graph) advance(ctx context.Context, log *slog.Logger) {
 	for _, step := range g.steps {
 		if step.state != Pending && step.state != Skipped || step.cancel != nil {
@@ -79,8 +79,7 @@ func (g *Graph) advance(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// needsMet tells whether all needs are done, and if not, which of them keeps
-// the step from ever running as things are.
+// needsMet reports whether all needs are Done, and if not, which of them has failed.
 func (s *Step) needsMet() (blocked *Step, ready bool) {
 	ready = true
 	for _, need := range s.needs {
@@ -117,8 +116,8 @@ func (g *Graph) start(ctx context.Context, log *slog.Logger, step *Step) {
 	}()
 }
 
-// finished takes note of how a step's function ended, and then of what
-// happened meanwhile.
+// finished records how a step's function ended, and then runs the events that came
+// meanwhile.
 func (g *Graph) finished(step *Step, err error) {
 	step.cancel = nil
 	if step.outdated {
@@ -135,11 +134,11 @@ func (g *Graph) finished(step *Step, err error) {
 	step.runQueued()
 }
 
-// happen lets happen what was kept.
+// runQueued runs the events that came while the step's function ran.
 func (s *Step) runQueued() {
-	kept := s.queued
+	queued := s.queued
 	s.queued = nil
-	for _, happen := range kept {
+	for _, happen := range queued {
 		happen()
 	}
 }
@@ -162,18 +161,18 @@ func (g *Graph) failed(step *Step, err error) {
 	}
 }
 
-// late tells whether a step goes wrong for longer than it may.
+// late reports whether a step fails or waits for longer than it may.
 func (g *Graph) late(step *Step) bool {
 	return !step.failingSince.IsZero() && time.Since(step.failingSince) >= g.withinOf(step)
 }
 
-// withinOf is how long a step may go wrong until it has failed.
+// withinOf is how long a step may fail or wait until it counts as failed.
 func (g *Graph) withinOf(step *Step) time.Duration {
 	return cmp.Or(step.within, g.RetryWithin, DefaultRetryWithin)
 }
 
-// due is when a step that fails has failed, or zero. One that waits has an end
-// of its own for that, and one that what it needs keeps from running has none.
+// due is when a step that fails will count as failed, or zero. A step that waits has
+// a deadline of its own, and a step whose needs are not Done has none.
 func (g *Graph) due(step *Step) time.Time {
 	if step.failures == 0 || step.countsAsFailed || step.state != Failed && step.state != Running {
 		return time.Time{}
@@ -181,8 +180,8 @@ func (g *Graph) due(step *Step) time.Time {
 	return step.failingSince.Add(g.withinOf(step))
 }
 
-// giveUp tells of steps that have gone wrong for longer than they may. They are
-// tried again all the same.
+// expire logs the steps that have failed for longer than they may. They are retried
+// all the same.
 func (g *Graph) expire(log *slog.Logger) {
 	for _, step := range g.steps {
 		if due := g.due(step); !due.IsZero() && time.Until(due) <= 0 {
@@ -193,12 +192,12 @@ func (g *Graph) expire(log *slog.Logger) {
 	}
 }
 
-// forget forgets that a step waited or failed.
+// forget forgets that the step waited or failed.
 func (s *Step) forget() {
 	s.failures, s.err, s.first, s.failingSince, s.countsAsFailed = 0, nil, nil, time.Time{}, false
 }
 
-// reset makes a step run again, for a cause that its running function is told.
+// rerun makes the step run again. A function that runs is cancelled with cause.
 func (s *Step) rerun(cause error) {
 	s.become(Pending)
 	if s.cancel != nil {
@@ -207,8 +206,7 @@ func (s *Step) rerun(cause error) {
 	}
 }
 
-// become changes the state. Why the step failed before is remembered until it
-// is done.
+// become changes the state. The last error stays until the step is Done.
 func (s *Step) become(state State) {
 	if s.state != state || s.since.IsZero() {
 		s.since = time.Now()
@@ -217,9 +215,9 @@ func (s *Step) become(state State) {
 	s.wait, s.retryAt, s.blocked = Wait{}, time.Time{}, nil
 }
 
-// backoff is how long a step rests after so many failures in a row: 1 s,
-// doubled up to a minute. Up to a quarter more is added to it, so that
-// instances that failed together don't come back together.
+// backoff is how long a step rests after a number of failures in a row: 1 s, doubled
+// with each failure, up to a minute. Up to a quarter is added to it, so that instances
+// that failed together do not retry together.
 func backoff(failures int) time.Duration {
 	return min(time.Second<<min(failures-1, 6), time.Minute)
 }
@@ -231,7 +229,7 @@ func (g *Graph) jitter(below time.Duration) time.Duration {
 	return rand.N(below)
 }
 
-// untilDue is how long nothing need be done, if nothing happens.
+// untilDue is how long the graph may sleep if no event comes.
 func (g *Graph) untilDue() time.Duration {
 	next := time.Hour
 	for _, step := range g.steps {
@@ -252,8 +250,8 @@ func (g *Graph) retryDue() {
 	}
 }
 
-// end waits until no step's function runs any more; the end of the context
-// that they were given has cancelled them.
+// end waits until no step's function runs any more. The end of their context has
+// cancelled them.
 func (g *Graph) end() {
 	for _, step := range g.steps {
 		for step.cancel != nil {

@@ -300,12 +300,12 @@ func TestAHealthyInstanceStandsAlone(t *testing.T) {
 	r.S3.Blackhole()
 	noAPI := up("without EC2 and S3", "without-ec2-and-s3", "secret root-sql: fetch: relies on the ciphertext that was good at")
 	i.Cloud.IMDS.Blackhole()
-	nothing := up("without the metadata service as well", "alone", "instance: metadata: relies on what was kept")
+	nothing := up("without the metadata service as well", "alone", "instance: metadata: uses the answer cached")
 	t.Logf("role ready after %.1f s; without EC2 and S3 %.1f s, %.2f times; without IMDS as well %.1f s, %.2f times",
 		plain.Seconds(), noAPI.Seconds(), noAPI.Seconds()/plain.Seconds(), nothing.Seconds(), nothing.Seconds()/plain.Seconds())
 
 	step("the metadata service comes back, and what was relied on is confirmed", g, func(g guest) {
 		i.Cloud.IMDS.Heal()
-		g.until(settles, "! systemctl status bootagent | grep -q 'relies on what was kept'")
+		g.until(settles, "! systemctl status bootagent | grep -q 'uses the answer cached'")
 	})
 }

@@ -110,8 +110,8 @@ func TestLifeOfADatabase(t *testing.T) {
 
 	step("a filesystem that hangs holds up nothing", first, func(g guest) {
 		// A ledger of another boot is one that the agent writes as soon as it is started.
-		g.sh(`ledger=$(echo '{"Do":"read-ledger","Path":"/srv/data"}' | bootagent hand | sed 's/.*"Answer":"\([^"]*\)".*/\1/' | base64 -d | sed 's/"boot_id":"[^"]*"/"boot_id":"another"/' | base64 -w 0)
-			echo '{"Do":"write-ledger","Path":"/srv/data","Ledger":"'$ledger'"}' | bootagent hand; fsfreeze --freeze /srv/data; systemctl restart bootagent`)
+		g.sh(`ledger=$(echo '{"Do":"read-ledger","Path":"/srv/data"}' | bootagent worker | sed 's/.*"Answer":"\([^"]*\)".*/\1/' | base64 -d | sed 's/"boot_id":"[^"]*"/"boot_id":"another"/' | base64 -w 0)
+			echo '{"Do":"write-ledger","Path":"/srv/data","Ledger":"'$ledger'"}' | bootagent worker; fsfreeze --freeze /srv/data; systemctl restart bootagent`)
 		g.until(settles, "bootagent status | grep -q 'waiting since .* until .* for the ledger of the filesystem at /srv/data to be written'")
 		g.says("bootagent status", "fsfreeze --unfreeze /srv/data")
 		if held := g.sh("bootagent status"); strings.Contains(held, "is held") {

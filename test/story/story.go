@@ -48,7 +48,7 @@ var own = []struct {
 	{regexp.MustCompile(`\b(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d\b`), "TIME"},
 	{regexp.MustCompile(`\b\d+(\.\d+)? [KMG]iB\b`), "SIZE"},
 	// It depends on chance which of several deadlines passes first.
-	{regexp.MustCompile(`^(relies on .* TIME(: |, as it waited \w+ in vain for )).*`), "${1}WHY"},
+	{regexp.MustCompile(`^((?:relies on|uses) .* TIME(: |, because it waited \w+ in vain for )).*`), "${1}WHY"},
 }
 
 func common(text string) string {

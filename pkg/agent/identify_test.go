@@ -1,4 +1,4 @@
-package boot
+package agent
 
 import (
 	"context"
@@ -78,7 +78,7 @@ func TestAnInstanceThatWasToldBeforeGoesByThat(t *testing.T) {
 		if took := time.Since(began); took > staleAfter {
 			t.Errorf("it took %s", took)
 		}
-		if remark := last[0].Warning; !strings.Contains(remark, "relies on what was kept at") || !strings.Contains(remark, "metadata service") {
+		if remark := last[0].Warning; !strings.Contains(remark, "uses the answer cached at") || !strings.Contains(remark, "metadata service") {
 			t.Errorf("it says %q", remark)
 		}
 	})
@@ -87,7 +87,7 @@ func TestAnInstanceThatWasToldBeforeGoesByThat(t *testing.T) {
 func TestWhatWasReliedOnIsConfirmed(t *testing.T) {
 	for name, c := range map[string]struct{ now, words string }{
 		"the same":       {"mysql", ""},
-		"something else": {"web", "now says otherwise"},
+		"something else": {"web", "now says something else"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -1,4 +1,4 @@
-package boot
+package agent
 
 import (
 	"context"
@@ -13,36 +13,36 @@ import (
 	"bootagent/pkg/role"
 )
 
-// A Launch is the way to a plan, where a cloud tells the instance who it is:
-// it asks for that and for the user-data, and makes the plan of the two.
+// Identify asks the metadata service which instance this is, and for its user-data,
+// and makes the plan of the two.
 type Identify struct {
 	*graph.Graph
 	metadata host.Metadata
 	make     func(host.Identity) (role.Plan, error)
 
 	identity host.Identity
-	stale    bool // on facts that were kept
-	misled   bool // by them: no plan could be made
+	stale    bool // identity is the cached one
+	misled   bool // no plan could be made from the cached one
 	plan     role.Plan
 	err      error
 }
 
 const (
-	// askMetadataWithin is how long the metadata service may be out of reach
-	// until its step has failed. It is asked on.
+	// askMetadataWithin is how long the metadata service may give no answer until
+	// the step has failed. The agent goes on asking.
 	askMetadataWithin = 10 * time.Minute
 
-	// askOnceWithin bounds one question to it.
+	// askOnceWithin bounds one question to the metadata service.
 	askOnceWithin = time.Minute
 
-	// relyAfter is how long the metadata service may be silent until an
-	// instance that was told before who it is goes by that. A network that is
-	// slow to come up takes some seconds.
+	// staleAfter is how long the metadata service may give no answer until the
+	// cached answer is used, if there is one. A slow network comes up within some
+	// seconds.
 	staleAfter = 3 * time.Second
 )
 
-// NewLaunch tells the story of a launch. Make makes the plan; an error of its
-// own can't be mended by trying again.
+// NewIdentify returns the graph that identifies the instance. An error of makePlan
+// is permanent.
 func NewIdentify(m host.Metadata, makePlan func(host.Identity) (role.Plan, error)) *Identify {
 	l := &Identify{Graph: graph.New(), metadata: m, make: makePlan}
 	asked := l.Add("instance: metadata", l.ask).Within(askMetadataWithin)
@@ -50,8 +50,8 @@ func NewIdentify(m host.Metadata, makePlan func(host.Identity) (role.Plan, error
 	return l
 }
 
-// Run returns the plan and what it was made of, or why there is none: what is
-// wrong with the user-data or the role, or the error of ctx.
+// Run returns the plan and the identity that it was made from, or why there is no
+// plan: a mistake in the user-data or the role file, or the error of ctx.
 func (l *Identify) Run(ctx context.Context, log *slog.Logger, report func([]graph.Progress)) (role.Plan, host.Identity, error) {
 	running, end := context.WithCancel(ctx)
 	defer end()
@@ -67,20 +67,19 @@ func (l *Identify) Run(ctx context.Context, log *slog.Logger, report func([]grap
 	return l.plan, l.identity, l.err
 }
 
-// ask asks the metadata service, and goes by its last answer where it is
-// silent.
+// ask asks the metadata service, and uses the cached answer if there is none.
 func (l *Identify) ask(ctx context.Context) error {
-	kept, when, keptErr := l.metadata.Cached()
+	cached, when, cachedErr := l.metadata.Cached()
 	if l.misled {
-		keptErr = errors.New("no plan can be made of what was kept")
+		cachedErr = errors.New("no plan can be made from the cached answer")
 	}
 	began, within := graph.Since(ctx), askMetadataWithin
-	if keptErr == nil {
+	if cachedErr == nil {
 		began, within = time.Now(), staleAfter
 	}
 	err := l.AwaitSince(ctx, began, graph.MaxRest, within, func(ctx context.Context) (err error) {
 		once := time.Now().Add(askOnceWithin)
-		if keptErr == nil {
+		if cachedErr == nil {
 			once = began.Add(staleAfter)
 		}
 		ctx, cancel := context.WithDeadline(ctx, once)
@@ -90,19 +89,19 @@ func (l *Identify) ask(ctx context.Context) error {
 	})
 	l.stale = false
 	silent := (*fault.Expired)(nil)
-	if errors.As(err, &silent) && keptErr == nil {
-		l.identity, l.stale = kept, true
-		graph.Warn(ctx, fmt.Sprintf("relies on what was kept at %s, as it %v", Stamp(when), silent))
+	if errors.As(err, &silent) && cachedErr == nil {
+		l.identity, l.stale = cached, true
+		graph.Warn(ctx, fmt.Sprintf("uses the answer cached at %s, because it %v", stamp(when), silent))
 		return nil
 	}
-	if errors.As(err, &silent) && keptErr != nil {
-		err = fault.WithHint(fmt.Errorf("%w; nothing that was kept can take its place: %w", err, keptErr), fault.HintOf(err))
+	if errors.As(err, &silent) && cachedErr != nil {
+		err = fault.WithHint(fmt.Errorf("%w; no cached answer can take its place: %w", err, cachedErr), fault.HintOf(err))
 	}
 	return err
 }
 
-// makePlan makes the plan. What is wrong with a fresh answer is for a person to
-// mend; a kept one may have been mended since.
+// makePlan makes the plan. A mistake in a fresh answer is permanent; a cached one may
+// have been corrected since.
 func (l *Identify) makePlan(context.Context) error {
 	l.plan, l.err = l.make(l.identity)
 	switch {
@@ -110,17 +109,16 @@ func (l *Identify) makePlan(context.Context) error {
 		l.metadata.Cache(l.identity)
 	case l.err != nil && l.stale:
 		l.misled = true
-		l.err = fault.WithHint(fmt.Errorf("no plan can be made of what was kept: %v", l.err), fault.HintOf(l.err)) // not final
+		l.err = fault.WithHint(fmt.Errorf("no plan can be made from the cached answer: %v", l.err), fault.HintOf(l.err)) // not permanent
 	case l.err != nil:
 		l.err = fault.Permanent(l.err)
 	}
 	return l.err
 }
 
-// Confirm returns when a launch that relied on what was kept has been told the
-// same by the metadata service, which may be at once, or something else: that
-// is a remark on what the boot relies on.
-func (l *Identify) Confirm(ctx context.Context) (remark string, err error) {
+// Confirm returns when the metadata service has given its answer after all, or at
+// once if no cached answer was used. If the two differ, it returns a warning.
+func (l *Identify) Confirm(ctx context.Context) (warning string, err error) {
 	if !l.stale {
 		return "", nil
 	}
@@ -136,11 +134,11 @@ func (l *Identify) Confirm(ctx context.Context) (remark string, err error) {
 		case err != nil:
 			return "", err
 		case !now.Equal(l.identity):
-			return "relied on what was kept, and the metadata service now says otherwise: that counts after: bootagent retry", nil
+			return "used the cached answer, and the metadata service now says something else; to use that: bootagent retry", nil
 		}
 		return "", nil
 	}
 }
 
-// stamp is a time as people find it in a log.
-func Stamp(t time.Time) string { return t.Local().Format(time.DateTime) }
+// stamp is a time as logs write it.
+func stamp(t time.Time) string { return t.Local().Format(time.DateTime) }
