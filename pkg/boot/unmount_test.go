@@ -41,7 +41,7 @@ func (r *run) lostDisk() {
 
 func unmounts(effects []string) []string {
 	return slices.DeleteFunc(slices.Clone(effects), func(e string) bool {
-		return !strings.HasPrefix(e, "unmount ") || strings.Contains(e, "/look/")
+		return !strings.HasPrefix(e, "unmount ") || strings.Contains(e, "/inspect/")
 	})
 }
 

@@ -85,7 +85,7 @@ func (f *filesystem) refuse(ctx context.Context, content host.Content, intent ho
 
 // inspectAt is where the filesystem is mounted to be inspected: no service looks
 // for it there.
-func (f *filesystem) inspectAt() string { return "/run/bootagent/look/" + f.Name }
+func (f *filesystem) inspectAt() string { return "/run/bootagent/inspect/" + f.Name }
 
 // mountToInspect mounts the filesystem at inspectAt for as long as do takes.
 // Read-only means that not even its log is replayed.

@@ -22,7 +22,7 @@ var wallTimes = map[string]string{
 	"cmd/bootagent/teller.go Truncate":     "told: when the agent was started",
 	"cmd/bootagent/teller.go UTC":          "told: since when",
 	"cmd/bootagent/timeline.go Local":      "told: when the machine was started",
-	"pkg/boot/identify.go Local":           "told: when the answer was kept",
+	"pkg/agent/identify.go Local":          "told: when the answer was kept",
 	"pkg/graph/clock.go Round":             "compared, to see that the clock was set",
 	"pkg/storage/whose.go Truncate":        "kept: in the ledger",
 	"pkg/storage/whose.go UTC":             "kept: in the ledger",

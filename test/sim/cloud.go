@@ -29,11 +29,14 @@ type cloud struct {
 	late      bool          // and does, each time
 }
 
+// devices are the volumes of an instance by the device name.
+type devices map[string]name.VolumeID
+
 // An instance is what EC2 knows of one.
 type instance struct {
 	id      string
 	state   string
-	devices map[string]name.VolumeID
+	devices devices
 	cutOff  bool // somebody detached a volume that was being attached to it
 }
 
@@ -282,7 +285,7 @@ func (e ec2) Tag(ctx context.Context, id name.VolumeID, tags map[string]string) 
 func (c *cloud) launch(userData string) *machine {
 	c.launched++
 	id := fmt.Sprintf("i-%017x", c.launched)
-	c.instances[id] = &instance{id: id, state: "pending", devices: map[string]name.VolumeID{"/dev/xvda": name.VolumeID("vol-root-of-" + id)}}
+	c.instances[id] = &instance{id: id, state: "pending", devices: devices{"/dev/xvda": name.VolumeID("vol-root-of-" + id)}}
 	w := c.world
 	m := newMachine(w, id, userData)
 	w.machines = append(w.machines, m)

@@ -21,7 +21,7 @@ import (
 const (
 	volumeAt = "/srv/data"
 	dataDir  = "/var/lib/mysql"
-	asideAt  = "/run/bootagent/look/data"
+	asideAt  = "/run/bootagent/inspect/data"
 	database = "mariadb.service"
 	probe    = "mysql-ready.service"
 )

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"bootagent/pkg/aws/name"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/storage"
@@ -161,7 +160,7 @@ func (w *World) withRows(v *ebs) {
 // hold has an instance hold a volume that is no machine of the world.
 func (c *cloud) hold(v *ebs) {
 	const id = "i-0000000000000beef"
-	c.instances[id] = &instance{id: id, state: "running", devices: map[string]name.VolumeID{"/dev/sdf": v.ID}}
+	c.instances[id] = &instance{id: id, state: "running", devices: devices{"/dev/sdf": v.ID}}
 	v.State = volume.InUse
 	v.Attachments = []volume.Attachment{{Instance: id, Device: "/dev/sdf", State: volume.Attached, Since: time.Now()}}
 }
