@@ -1,8 +1,7 @@
-// Package boot tells how an instance gets its role: which steps there are,
-// what each needs, when each is tried again, and which doubts stop it.
+// Package boot is the way of an instance to its role: which steps there are, what
+// each needs, when each is tried again, and what stops it.
 //
-// It decides; it touches nothing. Every effect goes through the interfaces of
-// World, which others implement with disks, filesystems and systemd.
+// It decides, and changes nothing itself: it asks the interfaces of package host.
 package boot
 
 import (
@@ -114,7 +113,7 @@ func (b *Boot) Units() map[string]bool {
 
 // Changed takes note of a unit that changed, and has the steps run again that
 // it undoes. While the machine shuts down, what stops is meant to stop. After
-// an error, which is that of World.Units, nothing was noted.
+// an error, which is that of host.Units, nothing was noted.
 func (b *Boot) Changed(ctx context.Context, c Change) error {
 	undo := b.undoneBy(ctx, c)
 	if undo == nil {

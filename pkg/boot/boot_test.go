@@ -591,8 +591,8 @@ func TestALocalDiskThatAnotherMachineDidNotLetGoIsTold(t *testing.T) {
 			}
 			r := start(t, plan(), m)
 			r.isUp()
-			if remark := r.step("volume data: ledger").Warning; strings.Contains(remark, "another had it last and did not stop") != told {
-				t.Errorf("stopped: %t, and it remarks %q", stopped, remark)
+			if warning := r.step("volume data: ledger").Warning; strings.Contains(warning, "another had it last and did not stop") != told {
+				t.Errorf("stopped: %t, and it warns %q", stopped, warning)
 			}
 			r.stop()
 		})

@@ -242,7 +242,7 @@ func (s *service) uncleanStop(ctx context.Context) string {
 }
 
 // Held says of each service that may not start yet which step holds it, from
-// the progress of the story.
+// the progress of all steps.
 func (b *Boot) Held(progress []graph.Progress) map[string]graph.Progress {
 	at := make(map[string]graph.Progress, len(progress))
 	for _, p := range progress {

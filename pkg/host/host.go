@@ -1,3 +1,5 @@
+// Package host declares what the agent asks of the machine and of the cloud: small
+// interfaces, and the types that they use. It asks nobody itself.
 package host
 
 import (
@@ -9,11 +11,10 @@ import (
 	"bootagent/pkg/role"
 )
 
-// A World is everything that a story reads and changes. Each part is declared
-// here, by what the story needs of it, so that the whole story also runs where
-// there is no disk and no systemd.
+// A Host is all that a boot reads and changes. Its parts are interfaces, so that a
+// whole boot also runs where there is no disk and no systemd.
 type Host struct {
-	Volumes     Volumes // nil where no volume of the plan is one of a cloud
+	Volumes     Volumes // nil if no volume of the plan is an EBS volume
 	Records     Records
 	Disks       Disks
 	Filesystems Filesystems
@@ -38,7 +39,7 @@ type Host struct {
 	NewUUID func() string // for a filesystem; nil is at random
 }
 
-// Instance says which machine, in which of its boots, the story runs on.
+// A Machine is the machine that the agent runs on, in one of its boots.
 type Machine struct {
 	ID     string // what names the machine to people: its instance id, or its machine id
 	BootID string // what the kernel calls this boot
@@ -117,14 +118,14 @@ type Secrets interface {
 	// it is for are given it.
 	Staged(s role.Secret) (bool, error)
 
-	// Unlock gets the keys that the agent is set to use. A Pending_ says
+	// Unlock gets the keys that the agent is set to use. A *fault.Pending says
 	// that a person has to bring one.
 	Unlock(ctx context.Context) error
 
 	// Fetch returns a secret as it is sealed.
 	Fetch(ctx context.Context, s role.Secret) (Sealed, error)
 
-	// Open decrypts a secret and stages it. A Pending_ says that none of
+	// Open decrypts a secret and stages it. A *fault.Pending says that none of
 	// the keys fits, and that a person may bring another.
 	Open(ctx context.Context, s role.Secret, sealed []byte) error
 }
@@ -228,18 +229,18 @@ type Ended struct {
 
 // Metadata is what the cloud tells of the instance.
 type Metadata interface {
-	// Ask asks for it. A Pending_ says why there is no answer yet.
+	// Ask asks for it. A *fault.Pending says why there is no answer yet.
 	Ask(ctx context.Context) (Identity, error)
 
-	// Keep keeps an answer that a plan could be made of.
+	// Cache keeps an answer that a plan could be made of.
 	Cache(f Identity)
 
-	// Kept is the answer that was kept last, and when that was, if it was given
-	// to this very machine.
+	// Cached returns the answer that was kept last, and when that was, if it was
+	// given to this very machine.
 	Cached() (Identity, time.Time, error)
 }
 
-// Facts are what an instance is told of itself.
+// An Identity is what the cloud tells an instance of itself.
 type Identity struct {
 	Instance role.Instance
 	UserData []byte // nil where there is none
