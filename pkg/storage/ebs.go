@@ -25,7 +25,7 @@ func (e *ebs) add(s *steps) {
 	s.from = s.then("find", e.find)
 	s.then("claim", e.claim)
 	s.then("attach", e.attach)
-	s.then("device", e.volume.findDevice)
+	s.device()
 }
 
 // wanted is how the plan says which volume is meant.

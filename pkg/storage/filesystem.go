@@ -36,8 +36,6 @@ func newFilesystem(v *Volume) *filesystem {
 }
 
 func (f *filesystem) add(s *steps) {
-	f.device = s.last
-	s.from = f.device
 	s.then("prove", f.inspect)
 	s.then("prepare", f.prepare)
 	f.mounted = s.then("mount", f.open)

@@ -57,15 +57,19 @@ type source interface {
 	keep() error
 }
 
-// newSource returns the source of a volume. A new one is a file of its own and a
-// line here.
-func (v *Volume) newSource() source {
-	switch find := v.Find; {
-	case find.ID != "" || len(find.Tags) > 0:
-		return &ebs{volume: v}
-	default:
-		return &serial{volume: v}
+// sources are where the disk of a volume can come from; the first that is meant
+// counts. A new one is a file of its own and a line here.
+func (v *Volume) sources() []candidate {
+	return []candidate{
+		{v.Find.ID != "" || len(v.Find.Tags) > 0, &ebs{volume: v}},
+		{v.Find.Serial != "", &serial{volume: v}},
 	}
+}
+
+// A candidate is a source, and whether the plan means it.
+type candidate struct {
+	meant bool
+	source
 }
 
 // layers are those of a volume, from the lowest to the highest. A new one is a

@@ -12,7 +12,7 @@ type serial struct{ volume *Volume }
 
 func (d *serial) add(s *steps) {
 	d.volume.known.is(d.serial())
-	s.then("device", d.volume.findDevice)
+	s.device()
 }
 
 func (d *serial) serial() string { return d.volume.Find.Serial }

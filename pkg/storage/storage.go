@@ -54,7 +54,8 @@ type Volume struct {
 // Add adds the steps of a volume to a graph.
 func Add(c Config, plan role.Volume) *Volume {
 	v := &Volume{Volume: plan, graph: c.Graph, host: c.Host, role: c.Role, log: c.Log, release: c.Release}
-	v.source = v.newSource()
+	all := v.sources()
+	v.source = all[max(0, slices.IndexFunc(all, func(s candidate) bool { return s.meant }))].source // a plan means one of them
 	v.filesystem = newFilesystem(v)
 	add := &steps{volume: v}
 	for _, layer := range v.layers() {
@@ -142,6 +143,13 @@ type steps struct {
 	volume *Volume
 	last   *graph.Step
 	from   *graph.Step // where a retry of the next step begins; nil is at itself
+}
+
+// device adds the step that finds the disk of the source. Where a step above it
+// fails, a retry begins there.
+func (s *steps) device() {
+	s.from = s.then("device", s.volume.findDevice)
+	s.volume.device = s.from
 }
 
 // then adds the next step.
