@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"bootagent/pkg/datadir"
+	"bootagent/pkg/engine"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/image"
@@ -172,13 +172,16 @@ func programs(r *role.Role) (all []image.Program) {
 	}
 	for _, d := range r.Data {
 		of, get := fmt.Sprintf("of data %q", d.Name), fmt.Sprintf("install the engine %s", d.Engine)
-		if questions, err := datadir.Questions(string(d.Engine), nil); err == nil {
-			all = append(all, image.Program{Paths: questions[0].Argv[:1], For: "which says where the engine " + of + " keeps its data", Get: get})
+		e, err := engine.Named(string(d.Engine))
+		if err != nil {
+			continue // a role file names no other engine
 		}
-		if d.IfAbsent != role.Initialize {
-			continue
+		questions, _ := e.Questions(nil)
+		for _, q := range questions {
+			all = append(all, image.Program{Paths: q.Argv[:1], For: "which says where the engine " + of + " keeps its data", Get: get})
 		}
-		if argv, err := datadir.InitializeCommand(string(d.Engine), "/", d.Owner); err == nil {
+		if d.IfAbsent == role.Initialize {
+			argv := e.Initialize("/", d.Owner)
 			all = append(all, image.Program{Paths: argv[:1], For: "which makes the directory " + of, Get: get})
 		}
 	}

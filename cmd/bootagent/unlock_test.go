@@ -73,9 +73,9 @@ func TestUnlockHandsKeysToTheAgent(t *testing.T) {
 		return secret.Taken(added), err
 	})
 	for _, c := range []struct{ name, stdin, out, err string }{
-		{"a key", private + "\n", "1 key taken: " + public + "\n", "<nil>"},
-		{"as age-keygen writes it", "# created: 2026-11-23\n# public key: " + public + "\n" + private + "\n", "1 key taken: " + public + "\n", "<nil>"},
-		{"the public key", public, "", "the agent took no key: line 1 is a public key: what opens a secret is the private one, AGE-SECRET-KEY-1..."},
+		{"a key", private + "\n", "1 age identity added, for the recipient " + public + "\n", "<nil>"},
+		{"as age-keygen writes it", "# created: 2026-11-23\n# public key: " + public + "\n" + private + "\n", "1 age identity added, for the recipient " + public + "\n", "<nil>"},
+		{"the public key", public, "", "the agent took no key: line 1 is a recipient, age's public key: the age identity begins with AGE-SECRET-KEY-1"},
 		{"nothing", " \n", "", "standard input holds no key"},
 		{"too much", strings.Repeat("#\n", secret.KeysTextMax), "", "the agent took no key: more than 65536 bytes, which is too much for keys"},
 	} {

@@ -26,7 +26,7 @@ type Boot struct {
 	data     map[string]*data
 	secrets  map[string]*secret
 	services []*service
-	unlocked *graph.Step // nil where there are no secrets
+	unlocked *graph.Step // nil where no secret needs a key
 }
 
 // New adds the steps of a plan. This is the whole way of a boot:
@@ -48,16 +48,7 @@ func New(plan role.Plan, world host.Host, log *slog.Logger) *Boot {
 		dir.volume.Include(directory, dir.there)
 		b.data[d.Name] = dir
 	}
-	if len(plan.Secrets) > 0 {
-		b.unlocked = b.Add("key", b.unlock)
-	}
-	for _, s := range plan.Secrets {
-		sec := &secret{Secret: s, boot: b}
-		name := "secret " + s.Name + ": "
-		sec.fetched = b.Add(name+"fetch", sec.fetch)
-		sec.opened = b.Add(name+"decrypt", sec.open, b.unlocked, sec.fetched).From(sec.fetched)
-		b.secrets[s.Name] = sec
-	}
+	b.addSecrets(plan.Secrets)
 	for _, s := range plan.Services {
 		svc := &service{Service: s, boot: b}
 		name := "service " + s.Unit + ": "

@@ -306,7 +306,7 @@ func TestRefusals(t *testing.T) {
 		{
 			name: "a data directory that may not be made", disk: disk{content: xfs, ledger: ledger(storage.Ledger{Volume: volumeID, Role: "mysql", Made: moment()})},
 			plan: func(p *role.Plan) { p.Data[0].IfAbsent = role.Fail },
-			step: "data mysql: directory", words: []string{"absent and the role may not initialise it"},
+			step: "data mysql: directory", words: []string{"absent, and the role does not allow bootagent to initialise it"},
 		},
 		{
 			name: "an adopted filesystem that holds something under another name",
@@ -322,7 +322,7 @@ func TestRefusals(t *testing.T) {
 				content: xfs, ledger: ledger(storage.Ledger{Volume: volumeID, Role: "mysql", Made: moment()}),
 				names: map[string]host.DirectoryState{"mysql": host.Damaged},
 			},
-			step: "data mysql: directory", words: []string{"no data directory that mariadb may start on", "damaged"},
+			step: "data mysql: directory", words: []string{"is not a data directory that mariadb can start on: it is damaged: as the test wants it", "damaged"},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -397,7 +397,7 @@ func TestAnEngineThatLooksElsewhereIsRefused(t *testing.T) {
 		m.disks[serial] = blank()
 		m.engine = "/srv/other"
 		r := start(t, plan(), m)
-		r.is("data mysql: engine", graph.Failed, "set to use /srv/other", "bind: /srv/other")
+		r.is("data mysql: engine", graph.Failed, "mariadb uses the data directory /srv/other", "bind: /srv/other")
 		// What its directory should be is not known, so none is judged or made.
 		r.is("data mysql: directory", graph.Skipped)
 		if !slices.Equal(m.askedOf, []string{"mariadb.service"}) {

@@ -25,16 +25,22 @@ type data struct {
 	set    host.EngineSettings // what askEngine was told
 }
 
-// unfinishedMax bounds how many unfinished initialisations may lie on a
-// volume. None is ever deleted: a person looks why they did not finish.
+// unfinishedMax is how many unfinished initialisations may be on a volume. None
+// is ever deleted: a person finds out why they did not finish.
 const unfinishedMax = 3
 
 // path is where the data directory is on its volume.
 func (d *data) path() string { return filepath.Join(d.volume.Mount, d.Dir) }
 
-// askEngine makes sure that the engine will look where the data is put.
+// at is what the host is asked about the data, for one directory of it.
+func (d *data) at(dir string) host.Data {
+	return host.Data{Name: d.Name, Engine: string(d.Engine), Owner: d.Owner, Dir: dir}
+}
+
+// askEngine makes sure that the engine is set to use the path where the data
+// directory is bound.
 func (d *data) askEngine(ctx context.Context) error {
-	told, err := d.boot.host.Engines.Settings(ctx, d.Data, d.services())
+	told, err := d.boot.host.Engines.Settings(ctx, d.at(d.path()), d.services())
 	if err != nil {
 		return err
 	}
@@ -49,13 +55,13 @@ func (d *data) askEngine(ctx context.Context) error {
 	}
 	if !same {
 		return fault.Permanent(fault.WithHint(
-			fmt.Errorf("%s is set to use %s as its data directory, and the role binds %q to %s", d.Engine, set, d.Name, d.Bind),
-			fmt.Sprintf("say bind: %s in the role file, or change the engine's own settings, then: bootagent retry", set)))
+			fmt.Errorf("%s uses the data directory %s, by its own settings, and the role binds data %q to %s", d.Engine, set, d.Name, d.Bind),
+			fmt.Sprintf("set bind: %s in the role file, or change the settings of the engine; then: bootagent retry", set)))
 	}
 	return nil
 }
 
-// services are the units that need the data, one of which starts its engine.
+// services are the units that need the data. One of them starts the engine.
 func (d *data) services() (units []string) {
 	for _, s := range d.boot.plan.Services {
 		if slices.Contains(s.Needs, role.Need{Kind: role.KindData, Name: d.Name}) {
@@ -65,14 +71,14 @@ func (d *data) services() (units []string) {
 	return units
 }
 
-// directory checks the data directory, and has the engine make it where the
-// volume never had one and the role allows it.
+// directory checks the data directory. The engine makes it if the volume never
+// had one and the role allows it.
 func (d *data) directory(ctx context.Context) error {
 	return d.unlessGone(ctx, d.examine(ctx))
 }
 
-// unlessGone starts over from the disk where an error comes of its being gone:
-// its mounts may stay for as long as a service hangs on them.
+// unlessGone starts again at the disk if that is gone and caused the error. Its
+// mounts may stay until no service uses them.
 func (d *data) unlessGone(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -84,7 +90,7 @@ func (d *data) unlessGone(ctx context.Context, err error) error {
 }
 
 func (d *data) examine(ctx context.Context) error {
-	found, err := d.boot.host.Directories.Examine(ctx, d.path(), d.Data, d.set)
+	found, err := d.boot.host.Directories.Examine(ctx, d.at(d.path()), d.set)
 	if err != nil {
 		return err
 	}
@@ -92,30 +98,30 @@ func (d *data) examine(ctx context.Context) error {
 	case host.Absent:
 		return d.initialize(ctx)
 	case host.Ready:
-		if err := d.boot.host.Engines.Initialized(ctx, d.Data); err != nil {
+		if err := d.boot.host.Engines.Initialized(ctx, d.at(d.path())); err != nil {
 			return err
 		}
 		return d.noteReady(ctx, found)
 	default:
 		return fault.Permanent(fault.WithHint(
-			fmt.Errorf("%s is no data directory that %s may start on: it is %s: %s", d.path(), d.Engine, found.State, found.Words),
+			fmt.Errorf("%s is not a data directory that %s can start on: it is %s: %s", d.path(), d.Engine, found.State, found.Reason),
 			found.Hint))
 	}
 }
 
-// initialize has the engine make a new database beside the place where it
-// belongs, and gives it its name when it is whole and on the disk.
+// initialize lets the engine make a new database in a directory beside the final
+// one, which gets its final name when it is complete and on the disk.
 func (d *data) initialize(ctx context.Context) error {
 	noted, known := d.volume.Ledger().Data[d.Name]
 	switch {
 	case noted.Ready:
 		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s is absent, but the volume's ledger says that it was there", d.path()),
-			"find out who removed it, and restore it; bootagent makes no new database in its place"))
+			"find out what removed it, and restore it; bootagent does not make a new database in its place"))
 	case d.IfAbsent != role.Initialize:
 		return fault.Permanent(fault.WithHint(
-			fmt.Errorf("%s is absent and the role may not initialise it", d.path()),
-			"restore it; or, for a new database, say if-absent: initialize in the role file, then: bootagent retry"))
+			fmt.Errorf("%s is absent, and the role does not allow bootagent to initialise it", d.path()),
+			"restore it; or, for a new database, set if-absent: initialize in the role file; then: bootagent retry"))
 	}
 	if !known {
 		if err := d.mayInitialize(ctx); err != nil {
@@ -126,28 +132,28 @@ func (d *data) initialize(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.boot.host.Engines.Initialize(ctx, d.Data, staging); err != nil {
+	if err := d.boot.host.Engines.Initialize(ctx, d.at(staging)); err != nil {
 		return err
 	}
-	made, err := d.boot.host.Directories.Examine(ctx, staging, d.Data, d.set)
+	made, err := d.boot.host.Directories.Examine(ctx, d.at(staging), d.set)
 	if err != nil {
 		return err
 	}
 	if made.State != host.Ready {
 		return fault.Permanent(fault.WithHint(
-			fmt.Errorf("%s initialised %s, and left it %s: %s", d.Engine, staging, made.State, made.Words),
-			fmt.Sprintf("journalctl --boot --no-pager --unit bootagent-initialize-%s.service tells what it did; then: bootagent retry, which begins another", d.Name)))
+			fmt.Errorf("%s initialised %s, and it is %s: %s", d.Engine, staging, made.State, made.Reason),
+			fmt.Sprintf("read its log: journalctl --boot --no-pager --unit bootagent-initialize-%s.service; then: bootagent retry, which initialises another directory", d.Name)))
 	}
 	if err := d.boot.host.Directories.Publish(ctx, staging, d.path()); err != nil {
 		return err
 	}
-	if err := d.boot.host.Engines.Initialized(ctx, d.Data); err != nil {
+	if err := d.boot.host.Engines.Initialized(ctx, d.at(d.path())); err != nil {
 		return err
 	}
 	return d.noteReady(ctx, made)
 }
 
-// mayInitialize refuses a filesystem that may have held this data before.
+// mayInitialize refuses a filesystem that may have had this data before.
 func (d *data) mayInitialize(ctx context.Context) error {
 	ledger := d.volume.Ledger()
 	for _, name := range slices.Sorted(maps.Keys(ledger.Data)) {
@@ -155,8 +161,8 @@ func (d *data) mayInitialize(ctx context.Context) error {
 			return fault.Permanent(fault.WithHint(
 				fmt.Errorf("%s is absent, and the volume's ledger says that it holds the data %q of %s, which the role does not name",
 					d.path(), name, strings.TrimSpace(was.Engine+" "+was.Version)),
-				fmt.Sprintf("if %q is that data, give it its former name in the role file; if a new, empty database is to be made beside it, "+
-					"say beside: [%s] for %q there; then: bootagent retry", d.Name, name, d.Name)))
+				fmt.Sprintf("if %q is that data, give it its former name in the role file; to make a new, empty database beside it, "+
+					"set beside: [%s] for %q there; then: bootagent retry", d.Name, name, d.Name)))
 		}
 	}
 	strange, err := d.volume.Strange(ctx)
@@ -167,27 +173,27 @@ func (d *data) mayInitialize(ctx context.Context) error {
 		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s is absent, and %s is not empty: the filesystem was repaired, and the data may be in there",
 				d.path(), filepath.Join(d.volume.Mount, storage.LostAndFound)),
-			fmt.Sprintf("see what it was: ls -lA %s; put the data back to its place, or restore the volume from a snapshot; "+
-				"if nothing in it is worth keeping, move it off the volume, then: bootagent retry", filepath.Join(d.volume.Mount, storage.LostAndFound))))
+			fmt.Sprintf("list what is in there: ls -lA %s; put the data back in its place, or restore the volume from a snapshot; "+
+				"if you need nothing of it, move it off the volume; then: bootagent retry", filepath.Join(d.volume.Mount, storage.LostAndFound))))
 	case ledger.Made == nil && len(strange) > 0:
 		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s is absent from a filesystem that bootagent did not make and that holds %q", d.path(), strange[0]),
-			"if the data is there under another name, say dir: for it in the role file, then: bootagent retry"))
+			"if the data is there under another name, set dir: to that name in the role file; then: bootagent retry"))
 	}
 	return nil
 }
 
-// hasData tells whether the plan names data of a volume.
+// hasData tells whether the plan names data of a name on a volume.
 func (b *Boot) hasData(volume, name string) bool {
 	return slices.ContainsFunc(b.plan.Data, func(d role.Data) bool { return d.Volume == volume && d.Name == name })
 }
 
-// staging returns the directory in which to initialise: the one that is under
-// way or was left empty, or a new one.
+// staging returns the directory in which to initialise: the one in which that
+// goes on, or that was left empty, or a new one.
 func (d *data) staging(ctx context.Context, noted storage.LedgerData) (string, error) {
 	if noted.Staging != "" {
 		dir := filepath.Join(d.volume.Mount, noted.Staging)
-		if going, err := d.boot.host.Engines.Initializing(ctx, d.Data, dir); going || err != nil {
+		if going, err := d.boot.host.Engines.Initializing(ctx, d.at(dir)); going || err != nil {
 			return dir, err
 		}
 		if names, err := d.boot.host.Directories.Names(ctx, dir); err == nil && len(names) == 0 {
@@ -211,11 +217,11 @@ func (d *data) staging(ctx context.Context, noted storage.LedgerData) (string, e
 	}
 	return "", fault.Permanent(fault.WithHint(
 		fmt.Errorf("%s was initialised %d times and never finished", d.path(), unfinishedMax),
-		fmt.Sprintf("find out why in the journal, remove %s.initializing-*, which no service ever used, then: bootagent retry", d.path())))
+		fmt.Sprintf("find the reason in the journal, remove %s.initializing-*, which no service ever used; then: bootagent retry", d.path())))
 }
 
 // noteReady writes into the ledger that the data is there.
-func (d *data) noteReady(ctx context.Context, found host.Directory) error {
+func (d *data) noteReady(ctx context.Context, found host.DirectoryReport) error {
 	want := storage.LedgerData{Engine: string(d.Engine), Version: found.Version, Ready: true}
 	if d.volume.Ledger().Data[d.Name] == want {
 		return nil
@@ -251,15 +257,15 @@ func (d *data) mountBind(ctx context.Context) error {
 			return err
 		}
 	}
-	graph.Observed(ctx) // what was told of the mount is older than this
+	graph.Observed(ctx) // earlier events of the mount are older than this
 	same, err := d.boot.host.Directories.SameDirectory(ctx, d.path(), d.Bind)
 	switch {
 	case err == nil && same:
 		return nil
 	case err == nil:
 		err = fault.Permanent(fault.WithHint(
-			fmt.Errorf("%s is not what is mounted at %s", d.path(), d.Bind),
-			fmt.Sprintf("findmnt %s tells what is; if it is not needed there: umount %s, and then: bootagent retry", d.Bind, d.Bind)))
+			fmt.Errorf("something other than %s is mounted at %s", d.path(), d.Bind),
+			fmt.Sprintf("findmnt %s shows what it is; if it is not needed there: umount %s; then: bootagent retry", d.Bind, d.Bind)))
 	}
 	if !mounted {
 		err = errors.Join(err, d.boot.host.Mounts.Unmount(context.WithoutCancel(ctx), d.Bind))

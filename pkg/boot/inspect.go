@@ -19,13 +19,13 @@ func (b *Boot) Inspect(ctx context.Context) error {
 		}
 	}
 	for _, s := range b.plan.Secrets {
-		opened := b.secrets[s.Name].opened
-		if !b.IsDone(opened) {
+		sec := b.secrets[s.Name]
+		if !b.IsDone(sec.opened) {
 			continue
 		}
-		staged, err := b.host.Secrets.Staged(s)
-		if err == nil && !staged {
-			b.Invalidate(opened, "secret "+s.Name+" is not staged any more", b.unlocked, b.secrets[s.Name].fetched)
+		version, err := b.host.Secrets.Staged(s)
+		if err == nil && version == "" {
+			b.Invalidate(sec.opened, "secret "+s.Name+" is not staged any more", sec.needs...)
 		}
 		errs = append(errs, err)
 	}

@@ -48,11 +48,11 @@ func (b *Boot) Takes(ctx context.Context, next role.Plan) error {
 		}
 	}
 	for _, s := range b.plan.Secrets {
-		staged, err := b.host.Secrets.Staged(s)
+		version, err := b.host.Secrets.Staged(s)
 		if err != nil {
 			return err
 		}
-		if staged {
+		if version != "" {
 			anything = true
 			i := slices.IndexFunc(next.Secrets, func(n role.Secret) bool { return n.Name == s.Name })
 			note(fmt.Sprintf("secret %s is decrypted", s.Name), changedSecret(s, i, next.Secrets))

@@ -3,36 +3,66 @@ package boot
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
-// A secret is one secret of the plan on its way to the services it is for. It
-// is sealed for as long as the story has it.
+// A secret is one secret of the plan on its way to the services it is for.
 type secret struct {
 	role.Secret
 	boot *Boot
 
 	fetched, opened *graph.Step
-	sealed          []byte
+	needs           []*graph.Step // of opened
+	payload         host.Payload
 	when            time.Time // it was fetched
 }
 
-// fetchAgainAfter is how old a sealed secret may be while a key for it is
-// waited for: somebody may seal it anew for a key that is here.
+// addSecrets adds the steps of the secrets. Only an encrypted secret needs a key,
+// and only to be decrypted: it is fetched meanwhile.
+func (b *Boot) addSecrets(secrets []role.Secret) {
+	if slices.ContainsFunc(secrets, b.needsKey) {
+		b.unlocked = b.Add("key", b.unlock)
+	}
+	for _, s := range secrets {
+		sec := &secret{Secret: s, boot: b}
+		name := "secret " + s.Name + ": "
+		sec.fetched = b.Add(name+"fetch", sec.fetch)
+		if b.needsKey(s) {
+			sec.needs = append(sec.needs, b.unlocked)
+		}
+		sec.needs = append(sec.needs, sec.fetched)
+		sec.opened = b.Add(name+"decrypt", sec.open, sec.needs...).From(sec.fetched)
+		b.secrets[s.Name] = sec
+	}
+}
+
+// needsKey reports whether a secret is encrypted. Without a host, the steps of a
+// plan are only printed, and every secret counts as encrypted.
+func (b *Boot) needsKey(s role.Secret) bool {
+	return b.host.Secrets == nil || b.host.Secrets.NeedsKey(s)
+}
+
+// fetchAgainAfter is how old a payload may be while a key for it is waited for:
+// somebody may encrypt the secret again, for a key that is here.
 const fetchAgainAfter = time.Minute
 
-// unlock waits for a key, unless nothing is left to be opened in this boot.
+// unlock waits for a key, unless every encrypted secret is staged in this boot.
 func (b *Boot) unlock(ctx context.Context) error {
 	for _, s := range b.plan.Secrets {
-		staged, err := b.host.Secrets.Staged(s)
+		if !b.needsKey(s) {
+			continue
+		}
+		version, err := b.host.Secrets.Staged(s)
 		if err != nil {
 			return err
 		}
-		if !staged {
+		if version == "" {
 			return b.awaitKey(ctx, b.host.Secrets.Unlock)
 		}
 	}
@@ -48,11 +78,11 @@ func (b *Boot) awaitKey(ctx context.Context, ask func(context.Context) error) er
 	return err
 }
 
-// HasSecrets tells whether a key is of any use to the boot.
+// HasSecrets reports whether the boot has encrypted secrets, so that it uses keys.
 func (b *Boot) HasSecrets() bool { return b.unlocked != nil }
 
-// Unlocked has what waits for a key, or failed for the lack of the right one,
-// look at the keys again.
+// Unlocked runs the steps again that wait for a key, or failed for lack of the
+// right one.
 func (b *Boot) Unlocked() {
 	const why = "a key was brought"
 	if !b.HasSecrets() {
@@ -64,40 +94,39 @@ func (b *Boot) Unlocked() {
 	}
 }
 
-// fetch gets the sealed secret from its source, while nobody need have the
-// key yet.
+// fetch gets the payload from its source. It needs no key.
 func (s *secret) fetch(ctx context.Context) error {
-	staged, err := s.boot.host.Secrets.Staged(s.Secret)
-	if staged || err != nil {
+	version, err := s.boot.host.Secrets.Staged(s.Secret)
+	if version != "" || err != nil {
 		return err
 	}
 	return s.fetchNow(ctx)
 }
 
 func (s *secret) fetchNow(ctx context.Context) error {
-	sealed, err := s.boot.host.Secrets.Fetch(ctx, s.Secret)
+	payload, err := s.boot.host.Secrets.Fetch(ctx, s.Secret)
 	if err != nil {
 		return err
 	}
-	graph.Warn(ctx, sealed.Stale)
-	s.sealed, s.when = sealed.Bytes, time.Now()
+	graph.Warn(ctx, payload.Stale)
+	s.payload, s.when = payload, time.Now()
 	return nil
 }
 
-// open decrypts the secret in memory, and puts it where systemd hands it to
-// the services that it is for. What was staged in this boot stays: a service
-// that runs has been given it.
+// open decrypts the secret in memory, and stages it where systemd gives it to the
+// services that it is for. What was staged in this boot stays: a service that runs
+// has been given it.
 func (s *secret) open(ctx context.Context) error {
-	staged, err := s.boot.host.Secrets.Staged(s.Secret)
-	if staged || err != nil {
+	version, err := s.boot.host.Secrets.Staged(s.Secret)
+	if version != "" || err != nil {
 		return err
 	}
 	return s.boot.awaitKey(ctx, func(ctx context.Context) error {
 		if time.Since(s.when) > fetchAgainAfter {
 			if err := s.fetchNow(ctx); err != nil {
-				s.boot.log.Warn("opens a secret as it was fetched before", "secret", s.Name, "error", err)
+				s.boot.log.Warn("decrypts a secret as it was fetched before", "secret", s.Name, "error", err)
 			}
 		}
-		return s.boot.host.Secrets.Open(ctx, s.Secret, s.sealed)
+		return s.boot.host.Secrets.Open(ctx, s.Secret, s.payload)
 	})
 }

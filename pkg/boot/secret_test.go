@@ -22,13 +22,19 @@ type safe struct {
 	kept    map[string]string
 	staged  map[string]bool
 	keys    []string
+	open    map[string]bool // secrets that are not encrypted
 }
 
-func (s *safe) Staged(sec role.Secret) (bool, error) {
+func (s *safe) Staged(sec role.Secret) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.staged[sec.Name], nil
+	if !s.staged[sec.Name] {
+		return "", nil
+	}
+	return "1", nil
 }
+
+func (s *safe) NeedsKey(sec role.Secret) bool { return !s.open[sec.Name] }
 
 func (s *safe) Unlock(context.Context) error {
 	s.mu.Lock()
@@ -39,29 +45,37 @@ func (s *safe) Unlock(context.Context) error {
 	return nil
 }
 
-func (s *safe) Fetch(_ context.Context, sec role.Secret) (host.Sealed, error) {
+func (s *safe) Fetch(_ context.Context, sec role.Secret) (host.Payload, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if sealed := s.sources[sec.Name]; sealed != "" {
-		return host.Sealed{Bytes: []byte(sealed)}, nil
+	payload := func(text, stale string) host.Payload {
+		return host.Payload{Bytes: func() []byte { return []byte(text) }, Version: "1", Sealed: !s.open[sec.Name], Stale: stale}
 	}
-	if sealed := s.kept[sec.Name]; sealed != "" {
-		return host.Sealed{Bytes: []byte(sealed), Stale: "relies on the copy kept"}, nil
+	if text := s.sources[sec.Name]; text != "" {
+		return payload(text, ""), nil
 	}
-	return host.Sealed{}, errors.New("S3 does not answer")
+	if text := s.kept[sec.Name]; text != "" {
+		return payload(text, "uses the cached ciphertext"), nil
+	}
+	return host.Payload{}, errors.New("S3 does not answer")
 }
 
-func (s *safe) Open(_ context.Context, sec role.Secret, sealed []byte) error {
+func (s *safe) Open(_ context.Context, sec role.Secret, payload host.Payload) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	sealed := string(payload.Bytes())
+	if !payload.Sealed {
+		s.staged[sec.Name] = true
+		return s.does("stage %s", sec.Name)
+	}
 	var key string
-	if _, err := fmt.Sscanf(string(sealed), "%1s:", &key); err != nil {
+	if _, err := fmt.Sscanf(sealed, "%1s:", &key); err != nil {
 		return errors.New("the secret is damaged")
 	}
 	if !slices.Contains(s.keys, key) {
 		return &fault.Pending{For: "a key that fits", Hint: "bootagent unlock"}
 	}
-	s.kept[sec.Name], s.staged[sec.Name] = string(sealed), true
+	s.kept[sec.Name], s.staged[sec.Name] = sealed, true
 	return s.does("stage %s", sec.Name)
 }
 
@@ -112,6 +126,51 @@ func TestAServiceWaitsForItsSecretWhileAllElseGoesOn(t *testing.T) {
 	})
 }
 
+func TestASecretThatIsNotEncryptedWaitsForNoKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		m.disks[serial] = blank()
+		m.safe.open = map[string]bool{"root-sql": true}
+		m.safe.sources["root-sql"] = "hush"
+		r := start(t, withSecret(), m)
+		r.isUp()
+		if r.HasSecrets() {
+			t.Error("a key is of use")
+		}
+		r.Unlocked() // is no hindrance
+
+		r.lookAgain(m, func() { delete(m.safe.staged, "root-sql") })
+		r.isUp()
+		if !m.safe.staged["root-sql"] {
+			t.Error("it is not staged again")
+		}
+		r.stop()
+	})
+}
+
+// A key that only one of two secrets needs holds up that one alone.
+func TestOnlyTheEncryptedSecretWaitsForAKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		m.disks[serial] = blank()
+		m.safe.open = map[string]bool{"token": true}
+		m.safe.sources["root-sql"], m.safe.sources["token"] = "A:hush", "hush"
+		p := withSecret()
+		p.Secrets = append(p.Secrets, role.Secret{
+			Name: "token", From: role.Source{Bucket: "orders", Key: "token"},
+			Credential: "token", Services: []string{"mariadb.service"},
+		})
+		p.Services[0].Needs = append(p.Services[0].Needs, role.Need{Kind: role.KindSecret, Name: "token"})
+		r := start(t, p, m)
+		r.is("key", graph.Waiting, "for a key")
+		r.is("secret token: decrypt", graph.Done)
+		r.is("secret root-sql: decrypt", graph.Pending)
+		r.bring(m, "A")
+		r.isUp()
+		r.stop()
+	})
+}
+
 func TestASecretIsFetchedAgainWhenItIsSealedAnew(t *testing.T) {
 	for name, sealed := range map[string]string{"for another key": "B:hush", "damaged": "damage"} {
 		t.Run(name, func(t *testing.T) {
@@ -152,7 +211,7 @@ func TestAKeyThatNobodyBringsIsGivenUpAndStillTakenLater(t *testing.T) {
 	})
 }
 
-func TestASecretWhoseSourceIsAwayComesFromTheCopyThatWasKept(t *testing.T) {
+func TestASecretWhoseSourceIsAwayComesFromTheCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine()
 		m.disks[serial] = blank()
@@ -175,7 +234,7 @@ func TestASecretWhoseSourceIsAwayComesFromTheCopyThatWasKept(t *testing.T) {
 		delete(m.safe.sources, "root-sql")
 		r = start(t, withSecret(), m)
 		r.isUp()
-		if p := r.step("secret root-sql: fetch"); p.Warning != "relies on the copy kept" {
+		if p := r.step("secret root-sql: fetch"); p.Warning != "uses the cached ciphertext" {
 			t.Errorf("it says %q", p.Warning)
 		}
 		r.stop()

@@ -15,7 +15,6 @@ import (
 
 	"bootagent/pkg/aws/name"
 	"bootagent/pkg/host"
-	"bootagent/pkg/role"
 	"bootagent/pkg/storage"
 )
 
@@ -308,14 +307,14 @@ func (m *machine) Unmount(_ context.Context, where string) error {
 	return nil
 }
 
-func (m *machine) Examine(_ context.Context, p string, _ role.Data, _ host.EngineSettings) (host.Directory, error) {
+func (m *machine) Examine(_ context.Context, of host.Data, _ host.EngineSettings) (host.DirectoryReport, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	d, name := m.at(p)
+	d, name := m.at(of.Dir)
 	if state, ok := d.names[name]; ok {
-		return host.Directory{State: state, Words: "as the test wants it"}, nil
+		return host.DirectoryReport{State: state, Reason: "as the test wants it"}, nil
 	}
-	return host.Directory{State: host.Absent}, nil
+	return host.DirectoryReport{State: host.Absent}, nil
 }
 
 func (m *machine) Names(_ context.Context, p string) ([]string, error) {
@@ -371,15 +370,15 @@ func (m *machine) Publish(_ context.Context, staging, p string) error {
 	return nil
 }
 
-func (m *machine) Settings(_ context.Context, _ role.Data, units []string) (host.EngineSettings, error) {
+func (m *machine) Settings(_ context.Context, _ host.Data, units []string) (host.EngineSettings, error) {
 	m.askedOf = units
 	return host.EngineSettings{DataDirectory: m.engine}, nil
 }
 
-func (m *machine) Initialize(_ context.Context, _ role.Data, dir string) error {
+func (m *machine) Initialize(_ context.Context, of host.Data) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	d, name := m.at(dir)
+	d, name := m.at(of.Dir)
 	if d.names[name] == host.Ready {
 		return nil // the command has succeeded and is not forgotten
 	}
@@ -392,14 +391,14 @@ func (m *machine) Initialize(_ context.Context, _ role.Data, dir string) error {
 	return nil
 }
 
-func (m *machine) Initializing(_ context.Context, _ role.Data, dir string) (bool, error) {
+func (m *machine) Initializing(_ context.Context, of host.Data) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	d, name := m.at(dir)
+	d, name := m.at(of.Dir)
 	return d.names[name] == host.Ready, nil
 }
 
-func (m *machine) Initialized(context.Context, role.Data) error { return nil }
+func (m *machine) Initialized(context.Context, host.Data) error { return nil }
 
 func (m *machine) Grant(_ context.Context, unit string, mounts []string) error {
 	m.mu.Lock()

@@ -1,7 +1,7 @@
-// Package datadir looks at data directories: which state one is in, what
-// makes a new one, and how it gets its name. It reads and writes below the
-// paths that it is given, follows no symbolic link out of them, and deletes
-// nothing.
+// Package datadir does what is the same for every data directory, whatever its
+// engine is: it lists one, compares two, makes an empty one, and gives one its
+// final name. It reads and writes below the paths that it is given, follows no
+// symbolic link out of them, and deletes nothing.
 package datadir
 
 import (
@@ -12,155 +12,34 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"bootagent/pkg/shell"
 )
 
-// State is the state of a data directory.
-type State string
-
-// The states of a data directory.
-const (
-	Absent  State = "absent"  // there is none
-	Ready   State = "ready"   // the engine can start on it
-	Foreign State = "foreign" // holds something, but not this engine's
-	Damaged State = "damaged" // this engine's, but not whole
-	Unfit   State = "unfit"   // this engine's, and not to be started on as it is
-)
-
-// A Report is the state of a data directory and why it is in it.
-type Report struct {
-	State   State
-	Version string // of the engine that wrote it, where it says so
-	Words   string // what is wrong: "ibdata1 is missing"
-	Hint    string // what a person can do
-}
-
-// hintForeign is for what an engine did not put there.
-const hintForeign = "move it away, or say another dir: for the data in the role file, then: bootagent retry"
-
-// Files are what Examine reads: those of the Host, or of a world in a test.
+// Files are the files that an examination of a data directory reads: those of
+// the Host, or of a simulated machine.
 type Files interface {
-	// Lstat says what is at a path, and the number of the user that it belongs
-	// to. What is not there is fs.ErrNotExist.
+	// Lstat returns the mode of a file and the number of the user that owns it.
+	// The error is fs.ErrNotExist where there is no file.
 	Lstat(path string) (mode fs.FileMode, uid uint32, err error)
 
-	// Names lists what is in a directory. Of one that holds more than NamesMax
-	// it lists as many, and the error is ErrMany.
+	// Names lists a directory. Of a directory with more than NamesMax entries it
+	// lists NamesMax, and the error is ErrMany.
 	Names(path string) ([]string, error)
 
-	// Head is the beginning of a regular file, or nil: 64 bytes at the most.
+	// Head returns the beginning of a regular file, at most 64 bytes, or nil.
 	Head(path string) []byte
 
-	// Owner is the number of a user.
+	// Owner returns the number of a user.
 	Owner(name string) (uid uint32, err error)
 }
 
-// Examine says in which state the data directory of an engine is, for an engine
-// that is set so. Owners are compared by number, because a disk carries numbers
-// from image to image.
-func Examine(files Files, path, engine, owner string, set Settings) (Report, error) {
-	e, err := lookUp(engine)
-	if err != nil {
-		return Report{}, err
-	}
-	uid, err := files.Owner(owner)
-	if err != nil {
-		return Report{}, err
-	}
-	mode, belongs, err := files.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return Report{State: Absent}, nil
-	case err != nil:
-		return Report{}, err
-	case !mode.IsDir():
-		return Report{State: Foreign, Words: "it is " + kind(mode) + ", not a directory", Hint: hintForeign}, nil
-	}
-	names, err := files.Names(path)
-	if err != nil && !errors.Is(err, ErrMany) {
-		return Report{}, err
-	}
-	report := e.examine(files, path, names, set)
-	whose := "it"
-	if report.State == Ready && belongs == uid {
-		if whose, belongs, err = e.stranger(files, path, names, uid); err != nil {
-			return Report{}, err
-		}
-	}
-	if report.State == Ready && belongs != uid {
-		report.State = Unfit
-		report.Words = fmt.Sprintf("%s belongs to user number %d, and %s has number %d on this machine", whose, belongs, owner, uid)
-		report.Hint = fmt.Sprintf("if the data is right, give it to its user: chown -R --no-dereference --from=%d %s: -- %s",
-			belongs, owner, shell.Quote(path))
-	}
-	return report, nil
-}
-
-// strangersMax bounds how many files are looked at for their owner.
-const strangersMax = 4000
-
-// stranger finds what the engine needs in its directory and another user owns:
-// its own files there, and those in its system's folder and in others that are
-// not its user's. It looks no deeper. Where there is none, it returns uid.
-func (e engine) stranger(files Files, path string, names []string, uid uint32) (whose string, belongs uint32, err error) {
-	looked := 0
-	look := func(name string) (fs.FileMode, uint32, error) {
-		looked++
-		mode, belongs, err := files.Lstat(filepath.Join(path, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			return 0, uid, nil // the engine runs, and took it away
-		}
-		return mode, belongs, err
-	}
-	inside := func(dir string) (string, uint32, error) {
-		below, err := files.Names(filepath.Join(path, dir))
-		if err != nil && !errors.Is(err, ErrMany) && !errors.Is(err, fs.ErrNotExist) {
-			return "", uid, err
-		}
-		for _, name := range below {
-			if !e.uses.MatchString(name) || looked >= strangersMax {
-				continue
-			}
-			name = filepath.Join(dir, name)
-			if mode, belongs, err := look(name); err != nil || belongs != uid && mode.IsRegular() {
-				return name + " in it", belongs, err
-			}
-		}
-		return "", uid, nil
-	}
-	for _, name := range slices.Concat([]string{e.system}, names) {
-		if name == "lost+found" || looked >= strangersMax {
-			continue
-		}
-		mode, belongs, err := look(name)
-		switch {
-		case err != nil:
-			return "", uid, err
-		case mode.IsDir() && (belongs != uid || name == e.system):
-			whose, of, err := inside(name)
-			if err != nil || of != uid {
-				return whose, of, err
-			}
-			if belongs != uid && name == e.system {
-				return name + " in it", belongs, nil
-			}
-		case belongs != uid && mode.IsRegular() && e.uses.MatchString(name):
-			return name + " in it", belongs, nil
-		}
-	}
-	return "", uid, nil
-}
-
-// Host has the files of this machine.
+// Host is the files of this machine.
 type Host struct{}
 
-// Lstat says what is at a path, and whose it is.
+// Lstat returns the mode of a file and the number of its owner.
 func (Host) Lstat(path string) (fs.FileMode, uint32, error) {
 	info, err := os.Lstat(path)
 	if err != nil {
@@ -169,11 +48,11 @@ func (Host) Lstat(path string) (fs.FileMode, uint32, error) {
 	return info.Mode(), info.Sys().(*syscall.Stat_t).Uid, nil
 }
 
-// Names lists what is in a directory that is no link.
+// Names lists a directory. A symbolic link is an error.
 func (Host) Names(path string) ([]string, error) { return Names(path) }
 
-// Head reads the beginning of a regular file. Who owns the directory can put
-// there what it likes: a link to a secret, or a pipe in which nothing comes.
+// Head reads the beginning of a regular file, and of nothing else: the owner of
+// the directory can put a link to a secret there, or a pipe that blocks.
 func (Host) Head(path string) []byte {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -188,31 +67,20 @@ func (Host) Head(path string) []byte {
 	return text[:n]
 }
 
-// Owner looks a user up in the machine's own accounts.
+// Owner looks up a user in the machine's own accounts.
 func (Host) Owner(name string) (uint32, error) {
 	uid, _, err := ids(name)
 	return uid, err
 }
 
-// kind names what is no directory.
-func kind(mode fs.FileMode) string {
-	switch mode.Type() {
-	case 0:
-		return "a file"
-	case fs.ModeSymlink:
-		return "a symbolic link"
-	}
-	return "a pipe, socket or device"
-}
-
-// NamesMax bounds how many names of one directory are listed.
+// NamesMax is how many entries of a directory are listed at most.
 const NamesMax = 10000
 
-// ErrMany is a directory that holds more than NamesMax.
+// ErrMany is a directory that has more than NamesMax entries.
 var ErrMany = errors.New("it holds more than 10000 files, which is too many to look through")
 
-// Names lists what is in a directory. Of one that holds more than NamesMax it
-// lists as many, in no order, and returns ErrMany.
+// Names lists a directory, in no order. Of a directory with more than NamesMax
+// entries it lists NamesMax, and returns ErrMany.
 func Names(path string) ([]string, error) {
 	dir, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -231,8 +99,8 @@ func Names(path string) ([]string, error) {
 	return names, nil
 }
 
-// Same tells whether two paths are one directory. One that does not exist is
-// the same as none.
+// Same tells whether two paths are one directory. A directory that does not
+// exist is not the same as any other.
 func Same(a, b string) (bool, error) {
 	infoA, errA := os.Stat(a)
 	infoB, errB := os.Stat(b)
@@ -246,9 +114,9 @@ func Same(a, b string) (bool, error) {
 	return os.SameFile(infoA, infoB), nil
 }
 
-// Create makes an empty directory for a user alone, where there is nothing.
-// It gets its name when it is the user's, so that one that is found after a
-// crash can be used.
+// Create makes an empty directory that only its owner can read. What has the
+// name already is fs.ErrExist. The directory gets its name when it has its
+// owner, so that one that is found after a crash can be used.
 func Create(path, owner string) error {
 	uid, gid, err := ids(owner)
 	if err != nil {
@@ -269,8 +137,8 @@ func Create(path, owner string) error {
 	return rename(fresh, path)
 }
 
-// Publish renames a directory once all of its filesystem's data is on the
-// disk. What has the name already stays, and is an error.
+// Publish writes all data of the filesystem to its disk, and then renames the
+// directory. What has the name already stays, and is fs.ErrExist.
 func Publish(staging, path string) error {
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
@@ -278,7 +146,7 @@ func Publish(staging, path string) error {
 	}
 	defer dir.Close()
 	if err := unix.Syncfs(int(dir.Fd())); err != nil {
-		return fmt.Errorf("cannot bring %s to its disk: %w", staging, err)
+		return fmt.Errorf("cannot write %s to its disk: %w", staging, err)
 	}
 	if err := rename(staging, path); err != nil {
 		return err
@@ -286,7 +154,7 @@ func Publish(staging, path string) error {
 	return dir.Sync()
 }
 
-// rename replaces nothing: what has the name already is fs.ErrExist.
+// rename replaces nothing: the error is fs.ErrExist where the new name is taken.
 func rename(from, to string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	if err != nil {
@@ -295,7 +163,7 @@ func rename(from, to string) error {
 	return nil
 }
 
-// ids returns the numbers of a user and of its group.
+// ids returns the numbers of a user and of the user's group.
 func ids(name string) (uid, gid uint32, err error) {
 	u, err := user.Lookup(name)
 	if err != nil {

@@ -45,95 +45,35 @@ type Machine struct {
 	BootID string // what the kernel calls this boot
 }
 
-// Directories looks at data directories.
-type Directories interface {
-	// Examine says in which state a data directory is, for an engine that is
-	// set so.
-	Examine(ctx context.Context, path string, d role.Data, set EngineSettings) (Directory, error)
-
-	// Names lists what is in a directory. Of one that holds very many, it lists
-	// some thousands.
-	Names(ctx context.Context, path string) ([]string, error)
-
-	// SameDirectory tells whether two paths are one directory.
-	SameDirectory(ctx context.Context, a, b string) (bool, error)
-
-	// Create makes an empty directory, owned by a user, that must not exist.
-	Create(ctx context.Context, path, owner string) error
-
-	// Publish gives a directory its final name, once all that is in it is
-	// on the disk. It replaces nothing.
-	Publish(ctx context.Context, staging, path string) error
-}
-
-// A Directory is the state of a data directory, and why it is in it.
-type Directory struct {
-	State   DirectoryState
-	Version string // of the engine that wrote it, where it says so
-	Words   string // what is wrong with it: "ibdata1 is missing"
-	Hint    string
-}
-
-// DirectoryState is the state of a data directory.
-type DirectoryState string
-
-// The states of a data directory.
-const (
-	Absent  DirectoryState = "absent"  // there is none
-	Ready   DirectoryState = "ready"   // the engine can start on it
-	Foreign DirectoryState = "foreign" // holds something, but not this engine's
-	Damaged DirectoryState = "damaged" // this engine's, but not whole
-	Unfit   DirectoryState = "unfit"   // this engine's, and not to be started on as it is
-)
-
-// Engines knows the engines that keep data directories.
-type Engines interface {
-	// Settings asks an engine what it is set to use when these units start it.
-	// It is an error where they don't agree, or it can't be told.
-	Settings(ctx context.Context, d role.Data, units []string) (EngineSettings, error)
-
-	// Initialize has the engine make a new database in an empty directory.
-	// It goes on where an agent that died left it.
-	Initialize(ctx context.Context, d role.Data, dir string) error
-
-	// Initializing tells whether an Initialize of this directory is under way,
-	// or done and not forgotten.
-	Initializing(ctx context.Context, d role.Data, dir string) (bool, error)
-
-	// Initialized forgets about an Initialize whose directory has its name.
-	Initialized(ctx context.Context, d role.Data) error
-}
-
-// EngineSettings are what an engine is set to use.
-type EngineSettings struct {
-	DataDirectory string
-	Version       string   // of the engine itself
-	Files         []string // that its settings name below the data directory
-}
-
-// Secrets are fetched sealed and opened in memory. No plaintext passes through
-// the story.
+// Secrets fetches secrets, decrypts them in memory, and stages them for their
+// services.
 type Secrets interface {
-	// Staged tells whether, in this boot, a secret is where the services that
-	// it is for are given it.
-	Staged(s role.Secret) (bool, error)
+	// Staged returns the version of a secret that, in this boot, is where the
+	// services that it is for are given it, or "" where it is not there.
+	Staged(s role.Secret) (version string, err error)
 
-	// Unlock gets the keys that the agent is set to use. A *fault.Pending says
+	// NeedsKey reports whether the secret is encrypted, so that it takes a key
+	// of the agent.
+	NeedsKey(s role.Secret) bool
+
+	// Unlock gets the keys that the agent is set to use. fault.Pending says
 	// that a person has to bring one.
 	Unlock(ctx context.Context) error
 
-	// Fetch returns a secret as it is sealed.
-	Fetch(ctx context.Context, s role.Secret) (Sealed, error)
+	// Fetch returns what the source of a secret holds.
+	Fetch(ctx context.Context, s role.Secret) (Payload, error)
 
-	// Open decrypts a secret and stages it. A *fault.Pending says that none of
+	// Open decrypts a secret and stages it. fault.Pending says that none of
 	// the keys fits, and that a person may bring another.
-	Open(ctx context.Context, s role.Secret, sealed []byte) error
+	Open(ctx context.Context, s role.Secret, p Payload) error
 }
 
-// A Sealed is a secret that is encrypted.
-type Sealed struct {
-	Bytes []byte
-	Stale string // on what copy, and why, where it is not fresh from its source
+// A Payload is what a source holds of a secret.
+type Payload struct {
+	Bytes   func() []byte // behind a function, so that nothing prints one that is not encrypted
+	Version string        // tells payloads of the same secret apart
+	Sealed  bool          // it is encrypted
+	Stale   string        // that it comes from the cache, and why; "" if it is fresh from its source
 }
 
 // Units says what systemd's units are doing.

@@ -4,20 +4,20 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"bootagent/pkg/child"
-	"bootagent/pkg/datadir"
+	"bootagent/pkg/engine"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
-	"bootagent/pkg/role"
 	"bootagent/pkg/systemd"
+	"bootagent/pkg/systemd/execstart"
 	"bootagent/pkg/unit"
 )
 
-// engines are programs of the image, which run as the owner of the data.
+// engines are programs of the image, which run as the owner of the data: in a
+// child to answer a question, and in a unit of their own to initialise.
 type engines struct {
 	manager  *systemd.Manager
 	children *child.Group
@@ -28,109 +28,89 @@ const (
 	initializeWithin = 15 * time.Minute
 )
 
-func (e engines) Settings(ctx context.Context, d role.Data, units []string) (set host.EngineSettings, err error) {
-	starts := make([]datadir.Start, len(units))
-	for i, unit := range units {
-		if starts[i], err = e.start(ctx, unit); err != nil {
+func (e engines) Settings(ctx context.Context, d host.Data, units []string) (set host.EngineSettings, err error) {
+	of, err := engine.Named(d.Engine)
+	if err != nil {
+		return set, err
+	}
+	services := make([]execstart.Service, len(units))
+	for i, name := range units {
+		if services[i], err = e.manager.StartOf(ctx, name); err != nil {
+			return set, err
+		}
+		if services[i], err = services[i].LoadEnvironment(); err != nil {
 			return set, err
 		}
 	}
-	questions, err := datadir.Questions(string(d.Engine), starts)
+	questions, err := of.Questions(services)
 	if err != nil {
 		return set, err
 	}
 	for i, q := range questions {
-		told, err := e.ask(ctx, d, q)
+		output, err := e.ask(ctx, d, q)
+		if err != nil {
+			return set, err
+		}
+		answer, err := of.Answer(output)
 		switch {
 		case err != nil:
 			return set, err
-		case i > 0 && told.Directory != set.DataDirectory:
-			return set, fault.Permanent(fault.WithHint(
-				fmt.Errorf("the services of the role start %s with two data directories, %s and %s", d.Engine, set.DataDirectory, told.Directory),
-				"systemctl cat of each shows how it is started; give each directory a data entry of its own in the role file, or start all with one"))
+		case i > 0 && answer.DataDirectory != set.DataDirectory:
+			return set, fault.Refuse(
+				"compare the services with systemctl cat; start all of them with one data directory, or make a data entry for each directory in the role file",
+				"the services of the role start %s with two data directories, %s and %s", d.Engine, set.DataDirectory, answer.DataDirectory)
 		}
-		set = host.EngineSettings{DataDirectory: told.Directory, Version: told.Version, Files: told.Files}
+		set = answer
 	}
 	return set, nil
 }
 
-// start is how systemd starts a unit.
-func (e engines) start(ctx context.Context, unit string) (datadir.Start, error) {
-	loaded, err := e.manager.StartOf(ctx, unit)
-	if err != nil {
-		return datadir.Start{}, err
-	}
-	s := datadir.Start{Unit: unit, Env: loaded.Environment, Root: loaded.Root}
-	for _, c := range loaded.Commands {
-		s.Commands = append(s.Commands, datadir.Exec(c))
-	}
-	for _, pattern := range loaded.EnvironmentFiles {
-		files, err := filepath.Glob(pattern)
-		if err != nil {
-			return s, err
-		}
-		for _, file := range files {
-			text, err := datadir.ReadEnvironmentFile(file)
-			if err != nil {
-				return s, fmt.Errorf("cannot read an EnvironmentFile= of %s: %w", unit, err)
-			}
-			s.Env = slices.Concat(s.Env, text)
-		}
-	}
-	s.Env = slices.DeleteFunc(slices.Clone(s.Env), func(entry string) bool {
-		name, _, _ := strings.Cut(entry, "=")
-		return slices.Contains(loaded.Unset, name) || slices.Contains(loaded.Unset, entry)
-	})
-	return s, nil
-}
-
-// ask runs an engine that tells how it is set, as its owner would run it.
-func (e engines) ask(ctx context.Context, d role.Data, q datadir.Question) (datadir.Settings, error) {
+// ask runs a question as the owner of the data, and returns what it printed.
+func (e engines) ask(ctx context.Context, d host.Data, q engine.Question) ([]byte, error) {
 	owner, home, err := child.As(d.Owner)
 	if err != nil {
-		return datadir.Settings{}, err
+		return nil, err
 	}
-	out, err := e.children.Run(ctx, child.Task{
+	return e.children.Run(ctx, child.Task{
 		Key: "engine of " + d.Name, Doing: q.Argv[0] + " to tell its data directory", Within: askWithin,
 		Hint: "runuser --user=" + d.Owner + " -- " + strings.Join(q.Argv, " "),
 		Late: fmt.Errorf("%s did not tell its data directory within %s", d.Engine, askWithin),
 		Env:  append([]string{"HOME=" + home}, q.Env...),
 	}, owner, q.Argv[0], q.Argv[1:]...)
+}
+
+// command initialises a directory.
+func (e engines) command(d host.Data) (systemd.Command, error) {
+	of, err := engine.Named(d.Engine)
 	if err != nil {
-		return datadir.Settings{}, err
+		return systemd.Command{}, err
 	}
-	return datadir.Answer(string(d.Engine), out)
-}
-
-func (e engines) command(d role.Data, dir string) (systemd.Command, error) {
-	argv, err := datadir.InitializeCommand(string(d.Engine), dir, d.Owner)
 	return systemd.Command{
-		Unit: unit.CommandOn("initialize", d.Name), Description: "Making of the data directory " + d.Name,
-		Argv: argv, User: d.Owner, Writable: []string{dir},
-		Timeout: initializeWithin, Mounts: []string{filepath.Dir(dir)},
-	}, err
+		Unit: unitOf(d), Description: "Making of the data directory " + d.Name,
+		Argv: of.Initialize(d.Dir, d.Owner), User: d.Owner, Writable: []string{d.Dir},
+		Timeout: initializeWithin, Mounts: []string{filepath.Dir(d.Dir)},
+	}, nil
 }
 
-func (e engines) Initialize(ctx context.Context, d role.Data, dir string) error {
-	c, err := e.command(d, dir)
+// unitOf is the unit that initialises a data directory.
+func unitOf(d host.Data) string { return unit.CommandOn("initialize", d.Name) }
+
+func (e engines) Initialize(ctx context.Context, d host.Data) error {
+	c, err := e.command(d)
 	if err != nil {
 		return err
 	}
 	return e.manager.Run(ctx, c)
 }
 
-func (e engines) Initializing(ctx context.Context, d role.Data, dir string) (bool, error) {
-	c, err := e.command(d, dir)
+func (e engines) Initializing(ctx context.Context, d host.Data) (bool, error) {
+	c, err := e.command(d)
 	if err != nil {
 		return false, err
 	}
 	return e.manager.Going(ctx, c)
 }
 
-func (e engines) Initialized(ctx context.Context, d role.Data) error {
-	c, err := e.command(d, "")
-	if err != nil {
-		return err
-	}
-	return e.manager.Forget(ctx, c.Unit)
+func (e engines) Initialized(ctx context.Context, d host.Data) error {
+	return e.manager.Forget(ctx, unitOf(d))
 }

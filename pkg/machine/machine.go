@@ -10,12 +10,13 @@ import (
 	"path/filepath"
 	"strings"
 
-	"bootagent/cmd/bootagent/sealed"
+	"bootagent/pkg/aws/diagnose"
+	"bootagent/pkg/aws/s3"
 	"bootagent/pkg/block"
 	"bootagent/pkg/child"
 	"bootagent/pkg/host"
-	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
+	"bootagent/pkg/secret/credential"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/systemd"
 )
@@ -65,13 +66,16 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 
 		UnlockWithin: c.Settings.UnlockWithin, RetryWithin: c.Settings.RetryWithin,
 	}
-	var s3 *secret.S3
+	var objects secret.Objects
 	if c.Metadata != nil {
 		credentials := c.Metadata.Credentials()
 		h.Volumes = newVolumes(c.Settings, c.Identity.Instance, c.Role, credentials, m.Log)
-		s3 = secret.NewS3(c.Identity.Instance.Region, c.Settings.Endpoints.S3, credentials)
+		objects = s3.New(s3.Config{
+			Caller:   diagnose.Caller{Region: c.Identity.Instance.Region, Role: c.Role},
+			Endpoint: c.Settings.Endpoints.S3, Credentials: credentials, Max: secret.CiphertextMax,
+		})
 	}
-	h.Secrets = m.secrets(c.Settings.Keys, s3)
+	h.Secrets = m.secrets(c.Settings.Keys, objects)
 	return h, nil
 }
 
@@ -90,22 +94,15 @@ func (m *Machine) self(identity host.Identity) (self host.Machine, err error) {
 	return host.Machine{ID: id, BootID: strings.TrimSpace(string(bootID))}, err
 }
 
-// secrets are those of S3 or of files. On a local machine s3 is nil.
-func (m *Machine) secrets(from []settings.Key, s3 *secret.S3) *sealed.Secrets {
-	return &sealed.Secrets{
-		Keys: m.Keys,
-		From: from,
-		Run: func(ctx context.Context, argv []string) ([]byte, error) {
-			return m.Children.Run(ctx, child.Task{Key: "command " + argv[0]}, nil, argv[0], argv[1:]...)
-		},
-		Source: func(of role.Secret) secret.Source {
-			if of.From.Bucket != "" {
-				return s3.Object(of.From.Bucket, of.From.Key)
-			}
-			return secret.File(of.From.Path)
-		},
-		Kept:  secret.Cache(filepath.Join(m.StateDir, "secrets")),
-		Store: secret.Store{Root: filepath.Join(m.RunDir, "secrets")},
+// secrets are those of S3 or of files. On a local machine objects is nil.
+func (m *Machine) secrets(keys []settings.Key, objects secret.Objects) *secret.Secrets {
+	run := func(ctx context.Context, argv []string) ([]byte, error) {
+		return m.Children.Run(ctx, child.Task{Key: "command " + argv[0]}, nil, argv[0], argv[1:]...)
+	}
+	return &secret.Secrets{
+		Keys: m.Keys, Providers: secret.Providers(keys, run), Sources: secret.Sources(objects),
+		Cache: secret.Cache(filepath.Join(m.StateDir, "secrets")),
+		Store: credential.Store{Root: filepath.Join(m.RunDir, "secrets")},
 		Log:   m.Log,
 	}
 }

@@ -8,13 +8,12 @@ import (
 	"io"
 	"time"
 
-	"bootagent/cmd/bootagent/ondisk"
 	"bootagent/pkg/block"
 	"bootagent/pkg/child"
 	"bootagent/pkg/datadir"
+	"bootagent/pkg/engine"
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/host"
-	"bootagent/pkg/role"
 )
 
 // A task is one call to a disk or into a filesystem that may hang: the filesystem
@@ -24,7 +23,8 @@ type task struct {
 	Path   string
 	Other  string    `json:",omitempty"` // another path
 	Ledger []byte    `json:",omitempty"`
-	Data   role.Data // whose directory it is
+	Owner  string    `json:",omitempty"` // user to own a directory
+	Data   host.Data // for examine
 	Set    host.EngineSettings
 }
 
@@ -49,7 +49,7 @@ func (t task) do(ctx context.Context) (answer any, err error) {
 	case writeLedger:
 		return nil, filesystem.WriteLedger(t.Path, t.Ledger)
 	case examine:
-		return ondisk.Directory(datadir.Host{}, t.Path, t.Data, t.Set)
+		return engine.Examine(datadir.Host{}, t.Data, t.Set)
 	case names:
 		found, err := datadir.Names(t.Path)
 		if errors.Is(err, datadir.ErrMany) {
@@ -59,7 +59,7 @@ func (t task) do(ctx context.Context) (answer any, err error) {
 	case sameDirectory:
 		return datadir.Same(t.Path, t.Other)
 	case create:
-		return nil, datadir.Create(t.Path, t.Data.Owner)
+		return nil, datadir.Create(t.Path, t.Owner)
 	case publish:
 		return nil, datadir.Publish(t.Other, t.Path)
 	case findDisk:
@@ -141,8 +141,8 @@ func (l ledgers) WriteLedger(ctx context.Context, root string, ledger []byte) er
 
 type directories struct{ children *child.Group }
 
-func (d directories) Examine(ctx context.Context, path string, of role.Data, set host.EngineSettings) (found host.Directory, err error) {
-	err = reach(ctx, d.children, task{Do: examine, Path: path, Data: of, Set: set}, &found)
+func (d directories) Examine(ctx context.Context, of host.Data, set host.EngineSettings) (found host.DirectoryReport, err error) {
+	err = reach(ctx, d.children, task{Do: examine, Path: of.Dir, Data: of, Set: set}, &found)
 	return found, err
 }
 
@@ -157,7 +157,7 @@ func (d directories) SameDirectory(ctx context.Context, a, b string) (same bool,
 }
 
 func (d directories) Create(ctx context.Context, path, owner string) error {
-	return reach(ctx, d.children, task{Do: create, Path: path, Data: role.Data{Owner: owner}}, nil)
+	return reach(ctx, d.children, task{Do: create, Path: path, Owner: owner}, nil)
 }
 
 func (d directories) Publish(ctx context.Context, staging, path string) error {

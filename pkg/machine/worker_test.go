@@ -17,7 +17,6 @@ import (
 	"bootagent/pkg/child"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
-	"bootagent/pkg/role"
 )
 
 func newChildren(t *testing.T) *child.Group {
@@ -44,8 +43,8 @@ func TestAHandDoesWhatItIsToldAndTellsWhatWentWrong(t *testing.T) {
 	if same, err := d.SameDirectory(t.Context(), dir, dir+"/data/.."); !same || err != nil {
 		t.Errorf("%t, %v", same, err)
 	}
-	of := role.Data{Engine: role.MariaDB, Owner: me.Username}
-	if found, err := d.Examine(t.Context(), filepath.Join(dir, "data"), of, host.EngineSettings{}); err != nil || found.State != host.Foreign || found.Hint == "" {
+	of := host.Data{Engine: "mariadb", Owner: me.Username, Dir: filepath.Join(dir, "data")}
+	if found, err := d.Examine(t.Context(), of, host.EngineSettings{}); err != nil || found.State != host.Foreign || found.Hint == "" {
 		t.Errorf("got %+v, %v", found, err)
 	}
 	if err := d.Publish(t.Context(), filepath.Join(dir, "data"), filepath.Join(dir, "published")); err != nil {

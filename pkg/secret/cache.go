@@ -13,44 +13,51 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+
+	"bootagent/pkg/secret/credential"
 )
 
-// A Cache is the directory where the last good ciphertext of each secret is
-// kept, so that a machine boots again without its source. A file in it is as
-// age made it. Its name ends with a hash of the source, so that a secret that
-// comes from elsewhere now is not taken from where it came before.
+// A Cache is the directory with the last good ciphertext of each secret, so that a
+// machine boots again without the source. A file in it is as age made it. Its name
+// ends with a hash of the source, so that a secret that comes from elsewhere now
+// is not taken from where it came before.
 type Cache string
 
-// ErrNotKept says that nothing was ever kept of a secret from a source.
-var ErrNotKept = errors.New("nothing is kept")
+// ErrNotCached says that the ciphertext of a secret from a source was never cached.
+var ErrNotCached = errors.New("no ciphertext is cached")
 
-// Keep keeps the ciphertext that a plaintext was opened from: what was never
-// opened can't be kept. What was kept of the secret from other sources goes.
-func (c Cache) Keep(name, source string, p *Plaintext) error {
+// Put caches the ciphertext that a plaintext was decrypted from: what was never
+// decrypted can't be cached. It removes what was cached of the secret from other
+// sources. A secret that was not encrypted is not cached.
+func (c Cache) Put(name, source string, p *Plaintext) error {
+	ciphertext := p.opened().ciphertext
+	if ciphertext == nil {
+		return nil
+	}
 	path, err := c.path(name, source)
 	if err != nil {
 		return err
 	}
-	if err := c.keep(path, p.opened().ciphertext); err != nil {
-		return fmt.Errorf("cannot keep the ciphertext of %s: %w", name, err)
+	if err := c.put(path, ciphertext); err != nil {
+		return fmt.Errorf("cannot cache the ciphertext of %s: %w", name, err)
 	}
 	return c.forgetOthers(name, path)
 }
 
-func (c Cache) keep(path string, ciphertext []byte) error {
+func (c Cache) put(path string, ciphertext []byte) error {
 	if err := os.MkdirAll(string(c), 0o700); err != nil {
 		return err
 	}
-	if kept, _, err := readRegular(path, CiphertextMax); err == nil && bytes.Equal(kept, ciphertext) {
+	if cached, _, err := readRegular(path, CiphertextMax); err == nil && bytes.Equal(cached, ciphertext) {
 		now := time.Now()
 		return os.Chtimes(path, now, now) // it is good as of now
 	}
 	return renameio.WriteFile(path, ciphertext, 0o600)
 }
 
-// Kept returns the last good ciphertext of a secret from a source, and when it
-// was last good. The error is ErrNotKept where there is none.
-func (c Cache) Kept(name, source string) (ciphertext []byte, when time.Time, err error) {
+// Get returns the last good ciphertext of a secret from a source, and when it was
+// last good. The error is ErrNotCached where there is none.
+func (c Cache) Get(name, source string) (ciphertext []byte, when time.Time, err error) {
 	path, err := c.path(name, source)
 	if err != nil {
 		return nil, time.Time{}, err
@@ -58,7 +65,7 @@ func (c Cache) Kept(name, source string) (ciphertext []byte, when time.Time, err
 	ciphertext, info, err := readRegular(path, CiphertextMax)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, time.Time{}, fmt.Errorf("%w of %s from %s", ErrNotKept, name, source)
+		return nil, time.Time{}, fmt.Errorf("%w of %s from %s", ErrNotCached, name, source)
 	case err != nil:
 		return nil, time.Time{}, fmt.Errorf("cannot read %s: %w", path, err)
 	}
@@ -74,7 +81,7 @@ func (c Cache) forgetOthers(name, path string) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("cannot clear the ciphertext of %s from other sources: %w", name, err)
+		return fmt.Errorf("cannot remove the cached ciphertext of %s from other sources: %w", name, err)
 	}
 	return nil
 }
@@ -82,7 +89,7 @@ func (c Cache) forgetOthers(name, path string) error {
 const suffix = ".age"
 
 func (c Cache) path(name, source string) (string, error) {
-	if err := checkName(name); err != nil {
+	if err := credential.CheckName(name); err != nil {
 		return "", err
 	}
 	sum := sha256.Sum256([]byte(source))

@@ -24,19 +24,19 @@ func files(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-func TestTheLastGoodCiphertextIsKept(t *testing.T) {
+func TestTheLastGoodCiphertextIsCached(t *testing.T) {
 	cache := Cache(filepath.Join(t.TempDir(), "secrets"))
 	keys := keysOf(t, machine)
-	if _, _, err := cache.Kept("root-sql", source); !errors.Is(err, ErrNotKept) || err.Error() != "nothing is kept of root-sql from s3://secrets/db.age" {
+	if _, _, err := cache.Get("root-sql", source); !errors.Is(err, ErrNotCached) || err.Error() != "no ciphertext is cached of root-sql from s3://secrets/db.age" {
 		t.Errorf("before: %v", err)
 	}
 	began := time.Now().Add(-time.Second)
 	for _, text := range []string{"first", "second"} {
 		ciphertext := sealed(t, text, false, machine)
-		if err := cache.Keep("root-sql", source, opens(t, ciphertext, keys)); err != nil {
+		if err := cache.Put("root-sql", source, opens(t, ciphertext, keys)); err != nil {
 			t.Fatal(err)
 		}
-		got, when, err := cache.Kept("root-sql", source)
+		got, when, err := cache.Get("root-sql", source)
 		if err != nil || !bytes.Equal(got, ciphertext) || when.Before(began) || when.After(time.Now().Add(time.Second)) {
 			t.Errorf("%s: got %d bytes of %v, %v", text, len(got), when, err)
 		}
@@ -60,20 +60,20 @@ func TestTheLastGoodCiphertextIsKept(t *testing.T) {
 func TestTheSameCiphertextIsNotWrittenTwice(t *testing.T) {
 	cache := Cache(t.TempDir())
 	p := opens(t, sealed(t, canary, false, machine), keysOf(t, machine))
-	if err := cache.Keep("s", source, p); err != nil {
+	if err := cache.Put("s", source, p); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(string(cache), files(t, string(cache))[0])
 	before, err := os.Stat(path)
 	long := time.Now().Add(-48 * time.Hour)
-	if err := errors.Join(err, os.Chtimes(path, long, long), cache.Keep("s", source, p)); err != nil {
+	if err := errors.Join(err, os.Chtimes(path, long, long), cache.Put("s", source, p)); err != nil {
 		t.Fatal(err)
 	}
 	after, err := os.Stat(path)
 	if err != nil || !os.SameFile(before, after) {
 		t.Errorf("it was written again, %v", err)
 	}
-	if _, when, err := cache.Kept("s", source); err != nil || time.Since(when) > time.Minute {
+	if _, when, err := cache.Get("s", source); err != nil || time.Since(when) > time.Minute {
 		t.Errorf("good as of %v, %v", when, err)
 	}
 }
@@ -82,22 +82,22 @@ func TestAnotherSourcesCiphertextIsNotTaken(t *testing.T) {
 	cache := Cache(t.TempDir())
 	p := opens(t, sealed(t, canary, false, machine), keysOf(t, machine))
 	for _, name := range []string{"a", "a.b", "a.0123456789abcdef"} {
-		if err := cache.Keep(name, source, p); err != nil {
+		if err := cache.Put(name, source, p); err != nil {
 			t.Fatal(err)
 		}
 	}
 	const other = "s3://secrets/other.age"
-	if _, _, err := cache.Kept("a", other); !errors.Is(err, ErrNotKept) {
+	if _, _, err := cache.Get("a", other); !errors.Is(err, ErrNotCached) {
 		t.Errorf("got %v", err)
 	}
-	if err := cache.Keep("a", other, p); err != nil {
+	if err := cache.Put("a", other, p); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := cache.Kept("a", source); !errors.Is(err, ErrNotKept) {
+	if _, _, err := cache.Get("a", source); !errors.Is(err, ErrNotCached) {
 		t.Errorf("that of the old source is still there: %v", err)
 	}
 	for _, name := range []string{"a.b", "a.0123456789abcdef"} {
-		if _, _, err := cache.Kept(name, source); err != nil {
+		if _, _, err := cache.Get(name, source); err != nil {
 			t.Errorf("that of %s is gone: %v", name, err)
 		}
 	}
@@ -106,9 +106,9 @@ func TestAnotherSourcesCiphertextIsNotTaken(t *testing.T) {
 func TestTheCacheStaysInItsDirectory(t *testing.T) {
 	cache := Cache(filepath.Join(t.TempDir(), "secrets"))
 	p := opens(t, sealed(t, canary, false, machine), keysOf(t, machine))
-	for _, name := range badNames {
-		_, _, err := cache.Kept(name, source)
-		for _, err := range []error{err, cache.Keep(name, source, p)} {
+	for _, name := range []string{"", "..", "a/b", ".hidden", "a\x00b", strings.Repeat("x", 256)} {
+		_, _, err := cache.Get(name, source)
+		for _, err := range []error{err, cache.Put(name, source, p)} {
 			if err == nil || !strings.HasSuffix(err.Error(), "can't be the name of a file here") {
 				t.Errorf("%q: got %v", name, err)
 			}
@@ -125,10 +125,10 @@ func TestACacheThatCantBeUsedIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := opens(t, sealed(t, canary, false, machine), keysOf(t, machine))
-	if err := Cache(file).Keep("s", source, p); err == nil || !strings.HasPrefix(err.Error(), "cannot keep the ciphertext of s: ") {
+	if err := Cache(file).Put("s", source, p); err == nil || !strings.HasPrefix(err.Error(), "cannot cache the ciphertext of s: ") {
 		t.Errorf("got %v", err)
 	}
-	if _, _, err := Cache(file).Kept("s", source); err == nil || errors.Is(err, ErrNotKept) || !strings.HasPrefix(err.Error(), "cannot read "+file) {
+	if _, _, err := Cache(file).Get("s", source); err == nil || errors.Is(err, ErrNotCached) || !strings.HasPrefix(err.Error(), "cannot read "+file) {
 		t.Errorf("got %v", err)
 	}
 }

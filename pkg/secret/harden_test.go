@@ -15,10 +15,6 @@ import (
 const asChild = "BOOTAGENT_TEST_CHILD"
 
 func child(what string) {
-	if what == "ramfs" || what == "tmpfs" {
-		onFilesystem(what)
-		return
-	}
 	dumpable := func() int {
 		n, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 		if err != nil {

@@ -2,32 +2,26 @@ package secret
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"os"
-	"regexp"
 	"strings"
 	"sync"
-	"syscall"
-	"time"
 
 	"filippo.io/age"
+
+	"bootagent/pkg/fault"
 )
 
 const (
-	// KeysTextMax bounds what keys are read from, in bytes: a line is 74 of them.
+	// KeysTextMax bounds a text with age identities, in bytes: one is a line of 74.
 	KeysTextMax = 64 << 10
 
-	// keysMax bounds how many keys there are: each is tried on each recipient.
+	// keysMax bounds how many age identities there are: each is tried on each recipient.
 	keysMax = 64
-
-	// commandWithin is how long a command may take to come up with a key.
-	commandWithin = 30 * time.Second
 )
 
-// Keys are the age identities that secrets are opened with. They are in memory
-// only, and are safe for concurrent use.
+// Keys are the age identities that decrypt secrets. They are in memory only. Keys
+// are safe for concurrent use.
 type Keys struct {
 	hidden
 	mu  sync.Mutex
@@ -40,15 +34,15 @@ type key struct {
 	recipient string
 }
 
-// Recipients are the public keys, in the order in which they came. What is
-// sealed to one of them can be opened.
+// Recipients returns the recipients of the age identities, in the order in which
+// these came. What is encrypted for one of them can be decrypted.
 func (k *Keys) Recipients() []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return recipients(k.all)
 }
 
-// identities are the keys as package age takes them.
+// identities returns the age identities for package age.
 func (k *Keys) identities() []age.Identity {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -59,9 +53,9 @@ func (k *Keys) identities() []age.Identity {
 	return all
 }
 
-// Add takes the identities out of a text as age-keygen writes it, and returns
-// their public keys. Where one can't be taken, none is. An error says of which
-// line and never what it holds.
+// Add adds the age identities in a text as age-keygen writes it, and returns their
+// recipients. If a line is wrong, it adds none. An error names the line and never
+// quotes it.
 func (k *Keys) Add(text []byte) ([]string, error) {
 	parsed, err := parseKeys(text)
 	if err != nil {
@@ -76,82 +70,22 @@ func (k *Keys) Add(text []byte) ([]string, error) {
 		}
 	}
 	if len(all) > keysMax {
-		return nil, fmt.Errorf("cannot take these keys: there would be %d, and %d is the most", len(all), keysMax)
+		return nil, fmt.Errorf("too many age identities: with these there are %d, and %d is the most", len(all), keysMax)
 	}
 	k.all = all
 	return recipients(parsed), nil
 }
 
-// AddFile takes the identities out of a file that nobody but its owner, the
-// user of this process, can read.
-func (k *Keys) AddFile(path string) ([]string, error) {
-	text, info, err := readRegular(path, KeysTextMax)
-	if err != nil {
-		return nil, fmt.Errorf("cannot take keys from %s: %w", path, err)
-	}
-	defer clear(text)
-	owner, mode := int(info.Sys().(*syscall.Stat_t).Uid), info.Mode().Perm()
-	switch {
-	case owner != os.Geteuid():
-		return nil, &problem{
-			text: fmt.Sprintf("will not take keys from %s: it belongs to user number %d, who can replace it", path, owner),
-			hint: "chown root: " + path + " && chmod 600 " + path,
-		}
-	case mode&0o077 != 0:
-		return nil, &problem{
-			text: fmt.Sprintf("will not take keys from %s: others can read or write it, its mode is %04o", path, mode),
-			hint: "chmod 600 " + path + "; and if others use this machine, make a new key and seal the secrets anew",
-		}
-	}
-	added, err := k.Add(text)
-	if err != nil {
-		return nil, fmt.Errorf("cannot take keys from %s: %w", path, err)
-	}
-	return added, nil
-}
-
-// Run runs a program and returns what it prints. Its error tells what the
-// program complained on stderr, and nothing that it printed.
-type Run func(ctx context.Context, argv []string) (stdout []byte, err error)
-
-// AddCommand takes the identities that a command prints within 30 seconds.
-func (k *Keys) AddCommand(ctx context.Context, run Run, argv []string) ([]string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, commandWithin, fmt.Errorf("no end within %s", commandWithin))
-	defer cancel()
-	text, err := run(ctx, argv)
-	defer clear(text)
-	if err != nil {
-		return nil, fmt.Errorf("cannot take keys from the command %s: %w", argv[0], scrubbed(err))
-	}
-	added, err := k.Add(text)
-	if err != nil {
-		return nil, fmt.Errorf("cannot take keys from what the command %s prints: %w", argv[0], err)
-	}
-	return added, nil
-}
-
-// secretKey matches an identity of age, whole or broken.
-var secretKey = regexp.MustCompile(`(?i)AGE-(SECRET-KEY|PLUGIN)-[^\s"']+`)
-
-// scrubbed is an error without the keys in it: a script that traces itself
-// complains with all that it does.
-func scrubbed(err error) error {
-	if text := err.Error(); secretKey.MatchString(text) {
-		return errors.New(secretKey.ReplaceAllString(text, redacted))
-	}
-	return err
-}
-
-// Taken says which keys were taken, by their public keys.
+// Taken says which age identities were added, by their recipients.
 func Taken(added []string) string {
 	if len(added) == 1 {
-		return "1 key taken: " + Short(added[0])
+		return "1 age identity added, for the recipient " + Short(added[0])
 	}
-	return fmt.Sprintf("%d keys taken: %s", len(added), shortList(added))
+	return fmt.Sprintf("%d age identities added, for the recipients %s", len(added), shortList(added))
 }
 
-// Short is a public key as people tell it from others. A post-quantum one has
-// two thousand characters.
+// Short returns enough of a recipient to tell it from others. A post-quantum one
+// has two thousand characters.
 func Short(recipient string) string {
 	if len(recipient) <= 80 {
 		return recipient
@@ -186,10 +120,10 @@ func has(keys []key, recipient string) bool {
 
 func parseKeys(text []byte) ([]key, error) {
 	if len(text) > KeysTextMax {
-		return nil, fmt.Errorf("more than %d bytes, which is too much for keys", KeysTextMax)
+		return nil, fmt.Errorf("more than %d bytes, which is too much for age identities", KeysTextMax)
 	}
 	if as := encodedAs(text); as != "" {
-		return nil, &problem{text: "it " + as, hint: hintUTF8}
+		return nil, fault.WithHint(errors.New("it "+as), hintUTF8)
 	}
 	var keys []key
 	n := 0
@@ -208,15 +142,15 @@ func parseKeys(text []byte) ([]key, error) {
 		}
 	}
 	if len(keys) == 0 {
-		return nil, errors.New("no key is in it: one looks like AGE-SECRET-KEY-1..., and age-keygen makes it")
+		return nil, errors.New("no age identity in it: one begins with AGE-SECRET-KEY-1, and age-keygen makes it")
 	}
 	return keys, nil
 }
 
-// parseKey reads one identity, or says what the line is instead. It does not
-// say it with age's words, which quote.
+// parseKey reads one age identity, or says what the line is instead. It does not
+// hand on age's errors, which quote.
 func parseKey(line string) (k key, problem string) {
-	const broken = "begins as a key of age and is not one: it was cut or changed; copy it again"
+	const broken = "is a damaged age identity: a part is missing or changed; copy it again"
 	begins := func(with ...string) bool {
 		for _, w := range with {
 			if len(line) >= len(w) && strings.EqualFold(line[:len(w)], w) {
@@ -239,15 +173,15 @@ func parseKey(line string) (k key, problem string) {
 		}
 		return key{func() age.Identity { return id }, id.Recipient().String()}, ""
 	case begins("AGE-SECRET-KEY-"):
-		return key{}, "is a key of age of a kind that bootagent does not know"
+		return key{}, "is a kind of age identity that bootagent does not support"
 	case begins("AGE-PLUGIN-"):
-		return key{}, "is for a plugin of age, and bootagent runs none"
+		return key{}, "is for an age plugin, which bootagent does not support"
 	case begins("age1"):
-		return key{}, "is a public key: what opens a secret is the private one, AGE-SECRET-KEY-1..."
+		return key{}, "is a recipient, age's public key: the age identity begins with AGE-SECRET-KEY-1"
 	case begins("-----BEGIN AGE ENCRYPTED FILE-----", "age-encryption.org/"):
-		return key{}, "begins a file that is itself encrypted: hand in what age -d makes of it"
+		return key{}, "begins an encrypted file: decrypt it first, with age -d"
 	case begins("-----BEGIN ", "ssh-"):
-		return key{}, "is a key of SSH or another program: bootagent takes keys that age-keygen made"
+		return key{}, "is a key of SSH or of another program: bootagent supports those of age-keygen only"
 	}
-	return key{}, "is no key of age: one looks like AGE-SECRET-KEY-1..., and age-keygen makes it"
+	return key{}, "is not an age identity: one begins with AGE-SECRET-KEY-1, and age-keygen makes it"
 }

@@ -83,7 +83,7 @@ func TestThereIsAMostOfKeys(t *testing.T) {
 	for range keysMax + 1 {
 		fmt.Fprintln(&text, newPair(t).private)
 	}
-	if added, err := keys.Add([]byte(text.String())); err == nil || err.Error() != "cannot take these keys: there would be 65, and 64 is the most" || len(keys.Recipients()) != 0 {
+	if added, err := keys.Add([]byte(text.String())); err == nil || err.Error() != "too many age identities: with these there are 65, and 64 is the most" || len(keys.Recipients()) != 0 {
 		t.Errorf("took %d, %v", len(added), err)
 	}
 }
@@ -132,7 +132,7 @@ func TestAKeyFileIsTakenOnlyWhereNobodyElseReadsIt(t *testing.T) {
 			}
 		}
 		keys := new(Keys)
-		added, err := keys.AddFile(path)
+		added, err := FileKeys(path).Provide(t.Context(), keys)
 		fmt.Fprintf(&got, "%s: %s %s\n", c.name, strings.Join(added, " "), words(err))
 	}
 	if os.Geteuid() == 0 {
@@ -157,12 +157,12 @@ func TestACommandIsAskedForAKey(t *testing.T) {
 		{"failed, with a key in its complaint", "", errors.New("exit status 1: + echo '" + machine.private + "'\n+ age-secret-key-1qqq " + recovery.private[:50])},
 	} {
 		keys := new(Keys)
-		added, err := keys.AddCommand(t.Context(), func(ctx context.Context, got []string) ([]byte, error) {
+		added, err := CommandKeys{argv, func(ctx context.Context, got []string) ([]byte, error) {
 			if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > 30*time.Second || !slices.Equal(got, argv) {
 				t.Errorf("runs %q until %v", got, deadline)
 			}
 			return []byte(c.stdout), c.err
-		}, argv)
+		}}.Provide(t.Context(), keys)
 		fmt.Fprintf(&got, "%s: %s %s\n", c.name, strings.Join(added, " "), words(err))
 		if err != nil && (strings.Contains(err.Error(), machine.private[20:30]) || strings.Contains(err.Error(), recovery.private[20:30])) {
 			t.Errorf("%s: the error tells a key", c.name)
@@ -174,18 +174,18 @@ func TestACommandIsAskedForAKey(t *testing.T) {
 func TestTheStdoutOfACommandIsWiped(t *testing.T) {
 	for _, fails := range []error{nil, errors.New("exit status 1")} {
 		stdout := []byte(machine.private)
-		new(Keys).AddCommand(t.Context(), func(context.Context, []string) ([]byte, error) { return stdout, fails }, []string{"x"})
+		CommandKeys{[]string{"x"}, func(context.Context, []string) ([]byte, error) { return stdout, fails }}.Provide(t.Context(), new(Keys))
 		if strings.Trim(string(stdout), "\x00") != "" {
 			t.Errorf("left: %q", stdout)
 		}
 	}
 }
 
-func TestTakenNamesThePublicKeys(t *testing.T) {
+func TestTakenNamesTheRecipients(t *testing.T) {
 	hybrid := newHybridPair(t).public
 	for want, added := range map[string][]string{
-		"1 key taken: " + machine.public: {machine.public},
-		"2 keys taken: " + machine.public + ", " + hybrid[:20] + "..." + hybrid[len(hybrid)-8:]: {machine.public, hybrid},
+		"1 age identity added, for the recipient " + machine.public:                                                          {machine.public},
+		"2 age identities added, for the recipients " + machine.public + ", " + hybrid[:20] + "..." + hybrid[len(hybrid)-8:]: {machine.public, hybrid},
 	} {
 		if got := Taken(added); got != want {
 			t.Errorf("got %s, want %s", got, want)

@@ -12,47 +12,46 @@ import (
 )
 
 var (
-	// ErrNotEncrypted says that what was fetched is nothing that age made.
+	// ErrNotEncrypted says that age did not make the payload.
 	ErrNotEncrypted = errors.New("is not encrypted with age")
 
-	// ErrDamaged says that what was fetched is not all that age made, or was changed.
-	ErrDamaged = errors.New("is damaged or cut short")
+	// ErrDamaged says that a part of the payload is missing, or was changed.
+	ErrDamaged = errors.New("is damaged")
 
-	// ErrPassphrase says that it was encrypted with a passphrase, which nobody
-	// is there to type.
+	// ErrPassphrase says that the payload is encrypted with a passphrase.
 	ErrPassphrase = errors.New("is encrypted with a passphrase")
 
-	// ErrUnfit says that it was opened, and is empty or too large.
+	// ErrUnfit says that the secret is empty or too large.
 	ErrUnfit = errors.New("is empty or too large")
 )
 
-// A NoKeyError says that no key here opens a secret. Another key may.
+// A NoKeyError says that no age identity here decrypts a secret. Another may.
 type NoKeyError struct {
-	Here    []string // the public keys of those that are here
-	foreign bool     // none of its recipients is of a kind that we have
+	Here    []string // the recipients of those that are here
+	foreign bool     // none of its recipients is of a kind that bootagent supports
 }
 
 func (e *NoKeyError) Error() string {
 	switch {
 	case e.foreign:
-		return "is sealed for keys of SSH or of a plugin only, and bootagent takes neither"
+		return "is encrypted for SSH keys or age plugins only, and bootagent supports neither"
 	case len(e.Here) == 0:
-		return "is sealed, and no key is here to open it"
+		return "is encrypted, and the agent has no age identity yet"
 	case len(e.Here) == 1:
-		return fmt.Sprintf("is sealed for others: the only key here, %s, does not open it", Short(e.Here[0]))
+		return fmt.Sprintf("is encrypted for other recipients: the only age identity here has the recipient %s", Short(e.Here[0]))
 	}
-	return fmt.Sprintf("is sealed for others: none of the %d keys here opens it: %s", len(e.Here), shortList(e.Here))
+	return fmt.Sprintf("is encrypted for other recipients: the %d age identities here have the recipients %s", len(e.Here), shortList(e.Here))
 }
 
-// Hint is what a person can do.
+// Hint says what a person can do.
 func (e *NoKeyError) Hint() string {
 	switch {
 	case e.foreign:
-		return "seal it anew for a key that age-keygen made: bootagent secret seal"
+		return "encrypt it again for a recipient that age-keygen printed: bootagent secret encrypt"
 	case len(e.Here) == 0:
-		return "hand in its key: bootagent unlock"
+		return "bring its age identity: bootagent unlock"
 	}
-	return "hand in its key, bootagent unlock, or seal it anew for one that is here; age does not tell for whom it is sealed"
+	return "bring its age identity, bootagent unlock, or encrypt it again for a recipient that is here; an encrypted file does not say for whom it is"
 }
 
 // age's files begin so: https://age-encryption.org/v1, and its armor.
@@ -61,9 +60,9 @@ const (
 	armorMark  = armor.Header
 )
 
-// Decrypt opens a ciphertext, binary or armored. What it returns was read to
-// its authenticated end. The error is a NoKeyError or one of the facts above;
-// its words complete the name of the secret, and quote nothing of it.
+// Decrypt decrypts a ciphertext, binary or armored. What it returns was read to
+// its authenticated end. The error is a NoKeyError or one of the facts above; its
+// text completes the name of the secret, and quotes nothing of it.
 func Decrypt(ciphertext []byte, keys *Keys) (*Plaintext, error) {
 	src, err := unarmored(ciphertext)
 	if err != nil {
@@ -81,36 +80,43 @@ func Decrypt(ciphertext []byte, keys *Keys) (*Plaintext, error) {
 	// Plaintext is never longer than its ciphertext, so nothing is left behind
 	// by a buffer that grows.
 	plaintext, err := readInto(make([]byte, 0, len(ciphertext)), r)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, damaged()
+	}
+	return newPlaintext(plaintext, slices.Clone(ciphertext))
+}
+
+// newPlaintext returns a secret, and wipes one that systemd can't take. The
+// ciphertext is nil where there is none.
+func newPlaintext(plaintext, ciphertext []byte) (*Plaintext, error) {
+	switch {
 	case len(plaintext) == 0:
-		return nil, &problem{text: "is sealed, and nothing is in it", hint: "a program may take an empty password for none; seal it anew", fact: ErrUnfit}
+		return nil, &problem{text: "is an empty secret", hint: "store the secret again: a program may take an empty password for no password", fact: ErrUnfit}
 	case len(plaintext) > PlaintextMax:
 		clear(plaintext)
-		return nil, &problem{text: fmt.Sprintf("has %d bytes, and %d is the most that systemd has room for", len(plaintext), PlaintextMax), fact: ErrUnfit}
+		return nil, &problem{text: fmt.Sprintf("has %d bytes, and systemd accepts %d at most", len(plaintext), PlaintextMax), fact: ErrUnfit}
 	}
-	o := &opened{plaintext, slices.Clone(ciphertext)}
+	o := &opened{plaintext, ciphertext}
 	return &Plaintext{opened: func() *opened { return o }}, nil
 }
 
-// unarmored is the binary file of a ciphertext, to be read.
+// unarmored returns a reader of the binary form of a ciphertext.
 func unarmored(ciphertext []byte) (io.Reader, error) {
 	text := bytes.TrimLeft(ciphertext, " \t\r\n")
 	if as := encodedAs(ciphertext); as != "" {
-		hint := "save it as UTF-8 without one, or upload it again, from the file that bootagent secret seal --output wrote"
+		hint := "save it as UTF-8 without one, or upload the file again that bootagent secret encrypt --output wrote"
 		if isUTF8 := bytes.HasPrefix(ciphertext, []byte(byteOrderMark)); !isUTF8 {
-			hint = "seal it anew with --output, as a shell that redirects may change what is written: bootagent secret seal"
+			hint = "encrypt it again with --output, because a shell may change what it redirects: bootagent secret encrypt"
 		}
 		if plain := asciiOf(ciphertext); bytes.HasPrefix(plain, []byte(armorMark)) || bytes.HasPrefix(plain, []byte("age-encryption.org/")) {
-			return nil, &problem{text: as + ", where a file of age should begin", hint: hint, fact: errSavedOtherwise}
+			return nil, &problem{text: as + "; a file of age does not", hint: hint, fact: errSavedOtherwise}
 		}
 	}
 	// A few bytes could be anything's.
 	begins := func(with string) bool { return len(text) >= 8 && bytes.HasPrefix([]byte(with), text) }
 	switch {
 	case len(text) == 0:
-		return nil, &problem{text: "is empty, where a file of age should be", hint: sealHint, fact: ErrNotEncrypted}
+		return nil, &problem{text: "has no content", hint: sealHint, fact: ErrNotEncrypted}
 	case bytes.HasPrefix(ciphertext, []byte(binaryMark)):
 		return bytes.NewReader(ciphertext), nil
 	case bytes.HasPrefix(text, []byte(armorMark)):
@@ -118,11 +124,11 @@ func unarmored(ciphertext []byte) (io.Reader, error) {
 	case begins(binaryMark), begins(armorMark):
 		return nil, damaged()
 	case bytes.HasPrefix(text, []byte("age-encryption.org/")):
-		return nil, &problem{text: "is of another version of age's format, or was changed", hint: sealHint, fact: ErrDamaged}
+		return nil, &problem{text: "is in another version of age's format, or was changed", hint: sealHint, fact: ErrDamaged}
 	}
 	return nil, &problem{
 		text: "is not encrypted with age",
-		hint: sealHint + "; if it lay there readable, change the secret itself too",
+		hint: sealHint + "; if the secret itself was stored there, others may have read it: replace it",
 		fact: ErrNotEncrypted,
 	}
 }
@@ -142,26 +148,26 @@ func asciiOf(text []byte) []byte {
 	return bytes.TrimLeft(plain, " \t\r\n")
 }
 
-const sealHint = "seal it and upload that: bootagent secret seal"
+const sealHint = "encrypt the secret and store the result there: bootagent secret encrypt"
 
 func damaged() error {
-	return &problem{text: "is damaged or cut short: it begins as a file of age, and does not open whole", hint: "upload it again, or seal it anew: bootagent secret seal", fact: ErrDamaged}
+	return &problem{text: "is damaged: it begins like a file of age, but a part is missing or changed", hint: "upload it again, or encrypt it again: bootagent secret encrypt", fact: ErrDamaged}
 }
 
-// notOpened is the error for what age says before it hands out a byte.
+// notOpened returns the error for what age says before it hands out a byte.
 func notOpened(err error, here []string) error {
 	none := (*age.NoIdentityMatchError)(nil)
 	if !errors.As(err, &none) {
 		return damaged()
 	}
 	if slices.Contains(none.StanzaTypes, "scrypt") {
-		return &problem{text: "is encrypted with a passphrase, and nobody is there to type it", hint: "seal it for a key: bootagent secret seal", fact: ErrPassphrase}
+		return &problem{text: "is encrypted with a passphrase, which nobody can type here", hint: "encrypt it for a recipient: bootagent secret encrypt", fact: ErrPassphrase}
 	}
 	ours := slices.ContainsFunc(none.StanzaTypes, func(t string) bool { return t == "X25519" || t == "mlkem768x25519" })
 	return &NoKeyError{Here: here, foreign: !ours}
 }
 
-// nobody opens nothing.
+// nobody is an age identity that decrypts nothing.
 type nobody struct{}
 
 func (nobody) Unwrap([]*age.Stanza) ([]byte, error) { return nil, age.ErrIncorrectIdentity }

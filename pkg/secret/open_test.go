@@ -294,7 +294,7 @@ func TestDebiansAgeAndWeOpenWhatTheOtherSealed(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys := new(Keys)
-	added, err := keys.AddFile(keyFile)
+	added, err := FileKeys(keyFile).Provide(t.Context(), keys)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,33 +10,34 @@ import (
 
 	"filippo.io/age"
 	"filippo.io/age/armor"
+
+	"bootagent/pkg/fault"
 )
 
-// A Sealing is for whom a person wants a secret to be sealed.
+// A Sealing says for whom a person wants to encrypt a secret.
 type Sealing struct {
-	To              []string // public keys of machines
-	Recovery        []string // of who opens it when those are lost
-	WithoutRecovery bool     // the person knows that nobody does
+	To              []string // recipients: machines
+	Recovery        []string // recipients that decrypt it when the machines' age identities are lost
+	WithoutRecovery bool     // the person accepts that then nobody can
 }
 
-// Recipients are all public keys that it is sealed for, or what is wrong with
-// the wish.
+// Recipients returns all recipients, or what is wrong with them.
 func (s Sealing) Recipients() ([]string, error) {
 	switch {
 	case len(s.To) == 0:
-		return nil, errors.New("nobody is named who may open it: say --to and the public key of the machine")
+		return nil, errors.New("no recipient: pass --recipient with the machine's public key")
 	case len(s.Recovery) == 0 && !s.WithoutRecovery:
-		return nil, errors.New("without --recovery the secret is lost when the machine's key is: name the public key of one that is kept elsewhere, or say --without-recovery")
+		return nil, errors.New("no recovery recipient: if the machine's age identity is lost, so is the secret; pass --recovery with a public key whose age identity you keep elsewhere, or --without-recovery")
 	case len(s.Recovery) > 0 && s.WithoutRecovery:
-		return nil, errors.New("--recovery and --without-recovery exclude each other")
+		return nil, errors.New("--recovery and --without-recovery contradict each other: pass one of them")
 	}
 	all := slices.Concat(s.To, s.Recovery)
 	_, err := parseRecipients(all)
 	return all, err
 }
 
-// Seal encrypts a secret for recipients, public keys of age. It writes only
-// when it has all of it.
+// Seal encrypts a secret for recipients. It writes only when it has read all of
+// the secret.
 func Seal(w io.Writer, plaintext io.Reader, recipients []string, armored bool) error {
 	to, err := parseRecipients(recipients)
 	if err != nil {
@@ -47,19 +48,19 @@ func Seal(w io.Writer, plaintext io.Reader, recipients []string, armored bool) e
 	defer clear(text)
 	switch {
 	case err != nil:
-		return fmt.Errorf("cannot read what is to be sealed: %w", err)
+		return fmt.Errorf("cannot read the secret: %w", err)
 	case len(text) == 0:
-		return &problem{text: "nothing is there to be sealed: standard input is empty", hint: "a program may take an empty password for none"}
+		return fault.WithHint(errors.New("cannot encrypt: standard input is empty"), "a program may take an empty password for no password")
 	case len(bytes.TrimSpace(bytes.TrimPrefix(text, []byte(byteOrderMark)))) == 0:
-		return &problem{text: "nothing is there to be sealed: standard input holds white space alone", hint: "find out why what should print the secret prints none"}
+		return fault.WithHint(errors.New("cannot encrypt: standard input has only white space"), "check why the program that should print the secret does not")
 	case len(text) > PlaintextMax:
-		return &problem{text: fmt.Sprintf("what is to be sealed has more than %d bytes, which is all that systemd has room for", PlaintextMax)}
+		return fmt.Errorf("cannot encrypt: the secret has more than %d bytes, and systemd accepts no more", PlaintextMax)
 	case isSealed(text):
-		return &problem{text: "what is to be sealed is a file of age already", hint: "open it first, with age -d"}
+		return fault.WithHint(errors.New("cannot encrypt: the secret is encrypted with age already"), "decrypt it first, with age -d")
 	}
 	var sealed bytes.Buffer
 	if err := encrypt(&sealed, text, to, armored); err != nil {
-		return fmt.Errorf("cannot seal it: %w", err)
+		return fmt.Errorf("cannot encrypt: %w", err)
 	}
 	_, err = w.Write(sealed.Bytes())
 	return err
@@ -91,7 +92,7 @@ func isSealed(text []byte) bool {
 
 func parseRecipients(texts []string) ([]age.Recipient, error) {
 	if len(texts) == 0 {
-		return nil, errors.New("nobody is named to seal it for")
+		return nil, errors.New("no recipient")
 	}
 	all := make([]age.Recipient, len(texts))
 	quantum := 0
@@ -101,7 +102,7 @@ func parseRecipients(texts []string) ([]age.Recipient, error) {
 			return nil, err
 		}
 		if slices.Contains(texts[:i], text) {
-			return nil, fmt.Errorf("the public key %s is named twice: the second one has to be another key, or it is lost with the first", Short(text))
+			return nil, fmt.Errorf("the recipient %s is given twice: the second has to be another one, or it is lost with the first", Short(text))
 		}
 		if _, ok := r.(*age.HybridRecipient); ok {
 			quantum++
@@ -109,18 +110,18 @@ func parseRecipients(texts []string) ([]age.Recipient, error) {
 		all[i] = r
 	}
 	if quantum != 0 && quantum != len(all) {
-		return nil, errors.New("some of the public keys are post-quantum, age1pq1..., and some are not: all have to be, or none, as the weakest is what protects the secret; age-keygen -pq makes such keys")
+		return nil, errors.New("some recipients are post-quantum, age1pq1..., and some are not: use one kind, because the weakest protects the secret; age-keygen -pq makes post-quantum ones")
 	}
 	return all, nil
 }
 
-// parseRecipient reads a public key. What does not look like one is not
-// quoted: it may be a secret that was put in its place.
+// parseRecipient reads a recipient. It does not quote what does not look like one:
+// that may be a secret.
 func parseRecipient(text string) (age.Recipient, error) {
-	broken := fmt.Errorf("%q begins as a public key of age and is not one: it was cut or changed; copy it again", Short(text))
+	broken := fmt.Errorf("%q is a damaged recipient: a part is missing or changed; copy it again", Short(text))
 	switch {
 	case encodedAs([]byte(text)) != "":
-		return nil, fmt.Errorf("a public key %s, which can't be seen: copy it from behind that", encodedAs([]byte(text)))
+		return nil, fmt.Errorf("a recipient %s, which you can't see: copy what follows it", encodedAs([]byte(text)))
 	case strings.HasPrefix(text, "age1pq1"):
 		r, err := age.ParseHybridRecipient(text)
 		if err != nil {
@@ -128,7 +129,7 @@ func parseRecipient(text string) (age.Recipient, error) {
 		}
 		return r, nil
 	case strings.HasPrefix(text, "age1") && isPlugin(text):
-		return nil, fmt.Errorf("%q is of a plugin of age, and bootagent opens nothing with those", Short(text))
+		return nil, fmt.Errorf("%q is a recipient of an age plugin, which bootagent does not support", Short(text))
 	case strings.HasPrefix(text, "age1"):
 		r, err := age.ParseX25519Recipient(text)
 		if err != nil {
@@ -136,15 +137,15 @@ func parseRecipient(text string) (age.Recipient, error) {
 		}
 		return r, nil
 	case secretKey.MatchString(text):
-		return nil, errors.New("a private key was given where a public one belongs, age1...: whoever saw the command has it now, so make a new one with age-keygen")
+		return nil, errors.New("this is an age identity, the private key, where a recipient, age1..., has to be: others may have seen the command, so make a new one with age-keygen")
 	case strings.HasPrefix(text, "ssh-"):
-		return nil, errors.New("a key of SSH was given: bootagent opens secrets with keys that age-keygen made, and those begin with age1")
+		return nil, errors.New("this is an SSH key, which bootagent does not support: a recipient begins with age1, and age-keygen prints it")
 	}
-	return nil, errors.New("what was given for a public key is none: one looks like age1..., and age-keygen prints it")
+	return nil, errors.New("this is not a recipient: one begins with age1, and age-keygen prints it")
 }
 
-// isPlugin tells a plugin's recipient, age1NAME1..., by the 1 in it: in the
-// data of a public key there is none.
+// isPlugin recognises a plugin's recipient, age1NAME1..., by the second 1: there is
+// none in the data of a recipient.
 func isPlugin(text string) bool {
 	return strings.Contains(text[len("age1"):], "1")
 }

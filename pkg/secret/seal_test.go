@@ -85,7 +85,7 @@ func TestWhatCantBeSealedIsRefused(t *testing.T) {
 		fmt.Fprintf(&got, "%s: %s\n", c.name, words(err))
 	}
 	golden(t, "seal.golden", got.String())
-	if err := Seal(io.Discard, strings.NewReader(canary), nil, false); err == nil || err.Error() != "nobody is named to seal it for" {
+	if err := Seal(io.Discard, strings.NewReader(canary), nil, false); err == nil || err.Error() != "no recipient" {
 		t.Errorf("for nobody: %v", err)
 	}
 }

@@ -1,17 +1,20 @@
-// Package secret fetches what was sealed with age, opens it in memory, and
-// stages it where systemd takes credentials from.
+// Package secret fetches the secrets of a role, decrypts them in memory, and
+// stages them where systemd takes credentials from. Secrets is what package boot
+// asks for.
 //
-// It reads objects of S3, files, and what a command for keys prints. It writes
-// ciphertext to a cache on disk, and plaintext to a folder that is on ramfs and
-// nowhere else. Of units it knows a name, which is a folder there.
+// Three lists say what there is, with one file for each entry: Sources, where
+// payloads come from; Providers, where age identities come from; and delivery,
+// of which there is one way, package credential.
 //
-// Nothing that it returns, prints or puts into an error tells a plaintext or a
-// key: age's own errors are never handed on, as they quote what they can't read.
+// It writes ciphertext to a cache on disk, and plaintext to a directory on ramfs
+// and nowhere else. Of units it knows a name, which is a directory there.
 //
-// Errors may have the methods Hint, what a person can do, and Final, whether
-// trying again is in vain. Nearly nothing here is: a person uploads what was
-// missing, allows what was forbidden, or hands in a key, and then the next try
-// succeeds.
+// Nothing that it returns, prints or puts into an error tells a plaintext or an
+// age identity. It never hands on age's own errors, which quote what they can't
+// read.
+//
+// Nearly no error is permanent: a person uploads what was missing, allows what
+// was denied, or brings an age identity, and then the next try succeeds.
 package secret
 
 import (
@@ -19,37 +22,30 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+
+	"bootagent/pkg/secret/credential"
 )
 
 const (
-	// CredentialsMax is what systemd takes for all credentials of a unit
-	// together, names included, in bytes: systemd.exec(5), "Credentials".
-	CredentialsMax = 1 << 20
-
-	// nameMax is the longest name of a credential, in bytes: it is a file's name.
-	nameMax = 255
-
 	// PlaintextMax bounds the plaintext of one secret, in bytes, so that a unit
 	// that has no other takes it under any name.
-	PlaintextMax = CredentialsMax - nameMax
+	PlaintextMax = credential.Max - credential.NameMax
 
 	// CiphertextMax bounds what is fetched, in bytes: the largest plaintext in
 	// armor, and room for a thousand recipients.
 	CiphertextMax = 2 << 20
 )
 
-// problem is an error that says what a person can do about it.
+// problem is an error with a hint whose text does not repeat the fact.
 type problem struct {
-	text  string
-	hint  string
-	final bool
-	fact  error // what errors.Is and errors.As find
+	text string
+	hint string
+	fact error // what errors.Is and errors.As find
 }
 
-func (p *problem) Error() string   { return p.text }
-func (p *problem) Unwrap() error   { return p.fact }
-func (p *problem) Hint() string    { return p.hint }
-func (p *problem) Permanent() bool { return p.final }
+func (p *problem) Error() string { return p.text }
+func (p *problem) Unwrap() error { return p.fact }
+func (p *problem) Hint() string  { return p.hint }
 
 // redacted is all that a type prints which holds a secret.
 const redacted = "[redacted]"
@@ -67,15 +63,18 @@ func (hidden) MarshalJSON() ([]byte, error) { return json.Marshal(redacted) }
 func (hidden) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 func (hidden) LogValue() slog.Value         { return slog.StringValue(redacted) }
 
-// A Plaintext is an opened secret.
+// A Plaintext is a decrypted secret.
 type Plaintext struct {
 	hidden
 	opened func() *opened
 }
 
-type opened struct{ plaintext, ciphertext []byte }
+type opened struct {
+	plaintext  []byte
+	ciphertext []byte // nil where the payload was not encrypted
+}
 
-// Bytes is the secret itself, until Wipe. It is not a copy.
+// Bytes returns the secret itself, until Wipe. It is not a copy.
 func (p *Plaintext) Bytes() []byte { return p.opened().plaintext }
 
 // Wipe overwrites the secret. Copies that the runtime and package age made on

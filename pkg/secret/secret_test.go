@@ -55,7 +55,7 @@ func words(err error) string {
 		text += "\n    hint: " + h.Hint()
 	}
 	if f := (interface{ Permanent() bool })(nil); errors.As(err, &f) && f.Permanent() {
-		text += "\n    final"
+		text += "\n    permanent"
 	}
 	return text
 }

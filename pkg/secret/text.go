@@ -13,8 +13,8 @@ const (
 	hintUTF8 = "save it as UTF-8 without a byte order mark; in PowerShell 7: Set-Content -Encoding utf8NoBOM"
 )
 
-// encodedAs says in which way a text is saved that nothing here takes, or "".
-// The words complete "it".
+// encodedAs says in which encoding a text is saved that nothing here accepts, or
+// "". The words complete "it".
 func encodedAs(text []byte) string {
 	switch {
 	case bytes.HasPrefix(text, []byte(byteOrderMark)):
@@ -38,15 +38,15 @@ func encodedAs(text []byte) string {
 	return ""
 }
 
-// Doubts are what a person should know of a secret before it is sealed, in
-// words that tell nothing of it. What is no text raises none.
+// Doubts returns what a person should know about a secret before it is encrypted,
+// in words that tell nothing of it. Data that is not text raises no doubt.
 func Doubts(plaintext []byte) (doubts []string) {
 	if as := encodedAs(plaintext); as != "" {
-		doubts = append(doubts, "the secret "+as+", and is sealed like that; if a program wants plain text, "+hintUTF8)
+		doubts = append(doubts, "the secret "+as+", and is encrypted like that; if a program needs plain text, "+hintUTF8)
 	}
 	if end := bytes.TrimRight(plaintext, "\r\n"); len(end) < len(plaintext) && isText(plaintext) {
-		doubts = append(doubts, "the secret ends in a line break, which is sealed with it; a file of lines, such as a key, ends so, but a password would be another one: "+
-			"hand that in by printf %s, or at a terminal end it with Ctrl-D twice and no Enter")
+		doubts = append(doubts, "the secret ends with a line break, which is encrypted with it. That is right for a file of lines, such as a key, "+
+			"and wrong for a password: write a password with printf %s, or at a terminal press Ctrl-D twice and not Enter")
 	}
 	return doubts
 }

@@ -25,9 +25,11 @@ import (
 	"time"
 
 	"bootagent/pkg/aws/cli"
+	"bootagent/pkg/aws/diagnose"
 	agentec2 "bootagent/pkg/aws/ec2"
 	agentimds "bootagent/pkg/aws/imds"
 	"bootagent/pkg/aws/name"
+	agents3 "bootagent/pkg/aws/s3"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
 	"bootagent/pkg/secret"
@@ -170,8 +172,11 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 					cloudtest.Must(t, c.S3.Put("secrets", test.key, []byte("sealed")))
 				}
 				test.before(test.key)
-				s3 := secret.NewS3(c.Region(), p.urls["s3"], cloudtest.Provider(c.IAM.Credentials(test.role, self.ID)))
-				fetch := func() error { _, err := s3.Object("secrets", test.key).Fetch(t.Context()); return err }
+				s3 := agents3.New(agents3.Config{
+					Caller: diagnose.Caller{Region: c.Region(), Role: "mysql"}, Endpoint: p.urls["s3"],
+					Credentials: cloudtest.Provider(c.IAM.Credentials(test.role, self.ID)), Max: secret.CiphertextMax,
+				})
+				fetch := func() error { _, _, err := s3.Get(t.Context(), "secrets", test.key); return err }
 				p.pastes(t, fetch(), test.command)
 				if err := fetch(); test.mends && err != nil {
 					t.Errorf("after the command: %v", err)

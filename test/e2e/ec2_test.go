@@ -131,7 +131,7 @@ func launch(ctx context.Context, t *testing.T, r *region.Region, name string, l 
 func (g guest) unlock(key *age.X25519Identity) {
 	g.t.Helper()
 	r, err := g.Input(g.ctx, []byte(key.String()+"\n"), "bootagent", "unlock")
-	if err != nil || r.Exit != 0 || !strings.Contains(r.Stdout, "1 key taken: "+key.Recipient().String()) {
+	if err != nil || r.Exit != 0 || !strings.Contains(r.Stdout, "1 age identity added, for the recipient "+key.Recipient().String()) {
 		g.t.Fatalf("bootagent unlock: %+v, %v", r, err)
 	}
 }
@@ -167,7 +167,7 @@ func TestTheWholeWayOnEC2(t *testing.T) {
 
 	step("the service waits for its secret, and all else goes on", first, func(g guest) {
 		g.until(settles, "bootagent status | grep -q 'done .* data mysql: bind' && bootagent status | grep -q 'done .* secret root-sql: fetch'")
-		g.says("bootagent status; echo exit $?", "mysql-ec2: waiting since", "for a key for the secrets", "bring it: bootagent unlock", "exit 4")
+		g.says("bootagent status; echo exit $?", "mysql-ec2: waiting since", "for an age identity for the secrets", "bring it: bootagent unlock", "exit 4")
 		g.says("systemctl status mariadb", "may not start yet", "key: waiting since")
 		g.is("active", "systemctl is-active bootagent")
 		g.is("inactive", "systemctl is-active mariadb")
@@ -176,7 +176,7 @@ func TestTheWholeWayOnEC2(t *testing.T) {
 	})
 	step("a key of another opens nothing", first, func(g guest) {
 		g.unlock(newKey(t))
-		g.until(settles, "bootagent status | grep -q 'is sealed for others'")
+		g.until(settles, "bootagent status | grep -q 'is encrypted for other recipients'")
 		g.is("inactive", "systemctl is-active mariadb")
 	})
 	step("the operator's key opens the secret, and who knows the password logs in", first, func(g guest) {
@@ -298,7 +298,7 @@ func TestAHealthyInstanceStandsAlone(t *testing.T) {
 	plain := up("with all there is", "up")
 	r.EC2.Blackhole()
 	r.S3.Blackhole()
-	noAPI := up("without EC2 and S3", "without-ec2-and-s3", "secret root-sql: fetch: relies on the ciphertext that was good at")
+	noAPI := up("without EC2 and S3", "without-ec2-and-s3", "secret root-sql: fetch: uses the ciphertext cached at")
 	i.Cloud.IMDS.Blackhole()
 	nothing := up("without the metadata service as well", "alone", "instance: metadata: uses the answer cached")
 	t.Logf("role ready after %.1f s; without EC2 and S3 %.1f s, %.2f times; without IMDS as well %.1f s, %.2f times",

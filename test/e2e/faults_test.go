@@ -219,13 +219,13 @@ var secretsWrong = []fault{
 	},
 	{
 		"a secret for another key", func(r rig) { r.seals(seal(r.t, rootSQL(password), newKey(r.t))) }, nil,
-		[]string{"is sealed for others: the only key here,", "does not open it"},
+		[]string{"is encrypted for other recipients: the only age identity here has the recipient"},
 		"for-another-key",
 	},
 	{
 		"no secret", func(r rig) { r.ok(r.region.S3.Delete(bucket, object)) },
 		func(r rig) { r.seals(seal(r.t, rootSQL(password), r.key)) },
-		[]string{"s3://example-secrets/orders/root.sql.age: S3 refuses it: either s3:GetObject is not allowed", "or there is no such key"},
+		[]string{"s3://example-secrets/orders/root.sql.age: access denied: s3:GetObject is missing", "or the object does not exist"},
 		"no-secret",
 	},
 	{

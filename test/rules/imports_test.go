@@ -71,14 +71,6 @@ var table = []row{
 		why: "how a story goes as pkg/status tells it; the simulated world tells the same",
 	},
 	{
-		pkg: "cmd/bootagent/ondisk", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/datadir"}, never: effects,
-		why: "pkg/datadir as the story asks for it; the simulated world runs it too",
-	},
-	{
-		pkg: "cmd/bootagent/sealed", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/secret"}, never: effects,
-		why: "pkg/secret as the story asks for it; the simulated world runs it too",
-	},
-	{
 		pkg: "cmd/bootagent-generator", may: []string{"bootagent/pkg/role", "bootagent/pkg/systemd/guard", "bootagent/pkg/unit"}, never: network,
 		why: "runs before all else in every boot, so it is small and asks nobody",
 	},
@@ -104,11 +96,21 @@ var table = []row{
 	{pkg: "pkg/blankproof", may: []string{"bootagent/pkg/blankproof/signature", "bootagent/pkg/block", "bootagent/pkg/program", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "reads of a disk that pkg/block describes, blkid and wipefs as programs; it writes to no disk"},
 	{pkg: "pkg/blankproof/signature", may: []string{"bootagent/pkg/block"}, never: effects, why: "the table of formats and their marks; it is data, and takes of pkg/block its units"},
 	{pkg: "pkg/filesystem", may: []string{xsys}, never: network, why: "extended attributes and statx; no volumes"},
-	{pkg: "pkg/datadir", may: []string{"bootagent/pkg/shell", xsys}, never: network, why: "renameat2, which never replaces; no volumes, no units"},
+	{pkg: "pkg/datadir", may: []string{xsys}, never: network, why: "renameat2, which never replaces; no engines, no volumes, no units"},
 	{
-		pkg: "pkg/secret", may: []string{"bootagent/pkg/aws/cli", age, awsSDK, smithy, renameio, xsys}, never: []string{"os/exec"},
-		why: "S3, age and ramfs; no volumes, and of units a name; a command for keys is run by who calls it",
+		pkg: "pkg/engine", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/shell", "bootagent/pkg/systemd/execstart"}, never: effects,
+		why: "one file for each engine; it reads files by pkg/datadir, and asks and runs nothing; no volumes",
 	},
+	{
+		pkg: "pkg/secret",
+		may: []string{
+			"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/policy", "bootagent/pkg/role", "bootagent/pkg/secret/credential", "bootagent/pkg/settings", "bootagent/pkg/shell",
+			age, renameio, xsys,
+		},
+		never: []string{"net", "net/http", "os/exec"},
+		why:   "age and the cache; no volumes, and of units a name; who makes it hands in S3, and what runs a command for keys",
+	},
+	{pkg: "pkg/secret/credential", may: []string{"bootagent/pkg/fault", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "files on ramfs; it decrypts nothing"},
 	{
 		pkg:   "pkg/systemd",
 		may:   []string{"bootagent/pkg/mountinfo", "bootagent/pkg/systemd/guard", "bootagent/pkg/systemd/holder", "bootagent/pkg/systemd/pid1", "bootagent/pkg/unit", goSystemd, godbus, xsys},
@@ -116,10 +118,11 @@ var table = []row{
 		why:   "transient units of the agent: mounts, grants and commands; it knows no plans, and it talks to PID 1 by pkg/systemd/pid1 only",
 	},
 	{
-		pkg: "pkg/systemd/pid1", may: []string{"bootagent/pkg/systemd/pid1/pid1test", goSystemd, godbus, xsys}, never: []string{"net/http", "os/exec"},
+		pkg: "pkg/systemd/pid1", may: []string{"bootagent/pkg/systemd/execstart", "bootagent/pkg/systemd/pid1/pid1test", goSystemd, godbus, xsys}, never: []string{"net/http", "os/exec"},
 		why: "D-Bus over a Unix socket: units and jobs of any kind",
 	},
 	{pkg: "pkg/systemd/pid1/pid1test", may: []string{goSystemd, godbus}, never: []string{"net/http", "os/exec"}, why: "a PID 1 for the tests of both; no program imports it"},
+	{pkg: "pkg/systemd/execstart", may: []string{"bootagent/pkg/shell", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "settings of a service to the command that it runs; of files it reads those of EnvironmentFile="},
 	{pkg: "pkg/systemd/holder", may: []string{xsys}, never: []string{"net", "net/http", "os/exec"}, why: "it reads /proc and asks nobody"},
 	{
 		pkg: "pkg/systemd/guard", may: []string{"bootagent/pkg/shell", "bootagent/pkg/systemd/unitfile", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"},
@@ -148,6 +151,10 @@ var table = []row{
 	{
 		pkg: "pkg/storage/ebs", may: []string{"bootagent/pkg/aws/diagnose", "bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/policy"}, never: []string{"os/...", "syscall"},
 		why: "it decides over an interface; its tests compare what it asks for with the policy",
+	},
+	{
+		pkg: "pkg/aws/s3", may: []string{"bootagent/pkg/aws/diagnose", "bootagent/pkg/fault", awsSDK, smithy, xsys}, never: []string{"os/...", "syscall"},
+		why: "S3 by the SDK: who needs an object does not import it",
 	},
 	{
 		pkg: "pkg/aws/ec2", may: []string{"bootagent/pkg/aws/cli", "bootagent/pkg/aws/diagnose", "bootagent/pkg/aws/name", "bootagent/pkg/storage/ebs", awsSDK, smithy}, never: []string{"os/...", "syscall"},

@@ -20,15 +20,6 @@ type filesystem struct {
 	dirs   map[string]directory
 }
 
-// A directory is a data directory, or what may become one.
-type directory struct {
-	state  host.DirectoryState // Foreign where it is empty
-	owner  string
-	newer  bool // an engine used it that is newer than the machines have
-	rows   int
-	synced bool // what is in it is on the disk
-}
-
 func (f *filesystem) clone() *filesystem {
 	if f == nil {
 		return nil
@@ -36,17 +27,6 @@ func (f *filesystem) clone() *filesystem {
 	c := *f
 	c.dirs = maps.Clone(f.dirs)
 	return &c
-}
-
-// names are what is in it.
-func (d directory) names() []string {
-	switch d.state {
-	case host.Foreign:
-		return nil
-	case host.Damaged:
-		return []string{"aria_log_control", "mysql"}
-	}
-	return []string{"aria_log_control", "ibdata1", "mysql", "mysql_upgrade_info"}
 }
 
 // blocks are what is on a disk. A filesystem is there three times: as it is in
@@ -167,6 +147,6 @@ func (b *blocks) ours(id name.VolumeID, uuid string, rows int) {
 		panic(err)
 	}
 	b.place.ledger = string(src)
-	b.place.dirs["mysql"] = directory{state: host.Ready, owner: "mysql", rows: rows, synced: true}
+	b.place.dirs["mysql"] = directory{state: host.Ready, engine: "mariadb", owner: "mysql", rows: rows, synced: true}
 	b.log = b.place.clone()
 }

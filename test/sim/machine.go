@@ -4,23 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"slices"
 	"strings"
 	"time"
 
-	"bootagent/cmd/bootagent/ondisk"
 	"bootagent/pkg/aws/name"
 	"bootagent/pkg/block"
 	"bootagent/pkg/host"
-	"bootagent/pkg/role"
 	"bootagent/pkg/storage/diskinfo"
 )
 
 const (
 	volumeAt = "/srv/data"
-	dataDir  = "/var/lib/mysql"
 	asideAt  = "/run/bootagent/inspect/data"
 	database = "mariadb.service"
 	probe    = "mysql-ready.service"
@@ -43,18 +39,18 @@ type machine struct {
 	facts   file[*host.Identity]
 	kept    file[bool] // the sealed secret
 
-	plugged  map[string]*disk
-	seq      uint64
-	mounts   map[string]*mount
-	grants   map[string]*grant
-	services map[string]*service
-	commands map[string]*command
-	started  map[string]bool
-	byHand   map[string]bool
-	staged   map[string]string
-	stopping bool
-	pins     bool   // a process is in the volume, and stays when its disk goes
-	after    func() // the shutdown
+	plugged          map[string]*disk
+	seq              uint64
+	mounts           map[string]*mount
+	grants           map[string]*grant
+	services         map[string]*service
+	commands         map[string]*command
+	started          map[string]bool
+	byHand           map[string]bool
+	staged, versions map[string]string // secrets, and their versions
+	stopping         bool
+	pins             bool   // a process is in the volume, and stays when its disk goes
+	after            func() // the shutdown
 
 	down  time.Time // since when the service does not run
 	early time.Time // since when the role is told to be ready
@@ -105,7 +101,7 @@ func newMachine(w *World, id, userData string) *machine {
 // clear forgets what is in memory.
 func (m *machine) clear() {
 	m.plugged, m.mounts, m.grants = map[string]*disk{}, map[string]*mount{}, map[string]*grant{}
-	m.commands, m.started, m.byHand, m.staged = map[string]*command{}, map[string]bool{}, map[string]bool{}, map[string]string{}
+	m.commands, m.started, m.byHand, m.staged, m.versions = map[string]*command{}, map[string]bool{}, map[string]bool{}, map[string]string{}, map[string]string{}
 	m.services = map[string]*service{database: {unit: database, active: "inactive", result: "success"}}
 	m.stopping, m.after = false, nil
 }
@@ -484,229 +480,6 @@ func (ms mounts) Unmount(ctx context.Context, where string) error {
 		},
 		until: func() bool { return m.mounts[where] == nil },
 	})
-}
-
-// files are those of a machine, as the world's goroutine sees them.
-type files struct{ *machine }
-
-func (f files) Lstat(p string) (mode fs.FileMode, uid uint32, err error) {
-	v, name, err := f.at(p)
-	if err != nil {
-		return 0, 0, err
-	}
-	if v != nil {
-		if dir, there := v.live.dirs[name]; there {
-			uid, err = f.Owner(dir.owner)
-			return fs.ModeDir, uid, err
-		}
-		if dir, there := v.live.dirs[path.Dir(name)]; there && slices.Contains(dir.names(), path.Base(name)) {
-			uid, err = f.Owner(dir.owner)
-			if path.Base(name) == "mysql" {
-				mode = fs.ModeDir
-			}
-			return mode, uid, err
-		}
-	}
-	return 0, 0, fs.ErrNotExist
-}
-
-func (f files) Names(p string) ([]string, error) {
-	if mt := f.mounts[p]; mt != nil && !mt.dead && mt.aside != nil {
-		return sortedKeys(mt.aside.dirs), nil
-	}
-	v, name, err := f.at(p)
-	switch {
-	case err != nil:
-		return nil, err
-	case v == nil:
-		return nil, fs.ErrNotExist
-	case name == "":
-		return sortedKeys(v.live.dirs), nil
-	}
-	dir, there := v.live.dirs[name]
-	if !there {
-		return nil, fs.ErrNotExist // also the system's folder, whose files this world has not
-	}
-	return dir.names(), nil
-}
-
-func (f files) Head(p string) []byte {
-	if v, dir, err := f.at(path.Dir(p)); err == nil && v != nil && path.Base(p) == "mysql_upgrade_info" && v.live.dirs[dir].state == host.Ready {
-		if v.live.dirs[dir].newer {
-			return []byte("11.8.9-MariaDB")
-		}
-		return []byte("10.11.14-MariaDB")
-	}
-	return nil
-}
-
-func (files) Owner(name string) (uint32, error) {
-	if name != "mysql" {
-		return 1000, nil
-	}
-	return 105, nil
-}
-
-type directories struct{ *agent }
-
-// at finds the volume and the directory that a path is in.
-func (m *machine) at(p string) (v *ebs, dir string, err error) {
-	for where := p; where != "/" && where != "."; where = path.Dir(where) {
-		mt := m.mounts[where]
-		if mt == nil {
-			continue
-		}
-		if mt.dead || mt.vol.live == nil {
-			return nil, "", errStorage
-		}
-		rest := strings.TrimPrefix(strings.TrimPrefix(p, where), "/")
-		return mt.vol, path.Join(mt.dir, rest), nil
-	}
-	return nil, p, nil
-}
-
-func (d directories) Examine(ctx context.Context, p string, of role.Data, set host.EngineSettings) (found host.Directory, err error) {
-	err = d.call(ctx, "asks", "how "+p+" is", effect{do: func() error {
-		found, err = ondisk.Directory(files{d.machine}, p, of, set)
-		return err
-	}})
-	return found, err
-}
-
-func (d directories) Names(ctx context.Context, p string) (names []string, err error) {
-	err = d.call(ctx, "asks", "what is in "+p, effect{do: func() error {
-		names, err = files{d.machine}.Names(p)
-		return err
-	}})
-	return names, err
-}
-
-func (d directories) SameDirectory(ctx context.Context, a, b string) (same bool, err error) {
-	err = d.call(ctx, "asks", "whether "+a+" is "+b, effect{do: func() error {
-		va, na, errA := d.machine.at(a)
-		vb, nb, errB := d.machine.at(b)
-		same = va == vb && na == nb
-		return errors.Join(errA, errB)
-	}})
-	return same && err == nil, err
-}
-
-func (d directories) Create(ctx context.Context, p, owner string) error {
-	return d.call(ctx, "create", p, effect{do: func() error {
-		v, name, err := d.machine.at(p)
-		switch {
-		case err != nil:
-			return err
-		case v == nil:
-			d.machine.world.breaks("%s is created on the machine's own disk", p)
-			return errStorage
-		}
-		if _, there := v.live.dirs[name]; there {
-			return fmt.Errorf("cannot rename: %s is there", p)
-		}
-		v.change(func(f *filesystem) { f.dirs[name] = directory{state: host.Foreign, owner: owner} })
-		return nil
-	}})
-}
-
-func (d directories) Publish(ctx context.Context, staging, p string) error {
-	do := func(rename bool) error {
-		v, from, err := d.machine.at(staging)
-		_, to, _ := d.machine.at(p)
-		if err != nil {
-			return err
-		}
-		if _, there := v.live.dirs[to]; there {
-			return fmt.Errorf("cannot rename: %s is there", p)
-		}
-		if _, there := v.live.dirs[from]; !there {
-			return fmt.Errorf("cannot rename: %s is not there", staging)
-		}
-		v.sync("")
-		if rename {
-			v.change(func(f *filesystem) {
-				f.dirs[to] = f.dirs[from]
-				delete(f.dirs, from)
-			})
-			v.sync("")
-		}
-		return nil
-	}
-	return d.call(ctx, "publish", staging+" as "+p, effect{
-		do:   func() error { return do(true) },
-		half: func() { _ = do(d.machine.world.oneIn(2)) },
-	})
-}
-
-type engines struct{ *agent }
-
-func (e engines) Settings(ctx context.Context, _ role.Data, _ []string) (set host.EngineSettings, err error) {
-	err = e.call(ctx, "asks", "the engine for its settings", effect{bound: time.Minute, do: func() error {
-		set = host.EngineSettings{DataDirectory: dataDir + "/", Version: "10.11.14-MariaDB"}
-		return nil
-	}})
-	return set, err
-}
-
-const initializeUnit = "bootagent-initialize-mysql"
-
-func (e engines) Initialize(ctx context.Context, d role.Data, dir string) error {
-	m := e.machine
-	w := m.world
-	return e.call(ctx, "initialize", dir, effect{
-		bound: 15 * time.Minute,
-		do: func() error {
-			if c := m.commands[initializeUnit]; c != nil && c.about == dir && !c.failed {
-				return nil
-			}
-			v, name, err := m.at(dir)
-			if err != nil {
-				return err
-			}
-			if v.live.dirs[name].state != host.Foreign {
-				return fmt.Errorf("the start of %s ended as %q", initializeUnit, "failed")
-			}
-			if w.acked[v.ID] > 0 {
-				w.breaks("a new database is made on %s, which holds acknowledged rows", v.ID)
-			}
-			set := func(state host.DirectoryState) {
-				v.change(func(f *filesystem) { f.dirs[name] = directory{state: state, owner: d.Owner} })
-			}
-			set(host.Damaged)
-			c := &command{about: dir, on: volumeAt}
-			bad := w.oneIn(30) && w.faults.act()
-			m.runCommand(initializeUnit, c, w.between(time.Second, 6*time.Second), func() error {
-				if bad {
-					return errors.New("it failed")
-				}
-				set(host.Ready)
-				w.count(m.id, "initialize")
-				return nil
-			})
-			return nil
-		},
-		until:  m.ended(initializeUnit),
-		result: m.outcome(initializeUnit),
-	})
-}
-
-func (e engines) Initializing(ctx context.Context, _ role.Data, dir string) (going bool, err error) {
-	err = e.call(ctx, "asks", "whether "+dir+" is being initialised", effect{do: func() error {
-		c := e.machine.commands[initializeUnit]
-		going = c != nil && c.about == dir && !c.failed
-		return nil
-	}})
-	return going && err == nil, err
-}
-
-func (e engines) Initialized(ctx context.Context, _ role.Data) error {
-	return e.call(ctx, "asks", "to forget that it was initialised", effect{do: func() error {
-		if c := e.machine.commands[initializeUnit]; c != nil && c.running {
-			e.machine.cutCommand(initializeUnit)
-		}
-		delete(e.machine.commands, initializeUnit)
-		return nil
-	}})
 }
 
 type units struct{ *agent }

@@ -9,9 +9,9 @@ import (
 
 	"bootagent/cmd/bootagent/asstatus"
 	"bootagent/pkg/aws/diagnose"
+	"bootagent/pkg/aws/s3"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
-	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/status"
 	volume "bootagent/pkg/storage/ebs"
@@ -61,11 +61,11 @@ var scenarios = []scenario{
 	{name: "cut-off", set: func(w *World, _ *ebs) { w.sealed = sealedSecret()[:len(sealedSecret())-20] }},
 	{name: "for-another-key", set: func(w *World, _ *ebs) { w.sealed = sealedAs()[wrongKey] }},
 	{name: "no-secret", set: func(w *World, _ *ebs) {
-		s3Says(w, secret.Answer{Status: 403, Code: "AccessDenied", Message: "User: arn:aws:sts::123456789012:assumed-role/db/i-00000000000000001 " +
+		s3Says(w, s3.Answer{Status: 403, Code: "AccessDenied", Message: "User: arn:aws:sts::123456789012:assumed-role/db/i-00000000000000001 " +
 			`is not authorized to perform: s3:ListBucket on resource: "arn:aws:s3:::example-secrets" ` +
 			"because no identity-based policy allows the s3:ListBucket action"})
 	}},
-	{name: "s3-busy", set: func(w *World, _ *ebs) { s3Says(w, secret.Answer{Status: 503, Code: "SlowDown"}) }},
+	{name: "s3-busy", set: func(w *World, _ *ebs) { s3Says(w, s3.Answer{Status: 503, Code: "SlowDown"}) }},
 
 	// What happens to one that is up.
 	{name: "stopped-by-hand", then: []func(*World, *machine){
@@ -84,9 +84,8 @@ var scenarios = []scenario{
 
 func unsealed(w *World) { w.sealed = []byte("nothing") }
 
-func s3Says(w *World, a secret.Answer) {
-	o := secret.Object{Bucket: "example-secrets", Key: "orders/root.sql.age", Region: region}
-	w.faults.last = []lasting{{op: "fetch", err: o.Refused(a)}}
+func s3Says(w *World, a s3.Answer) {
+	w.faults.last = []lasting{{op: "fetch", err: objectOf(w, "example-secrets", "orders/root.sql.age").Refused(a)}}
 }
 
 // away has nobody answer what is asked. EC2 lets that be known after a while;
@@ -230,10 +229,10 @@ var found = []scenario{
 	{
 		name: "the object of a secret is not there for a while, and then not for long",
 		set: func(w *World, _ *ebs) {
-			s3Says(w, secret.Answer{Status: 404, Code: "NoSuchKey"})
+			s3Says(w, s3.Answer{Status: 404, Code: "NoSuchKey"})
 		},
 		then: []func(*World, *machine){
-			all(after(5*time.Minute), mustBe(status.Waiting, "no such"), after(15*time.Minute), mustBe(status.Failed, "tries since")),
+			all(after(5*time.Minute), mustBe(status.Waiting, "does not exist"), after(15*time.Minute), mustBe(status.Failed, "tries since")),
 			func(w *World, _ *machine) { w.faults.last = nil },
 		},
 	},

@@ -81,7 +81,7 @@ var beginnings = []beginning{
 		const uuid = "11111111-1111-4111-8111-111111111111"
 		v.format("xfs", uuid)
 		v.place.made = false
-		v.place.dirs["home"] = directory{state: host.Damaged, owner: "somebody", synced: true}
+		v.place.dirs["home"] = directory{state: host.Damaged, engine: "mariadb", owner: "somebody", synced: true}
 		v.log = v.place.clone()
 		v.Tags[volume.TagFilesystem] = "making " + uuid
 	}},
@@ -123,7 +123,7 @@ var beginnings = []beginning{
 		v.log = v.place.clone()
 		w.acked[v.ID] = 0
 	}},
-	{name: "a database that is damaged", weight: 1, never: "is no data directory that mariadb may start on", set: func(w *World, v *ebs) {
+	{name: "a database that is damaged", weight: 1, never: "is not a data directory that mariadb can start on", set: func(w *World, v *ebs) {
 		w.withRows(v)
 		d := v.place.dirs["mysql"]
 		d.state = host.Damaged
@@ -137,7 +137,7 @@ var beginnings = []beginning{
 		v.place.dirs["mysql"] = d
 		v.log = v.place.clone()
 	}},
-	{name: "a database that a newer engine used", weight: 1, never: "MariaDB 11.8.9-MariaDB used it", set: func(w *World, v *ebs) {
+	{name: "a database that a newer engine used", weight: 1, never: "MariaDB " + models["mariadb"].newer + " used it", set: func(w *World, v *ebs) {
 		w.withRows(v)
 		d := v.place.dirs["mysql"]
 		d.newer = true

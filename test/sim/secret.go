@@ -12,9 +12,9 @@ import (
 
 	"filippo.io/age"
 
-	"bootagent/cmd/bootagent/sealed"
+	"bootagent/pkg/aws/diagnose"
+	"bootagent/pkg/aws/s3"
 	"bootagent/pkg/host"
-	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 )
 
@@ -67,17 +67,16 @@ func (a *agent) takes(key string) {
 // secrets are opened by the code of the program; its S3, its disk and its ramfs
 // are the world's.
 func (a *agent) secrets() host.Secrets {
-	return secrets{a, &sealed.Secrets{
-		Keys: &a.opener, From: a.machine.world.keys,
-		Run:    func(context.Context, []string) ([]byte, error) { return []byte(identities()[goodKey].String()), nil },
-		Source: func(of role.Secret) secret.Source { return bucket{a, of.From} },
-		Kept:   kept{a}, Store: ramfs{a}, Log: slog.New(&handler{agent: a}),
+	run := func(context.Context, []string) ([]byte, error) { return []byte(identities()[goodKey].String()), nil }
+	return secrets{a, &secret.Secrets{
+		Keys: &a.opener, Providers: secret.Providers(a.machine.world.keys, run), Sources: secret.Sources(bucket{a}),
+		Cache: kept{a}, Store: ramfs{a}, Log: slog.New(&handler{agent: a}),
 	}}
 }
 
 type secrets struct {
 	*agent
-	*sealed.Secrets
+	*secret.Secrets
 }
 
 // Unlock asks where keys come from.
@@ -89,23 +88,23 @@ func (s secrets) Unlock(ctx context.Context) error {
 	return s.Secrets.Unlock(ctx)
 }
 
-// bucket is S3.
-type bucket struct {
-	*agent
-	from role.Source
+// objectOf is an object as an instance of the world asks for it.
+func objectOf(w *World, bucket, key string) s3.Object {
+	return s3.Object{Bucket: bucket, Key: key, Caller: diagnose.Caller{Region: region, Role: w.role.Name}}
 }
 
-func (b bucket) String() string { return b.from.String() }
+// bucket is S3.
+type bucket struct{ *agent }
 
-func (b bucket) Fetch(ctx context.Context) (ciphertext []byte, err error) {
-	o := secret.Object{Bucket: b.from.Bucket, Key: b.from.Key, Region: region}
-	err = b.call(ctx, "fetch", b.String(), effect{
+func (b bucket) Get(ctx context.Context, name, key string) (ciphertext []byte, version string, err error) {
+	o := objectOf(b.machine.world, name, key)
+	err = b.call(ctx, "fetch", o.String(), effect{
 		fails: []error{
-			o.Refused(secret.Answer{Status: 503, Code: "SlowDown"}),
-			o.Refused(secret.Answer{Status: 403, Code: "AccessDenied", Message: "Access Denied"}),
-			o.Refused(secret.Answer{Status: 404, Code: "NoSuchKey"}),
-			o.Refused(secret.Answer{Status: 500, Code: "InternalError"}),
-			o.Refused(secret.Answer{Status: 400, Code: "ExpiredToken"}),
+			o.Refused(s3.Answer{Status: 503, Code: "SlowDown"}),
+			o.Refused(s3.Answer{Status: 403, Code: "AccessDenied", Message: "Access Denied"}),
+			o.Refused(s3.Answer{Status: 404, Code: "NoSuchKey"}),
+			o.Refused(s3.Answer{Status: 500, Code: "InternalError"}),
+			o.Refused(s3.Answer{Status: 400, Code: "ExpiredToken"}),
 			fmt.Errorf("cannot fetch %s: cannot reach it: %w", o, errors.New("connection refused")),
 		},
 		bound: 10 * time.Second,
@@ -114,23 +113,23 @@ func (b bucket) Fetch(ctx context.Context) (ciphertext []byte, err error) {
 	if ctx.Err() != nil {
 		err = fmt.Errorf("cannot fetch %s: %w", o, context.Cause(ctx))
 	}
-	return ciphertext, err
+	return ciphertext, version, err
 }
 
 // kept is the machine's own disk.
 type kept struct{ *agent }
 
-func (k kept) Keep(name, source string, _ *secret.Plaintext) error {
+func (k kept) Put(name, source string, _ *secret.Plaintext) error {
 	return k.call(context.Background(), "keep", name+" of "+source+", sealed", effect{do: func() error {
 		k.machine.kept.write(true)
 		return nil
 	}})
 }
 
-func (k kept) Kept(name, source string) (ciphertext []byte, when time.Time, err error) {
+func (k kept) Get(name, source string) (ciphertext []byte, when time.Time, err error) {
 	err = k.call(context.Background(), "asks", "whether "+name+" of "+source+" is kept", effect{do: func() error {
 		if !k.machine.kept.now {
-			return secret.ErrNotKept
+			return secret.ErrNotCached
 		}
 		ciphertext, when = sealedSecret(), k.machine.kept.at
 		return nil
@@ -141,18 +140,19 @@ func (k kept) Kept(name, source string) (ciphertext []byte, when time.Time, err 
 // ramfs is where credentials are staged.
 type ramfs struct{ *agent }
 
-func (r ramfs) Stage(unit, name string, p *secret.Plaintext) error {
+func (r ramfs) Stage(unit, name string, plaintext []byte, version string) error {
 	return r.call(context.Background(), "stage", name+" for "+unit, effect{do: func() error {
-		r.machine.staged[name] = string(p.Bytes())
+		r.machine.staged[name] = string(plaintext)
+		r.machine.versions[name] = version
 		r.machine.world.count(r.machine.id, "stage")
 		return nil
 	}})
 }
 
-func (r ramfs) Staged(unit, name string) (staged bool, err error) {
+func (r ramfs) Staged(unit, name string) (version string, err error) {
 	err = r.call(context.Background(), "asks", "whether "+name+" is staged for "+unit, effect{do: func() error {
-		staged = r.machine.staged[name] != ""
+		version = r.machine.versions[name]
 		return nil
 	}})
-	return staged && err == nil, err
+	return version, err
 }

@@ -266,18 +266,18 @@ var reasons = []reason{
 	ofVolume("is absent, but the volume's ledger says that it was there", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].state == ""
 	}),
-	ofVolume("is no data directory that mariadb may start on", func(_ *machine, v *ebs) bool {
+	ofVolume("is not a data directory that mariadb can start on", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].state != host.Ready
 	}),
 	ofVolume("it belongs to user number 1000", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].owner != "mysql"
 	}),
-	ofVolume("MariaDB 11.8.9-MariaDB used it", func(_ *machine, v *ebs) bool { return v.now() != nil && v.now().dirs["mysql"].newer }),
+	ofVolume("MariaDB "+models["mariadb"].newer+" used it", func(_ *machine, v *ebs) bool { return v.now() != nil && v.now().dirs["mysql"].newer }),
 	ofVolume("was initialised 3 times and never finished", func(_ *machine, v *ebs) bool { return v.now() != nil && len(v.now().dirs) >= 3 }),
-	because("(a|another) key", func(m *machine) bool {
+	because("(an|another) age identity", func(m *machine) bool {
 		return m.agent != nil && len(m.agent.keys) == 0 || m.agent.keys[0] != goodKey
 	}),
-	because("is damaged or cut short|is not encrypted with age|is empty, where a file of age|is sealed for others", func(m *machine) bool {
+	because("is damaged|is not encrypted with age|has no content|is encrypted for other recipients", func(m *machine) bool {
 		return !bytes.Equal(m.world.sealed, sealedSecret())
 	}),
 	because("no disk with serial|the disk with serial", func(m *machine) bool {

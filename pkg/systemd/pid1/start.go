@@ -7,27 +7,13 @@ import (
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	godbus "github.com/godbus/dbus/v5"
+
+	"bootagent/pkg/systemd/execstart"
 )
 
-// A Start says how systemd starts a service, as it has loaded it: with drop-ins
-// and with specifiers replaced, but with variables not yet replaced.
-type Start struct {
-	Commands         []Exec   // ExecStart=
-	Environment      []string // of all services, then Environment=
-	EnvironmentFiles []string // EnvironmentFile=: paths or glob patterns
-	Unset            []string // UnsetEnvironment=
-	Root             string   // RootDirectory= or RootImage=, or ""
-}
-
-// An Exec is one command of a service.
-type Exec struct {
-	Path    string
-	Argv    []string // with argv[0]
-	Literal bool     // variables are not replaced (the : prefix)
-}
-
-// StartOf returns how systemd starts a service.
-func (c *Conn) StartOf(ctx context.Context, unit string) (Start, error) {
+// StartOf returns how systemd starts a service. It does not read the files of
+// EnvironmentFile=.
+func (c *Conn) StartOf(ctx context.Context, unit string) (execstart.Service, error) {
 	s, err := c.startOf(ctx, unit)
 	if err != nil {
 		return s, fmt.Errorf("cannot ask systemd how %s is started: %w", unit, err)
@@ -35,7 +21,8 @@ func (c *Conn) StartOf(ctx context.Context, unit string) (Start, error) {
 	return s, nil
 }
 
-func (c *Conn) startOf(ctx context.Context, unit string) (s Start, err error) {
+func (c *Conn) startOf(ctx context.Context, unit string) (s execstart.Service, err error) {
+	s.Unit = unit
 	conn, err := c.connection()
 	if err != nil {
 		return s, err
@@ -105,13 +92,13 @@ func firsts(v any) (all []string) {
 
 // execs reads an ExecStartEx, which is a(sasasttttuii) on the bus: the path, the
 // arguments, the names of the prefixes, and times.
-func execs(v any) (all []Exec) {
+func execs(v any) (all []execstart.Exec) {
 	list, _ := v.([][]any)
 	for _, entry := range list {
 		if len(entry) < 3 {
 			continue
 		}
-		all = append(all, Exec{
+		all = append(all, execstart.Exec{
 			Path: text(entry[0]), Argv: words(entry[1]),
 			Literal: slices.Contains(words(entry[2]), "no-env-expand"),
 		})

@@ -6,6 +6,7 @@ import (
 
 	godbus "github.com/godbus/dbus/v5"
 
+	"bootagent/pkg/systemd/execstart"
 	"bootagent/pkg/systemd/pid1/pid1test"
 )
 
@@ -41,8 +42,9 @@ func TestHowAServiceIsStartedIsWhatSystemdHasLoaded(t *testing.T) {
 	}}
 	got, err := c.StartOf(t.Context(), "mariadb@a.service")
 	ok(t, err)
-	want := Start{
-		Commands: []Exec{
+	want := execstart.Service{
+		Unit: "mariadb@a.service",
+		Commands: []execstart.Exec{
 			{Path: "/usr/sbin/mariadbd", Argv: []string{"mariadbd", "$MYSQLD_MULTI_INSTANCE"}},
 			{Path: "/bin/true", Argv: []string{"/bin/true", "$X"}, Literal: true},
 		},

@@ -13,7 +13,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"bootagent/pkg/secret"
+	"bootagent/pkg/aws/diagnose"
+	agents3 "bootagent/pkg/aws/s3"
+	"bootagent/pkg/fault"
 	"bootagent/test/cloud"
 	"bootagent/test/cloud/cloudtest"
 	"bootagent/test/cloud/service"
@@ -124,12 +126,16 @@ func TestObjectsThatS3DoesNotGive(t *testing.T) {
 	c.S3.KeepWithCustomerKey("secrets", "own-key")
 	url, err := c.Listen(c.S3)
 	cloudtest.Must(t, err)
-	asked := secret.NewS3(c.Region(), url, cloudtest.Provider(c.IAM.Credentials("db", "tester")))
-	wrong := secret.NewS3("eu-west-1", url, cloudtest.Provider(c.IAM.Credentials("db", "tester")))
-	refused := secret.NewS3(c.Region(), url, cloudtest.Provider(c.IAM.Credentials("nobody", "tester")))
+	client := func(region, role string) *agents3.Client {
+		return agents3.New(agents3.Config{
+			Caller: diagnose.Caller{Region: region}, Endpoint: url,
+			Credentials: cloudtest.Provider(c.IAM.Credentials(role, "tester")), Max: 1 << 20,
+		})
+	}
+	asked, wrong, refused := client(c.Region(), "db"), client("eu-west-1", "db"), client(c.Region(), "nobody")
 
 	for _, test := range []struct {
-		s3          *secret.S3
+		s3          *agents3.Client
 		bucket, key string
 		final       bool
 		words, hint string
@@ -138,18 +144,14 @@ func TestObjectsThatS3DoesNotGive(t *testing.T) {
 		{asked, "milan", "k", true, "the bucket is in eu-south-1, and this instance asks in eu-central-1", "own region"},
 		{refused, "milan", "k", true, "the bucket is in eu-south-1, and this instance asks in eu-central-1", "own region"},
 		{wrong, "secrets", "k", true, "the bucket is in eu-central-1, and this instance asks in eu-west-1", "own region"},
-		{asked, "Secrets_", "k", true, `"Secrets_" is no name that a bucket can have`, "role file"},
+		{asked, "Secrets_", "k", true, `"Secrets_" is not a valid bucket name`, "role file"},
 		{asked, "secrets", "old", false, "it is archived", "s3api restore-object --region eu-central-1 --bucket secrets --key old "},
 		{asked, "secrets", "own-key", false, "(SSE-C)", "s3 cp --region eu-central-1 FILE s3://secrets/own-key"},
-		{refused, "secrets", "old", false, "s3:GetObject is not allowed", "head-object --region eu-central-1 --bucket secrets --key old"},
-		{asked, "nowhere", "k", false, "there is no bucket nowhere", ""},
+		{refused, "secrets", "old", false, "access denied: s3:GetObject is missing", "head-object --region eu-central-1 --bucket secrets --key old"},
+		{asked, "nowhere", "k", false, "the bucket nowhere does not exist", ""},
 	} {
-		_, err := test.s3.Object(test.bucket, test.key).Fetch(t.Context())
-		told, ok := err.(interface {
-			Hint() string
-			Permanent() bool
-		})
-		if !ok || !strings.Contains(err.Error(), test.words) || !strings.Contains(told.Hint(), test.hint) || told.Permanent() != test.final {
+		_, _, err := test.s3.Get(t.Context(), test.bucket, test.key)
+		if err == nil || !strings.Contains(err.Error(), test.words) || !strings.Contains(fault.HintOf(err), test.hint) || fault.IsPermanent(err) != test.final {
 			t.Errorf("%s of %s: %v", test.key, test.bucket, err)
 		}
 	}

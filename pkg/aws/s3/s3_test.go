@@ -1,14 +1,17 @@
-package secret
+package s3
 
 import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,7 +19,42 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/aws/diagnose"
+	"bootagent/pkg/fault"
 )
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// golden compares a text with testdata/NAME.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s: got\n%s\nwant\n%s", path, got, want)
+	}
+}
+
+// words is an error as a golden file shows it.
+func words(err error) string {
+	text := err.Error()
+	if hint := fault.HintOf(err); hint != "" {
+		text += "\n    hint: " + hint
+	}
+	if fault.IsPermanent(err) {
+		text += "\n    permanent"
+	}
+	return text
+}
 
 // A bucket answers as S3 does, on the loopback interface. It counts how often
 // it is asked.
@@ -62,27 +100,52 @@ func (c credentials) Retrieve(context.Context) (aws.Credentials, error) {
 	return aws.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "wJalrXUtnFEMI", SessionToken: "token"}, c.err
 }
 
-func serve(t *testing.T, h http.Handler) *S3 {
+// max is the largest object that the tests take.
+const max = 2 << 20
+
+func client(region, endpoint string, c aws.CredentialsProvider) *Client {
+	return New(Config{Caller: diagnose.Caller{Region: region, Role: "mysql"}, Endpoint: endpoint, Credentials: c, Max: max})
+}
+
+func serve(t *testing.T, h http.Handler) *Client {
 	t.Helper()
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	return NewS3("eu-west-1", server.URL, credentials{})
+	return client("eu-west-1", server.URL, credentials{})
 }
 
 func TestAnObjectIsFetched(t *testing.T) {
-	b := &bucket{objects: map[string][]byte{"db/root pass.age": []byte("ciphertext"), "largest": bytes.Repeat([]byte{1}, CiphertextMax)}}
+	b := &bucket{objects: map[string][]byte{"db/root pass.age": []byte("ciphertext"), "largest": bytes.Repeat([]byte{1}, max)}}
 	s := serve(t, b)
 	for key, want := range b.objects {
-		got, err := s.Object("secrets", key).Fetch(t.Context())
+		got, _, err := s.Get(t.Context(), "secrets", key)
 		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s: got %d bytes, %v", key, len(got), err)
 		}
 	}
-	if s := s.Object("secrets", "a/b.age").String(); s != "s3://secrets/a/b.age" {
-		t.Errorf("it is called %s", s)
-	}
 	if auth := b.last.Header.Get("Authorization"); !strings.Contains(auth, "/eu-west-1/s3/aws4_request") || b.last.Method != http.MethodGet {
 		t.Errorf("asked with %s, %q", b.last.Method, auth)
+	}
+}
+
+func TestAnObjectHasAVersion(t *testing.T) {
+	for _, test := range []struct{ versionID, etag, want string }{
+		{"3sL4kqtJlcpXroDTDmJ.rmSpXd3dIbrHY", `"9b2cf535f27731c974343645a3985328"`, "3sL4kqtJlcpXroDTDmJ.rmSpXd3dIbrHY"},
+		{"null", `"9b2cf535f27731c974343645a3985328"`, "9b2cf535f27731c974343645a3985328"},
+		{"", `"9b2cf535f27731c974343645a3985328"`, "9b2cf535f27731c974343645a3985328"},
+		{"", "", ""},
+	} {
+		s := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			for name, value := range map[string]string{"x-amz-version-id": test.versionID, "ETag": test.etag} {
+				if value != "" {
+					w.Header().Set(name, value)
+				}
+			}
+			io.WriteString(w, "content")
+		}))
+		if _, got, err := s.Get(t.Context(), "secrets", "k"); err != nil || got != test.want {
+			t.Errorf("got %q, %v; want %q", got, err, test.want)
+		}
 	}
 }
 
@@ -90,7 +153,7 @@ func TestWithoutCredentialsItAsksAsNobody(t *testing.T) {
 	b := &bucket{objects: map[string][]byte{"k": []byte("ciphertext")}}
 	server := httptest.NewServer(b)
 	defer server.Close()
-	got, err := NewS3("", server.URL, nil).Object("secrets", "k").Fetch(t.Context())
+	got, _, err := client("", server.URL, nil).Get(t.Context(), "secrets", "k")
 	if err != nil || string(got) != "ciphertext" || b.last.Header.Get("Authorization") != "" {
 		t.Errorf("got %q, %v, asked with %v", got, err, b.last.Header)
 	}
@@ -139,14 +202,14 @@ func TestEveryAnswerOfS3IsToldInWords(t *testing.T) {
 	var got strings.Builder
 	for _, a := range answers {
 		b.refuse, b.asked = &a.Answer, 0
-		_, err := s.Object("secrets", "db.age").Fetch(t.Context())
+		_, _, err := s.Get(t.Context(), "secrets", "db.age")
 		if b.asked != 1 {
 			t.Errorf("%s: asked %d times; trying again is the story's", a.name, b.asked)
 		}
 		fmt.Fprintf(&got, "%s: %d %s\n    %s\n", a.name, a.Status, a.Code, words(err))
 		// What a simulated world says is what the real one says.
 		if a.Code != "" && !strings.Contains(a.Message, "<") { // which the SDK hands on otherwise
-			if direct := (Object{"secrets", "db.age", "eu-west-1"}).Refused(a.Answer); words(direct) != words(err) {
+			if direct := (Object{"secrets", "db.age", s.caller}).Refused(a.Answer); words(direct) != words(err) {
 				t.Errorf("%s: over the wire it is\n%s\nand by Refused\n%s", a.name, words(err), words(direct))
 			}
 		}
@@ -172,18 +235,18 @@ func TestAnAnswerThatEndsEarlyIsNotTaken(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		}, "cannot fetch s3://secrets/k: it was cut off after 20 bytes"},
 		"too large, and says so": {func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Length", strconv.Itoa(CiphertextMax+1))
+			w.Header().Set("Content-Length", strconv.Itoa(max+1))
 			w.Write(make([]byte, 100))
-		}, "cannot fetch s3://secrets/k: it has more than 2097152 bytes, which is too much for a secret"},
+		}, "cannot fetch s3://secrets/k: it has more than 2097152 bytes, which is too large"},
 		"too large, and does not say so": {func(w http.ResponseWriter, r *http.Request) {
 			for r.Context().Err() == nil {
 				if _, err := w.Write(make([]byte, 1<<16)); err != nil {
 					return
 				}
 			}
-		}, "cannot fetch s3://secrets/k: it has more than 2097152 bytes, which is too much for a secret"},
+		}, "cannot fetch s3://secrets/k: it has more than 2097152 bytes, which is too large"},
 	} {
-		_, err := serve(t, c.serve).Object("secrets", "k").Fetch(t.Context())
+		_, _, err := serve(t, c.serve).Get(t.Context(), "secrets", "k")
 		if words(err) != c.want {
 			t.Errorf("%s: got %s", name, words(err))
 		}
@@ -200,22 +263,22 @@ func TestAnErrorWithoutEndEnds(t *testing.T) {
 			}
 		}
 	}))
-	_, err := s.Object("secrets", "k").Fetch(t.Context())
+	_, _, err := s.Get(t.Context(), "secrets", "k")
 	if err == nil || !strings.Contains(err.Error(), "s3:GetObject") {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestS3ThatIsAwayIsToldAndIsNotFinal(t *testing.T) {
+func TestS3ThatIsAwayIsToldAndIsTriedAgain(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	address := listener.Addr().String()
 	listener.Close()
-	_, err = NewS3("eu-west-1", "http://"+address, credentials{}).Object("secrets", "k").Fetch(t.Context())
+	_, _, err = client("eu-west-1", "http://"+address, credentials{}).Get(t.Context(), "secrets", "k")
 	want := "cannot fetch s3://secrets/k: cannot reach http://" + address + ": dial tcp " + address + ": connect: connection refused\n" +
-		"    hint: see that a route leads there, by an endpoint of the VPC or a NAT gateway, and that the security group lets HTTPS out"
+		"    hint: check the network from this instance to S3: DNS, route, VPC endpoint or NAT gateway, security group, network ACL"
 	if words(err) != want {
 		t.Errorf("got %s", words(err))
 	}
@@ -253,7 +316,7 @@ func TestABlackholedS3FailsInTime(t *testing.T) {
 	t.Parallel()
 	address := blackhole(t)
 	start := time.Now()
-	_, err := NewS3("eu-west-1", "http://"+address, credentials{}).Object("secrets", "k").Fetch(t.Context())
+	_, _, err := client("eu-west-1", "http://"+address, credentials{}).Get(t.Context(), "secrets", "k")
 	took := time.Since(start)
 	if err == nil || !strings.HasPrefix(err.Error(), "cannot fetch s3://secrets/k: cannot reach http://"+address+": dial tcp "+address+": i/o timeout") {
 		t.Errorf("got %v", err)
@@ -276,7 +339,7 @@ func TestS3ThatHangsFailsInTime(t *testing.T) {
 	t.Cleanup(func() { close(hang) }) // before the server is closed, which waits for it
 	s.within = 200 * time.Millisecond
 	for _, key := range []string{"at once", "later"} {
-		_, err := s.Object("secrets", key).Fetch(t.Context())
+		_, _, err := s.Get(t.Context(), "secrets", key)
 		if err == nil || !strings.HasSuffix(err.Error(), ": no whole answer within 200ms") {
 			t.Errorf("%s: got %v", key, err)
 		}
@@ -285,7 +348,7 @@ func TestS3ThatHangsFailsInTime(t *testing.T) {
 	gone := errors.New("the agent is stopping")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	time.AfterFunc(20*time.Millisecond, func() { cancel(gone) })
-	if _, err := s.Object("secrets", "k").Fetch(ctx); !errors.Is(err, gone) {
+	if _, _, err := s.Get(ctx, "secrets", "k"); !errors.Is(err, gone) {
 		t.Errorf("got %v", err)
 	}
 	if fetchWithin != 10*time.Second {
@@ -307,8 +370,8 @@ func TestMissingCredentialsAreTheirOwnError(t *testing.T) {
 		"as they are": credentials{noRole{}},
 		"cached":      aws.NewCredentialsCache(credentials{noRole{}}),
 	} {
-		_, err := NewS3("eu-west-1", server.URL, provider).Object("secrets", "k").Fetch(t.Context())
-		if !strings.HasPrefix(err.Error(), "cannot fetch s3://secrets/k: no credentials to ask for it with: ") ||
+		_, _, err := client("eu-west-1", server.URL, provider).Get(t.Context(), "secrets", "k")
+		if !strings.HasPrefix(err.Error(), "cannot fetch s3://secrets/k: no credentials to call S3 with: ") ||
 			!strings.HasSuffix(words(err), "no role is attached to this instance\n    hint: attach one") || b.asked != 0 {
 			t.Errorf("%s: got %s, asked %d times", name, words(err), b.asked)
 		}
@@ -316,9 +379,9 @@ func TestMissingCredentialsAreTheirOwnError(t *testing.T) {
 }
 
 func TestWithoutARegionNothingIsAsked(t *testing.T) {
-	_, err := NewS3("", "", credentials{}).Object("secrets", "k").Fetch(t.Context())
-	want := "cannot fetch s3://secrets/k: no region is known to this machine\n" +
-		"    hint: it comes from the metadata service: leave user-data: out of agent.yaml on an instance of EC2\n    final"
+	_, _, err := client("", "", credentials{}).Get(t.Context(), "secrets", "k")
+	want := "cannot fetch s3://secrets/k: the region of this machine is not known\n" +
+		"    hint: it comes from the metadata service: leave user-data: out of agent.yaml on an instance of EC2\n    permanent"
 	if words(err) != want {
 		t.Errorf("got %s", words(err))
 	}

@@ -1,0 +1,46 @@
+package secret
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+)
+
+// commandWithin is how long a command may take to print an age identity.
+const commandWithin = 30 * time.Second
+
+// CommandKeys is the provider command: a program that prints age identities.
+type CommandKeys struct {
+	Argv []string // the program's absolute path and its arguments
+	Run  Run
+}
+
+// Provide adds the age identities that the command prints within 30 seconds.
+func (c CommandKeys) Provide(ctx context.Context, keys *Keys) ([]string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, commandWithin, fmt.Errorf("no end within %s", commandWithin))
+	defer cancel()
+	text, err := c.Run(ctx, c.Argv)
+	defer clear(text)
+	if err != nil {
+		return nil, fmt.Errorf("cannot take age identities from the command %s: %w", c.Argv[0], scrubbed(err))
+	}
+	added, err := keys.Add(text)
+	if err != nil {
+		return nil, fmt.Errorf("cannot take age identities from the output of the command %s: %w", c.Argv[0], err)
+	}
+	return added, nil
+}
+
+// secretKey matches an age identity, whole or broken.
+var secretKey = regexp.MustCompile(`(?i)AGE-(SECRET-KEY|PLUGIN)-[^\s"']+`)
+
+// scrubbed returns an error without the age identities in its text: a script
+// that traces itself writes all that it does to standard error.
+func scrubbed(err error) error {
+	if text := err.Error(); secretKey.MatchString(text) {
+		return errors.New(secretKey.ReplaceAllString(text, redacted))
+	}
+	return err
+}

@@ -1,0 +1,115 @@
+package secret
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/policy"
+)
+
+func TestFileIsReadWhole(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.age")
+	want := bytes.Repeat([]byte{7}, CiphertextMax)
+	if err := os.WriteFile(path, want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := FileSource{}.Fetch(t.Context(), path)
+	if err != nil || !bytes.Equal(got.Bytes(), want) || !got.Sealed || got.Version != digest(want) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestFileRefusals(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	for _, make := range []error{
+		os.Mkdir(at("dir"), 0o755),
+		unix.Mkfifo(at("pipe"), 0o600),
+		os.WriteFile(at("large"), nil, 0o600),
+		os.Truncate(at("large"), CiphertextMax+1),
+	} {
+		if make != nil {
+			t.Fatal(make)
+		}
+	}
+	var got strings.Builder
+	for _, name := range []string{"absent", "dir", "pipe", "large", "null"} {
+		path := at(name)
+		if name == "null" {
+			path = "/dev/null"
+		}
+		// A pipe that nobody writes to must not hold it up.
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		_, err := FileSource{}.Fetch(ctx, path)
+		cancel()
+		got.WriteString(name + ": " + words(err) + "\n")
+	}
+	golden(t, "file.golden", strings.ReplaceAll(got.String(), dir, "DIR"))
+}
+
+// bucket is S3 with one object.
+type bucket struct {
+	content, version string
+	err              error
+	asked            string
+}
+
+func (b *bucket) Get(_ context.Context, name, key string) ([]byte, string, error) {
+	b.asked = name + " " + key
+	return []byte(b.content), b.version, b.err
+}
+
+func TestAnObjectHasTheVersionThatS3Says(t *testing.T) {
+	for given, want := range map[string]string{"9b2cf535": "9b2cf535", "": digest([]byte("ciphertext"))} {
+		b := &bucket{content: "ciphertext", version: given}
+		got, err := S3Source{b}.Fetch(t.Context(), "secrets/db/root pass.age")
+		if err != nil || string(got.Bytes()) != "ciphertext" || got.Version != want || !got.Sealed || b.asked != "secrets db/root pass.age" {
+			t.Errorf("got %+v, %v, asked for %s", got, err, b.asked)
+		}
+	}
+	if _, err := (S3Source{}).Fetch(t.Context(), "secrets/k"); err == nil || err.Error() != "cannot fetch s3://secrets/k: this machine does not use AWS" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAPlaceIsOneOfASource(t *testing.T) {
+	for place, want := range map[string]string{
+		"s3://secrets/db/root.age": "s3 secrets/db/root.age",
+		"file:///etc/s.age":        "file /etc/s.age",
+		"s3://secrets":             "s3://secrets names no object: write s3://BUCKET/KEY",
+		"s3:///key":                "s3:///key names no object: write s3://BUCKET/KEY",
+		"file://etc/s.age":         "file://etc/s.age is not an absolute path without . and ..: write file:///PATH",
+		"file:///etc/../s.age":     "file:///etc/../s.age is not an absolute path without . and ..: write file:///PATH",
+		"ssm://p":                  `no source of secrets has the form of "ssm://p" (allowed: s3://BUCKET/KEY, file:///PATH)`,
+		"/etc/s.age":               `no source of secrets has the form of "/etc/s.age" (allowed: s3://BUCKET/KEY, file:///PATH)`,
+		"":                         `no source of secrets has the form of "" (allowed: s3://BUCKET/KEY, file:///PATH)`,
+	} {
+		source, ref, err := sourceOf(Sources(nil), place)
+		got := fmt.Sprint(err)
+		if err == nil {
+			got = source.Scheme() + " " + ref
+		}
+		if got != want {
+			t.Errorf("%q: got %s, want %s", place, got, want)
+		}
+	}
+}
+
+func TestEachSourceSaysWhatIAMHasToAllow(t *testing.T) {
+	var needs policy.Needs
+	for _, s := range Sources(nil) {
+		s.Permit(&needs, "secrets/db.age")
+	}
+	if want := []string{"secrets/db.age"}; !slices.Equal(needs.Objects, want) || len(needs.Volumes) > 0 {
+		t.Errorf("got %+v", needs)
+	}
+}
