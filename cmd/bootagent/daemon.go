@@ -15,9 +15,12 @@ import (
 	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/child"
+	"bootagent/pkg/command"
+	"bootagent/pkg/control"
 	"bootagent/pkg/host"
 	"bootagent/pkg/journal"
 	"bootagent/pkg/machine"
+	"bootagent/pkg/report"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/systemd"
@@ -26,7 +29,7 @@ import (
 
 // daemonCommand is the agent: what bootagent.service runs.
 func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
-	if err := parse("daemon", args, nil, 0, 0); err != nil {
+	if err := command.Parse("daemon", args, nil, 0, 0); err != nil {
 		return err
 	}
 	if err := secret.Harden(); err != nil {
@@ -48,13 +51,13 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 	keeper.Manager = manager
 	children := machine.NewChildren(log, manager)
 	defer children.Close()
-	report := newTeller(log)
+	reporter := newReporter(log, statusFile)
 	if machine.AnyGranted() {
-		report.Ready() // a role that was granted before waits for nothing
+		reporter.Ready() // a role that was granted before waits for nothing
 	}
 	ctx, stop := context.WithCancel(ctx)
-	a := newAgent(log, report, keeper, manager, children)
-	running := background(ctx, a, report, manager, log)
+	a := newAgent(log, reporter, keeper, manager, children)
+	running := background(ctx, a, reporter, manager, log)
 	defer func() {
 		stop()
 		running.Wait()
@@ -70,7 +73,7 @@ func daemonCommand(ctx context.Context, args []string, _ io.Writer) error {
 }
 
 // newAgent returns the agent of this machine.
-func newAgent(log *slog.Logger, report *teller, keeper *machine.Keeper, manager *systemd.Manager, children *child.Group) *agent.Agent {
+func newAgent(log *slog.Logger, reporter *report.Reporter, keeper *machine.Keeper, manager *systemd.Manager, children *child.Group) *agent.Agent {
 	keys := new(secret.Keys)
 	real := &machine.Machine{Log: log, Manager: manager, Children: children, Keys: keys, RunDir: runDir, StateDir: stateDir}
 	return agent.New(agent.Config{
@@ -80,7 +83,7 @@ func newAgent(log *slog.Logger, report *teller, keeper *machine.Keeper, manager 
 			metadata, _ := l.Metadata.(*machine.Metadata)
 			return real.Host(machine.Config{Settings: l.Settings, Identity: l.Identity, Role: l.Plan.Role, Metadata: metadata})
 		},
-		Report: report,
+		Report: reporter,
 		Keep:   keeper,
 		AddKeys: func(text []byte) (string, error) {
 			added, err := keys.Add(text)
@@ -95,7 +98,7 @@ func newAgent(log *slog.Logger, report *teller, keeper *machine.Keeper, manager 
 		Parts: map[string]func(context.Context, *boot.Boot) error{
 			"systemd": func(ctx context.Context, _ *boot.Boot) error { return manager.Follow(ctx) },
 			"disks": func(ctx context.Context, b *boot.Boot) error {
-				machine.FollowDisks(ctx, block.Listen, b.DiskChanged, func(why string) { report.Ails("disks", why) }, log)
+				machine.FollowDisks(ctx, block.Listen, b.DiskChanged, func(why string) { reporter.SetProblem("disks", why) }, log)
 				return nil
 			},
 		},
@@ -111,31 +114,31 @@ const startAtMost = time.Hour
 const inspectEvery = 10 * time.Second
 
 // background starts what the agent does from its beginning to its end.
-func background(ctx context.Context, a *agent.Agent, report *teller, manager *systemd.Manager, log *slog.Logger) *sync.WaitGroup {
+func background(ctx context.Context, a *agent.Agent, reporter *report.Reporter, manager *systemd.Manager, log *slog.Logger) *sync.WaitGroup {
 	var running sync.WaitGroup
-	running.Go(func() { report.holdStart(ctx, startAtMost) })
+	running.Go(func() { reporter.HoldStart(ctx, startAtMost) })
 	for part, run := range map[string]func(context.Context) error{
-		"role unit": func(ctx context.Context) error { return report.keepRoleUnit(ctx, manager) },
-		"watchdog":  func(ctx context.Context) error { return report.watchdog(ctx, a.Ping) },
-		"orders":    func(ctx context.Context) error { return serveOrders(ctx, a, report, log) },
+		"role unit": func(ctx context.Context) error { reporter.KeepRoleUnit(ctx, roleUnit{manager}); return nil },
+		"watchdog":  func(ctx context.Context) error { return watchdog(ctx, reporter, a.Ping) },
+		"control":   func(ctx context.Context) error { return serveControl(ctx, a, reporter, log) },
 	} {
-		running.Go(func() { agent.KeepRunning(ctx, part, run, report, log) })
+		running.Go(func() { agent.KeepRunning(ctx, part, run, reporter, log) })
 	}
 	return &running
 }
 
-// serveOrders takes orders at the control socket, and sees to it that what the
-// agent has in /run/bootagent is there, whoever deletes it.
-func serveOrders(ctx context.Context, a *agent.Agent, report *teller, log *slog.Logger) error {
-	orders := newControl(log, controlSocket, orders(a.Retry, a.Unlock))
-	defer orders.close()
+// serveControl serves the control API, and makes again what somebody deleted of
+// what the agent keeps in /run/bootagent.
+func serveControl(ctx context.Context, a *agent.Agent, reporter *report.Reporter, log *slog.Logger) error {
+	server := control.NewServer(log, controlSocket, control.Commands{Retry: a.Retry, Unlock: a.Unlock, KeysMax: secret.KeysTextMax})
+	defer server.Close()
 	tick := time.NewTicker(inspectEvery)
 	defer tick.Stop()
 	for {
-		orders.keep()
+		server.Keep()
 		select {
 		case <-tick.C:
-			report.keepFile()
+			reporter.KeepFile()
 			a.Inspect(ctx)
 		case <-ctx.Done():
 			return nil

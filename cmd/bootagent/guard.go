@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"bootagent/pkg/command"
 	"bootagent/pkg/engine"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/filesystem"
@@ -20,21 +21,27 @@ import (
 	"bootagent/pkg/systemd/guard"
 )
 
-// guardCommand installs, removes, checks or shows the guards of a machine, or of the
-// image at --root.
-func guardCommand(ctx context.Context, args []string, out io.Writer) error {
-	if err := parse("guard", args[:min(len(args), 1)], nil, 1, 1); err != nil {
-		return err
+func guardCommand() command.Command {
+	return command.Command{
+		Name:    "guard",
+		Verbs:   []string{"install", "check", "remove", "show"},
+		Args:    "[--root DIR]",
+		Summary: "hold the units of all roles until their needs are met",
+		About: "install  write the guards of all role files, and remove guards that no role file needs\n" +
+			"check    check the guards, and everything else that the roles need of this machine or image\n" +
+			"remove   remove all installed guards\n" +
+			"show     print the guards that are in force",
+		Examples: []string{"bootagent guard install", "bootagent guard check --root image"},
+		Setup: func(f *flag.FlagSet) command.Action {
+			root := f.String("root", "", "use the image whose root directory is `DIR`, in place of this machine")
+			return func(ctx context.Context, args []string, out io.Writer) error {
+				return runGuard(ctx, args[0], *root, out)
+			}
+		},
 	}
-	root := ""
-	verb := args[0]
-	err := parse("guard "+verb, args[1:], func(f *flag.FlagSet) func([]string) {
-		f.StringVar(&root, "root", "", "")
-		return func([]string) {}
-	}, 0, 0)
-	if err != nil {
-		return err
-	}
+}
+
+func runGuard(ctx context.Context, verb, root string, out io.Writer) error {
 	dir := cmp.Or(root, "/")
 	switch verb {
 	case "install":
@@ -45,8 +52,6 @@ func guardCommand(ctx context.Context, args []string, out io.Writer) error {
 		return printChanges(out)(guard.Install(dir, holdsOf(roles)))
 	case "remove":
 		return printChanges(out)(guard.Remove(dir))
-	case "check":
-		return checkGuards(ctx, root, out)
 	case "show":
 		guards, err := guard.Show(dir)
 		for _, g := range guards {
@@ -54,7 +59,7 @@ func guardCommand(ctx context.Context, args []string, out io.Writer) error {
 		}
 		return err
 	}
-	return usageError{fmt.Errorf("guard does not know how to %q", verb)}
+	return checkGuards(ctx, root, out)
 }
 
 // checkGuards checks the guards, and everything else that the roles need from the

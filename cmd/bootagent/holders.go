@@ -7,20 +7,30 @@ import (
 	"io"
 	"path/filepath"
 
+	"bootagent/pkg/command"
+	"bootagent/pkg/strictyaml"
 	"bootagent/pkg/systemd/holder"
 )
 
-// holders names the processes that hold a mount. The agent has PID 1 run it, as
-// it sees no process of another user's itself.
-func holders(ctx context.Context, args []string, out io.Writer) error {
-	var where string
-	if err := parse("holders", args, func(*flag.FlagSet) func([]string) {
-		return func(args []string) { where = args[0] }
-	}, 1, 1); err != nil {
-		return err
+func holdersCommand() command.Command {
+	return command.Command{
+		Name:    "holders",
+		Args:    "MOUNTPOINT",
+		Summary: "show which processes use a mounted filesystem",
+		About: "Print which processes hold the filesystem that is mounted there, by their working or root\n" +
+			"directory, an open file or a mapped file. Only root sees the processes of other users.",
+		Examples: []string{"bootagent holders /srv/data"},
+		Least:    1, Most: 1,
+		Setup: func(*flag.FlagSet) command.Action { return holders },
 	}
+}
+
+// holders names the processes that hold a mount. The agent lets PID 1 run it,
+// because in its sandbox it does not see processes of other users.
+func holders(ctx context.Context, args []string, out io.Writer) error {
+	where := args[0]
 	if !filepath.IsAbs(where) {
-		return usageError{fmt.Errorf("holders wants an absolute path, not %q", where)}
+		return command.Misuse(fmt.Errorf("the mount point %s is not an absolute path", strictyaml.Quote(where)))
 	}
 	ctx, cancel := context.WithTimeout(ctx, holder.Within)
 	defer cancel()

@@ -10,32 +10,43 @@ import (
 	"slices"
 	"strings"
 
+	"bootagent/pkg/command"
 	"bootagent/pkg/plan"
 	"bootagent/pkg/policy"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/storage/ebs"
+	"bootagent/pkg/strictyaml"
 )
 
-// iam prints the least that AWS has to allow an instance for its role, or for
-// its role and its user-data. In what that is more than it needs it says on
-// standard error: a policy has no comments.
-func iam(ctx context.Context, args []string, out io.Writer) error {
-	var dir, name, userData, partition string
-	err := parse("iam", args, func(f *flag.FlagSet) func([]string) {
-		f.StringVar(&dir, "roles", rolesDir, "")
-		f.StringVar(&name, "role", "", "")
-		f.StringVar(&userData, "user-data", "", "")
-		f.StringVar(&partition, "partition", "aws", "")
-		return func([]string) {}
-	}, 0, 0)
+func iamCommand() command.Command {
+	return command.Command{
+		Name:    "iam",
+		Args:    "[--role ROLE] [--user-data FILE] [--partition PARTITION] [--roles DIR]",
+		Summary: "print the IAM policy for the instances of a role",
+		About: "Print the IAM policy, as JSON, with the least permissions that instances with a role need. Notes on\n" +
+			"standard error say where it allows more. Either --role or --user-data is required.",
+		Examples: []string{"bootagent iam --role mysql-ec2 >policy.json"},
+		Setup: func(f *flag.FlagSet) command.Action {
+			name := f.String("role", "", "print the policy for this `ROLE`")
+			userData := f.String("user-data", "", "print the policy for the instances with the user-data in `FILE`")
+			partition := f.String("partition", "aws", "the AWS `PARTITION`: "+strings.Join(policy.Partitions(), ", "))
+			dir := f.String("roles", rolesDir, rolesUsage)
+			return func(ctx context.Context, _ []string, out io.Writer) error {
+				return printPolicy(ctx, *dir, *name, *userData, *partition, out)
+			}
+		},
+	}
+}
+
+// printPolicy prints the IAM policy of a role, or of a role with user-data.
+func printPolicy(ctx context.Context, dir, name, userData, partition string, out io.Writer) (err error) {
 	switch {
-	case err != nil:
-		return err
 	case name == "" && userData == "":
-		return usageError{errors.New("iam wants the name of a role, --role NAME, or an instance's user-data, --user-data FILE")}
+		return command.Misuse(errors.New("no role: pass --role with its name, or --user-data with the user-data of an instance"))
 	case !slices.Contains(policy.Partitions(), partition):
-		return usageError{fmt.Errorf("AWS has no partition %q (it has %s)", partition, strings.Join(policy.Partitions(), ", "))}
+		return command.Misuse(fmt.Errorf("unknown partition %s%s (AWS has: %s)", strictyaml.Quote(partition),
+			strictyaml.DidYouMean(partition, policy.Partitions()), strings.Join(policy.Partitions(), ", ")))
 	}
 	roles, loadErr := role.Load(dir)
 	var r *role.Role
@@ -50,36 +61,35 @@ func iam(ctx context.Context, args []string, out io.Writer) error {
 	needs := needsOf(r, partition)
 	p := policy.Of(needs)
 	if len(p.Statement) == 0 {
-		return fmt.Errorf("role %q needs nothing of AWS: no policy, and no instance profile", r.Name)
+		return fmt.Errorf("role %q needs nothing from AWS, so its instances need no policy and no instance profile", r.Name)
 	}
 	for _, sentence := range policy.Wider(needs) {
 		fmt.Fprintln(os.Stderr, "bootagent: note:", sentence)
 	}
 	if userData == "" && narrower(needs) {
-		fmt.Fprintln(os.Stderr, "bootagent: note: --user-data FILE prints what the instances with this user-data need")
+		fmt.Fprintln(os.Stderr, "bootagent: note: with --user-data FILE, the policy allows only what the instances with that user-data need")
 	}
 	_, err = fmt.Fprint(out, p)
 	return err
 }
 
-// narrower tells whether the user-data would say more of what is needed.
+// narrower reports whether the policy for user-data would allow less.
 func narrower(needs policy.Needs) bool {
 	return strings.Contains(fmt.Sprint(needs), "${params.") ||
 		slices.ContainsFunc(needs.Volumes, func(v policy.Volume) bool { return v.ID == "" && len(v.Tags) == 0 })
 }
 
-// standIns are facts of an instance that nobody knows when its policy is
-// written, by the expansions that they stand for until then. No instance of EC2
-// is like them.
+// standIns are values, by expansion, for what is not known of an instance when
+// its policy is written. No EC2 instance has them.
 var standIns = map[string]string{
 	"${instance.id}": "stand-in.id", "${instance.zone}": "stand-in.zone",
 	"${instance.region}": "stand-in.region", "${instance.type}": "stand-in.type",
 }
 
-// ofInstance is the role of the instances that have a user-data, with its
-// parameters put in. What only one instance knows is still an expansion.
+// ofInstance returns the role of the instances that have a user-data, with the
+// parameters filled in. What only one instance knows is still an expansion.
 func ofInstance(ctx context.Context, roles []*role.Role, name, userData string) (*role.Role, error) {
-	from, facts, err := tellFacts(ctx, settings.Settings{}, userData)
+	from, facts, err := identityOf(ctx, settings.Settings{}, userData)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +98,7 @@ func ofInstance(ctx context.Context, roles []*role.Role, name, userData string) 
 	case err != nil:
 		return nil, err
 	case name != "" && name != sel.Role:
-		return nil, fmt.Errorf("%s selects role %q, and not %q", from, sel.Role, name)
+		return nil, fmt.Errorf("%s selects role %q, not %q", from, sel.Role, name)
 	}
 	plan, err := plan.From(from, sel, roles, role.Instance{
 		ID: standIns["${instance.id}"], Zone: standIns["${instance.zone}"],
@@ -111,7 +121,7 @@ func ofInstance(ctx context.Context, roles []*role.Role, name, userData string) 
 	return r, nil
 }
 
-// unknownAgain puts the expansions back for which there were stand-ins.
+// unknownAgain replaces stand-ins by their expansions.
 func unknownAgain(text string) string {
 	for expansion, standIn := range standIns {
 		text = strings.ReplaceAll(text, standIn, expansion)
@@ -119,8 +129,8 @@ func unknownAgain(text string) string {
 	return text
 }
 
-// needsOf are the needs of a role whatever its instance is; what only that
-// knows is still an expansion in them.
+// needsOf returns what any instance with a role needs. What only the instance
+// knows is still an expansion.
 func needsOf(r *role.Role, partition string) policy.Needs {
 	needs := policy.Needs{Partition: partition, Tagged: ebs.Tags()}
 	for _, v := range r.Volumes {

@@ -13,6 +13,7 @@ import (
 
 	"bootagent/pkg/blankproof"
 	"bootagent/pkg/block"
+	"bootagent/pkg/command"
 	"bootagent/pkg/filesystem"
 )
 
@@ -22,7 +23,7 @@ func mkfs(ctx context.Context, args []string, _ io.Writer) error {
 	var fstype, uuid, serial, device string
 	var seq uint64 // 0 where the kernel, before Linux 5.15, has none
 	const notGiven = math.MaxUint64
-	err := parse("mkfs", args, func(f *flag.FlagSet) func([]string) {
+	err := command.Parse("mkfs", args, func(f *flag.FlagSet) func([]string) {
 		f.StringVar(&fstype, "type", "", "")
 		f.StringVar(&uuid, "uuid", "", "")
 		f.StringVar(&serial, "serial", "", "")
@@ -30,7 +31,7 @@ func mkfs(ctx context.Context, args []string, _ io.Writer) error {
 		return func(args []string) { device = args[0] }
 	}, 1, 1)
 	if err == nil && (fstype == "" || uuid == "" || serial == "" || seq == notGiven) {
-		err = usageError{errors.New("mkfs wants --type, --uuid, --serial and --sequence: it makes no filesystem on a disk that is not named by all of them")}
+		err = command.Misuse(errors.New("mkfs wants --type, --uuid, --serial and --sequence: it makes no filesystem on a disk that is not named by all of them"))
 	}
 	if err != nil {
 		return err

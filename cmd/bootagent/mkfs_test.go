@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"bootagent/pkg/command"
 	"bootagent/pkg/machine"
 )
 
@@ -19,7 +20,7 @@ func TestMkfsRefusesADiskThatIsNotNamedByAll(t *testing.T) {
 	whole := machine.FormatCommand("ext4", "6d2f6f1c-6a55-4f8c-9d3e-0b7f3c1a2b4d", "vol0123456789abcdef0", 7, "/dev/null")[2:]
 	for flag := 0; flag < 8; flag += 2 {
 		args := slices.Delete(slices.Clone(whole), flag, flag+2)
-		if err := mkfs(t.Context(), args, io.Discard); !errors.As(err, new(usageError)) {
+		if err := mkfs(t.Context(), args, io.Discard); !errors.As(err, new(*command.UsageError)) {
 			t.Errorf("%q: %v", args, err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"strings"
 
+	"bootagent/pkg/command"
 	"bootagent/pkg/journal"
 	"bootagent/pkg/machine"
 	"bootagent/pkg/systemd"
@@ -18,12 +20,16 @@ import (
 	"bootagent/pkg/systemd/pid1"
 )
 
-// release lets go of the volumes at shutdown, when systemd has unmounted them,
-// and tells of those that it could not unmount.
-func release(ctx context.Context, args []string, out io.Writer) error {
-	if err := parse("release", args, nil, 0, 0); err != nil {
-		return err
+func releaseCommand() command.Command {
+	return command.Command{
+		Name: "release", Summary: "release the volumes at shutdown", RunBy: "bootagent-release.service",
+		Setup: func(*flag.FlagSet) command.Action { return release },
 	}
+}
+
+// release logs, at shutdown, which volumes systemd has unmounted, and which it
+// could not unmount.
+func release(ctx context.Context, _ []string, _ io.Writer) error {
 	log, flush := journal.New(os.Stderr)
 	defer flush()
 	src, err := os.ReadFile(machine.PlanFile(runDir))

@@ -9,51 +9,67 @@ import (
 	"io"
 	"os"
 
+	"bootagent/pkg/command"
 	"bootagent/pkg/secret"
+	"bootagent/pkg/terminal"
 )
 
-// secretCommand seals a secret of a role.
-func secretCommand(ctx context.Context, args []string, out io.Writer) error {
-	if err := parse("secret", args[:min(len(args), 1)], nil, 1, 1); err != nil {
-		return err
+func secretCommand() command.Command {
+	return command.Command{
+		Name:    "secret",
+		Verbs:   []string{"encrypt"},
+		Args:    "-r KEY... (--recovery KEY... | --without-recovery) [-a] [-o FILE]",
+		Summary: "encrypt a secret of a role",
+		About: "Encrypt standard input for public keys of age, and write the result to standard output. This needs\n" +
+			"neither root nor an agent: encrypt a secret where you make it. age -d decrypts it.",
+		Examples: []string{"bootagent secret encrypt -r age1... --recovery age1... -o root.sql.age <root.sql"},
+		Binary:   true,
+		Most:     -1, // arguments are refused without printing them
+		Setup: func(f *flag.FlagSet) command.Action {
+			var e encryption
+			f.Func("recipient", "the public `KEY` of a machine that needs the secret; may be repeated", appendTo(&e.keys.To))
+			command.Short(f, "r", "recipient")
+			f.Func("recovery", "the public `KEY` that decrypts the secret when the machine's key is lost; may be repeated", appendTo(&e.keys.Recovery))
+			f.BoolVar(&e.keys.WithoutRecovery, "without-recovery", false, "accept that the secret is lost with the machine's key")
+			f.BoolVar(&e.armored, "armor", false, "write text, not binary data")
+			command.Short(f, "a", "armor")
+			f.StringVar(&e.output, "output", "", "write to `FILE`, which must not exist")
+			command.Short(f, "o", "output")
+			return func(ctx context.Context, args []string, out io.Writer) error {
+				if len(args) > 1 {
+					return errDisclosed
+				}
+				return e.run(ctx, out)
+			}
+		},
 	}
-	if args[0] != "seal" {
-		return usageError{fmt.Errorf("secret does not know how to %q", args[0])}
-	}
-	var sealing secret.Sealing
-	var armored bool
-	var output string
-	var rest []string
-	err := parse("secret seal", args[1:], func(f *flag.FlagSet) func([]string) {
-		f.Func("to", "", appendTo(&sealing.To))
-		f.Func("recovery", "", appendTo(&sealing.Recovery))
-		f.BoolVar(&sealing.WithoutRecovery, "without-recovery", false, "")
-		f.BoolVar(&armored, "armor", false, "")
-		f.StringVar(&output, "output", "", "")
-		return func(args []string) { rest = args }
-	}, 0, -1)
+}
+
+// An encryption says for whom a secret is encrypted, and where to.
+type encryption struct {
+	keys    secret.Sealing
+	armored bool
+	output  string // a file; "" is standard output
+}
+
+func (e encryption) run(ctx context.Context, out io.Writer) error {
+	recipients, err := e.keys.Recipients()
 	if err != nil {
-		return err
+		return command.Misuse(err)
 	}
-	if len(rest) > 0 {
-		return errDisclosed
+	if file, ok := out.(*os.File); ok && e.output == "" && !e.armored && terminal.Is(file) {
+		return command.Misuse(errors.New("cannot write binary data to a terminal: pass --output with a file, or --armor"))
 	}
-	recipients, err := sealing.Recipients()
-	if err != nil {
-		return usageError{err}
-	}
-	if file, ok := out.(*os.File); ok && output == "" && !armored && isTerminal(file) {
-		return usageError{errors.New("what is sealed is binary, and standard output is a terminal: say --output or --armor")}
-	}
-	plaintext, err := readQuietly(ctx, os.Stdin, secret.PlaintextMax, "The secret, then Ctrl-D twice, without Enter, which would be sealed with it; it is not shown.")
+	plaintext, err := terminal.ReadHidden(ctx, os.Stdin, secret.PlaintextMax,
+		"Type the secret, then Ctrl-D twice. Do not press Enter: it would become part of the secret. The secret is not shown.")
 	if err != nil {
 		return fmt.Errorf("cannot read the secret: %w", err)
 	}
 	defer clear(plaintext)
-	if output == "" {
-		err = secret.Seal(out, bytes.NewReader(plaintext), recipients, armored)
+	if e.output == "" {
+		err = secret.Seal(out, bytes.NewReader(plaintext), recipients, e.armored)
 	} else {
-		err = sealTo(output, bytes.NewReader(plaintext), recipients, armored)
+		err = encryptTo(e.output, bytes.NewReader(plaintext), recipients, e.armored)
 	}
 	if err != nil {
 		return err
@@ -71,11 +87,11 @@ func appendTo(list *[]string) func(string) error {
 	}
 }
 
-// sealTo seals into a file that is not there yet.
-func sealTo(path string, plaintext io.Reader, recipients []string, armored bool) (err error) {
+// encryptTo writes to a file that does not exist yet.
+func encryptTo(path string, plaintext io.Reader, recipients []string, armored bool) (err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
-		return fmt.Errorf("cannot write the sealed secret: %w", err)
+		return fmt.Errorf("cannot write the encrypted secret: %w", err)
 	}
 	defer func() {
 		if err = errors.Join(err, f.Close()); err != nil {

@@ -9,45 +9,51 @@ import (
 	"io"
 	"os"
 
+	"bootagent/pkg/command"
+	"bootagent/pkg/control"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/secret"
+	"bootagent/pkg/terminal"
 )
 
-// unlock hands keys to the running agent. They come by standard input, as
-// everybody on the machine sees the arguments of a program.
-func unlock(ctx context.Context, args []string, out io.Writer) error {
-	var rest []string
-	err := parse("unlock", args, func(*flag.FlagSet) func([]string) {
-		return func(args []string) { rest = args }
-	}, 0, -1)
-	if err != nil {
-		return err
+func unlockCommand() command.Command {
+	return command.Command{
+		Name:    "unlock",
+		Summary: "give the agent the key that a secret waits for",
+		About: "Give the running agent one or more private keys of age on standard input, one per line, in the\n" +
+			"format of age-keygen. A terminal does not show them. The agent keeps them in memory.",
+		Examples: []string{"ssh admin@machine sudo bootagent unlock <machine.key"},
+		Most:     -1, // arguments are refused without printing them
+		Setup: func(*flag.FlagSet) command.Action {
+			return func(ctx context.Context, args []string, out io.Writer) error {
+				if len(args) > 0 {
+					return errDisclosed
+				}
+				return unlockFrom(ctx, controlSocket, os.Stdin, out)
+			}
+		},
 	}
-	if len(rest) > 0 {
-		return errDisclosed
-	}
-	return unlockFrom(ctx, controlSocket, os.Stdin, out)
 }
 
-// errDisclosed does not tell the argument: it may be a secret.
-var errDisclosed = usageError{errors.New("secrets and keys are read from standard input only; everybody on this machine can see arguments, so take for disclosed what was one")}
+// errDisclosed does not quote the argument, because it may be a secret.
+var errDisclosed = command.Misuse(fault.WithHint(
+	errors.New("unexpected argument: secrets and keys are read from standard input only"),
+	"other users of this machine can see arguments: if the argument was a secret or a key, replace that"))
 
+// unlockFrom gives the agent the keys that a file holds.
 func unlockFrom(ctx context.Context, socket string, in *os.File, out io.Writer) error {
-	text, err := readQuietly(ctx, in, secret.KeysTextMax, "The private key, AGE-SECRET-KEY-1..., then Enter and Ctrl-D; it is not shown.")
+	keys, err := terminal.ReadHidden(ctx, in, secret.KeysTextMax, "Type the private key, AGE-SECRET-KEY-1..., then Enter and Ctrl-D. It is not shown.")
 	if err != nil {
 		return fmt.Errorf("cannot read the key: %w", err)
 	}
-	defer clear(text)
-	if len(bytes.TrimSpace(text)) == 0 {
-		return fault.WithHint(errors.New("standard input holds no key"), "bootagent unlock < FILE, or type it at a terminal")
+	defer clear(keys)
+	if len(bytes.TrimSpace(keys)) == 0 {
+		return fault.WithHint(errors.New("cannot unlock: standard input contains no key"), "bootagent unlock <FILE, or type the key at a terminal")
 	}
-	answer, err := order(ctx, socket, "unlock", text)
-	if refused := (*refusedError)(nil); errors.As(err, &refused) {
-		return fmt.Errorf("the agent took no key: %w", err)
-	}
+	answer, err := control.Client{Socket: socket}.Unlock(ctx, keys)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(out, answer)
+	fmt.Fprintln(out, answer.Message)
 	return nil
 }

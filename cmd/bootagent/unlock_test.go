@@ -6,17 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
-	"bootagent/pkg/agent"
+	"bootagent/pkg/command"
+	"bootagent/pkg/control"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/secret"
 )
@@ -27,25 +26,22 @@ const (
 	public  = "age1phauf6ym72qsjpv4affc8akfclkfvuu6244m4jrzjd57hzctdcts8m6fvx"
 )
 
-// taking takes orders at a socket, and no others' word for who they are.
-func taking(t *testing.T, unlock func(context.Context, []byte) (string, error)) (socket string) {
+// serve lets an agent answer on a socket, and returns the socket. Only root is
+// answered.
+func serve(t *testing.T, unlock func(context.Context, []byte) (string, error)) (socket string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "bootagent") // a socket's path has room for 107 bytes, unix(7)
+	if os.Getuid() != 0 {
+		t.Skip("being root needs root")
+	}
+	dir, err := os.MkdirTemp("", "bootagent") // a socket's path has at most 107 bytes, unix(7)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket = filepath.Join(dir, "control.sock")
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	retry := func(context.Context) (string, error) {
-		return "", fault.WithHint(errors.New("this instance has no role"), "give it one")
-	}
-	server := &http.Server{Handler: orders(retry, unlock)}
-	go server.Serve(listener)
-	t.Cleanup(func() { server.Close() })
+	server := control.NewServer(slog.New(slog.DiscardHandler), socket, control.Commands{Unlock: unlock, KeysMax: secret.KeysTextMax})
+	server.Keep()
+	t.Cleanup(server.Close)
 	return socket
 }
 
@@ -67,7 +63,7 @@ func typed(t *testing.T, text string) *os.File {
 func TestUnlockHandsKeysToTheAgent(t *testing.T) {
 	keys := new(secret.Keys)
 	var kept []byte
-	socket := taking(t, func(_ context.Context, text []byte) (string, error) {
+	socket := serve(t, func(_ context.Context, text []byte) (string, error) {
 		kept = text
 		added, err := keys.Add(text)
 		return secret.Taken(added), err
@@ -75,9 +71,9 @@ func TestUnlockHandsKeysToTheAgent(t *testing.T) {
 	for _, c := range []struct{ name, stdin, out, err string }{
 		{"a key", private + "\n", "1 age identity added, for the recipient " + public + "\n", "<nil>"},
 		{"as age-keygen writes it", "# created: 2026-11-23\n# public key: " + public + "\n" + private + "\n", "1 age identity added, for the recipient " + public + "\n", "<nil>"},
-		{"the public key", public, "", "the agent took no key: line 1 is a recipient, age's public key: the age identity begins with AGE-SECRET-KEY-1"},
-		{"nothing", " \n", "", "standard input holds no key"},
-		{"too much", strings.Repeat("#\n", secret.KeysTextMax), "", "the agent took no key: more than 65536 bytes, which is too much for keys"},
+		{"the public key", public, "", "cannot unlock: line 1 is a recipient, age's public key: the age identity begins with AGE-SECRET-KEY-1"},
+		{"nothing", " \n", "", "cannot unlock: standard input contains no key"},
+		{"too much", strings.Repeat("#\n", secret.KeysTextMax), "", "cannot unlock: the keys have more than 65536 bytes"},
 	} {
 		kept = nil
 		var out strings.Builder
@@ -101,22 +97,22 @@ func TestUnlockWithoutAnAgentSaysSo(t *testing.T) {
 	}
 }
 
-func TestOnlyTheOrdersThereAreAreTaken(t *testing.T) {
-	socket := taking(t, new(agent.Agent).Unlock)
-	if _, err := order(t.Context(), socket, "retry", nil); err == nil || err.Error() != "this instance has no role\nhint: give it one" {
-		t.Errorf("retry: got %v", err)
+func TestRetryWithoutAnAgentSaysSo(t *testing.T) {
+	if _, err := os.Stat(controlSocket); err == nil {
+		t.Skip("an agent runs on this machine")
 	}
-	if _, err := order(t.Context(), socket, "lock", nil); err == nil || !strings.Contains(err.Error(), "404") {
-		t.Errorf("lock: got %v", err)
-	}
-	if strings.Contains(fmt.Sprint(ask(t, socket, os.Getuid())), "taken") {
-		t.Error("a GET unlocks")
+	var out, errs strings.Builder
+	code := run(context.Background(), []string{"retry"}, &out, &errs)
+	want := "bootagent: cannot reach the agent: dial unix /run/bootagent/control.sock: connect: no such file or directory\n" +
+		"hint: start the agent: systemctl start bootagent; if that fails: systemctl status --no-pager bootagent\n"
+	if code != exitFailed || errs.String() != want || out.Len() > 0 {
+		t.Errorf("exit %d, %s", code, errs.String())
 	}
 }
 
-// terminal opens a pseudo terminal, pty(7): what a person has, and what a
+// pseudoTerminal opens a pseudo terminal, pty(7): what a person has, and what a
 // program has.
-func terminal(t *testing.T) (person, program *os.File) {
+func pseudoTerminal(t *testing.T) (person, program *os.File) {
 	t.Helper()
 	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -135,68 +131,11 @@ func terminal(t *testing.T) (person, program *os.File) {
 	return person, program
 }
 
-func shows(t *testing.T, terminal *os.File) bool {
-	t.Helper()
-	state, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return state.Lflag&unix.ECHO != 0
-}
-
-// waitHidden waits until a terminal shows nothing of what is typed.
-func waitHidden(t *testing.T, terminal *os.File) {
-	t.Helper()
-	for began := time.Now(); shows(t, terminal); time.Sleep(time.Millisecond) {
-		if time.Since(began) > 5*time.Second {
-			t.Fatal("the terminal still shows what is typed")
-		}
-	}
-}
-
-func TestATerminalDoesNotShowTheKey(t *testing.T) {
-	person, program := terminal(t)
-	text := make(chan string, 1)
-	go func() {
-		got, err := readQuietly(t.Context(), program, 1000, "The key.")
-		text <- fmt.Sprintf("%s %v", got, err)
-	}()
-	waitHidden(t, program)
-	io.WriteString(person, private+"\n\x04")
-	if got := <-text; got != private+"\n <nil>" {
-		t.Errorf("read %q", got)
-	}
-	if !shows(t, program) {
-		t.Error("afterwards, the terminal shows nothing any more")
-	}
-	io.WriteString(person, "seen")
-	got := make([]byte, 1000)
-	n, err := person.Read(got)
-	if string(got[:n]) != "seen" || err != nil {
-		t.Errorf("the terminal showed %q, %v", got[:n], err)
-	}
-}
-
-func TestAnInterruptEndsTheReadingAndShowsAgain(t *testing.T) {
-	_, program := terminal(t)
-	stop := errors.New("interrupted")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	ended := make(chan error, 1)
-	go func() {
-		_, err := readQuietly(ctx, program, 1000, "The key.")
-		ended <- err
-	}()
-	waitHidden(t, program)
-	cancel(stop)
-	if err := <-ended; !errors.Is(err, stop) || !shows(t, program) {
-		t.Errorf("got %v, and it shows what is typed: %v", err, shows(t, program))
-	}
-}
-
 func TestNothingBinaryIsWrittenToATerminal(t *testing.T) {
-	_, program := terminal(t)
-	err := secretCommand(t.Context(), []string{"seal", "--to", public, "--without-recovery"}, program)
-	if !errors.As(err, new(usageError)) || err.Error() != "what is sealed is binary, and standard output is a terminal: say --output or --armor" {
+	_, program := pseudoTerminal(t)
+	c := secretCommand()
+	err := c.Run(t.Context(), []string{"encrypt", "-r", public, "--without-recovery"}, program)
+	if !errors.As(err, new(*command.UsageError)) || err.Error() != "cannot write binary data to a terminal: pass --output with a file, or --armor" {
 		t.Errorf("got %v", err)
 	}
 }

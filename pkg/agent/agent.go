@@ -60,8 +60,8 @@ type Reporter interface {
 	// more.
 	Ready()
 
-	// Ails says why a part of the agent does not work; "" is that it works.
-	Ails(part, why string)
+	// SetProblem says why a part of the agent does not work; "" is that it works.
+	SetProblem(part, why string)
 }
 
 // A Keeper keeps what others read of the agent, and tells what they did.
@@ -278,10 +278,10 @@ func KeepRunning(ctx context.Context, part string, run func(context.Context) err
 			return
 		}
 		log.Error("a part of the agent stopped, and is started again", "part", part, "error", err, "rest", rest)
-		report.Ails(part, fmt.Sprintf("this part of the agent stopped, and is started again: %v", err))
+		report.SetProblem(part, fmt.Sprintf("this part of the agent stopped, and is started again: %v", err))
 		select {
 		case <-time.After(rest):
-			report.Ails(part, "")
+			report.SetProblem(part, "")
 		case <-ctx.Done():
 			return
 		}

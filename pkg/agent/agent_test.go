@@ -77,7 +77,7 @@ func (r *reported) Ready() {
 
 func (r *reported) Identifying([]graph.Progress)                                {}
 func (r *reported) Booting(string, map[string]graph.Progress, []graph.Progress) {}
-func (r *reported) Ails(_, _ string)                                            {}
+func (r *reported) SetProblem(_, _ string)                                      {}
 
 // now is what was reported last.
 func (r *reported) now() (status.Status, bool) {

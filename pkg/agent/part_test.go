@@ -15,7 +15,7 @@ type ailing struct {
 	said []string
 }
 
-func (a *ailing) Ails(_, why string) { a.said = append(a.said, why) }
+func (a *ailing) SetProblem(_, why string) { a.said = append(a.said, why) }
 
 func TestAPartOfTheAgentThatStopsIsStartedAgainAndSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

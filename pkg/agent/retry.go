@@ -85,7 +85,7 @@ func (a *Agent) Retry(ctx context.Context) (answer string, err error) {
 func (a *Agent) Unlock(_ context.Context, text []byte) (answer string, err error) {
 	b := a.Boot()
 	if b != nil && !b.HasSecrets() {
-		return "", errors.New("the role of this instance has no secrets, so it needs no key")
+		return "", fault.Permanent(errors.New("the role of this instance has no secrets, so it needs no key"))
 	}
 	if answer, err = a.AddKeys(text); err == nil && b != nil {
 		b.Unlocked()

@@ -390,7 +390,7 @@ func (i Image) checkLeftovers(units *unitfile.Tree, set settings.Settings, r *Re
 			if err == nil && !isSealed(text) {
 				file := units.Path(s.From.Path)
 				r.problem("%s: secret %q of %s comes from it, and it is not encrypted: seal it for the machine's key and for one that is kept elsewhere, and put that in its place: "+
-					"bootagent secret seal --to KEY --recovery KEY --output %s <%s", file, s.Name, ro.File, shell.Quote(file+".age"), shell.Quote(file))
+					"bootagent secret encrypt --recipient KEY --recovery KEY --output %s <%s", file, s.Name, ro.File, shell.Quote(file+".age"), shell.Quote(file))
 			}
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bootagent/pkg/status"
+	"bootagent/pkg/unit"
 )
 
 // New returns a logger to the journal, with attributes as fields, when the
@@ -205,7 +206,7 @@ func (h journalHandler) entry(r slog.Record) (message string, fields map[string]
 		switch a.Key {
 		case "step":
 			prefix.WriteString(value + ": ")
-		case FieldUnit:
+		case unit.JournalField:
 		default:
 			fmt.Fprintf(&suffix, "; %s: %s", a.Key, value)
 		}
@@ -217,10 +218,6 @@ func (h journalHandler) entry(r slog.Record) (message string, fields map[string]
 	r.Attrs(add)
 	return prefix.String() + status.Plain(r.Message) + suffix.String(), fields
 }
-
-// FieldUnit makes systemctl status of another unit show a message of ours, as
-// journald lets root do (systemd.journal-fields(7)).
-const FieldUnit = "OBJECT_SYSTEMD_UNIT"
 
 func priority(l slog.Level) sdjournal.Priority {
 	switch {

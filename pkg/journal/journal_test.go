@@ -15,6 +15,8 @@ import (
 
 	sdjournal "github.com/coreos/go-systemd/v22/journal"
 	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/unit"
 )
 
 // kept is a handler that keeps what journalHandler would send.
@@ -71,7 +73,7 @@ func TestEntriesOfTheJournal(t *testing.T) {
 			map[string]string{"STEP": "volume data: mount", "ERROR": "no disk"},
 		},
 		"for the page of another unit": {
-			func() { log.Info("mariadb.service may not start yet", FieldUnit, "mariadb.service") },
+			func() { log.Info("mariadb.service may not start yet", unit.JournalField, "mariadb.service") },
 			"mariadb.service may not start yet",
 			map[string]string{"OBJECT_SYSTEMD_UNIT": "mariadb.service"},
 		},

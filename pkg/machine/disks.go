@@ -137,7 +137,7 @@ func readDisk(ctx context.Context, c *child.Group, runDir string, disk block.Dis
 		w.run(step, file.Name(), stalled, over)
 	}()
 
-	args := []string{"prove", "--report", file.Name()}
+	args := []string{"inspect", "--report", file.Name()}
 	if whole {
 		args = append(args, "--whole")
 	}

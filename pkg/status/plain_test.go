@@ -50,8 +50,8 @@ func TestAStatusOfForeignTextsIsPrintedHarmless(t *testing.T) {
 	now := time.Now()
 	s := Status{
 		Role: hostile, State: Failed, Since: now, Reason: "EC2 says: " + hostile, Hint: "see " + hostile,
-		Remarks: []string{hostile}, Held: []Held{{hostile, hostile}},
-		Steps: []Step{{Name: hostile, State: "waiting", Since: now, Began: &now, For: hostile, Error: hostile, Remark: hostile}},
+		Warnings: []string{hostile}, Held: []Held{{hostile, hostile}},
+		Steps: []Step{{Name: hostile, State: "waiting", Since: now, Began: &now, For: hostile, Error: hostile, Warning: hostile}},
 	}
 	harmless(t, "Line", s.Line(), false)
 	var printed, timeline bytes.Buffer

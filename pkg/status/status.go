@@ -52,17 +52,17 @@ func (s State) Final() bool { return s == Ready || s == Idle || s == Failed || s
 
 // Status is the state of the agent and of its role.
 type Status struct {
-	Version int       `json:"version"` // of this format
-	Agent   Agent     `json:"agent"`
-	Role    string    `json:"role,omitempty"`
-	State   State     `json:"state"`
-	Last    State     `json:"last_state,omitempty"` // that was told, where the agent is gone
-	Since   time.Time `json:"since"`                // when it came into this state
-	Reason  string    `json:"reason,omitempty"`     // why it is not ready
-	Hint    string    `json:"hint,omitempty"`       // what a person can do
-	Remarks []string  `json:"remarks,omitempty"`    // what is to be known although all is well
-	Held    []Held    `json:"held,omitempty"`       // services that may not start
-	Steps   []Step    `json:"steps,omitempty"`
+	Version  int       `json:"version"` // of this format
+	Agent    Agent     `json:"agent"`
+	Role     string    `json:"role,omitempty"`
+	State    State     `json:"state"`
+	Last     State     `json:"last_state,omitempty"` // that was told, where the agent is gone
+	Since    time.Time `json:"since"`                // when it came into this state
+	Reason   string    `json:"reason,omitempty"`     // why it is not ready
+	Hint     string    `json:"hint,omitempty"`       // what a person can do
+	Warnings []string  `json:"warnings,omitempty"`   // what is to be known although all is well
+	Held     []Held    `json:"held,omitempty"`       // services that may not start
+	Steps    []Step    `json:"steps,omitempty"`
 }
 
 // Agent says which agent wrote a status.
@@ -102,7 +102,7 @@ type Step struct {
 	Error   string     `json:"error,omitempty"`
 	Hint    string     `json:"hint,omitempty"`
 	RetryAt *time.Time `json:"retry_at,omitempty"`
-	Remark  string     `json:"remark,omitempty"` // what is to be known of it although it is done
+	Warning string     `json:"warning,omitempty"` // what is to be known of it although it is done
 
 	// Of a step that fails, again and again:
 	Tries      int        `json:"tries,omitempty"`         // in a row
@@ -161,8 +161,8 @@ func (s Status) Line() string {
 	if s.Reason != "" {
 		line += ": " + oneLine(s.Reason)
 	}
-	for _, remark := range s.Remarks {
-		line += "; " + oneLine(remark)
+	for _, warning := range s.Warnings {
+		line += "; " + oneLine(warning)
 	}
 	return line
 }
@@ -206,8 +206,8 @@ func (s Step) detail() string {
 	if tries := s.tries(); tries != "" {
 		parts = append(parts, "("+tries+")")
 	}
-	if s.Remark != "" {
-		parts = append(parts, oneLine(s.Remark))
+	if s.Warning != "" {
+		parts = append(parts, oneLine(s.Warning))
 	}
 	return strings.Join(parts, " ")
 }

@@ -85,13 +85,13 @@ var statuses = map[string]Status{
 	"failed": {
 		Agent: agent, Role: "mysql", State: Failed, Since: at("10:00:03"),
 		Reason: "volume data: prove failed at 10:00:03: disk vol0 is not the xfs volume that the role means: it has an LVM2 signature at 0x218",
-		Hint:   "bootagent prove /dev/nvme1n1 shows what is on it; nothing was changed",
+		Hint:   "bootagent inspect /dev/nvme1n1 shows what is on it; nothing was changed",
 		Steps: []Step{
 			{Name: "volume data: device", State: "done", Since: at("10:00:01")},
 			{
 				Name: "volume data: prove", State: "failed", Since: at("10:00:03"),
 				Error: "disk vol0 is not the xfs volume that the role means: it has an LVM2 signature at 0x218",
-				Hint:  "bootagent prove /dev/nvme1n1 shows what is on it; nothing was changed",
+				Hint:  "bootagent inspect /dev/nvme1n1 shows what is on it; nothing was changed",
 			},
 			{Name: "volume data: mount", State: "skipped", Since: at("10:00:03"), Error: `needs "volume data: prove"`},
 			{
@@ -333,8 +333,8 @@ func TestTheTimelineIsInTheOrderOfTheBoot(t *testing.T) {
 func TestWhatIsReliedOnIsSaid(t *testing.T) {
 	s := Status{
 		Role: "mysql", State: Ready, Since: at("10:00:30"),
-		Remarks: []string{"instance: metadata: relies on what was kept"},
-		Steps:   []Step{{Name: "instance: metadata", State: "done", Since: at("10:00:19"), Remark: "relies on what was kept"}},
+		Warnings: []string{"instance: metadata: relies on what was kept"},
+		Steps:    []Step{{Name: "instance: metadata", State: "done", Since: at("10:00:19"), Warning: "relies on what was kept"}},
 	}
 	if want := "mysql: ready since 2026-11-23 10:00:30; instance: metadata: relies on what was kept"; s.Line() != want {
 		t.Errorf("got %q", s.Line())

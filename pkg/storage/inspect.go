@@ -55,7 +55,7 @@ func (f *filesystem) inspect(ctx context.Context) error {
 // refuse returns why the disk can't be the volume, with what is on it and what
 // the agent was about to make there.
 func (f *filesystem) refuse(ctx context.Context, content host.Content, intent host.Intent) error {
-	look := "bootagent prove " + f.disk.Path + " shows what is on it"
+	look := "bootagent inspect " + f.disk.Path + " shows what is on it"
 	switch {
 	case content.Blank && intent.Made:
 		return fault.Refuse("its data is gone or it is another disk: find out which, and restore it",

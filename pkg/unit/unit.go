@@ -15,6 +15,10 @@ import (
 // UNIT_NAME_MAX less the terminating zero (src/basic/unit-name.h).
 const MaxName = 255
 
+// JournalField is the field of a journal entry that names another unit:
+// systemctl status of that unit then shows the entry (systemd.journal-fields(7)).
+const JournalField = "OBJECT_SYSTEMD_UNIT"
+
 // HeldTypes returns the types of units that can be held without delaying the
 // boot itself. Too many other units are ordered after a target or a mount.
 func HeldTypes() []string { return []string{".service", ".socket", ".timer", ".path"} }

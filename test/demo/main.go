@@ -130,14 +130,14 @@ func prepare(aws *region.Region) (*age.X25519Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := host(rootSQL, "secret", "seal", "--to", key.Recipient().String(), "--recovery", recovery.Recipient().String())
+	sealed, err := host(rootSQL, "secret", "encrypt", "--recipient", key.Recipient().String(), "--recovery", recovery.Recipient().String())
 	if err != nil {
 		return nil, err
 	}
 	if err := aws.S3.Put(bucket, object, sealed); err != nil {
 		return nil, err
 	}
-	fmt.Printf("    $ bootagent secret seal --to %s --recovery %s <root.sql >root.sql.age\n", key.Recipient(), recovery.Recipient())
+	fmt.Printf("    $ bootagent secret encrypt --recipient %s --recovery %s <root.sql >root.sql.age\n", key.Recipient(), recovery.Recipient())
 	fmt.Printf("    %d bytes in s3://%s/%s\n", len(sealed), bucket, object)
 
 	say("The IAM policy of the instances allows this and nothing else:")

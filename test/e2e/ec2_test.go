@@ -105,7 +105,7 @@ func newKey(t *testing.T) *age.X25519Identity {
 
 func seal(t *testing.T, secret string, key *age.X25519Identity) []byte {
 	t.Helper()
-	return bootagent(t, secret, "secret", "seal", "--to", key.Recipient().String(), "--recovery", newKey(t).Recipient().String())
+	return bootagent(t, secret, "secret", "encrypt", "--recipient", key.Recipient().String(), "--recovery", newKey(t).Recipient().String())
 }
 
 // launch boots an instance of the region.

@@ -116,37 +116,91 @@ func displays(t *testing.T, page, display string) (all []string) {
 	return all
 }
 
-// The manual page and the program name the same commands.
-func TestManualPageNamesEveryCommand(t *testing.T) {
+// A helpPage is what bootagent help COMMAND prints.
+type helpPage struct {
+	usage string   // the usage line, without the name of the program
+	flags []string // with their dashes: "-r", "--recipient"
+}
+
+// bootagentHelp returns the help of every command that bootagent help lists, and
+// of those that units run, by name.
+func bootagentHelp(t *testing.T) (pages map[string]helpPage, listed []string) {
+	t.Helper()
+	program := filepath.Join(build, runtime.GOARCH, "bootagent")
+	for _, m := range regexp.MustCompile(`(?m)^  (\w+) +\S`).FindAllStringSubmatch(string(run(t, program, "help")), -1) {
+		listed = append(listed, m[1])
+	}
+	if len(listed) < 10 {
+		t.Fatalf("bootagent help lists only %q", listed)
+	}
+	pages = make(map[string]helpPage)
+	for _, name := range slices.Concat(listed, []string{"mkfs", "daemon", "release"}) {
+		text := string(run(t, program, "help", name))
+		usage, rest, _ := strings.Cut(strings.TrimPrefix(text, "usage: bootagent "), "\n")
+		page := helpPage{usage: usage}
+		for _, m := range regexp.MustCompile(`(?m)^  (-.*)$`).FindAllStringSubmatch(rest, -1) {
+			page.flags = append(page.flags, regexp.MustCompile(`--?[a-z][a-z-]*`).FindAllString(m[1], -1)...)
+		}
+		if len(page.flags) == 0 { // its usage line is all that it prints
+			page.flags = regexp.MustCompile(`--[a-z-]+`).FindAllString(usage, -1)
+		}
+		pages[name] = page
+	}
+	return pages, listed
+}
+
+// The manual page names the commands and flags that the program has, and no
+// others.
+func TestManualPageNamesEveryCommandAndFlag(t *testing.T) {
 	page, err := os.ReadFile(root + "/packaging/man/bootagent.8")
 	if err != nil {
 		t.Fatal(err)
 	}
-	synopsis, _, _ := strings.Cut(string(page), ".Sh DESCRIPTION")
-	help := run(t, filepath.Join(build, runtime.GOARCH, "bootagent"), "help")
-	inHelp := set(regexp.MustCompile(`(?m)^  bootagent (\w+)`).FindAllStringSubmatch(string(help), -1))
-	inPage := set(regexp.MustCompile(`(?m)^\.Nm\n\.Cm (\w+)`).FindAllStringSubmatch(synopsis, -1))
-	for command := range inHelp {
-		if !inPage[command] {
-			t.Errorf("bootagent(8) does not name the command %q", command)
+	help, listed := bootagentHelp(t)
+	before, rest, _ := strings.Cut(string(page), ".Sh DESCRIPTION")
+	_, rest, _ = strings.Cut(rest, "\n.Ss Commands")
+	described, _, _ := strings.Cut(rest, "\n.Ss ")
+	synopsis := manParts(before, `(?m)^\.Nm\n\.Cm (\w+)`)
+	commands := manParts(described, `(?m)^\.It (?:Xo\n\.)?Cm (\w+)`)
+	for _, name := range listed {
+		if synopsis[name] == "" || commands[name] == "" {
+			t.Errorf("bootagent(8) lacks the command %q in its synopsis or its list of commands", name)
+		}
+		for _, flag := range help[name].flags {
+			fl := regexp.MustCompile(`\bFl ` + regexp.QuoteMeta(flag[1:]) + `(\s|$)`)
+			if strings.HasPrefix(flag, "--") && !fl.MatchString(synopsis[name]) {
+				t.Errorf("the synopsis of bootagent(8) lacks %s of %s", flag, name)
+			}
+			if !regexp.MustCompile(`(?m)^\.It .*\bFl ` + regexp.QuoteMeta(flag[1:]) + `(\s|$)`).MatchString(commands[name]) {
+				t.Errorf("bootagent(8) does not describe %s of %s", flag, name)
+			}
 		}
 	}
-	for command := range inPage {
-		if !inHelp[command] {
-			t.Errorf("bootagent(8) names the command %q, and the program does not know it", command)
+	for name, text := range synopsis {
+		for _, m := range regexp.MustCompile(`\bFl (\S+)`).FindAllStringSubmatch(text+commands[name], -1) {
+			if !slices.Contains(help[name].flags, "-"+m[1]) {
+				t.Errorf("bootagent(8) has -%s of %s, and the program does not", m[1], name)
+			}
 		}
 	}
-	if len(inHelp) == 0 {
-		t.Errorf("the program names no command:\n%s", help)
+	if len(synopsis) < 10 {
+		t.Errorf("the synopsis of bootagent(8) has only %d commands", len(synopsis))
 	}
 }
 
-func set(matches [][]string) map[string]bool {
-	words := map[string]bool{}
-	for _, m := range matches {
-		words[m[1]] = true
+// manParts splits a text of a manual page where a command begins, by the name of
+// the command. A command that begins several times has all of its parts.
+func manParts(text, begins string) map[string]string {
+	parts := make(map[string]string)
+	found := regexp.MustCompile(begins).FindAllStringSubmatchIndex(text, -1)
+	for i, at := range found {
+		end := len(text)
+		if i+1 < len(found) {
+			end = found[i+1][0]
+		}
+		parts[text[at[2]:at[3]]] += text[at[0]:end]
 	}
-	return words
+	return parts
 }
 
 func TestLinksInTheDocsLeadSomewhere(t *testing.T) {
@@ -170,14 +224,11 @@ func TestLinksInTheDocsLeadSomewhere(t *testing.T) {
 
 // What the docs tell people to type, the program knows, flags included.
 func TestCommandsInTheDocsExist(t *testing.T) {
-	help := string(run(t, filepath.Join(build, runtime.GOARCH, "bootagent"), "help"))
-	usage := map[string]string{"help": ""}
-	for _, m := range regexp.MustCompile(`(?m)^  bootagent (\w+) ?(.*)$`).FindAllStringSubmatch(help, -1) {
-		usage[m[1]] = m[2]
-	}
+	help, _ := bootagentHelp(t)
+	help["help"] = helpPage{}
 	code := regexp.MustCompile("(?s)```.*?```|`[^`]+`")
 	call := regexp.MustCompile(`(?m)(?:^|^[$#] |sudo |@\S+ |^\s*"|in )bootagent ([a-z]+)([^|<>;&"\n]*)`)
-	flag := regexp.MustCompile(`--[a-z-]+`)
+	flag := regexp.MustCompile(`(?:^| )(--?[a-z][a-z-]*)`)
 	count := 0
 	for _, page := range pages(t) {
 		text, err := os.ReadFile(root + "/" + page)
@@ -191,13 +242,13 @@ func TestCommandsInTheDocsExist(t *testing.T) {
 			quoted = strings.ReplaceAll(quoted, "\\\n", " ")
 			for _, m := range call.FindAllStringSubmatch(quoted, -1) {
 				count++
-				known, is := usage[m[1]]
+				known, is := help[m[1]]
 				if !is {
 					t.Errorf("%s names the command %q, and the program does not know it", page, m[1])
 				}
-				for _, f := range flag.FindAllString(m[2], -1) {
-					if !slices.Contains(flag.FindAllString(known, -1), f) {
-						t.Errorf("%s gives %s to bootagent %s, which is called so: %s", page, f, m[1], known)
+				for _, f := range flag.FindAllStringSubmatch(m[2], -1) {
+					if !slices.Contains(known.flags, f[1]) {
+						t.Errorf("%s gives %s to bootagent %s, whose usage is: bootagent %s", page, f[1], m[1], known.usage)
 					}
 				}
 			}

@@ -29,7 +29,7 @@ var usage = map[string]string{"e2fsck": "e2fsck 2>&1", "xfs_repair": "xfs_repair
 
 // forPeople are the commands of bootagent that a hint may name. Other words
 // behind its name are prose.
-var forPeople = []string{"retry", "unlock", "wait", "status", "validate", "guard", "prove", "holders", "iam", "secret"}
+var forPeople = []string{"retry", "unlock", "wait", "status", "validate", "guard", "inspect", "holders", "iam", "secret"}
 
 // runs is where the commands of a program are run as a whole, beside.
 var runs = map[string]string{
@@ -44,7 +44,7 @@ func TestCommandsInHintsAreWhatTheirProgramsKnow(t *testing.T) {
 	found := commandsInHints(t)
 	for _, words := range found {
 		program := words[0]
-		help := helpOf(t, program)
+		help := helpOf(t, words)
 		rest := words[1:]
 		if _, has := verbs[program]; has && len(rest) > 0 {
 			if !regexp.MustCompile(`(?m)(^|[ |{])` + regexp.QuoteMeta(rest[0]) + `($|[ ,|}\n])`).MatchString(help) {
@@ -70,11 +70,12 @@ func TestCommandsInHintsAreWhatTheirProgramsKnow(t *testing.T) {
 	}
 }
 
-// helpOf is what a program says of its commands and options.
-func helpOf(t *testing.T, program string) string {
+// helpOf is what the program of a command says of its commands and options.
+func helpOf(t *testing.T, words []string) string {
 	t.Helper()
+	program := words[0]
 	if program == "bootagent" {
-		return string(run(t, filepath.Join(build, runtime.GOARCH, "bootagent"), "help"))
+		return string(run(t, filepath.Join(build, runtime.GOARCH, "bootagent"), "help", words[1]))
 	}
 	ask := program + " --help 2>&1"
 	if usage[program] != "" {

@@ -60,16 +60,12 @@ var table = []row{
 	{pkg: "pkg/host", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/role", "bootagent/pkg/unit"}, never: effects, why: "what is asked of the machine and the cloud; it asks nobody"},
 	{pkg: "pkg/plan", may: slices.Concat(learns, []string{"bootagent/pkg/aws/cli", "bootagent/pkg/aws/imds"}), never: effects, why: "user-data and role files to a Plan; it reads nothing itself"},
 	{
-		pkg: "pkg/agent", may: slices.Concat(learns, []string{"bootagent/pkg/boot", "bootagent/pkg/graph", "bootagent/pkg/plan", "bootagent/pkg/status", "bootagent/pkg/unit", "bootagent/cmd/bootagent/asstatus", "bootagent/pkg/machine"}),
+		pkg: "pkg/agent", may: slices.Concat(learns, []string{"bootagent/pkg/boot", "bootagent/pkg/graph", "bootagent/pkg/plan", "bootagent/pkg/status", "bootagent/pkg/unit", "bootagent/pkg/machine"}),
 		never: effects, why: "the life of the agent; every effect is behind its Config, and the simulated world runs it",
 	},
 	{pkg: "pkg/child", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/secret", xsys}, never: network, why: "processes that may hang"},
-	{pkg: "pkg/journal", may: []string{"bootagent/pkg/status", goSystemd, xsys}, never: []string{"net/http"}, why: "journald's socket"},
+	{pkg: "pkg/journal", may: []string{"bootagent/pkg/status", "bootagent/pkg/unit", goSystemd, xsys}, never: []string{"net/http"}, why: "journald's socket"},
 	{pkg: "pkg/machine", may: all, why: "the real host: pkg/host by disks, filesystems, systemd and the cloud"},
-	{
-		pkg: "cmd/bootagent/asstatus", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/status"}, never: effects,
-		why: "how a story goes as pkg/status tells it; the simulated world tells the same",
-	},
 	{
 		pkg: "cmd/bootagent-generator", may: []string{"bootagent/pkg/role", "bootagent/pkg/systemd/guard", "bootagent/pkg/unit"}, never: network,
 		why: "runs before all else in every boot, so it is small and asks nobody",
@@ -161,7 +157,15 @@ var table = []row{
 		why: "EC2 by the SDK, which takes minutes to compile: what decides does not import it",
 	},
 	{pkg: "pkg/policy", never: effects, why: "needs to IAM's words; it asks nobody"},
-	{pkg: "pkg/status", may: []string{fsnotify}, never: []string{"net", "net/http", "os/exec", "syscall"}, why: "how a state came about is not its concern"},
+	{
+		pkg: "pkg/report", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/plan", "bootagent/pkg/status", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec", "syscall"},
+		why: "it writes one file; what tells systemd is given to it, so the simulated world decides by the same code",
+	},
+	{pkg: "pkg/control", may: []string{"bootagent/pkg/fault", xsys}, never: []string{"os/exec"}, why: "HTTP over a Unix socket; it knows no plans, and no keys but their bytes"},
+	{pkg: "pkg/command", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "arguments to flags, and help: it knows no command"},
+	{pkg: "pkg/terminal", may: []string{xsys}, never: []string{"net", "net/http", "os/exec", "syscall"}, why: "what a person types"},
+	{pkg: "pkg/role/plantext", may: []string{"bootagent/pkg/role"}, never: effects, why: "a plan to text"},
+	{pkg: "pkg/status", may: []string{fsnotify, xsys}, never: []string{"net", "net/http", "os/exec", "syscall"}, why: "how a state came about is not its concern"},
 }
 
 // listed is what "go list" says of a package.

@@ -22,8 +22,7 @@ const (
 // tooLarge lists the packages and files that are over their limit, each with the most lines that it may
 // have until it is split. Lower a number when the code shrinks; never raise one, and never add an entry.
 var tooLarge = map[string]int{
-	"cmd/bootagent":           4452,
-	"cmd/bootagent/daemon.go": 461,
+	"cmd/bootagent":           1675,
 	"pkg/block":               2615,
 	"pkg/block/prove.go":      544,
 	"pkg/block/signatures.go": 549,

@@ -11,12 +11,12 @@ import (
 	"sync"
 	"time"
 
-	"bootagent/cmd/bootagent/asstatus"
 	life "bootagent/pkg/agent"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
+	"bootagent/pkg/report"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
@@ -210,7 +210,7 @@ func (r reporter) Ready() {
 	r.ready = true
 }
 
-func (r reporter) Ails(_, why string) {
+func (r reporter) SetProblem(_, why string) {
 	w := r.machine.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -237,12 +237,12 @@ func early(p []graph.Progress) string {
 		return slices.ContainsFunc(p, func(s graph.Progress) bool { return slices.Contains(states, s.State) })
 	}
 	switch {
-	case is(graph.Running) && asstatus.Settled(p):
+	case is(graph.Running) && report.Settled(p):
 		return "the boot is told not to wait, and a step runs"
 	case is(graph.Running, graph.Waiting, graph.Failed) || !is(graph.Pending, graph.Skipped):
 		return "" // a step is at work, which is what is told; or all is done
 	}
-	if s := asstatus.Of("", nil, p); s.State == status.Ready {
+	if s := report.Of("", nil, p); s.State == status.Ready {
 		return "the role is told to be ready, and not all is done"
 	}
 	return ""

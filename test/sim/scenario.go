@@ -7,10 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"bootagent/cmd/bootagent/asstatus"
 	"bootagent/pkg/aws/diagnose"
 	"bootagent/pkg/aws/s3"
 	"bootagent/pkg/host"
+	"bootagent/pkg/report"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/status"
@@ -437,9 +437,9 @@ func (s scenario) prove() error {
 func (m *machine) status() status.Status {
 	a := m.agent
 	if a.role == "" {
-		return asstatus.OfLaunch(a.progress)
+		return report.OfIdentify(a.progress)
 	}
-	return asstatus.Of(a.role, a.held, a.progress)
+	return report.Of(a.role, a.held, a.progress)
 }
 
 // idle tells whether the agent is at no step, and is to be told nothing that it
@@ -451,5 +451,5 @@ func (m *machine) idle() bool {
 			return false
 		}
 	}
-	return m.up && m.agent != nil && asstatus.Settled(m.agent.progress) && s.job == "" && s.active != "activating"
+	return m.up && m.agent != nil && report.Settled(m.agent.progress) && s.job == "" && s.active != "activating"
 }

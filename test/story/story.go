@@ -25,7 +25,7 @@ func Of(s status.Status) string {
 	for _, step := range s.Steps {
 		fmt.Fprintf(&b, "%-8s %s\n", step.State, step.Name)
 		for _, words := range []struct{ what, said string }{
-			{"for", step.For}, {"because", step.Error}, {"hint", step.Hint}, {"remark", step.Remark},
+			{"for", step.For}, {"because", step.Error}, {"hint", step.Hint}, {"warning", step.Warning},
 		} {
 			if words.said != "" {
 				fmt.Fprintf(&b, "         %s: %s\n", words.what, common(words.said))

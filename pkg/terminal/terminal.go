@@ -1,4 +1,6 @@
-package main
+// Package terminal reads what a person types at a terminal and does not show, such
+// as a key.
+package terminal
 
 import (
 	"context"
@@ -9,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readQuietly reads all of a file, and one byte more than most at the most. On
-// a terminal it asks for it and shows nothing of what is typed.
-func readQuietly(ctx context.Context, in *os.File, most int, ask string) ([]byte, error) {
+// ReadHidden reads a file to its end, but at most one byte more than most. On a
+// terminal, it asks for input and does not show it.
+func ReadHidden(ctx context.Context, in *os.File, most int, ask string) ([]byte, error) {
 	restore, err := hideTyping(in, ask)
 	if err != nil {
 		return nil, err
@@ -22,7 +24,7 @@ func readQuietly(ctx context.Context, in *os.File, most int, ask string) ([]byte
 		err  error
 	}
 	done := make(chan read, 1)
-	go func() { // a read of a terminal ends with what is typed, not with ctx
+	go func() { // a read from a terminal does not end with ctx
 		text, err := io.ReadAll(io.LimitReader(in, int64(most)+1))
 		done <- read{text, err}
 	}()
@@ -34,8 +36,8 @@ func readQuietly(ctx context.Context, in *os.File, most int, ask string) ([]byte
 	}
 }
 
-// hideTyping asks for something at a terminal and has it show nothing, until
-// restore. What is no terminal shows nothing anyway.
+// hideTyping asks for input on a terminal and turns its echo off, until restore.
+// For other files, it does nothing.
 func hideTyping(in *os.File, ask string) (restore func(), err error) {
 	fd := int(in.Fd())
 	shown, err := unix.IoctlGetTermios(fd, unix.TCGETS)
@@ -45,13 +47,14 @@ func hideTyping(in *os.File, ask string) (restore func(), err error) {
 	hidden := *shown
 	hidden.Lflag = hidden.Lflag&^unix.ECHO | unix.ICANON | unix.ISIG
 	if err := unix.IoctlSetTermios(fd, unix.TCSETS, &hidden); err != nil {
-		return nil, fmt.Errorf("cannot have the terminal hide what is typed: %w", err)
+		return nil, fmt.Errorf("cannot turn the echo of the terminal off: %w", err)
 	}
 	fmt.Fprintln(os.Stderr, ask)
 	return func() { unix.IoctlSetTermios(fd, unix.TCSETS, shown) }, nil
 }
 
-func isTerminal(f *os.File) bool {
+// Is reports whether a file is a terminal.
+func Is(f *os.File) bool {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return err == nil
 }

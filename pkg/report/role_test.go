@@ -1,4 +1,4 @@
-package asstatus
+package report
 
 import (
 	"errors"
@@ -214,11 +214,11 @@ func TestSettled(t *testing.T) {
 // Who waits for the role must not take a plan for it.
 func TestALaunchIsNeverReady(t *testing.T) {
 	told := []graph.Progress{{Step: "instance: metadata", State: graph.Done}, {Step: "instance: plan", State: graph.Done}}
-	if s := OfLaunch(told); s.State != status.Starting || s.State.Final() {
+	if s := OfIdentify(told); s.State != status.Starting || s.State.Final() {
 		t.Errorf("got %s", s.Line())
 	}
 	told[1] = graph.Progress{Step: "instance: plan", State: graph.Failed, Err: fault.Permanent(errors.New("no such role"))}
-	if s := OfLaunch(told); s.State != status.Failed || !strings.Contains(s.Reason, "no such role") {
+	if s := OfIdentify(told); s.State != status.Failed || !strings.Contains(s.Reason, "no such role") {
 		t.Errorf("got %s", s.Line())
 	}
 }

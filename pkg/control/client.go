@@ -1,0 +1,104 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/fault"
+)
+
+const (
+	// askWithin is how long the agent may take to answer. It asks the metadata
+	// service meanwhile, for 10 s at most.
+	askWithin = 30 * time.Second
+
+	// answerMax is the most bytes of an answer that the client reads.
+	answerMax = 1 << 20
+)
+
+// A Client asks the agent that listens on a socket. Its errors are those of the
+// agent, with their hint and whether they are permanent (package fault), or say
+// that the agent cannot be reached, and how to start it.
+type Client struct {
+	Socket string // the path
+}
+
+// Retry lets the agent read everything again, and try failed steps again.
+func (c Client) Retry(ctx context.Context) (Answer, error) {
+	return c.ask(ctx, "retry", nil)
+}
+
+// Unlock gives the agent private keys, as age-keygen writes them. The caller
+// clears keys.
+func (c Client) Unlock(ctx context.Context, keys []byte) (Answer, error) {
+	body := unlockRequest{keys}.encode()
+	defer clear(body)
+	return c.ask(ctx, "unlock", body)
+}
+
+func (c Client) ask(ctx context.Context, name string, body []byte) (Answer, error) {
+	client := http.Client{Timeout: askWithin, Transport: &http.Transport{
+		DisableKeepAlives: true, // the command ends after one answer
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", c.Socket)
+		},
+	}}
+	path := fmt.Sprintf("http://bootagent/v%d/%s", version, name)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, path, bytes.NewReader(body))
+	if err != nil {
+		return Answer{}, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := client.Do(request)
+	if err != nil {
+		return Answer{}, unreachable(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, answerMax))
+	if err != nil {
+		return Answer{}, fmt.Errorf("cannot read the agent's answer: %w", err)
+	}
+	if response.StatusCode == http.StatusOK {
+		var answer Answer
+		if json.Unmarshal(text, &answer) != nil || answer.Message == "" {
+			return Answer{}, notUnderstood(response.StatusCode)
+		}
+		return answer, nil
+	}
+	var p problem
+	if json.Unmarshal(text, &p) != nil || p.Message == "" {
+		return Answer{}, notUnderstood(response.StatusCode)
+	}
+	return Answer{}, fmt.Errorf("cannot %s: %w", name, p.err())
+}
+
+// unreachable says why there is no answer, without the URL, which means nothing
+// to a person.
+func unreachable(err error) error {
+	if wrapper := (*url.Error)(nil); errors.As(err, &wrapper) {
+		err = wrapper.Err
+	}
+	hint := "start the agent: systemctl start bootagent; if that fails: systemctl status --no-pager bootagent"
+	closed := errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE)
+	if closed || errors.Is(err, fs.ErrPermission) {
+		hint = "run this as root: the agent answers root only"
+	}
+	return fault.WithHint(fmt.Errorf("cannot reach the agent: %w", err), hint)
+}
+
+// notUnderstood is the error for an answer that is not of this API.
+func notUnderstood(code int) error {
+	return fault.WithHint(fmt.Errorf("cannot understand the agent's answer (HTTP status %d)", code),
+		"the agent is of another version than this command; restart it: systemctl restart bootagent")
+}

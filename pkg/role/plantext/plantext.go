@@ -1,0 +1,131 @@
+// Package plantext prints a plan for a person: what the agent would do. It asks
+// nobody.
+package plantext
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"bootagent/pkg/role"
+)
+
+// Print prints a plan: each volume, data directory, secret and service, with the
+// keys of the role file and what they mean.
+func Print(out io.Writer, plan role.Plan) {
+	p := printer{out}
+	fmt.Fprintf(out, "role %s\n", plan.Role)
+	mounts := make(map[string]string)
+	for _, v := range plan.Volumes {
+		mounts[v.Name] = v.Mount
+		p.volume(v)
+	}
+	for _, d := range plan.Data {
+		p.data(d, mounts[d.Volume])
+	}
+	for _, s := range plan.Secrets {
+		p.head("secret", s.Name)
+		p.row("from", s.From.String())
+		p.row("credential", s.Credential)
+		p.row("services", strings.Join(s.Services, ", "))
+	}
+	for _, s := range plan.Services {
+		p.service(s)
+	}
+}
+
+type printer struct{ out io.Writer }
+
+func (p printer) head(kind, name string) { fmt.Fprintf(p.out, "\n%s %s\n", kind, name) }
+
+func (p printer) row(key, value string) {
+	fmt.Fprintf(p.out, "  %-11s %s\n", key, value)
+}
+
+func (p printer) volume(v role.Volume) {
+	p.head("volume", v.Name)
+	device := "the NVMe disk of this EBS volume, after the agent attached it"
+	switch {
+	case v.Find.Serial != "":
+		p.row("find", "the disk with serial number "+v.Find.Serial)
+		device = "the NVMe disk that reports this serial number; the agent waits until somebody attaches it"
+	case v.Find.ID != "":
+		p.row("find", "the EBS volume "+v.Find.ID)
+	default:
+		var tags []string
+		for _, key := range slices.Sorted(maps.Keys(v.Find.Tags)) {
+			tags = append(tags, key+"="+v.Find.Tags[key])
+		}
+		p.row("find", "the EBS volume with the tags "+strings.Join(tags, ", "))
+	}
+	p.row("device", device)
+	p.row("mount", v.Mount)
+	p.row("filesystem", string(v.Filesystem))
+	switch {
+	case v.Format != role.FormatIfBlank:
+		p.row("format", string(v.Format))
+	case v.BlankProof == role.Whole:
+		p.row("format", string(v.Format)+": only if all of the disk was read and is blank ("+string(v.BlankProof)+")")
+	default:
+		p.row("format", string(v.Format)+": only if the disk is proven blank")
+	}
+	if v.Adopt {
+		p.row("adopt", "true: take a filesystem that has no ledger")
+	}
+	p.row("timeout", duration(v.Timeout))
+}
+
+func (p printer) data(d role.Data, mount string) {
+	p.head("data", d.Name)
+	p.row("volume", d.Volume)
+	p.row("dir", d.Dir+" ("+mount+"/"+d.Dir+")")
+	p.row("bind", d.Bind)
+	p.row("engine", string(d.Engine))
+	p.row("owner", d.Owner)
+	if d.IfAbsent == role.Initialize {
+		p.row("if-absent", string(d.IfAbsent)+": make an empty database, if the volume never had one")
+	} else {
+		p.row("if-absent", string(d.IfAbsent))
+	}
+	if len(d.Beside) > 0 {
+		p.row("beside", strings.Join(d.Beside, ", "))
+	}
+}
+
+func (p printer) service(s role.Service) {
+	p.head("service", s.Unit)
+	var needs []string
+	for _, n := range s.Needs {
+		needs = append(needs, n.String())
+	}
+	if len(needs) == 0 {
+		needs = []string{"nothing"}
+	}
+	p.row("needs", strings.Join(needs, ", "))
+	if s.Ready != nil {
+		p.row("ready", "when "+s.Ready.Unit+" succeeds, within "+duration(s.Ready.Timeout))
+	} else {
+		p.row("ready", "when systemd reports that it is active")
+	}
+	p.row("held", strings.Join(append([]string{s.Unit}, s.AlsoGuard...), ", ")+" until the needs are met")
+	if s.IMDS {
+		p.row("imds", "allow: may use the instance metadata service")
+	} else {
+		p.row("imds", "no access to the instance metadata service")
+	}
+}
+
+// duration is a duration as a role file has it: 20m, not 20m0s.
+func duration(d time.Duration) string {
+	text := d.String()
+	if short, ok := strings.CutSuffix(text, "m0s"); ok {
+		text = short + "m"
+	}
+	if short, ok := strings.CutSuffix(text, "h0m"); ok {
+		text = short + "h"
+	}
+	return text
+}

@@ -1,0 +1,76 @@
+package plantext
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"bootagent/pkg/role"
+)
+
+// Whatever the plan holds, a person reads: a key that is added to the plan and
+// not to what is printed fails here.
+func TestThePrintedPlanLacksNothing(t *testing.T) {
+	plan := role.Plan{
+		Role: "mysql",
+		Volumes: []role.Volume{
+			{Name: "data", Find: role.Find{Serial: "vol-serial"}, Filesystem: role.XFS, Format: role.FormatIfBlank, BlankProof: role.Whole, Mount: "/srv/data", Timeout: 20 * time.Minute, Adopt: true},
+			{Name: "logs", Find: role.Find{ID: "vol-0123456789abcdef0"}, Filesystem: role.Ext4, Format: role.FormatNever, Mount: "/srv/logs", Timeout: time.Hour},
+			{Name: "more", Find: role.Find{Tags: map[string]string{"cluster": "orders", "holds": "more-data"}}, Filesystem: role.XFS, Format: role.FormatIfBlank, Mount: "/srv/more", Timeout: 90 * time.Second},
+		},
+		Data:     []role.Data{{Name: "db", Volume: "data", Dir: "subdir", Bind: "/var/lib/mysql", Engine: role.MariaDB, Owner: "own", IfAbsent: role.Initialize, Beside: []string{"former"}}},
+		Secrets:  []role.Secret{{Name: "root-sql", From: role.Source{Bucket: "orders-secrets", Key: "root.age"}, Credential: "root.sql", Services: []string{"mariadb.service"}}},
+		Services: []role.Service{{Unit: "mariadb.service", Needs: []role.Need{{Kind: role.KindData, Name: "db"}}, Ready: &role.Ready{Unit: "probe.service", Timeout: 15 * time.Minute}, AlsoGuard: []string{"backup.timer"}, IMDS: true}},
+	}
+	var printed strings.Builder
+	Print(&printed, plan)
+	src, err := json.Marshal(plan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values map[string]any
+	if err := json.Unmarshal(src, &values); err != nil {
+		t.Fatal(err)
+	}
+	var check func(key string, value any)
+	check = func(key string, value any) {
+		switch v := value.(type) {
+		case map[string]any:
+			for key, value := range v {
+				check(key, value)
+			}
+		case []any:
+			for _, value := range v {
+				check(key, value)
+			}
+		case bool:
+			if !strings.Contains(printed.String(), "  "+key+" ") {
+				t.Errorf("it does not say %s", key)
+			}
+		case string:
+			if key == "timeout" {
+				d, err := time.ParseDuration(v)
+				if err != nil {
+					t.Fatal(err)
+				}
+				v = duration(d)
+			}
+			if !strings.Contains(printed.String(), v) {
+				t.Errorf("it does not say %s: %s", key, v)
+			}
+		}
+	}
+	check("plan", values)
+	if t.Failed() {
+		t.Log(printed.String())
+	}
+}
+
+func TestDurationsAreWrittenAsInRoleFiles(t *testing.T) {
+	for want, d := range map[string]time.Duration{"20m": 20 * time.Minute, "1h": time.Hour, "1h30m": 90 * time.Minute, "1m30s": 90 * time.Second, "10s": 10 * time.Second, "0s": 0} {
+		if got := duration(d); got != want {
+			t.Errorf("%v is written as %s, want %s", d, got, want)
+		}
+	}
+}
