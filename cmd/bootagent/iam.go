@@ -16,8 +16,8 @@ import (
 	"bootagent/pkg/policy"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
+	"bootagent/pkg/storage/ebs"
 	"bootagent/pkg/strictyaml"
-	"bootagent/pkg/volume"
 )
 
 func iamCommand() command.Command {
@@ -134,6 +134,6 @@ func unknownAgain(text string) string {
 // knows is still an expansion.
 func needsOf(r *role.Role, partition string) policy.Needs {
 	needs := grammar.All().Permissions(r)
-	needs.Partition, needs.Tagged = partition, volume.Tags()
+	needs.Partition, needs.Tagged = partition, ebs.Tags()
 	return needs
 }

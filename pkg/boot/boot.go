@@ -1,8 +1,7 @@
-// Package boot tells how an instance gets its role: which steps there are,
-// what each needs, when each is tried again, and which doubts stop it.
+// Package boot is the way of an instance to its role: which steps there are, what
+// each needs, when each is tried again, and what stops it.
 //
-// It decides; it touches nothing. Every effect goes through the interfaces of
-// World, which others implement with disks, filesystems and systemd.
+// It decides, and changes nothing itself: it asks the interfaces of package host.
 package boot
 
 import (
@@ -13,6 +12,7 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/storage"
 	"bootagent/pkg/unit"
 )
 
@@ -22,54 +22,31 @@ type Boot struct {
 	plan     role.Plan
 	host     host.Host
 	log      *slog.Logger
-	volumes  map[string]*volume
+	volumes  map[string]*storage.Volume
 	data     map[string]*data
 	secrets  map[string]*secret
 	services []*service
 	unlocked *graph.Step // nil where no secret needs a key
 }
 
-// New tells the story of a plan. This is the whole way of a boot:
+// New adds the steps of a plan. This is the whole way of a boot:
 func New(plan role.Plan, world host.Host, log *slog.Logger) *Boot {
 	b := &Boot{
 		Graph: graph.New(), plan: plan, host: world, log: log,
-		volumes: make(map[string]*volume), data: make(map[string]*data), secrets: make(map[string]*secret),
+		volumes: make(map[string]*storage.Volume), data: make(map[string]*data), secrets: make(map[string]*secret),
 	}
 	b.RetryWithin = world.RetryWithin
 	for _, v := range plan.Volumes {
-		vol := &volume{Volume: v, boot: b, lock: make(chan struct{}, 1)}
-		vol.known.is(v.Find.Serial)
-		name := "volume " + v.Name + ": "
-		if inCloud(v) {
-			find := b.Add(name+"find", vol.find)
-			claim := b.Add(name+"claim", vol.claim, find).From(find)
-			attach := b.Add(name+"attach", vol.attach, claim).From(find)
-			vol.found = b.Add(name+"device", vol.device, attach).From(find)
-			vol.steps = []*graph.Step{find, claim, attach}
-		} else {
-			vol.found = b.Add(name+"device", vol.device)
-		}
-		prove := b.Add(name+"prove", vol.prove, vol.found).From(vol.found)
-		prepare := b.Add(name+"prepare", vol.prepare, prove).From(vol.found)
-		vol.mounted = b.Add(name+"mount", vol.mount, prepare).From(vol.found)
-		vol.noted = b.Add(name+"ledger", vol.note, vol.mounted).From(vol.found)
-		closed := b.Add(name+"intent", vol.close, vol.noted)
-		vol.steps = append(vol.steps, vol.found, prove, prepare, vol.mounted, vol.noted, closed)
-		b.volumes[v.Name] = vol
+		b.volumes[v.Name] = storage.Add(storage.Config{Graph: b.Graph, Host: world, Role: plan.Role, Log: log, Release: b.release}, v)
 	}
 	for _, d := range plan.Data {
 		dir := &data{Data: d, boot: b, volume: b.volumes[d.Volume]}
 		name := "data " + d.Name + ": "
 		engine := b.Add(name+"engine", dir.askEngine).Within(dir.volume.Timeout)
-		directory := b.Add(name+"directory", dir.directory, engine, dir.volume.noted)
+		directory := b.Add(name+"directory", dir.directory, engine, dir.volume.Ready())
 		dir.there = b.Add(name+"bind", dir.bind, directory)
-		dir.volume.steps = append(dir.volume.steps, directory, dir.there)
+		dir.volume.Include(directory, dir.there)
 		b.data[d.Name] = dir
-	}
-	for _, vol := range b.volumes {
-		for _, step := range vol.steps {
-			step.Within(vol.Timeout)
-		}
 	}
 	b.addSecrets(plan.Secrets)
 	for _, s := range plan.Services {
@@ -87,7 +64,7 @@ func (b *Boot) steps(needs []role.Need) (steps []*graph.Step) {
 	for _, need := range needs {
 		switch need.Kind {
 		case role.KindVolume:
-			steps = append(steps, b.volumes[need.Name].noted)
+			steps = append(steps, b.volumes[need.Name].Ready())
 		case role.KindData:
 			steps = append(steps, b.data[need.Name].there)
 		case role.KindSecret:
@@ -127,7 +104,7 @@ func (b *Boot) Units() map[string]bool {
 
 // Changed takes note of a unit that changed, and has the steps run again that
 // it undoes. While the machine shuts down, what stops is meant to stop. After
-// an error, which is that of World.Units, nothing was noted.
+// an error, which is that of host.Units, nothing was noted.
 func (b *Boot) Changed(ctx context.Context, c Change) error {
 	undo := b.undoneBy(ctx, c)
 	if undo == nil {
@@ -184,22 +161,32 @@ func (b *Boot) unmounted(where string) {
 	why := where + " is not mounted any more"
 	for _, v := range b.ordered() {
 		if v.Mount == where {
-			b.Invalidate(v.mounted, why, v.found)
+			v.Lost(why)
 		}
 	}
 	for _, d := range b.plan.Data {
 		if d.Bind == where {
-			b.Invalidate(b.data[d.Name].there, why, b.data[d.Name].volume.found)
+			b.Invalidate(b.data[d.Name].there, why, b.data[d.Name].volume.Device())
 		}
 	}
 }
 
 // ordered are the volumes in the order of the plan.
-func (b *Boot) ordered() (volumes []*volume) {
+func (b *Boot) ordered() (volumes []*storage.Volume) {
 	for _, v := range b.plan.Volumes {
 		volumes = append(volumes, b.volumes[v.Name])
 	}
 	return volumes
+}
+
+// DiskChanged runs the failed steps of a volume again if the event is about its
+// disk, and what is known of that disk has changed.
+func (b *Boot) DiskChanged(ctx context.Context, e host.DiskEvent) {
+	for _, v := range b.ordered() {
+		if v.DiskChanged(ctx, e); ctx.Err() != nil {
+			return
+		}
+	}
 }
 
 // Follow has steps run again that a change of a unit undoes, until next, which
@@ -253,7 +240,7 @@ func (b *Boot) StoppedServices(ctx context.Context) error {
 		return err
 	}
 	for _, v := range b.ordered() {
-		if err := v.noteStop(ctx); err != nil {
+		if err := v.RecordStop(ctx, func(ctx context.Context) string { return b.uncleanStop(ctx, v) }); err != nil {
 			return err
 		}
 	}

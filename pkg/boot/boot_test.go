@@ -18,6 +18,7 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/storage"
 	"bootagent/pkg/unit"
 )
 
@@ -50,6 +51,12 @@ func plan() role.Plan {
 
 func blank() *disk {
 	return &disk{dev: 0x10300, plugged: true, content: host.Content{Blank: true, Words: "is blank"}}
+}
+
+// moment is a time as a ledger has it.
+func moment() *time.Time {
+	t := time.Now()
+	return &t
 }
 
 // a run is an agent on a machine, until stop.
@@ -143,11 +150,11 @@ func TestABlankDiskBecomesARunningDatabase(t *testing.T) {
 		r.isUp()
 		r.stop()
 
-		ledger, err := DecodeLedger(m.disks[serial].ledger)
+		ledger, err := storage.DecodeLedger(m.disks[serial].ledger)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ledger.Volume != serial || ledger.Made == nil || ledger.Generation != 1 || !ledger.Data["mysql"].Ready {
+		if ledger.Volume != volumeID || ledger.Made == nil || ledger.Generation != 1 || !ledger.Data["mysql"].Ready {
 			t.Errorf("the ledger says %+v", ledger)
 		}
 		if m.intents[serial] != (host.Intent{UUID: ledger.UUID, Made: true}) {
@@ -168,7 +175,7 @@ func TestABlankDiskBecomesARunningDatabase(t *testing.T) {
 // says why, and changes nothing.
 func TestRefusals(t *testing.T) {
 	const uuid = "6f9ff1a3-5c4a-4f3c-9c5e-6a0f1f3c2a11"
-	ledger := func(l Ledger) []byte {
+	ledger := func(l storage.Ledger) []byte {
 		if l.UUID == "" {
 			l.UUID = uuid
 		}
@@ -253,29 +260,29 @@ func TestRefusals(t *testing.T) {
 		},
 		{
 			name: "a filesystem that bootagent made and somebody repaired", disk: disk{
-				content: xfs, ledger: ledger(Ledger{Volume: serial, Role: "mysql", Made: now()}), names: map[string]host.DirectoryState{"lost+found": host.Damaged},
+				content: xfs, ledger: ledger(storage.Ledger{Volume: volumeID, Role: "mysql", Made: moment()}), names: map[string]host.DirectoryState{"lost+found": host.Damaged},
 			},
 			step: "data mysql: directory", words: []string{"/srv/data/lost+found is not empty"},
 		},
 		{
 			name: "data that the role no longer names", disk: disk{
-				content: xfs, ledger: ledger(Ledger{
-					Volume: serial, Role: "mysql", Made: now(), Data: map[string]LedgerData{"orders": {Engine: "mariadb", Version: "10.11", Ready: true}},
+				content: xfs, ledger: ledger(storage.Ledger{
+					Volume: volumeID, Role: "mysql", Made: moment(), Data: map[string]storage.LedgerData{"orders": {Engine: "mariadb", Version: "10.11", Ready: true}},
 				}), names: map[string]host.DirectoryState{"orders": host.Ready},
 			},
 			step: "data mysql: directory", words: []string{`holds the data "orders" of mariadb 10.11, which the role does not name`, "beside: [orders]"},
 		},
 		{
-			name: "a copy of the volume", disk: disk{content: xfs, ledger: ledger(Ledger{Volume: "vol0fedcba9876543210", Role: "mysql"})},
-			step: "volume data: prepare", words: []string{"holds a copy of volume vol0fedcba9876543210"},
+			name: "a copy of the volume", disk: disk{content: xfs, ledger: ledger(storage.Ledger{Volume: "vol-0fedcba9876543210", Role: "mysql"})},
+			step: "volume data: prepare", words: []string{"holds a copy of volume vol-0fedcba9876543210"},
 		},
 		{
-			name: "the volume of another role", disk: disk{content: xfs, ledger: ledger(Ledger{Volume: serial, Role: "kafka"})},
+			name: "the volume of another role", disk: disk{content: xfs, ledger: ledger(storage.Ledger{Volume: volumeID, Role: "kafka"})},
 			step: "volume data: prepare", words: []string{`is a volume of role "kafka"`, `has role "mysql"`},
 		},
 		{
-			name: "a ledger of another filesystem", disk: disk{content: xfs, ledger: ledger(Ledger{Volume: serial, Role: "mysql", UUID: "other"})},
-			step: "volume data: prepare", words: []string{"its ledger speaks of other"},
+			name: "a ledger of another filesystem", disk: disk{content: xfs, ledger: ledger(storage.Ledger{Volume: volumeID, Role: "mysql", UUID: "other"})},
+			step: "volume data: prepare", words: []string{"its ledger names other"},
 		},
 		{
 			name: "a ledger of a newer agent", disk: disk{content: xfs, ledger: []byte(`{"version":2}`)},
@@ -291,20 +298,20 @@ func TestRefusals(t *testing.T) {
 		},
 		{
 			name: "a data directory that is gone",
-			disk: disk{content: xfs, ledger: ledger(Ledger{
-				Volume: serial, Role: "mysql", Made: now(), Data: map[string]LedgerData{"mysql": {Engine: "mariadb", Ready: true}},
+			disk: disk{content: xfs, ledger: ledger(storage.Ledger{
+				Volume: volumeID, Role: "mysql", Made: moment(), Data: map[string]storage.LedgerData{"mysql": {Engine: "mariadb", Ready: true}},
 			})},
 			step: "data mysql: directory", words: []string{"absent", "ledger says that it was there"},
 		},
 		{
-			name: "a data directory that may not be made", disk: disk{content: xfs, ledger: ledger(Ledger{Volume: serial, Role: "mysql", Made: now()})},
+			name: "a data directory that may not be made", disk: disk{content: xfs, ledger: ledger(storage.Ledger{Volume: volumeID, Role: "mysql", Made: moment()})},
 			plan: func(p *role.Plan) { p.Data[0].IfAbsent = role.Fail },
 			step: "data mysql: directory", words: []string{"absent, and the role does not allow bootagent to initialise it"},
 		},
 		{
 			name: "an adopted filesystem that holds something under another name",
 			disk: disk{
-				content: xfs, ledger: ledger(Ledger{Volume: serial, Role: "mysql", Adopted: now()}),
+				content: xfs, ledger: ledger(storage.Ledger{Volume: volumeID, Role: "mysql", Adopted: moment()}),
 				names: map[string]host.DirectoryState{"lost+found": host.Foreign, "database": host.Ready},
 			},
 			step: "data mysql: directory", words: []string{"did not make", `"database"`},
@@ -312,7 +319,7 @@ func TestRefusals(t *testing.T) {
 		{
 			name: "a damaged data directory",
 			disk: disk{
-				content: xfs, ledger: ledger(Ledger{Volume: serial, Role: "mysql", Made: now()}),
+				content: xfs, ledger: ledger(storage.Ledger{Volume: volumeID, Role: "mysql", Made: moment()}),
 				names: map[string]host.DirectoryState{"mysql": host.Damaged},
 			},
 			step: "data mysql: directory", words: []string{"is not a data directory that mariadb can start on: it is damaged: as the test wants it", "damaged"},
@@ -378,7 +385,7 @@ func TestADiskIsReadAsItsVolumeIsToBeProven(t *testing.T) {
 		r := start(t, p, m)
 		r.isUp()
 		r.stop()
-		if m.readAs.Name != p.Volumes[0].Name || m.readAs.BlankProof != role.Whole {
+		if want := (host.Reading{Filesystem: "xfs", Whole: true}); m.readAs != want {
 			t.Errorf("it was read as %+v", m.readAs)
 		}
 	})
@@ -426,7 +433,7 @@ func TestADiskThatIsPulledComesBack(t *testing.T) {
 		r.isUp()
 
 		m.pull(serial)
-		r.Invalidate(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
+		r.volumes["data"].Lost("the disk was pulled")
 		synctest.Wait()
 		r.is("volume data: device", graph.Waiting, serial)
 		r.is("service mariadb.service: up", graph.Pending)
@@ -546,7 +553,7 @@ func TestADatabaseIsMadeBesideAnotherWhereTheRoleSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, p := newMachine(), plan()
 		p.Data[0].Beside = []string{"orders"}
-		ledger := Ledger{Volume: serial, Role: "mysql", UUID: "u", Made: now(), Data: map[string]LedgerData{"orders": {Engine: "mariadb", Ready: true}}}
+		ledger := storage.Ledger{Volume: volumeID, Role: "mysql", UUID: "u", Made: moment(), Data: map[string]storage.LedgerData{"orders": {Engine: "mariadb", Ready: true}}}
 		src, err := ledger.Encode()
 		if err != nil {
 			t.Fatal(err)
@@ -570,9 +577,9 @@ func TestALocalDiskThatAnotherMachineDidNotLetGoIsTold(t *testing.T) {
 	for stopped, told := range map[bool]bool{true: false, false: true} {
 		synctest.Test(t, func(t *testing.T) {
 			m := newMachine()
-			ledger := Ledger{Volume: serial, Role: "mysql", UUID: "u", Made: now(), Instance: "another", BootID: "its"}
+			ledger := storage.Ledger{Volume: volumeID, Role: "mysql", UUID: "u", Made: moment(), Instance: "another", BootID: "its"}
 			if stopped {
-				ledger.Stopped = &Stop{At: *now(), Clean: true}
+				ledger.Stopped = &storage.Stop{At: *moment(), Clean: true}
 			}
 			src, err := ledger.Encode()
 			if err != nil {
@@ -584,8 +591,8 @@ func TestALocalDiskThatAnotherMachineDidNotLetGoIsTold(t *testing.T) {
 			}
 			r := start(t, plan(), m)
 			r.isUp()
-			if remark := r.step("volume data: ledger").Warning; strings.Contains(remark, "another had it last and did not stop") != told {
-				t.Errorf("stopped: %t, and it remarks %q", stopped, remark)
+			if warning := r.step("volume data: ledger").Warning; strings.Contains(warning, "another had it last and did not stop") != told {
+				t.Errorf("stopped: %t, and it warns %q", stopped, warning)
 			}
 			r.stop()
 		})
@@ -661,7 +668,7 @@ func TestWhatAPersonStoppedStaysStopped(t *testing.T) {
 		m.mu.Lock()
 		m.disks[serial].plugged = true
 		m.mu.Unlock()
-		r.Invalidate(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
+		r.volumes["data"].Lost("the disk was pulled")
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		r.is("service mariadb.service: up", graph.Failed, "stopped by hand")
@@ -863,7 +870,7 @@ func TestTheLedgerTellsHowTheServicesStopped(t *testing.T) {
 				if err := r.StoppedServices(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				if l, _ := DecodeLedger(m.disks[serial].ledger); l.Stopped != nil {
+				if l, _ := storage.DecodeLedger(m.disks[serial].ledger); l.Stopped != nil {
 					t.Error("it noted a stop though the machine goes on")
 				}
 				m.stopping = true
@@ -871,7 +878,7 @@ func TestTheLedgerTellsHowTheServicesStopped(t *testing.T) {
 				if err := r.StoppedServices(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				l, err := DecodeLedger(m.disks[serial].ledger)
+				l, err := storage.DecodeLedger(m.disks[serial].ledger)
 				if err != nil {
 					t.Fatal(err)
 				}

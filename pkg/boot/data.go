@@ -13,13 +13,14 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/storage"
 )
 
 // A data is one data directory of the plan on its way to its engine.
 type data struct {
 	role.Data
 	boot   *Boot
-	volume *volume
+	volume *storage.Volume
 	there  *graph.Step         // the last step
 	set    host.EngineSettings // what askEngine was told
 }
@@ -82,8 +83,8 @@ func (d *data) unlessGone(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	if gone, findErr := d.volume.gone(ctx); findErr == nil && gone {
-		d.boot.Invalidate(d.volume.mounted, "its disk is gone", d.volume.found)
+	if gone, findErr := d.volume.Gone(ctx); findErr == nil && gone {
+		d.volume.Lost("its disk is gone")
 	}
 	return err
 }
@@ -111,7 +112,7 @@ func (d *data) examine(ctx context.Context) error {
 // initialize lets the engine make a new database in a directory beside the final
 // one, which gets its final name when it is complete and on the disk.
 func (d *data) initialize(ctx context.Context) error {
-	noted, known := d.volume.current().Data[d.Name]
+	noted, known := d.volume.Ledger().Data[d.Name]
 	switch {
 	case noted.Ready:
 		return fault.Permanent(fault.WithHint(
@@ -154,7 +155,7 @@ func (d *data) initialize(ctx context.Context) error {
 
 // mayInitialize refuses a filesystem that may have had this data before.
 func (d *data) mayInitialize(ctx context.Context) error {
-	ledger := d.volume.current()
+	ledger := d.volume.Ledger()
 	for _, name := range slices.Sorted(maps.Keys(ledger.Data)) {
 		if was := ledger.Data[name]; was.Ready && !d.boot.hasData(d.Volume, name) && !slices.Contains(d.Beside, name) {
 			return fault.Permanent(fault.WithHint(
@@ -164,20 +165,16 @@ func (d *data) mayInitialize(ctx context.Context) error {
 					"set beside: [%s] for %q there; then: bootagent retry", d.Name, name, d.Name)))
 		}
 	}
-	names, err := d.boot.host.Directories.Names(ctx, d.volume.Mount)
-	if err != nil {
-		return err
-	}
-	strange, err := d.boot.found(ctx, d.volume.Mount, names)
+	strange, err := d.volume.Strange(ctx)
 	switch {
 	case err != nil:
 		return err
-	case slices.Contains(strange, lostAndFound):
+	case slices.Contains(strange, storage.LostAndFound):
 		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s is absent, and %s is not empty: the filesystem was repaired, and the data may be in there",
-				d.path(), filepath.Join(d.volume.Mount, lostAndFound)),
+				d.path(), filepath.Join(d.volume.Mount, storage.LostAndFound)),
 			fmt.Sprintf("list what is in there: ls -lA %s; put the data back in its place, or restore the volume from a snapshot; "+
-				"if you need nothing of it, move it off the volume; then: bootagent retry", filepath.Join(d.volume.Mount, lostAndFound))))
+				"if you need nothing of it, move it off the volume; then: bootagent retry", filepath.Join(d.volume.Mount, storage.LostAndFound))))
 	case ledger.Made == nil && len(strange) > 0:
 		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s is absent from a filesystem that bootagent did not make and that holds %q", d.path(), strange[0]),
@@ -193,7 +190,7 @@ func (b *Boot) hasData(volume, name string) bool {
 
 // staging returns the directory in which to initialise: the one in which that
 // goes on, or that was left empty, or a new one.
-func (d *data) staging(ctx context.Context, noted LedgerData) (string, error) {
+func (d *data) staging(ctx context.Context, noted storage.LedgerData) (string, error) {
 	if noted.Staging != "" {
 		dir := filepath.Join(d.volume.Mount, noted.Staging)
 		if going, err := d.boot.host.Engines.Initializing(ctx, d.at(dir)); going || err != nil {
@@ -212,7 +209,7 @@ func (d *data) staging(ctx context.Context, noted LedgerData) (string, error) {
 		if slices.Contains(there, name) {
 			continue
 		}
-		if err := d.record(ctx, LedgerData{Engine: string(d.Engine), Staging: name}); err != nil {
+		if err := d.volume.RecordData(ctx, d.Name, storage.LedgerData{Engine: string(d.Engine), Staging: name}); err != nil {
 			return "", err
 		}
 		dir := filepath.Join(d.volume.Mount, name)
@@ -225,20 +222,11 @@ func (d *data) staging(ctx context.Context, noted LedgerData) (string, error) {
 
 // noteReady writes into the ledger that the data is there.
 func (d *data) noteReady(ctx context.Context, found host.DirectoryReport) error {
-	want := LedgerData{Engine: string(d.Engine), Version: found.Version, Ready: true}
-	if d.volume.current().Data[d.Name] == want {
+	want := storage.LedgerData{Engine: string(d.Engine), Version: found.Version, Ready: true}
+	if d.volume.Ledger().Data[d.Name] == want {
 		return nil
 	}
-	return d.record(ctx, want)
-}
-
-func (d *data) record(ctx context.Context, entry LedgerData) error {
-	return d.volume.record(ctx, func(l *Ledger) {
-		if l.Data == nil {
-			l.Data = make(map[string]LedgerData)
-		}
-		l.Data[d.Name] = entry
-	})
+	return d.volume.RecordData(ctx, d.Name, want)
 }
 
 // bind mounts the data directory where its engine looks for it.
@@ -251,9 +239,9 @@ func (d *data) mountBind(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if mounted && dev != d.volume.disk.Dev {
+	if mounted && dev != d.volume.Dev() {
 		// A process may have held this alone of the disk that was pulled.
-		if err := d.volume.unmountStale(ctx, d.Bind); err != nil {
+		if err := d.volume.UnmountStale(ctx, d.Bind); err != nil {
 			return err
 		}
 		if _, mounted, err = d.boot.host.Mounts.At(d.Bind); err != nil {

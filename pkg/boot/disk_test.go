@@ -11,6 +11,7 @@ import (
 
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
+	"bootagent/pkg/storage"
 )
 
 // failing is an agent whose volume can't be read.
@@ -27,7 +28,7 @@ func failing(t *testing.T) (r *run, m *machine) {
 }
 
 // tell tells of an event, and waits for what comes of it.
-func (r *run) tell(e DiskEvent) {
+func (r *run) tell(e host.DiskEvent) {
 	r.DiskChanged(r.t.Context(), e)
 	synctest.Wait()
 }
@@ -37,27 +38,27 @@ func (r *run) tell(e DiskEvent) {
 func TestOnlyWhatChangesOnItsOwnDiskWakesAVolume(t *testing.T) {
 	for name, c := range map[string]struct {
 		before func(*disk)
-		event  DiskEvent
+		event  host.DiskEvent
 		wakes  bool
 	}{
-		"a foreign disk":                     {nil, DiskEvent{Name: "nvme7n1", Serial: "vol7"}, false},
-		"a foreign disk, while ours is new":  {func(d *disk) { d.dev++ }, DiskEvent{Name: "nvme7n1", Serial: "vol7"}, false},
-		"a foreign disk without a serial":    {func(d *disk) { d.dev++ }, DiskEvent{Name: "dm-0"}, false},
-		"its own disk, as it was":            {nil, DiskEvent{Name: "nvme1n1", Serial: serial}, false},
-		"its own disk, as udev saw it":       {nil, DiskEvent{Name: "nvme1n1", Serial: serial, Holds: "holds x"}, false},
-		"its own disk, told without serial":  {func(d *disk) { d.dev++ }, DiskEvent{Name: "nvme1n1"}, true},
-		"its own disk is another":            {func(d *disk) { d.dev++ }, DiskEvent{Name: "nvme1n1", Serial: serial}, true},
-		"its own disk, under another name":   {func(d *disk) { d.dev++ }, DiskEvent{Name: "nvme9n1", Serial: serial}, true},
-		"its own disk is gone":               {func(d *disk) { d.plugged = false }, DiskEvent{Name: "nvme1n1"}, true},
-		"its own disk holds something else":  {nil, DiskEvent{Name: "nvme1n1", Serial: serial, Holds: "holds y"}, true},
-		"events were lost":                   {nil, DiskEvent{}, false},
-		"events were lost, it is another":    {func(d *disk) { d.dev++ }, DiskEvent{}, true},
-		"a partition of another, of no name": {nil, DiskEvent{Name: "nvme7n1"}, false},
+		"a foreign disk":                     {nil, host.DiskEvent{Name: "nvme7n1", Serial: "vol7"}, false},
+		"a foreign disk, while ours is new":  {func(d *disk) { d.dev++ }, host.DiskEvent{Name: "nvme7n1", Serial: "vol7"}, false},
+		"a foreign disk without a serial":    {func(d *disk) { d.dev++ }, host.DiskEvent{Name: "dm-0"}, false},
+		"its own disk, as it was":            {nil, host.DiskEvent{Name: "nvme1n1", Serial: serial}, false},
+		"its own disk, as udev saw it":       {nil, host.DiskEvent{Name: "nvme1n1", Serial: serial, Holds: "holds x"}, false},
+		"its own disk, told without serial":  {func(d *disk) { d.dev++ }, host.DiskEvent{Name: "nvme1n1"}, true},
+		"its own disk is another":            {func(d *disk) { d.dev++ }, host.DiskEvent{Name: "nvme1n1", Serial: serial}, true},
+		"its own disk, under another name":   {func(d *disk) { d.dev++ }, host.DiskEvent{Name: "nvme9n1", Serial: serial}, true},
+		"its own disk is gone":               {func(d *disk) { d.plugged = false }, host.DiskEvent{Name: "nvme1n1"}, true},
+		"its own disk holds something else":  {nil, host.DiskEvent{Name: "nvme1n1", Serial: serial, Holds: "holds y"}, true},
+		"events were lost":                   {nil, host.DiskEvent{}, false},
+		"events were lost, it is another":    {func(d *disk) { d.dev++ }, host.DiskEvent{}, true},
+		"a partition of another, of no name": {nil, host.DiskEvent{Name: "nvme7n1"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r, m := failing(t)
-				r.tell(DiskEvent{Name: "nvme1n1", Serial: serial, Holds: "holds x"}) // the first that is seen
+				r.tell(host.DiskEvent{Name: "nvme1n1", Serial: serial, Holds: "holds x"}) // the first that is seen
 				time.Sleep(20 * time.Minute)
 				synctest.Wait()
 				p := r.step("volume data: prove")
@@ -91,7 +92,7 @@ func TestACheckThatFailsIsNotRunAgainForItsOwnEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine()
 		m.disks[serial] = &disk{dev: 1, plugged: true, content: host.Content{Filesystem: "xfs", UUID: "u"}}
-		ledger, err := (&Ledger{Volume: serial, UUID: "u", Role: "mysql"}).Encode()
+		ledger, err := (&storage.Ledger{Volume: volumeID, UUID: "u", Role: "mysql"}).Encode()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,7 +106,7 @@ func TestACheckThatFailsIsNotRunAgainForItsOwnEvents(t *testing.T) {
 			checks++
 			go func() {
 				for r := told.Load(); r != nil; r = nil {
-					r.DiskChanged(t.Context(), DiskEvent{Name: "nvme1n1", Serial: serial, Holds: "holds xfs"})
+					r.DiskChanged(t.Context(), host.DiskEvent{Name: "nvme1n1", Serial: serial, Holds: "holds xfs"})
 				}
 			}()
 			return errors.New("e2fsck found errors that it does not mend")
@@ -137,8 +138,8 @@ func TestAVolumeThatWasWaitedForInVainDoesNotWaitAnewForAnotherDisk(t *testing.T
 		synctest.Wait()
 		r.is("volume data: attach", graph.Failed, "waited 20m0s in vain")
 		for i := range 5 {
-			r.tell(DiskEvent{Name: fmt.Sprintf("nvme%dn1", 5+i), Serial: "vol5"})
-			r.tell(DiskEvent{})
+			r.tell(host.DiskEvent{Name: fmt.Sprintf("nvme%dn1", 5+i), Serial: "vol5"})
+			r.tell(host.DiskEvent{})
 			time.Sleep(time.Minute)
 			synctest.Wait()
 			r.is("volume data: attach", graph.Failed, "waited 20m0s in vain")

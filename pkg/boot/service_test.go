@@ -291,7 +291,7 @@ func TestAFailedStepThatIsHeldUpIsNotWhatIsTold(t *testing.T) {
 			t.Fatalf("it is %+v", p)
 		}
 		m.pull(serial)
-		r.Invalidate(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
+		r.volumes["data"].Lost("the disk was pulled")
 		time.Sleep(time.Second)
 		synctest.Wait()
 		r.is("volume data: device", graph.Waiting, serial)

@@ -34,14 +34,14 @@ func (m *machine) comesBack(gone bool) {
 }
 
 func (r *run) lostDisk() {
-	r.Invalidate(r.volumes["data"].mounted, "the disk was pulled", r.volumes["data"].found)
+	r.volumes["data"].Lost("the disk was pulled")
 	time.Sleep(time.Second)
 	synctest.Wait()
 }
 
 func unmounts(effects []string) []string {
 	return slices.DeleteFunc(slices.Clone(effects), func(e string) bool {
-		return !strings.HasPrefix(e, "unmount ") || strings.Contains(e, "/look/")
+		return !strings.HasPrefix(e, "unmount ") || strings.Contains(e, "/inspect/")
 	})
 }
 

@@ -13,14 +13,15 @@ import (
 	"testing"
 	"time"
 
+	"bootagent/pkg/aws/name"
 	"bootagent/pkg/host"
-	"bootagent/pkg/role"
+	"bootagent/pkg/storage"
 )
 
 // A machine is a World in memory: it keeps state as the real one does, and
 // counts what can't be taken back. Its disks outlive it.
 type machine struct {
-	readAs role.Volume // what a disk was last read as
+	readAs host.Reading // what a disk was last read as
 
 	mu        sync.Mutex
 	disks     map[string]*disk
@@ -33,7 +34,7 @@ type machine struct {
 	started   map[string]bool
 	byHand    map[string]bool
 	units     map[string]aUnit
-	records   map[string]string // by the volume's name
+	records   map[string]name.VolumeID // by the volume's name
 	cloud     cloud
 	safe      safe
 
@@ -67,7 +68,7 @@ type disk struct {
 
 func newMachine() *machine {
 	m := &machine{
-		records: make(map[string]string),
+		records: make(map[string]name.VolumeID),
 		disks:   make(map[string]*disk),
 		mounts:  make(map[string]string),
 		intents: make(map[string]host.Intent),
@@ -80,7 +81,7 @@ func newMachine() *machine {
 		restarts: make(map[string]host.Restarts), activeAt: make(map[string]time.Time),
 		fail: func(string) error { return nil },
 	}
-	m.cloud = cloud{machine: m, volumes: make(map[string]*ebs)}
+	m.cloud = cloud{machine: m, volumes: make(map[name.VolumeID]*ebs)}
 	m.safe = safe{machine: m, sources: make(map[string]string), kept: make(map[string]string), staged: make(map[string]bool)}
 	return m
 }
@@ -101,7 +102,7 @@ func (m *machine) state(t *testing.T) (all []string) {
 	t.Helper()
 	say := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	for serial, d := range m.disks {
-		l, err := DecodeLedger(d.ledger)
+		l, err := storage.DecodeLedger(d.ledger)
 		if err != nil || l == nil {
 			t.Fatalf("disk %s has the ledger %q: %v", serial, d.ledger, err)
 		}
@@ -155,10 +156,10 @@ func (m *machine) Appear(ctx context.Context, serial string) (host.Disk, error) 
 	}
 }
 
-func (m *machine) Read(_ context.Context, d host.Disk, of role.Volume) (host.Content, error) {
+func (m *machine) Read(_ context.Context, d host.Disk, r host.Reading) (host.Content, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.readAs = of
+	m.readAs = r
 	if err := m.does("read %s", d.Serial); err != nil {
 		return host.Content{}, err
 	}
@@ -170,7 +171,7 @@ func (m *machine) Read(_ context.Context, d host.Disk, of role.Volume) (host.Con
 	return m.disks[d.Serial].content, nil
 }
 
-func (m *machine) Make(_ context.Context, d host.Disk, t role.FilesystemType, uuid string) error {
+func (m *machine) Format(_ context.Context, d host.Disk, filesystem, uuid string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	on := m.disks[d.Serial]
@@ -181,14 +182,14 @@ func (m *machine) Make(_ context.Context, d host.Disk, t role.FilesystemType, uu
 		return err
 	}
 	m.made++
-	on.content = host.Content{Filesystem: string(t), UUID: uuid, Words: "has a filesystem"}
+	on.content = host.Content{Filesystem: filesystem, UUID: uuid, Words: "has a filesystem"}
 	on.names = make(map[string]host.DirectoryState)
 	return nil
 }
 
 func (m *machine) Settle(context.Context, host.Disk) error { return nil }
 
-func (m *machine) Check(context.Context, host.Disk, role.FilesystemType) error {
+func (m *machine) Check(context.Context, host.Disk, string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.does("check")

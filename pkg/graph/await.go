@@ -50,9 +50,9 @@ func (g *Graph) AwaitSince(ctx context.Context, since time.Time, maxRest, within
 // is about from, each one is longer, up to maxRest.
 func (g *Graph) KeepAsking(ctx context.Context, expired *fault.Expired, from, maxRest time.Duration, ask func(context.Context) error) error {
 	p := patience{most: maxRest, last: *expired.Last}
-	for p.length() < from {
-		p.asked++
+	for p.asked++; p.length() < from; p.asked++ {
 	}
+	p.asked-- // rest counts the next question
 	for {
 		SetFailed(ctx, expired)
 		rest := p.rest(*expired.Last)

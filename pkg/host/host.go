@@ -1,3 +1,5 @@
+// Package host declares what the agent asks of the machine and of the cloud: small
+// interfaces, and the types that they use. It asks nobody itself.
 package host
 
 import (
@@ -9,11 +11,10 @@ import (
 	"bootagent/pkg/role"
 )
 
-// A World is everything that a story reads and changes. Each part is declared
-// here, by what the story needs of it, so that the whole story also runs where
-// there is no disk and no systemd.
+// A Host is all that a boot reads and changes. Its parts are interfaces, so that a
+// whole boot also runs where there is no disk and no systemd.
 type Host struct {
-	Volumes     Volumes // nil where no volume of the plan is one of a cloud
+	Volumes     Volumes // nil if no volume of the plan is an EBS volume
 	Records     Records
 	Disks       Disks
 	Filesystems Filesystems
@@ -38,140 +39,10 @@ type Host struct {
 	NewUUID func() string // for a filesystem; nil is at random
 }
 
-// Instance says which machine, in which of its boots, the story runs on.
+// A Machine is the machine that the agent runs on, in one of its boots.
 type Machine struct {
 	ID     string // what names the machine to people: its instance id, or its machine id
 	BootID string // what the kernel calls this boot
-}
-
-// Volumes are those of the cloud, by their ids. Where an answer may become
-// another by itself, the error is a Pending_.
-type Volumes interface {
-	// FindVolume returns the id of the one volume that is meant.
-	FindVolume(ctx context.Context, find role.Find) (id string, err error)
-
-	// Claim refuses a volume that this instance may not use, and has the
-	// volume say its own name, by which a copy of it is told.
-	Claim(ctx context.Context, id string) error
-
-	// Attach returns nil once the volume is attached to this instance. It
-	// neither forces nor detaches.
-	Attach(ctx context.Context, id string) error
-
-	// Origin says what the cloud knows of a volume that is taken for new.
-	Origin(ctx context.Context, id string) (Origin, error)
-
-	// Intents are kept as a tag of the volume, by its id.
-	Intents
-}
-
-// Origin is what is known of a volume besides what is on it.
-type Origin struct {
-	From string // "snapshot snap-..." or another that its blocks are of, or ""
-	Size int64  // in bytes
-}
-
-// Records keeps which volume of the cloud this very instance had mounted for a
-// volume of the plan.
-type Records interface {
-	Recorded(name string, find role.Find) (id string, err error) // "" where there is none
-	Record(name string, find role.Find, id string) error
-}
-
-// Disks finds and reads the disks of the machine. Nothing in it writes.
-type Disks interface {
-	// Find returns the disk with a serial number, if it is there.
-	Find(ctx context.Context, serial string) (disk Disk, there bool, err error)
-
-	// Appear returns the disk with a serial number, as soon as it is there.
-	Appear(ctx context.Context, serial string) (Disk, error)
-
-	// Read says what is on a disk that is to be a volume of the plan, from
-	// what it could read of it. A disk that could not be read is an error,
-	// never Blank.
-	Read(ctx context.Context, disk Disk, of role.Volume) (Content, error)
-}
-
-// A Disk is one disk that is plugged in.
-type Disk struct {
-	Serial string
-	Path   string // of its device node, until it is pulled
-	Link   string // that names it under whatever number it comes back
-	Dev    uint64 // device number, as in st_rdev
-	Seq    uint64 // another one each time that it is plugged in
-	Size   int64  // in bytes
-}
-
-// Content is what is on a disk.
-type Content struct {
-	Blank      bool   // proven to hold nothing
-	Filesystem string // the type of the one filesystem on it, or ""
-	UUID       string // of that filesystem
-	Words      string // what was found and where: "has an LVM2 signature at 0x218"
-	Beside     string // what else is on a disk with a filesystem, in words that name it; or ""
-	Mend       string // the command that leaves the volume's filesystem alone on the disk, or ""
-}
-
-// Filesystems makes and checks filesystems.
-type Filesystems interface {
-	// Make makes a filesystem on a disk that was just proven blank. It never
-	// forces, and goes on where an agent that died left it.
-	Make(ctx context.Context, disk Disk, t role.FilesystemType, uuid string) error
-
-	// Settle waits until no Make runs on the disk.
-	Settle(ctx context.Context, disk Disk) error
-
-	// Check mends what the filesystem's own checker mends without being
-	// asked, before the first mount, and refuses what it would not.
-	Check(ctx context.Context, disk Disk, t role.FilesystemType) error
-}
-
-// Ledgers keeps a volume's ledger on the root directory of its filesystem.
-type Ledgers interface {
-	ReadLedger(ctx context.Context, root string) ([]byte, error) // nil where there is none
-	WriteLedger(ctx context.Context, root string, ledger []byte) error
-}
-
-// Intents keeps what the agent is about to make on a disk, so that after a
-// crash what it half made can be told from what is someone else's.
-type Intents interface {
-	Intent(ctx context.Context, of string) (Intent, error) // the zero Intent where there is none
-	Intend(ctx context.Context, of string, intent Intent) error
-}
-
-// An Intent is a filesystem that the agent makes, or has made.
-type Intent struct {
-	UUID string `json:"uuid"`
-	Made bool   `json:"made"`
-}
-
-// Mounts mounts and unmounts by systemd.
-type Mounts interface {
-	// At returns the device that is mounted at a path, and whether one is.
-	At(where string) (dev uint64, mounted bool, err error)
-
-	// Mount mounts, and returns when it is done. Nobody else can have the
-	// same mounted before, or afterwards without another call.
-	Mount(ctx context.Context, m Mount) error
-
-	// Stale tells whether what is mounted at a path is of a disk that is gone:
-	// nothing that is written there gets anywhere any more.
-	Stale(where string) (bool, error)
-
-	// Unmount unmounts what was mounted by Mount. What processes hold is not
-	// unmounted, and they are named; but where it is stale it is taken out of
-	// sight, and they keep what they hold.
-	Unmount(ctx context.Context, where string) error
-}
-
-// A Mount is a device, or a directory of another mount, to be mounted.
-type Mount struct {
-	What    string
-	Where   string
-	Type    string // "" for a directory, which is bound
-	Options []string
-	On      string // mount point that it goes with, for a directory
-	Inspect bool   // only to look at: not part of the role
 }
 
 // Secrets fetches secrets, decrypts them in memory, and stages them for their
@@ -298,18 +169,18 @@ type Ended struct {
 
 // Metadata is what the cloud tells of the instance.
 type Metadata interface {
-	// Ask asks for it. A Pending_ says why there is no answer yet.
+	// Ask asks for it. A *fault.Pending says why there is no answer yet.
 	Ask(ctx context.Context) (Identity, error)
 
-	// Keep keeps an answer that a plan could be made of.
+	// Cache keeps an answer that a plan could be made of.
 	Cache(f Identity)
 
-	// Kept is the answer that was kept last, and when that was, if it was given
-	// to this very machine.
+	// Cached returns the answer that was kept last, and when that was, if it was
+	// given to this very machine.
 	Cached() (Identity, time.Time, error)
 }
 
-// Facts are what an instance is told of itself.
+// An Identity is what the cloud tells an instance of itself.
 type Identity struct {
 	Instance role.Instance
 	UserData []byte // nil where there is none

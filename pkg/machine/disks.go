@@ -9,13 +9,12 @@ import (
 	"os/exec"
 	"time"
 
-	"bootagent/cmd/bootagent/ondisk"
 	"bootagent/pkg/blankproof"
 	"bootagent/pkg/block"
 	"bootagent/pkg/child"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
-	"bootagent/pkg/role"
+	"bootagent/pkg/storage/diskinfo"
 )
 
 // disks are the disks of the machine.
@@ -30,7 +29,7 @@ func (d disks) Find(ctx context.Context, serial string) (host.Disk, bool, error)
 	if errors.Is(err, block.ErrAbsent) || err == nil && disk.Link == "" {
 		return host.Disk{}, false, nil
 	}
-	return ondisk.Disk(disk), err == nil, err
+	return diskinfo.Of(disk), err == nil, err
 }
 
 // find asks the disk itself who it is, and a controller that is stuck takes its
@@ -42,28 +41,28 @@ func (d disks) find(ctx context.Context, serial string) (disk block.Disk, err er
 
 func (d disks) Appear(ctx context.Context, serial string) (host.Disk, error) {
 	disk, err := d.WaitFor(ctx, serial)
-	return ondisk.Disk(disk), err
+	return diskinfo.Of(disk), err
 }
 
 // same finds the disk again, and refuses another that has come in its place.
 func (d disks) same(ctx context.Context, want host.Disk) (block.Disk, error) {
 	disk, err := d.find(ctx, want.Serial)
 	if err == nil {
-		err = ondisk.Same(want, disk)
+		err = diskinfo.Same(want, disk)
 	}
 	return disk, err
 }
 
-func (d disks) Read(ctx context.Context, want host.Disk, of role.Volume) (host.Content, error) {
+func (d disks) Read(ctx context.Context, want host.Disk, as host.Reading) (host.Content, error) {
 	disk, err := d.same(ctx, want)
 	if err != nil {
 		return host.Content{}, err
 	}
-	report, err := readDisk(ctx, d.children, d.runDir, disk, of.BlankProof == role.Whole)
+	report, err := readDisk(ctx, d.children, d.runDir, disk, as.Whole)
 	if err != nil {
 		return host.Content{}, err
 	}
-	content, err := ondisk.Content(disk, report, of.Filesystem)
+	content, err := diskinfo.Content(disk, report, as.Filesystem)
 	if err == nil {
 		_, err = d.same(ctx, want) // it may have been pulled meanwhile
 	}

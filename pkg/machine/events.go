@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"bootagent/pkg/block"
-	"bootagent/pkg/boot"
+	"bootagent/pkg/host"
 )
 
 const (
@@ -25,7 +25,7 @@ const (
 // FollowDisks tells of disks to which something happened, until ctx ends. While
 // it can't listen to the kernel it says so, looks anyway, and tries again.
 func FollowDisks(ctx context.Context, listen func(context.Context) (<-chan block.Event, error),
-	changed func(context.Context, boot.DiskEvent), ails func(why string), log *slog.Logger,
+	changed func(context.Context, host.DiskEvent), ails func(why string), log *slog.Logger,
 ) {
 	rest := time.Second
 	for ctx.Err() == nil {
@@ -33,7 +33,7 @@ func FollowDisks(ctx context.Context, listen func(context.Context) (<-chan block
 		if err == nil {
 			ails("")
 			began := time.Now()
-			changed(ctx, boot.DiskEvent{}) // something may have happened while nobody listened
+			changed(ctx, host.DiskEvent{}) // something may have happened while nobody listened
 			err = forward(ctx, events, changed)
 			if time.Since(began) > listenAgainMost {
 				rest = time.Second
@@ -50,11 +50,11 @@ func FollowDisks(ctx context.Context, listen func(context.Context) (<-chan block
 }
 
 // lookUntil looks at all disks now and then.
-func lookUntil(ctx context.Context, until time.Time, changed func(context.Context, boot.DiskEvent)) {
+func lookUntil(ctx context.Context, until time.Time, changed func(context.Context, host.DiskEvent)) {
 	for time.Until(until) > 0 {
 		select {
 		case <-time.After(min(lookBlind, time.Until(until))):
-			changed(ctx, boot.DiskEvent{})
+			changed(ctx, host.DiskEvent{})
 		case <-ctx.Done():
 			return
 		}
@@ -65,8 +65,8 @@ func lookUntil(ctx context.Context, until time.Time, changed func(context.Contex
 // event is the forerunner of udev's, with which the links are there. Events of
 // one disk that come together are one, the last; where some were lost, all disks
 // are looked at.
-func forward(ctx context.Context, events <-chan block.Event, changed func(context.Context, boot.DiskEvent)) error {
-	gathered := make(map[string]boot.DiskEvent)
+func forward(ctx context.Context, events <-chan block.Event, changed func(context.Context, host.DiskEvent)) error {
+	gathered := make(map[string]host.DiskEvent)
 	var due <-chan time.Time // nil while nothing is gathered
 	for {
 		select {
@@ -77,9 +77,9 @@ func forward(ctx context.Context, events <-chan block.Event, changed func(contex
 			case e.Err != nil:
 				return e.Err
 			case e.Lost:
-				gathered[""] = boot.DiskEvent{}
+				gathered[""] = host.DiskEvent{}
 			case e.Udev:
-				gathered[e.Disk] = boot.DiskEvent{Name: e.Disk, Serial: e.Serial, Holds: e.Holds}
+				gathered[e.Disk] = host.DiskEvent{Name: e.Disk, Serial: e.Serial, Holds: e.Holds}
 			}
 			if due == nil && len(gathered) > 0 {
 				due = time.After(burst)

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"bootagent/pkg/block"
-	"bootagent/pkg/boot"
+	"bootagent/pkg/host"
 )
 
 // A kernel is one that tells of disks, as long as it does.
@@ -21,7 +21,7 @@ type kernel struct {
 	refuses  error
 	events   chan block.Event
 	listened int
-	told     []boot.DiskEvent
+	told     []host.DiskEvent
 	said     []string
 }
 
@@ -51,7 +51,7 @@ func (k *kernel) sends(events ...block.Event) {
 }
 
 // took is what was told since the last call.
-func (k *kernel) took() (told []boot.DiskEvent) {
+func (k *kernel) took() (told []host.DiskEvent) {
 	k.is(func() { told, k.told = k.told, nil })
 	return told
 }
@@ -69,7 +69,7 @@ func followed(t *testing.T) *kernel {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		changed := func(_ context.Context, e boot.DiskEvent) {
+		changed := func(_ context.Context, e host.DiskEvent) {
 			k.mu.Lock()
 			defer k.mu.Unlock()
 			k.told = append(k.told, e)
@@ -88,7 +88,7 @@ func followed(t *testing.T) *kernel {
 func TestEventsOfADiskAreToldOnceForABurst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := followed(t)
-		if got := k.took(); !slices.Equal(got, []boot.DiskEvent{{}}) {
+		if got := k.took(); !slices.Equal(got, []host.DiskEvent{{}}) {
 			t.Errorf("at first it looks at %+v", got)
 		}
 		k.sends(
@@ -102,13 +102,13 @@ func TestEventsOfADiskAreToldOnceForABurst(t *testing.T) {
 		}
 		time.Sleep(burst)
 		got := k.took()
-		slices.SortFunc(got, func(a, b boot.DiskEvent) int { return strings.Compare(a.Name, b.Name) })
-		if want := []boot.DiskEvent{{Name: "nvme1n1", Serial: "vol1", Holds: "holds xfs"}, {Name: "nvme2n1"}}; !slices.Equal(got, want) {
+		slices.SortFunc(got, func(a, b host.DiskEvent) int { return strings.Compare(a.Name, b.Name) })
+		if want := []host.DiskEvent{{Name: "nvme1n1", Serial: "vol1", Holds: "holds xfs"}, {Name: "nvme2n1"}}; !slices.Equal(got, want) {
 			t.Errorf("it told %+v", got)
 		}
 		k.sends(block.Event{Lost: true})
 		time.Sleep(burst)
-		if got := k.took(); !slices.Equal(got, []boot.DiskEvent{{}}) {
+		if got := k.took(); !slices.Equal(got, []host.DiskEvent{{}}) {
 			t.Errorf("after events were lost it looks at %+v", got)
 		}
 	})
@@ -157,7 +157,7 @@ func TestAListenerThatEndsIsStartedAgainAndSaid(t *testing.T) {
 				}
 				k.sends(block.Event{Name: "nvme1n1", Disk: "nvme1n1", Udev: true})
 				time.Sleep(burst)
-				if got := k.took(); !slices.Equal(got, []boot.DiskEvent{{Name: "nvme1n1"}}) {
+				if got := k.took(); !slices.Equal(got, []host.DiskEvent{{Name: "nvme1n1"}}) {
 					t.Errorf("it told %+v", got)
 				}
 			})

@@ -14,7 +14,6 @@ import (
 	"bootagent/pkg/fault"
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/host"
-	"bootagent/pkg/role"
 	"bootagent/pkg/systemd"
 	"bootagent/pkg/unit"
 )
@@ -32,11 +31,11 @@ const (
 
 func makeUnit(d host.Disk) string { return unit.CommandOn("make", d.Serial) }
 
-func (f filesystems) Make(ctx context.Context, d host.Disk, t role.FilesystemType, uuid string) error {
+func (f filesystems) Format(ctx context.Context, d host.Disk, fstype, uuid string) error {
 	if _, err := f.disks.same(ctx, d); err != nil {
 		return err
 	}
-	maker, err := filesystem.MakeCommand(string(t), uuid, d.Path)
+	maker, err := filesystem.MakeCommand(fstype, uuid, d.Path)
 	if err == nil {
 		err = inImage(maker[0])
 	}
@@ -45,7 +44,7 @@ func (f filesystems) Make(ctx context.Context, d host.Disk, t role.FilesystemTyp
 	}
 	c := systemd.Command{
 		Unit: makeUnit(d), Description: "Making of the filesystem on disk " + d.Serial,
-		Argv: FormatCommand(string(t), uuid, d.Serial, d.Seq, d.Path), Devices: []string{d.Path},
+		Argv: FormatCommand(fstype, uuid, d.Serial, d.Seq, d.Path), Devices: []string{d.Path},
 		Timeout: makeWithin + blankproof.ReadWithin(block.Bytes(d.Size), false), // it proves the disk first
 	}
 	tried := try(f.disks.children, c.Unit, d.Path)
@@ -59,8 +58,8 @@ func (f filesystems) Settle(ctx context.Context, d host.Disk) error {
 	return f.manager.Forget(ctx, makeUnit(d))
 }
 
-func (f filesystems) Check(ctx context.Context, d host.Disk, t role.FilesystemType) error {
-	argv, success := filesystem.CheckCommand(string(t), d.Path)
+func (f filesystems) Check(ctx context.Context, d host.Disk, fstype string) error {
+	argv, success := filesystem.CheckCommand(fstype, d.Path)
 	if argv == nil {
 		return nil
 	}

@@ -9,14 +9,13 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
-	"bootagent/cmd/bootagent/inec2"
 	"bootagent/pkg/aws/ec2"
 	"bootagent/pkg/aws/imds"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
-	"bootagent/pkg/volume"
+	"bootagent/pkg/storage/ebs"
 )
 
 // Metadata is the instance metadata service, with its last good answers kept
@@ -74,7 +73,7 @@ func Identity(f imds.Metadata) host.Identity {
 	return host.Identity{Instance: who, UserData: f.UserData, RoleTag: f.RoleTag}
 }
 
-func newVolumes(set settings.Settings, who role.Instance, roleName string, credentials aws.CredentialsProvider, log *slog.Logger) inec2.Volumes {
+func newVolumes(set settings.Settings, who role.Instance, roleName string, credentials aws.CredentialsProvider, log *slog.Logger) host.Volumes {
 	api := ec2.New(ec2.Config{Region: who.Region, Endpoint: set.Endpoints.EC2, Credentials: credentials, Log: log})
-	return inec2.Volumes{Volumes: volume.New(api, volume.Instance{ID: who.ID, Zone: who.Zone, Region: who.Region, Role: roleName})}
+	return ebs.New(api, ebs.Instance{ID: who.ID, Zone: who.Zone, Region: who.Region, Role: roleName})
 }

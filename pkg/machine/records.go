@@ -13,8 +13,8 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"bootagent/pkg/aws/name"
 	"bootagent/pkg/host"
-	"bootagent/pkg/role"
 )
 
 // records are files of this machine's own disk, of this very instance.
@@ -26,8 +26,8 @@ type records struct {
 
 // A recorded is the volume of the cloud that an instance had mounted.
 type recorded struct {
-	Find role.Find `json:"find"` // how the role said which it is
-	ID   string    `json:"id"`
+	Find host.Find     `json:"find"` // how the role said which it is
+	ID   name.VolumeID `json:"id"`
 }
 
 // recordsOf is what the file holds.
@@ -53,16 +53,16 @@ func (r records) read() recordsOf {
 	return all
 }
 
-func (r records) Recorded(name string, find role.Find) (string, error) {
-	if known := r.read().Volumes[name]; reflect.DeepEqual(known.Find, find) {
+func (r records) Recorded(volume string, find host.Find) (name.VolumeID, error) {
+	if known := r.read().Volumes[volume]; reflect.DeepEqual(known.Find, find) {
 		return known.ID, nil
 	}
 	return "", nil
 }
 
-func (r records) Record(name string, find role.Find, id string) error {
+func (r records) Record(volume string, find host.Find, id name.VolumeID) error {
 	all := r.read()
-	all.Volumes[name] = recorded{find, id}
+	all.Volumes[volume] = recorded{find, id}
 	src, err := json.Marshal(all)
 	if err == nil {
 		err = renameio.WriteFile(r.file, append(src, '\n'), 0o600)

@@ -49,8 +49,8 @@ func TestTransientUnitsAreThoseThatWereReviewed(t *testing.T) {
 	const agent = "/run/bootagent"
 	m := newManager(nil, agent, nil)
 	bind := Mount{What: "/srv/data/mysql", Where: "/var/lib/mysql", On: "/srv/data", Options: []string{"bind", "nosuid", "nodev"}}
-	look := Mount{
-		What: data.What, Where: "/run/bootagent/look/data", Type: "xfs",
+	inspect := Mount{
+		What: data.What, Where: "/run/bootagent/inspect/data", Type: "xfs",
 		Options: []string{"nosuid", "nodev", "noexec", "ro", "norecovery"}, Inspect: true,
 	}
 	make := Command{
@@ -65,7 +65,7 @@ func TestTransientUnitsAreThoseThatWereReviewed(t *testing.T) {
 	for name, props := range map[string][]dbus.Property{
 		"mount":      data.properties(m.permit(data.Where)),
 		"bind":       bind.properties(m.permit(bind.Where)),
-		"look":       look.properties(m.permit(look.Where)),
+		"inspect":    inspect.properties(m.permit(inspect.Where)),
 		"grant":      m.grantProperties("mariadb.service", []string{"/srv/data", "/var/lib/mysql"}),
 		"make":       make.properties(),
 		"initialize": initialize.properties(),

@@ -158,7 +158,7 @@ func TestALookIsNeverThatOfAnEarlierOne(t *testing.T) {
 	for _, active := range []string{"failed", "active"} {
 		p, m, run := newPID1(t)
 		m.unmountRest = time.Millisecond
-		where := filepath.Join(run, "look/data")
+		where := filepath.Join(run, "inspect/data")
 		look := Mount{What: data.What, Where: where, Type: "xfs", Options: []string{"ro"}, Inspect: true}
 		ok(t, m.Mount(t.Context(), look))
 		const healer = "xfs_healer@data.service"
@@ -191,11 +191,11 @@ func TestACommandOnADiskThatIsGoneIsKilled(t *testing.T) {
 
 func TestOnlyRootMayEnterWhatTheAgentKeeps(t *testing.T) {
 	_, m, run := newPID1(t)
-	ok(t, os.MkdirAll(filepath.Join(run, "look"), 0o755)) // as systemd makes it
-	ok(t, m.Mount(t.Context(), Mount{What: data.What, Where: filepath.Join(run, "look/data"), Inspect: true}))
+	ok(t, os.MkdirAll(filepath.Join(run, "inspect"), 0o755)) // as systemd makes it
+	ok(t, m.Mount(t.Context(), Mount{What: data.What, Where: filepath.Join(run, "inspect/data"), Inspect: true}))
 	ok(t, m.SetStoppedByHand("mariadb.service", true))
 	ok(t, touch(m.started("mariadb.service")))
-	for _, dir := range []string{"look", "permit", "started", "stopped"} {
+	for _, dir := range []string{"inspect", "permit", "started", "stopped"} {
 		if info, err := os.Stat(filepath.Join(run, dir)); err != nil || info.Mode().Perm() != 0o700 {
 			t.Errorf("%s: %v, %v", dir, info.Mode(), err)
 		}

@@ -169,7 +169,7 @@ func TestNamesOfOurOwnUnits(t *testing.T) {
 		MountAt("/srv/bootagent/a_b.c"):           "srv-bootagent-a_b.c.mount",
 		MountAt("/.hidden"):                       `\x2ehidden.mount`,
 		MountAt("/srv/é"):                         `srv-\xc3\xa9.mount`,
-		MountAt("/run/bootagent/look/data"):       "run-bootagent-look-data.mount",
+		MountAt("/run/bootagent/inspect/data"):    "run-bootagent-inspect-data.mount",
 	} {
 		if got != want {
 			t.Errorf("got %s, want %s", got, want)

@@ -28,10 +28,12 @@ import (
 	"bootagent/pkg/aws/diagnose"
 	agentec2 "bootagent/pkg/aws/ec2"
 	agentimds "bootagent/pkg/aws/imds"
+	"bootagent/pkg/aws/name"
 	agents3 "bootagent/pkg/aws/s3"
 	"bootagent/pkg/fault"
+	"bootagent/pkg/host"
 	"bootagent/pkg/secret"
-	agentvolume "bootagent/pkg/volume"
+	"bootagent/pkg/storage/ebs"
 	"bootagent/test/cloud"
 	"bootagent/test/cloud/cloudtest"
 	"bootagent/test/cloud/ec2"
@@ -66,15 +68,15 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 	self := cloudtest.Launch(t, c, ec2.Launch{Role: "db"})
 	other, stopped := cloudtest.Launch(t, c, ec2.Launch{}), cloudtest.Launch(t, c, ec2.Launch{})
 	var log bytes.Buffer
-	agent := func(role string) *agentvolume.Volumes {
+	agent := func(role string) *ebs.Volumes {
 		api := agentec2.New(agentec2.Config{
 			Region: c.Region(), Endpoint: p.urls["ec2"], Credentials: cloudtest.Provider(c.IAM.Credentials(role, self.ID)),
 			Log: slog.New(slog.NewTextHandler(&log, nil)),
 		})
-		return agentvolume.New(api, agentvolume.Instance{ID: self.ID, Zone: "eu-central-1a", Region: c.Region(), Role: "mysql"})
+		return ebs.New(api, ebs.Instance{ID: self.ID, Zone: "eu-central-1a", Region: c.Region(), Role: "mysql"})
 	}
 	v := agent("db")
-	attach := func(t *testing.T, id string) error { _, err := v.Attach(t.Context(), id); return err }
+	attach := func(t *testing.T, id string) error { return v.Attach(t.Context(), name.VolumeID(id)) }
 	attaches := func(t *testing.T, id string) {
 		t.Helper()
 		cloudtest.Must(t, c.EC2.WaitVolume(t.Context(), id, ec2.Available))
@@ -117,8 +119,8 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 		})
 		t.Run("a copy", func(t *testing.T) {
 			tags := map[string]string{"cluster": "it's a copy"}
-			vol := cloudtest.Volume(t, c, ec2.Volume{Tags: map[string]string{"cluster": tags["cluster"], agentvolume.TagSelf: "vol-0123456789abcdef0"}})
-			find := func() error { _, err := v.Find(t.Context(), agentvolume.Want{Tags: tags}); return err }
+			vol := cloudtest.Volume(t, c, ec2.Volume{Tags: map[string]string{"cluster": tags["cluster"], ebs.TagSelf: "vol-0123456789abcdef0"}})
+			find := func() error { _, err := v.FindVolume(t.Context(), host.Find{Tags: tags}); return err }
 			p.pastes(t, find(), "ec2 delete-tags")
 			if err := find(); err != nil {
 				t.Errorf("after the command: %v", err)
@@ -135,7 +137,7 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 			})
 		}
 		t.Run("a denial", func(t *testing.T) {
-			_, err := agent("forbidden").Attach(t.Context(), cloudtest.Volume(t, c, ec2.Volume{}).ID)
+			err := agent("forbidden").Attach(t.Context(), name.VolumeID(cloudtest.Volume(t, c, ec2.Volume{}).ID))
 			if got := hintOf(err); !strings.HasPrefix(got, "bootagent iam --role mysql prints the policy") ||
 				!strings.HasSuffix(got, "journalctl --unit bootagent.service --grep decode-authorization-message") {
 				t.Errorf("the hint is %s", got)

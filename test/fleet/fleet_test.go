@@ -17,7 +17,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -26,13 +25,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
-	"bootagent/cmd/bootagent/inec2"
 	agentec2 "bootagent/pkg/aws/ec2"
+	"bootagent/pkg/aws/name"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
-	"bootagent/pkg/volume"
+	"bootagent/pkg/storage"
+	"bootagent/pkg/storage/ebs"
 	"bootagent/test/cloud"
 	"bootagent/test/cloud/cloudtest"
 	"bootagent/test/cloud/ec2"
@@ -135,7 +135,7 @@ func (f *fleet) world(m *member) host.Host {
 	})
 	machine := &machine{fleet: f, member: m}
 	return host.Host{
-		Volumes:     inec2.Volumes{Volumes: volume.New(api, volume.Instance{ID: m.id, Zone: "eu-central-1a", Region: f.cloud.Region(), Role: "mysql"})},
+		Volumes:     ebs.New(api, ebs.Instance{ID: m.id, Zone: "eu-central-1a", Region: f.cloud.Region(), Role: "mysql"}),
 		Records:     machine,
 		Disks:       disks{machine: machine},
 		Filesystems: filesystems{},
@@ -158,11 +158,11 @@ type machine struct {
 	looking bool
 }
 
-func (*machine) Recorded(string, role.Find) (string, error)        { return "", nil }
-func (*machine) Record(string, role.Find, string) error            { return nil }
+func (*machine) Recorded(string, host.Find) (name.VolumeID, error) { return "", nil }
+func (*machine) Record(string, host.Find, name.VolumeID) error     { return nil }
 func (*machine) WriteLedger(context.Context, string, []byte) error { return nil }
 func (*machine) Stale(string) (bool, error)                        { return false, nil }
-func (m *machine) serial() string                                  { return strings.Replace(m.member.volume, "-", "", 1) }
+func (m *machine) serial() string                                  { return name.VolumeID(m.member.volume).Serial() }
 
 func (m *machine) at(where string) *bool {
 	if where == "/srv/data" {
@@ -172,7 +172,7 @@ func (m *machine) at(where string) *bool {
 }
 
 func (m *machine) ReadLedger(context.Context, string) ([]byte, error) {
-	return (&boot.Ledger{Volume: m.serial(), UUID: "0f0b9c3e-7d1f-4b64-8f4e-5b8a3f1b2c3d", Role: "mysql"}).Encode()
+	return (&storage.Ledger{Volume: m.member.volume, UUID: "0f0b9c3e-7d1f-4b64-8f4e-5b8a3f1b2c3d", Role: "mysql"}).Encode()
 }
 
 func (m *machine) At(where string) (uint64, bool, error) {
@@ -219,14 +219,14 @@ func (d disks) Appear(ctx context.Context, serial string) (host.Disk, error) {
 	}
 }
 
-func (disks) Read(context.Context, host.Disk, role.Volume) (host.Content, error) {
+func (disks) Read(context.Context, host.Disk, host.Reading) (host.Content, error) {
 	return host.Content{Filesystem: "xfs", UUID: "0f0b9c3e-7d1f-4b64-8f4e-5b8a3f1b2c3d", Words: "has an XFS filesystem"}, nil
 }
 
 type filesystems struct{ host.Filesystems }
 
-func (filesystems) Settle(context.Context, host.Disk) error                     { return nil }
-func (filesystems) Check(context.Context, host.Disk, role.FilesystemType) error { return nil }
+func (filesystems) Settle(context.Context, host.Disk) error        { return nil }
+func (filesystems) Check(context.Context, host.Disk, string) error { return nil }
 
 // calls are those of some time, by action.
 type calls struct {

@@ -21,8 +21,8 @@ var wallTimes = map[string]string{
 	"cmd/bootagent/timeline.go Local": "told: when the machine was started",
 	"pkg/agent/identify.go Local":     "told: when the answer was kept",
 	"pkg/graph/clock.go Round":        "compared, to see that the clock was set",
-	"pkg/boot/volume.go Truncate":     "kept: in the ledger",
-	"pkg/boot/volume.go UTC":          "kept: in the ledger",
+	"pkg/storage/whose.go Truncate":   "kept: in the ledger",
+	"pkg/storage/whose.go UTC":        "kept: in the ledger",
 	"pkg/aws/imds/credentials.go UTC": "told: when credentials expired",
 	"pkg/aws/imds/cache.go Truncate":  "kept: when the answer was",
 	"pkg/aws/imds/cache.go UTC":       "kept: when the answer was",
@@ -31,7 +31,7 @@ var wallTimes = map[string]string{
 	"pkg/status/process.go Truncate":  "told: when the agent was started",
 	"pkg/status/process.go UTC":       "told: when the agent was started",
 	"pkg/status/status.go Local":      "told",
-	"pkg/volume/attach.go Local":      "told: since when another has the volume",
+	"pkg/storage/ebs/attach.go Local": "told: since when another has the volume",
 }
 
 // stripping are the functions of package time, and the methods of its Time,

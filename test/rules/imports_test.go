@@ -63,7 +63,7 @@ var table = []row{
 	{pkg: "cmd/bootagent", may: all, why: "wires all and knows how nothing works"},
 	{pkg: "pkg/fault", never: effects, why: "kinds of errors; whoever makes or reads one may import it"},
 	{pkg: "pkg/graph", may: []string{"bootagent/pkg/fault"}, never: effects, why: "steps; it knows no plan"},
-	{pkg: "pkg/host", may: []string{"bootagent/pkg/fault", "bootagent/pkg/role", "bootagent/pkg/unit"}, never: effects, why: "what is asked of the machine and the cloud; it asks nobody"},
+	{pkg: "pkg/host", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/role", "bootagent/pkg/unit"}, never: effects, why: "what is asked of the machine and the cloud; it asks nobody"},
 	{pkg: "pkg/plan", may: slices.Concat(learns, []string{"bootagent/pkg/aws/cli", "bootagent/pkg/aws/imds", "bootagent/pkg/grammar"}), never: effects, why: "user-data and role files to a Plan; it reads nothing itself"},
 	{
 		pkg: "pkg/agent", may: slices.Concat(learns, []string{"bootagent/pkg/boot", "bootagent/pkg/graph", "bootagent/pkg/plan", "bootagent/pkg/status", "bootagent/pkg/unit", "bootagent/pkg/machine"}),
@@ -72,14 +72,6 @@ var table = []row{
 	{pkg: "pkg/child", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/secret", xsys}, never: network, why: "processes that may hang"},
 	{pkg: "pkg/journal", may: []string{"bootagent/pkg/status", "bootagent/pkg/unit", goSystemd, xsys}, never: []string{"net/http"}, why: "journald's socket"},
 	{pkg: "pkg/machine", may: all, why: "the real host: pkg/host by disks, filesystems, systemd and the cloud"},
-	{
-		pkg: "cmd/bootagent/inec2", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/volume"}, never: effects,
-		why: "pkg/volume as the story asks for it; the simulated world runs it too",
-	},
-	{
-		pkg: "cmd/bootagent/ondisk", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/boot", "bootagent/pkg/role", "bootagent/pkg/blankproof", "bootagent/pkg/block"}, never: effects,
-		why: "pkg/block and pkg/blankproof as the story asks for them; the simulated world runs it too",
-	},
 	{
 		pkg: "cmd/bootagent-generator", may: []string{"bootagent/pkg/role", "bootagent/pkg/systemd/guard", "bootagent/pkg/unit"}, never: network,
 		why: "runs before all else in every boot, so it is small and asks nobody",
@@ -90,6 +82,7 @@ var table = []row{
 		why: "what an error of AWS means; it calls nothing, and everybody who calls AWS imports it",
 	},
 	{pkg: "pkg/aws/cli", may: []string{"bootagent/pkg/shell"}, never: effects, why: "text of commands that a person runs"},
+	{pkg: "pkg/aws/name", never: effects, why: "how AWS writes names; it asks nobody, and whoever names a volume or an object may import it"},
 	{pkg: "pkg/program", never: network, why: "the one runner of programs that end by themselves"},
 	{pkg: "pkg/strictyaml", may: []string{yaml}, never: effects, why: "the one place that knows YAML; text in, facts out"},
 	{pkg: "pkg/unit", never: slices.Concat(effects, []string{"regexp"}), why: "names of units, and which may be held: the one list of that; whoever names one may import it"},
@@ -111,7 +104,7 @@ var table = []row{
 	{pkg: "pkg/syntax", may: []string{"bootagent/pkg/unit"}, never: effects, why: "names on the machine; it looks at none"},
 	{pkg: "pkg/aws/name", never: effects, why: "names in AWS; it asks nobody"},
 	{pkg: "pkg/settings", may: []string{"bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"}, why: "one file to Settings"},
-	{pkg: "pkg/boot", may: []string{"bootagent/pkg/unit", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role"}, never: effects, why: "the way of a boot decides; every effect is behind an interface of pkg/host"},
+	{pkg: "pkg/boot", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage", "bootagent/pkg/unit"}, never: effects, why: "the way of a boot decides; every effect is behind an interface of pkg/host"},
 	{pkg: "pkg/mountinfo", never: effects, why: "text of mountinfo to mounts; the one parser of it, which every package that reads the file may import"},
 	{pkg: "pkg/block", may: []string{"bootagent/pkg/mountinfo", xsys}, never: network, why: "ioctls of disks; no cloud"},
 	{pkg: "pkg/blankproof", may: []string{"bootagent/pkg/blankproof/signature", "bootagent/pkg/block", "bootagent/pkg/program", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "reads of a disk that pkg/block describes, blkid and wipefs as programs; it writes to no disk"},
@@ -162,7 +155,15 @@ var table = []row{
 		why: "it asks the metadata service, and no other, by sockets that it may have to mark; it knows no plans",
 	},
 	{
-		pkg: "pkg/volume", may: []string{"bootagent/pkg/aws/diagnose", "bootagent/pkg/fault", "bootagent/pkg/policy"}, never: []string{"os/...", "syscall"},
+		pkg: "pkg/storage", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role"}, never: effects,
+		why: "a volume as layers; of a plan it knows volumes, and no services",
+	},
+	{
+		pkg: "pkg/storage/diskinfo", may: []string{"bootagent/pkg/blankproof", "bootagent/pkg/block", "bootagent/pkg/host"}, never: effects,
+		why: "a disk and its proof in the types of pkg/host; the simulated world uses it, too",
+	},
+	{
+		pkg: "pkg/storage/ebs", may: []string{"bootagent/pkg/aws/diagnose", "bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/policy"}, never: []string{"os/...", "syscall"},
 		why: "it decides over an interface; its tests compare what it asks for with the policy",
 	},
 	{
@@ -170,7 +171,7 @@ var table = []row{
 		why: "S3 by the SDK: who needs an object does not import it",
 	},
 	{
-		pkg: "pkg/aws/ec2", may: []string{"bootagent/pkg/aws/cli", "bootagent/pkg/aws/diagnose", "bootagent/pkg/volume", awsSDK, smithy}, never: []string{"os/...", "syscall"},
+		pkg: "pkg/aws/ec2", may: []string{"bootagent/pkg/aws/cli", "bootagent/pkg/aws/diagnose", "bootagent/pkg/aws/name", "bootagent/pkg/storage/ebs", awsSDK, smithy}, never: []string{"os/...", "syscall"},
 		why: "EC2 by the SDK, which takes minutes to compile: what decides does not import it",
 	},
 	{pkg: "pkg/policy", never: effects, why: "needs to IAM's words; it asks nobody"},

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"bootagent/cmd/bootagent/inec2"
 	life "bootagent/pkg/agent"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/fault"
@@ -23,7 +22,7 @@ import (
 	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/status"
-	"bootagent/pkg/volume"
+	volume "bootagent/pkg/storage/ebs"
 )
 
 // An agent is one run of the program on a machine: the real pkg/agent, with the
@@ -33,7 +32,7 @@ type agent struct {
 	name    string
 	life    *life.Agent
 	seams   *seams // of the boot that is under way; World.mu guards it
-	volumes inec2.Volumes
+	volumes *volume.Volumes
 	cancel  context.CancelFunc
 	died    chan struct{}
 	done    chan struct{}
@@ -100,7 +99,7 @@ func (m *machine) startAgent() {
 		machine: m, name: fmt.Sprintf("%s/%d.%d", short(m.id), m.booted, m.agents), cancel: cancel, started: time.Now(),
 		died: make(chan struct{}), done: make(chan struct{}), actors: make(map[string]string),
 	}
-	a.volumes = inec2.Volumes{Volumes: volume.New(ec2{a}, volume.Instance{ID: m.id, Zone: zone, Region: region, Role: "mysql-ec2"})}
+	a.volumes = volume.New(ec2{a}, volume.Instance{ID: m.id, Zone: zone, Region: region, Role: "mysql-ec2"})
 	a.life = life.New(a.config())
 	m.agent = a
 	m.all()

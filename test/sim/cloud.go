@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"bootagent/pkg/aws/diagnose"
-	"bootagent/pkg/volume"
+	"bootagent/pkg/aws/name"
+	volume "bootagent/pkg/storage/ebs"
 )
 
 const (
@@ -28,11 +29,14 @@ type cloud struct {
 	late      bool          // and does, each time
 }
 
+// devices are the volumes of an instance by the device name.
+type devices map[string]name.VolumeID
+
 // An instance is what EC2 knows of one.
 type instance struct {
 	id      string
 	state   string
-	devices map[string]string
+	devices devices
 	cutOff  bool // somebody detached a volume that was being attached to it
 }
 
@@ -57,7 +61,7 @@ func newCloud(w *World) *cloud {
 func (c *cloud) add() *ebs {
 	n := len(c.volumes) + 1
 	v := &ebs{Volume: volume.Volume{
-		ID: fmt.Sprintf("vol-%017x", n), Zone: zone, State: volume.Available, Size: 8 << 30,
+		ID: name.VolumeID(fmt.Sprintf("vol-%017x", n)), Zone: zone, State: volume.Available, Size: 8 << 30,
 		Tags: map[string]string{"cluster": "orders", "holds": "mysql"},
 	}, minor: uint32(n)}
 	c.volumes = append(c.volumes, v)
@@ -67,14 +71,14 @@ func (c *cloud) add() *ebs {
 // ofSerial is the volume whose disk has a serial number.
 func (w *World) ofSerial(serial string) *ebs {
 	for _, v := range w.cloud.volumes {
-		if serialOf(v.ID) == serial {
+		if v.ID.Serial() == serial {
 			return v
 		}
 	}
 	return nil
 }
 
-func (c *cloud) volume(id string) *ebs {
+func (c *cloud) volume(id name.VolumeID) *ebs {
 	for _, v := range c.volumes {
 		if v.ID == id {
 			return v
@@ -172,7 +176,7 @@ func (e ec2) Instance(ctx context.Context, id string) (got volume.Instance, err 
 	return got, err
 }
 
-func (e ec2) Attach(ctx context.Context, id, instance, device string) error {
+func (e ec2) Attach(ctx context.Context, id name.VolumeID, instance, device string) error {
 	c := e.machine.world.cloud
 	const action = volume.AttachVolume
 	fails := append(trouble(action),
@@ -187,14 +191,14 @@ func (e ec2) Attach(ctx context.Context, id, instance, device string) error {
 		refusal(action, 400, "AttachmentLimitExceeded", "Volume attachment limit exceeded"),
 		refusal(action, 400, "IncorrectInstanceState", "Instance is not in state 'stopped'"),
 	)
-	return e.call(ctx, "attach", id+" as "+device, effect{
+	return e.call(ctx, "attach", fmt.Sprintf("%s as %s", id, device), effect{
 		fails: fails, bound: apiWithin,
 		do: func() error { return c.attach(id, instance, device) },
 	})
 }
 
 // attach attaches a volume, in its time, or refuses as EC2 does.
-func (c *cloud) attach(id, to, device string) error {
+func (c *cloud) attach(id name.VolumeID, to, device string) error {
 	const action = volume.AttachVolume
 	v, i := c.volume(id), c.instances[to]
 	switch {
@@ -261,7 +265,7 @@ func (c *cloud) detach(v *ebs) {
 	}
 }
 
-func (e ec2) Tag(ctx context.Context, id string, tags map[string]string) error {
+func (e ec2) Tag(ctx context.Context, id name.VolumeID, tags map[string]string) error {
 	c := e.machine.world.cloud
 	fails := append(trouble(volume.CreateTags),
 		refusal(volume.CreateTags, 400, "InvalidVolume.NotFound", "The volume '%s' does not exist.", id),
@@ -281,7 +285,7 @@ func (e ec2) Tag(ctx context.Context, id string, tags map[string]string) error {
 func (c *cloud) launch(userData string) *machine {
 	c.launched++
 	id := fmt.Sprintf("i-%017x", c.launched)
-	c.instances[id] = &instance{id: id, state: "pending", devices: map[string]string{"/dev/xvda": "vol-root-of-" + id}}
+	c.instances[id] = &instance{id: id, state: "pending", devices: devices{"/dev/xvda": name.VolumeID("vol-root-of-" + id)}}
 	w := c.world
 	m := newMachine(w, id, userData)
 	w.machines = append(w.machines, m)

@@ -3,11 +3,12 @@ package sim
 import (
 	"maps"
 
+	"bootagent/pkg/aws/name"
 	"bootagent/pkg/blankproof"
 	"bootagent/pkg/block"
-	"bootagent/pkg/boot"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/storage"
 )
 
 // A filesystem is what is in one: its ledger and its directories.
@@ -134,12 +135,12 @@ func (b *blocks) report(d block.Disk) blankproof.Report {
 }
 
 // ours puts on the disk what a former instance of the role left.
-func (b *blocks) ours(id, uuid string, rows int) {
+func (b *blocks) ours(id name.VolumeID, uuid string, rows int) {
 	b.format(string(role.XFS), uuid)
 	b.made = 0
-	ledger := boot.Ledger{
-		Volume: serialOf(id), UUID: uuid, Role: "mysql-ec2", Generation: 3, Instance: "i-before", BootID: "before",
-		Data: map[string]boot.LedgerData{"mysql": {Engine: "mariadb", Version: "10.11", Ready: true}},
+	ledger := storage.Ledger{
+		Volume: string(id), UUID: uuid, Role: "mysql-ec2", Generation: 3, Instance: "i-before", BootID: "before",
+		Data: map[string]storage.LedgerData{"mysql": {Engine: "mariadb", Version: "10.11", Ready: true}},
 	}
 	src, err := ledger.Encode()
 	if err != nil {

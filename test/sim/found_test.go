@@ -4,8 +4,8 @@ import (
 	"strings"
 	"time"
 
+	"bootagent/pkg/aws/s3"
 	"bootagent/pkg/role"
-	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/status"
 )
@@ -134,7 +134,7 @@ var found = []scenario{
 	{
 		name: "the object of a secret is not there for a while, and then not for long",
 		set: func(w *World, _ *ebs) {
-			s3Says(w, secret.Answer{Status: 404, Code: "NoSuchKey"})
+			s3Says(w, s3.Answer{Status: 404, Code: "NoSuchKey"})
 		},
 		then: []func(*World, *machine){
 			all(after(5*time.Minute), mustBe(status.Waiting, "no such"), after(15*time.Minute), mustBe(status.Failed, "tries since")),

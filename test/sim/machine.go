@@ -9,20 +9,18 @@ import (
 	"strings"
 	"time"
 
-	"bootagent/cmd/bootagent/ondisk"
+	"bootagent/pkg/aws/name"
 	"bootagent/pkg/block"
 	"bootagent/pkg/host"
-	"bootagent/pkg/role"
+	"bootagent/pkg/storage/diskinfo"
 )
 
 const (
 	volumeAt = "/srv/data"
-	asideAt  = "/run/bootagent/look/data"
+	asideAt  = "/run/bootagent/inspect/data"
 	database = "mariadb.service"
 	probe    = "mysql-ready.service"
 )
-
-func serialOf(id string) string { return strings.Replace(id, "-", "", 1) }
 
 // A machine is an instance as it is from within: what is on its own disk
 // outlives a reboot, what is in /run and in memory does not.
@@ -37,7 +35,7 @@ type machine struct {
 	agents   int
 
 	// On its own disk, where a power cut takes what was written last.
-	records file[map[string]string]
+	records file[map[string]name.VolumeID]
 	facts   file[*host.Identity]
 	kept    file[bool] // the sealed secret
 
@@ -84,7 +82,7 @@ type disk struct {
 
 // block is the disk as the kernel shows it.
 func (d *disk) block() block.Disk {
-	serial, name := serialOf(d.vol.ID), fmt.Sprintf("nvme%dn1", d.seq)
+	serial, name := d.vol.ID.Serial(), fmt.Sprintf("nvme%dn1", d.seq)
 	return block.Disk{
 		Path: "/dev/" + name, Link: "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_" + serial, Name: name, Serial: serial,
 		Size: block.Bytes(d.vol.Size), Major: 259, Minor: d.minor, Seq: d.seq,
@@ -95,7 +93,7 @@ func (d *disk) dev() uint64 { return d.block().Dev() }
 
 func newMachine(w *World, id, userData string) *machine {
 	m := &machine{world: w, id: id, userData: userData}
-	m.records.now = map[string]string{}
+	m.records.now = map[string]name.VolumeID{}
 	m.clear()
 	return m
 }
@@ -211,17 +209,17 @@ func (a *agent) world() host.Host {
 
 type records struct{ *agent }
 
-func (r records) Recorded(name string, _ role.Find) (id string, err error) {
-	err = r.call(context.Background(), "asks", "which volume was "+name, effect{do: func() error {
-		id = r.machine.records.now[name]
+func (r records) Recorded(of string, _ host.Find) (id name.VolumeID, err error) {
+	err = r.call(context.Background(), "asks", "which volume was "+of, effect{do: func() error {
+		id = r.machine.records.now[of]
 		return nil
 	}})
 	return id, err
 }
 
-func (r records) Record(name string, _ role.Find, id string) error {
-	return r.call(context.Background(), "record", name+" is "+id, effect{do: func() error {
-		r.machine.records.write(map[string]string{name: id})
+func (r records) Record(of string, _ host.Find, id name.VolumeID) error {
+	return r.call(context.Background(), "record", fmt.Sprintf("%s is %s", of, id), effect{do: func() error {
+		r.machine.records.write(map[string]name.VolumeID{of: id})
 		return nil
 	}})
 }
@@ -231,7 +229,7 @@ type disks struct{ *agent }
 func (d disks) Find(ctx context.Context, serial string) (found host.Disk, there bool, err error) {
 	err = d.call(ctx, "asks", "for disk "+serial, effect{do: func() error {
 		if on := d.machine.plugged[serial]; on != nil {
-			found, there = ondisk.Disk(on.block()), true
+			found, there = diskinfo.Of(on.block()), true
 		}
 		return nil
 	}})
@@ -242,7 +240,7 @@ func (d disks) Appear(ctx context.Context, serial string) (found host.Disk, err 
 	err = d.call(ctx, "waits", "for disk "+serial, effect{
 		do:     func() error { return nil },
 		until:  func() bool { return d.machine.plugged[serial] != nil },
-		result: func() error { found = ondisk.Disk(d.machine.plugged[serial].block()); return nil },
+		result: func() error { found = diskinfo.Of(d.machine.plugged[serial].block()); return nil },
 		bound:  time.Minute,
 	})
 	return found, err
@@ -254,10 +252,10 @@ func (a *agent) same(want host.Disk) (*disk, error) {
 	if d == nil {
 		return nil, block.ErrAbsent
 	}
-	return d, ondisk.Same(want, d.block())
+	return d, diskinfo.Same(want, d.block())
 }
 
-func (d disks) Read(ctx context.Context, want host.Disk, of role.Volume) (content host.Content, err error) {
+func (d disks) Read(ctx context.Context, want host.Disk, as host.Reading) (content host.Content, err error) {
 	err = d.call(ctx, "read", want.Serial, effect{bound: 10 * time.Minute, do: func() error {
 		disk, err := d.same(want)
 		if err != nil {
@@ -270,7 +268,7 @@ func (d disks) Read(ctx context.Context, want host.Disk, of role.Volume) (conten
 				report.InUse = append(report.InUse, "mounted at "+where)
 			}
 		}
-		content, err = ondisk.Content(disk.block(), report, of.Filesystem)
+		content, err = diskinfo.Content(disk.block(), report, as.Filesystem)
 		return err
 	}})
 	return content, err
@@ -280,7 +278,7 @@ type filesystems struct{ *agent }
 
 func makeUnit(d host.Disk) string { return "bootagent-make-" + d.Serial }
 
-func (f filesystems) Make(ctx context.Context, d host.Disk, t role.FilesystemType, uuid string) error {
+func (f filesystems) Format(ctx context.Context, d host.Disk, fstype, uuid string) error {
 	m := f.machine
 	w := m.world
 	name := makeUnit(d)
@@ -307,11 +305,11 @@ func (f filesystems) Make(ctx context.Context, d host.Disk, t role.FilesystemTyp
 				case 0:
 					v.half = false
 				case 1:
-					v.format(string(t), uuid)
+					v.format(fstype, uuid)
 				}
 			}}
 			m.runCommand(name, c, w.between(time.Second, 4*time.Second), func() error {
-				v.format(string(t), uuid)
+				v.format(fstype, uuid)
 				w.count(m.id, "make")
 				return nil
 			})
@@ -334,7 +332,7 @@ func (f filesystems) Settle(ctx context.Context, d host.Disk) error {
 	})
 }
 
-func (f filesystems) Check(ctx context.Context, d host.Disk, _ role.FilesystemType) error {
+func (f filesystems) Check(ctx context.Context, d host.Disk, _ string) error {
 	return f.call(ctx, "asks", "whether the filesystem on "+d.Serial+" is whole", effect{do: func() error {
 		// Who closes a disk that was open for writing makes an event of it.
 		if disk, err := f.same(d); err == nil {

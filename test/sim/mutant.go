@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	life "bootagent/pkg/agent"
+	"bootagent/pkg/aws/name"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
@@ -89,20 +90,20 @@ type seams struct {
 
 	run func(step string, run graph.Func) graph.Func
 
-	findVolume func(context.Context, role.Find) (string, error)
-	claim      func(context.Context, string) error
-	attach     func(context.Context, string) error
-	origin     func(context.Context, string) (host.Origin, error)
-	intent     func(context.Context, string) (host.Intent, error)
-	intend     func(context.Context, string, host.Intent) error
-	recorded   func(string, role.Find) (string, error)
-	record     func(string, role.Find, string) error
+	findVolume func(context.Context, host.Find) (name.VolumeID, error)
+	claim      func(context.Context, name.VolumeID) error
+	attach     func(context.Context, name.VolumeID) error
+	origin     func(context.Context, name.VolumeID) (host.Origin, error)
+	intent     func(context.Context, name.VolumeID) (host.Intent, error)
+	intend     func(context.Context, name.VolumeID, host.Intent) error
+	recorded   func(string, host.Find) (name.VolumeID, error)
+	record     func(string, host.Find, name.VolumeID) error
 
 	findDisk    func(context.Context, string) (host.Disk, bool, error)
-	readDisk    func(context.Context, host.Disk, role.Volume) (host.Content, error)
-	makeFS      func(context.Context, host.Disk, role.FilesystemType, string) error
+	readDisk    func(context.Context, host.Disk, host.Reading) (host.Content, error)
+	format      func(context.Context, host.Disk, string, string) error
 	settle      func(context.Context, host.Disk) error
-	check       func(context.Context, host.Disk, role.FilesystemType) error
+	check       func(context.Context, host.Disk, string) error
 	readLedger  func(context.Context, string) ([]byte, error)
 	writeLedger func(context.Context, string, []byte) error
 	at          func(string) (uint64, bool, error)
@@ -110,14 +111,14 @@ type seams struct {
 	stale       func(string) (bool, error)
 	unmount     func(context.Context, string) error
 
-	examine    func(context.Context, string, role.Data, host.EngineSettings) (host.Directory, error)
+	examine    func(context.Context, host.Data, host.EngineSettings) (host.DirectoryReport, error)
 	names      func(context.Context, string) ([]string, error)
 	publish    func(context.Context, string, string) error
-	initialize func(context.Context, role.Data, string) error
-	staged     func(role.Secret) (bool, error)
+	initialize func(context.Context, host.Data) error
+	staged     func(role.Secret) (string, error)
 	unlock     func(context.Context) error
-	fetch      func(context.Context, role.Secret) (host.Sealed, error)
-	open       func(context.Context, role.Secret, []byte) error
+	fetch      func(context.Context, role.Secret) (host.Payload, error)
+	open       func(context.Context, role.Secret, host.Payload) error
 
 	state            func(context.Context, string) (host.UnitState, error)
 	await            func(context.Context, string, func(host.UnitState) bool) (host.UnitState, error)
@@ -145,7 +146,7 @@ func newSeams(a *agent, h host.Host) *seams {
 		recorded: h.Records.Recorded, record: h.Records.Record,
 
 		findDisk: h.Disks.Find, readDisk: h.Disks.Read,
-		makeFS: h.Filesystems.Make, settle: h.Filesystems.Settle, check: h.Filesystems.Check,
+		format: h.Filesystems.Format, settle: h.Filesystems.Settle, check: h.Filesystems.Check,
 		readLedger: h.Ledgers.ReadLedger, writeLedger: h.Ledgers.WriteLedger,
 		at: h.Mounts.At, mount: h.Mounts.Mount, stale: h.Mounts.Stale, unmount: h.Mounts.Unmount,
 
@@ -262,46 +263,46 @@ type (
 	}
 )
 
-func (s seamVolumes) FindVolume(ctx context.Context, find role.Find) (string, error) {
+func (s seamVolumes) FindVolume(ctx context.Context, find host.Find) (name.VolumeID, error) {
 	return s.findVolume(ctx, find)
 }
-func (s seamVolumes) Claim(ctx context.Context, id string) error  { return s.claim(ctx, id) }
-func (s seamVolumes) Attach(ctx context.Context, id string) error { return s.attach(ctx, id) }
+func (s seamVolumes) Claim(ctx context.Context, id name.VolumeID) error  { return s.claim(ctx, id) }
+func (s seamVolumes) Attach(ctx context.Context, id name.VolumeID) error { return s.attach(ctx, id) }
 
-func (s seamVolumes) Origin(ctx context.Context, id string) (host.Origin, error) {
+func (s seamVolumes) Origin(ctx context.Context, id name.VolumeID) (host.Origin, error) {
 	return s.origin(ctx, id)
 }
 
-func (s seamVolumes) Intent(ctx context.Context, of string) (host.Intent, error) {
+func (s seamVolumes) Intent(ctx context.Context, of name.VolumeID) (host.Intent, error) {
 	return s.intent(ctx, of)
 }
 
-func (s seamVolumes) Intend(ctx context.Context, of string, intent host.Intent) error {
+func (s seamVolumes) Intend(ctx context.Context, of name.VolumeID, intent host.Intent) error {
 	return s.intend(ctx, of, intent)
 }
 
-func (s seamRecords) Recorded(name string, find role.Find) (string, error) {
-	return s.recorded(name, find)
+func (s seamRecords) Recorded(volume string, find host.Find) (name.VolumeID, error) {
+	return s.recorded(volume, find)
 }
 
-func (s seamRecords) Record(name string, find role.Find, id string) error {
-	return s.record(name, find, id)
+func (s seamRecords) Record(volume string, find host.Find, id name.VolumeID) error {
+	return s.record(volume, find, id)
 }
 
 func (s seamDisks) Find(ctx context.Context, serial string) (host.Disk, bool, error) {
 	return s.findDisk(ctx, serial)
 }
 
-func (s seamDisks) Read(ctx context.Context, d host.Disk, of role.Volume) (host.Content, error) {
+func (s seamDisks) Read(ctx context.Context, d host.Disk, of host.Reading) (host.Content, error) {
 	return s.readDisk(ctx, d, of)
 }
 
-func (s seamFilesystems) Make(ctx context.Context, d host.Disk, t role.FilesystemType, uuid string) error {
-	return s.makeFS(ctx, d, t, uuid)
+func (s seamFilesystems) Format(ctx context.Context, d host.Disk, t, uuid string) error {
+	return s.format(ctx, d, t, uuid)
 }
 func (s seamFilesystems) Settle(ctx context.Context, d host.Disk) error { return s.settle(ctx, d) }
 
-func (s seamFilesystems) Check(ctx context.Context, d host.Disk, t role.FilesystemType) error {
+func (s seamFilesystems) Check(ctx context.Context, d host.Disk, t string) error {
 	return s.check(ctx, d, t)
 }
 
@@ -322,26 +323,26 @@ func (s seamDirectories) Names(ctx context.Context, p string) ([]string, error) 
 	return s.names(ctx, p)
 }
 
-func (s seamDirectories) Examine(ctx context.Context, p string, d role.Data, set host.EngineSettings) (host.Directory, error) {
-	return s.examine(ctx, p, d, set)
+func (s seamDirectories) Examine(ctx context.Context, d host.Data, set host.EngineSettings) (host.DirectoryReport, error) {
+	return s.examine(ctx, d, set)
 }
 
 func (s seamDirectories) Publish(ctx context.Context, staging, p string) error {
 	return s.publish(ctx, staging, p)
 }
 
-func (s seamEngines) Initialize(ctx context.Context, d role.Data, dir string) error {
-	return s.initialize(ctx, d, dir)
+func (s seamEngines) Initialize(ctx context.Context, d host.Data) error {
+	return s.initialize(ctx, d)
 }
-func (s seamSecrets) Staged(of role.Secret) (bool, error) { return s.staged(of) }
-func (s seamSecrets) Unlock(ctx context.Context) error    { return s.unlock(ctx) }
+func (s seamSecrets) Staged(of role.Secret) (string, error) { return s.staged(of) }
+func (s seamSecrets) Unlock(ctx context.Context) error      { return s.unlock(ctx) }
 
-func (s seamSecrets) Fetch(ctx context.Context, of role.Secret) (host.Sealed, error) {
+func (s seamSecrets) Fetch(ctx context.Context, of role.Secret) (host.Payload, error) {
 	return s.fetch(ctx, of)
 }
 
-func (s seamSecrets) Open(ctx context.Context, of role.Secret, sealed []byte) error {
-	return s.open(ctx, of, sealed)
+func (s seamSecrets) Open(ctx context.Context, of role.Secret, p host.Payload) error {
+	return s.open(ctx, of, p)
 }
 
 func (s seamUnits) State(ctx context.Context, unit string) (host.UnitState, error) {

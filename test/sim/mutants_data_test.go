@@ -6,36 +6,36 @@ import (
 	"slices"
 	"strings"
 
-	"bootagent/pkg/boot"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/storage"
 )
 
 // The mistakes about data directories and secrets.
 var ofData = []mutant{
-	{name: "a new database is made beside one that was renamed", change: readsLedger(func(l *boot.Ledger) { delete(l.Data, "orders") })},
-	{name: "a database that is gone is made anew", breaks: `the volume's ledger says that it was there`, change: readsLedger(func(l *boot.Ledger) {
+	{name: "a new database is made beside one that was renamed", change: readsLedger(func(l *storage.Ledger) { delete(l.Data, "orders") })},
+	{name: "a database that is gone is made anew", breaks: `the volume's ledger says that it was there`, change: readsLedger(func(l *storage.Ledger) {
 		for name, d := range l.Data {
 			d.Ready = false
 			l.Data[name] = d
 		}
 	})},
-	{name: "a damaged directory passes for a good one", change: finds(func(path string, found *host.Directory) {
+	{name: "a damaged directory passes for a good one", change: finds(func(path string, found *host.DirectoryReport) {
 		if found.State == host.Damaged && !strings.Contains(path, ".initializing-") {
 			found.State = host.Ready
 		}
 	})},
 	{name: "half of a database passes for a whole one", change: both(
-		finds(func(path string, found *host.Directory) {
+		finds(func(path string, found *host.DirectoryReport) {
 			if found.State == host.Damaged && strings.Contains(path, ".initializing-") {
 				found.State = host.Ready
 			}
 		}),
 		func(s *seams) {
 			initialize := s.initialize
-			s.initialize = func(ctx context.Context, d role.Data, dir string) error {
-				_ = initialize(ctx, d, dir)
+			s.initialize = func(ctx context.Context, d host.Data) error {
+				_ = initialize(ctx, d)
 				return nil
 			}
 		},
@@ -64,12 +64,12 @@ var ofData = []mutant{
 	// Secrets and keys.
 	{name: "what nobody sealed is taken for the secret", change: func(s *seams) {
 		open := s.open
-		s.open = func(ctx context.Context, of role.Secret, sealed []byte) error {
-			if open(ctx, of, sealed) == nil {
+		s.open = func(ctx context.Context, of role.Secret, p host.Payload) error {
+			if open(ctx, of, p) == nil {
 				return nil
 			}
 			return s.agent.call(ctx, "stage", of.Credential+", as it was fetched", effect{do: func() error {
-				s.agent.machine.staged[of.Credential] = string(sealed) + "!"
+				s.agent.machine.staged[of.Credential] = string(p.Bytes()) + "!"
 				return nil
 			}})
 		}
@@ -78,15 +78,15 @@ var ofData = []mutant{
 		return slices.DeleteFunc(all, func(n role.Need) bool { return n.Kind == role.KindSecret })
 	})},
 	{name: "a secret counts as staged before it is", change: func(s *seams) {
-		says(&s.staged, func(_ role.Secret, staged *bool) { *staged = true })
+		says(&s.staged, func(_ role.Secret, staged *string) { *staged = "1" })
 	}},
 	{name: "a secret is staged each time anew", change: func(s *seams) {
-		says(&s.staged, func(_ role.Secret, staged *bool) { *staged = false })
+		says(&s.staged, func(_ role.Secret, staged *string) { *staged = "" })
 	}},
 	{name: "an error tells the secret", change: func(s *seams) {
 		open := s.open
-		s.open = func(ctx context.Context, of role.Secret, sealed []byte) error {
-			if err := open(ctx, of, sealed); err != nil {
+		s.open = func(ctx context.Context, of role.Secret, p host.Payload) error {
+			if err := open(ctx, of, p); err != nil {
 				return fmt.Errorf("cannot open %q: %w", plaintext, err)
 			}
 			return nil

@@ -8,11 +8,12 @@ import (
 	"sync"
 	"time"
 
-	"bootagent/pkg/boot"
+	"bootagent/pkg/aws/name"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/storage"
 )
 
 // answers changes what a seam answers. An error stays as it is.
@@ -43,7 +44,7 @@ func says[Q, A any](seam *func(Q) (A, error), change func(Q, *A)) {
 func reads(change func(*host.Content)) func(*seams) {
 	return func(s *seams) {
 		read := s.readDisk
-		s.readDisk = func(ctx context.Context, d host.Disk, of role.Volume) (host.Content, error) {
+		s.readDisk = func(ctx context.Context, d host.Disk, of host.Reading) (host.Content, error) {
 			content, err := read(ctx, d, of)
 			if err == nil {
 				change(&content)
@@ -54,13 +55,13 @@ func reads(change func(*host.Content)) func(*seams) {
 }
 
 // finds changes in which state a data directory is found.
-func finds(change func(path string, found *host.Directory)) func(*seams) {
+func finds(change func(path string, found *host.DirectoryReport)) func(*seams) {
 	return func(s *seams) {
 		examine := s.examine
-		s.examine = func(ctx context.Context, path string, d role.Data, set host.EngineSettings) (host.Directory, error) {
-			found, err := examine(ctx, path, d, set)
+		s.examine = func(ctx context.Context, d host.Data, set host.EngineSettings) (host.DirectoryReport, error) {
+			found, err := examine(ctx, d, set)
 			if err == nil {
-				change(path, &found)
+				change(d.Dir, &found)
 			}
 			return found, err
 		}
@@ -70,16 +71,16 @@ func finds(change func(path string, found *host.Directory)) func(*seams) {
 // isReady says of a directory that the engine can start on it, where what is
 // wrong with it has these words.
 func isReady(words string) func(*seams) {
-	return finds(func(_ string, found *host.Directory) {
-		if found.State != host.Absent && strings.Contains(found.Words, words) {
+	return finds(func(_ string, found *host.DirectoryReport) {
+		if found.State != host.Absent && strings.Contains(found.Reason, words) {
 			found.State = host.Ready
 		}
 	})
 }
 
 // edited changes a ledger, where there is one.
-func edited(ledger []byte, change func(*boot.Ledger)) []byte {
-	l, err := boot.DecodeLedger(ledger)
+func edited(ledger []byte, change func(*storage.Ledger)) []byte {
+	l, err := storage.DecodeLedger(ledger)
 	if err != nil || l == nil {
 		return ledger
 	}
@@ -92,14 +93,14 @@ func edited(ledger []byte, change func(*boot.Ledger)) []byte {
 }
 
 // readsLedger changes what a ledger says when it is read.
-func readsLedger(change func(*boot.Ledger)) func(*seams) {
+func readsLedger(change func(*storage.Ledger)) func(*seams) {
 	return func(s *seams) {
 		answers(&s.readLedger, func(_ string, ledger *[]byte) { *ledger = edited(*ledger, change) })
 	}
 }
 
 // writesLedger changes what is written into a ledger.
-func writesLedger(change func(*boot.Ledger)) func(*seams) {
+func writesLedger(change func(*storage.Ledger)) func(*seams) {
 	return func(s *seams) {
 		write := s.writeLedger
 		s.writeLedger = func(ctx context.Context, root string, ledger []byte) error {
@@ -138,14 +139,14 @@ func fails(prefix string, change func(error) error) func(*seams) {
 func asksCloud(change func(ask func(context.Context) error) func(context.Context) error) func(*seams) {
 	return func(s *seams) {
 		find, claim, attach := s.findVolume, s.claim, s.attach
-		s.findVolume = func(ctx context.Context, of role.Find) (id string, err error) {
+		s.findVolume = func(ctx context.Context, of host.Find) (id name.VolumeID, err error) {
 			err = change(func(ctx context.Context) (err error) { id, err = find(ctx, of); return err })(ctx)
 			return id, err
 		}
-		s.claim = func(ctx context.Context, id string) error {
+		s.claim = func(ctx context.Context, id name.VolumeID) error {
 			return change(func(ctx context.Context) error { return claim(ctx, id) })(ctx)
 		}
-		s.attach = func(ctx context.Context, id string) error {
+		s.attach = func(ctx context.Context, id name.VolumeID) error {
 			return change(func(ctx context.Context) error { return attach(ctx, id) })(ctx)
 		}
 	}

@@ -86,7 +86,11 @@ var ofServices = []mutant{
 			dev, mounted, err := at(where)
 			return dev, mounted && s.inStep(""), err
 		}
-		says(&s.staged, func(_ role.Secret, staged *bool) { *staged = *staged && (s.inStep("") || s.agent.actor() == "key") })
+		says(&s.staged, func(_ role.Secret, staged *string) {
+			if !s.inStep("") && s.agent.actor() != "key" {
+				*staged = ""
+			}
+		})
 		answers(&s.granted, func(_ string, granted *bool) { *granted = *granted && s.inStep("") })
 	}},
 }

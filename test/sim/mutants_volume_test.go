@@ -6,11 +6,12 @@ import (
 	"regexp"
 	"strings"
 
-	"bootagent/pkg/boot"
+	"bootagent/pkg/aws/name"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/storage"
 )
 
 // The mistakes about volumes, their disks and filesystems.
@@ -21,12 +22,12 @@ var ofVolumes = []mutant{
 		}
 	})},
 	{name: "a blank volume of a snapshot is formatted", change: func(s *seams) {
-		answers(&s.origin, func(_ string, o *host.Origin) { o.From = "" })
+		answers(&s.origin, func(_ name.VolumeID, o *host.Origin) { o.From = "" })
 	}},
 	{name: "a filesystem without a ledger is taken", change: func(s *seams) {
 		uuid := ""
 		reads(func(c *host.Content) { uuid = c.UUID })(s)
-		answers(&s.intent, func(_ string, i *host.Intent) {
+		answers(&s.intent, func(_ name.VolumeID, i *host.Intent) {
 			if i.UUID == "" && uuid != "" {
 				i.UUID = uuid
 			}
@@ -34,7 +35,7 @@ var ofVolumes = []mutant{
 	}},
 	{name: "what an intent names is taken for just made, whatever is in it", change: noNames},
 	{name: "a filesystem that lost its ledger is introduced again", change: both(noNames, func(s *seams) {
-		answers(&s.intent, func(_ string, i *host.Intent) { i.Made = false })
+		answers(&s.intent, func(_ name.VolumeID, i *host.Intent) { i.Made = false })
 	})},
 	{name: "an intent is closed once or never", change: func(s *seams) {
 		s.step("volume data: intent", func(ctx context.Context, run graph.Func) error {
@@ -42,9 +43,9 @@ var ofVolumes = []mutant{
 			return nil
 		})
 	}},
-	{name: "that an intent is closed is not noted, and EC2 is told each time", change: writesLedger(func(l *boot.Ledger) { l.Closed = false })},
+	{name: "that an intent is closed is not noted, and EC2 is told each time", change: writesLedger(func(l *storage.Ledger) { l.Closed = false })},
 	{name: "a disk that is blank again is formatted again", breaks: `was made on it before`, change: func(s *seams) {
-		answers(&s.intent, func(_ string, i *host.Intent) {
+		answers(&s.intent, func(_ name.VolumeID, i *host.Intent) {
 			if i.Made {
 				*i = host.Intent{}
 			}
@@ -52,36 +53,40 @@ var ofVolumes = []mutant{
 	}},
 	{name: "a copy is taken for the volume", change: func(s *seams) {
 		disk := s.lastDisk()
-		readsLedger(func(l *boot.Ledger) { l.Volume = disk().Serial })(s)
+		readsLedger(func(l *storage.Ledger) {
+			if id, is := name.VolumeOfSerial(disk().Serial); is {
+				l.Volume = string(id)
+			}
+		})(s)
 	}},
 	{name: "a copy that says so is taken for the volume", change: func(s *seams) {
 		ids := regexp.MustCompile(`vol-[0-9a-f]{17}`)
 		isCopy := func(err error) bool { return err != nil && strings.Contains(err.Error(), "is a copy of") }
 		find, claim, attach := s.findVolume, s.claim, s.attach
-		s.findVolume = func(ctx context.Context, of role.Find) (string, error) {
+		s.findVolume = func(ctx context.Context, of host.Find) (name.VolumeID, error) {
 			id, err := find(ctx, of)
 			if isCopy(err) {
-				return ids.FindString(err.Error()), nil
+				return name.VolumeID(ids.FindString(err.Error())), nil
 			}
 			return id, err
 		}
-		s.claim = func(ctx context.Context, id string) error {
+		s.claim = func(ctx context.Context, id name.VolumeID) error {
 			if err := claim(ctx, id); !isCopy(err) {
 				return err
 			}
 			return nil
 		}
-		s.attach = func(ctx context.Context, id string) error {
+		s.attach = func(ctx context.Context, id name.VolumeID) error {
 			if err := attach(ctx, id); !isCopy(err) {
 				return err
 			}
 			return ec2{s.agent}.Attach(ctx, id, s.agent.machine.id, "/dev/sdf")
 		}
 	}},
-	{name: "the volume of another role is taken", change: readsLedger(func(l *boot.Ledger) { l.Role = exampleRole().Name })},
+	{name: "the volume of another role is taken", change: readsLedger(func(l *storage.Ledger) { l.Role = exampleRole().Name })},
 	{name: "the intent is not noted before mkfs", change: func(s *seams) {
 		intend := s.intend
-		s.intend = func(ctx context.Context, id string, i host.Intent) error {
+		s.intend = func(ctx context.Context, id name.VolumeID, i host.Intent) error {
 			if !i.Made {
 				return nil
 			}
@@ -100,18 +105,18 @@ var ofVolumes = []mutant{
 	{name: "any of several volumes will do", change: func(s *seams) {
 		ids := regexp.MustCompile(`vol-[0-9a-f]{17}`)
 		find := s.findVolume
-		s.findVolume = func(ctx context.Context, of role.Find) (string, error) {
+		s.findVolume = func(ctx context.Context, of host.Find) (name.VolumeID, error) {
 			id, err := find(ctx, of)
 			if err != nil && strings.Contains(err.Error(), "volumes have the tags") {
-				return ids.FindString(err.Error()), nil
+				return name.VolumeID(ids.FindString(err.Error())), nil
 			}
 			return id, err
 		}
 	}},
 	{name: "what EC2 does not tell at once is taken for not so", change: func(s *seams) {
-		known := make(map[string]host.Intent)
+		known := make(map[name.VolumeID]host.Intent)
 		ask, intend := s.intent, s.intend
-		s.intent = func(ctx context.Context, id string) (host.Intent, error) {
+		s.intent = func(ctx context.Context, id name.VolumeID) (host.Intent, error) {
 			if i, ok := known[id]; ok {
 				return i, nil
 			}
@@ -121,7 +126,7 @@ var ofVolumes = []mutant{
 			}
 			return i, err
 		}
-		s.intend = func(ctx context.Context, id string, i host.Intent) error {
+		s.intend = func(ctx context.Context, id name.VolumeID, i host.Intent) error {
 			err := intend(ctx, id, i)
 			if err == nil {
 				known[id] = i
@@ -162,20 +167,20 @@ var ofVolumes = []mutant{
 		s.settle = func(context.Context, host.Disk) error { return nil }
 	}},
 	{name: "the filesystem is not checked before it is mounted", change: func(s *seams) {
-		s.check = func(context.Context, host.Disk, role.FilesystemType) error { return nil }
+		s.check = func(context.Context, host.Disk, string) error { return nil }
 	}},
 	{name: "the ledger is not written", change: func(s *seams) {
 		s.writeLedger = func(context.Context, string, []byte) error { return nil }
 	}},
-	{name: "the ledger does not tell that the volume is in use", change: writesLedger(func(l *boot.Ledger) { l.BootID = "" })},
-	{name: "the ledger does not tell how the services were stopped", change: writesLedger(func(l *boot.Ledger) { l.Stopped = nil })},
+	{name: "the ledger does not tell that the volume is in use", change: writesLedger(func(l *storage.Ledger) { l.BootID = "" })},
+	{name: "the ledger does not tell how the services were stopped", change: writesLedger(func(l *storage.Ledger) { l.Stopped = nil })},
 	{name: "which volume was mounted is not recorded", change: func(s *seams) {
-		s.record = func(string, role.Find, string) error { return nil }
+		s.record = func(string, host.Find, name.VolumeID) error { return nil }
 	}},
 	{name: "the volume that was recorded is another", change: func(s *seams) {
 		recorded := s.recorded
-		s.recorded = func(name string, find role.Find) (string, error) {
-			id, err := recorded(name, find)
+		s.recorded = func(volume string, find host.Find) (name.VolumeID, error) {
+			id, err := recorded(volume, find)
 			if id != "" {
 				id = "vol-0000000000000beef"
 			}
@@ -183,7 +188,7 @@ var ofVolumes = []mutant{
 		}
 	}},
 	{name: "a volume counts as attached before it is", change: func(s *seams) {
-		s.attach = func(context.Context, string) error { return nil }
+		s.attach = func(context.Context, name.VolumeID) error { return nil }
 	}},
 	{name: "what is mounted to be inspected stays mounted", change: func(s *seams) {
 		unmount := s.unmount

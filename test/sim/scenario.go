@@ -9,12 +9,12 @@ import (
 
 	"bootagent/pkg/aws/diagnose"
 	"bootagent/pkg/aws/s3"
-	"bootagent/pkg/boot"
+	"bootagent/pkg/host"
 	"bootagent/pkg/report"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/status"
-	"bootagent/pkg/volume"
+	volume "bootagent/pkg/storage/ebs"
 	"bootagent/test/story"
 )
 
@@ -132,8 +132,8 @@ func after(d time.Duration) func(*World, *machine) { return func(w *World, _ *ma
 // role's.
 func foreign(w *World, m *machine) {
 	for i := range 60 {
-		m.diskEvent(boot.DiskEvent{Name: "nvme7n1", Serial: "vol0000000000000f0e1", Holds: fmt.Sprint("holds ", i)})
-		m.diskEvent(boot.DiskEvent{})
+		m.diskEvent(host.DiskEvent{Name: "nvme7n1", Serial: "vol0000000000000f0e1", Holds: fmt.Sprint("holds ", i)})
+		m.diskEvent(host.DiskEvent{})
 		w.pass(10 * time.Second)
 	}
 }

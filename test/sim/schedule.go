@@ -9,10 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"bootagent/pkg/boot"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
-	"bootagent/pkg/volume"
+	"bootagent/pkg/storage"
+	volume "bootagent/pkg/storage/ebs"
 )
 
 // A Schedule is a boot of one or more instances, with all that goes wrong. The
@@ -55,7 +55,7 @@ var beginnings = []beginning{
 	}},
 	{name: "a volume that is being made", weight: 1, set: func(w *World, v *ebs) {
 		v.State = volume.Creating
-		w.in(w.between(5*time.Second, time.Minute), "EC2", v.ID+" is available", func() {
+		w.in(w.between(5*time.Second, time.Minute), "EC2", fmt.Sprintf("%s is available", v.ID), func() {
 			v.Volume.State = volume.Available
 		})
 	}},
@@ -156,14 +156,14 @@ var beginnings = []beginning{
 func (w *World) withRows(v *ebs) {
 	rows := 1 + w.chance.IntN(50)
 	v.ours(v.ID, "22222222-2222-4222-8222-222222222222", rows)
-	v.Tags[volume.TagSelf] = v.ID
+	v.Tags[volume.TagSelf] = string(v.ID)
 	w.acked[v.ID] = rows
 }
 
 // hold has an instance hold a volume that is no machine of the world.
 func (c *cloud) hold(v *ebs) {
 	const id = "i-0000000000000beef"
-	c.instances[id] = &instance{id: id, state: "running", devices: map[string]string{"/dev/sdf": v.ID}}
+	c.instances[id] = &instance{id: id, state: "running", devices: devices{"/dev/sdf": v.ID}}
 	v.State = volume.InUse
 	v.Attachments = []volume.Attachment{{Instance: id, Device: "/dev/sdf", State: volume.Attached, Since: time.Now()}}
 }
@@ -577,7 +577,7 @@ func (w *World) lastShutdown() {
 			w.breaks("%s does not shut down", m.id)
 			return
 		}
-		l, err := boot.DecodeLedger([]byte(v.place.ledger))
+		l, err := storage.DecodeLedger([]byte(v.place.ledger))
 		switch {
 		case err != nil:
 			w.breaks("%v", err)

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"bootagent/pkg/boot"
 	"bootagent/pkg/host"
 	"bootagent/pkg/unit"
 )
@@ -186,7 +185,7 @@ func (m *machine) used(where string) bool {
 
 func (m *machine) unmounted(mt *mount) {
 	delete(m.mounts, mt.where)
-	if d := m.plugged[serialOf(mt.vol.ID)]; d != nil && mt.aside == nil && mt.where == volumeAt {
+	if d := m.plugged[mt.vol.ID.Serial()]; d != nil && mt.aside == nil && mt.where == volumeAt {
 		d.read = false // whoever mounts it next has to read it first
 	}
 	if mt.dir == "" && !mt.dead && mt.aside == nil {
@@ -384,17 +383,17 @@ func (m *machine) plug(v *ebs) {
 	}
 	m.seq++
 	v.minor += 16
-	m.plugged[serialOf(v.ID)] = &disk{vol: v, minor: v.minor, seq: m.seq}
-	m.diskEvent(m.plugged[serialOf(v.ID)].event())
+	m.plugged[v.ID.Serial()] = &disk{vol: v, minor: v.minor, seq: m.seq}
+	m.diskEvent(m.plugged[v.ID.Serial()].event())
 }
 
 // unplug has a disk go, with all that stands on it.
 func (m *machine) unplug(v *ebs) {
-	d := m.plugged[serialOf(v.ID)]
+	d := m.plugged[v.ID.Serial()]
 	if d == nil {
 		return
 	}
-	delete(m.plugged, serialOf(v.ID))
+	delete(m.plugged, v.ID.Serial())
 	for _, where := range sortedKeys(m.mounts) {
 		if mt := m.mounts[where]; mt.vol == v && !mt.dead {
 			mt.dead, mt.stopping, mt.pinned = true, true, m.pins && where == volumeAt
@@ -410,16 +409,16 @@ func (m *machine) unplug(v *ebs) {
 }
 
 // diskEvent tells the agent that something happened to a disk, as udev does.
-func (m *machine) diskEvent(e boot.DiskEvent) {
+func (m *machine) diskEvent(e host.DiskEvent) {
 	if a := m.agent; a != nil && a.boot() != nil && !m.world.mutant.deaf(a, diskEvent) {
 		a.person(func() error { a.boot().DiskChanged(context.Background(), e); return nil })
 	}
 }
 
 // event is one of a disk, by which nothing that is known of it has changed.
-func (d *disk) event() boot.DiskEvent {
+func (d *disk) event() host.DiskEvent {
 	b := d.block()
-	return boot.DiskEvent{Name: b.Name, Serial: b.Serial}
+	return host.DiskEvent{Name: b.Name, Serial: b.Serial}
 }
 
 func (m *machine) mountedAt(where string) string {

@@ -11,7 +11,7 @@ import (
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
-	"bootagent/pkg/volume"
+	volume "bootagent/pkg/storage/ebs"
 )
 
 // checkMake is asked before a filesystem is made.
@@ -102,7 +102,7 @@ func (w *World) lookAtService(m *machine, s *service) {
 		wrong = "on another directory than its own"
 	case mt.vol.live.dirs[mt.dir].state != host.Ready:
 		wrong = fmt.Sprintf("on a data directory that is %s", mt.vol.live.dirs[mt.dir].state)
-	case !strings.Contains(mt.vol.live.ledger, `"role":"mysql-ec2"`) || !strings.Contains(mt.vol.live.ledger, serialOf(mt.vol.ID)):
+	case !strings.Contains(mt.vol.live.ledger, `"role":"mysql-ec2"`) || !strings.Contains(mt.vol.live.ledger, string(mt.vol.ID)):
 		wrong = "on a volume whose ledger does not say that it is its own"
 	case m.grants[s.unit] == nil || !m.grants[s.unit].active:
 		wrong = "without its grant"
@@ -246,8 +246,8 @@ var reasons = []reason{
 	because("volumes have the tags", func(m *machine) bool { return m.world.theVolume() == nil && len(m.world.cloud.volumes) > 1 }),
 	ofVolume("multi-attach enabled", func(_ *machine, v *ebs) bool { return v.MultiAttach }),
 	ofVolume("is in zone", func(_ *machine, v *ebs) bool { return v.Zone != zone }),
-	ofVolume("is a copy of volume", func(_ *machine, v *ebs) bool { return v.Tags[volume.TagSelf] != v.ID }),
-	ofVolume("holds a copy of volume", func(_ *machine, v *ebs) bool { return v.log != nil && !strings.Contains(v.log.ledger, serialOf(v.ID)) }),
+	ofVolume("is a copy of volume", func(_ *machine, v *ebs) bool { return v.Tags[volume.TagSelf] != string(v.ID) }),
+	ofVolume("holds a copy of volume", func(_ *machine, v *ebs) bool { return v.log != nil && !strings.Contains(v.log.ledger, string(v.ID)) }),
 	ofVolume("was made from snapshot", func(_ *machine, v *ebs) bool { return v.Snapshot != "" && v.blank() }),
 	ofVolume("is a volume of role", func(_ *machine, v *ebs) bool {
 		return v.log != nil && !strings.Contains(v.log.ledger, `"role":"mysql-ec2"`)
@@ -282,7 +282,7 @@ var reasons = []reason{
 	}),
 	because("no disk with serial|the disk with serial", func(m *machine) bool {
 		v := m.world.theVolume()
-		return v != nil && m.plugged[serialOf(v.ID)] == nil
+		return v != nil && m.plugged[v.ID.Serial()] == nil
 	}),
 	because("was stopped by hand", func(m *machine) bool { s := m.services[database]; return s.active == "inactive" && !s.byItself }),
 	because("ended by itself", func(m *machine) bool { s := m.services[database]; return s.active == "inactive" && s.byItself }),

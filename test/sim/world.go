@@ -21,6 +21,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"bootagent/pkg/aws/name"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 )
@@ -42,13 +43,13 @@ type World struct {
 
 	faults faults
 	boots  int
-	acked  map[string]int // rows that were acknowledged, by volume
-	sealed []byte         // the secret, as it lies in S3
-	role   *role.Role     // that the image has
-	keys   []settings.Key // that the agent is set to use
-	mute   bool           // no probe comes to an end
-	counts map[string]int // of what changed something, by machine and what it was
-	mutant *mutant        // that the agents are; nil is none
+	acked  map[name.VolumeID]int // rows that were acknowledged, by volume
+	sealed []byte                // the secret, as it lies in S3
+	role   *role.Role            // that the image has
+	keys   []settings.Key        // that the agent is set to use
+	mute   bool                  // no probe comes to an end
+	counts map[string]int        // of what changed something, by machine and what it was
+	mutant *mutant               // that the agents are; nil is none
 
 	mu      sync.Mutex
 	arrived []*call
@@ -107,7 +108,7 @@ var errDead = errors.New("the agent is dead")
 func newWorld(seed uint64) *World {
 	w := &World{
 		seed: seed, chance: rand.New(rand.NewPCG(seed, 0x5eed)), began: time.Now(),
-		wake: make(chan struct{}, 1), acked: make(map[string]int), drawn: make(map[string]uint64), counts: make(map[string]int),
+		wake: make(chan struct{}, 1), acked: make(map[name.VolumeID]int), drawn: make(map[string]uint64), counts: make(map[string]int),
 		sealed: sealedSecret(), role: hastyRole(), keys: []settings.Key{{Operator: true}},
 	}
 	w.cloud = newCloud(w)

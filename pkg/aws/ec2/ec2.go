@@ -27,7 +27,8 @@ import (
 
 	"bootagent/pkg/aws/cli"
 	"bootagent/pkg/aws/diagnose"
-	"bootagent/pkg/volume"
+	"bootagent/pkg/aws/name"
+	"bootagent/pkg/storage/ebs"
 )
 
 // A call is given up after callTimeout, with all its attempts. Where nobody
@@ -60,7 +61,7 @@ type Config struct {
 // An attach is asked for once, as long as it is not throttled. An action that
 // EC2 has throttled is left alone for a while, see pace: calls of it fail
 // meanwhile as the throttled one did.
-func New(c Config) volume.API { return newClient(c, callTimeout) }
+func New(c Config) ebs.API { return newClient(c, callTimeout) }
 
 func newClient(c Config, timeout time.Duration) *client {
 	opts := sdk.Options{
@@ -120,18 +121,21 @@ type client struct {
 	denied map[string]string // by action, of which denial the log has what led to it
 }
 
-func (c *client) Volumes(ctx context.Context, q volume.Query) ([]volume.Volume, error) {
+func (c *client) Volumes(ctx context.Context, q ebs.Query) ([]ebs.Volume, error) {
 	// EC2 refuses ids together with a size of page.
-	in := &sdk.DescribeVolumesInput{VolumeIds: q.IDs}
+	in := &sdk.DescribeVolumesInput{}
+	for _, id := range q.IDs {
+		in.VolumeIds = append(in.VolumeIds, string(id))
+	}
 	for _, key := range slices.Sorted(maps.Keys(q.Tags)) {
 		in.Filters = append(in.Filters, types.Filter{Name: aws.String("tag:" + key), Values: []string{escape(q.Tags[key])}})
 	}
 	if len(q.IDs) == 0 {
 		in.MaxResults = aws.Int32(pageSize)
 	}
-	var all []volume.Volume
+	var all []ebs.Volume
 	for {
-		out, err := call(ctx, c, volume.DescribeVolumes, in, c.retryer, c.ec2.DescribeVolumes)
+		out, err := call(ctx, c, ebs.DescribeVolumes, in, c.retryer, c.ec2.DescribeVolumes)
 		if err != nil {
 			return nil, err
 		}
@@ -145,7 +149,7 @@ func (c *client) Volumes(ctx context.Context, q volume.Query) ([]volume.Volume, 
 		case "":
 			return all, nil
 		case aws.ToString(in.NextToken):
-			return nil, &diagnose.Error{Action: volume.DescribeVolumes, Status: http.StatusOK, Err: errors.New("the same page comes again and again")}
+			return nil, &diagnose.Error{Action: ebs.DescribeVolumes, Status: http.StatusOK, Err: errors.New("the same page comes again and again")}
 		}
 		in.NextToken = out.NextToken // of a page that may be short, or empty
 	}
@@ -157,14 +161,14 @@ func escape(value string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`).Replace(value)
 }
 
-func volumeOf(vol types.Volume) volume.Volume {
-	v := volume.Volume{
-		ID:          aws.ToString(vol.VolumeId),
+func volumeOf(vol types.Volume) ebs.Volume {
+	v := ebs.Volume{
+		ID:          name.VolumeID(aws.ToString(vol.VolumeId)),
 		Zone:        aws.ToString(vol.AvailabilityZone),
 		State:       string(vol.State),
 		Size:        int64(aws.ToInt32(vol.Size)) << 30, // from GiB
 		Snapshot:    aws.ToString(vol.SnapshotId),
-		Source:      aws.ToString(vol.SourceVolumeId),
+		Source:      name.VolumeID(aws.ToString(vol.SourceVolumeId)),
 		Encrypted:   aws.ToBool(vol.Encrypted),
 		Key:         aws.ToString(vol.KmsKeyId),
 		MultiAttach: aws.ToBool(vol.MultiAttachEnabled),
@@ -174,7 +178,7 @@ func volumeOf(vol types.Volume) volume.Volume {
 		v.Tags[aws.ToString(tag.Key)] = aws.ToString(tag.Value)
 	}
 	for _, a := range vol.Attachments {
-		v.Attachments = append(v.Attachments, volume.Attachment{
+		v.Attachments = append(v.Attachments, ebs.Attachment{
 			Instance: aws.ToString(a.InstanceId),
 			Service:  aws.ToString(a.InstanceOwningService),
 			Device:   aws.ToString(a.Device),
@@ -185,24 +189,24 @@ func volumeOf(vol types.Volume) volume.Volume {
 	return v
 }
 
-func (c *client) Instance(ctx context.Context, id string) (volume.Instance, error) {
-	out, err := call(ctx, c, volume.DescribeInstances, &sdk.DescribeInstancesInput{InstanceIds: []string{id}}, c.retryer, c.ec2.DescribeInstances)
+func (c *client) Instance(ctx context.Context, id string) (ebs.Instance, error) {
+	out, err := call(ctx, c, ebs.DescribeInstances, &sdk.DescribeInstancesInput{InstanceIds: []string{id}}, c.retryer, c.ec2.DescribeInstances)
 	if err != nil {
-		return volume.Instance{}, err
+		return ebs.Instance{}, err
 	}
 	for _, reservation := range out.Reservations {
 		for _, i := range reservation.Instances {
 			return instanceOf(i), nil
 		}
 	}
-	return volume.Instance{}, &diagnose.Error{
-		Action: volume.DescribeInstances, Status: http.StatusOK,
+	return ebs.Instance{}, &diagnose.Error{
+		Action: ebs.DescribeInstances, Status: http.StatusOK,
 		Code: "InvalidInstanceID.NotFound", Message: fmt.Sprintf("EC2 returned nothing for %s", id),
 	}
 }
 
-func instanceOf(i types.Instance) volume.Instance {
-	instance := volume.Instance{ID: aws.ToString(i.InstanceId), Launched: aws.ToTime(i.LaunchTime), Devices: map[string]string{}}
+func instanceOf(i types.Instance) ebs.Instance {
+	instance := ebs.Instance{ID: aws.ToString(i.InstanceId), Devices: map[string]name.VolumeID{}}
 	if i.State != nil {
 		instance.State = string(i.State.Name)
 	}
@@ -210,27 +214,27 @@ func instanceOf(i types.Instance) volume.Instance {
 		instance.Zone = aws.ToString(i.Placement.AvailabilityZone)
 	}
 	for _, mapping := range i.BlockDeviceMappings {
-		id := ""
+		var id name.VolumeID
 		if mapping.Ebs != nil {
-			id = aws.ToString(mapping.Ebs.VolumeId)
+			id = name.VolumeID(aws.ToString(mapping.Ebs.VolumeId))
 		}
 		instance.Devices[aws.ToString(mapping.DeviceName)] = id
 	}
 	return instance
 }
 
-func (c *client) Attach(ctx context.Context, id, instance, device string) error {
-	in := &sdk.AttachVolumeInput{VolumeId: &id, InstanceId: &instance, Device: &device}
-	_, err := call(ctx, c, volume.AttachVolume, in, c.onlyThrottled, c.ec2.AttachVolume)
+func (c *client) Attach(ctx context.Context, id name.VolumeID, instance, device string) error {
+	in := &sdk.AttachVolumeInput{VolumeId: aws.String(string(id)), InstanceId: &instance, Device: &device}
+	_, err := call(ctx, c, ebs.AttachVolume, in, c.onlyThrottled, c.ec2.AttachVolume)
 	return err
 }
 
-func (c *client) Tag(ctx context.Context, id string, tags map[string]string) error {
-	in := &sdk.CreateTagsInput{Resources: []string{id}}
+func (c *client) Tag(ctx context.Context, id name.VolumeID, tags map[string]string) error {
+	in := &sdk.CreateTagsInput{Resources: []string{string(id)}}
 	for _, key := range slices.Sorted(maps.Keys(tags)) {
 		in.Tags = append(in.Tags, types.Tag{Key: aws.String(key), Value: aws.String(tags[key])})
 	}
-	_, err := call(ctx, c, volume.CreateTags, in, c.retryer, c.ec2.CreateTags)
+	_, err := call(ctx, c, ebs.CreateTags, in, c.retryer, c.ec2.CreateTags)
 	return err
 }
 

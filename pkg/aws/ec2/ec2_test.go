@@ -21,7 +21,8 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 
 	"bootagent/pkg/aws/diagnose"
-	"bootagent/pkg/volume"
+	"bootagent/pkg/aws/name"
+	"bootagent/pkg/storage/ebs"
 )
 
 // An endpoint is a server that speaks EC2's query protocol: it answers with
@@ -101,7 +102,7 @@ func TestVolumesOfAllPages(t *testing.T) {
 		xml("DescribeVolumes", `<volumeSet><item><volumeId>vol-1</volumeId></item></volumeSet><nextToken>more</nextToken>`),
 		xml("DescribeVolumes", `<volumeSet/><nextToken>evenmore</nextToken>`),
 		xml("DescribeVolumes", `<volumeSet><item><volumeId>vol-2</volumeId></item></volumeSet>`))
-	all, err := c.Volumes(t.Context(), volume.Query{Tags: map[string]string{"cluster": "orders", "a": `*?\`, "empty": ""}})
+	all, err := c.Volumes(t.Context(), ebs.Query{Tags: map[string]string{"cluster": "orders", "a": `*?\`, "empty": ""}})
 	ok(t, err)
 	if len(all) != 2 || all[0].ID != "vol-1" || all[1].ID != "vol-2" {
 		t.Errorf("got %+v", all)
@@ -123,18 +124,18 @@ func TestWhatEC2SaysOfAVolume(t *testing.T) {
 			<item><instanceOwningService>fargate.amazonaws.com</instanceOwningService><status>busy</status></item>
 		</attachmentSet></item>
 		<item><volumeId>vol-2</volumeId><size>16384</size><status>available</status></item></volumeSet>`))
-	got, err := c.Volumes(t.Context(), volume.Query{IDs: []string{"vol-1", "vol-2"}})
+	got, err := c.Volumes(t.Context(), ebs.Query{IDs: []name.VolumeID{"vol-1", "vol-2"}})
 	ok(t, err)
-	want := []volume.Volume{
+	want := []ebs.Volume{
 		{
-			ID: "vol-1", Zone: "eu-west-1a", State: volume.InUse, Size: 8 << 30, Snapshot: "snap-1", Source: "vol-0", Encrypted: true, Key: "arn:aws:kms:eu-west-1:123456789012:key/1", MultiAttach: true,
+			ID: "vol-1", Zone: "eu-west-1a", State: ebs.InUse, Size: 8 << 30, Snapshot: "snap-1", Source: "vol-0", Encrypted: true, Key: "arn:aws:kms:eu-west-1:123456789012:key/1", MultiAttach: true,
 			Tags: map[string]string{"cluster": "orders", "empty": ""},
-			Attachments: []volume.Attachment{
-				{Instance: "i-1", Device: "/dev/sdf", State: volume.Attaching, Since: time.Date(2026, 11, 26, 10, 4, 11, 0, time.UTC)},
-				{Service: "fargate.amazonaws.com", State: volume.Busy},
+			Attachments: []ebs.Attachment{
+				{Instance: "i-1", Device: "/dev/sdf", State: ebs.Attaching, Since: time.Date(2026, 11, 26, 10, 4, 11, 0, time.UTC)},
+				{Service: "fargate.amazonaws.com", State: ebs.Busy},
 			},
 		},
-		{ID: "vol-2", State: volume.Available, Size: 16 << 40, Tags: map[string]string{}},
+		{ID: "vol-2", State: ebs.Available, Size: 16 << 40, Tags: map[string]string{}},
 	}
 	for i := range got {
 		if since := time.Since(got[i].AsOf); since < -time.Second || since > time.Minute {
@@ -161,9 +162,9 @@ func TestWhatEC2SaysOfAnInstance(t *testing.T) {
 		xml("DescribeInstances", `<reservationSet/>`))
 	got, err := c.Instance(t.Context(), "i-1")
 	ok(t, err)
-	want := volume.Instance{
-		ID: "i-1", Zone: "eu-west-1a", State: "running", Launched: time.Date(2026, 11, 26, 10, 0, 0, 0, time.UTC),
-		Devices: map[string]string{"/dev/xvda": "vol-1", "/dev/sdf": ""},
+	want := ebs.Instance{
+		ID: "i-1", Zone: "eu-west-1a", State: "running",
+		Devices: map[string]name.VolumeID{"/dev/xvda": "vol-1", "/dev/sdf": ""},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -178,7 +179,7 @@ func TestWhatEC2SaysOfAnInstance(t *testing.T) {
 func TestWhatIsSentToChangeAVolume(t *testing.T) {
 	e, c := serve(t, xml("AttachVolume", `<status>attaching</status>`), xml("CreateTags", `<return>true</return>`))
 	ok(t, c.Attach(t.Context(), "vol-1", "i-1", "/dev/sdf"))
-	ok(t, c.Tag(t.Context(), "vol-1", map[string]string{volume.TagSelf: "vol-1", volume.TagFilesystem: "made x"}))
+	ok(t, c.Tag(t.Context(), "vol-1", map[string]string{ebs.TagSelf: "vol-1", ebs.TagFilesystem: "made x"}))
 	equal(t, "forms", e.took(), []string{
 		"Action=AttachVolume&Device=/dev/sdf&InstanceId=i-1&VolumeId=vol-1",
 		"Action=CreateTags&ResourceId.1=vol-1&Tag.1.Key=bootagent:filesystem&Tag.1.Value=made x&Tag.2.Key=bootagent:volume&Tag.2.Value=vol-1",
@@ -186,15 +187,15 @@ func TestWhatIsSentToChangeAVolume(t *testing.T) {
 }
 
 // each makes each of the calls.
-var each = map[string]func(context.Context, volume.API) error{
-	volume.DescribeVolumes: func(ctx context.Context, api volume.API) error {
-		_, err := api.Volumes(ctx, volume.Query{IDs: []string{"vol-1"}})
+var each = map[string]func(context.Context, ebs.API) error{
+	ebs.DescribeVolumes: func(ctx context.Context, api ebs.API) error {
+		_, err := api.Volumes(ctx, ebs.Query{IDs: []name.VolumeID{"vol-1"}})
 		return err
 	},
-	volume.DescribeInstances: func(ctx context.Context, api volume.API) error { _, err := api.Instance(ctx, "i-1"); return err },
-	volume.AttachVolume:      func(ctx context.Context, api volume.API) error { return api.Attach(ctx, "vol-1", "i-1", "/dev/sdf") },
-	volume.CreateTags: func(ctx context.Context, api volume.API) error {
-		return api.Tag(ctx, "vol-1", map[string]string{volume.TagSelf: "vol-1"})
+	ebs.DescribeInstances: func(ctx context.Context, api ebs.API) error { _, err := api.Instance(ctx, "i-1"); return err },
+	ebs.AttachVolume:      func(ctx context.Context, api ebs.API) error { return api.Attach(ctx, "vol-1", "i-1", "/dev/sdf") },
+	ebs.CreateTags: func(ctx context.Context, api ebs.API) error {
+		return api.Tag(ctx, "vol-1", map[string]string{ebs.TagSelf: "vol-1"})
 	},
 }
 
@@ -226,7 +227,7 @@ func TestErrorsTellTheActionAndWhatEC2Said(t *testing.T) {
 			_, c := serve(t, test.answer)
 			c.once()
 			for action, do := range each {
-				if action == volume.CreateTags && test.name == "a portal" {
+				if action == ebs.CreateTags && test.name == "a portal" {
 					continue // nothing of its answer is read
 				}
 				err := do(t.Context(), c)
@@ -259,7 +260,7 @@ func TestWhatIsThrottledOrHasNoAnswerIsTriedAgain(t *testing.T) {
 				err := do(t.Context(), c)
 				// An attach may be done though there is no answer, so it is not for the SDK to ask again.
 				want := 2
-				if action == volume.AttachVolume && name != "throttled" {
+				if action == ebs.AttachVolume && name != "throttled" {
 					want = 1
 				}
 				if got := len(e.took()); got != want || (err == nil) != (want == 2) {
@@ -276,12 +277,12 @@ func TestWhatIsThrottledOrHasNoAnswerIsTriedAgain(t *testing.T) {
 func TestThrottlingThatDoesNotEndIsToldAsSuch(t *testing.T) {
 	t.Parallel()
 	e, c := serve(t, fault(503, "RequestLimitExceeded", "Request limit exceeded."))
-	_, err := c.Volumes(t.Context(), volume.Query{})
+	_, err := c.Volumes(t.Context(), ebs.Query{})
 	if codeOf(err) != "RequestLimitExceeded" || len(e.took()) != 2 {
 		t.Errorf("%d calls, %v", len(e.took()), err)
 	}
 	// It is not asked at once again, while other actions are.
-	_, again := c.Volumes(t.Context(), volume.Query{})
+	_, again := c.Volumes(t.Context(), ebs.Query{})
 	if codeOf(again) != "RequestLimitExceeded" || len(e.took()) != 2 {
 		t.Errorf("%d calls, %v", len(e.took()), again)
 	}
@@ -334,7 +335,7 @@ func TestWhatLedToADenialIsInTheLogOnce(t *testing.T) {
 		}),
 	}, time.Minute)
 	for range 3 {
-		err := each[volume.AttachVolume](t.Context(), c)
+		err := each[ebs.AttachVolume](t.Context(), c)
 		denied := (*diagnose.Error)(nil)
 		if !errors.As(err, &denied) || denied.Encoded != "AbC-_123" || strings.Contains(err.Error(), "AbC") {
 			t.Errorf("got %+v: %v", denied, err)
@@ -348,7 +349,7 @@ func TestWhatLedToADenialIsInTheLogOnce(t *testing.T) {
 
 func TestAPageThatComesAgainAndAgainEnds(t *testing.T) {
 	_, c := serve(t, xml("DescribeVolumes", `<volumeSet/><nextToken>more</nextToken>`))
-	_, err := c.Volumes(t.Context(), volume.Query{})
+	_, err := c.Volumes(t.Context(), ebs.Query{})
 	if err == nil || !strings.Contains(err.Error(), "the same page comes again and again") {
 		t.Errorf("got %v", err)
 	}
@@ -381,7 +382,7 @@ func TestAConnectionThatIsNotMadeLeavesTimeForOthers(t *testing.T) {
 func TestAnEndpointWhereNobodyListens(t *testing.T) {
 	e, c := serve(t)
 	e.Close()
-	_, err := c.Volumes(t.Context(), volume.Query{})
+	_, err := c.Volumes(t.Context(), ebs.Query{})
 	trouble := (*diagnose.Error)(nil)
 	if !errors.As(err, &trouble) || !trouble.Unanswered() || !strings.HasPrefix(err.Error(), "ec2:DescribeVolumes: no answer: dial tcp 127.0.0.1") ||
 		!strings.HasSuffix(err.Error(), "connection refused") {
@@ -394,7 +395,7 @@ func TestACallThatItsCallerGivesUpSaysWhy(t *testing.T) {
 	_, c := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, why)
 	defer cancel()
-	if _, err := c.Volumes(ctx, volume.Query{}); err != why {
+	if _, err := c.Volumes(ctx, ebs.Query{}); err != why {
 		t.Errorf("got %v", err)
 	}
 }
@@ -427,7 +428,7 @@ func TestCredentialsAreAskedForOnce(t *testing.T) {
 		}),
 	})
 	for range 3 {
-		ok(t, each[volume.CreateTags](t.Context(), c))
+		ok(t, each[ebs.CreateTags](t.Context(), c))
 	}
 	if asked != 1 {
 		t.Errorf("asked %d times", asked)

@@ -18,7 +18,8 @@ import (
 	"github.com/aws/smithy-go"
 
 	agentec2 "bootagent/pkg/aws/ec2"
-	agentvolume "bootagent/pkg/volume"
+	"bootagent/pkg/aws/name"
+	"bootagent/pkg/storage/ebs"
 	"bootagent/test/cloud"
 	"bootagent/test/cloud/cloudtest"
 	"bootagent/test/cloud/ec2"
@@ -234,9 +235,9 @@ func TestPages(t *testing.T) {
 	}
 
 	// Two volumes fit, so most pages are empty but have a token.
-	var fitting []string
+	var fitting []name.VolumeID
 	for range 2 {
-		fitting = append(fitting, cloudtest.Volume(t, c, ec2.Volume{Tags: map[string]string{"cluster": "orders"}}).ID)
+		fitting = append(fitting, name.VolumeID(cloudtest.Volume(t, c, ec2.Volume{Tags: map[string]string{"cluster": "orders"}}).ID))
 	}
 	c.Calls.Reset()
 	url, err := c.Listen(c.EC2)
@@ -246,7 +247,7 @@ func TestPages(t *testing.T) {
 		cloudtest.Volume(t, c, ec2.Volume{})
 	}
 	c.EC2.SetShortPages(true)
-	found, err := api.Volumes(t.Context(), agentvolume.Query{Tags: map[string]string{"cluster": "orders"}})
+	found, err := api.Volumes(t.Context(), ebs.Query{Tags: map[string]string{"cluster": "orders"}})
 	cloudtest.Must(t, err)
 	if len(found) != 2 || !slices.Contains(fitting, found[0].ID) || !slices.Contains(fitting, found[1].ID) || len(c.Calls.Of("ec2:DescribeVolumes")) != 3 {
 		t.Errorf("by %d calls it found %v, not %v", len(c.Calls.Of("ec2:DescribeVolumes")), found, fitting)

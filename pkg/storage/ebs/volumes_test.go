@@ -1,4 +1,4 @@
-package volume
+package ebs
 
 import (
 	"context"
@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"bootagent/pkg/aws/diagnose"
+	"bootagent/pkg/aws/name"
 	"bootagent/pkg/fault"
+	"bootagent/pkg/host"
 )
 
-var orders = Want{Tags: map[string]string{"cluster": "orders"}}
+var orders = host.Find{Tags: map[string]string{"cluster": "orders"}}
 
 // add adds volumes of cluster orders.
 func (c *cloud) add(volumes ...*Volume) {
@@ -30,13 +32,13 @@ func TestFind(t *testing.T) {
 	const none1a = "tag the volume, or make one with these tags in zone eu-west-1a; the agent goes on as soon as it is there"
 	for _, test := range []struct {
 		name              string
-		want              Want
+		want              host.Find
 		world             func(*cloud)
-		id                string
+		id                name.VolumeID
 		kind, words, hint string
 	}{
 		{name: "the one with the tags", want: orders, id: vol},
-		{name: "the one with the id", want: Want{ID: vol}, id: vol},
+		{name: "the one with the id", want: host.Find{ID: vol}, id: vol},
 		{
 			name: "the one in another zone, held by another", want: orders, id: vol,
 			world: func(c *cloud) {
@@ -49,19 +51,19 @@ func TestFind(t *testing.T) {
 			world: func(c *cloud) { c.volumes[vol].State = Failed },
 		},
 		{
-			name: "all tags have to fit", want: Want{Tags: map[string]string{"cluster": "orders", "part": "log"}},
+			name: "all tags have to fit", want: host.Find{Tags: map[string]string{"cluster": "orders", "part": "log"}},
 			kind: waiting, words: "a volume with the tags cluster=orders, part=log", hint: none1a,
 		},
 		{
-			name: "none", want: Want{Tags: map[string]string{"cluster": "billing"}},
+			name: "none", want: host.Find{Tags: map[string]string{"cluster": "billing"}},
 			kind: waiting, words: "a volume with the tags cluster=billing", hint: none1a,
 		},
 		{
-			name: "what fits a wildcard is not what was asked for", want: Want{Tags: map[string]string{"cluster": "*"}},
+			name: "what fits a wildcard is not what was asked for", want: host.Find{Tags: map[string]string{"cluster": "*"}},
 			kind: waiting, words: "a volume with the tags cluster=*", hint: none1a,
 		},
 		{
-			name: "neither id nor tags, which would be any volume", want: Want{},
+			name: "neither id nor tags, which would be any volume", want: host.Find{},
 			kind: final, words: "the volume has neither an id nor tags to be found by", hint: "give it an id or tags in the role file",
 		},
 		{
@@ -96,18 +98,18 @@ func TestFind(t *testing.T) {
 			hint: "take the tags off those that are not meant, or name the id of the one below volumes in the user-data",
 		},
 		{
-			name: "an id that EC2 does not know", want: Want{ID: vol3},
+			name: "an id that EC2 does not know", want: host.Find{ID: vol3},
 			kind: waiting,
 			words: "EC2 to know volume vol-00000000000000003: " +
 				"InvalidVolume.NotFound: The volume 'vol-00000000000000003' does not exist.",
 			hint: "check the id, and that the volume is of this account and region",
 		},
 		{
-			name: "an id that is none", want: Want{ID: "vol-x"},
+			name: "an id that is none", want: host.Find{ID: "vol-x"},
 			world: func(c *cloud) {
 				c.answers[DescribeVolumes] = []error{refusal(DescribeVolumes, "InvalidParameterValue", "Value (vol-x) for parameter volumes is invalid.")}
 			},
-			kind: final, words: `EC2 takes "vol-x" for no volume's id`, hint: "correct the id, then: bootagent retry",
+			kind: final, words: `"vol-x" is not a volume ID, as EC2 says`, hint: "correct the id, then: bootagent retry",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -115,10 +117,10 @@ func TestFind(t *testing.T) {
 			if test.world != nil {
 				test.world(c)
 			}
-			got, err := New(c, Instance{ID: me, Zone: zone}).Find(t.Context(), test.want)
+			got, err := New(c, Instance{ID: me, Zone: zone}).FindVolume(t.Context(), test.want)
 			expect(t, err, test.kind, test.words, test.hint)
-			if got.ID != test.id {
-				t.Errorf("got %q, want %q", got.ID, test.id)
+			if got != test.id {
+				t.Errorf("got %q, want %q", got, test.id)
 			}
 		})
 	}
@@ -131,7 +133,7 @@ func TestClaim(t *testing.T) {
 		kind, words, hint string
 		calls             []string
 	}{
-		{name: "a free volume", change: func(*Volume) {}, calls: []string{CreateTags}},
+		{name: "a free volume", change: func(*Volume) {}, calls: []string{DescribeVolumes, CreateTags}},
 		{name: "a claimed volume", change: func(v *Volume) { v.Tags[TagSelf] = vol }},
 		{
 			name: "one in another zone", change: func(v *Volume) { v.Zone = "eu-west-1b" },
@@ -169,8 +171,11 @@ func TestClaim(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c := newCloud()
 			test.change(c.volumes[vol])
-			err := New(c, Instance{ID: me, Zone: zone}).Claim(t.Context(), *c.volumes[vol])
+			err := New(c, Instance{ID: me, Zone: zone}).Claim(t.Context(), vol)
 			expect(t, err, test.kind, test.words, test.hint)
+			if test.calls == nil {
+				test.calls = []string{DescribeVolumes}
+			}
 			equal(t, "calls", c.took(), test.calls)
 			if test.kind == none && c.volumes[vol].Tags[TagSelf] != vol {
 				t.Errorf("tags: %v", c.volumes[vol].Tags)
@@ -230,10 +235,15 @@ func TestWhatEC2Answers(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for what, ask := range map[string]func(context.Context, *Volumes) error{
-				"find by tags": func(ctx context.Context, v *Volumes) error { _, err := v.Find(ctx, orders); return err },
-				"find by id":   func(ctx context.Context, v *Volumes) error { _, err := v.Find(ctx, Want{ID: vol}); return err },
-				"attach":       func(ctx context.Context, v *Volumes) error { _, err := v.Attach(ctx, vol); return err },
-				"facts":        func(ctx context.Context, v *Volumes) error { _, err := v.Facts(ctx, vol); return err },
+				"find by tags": func(ctx context.Context, v *Volumes) error { _, err := v.FindVolume(ctx, orders); return err },
+				"find by id": func(ctx context.Context, v *Volumes) error {
+					_, err := v.FindVolume(ctx, host.Find{ID: vol})
+					return err
+				},
+				"attach": func(ctx context.Context, v *Volumes) error { err := v.Attach(ctx, vol); return err },
+				"claim":  func(ctx context.Context, v *Volumes) error { return v.Claim(ctx, vol) },
+				"origin": func(ctx context.Context, v *Volumes) error { _, err := v.Origin(ctx, vol); return err },
+				"intent": func(ctx context.Context, v *Volumes) error { _, err := v.Intent(ctx, vol); return err },
 			} {
 				t.Run(what, func(t *testing.T) {
 					c := newCloud()
@@ -281,7 +291,7 @@ func TestATagThatIsNotSet(t *testing.T) {
 		t.Run(test.code, func(t *testing.T) {
 			c := newCloud()
 			c.answers[CreateTags] = []error{refusal(CreateTags, test.code, "no")}
-			err := New(c, Instance{ID: me, Zone: zone}).Note(t.Context(), vol, Filesystem{UUID: uuid})
+			err := New(c, Instance{ID: me, Zone: zone}).Intend(t.Context(), vol, host.Intent{UUID: uuid})
 			expect(t, err, test.kind, test.words, test.hint)
 			equal(t, "calls", c.took(), []string{CreateTags})
 		})
@@ -290,18 +300,39 @@ func TestATagThatIsNotSet(t *testing.T) {
 
 const uuid = "0f0b9c3e-7d1f-4b64-8f4e-5b8a3f1b2c3d"
 
-func TestFactsAreWhatEC2KnowsOfTheVolume(t *testing.T) {
+func TestTheOriginOfAVolumeIsWhatEC2KnowsOfIt(t *testing.T) {
+	for _, test := range []struct {
+		snapshot string
+		source   name.VolumeID
+		from     string
+	}{
+		{"", "", ""},
+		{"snap-1", "", "snapshot snap-1"},
+		{"", vol2, "volume " + vol2},
+		{"snap-1", vol2, "snapshot snap-1"},
+	} {
+		c := newCloud()
+		c.volumes[vol].Snapshot, c.volumes[vol].Source = test.snapshot, test.source
+		want := host.Origin{From: test.from, Size: 8 << 30}
+		if got, err := New(c, Instance{ID: me, Zone: zone}).Origin(t.Context(), vol); err != nil || got != want {
+			t.Errorf("got %+v, %v, want %+v", got, err, want)
+		}
+	}
+}
+
+func TestAnIntentIsWhatTheTagSays(t *testing.T) {
 	c := newCloud()
 	v := New(c, Instance{ID: me, Zone: zone})
-	c.volumes[vol].Snapshot, c.volumes[vol].Source = "snap-1", vol2
-	c.volumes[vol].Encrypted, c.volumes[vol].MultiAttach = true, true
-	want := Facts{Size: 8 << 30, Snapshot: "snap-1", Source: vol2, Encrypted: true, MultiAttach: true}
-	for _, fs := range []Filesystem{{}, {UUID: uuid}, {UUID: uuid, Made: true}} {
-		if fs != (Filesystem{}) {
-			ok(t, v.Note(t.Context(), vol, fs))
+	for tag, want := range map[string]host.Intent{"": {}, "making " + uuid: {UUID: uuid}, "made " + uuid: {UUID: uuid, Made: true}} {
+		if want != (host.Intent{}) {
+			ok(t, v.Intend(t.Context(), vol, want))
+		} else {
+			delete(c.volumes[vol].Tags, TagFilesystem)
 		}
-		want.Filesystem = fs
-		if got, err := v.Facts(t.Context(), vol); err != nil || got != want {
+		if got := c.volumes[vol].Tags[TagFilesystem]; got != tag {
+			t.Errorf("the tag is %q, want %q", got, tag)
+		}
+		if got, err := v.Intent(t.Context(), vol); err != nil || got != want {
 			t.Errorf("got %+v, %v, want %+v", got, err, want)
 		}
 	}
@@ -314,7 +345,7 @@ func TestATagOfAFilesystemThatIsNotUnderstoodIsNotNone(t *testing.T) {
 	} {
 		c := newCloud()
 		c.volumes[vol].Tags[TagFilesystem] = tag
-		_, err := New(c, Instance{ID: me, Zone: zone}).Facts(t.Context(), vol)
+		_, err := New(c, Instance{ID: me, Zone: zone}).Intent(t.Context(), vol)
 		expect(t, err, final,
 			fmt.Sprintf(`the tag bootagent:filesystem of volume vol-00000000000000001 has to be "making UUID" or "made UUID", not %q`, tag),
 			"look what is on the volume, and set the tag right, then: bootagent retry")
@@ -327,11 +358,11 @@ func TestACallOfAContextThatEndedSaysWhy(t *testing.T) {
 	defer cancel()
 	c := newCloud()
 	v := New(c, Instance{ID: me, Zone: zone})
-	_, find := v.Find(ctx, orders)
-	_, attach := v.Attach(ctx, vol)
+	_, find := v.FindVolume(ctx, orders)
+	attach := v.Attach(ctx, vol)
 	c.volumes[vol] = held(other, "/dev/sdf", Attached, time.Now())
 	for what, err := range map[string]error{
-		"find": find, "attach": attach, "claim": v.Claim(ctx, *c.volumes[vol]),
+		"find": find, "attach": attach, "claim": v.Claim(ctx, vol),
 		"holder": v.heldBy(ctx, *c.volumes[vol], c.volumes[vol].Attachments[0]),
 	} {
 		if !errors.Is(err, why) {

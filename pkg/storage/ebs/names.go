@@ -1,4 +1,4 @@
-package volume
+package ebs
 
 import (
 	"maps"
@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"bootagent/pkg/aws/name"
 )
 
 // slot is what two device names have in common that can't be used side by
@@ -45,7 +47,7 @@ type names struct {
 	spent map[string]bool // slots that are not tried again
 	old   map[string]int  // slots that have served, to be tried when no other is left: the oldest first
 	count int
-	asked map[string]asking // by volume
+	asked map[name.VolumeID]asking
 }
 
 // An asking is an attach that is asked for.
@@ -57,12 +59,12 @@ type asking struct {
 }
 
 func newNames() names {
-	return names{spent: map[string]bool{}, old: map[string]int{}, asked: map[string]asking{}}
+	return names{spent: map[string]bool{}, old: map[string]int{}, asked: map[name.VolumeID]asking{}}
 }
 
 // take returns the device name for the next attach of a volume: the one that
 // it has from a call whose outcome was not known, or one that is free.
-func (n *names) take(id string, inUse map[string]string) (device string, ok bool) {
+func (n *names) take(id name.VolumeID, inUse map[string]name.VolumeID) (device string, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	taken := maps.Clone(n.spent)
@@ -100,7 +102,7 @@ func (n *names) spend(device string) {
 }
 
 // accepted notes that EC2 accepted an attach.
-func (n *names) accepted(id string, now time.Time) asking {
+func (n *names) accepted(id name.VolumeID, now time.Time) asking {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	ask := n.asked[id]
@@ -110,7 +112,7 @@ func (n *names) accepted(id string, now time.Time) asking {
 }
 
 // attaching notes that EC2 says that an attach is under way.
-func (n *names) attaching(id string, a Attachment, stuck bool) asking {
+func (n *names) attaching(id name.VolumeID, a Attachment, stuck bool) asking {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	ask := n.asked[id]
@@ -123,7 +125,7 @@ func (n *names) attaching(id string, a Attachment, stuck bool) asking {
 }
 
 // attached notes that a volume is attached.
-func (n *names) attached(id, device string) {
+func (n *names) attached(id name.VolumeID, device string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.asked, id)
@@ -134,7 +136,7 @@ func (n *names) attached(id, device string) {
 // available notes that EC2 says that a volume is available, and tells whether
 // an attach of it may be under way all the same. One that was seen and is
 // gone, or that was accepted and is not to be seen, has come to nothing.
-func (n *names) available(id string, now time.Time) (ask asking, underWay bool) {
+func (n *names) available(id name.VolumeID, now time.Time) (ask asking, underWay bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	ask = n.asked[id]

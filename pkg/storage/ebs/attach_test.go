@@ -1,4 +1,4 @@
-package volume
+package ebs
 
 import (
 	"errors"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bootagent/pkg/aws/diagnose"
+	"bootagent/pkg/aws/name"
 )
 
 // TestMain sees to it that times of day are the same wherever the tests run. A
@@ -25,17 +26,16 @@ func TestAttachRoundByRound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCloud()
 		v := New(c, Instance{ID: me, Zone: zone})
-		_, err := v.Attach(t.Context(), vol)
+		err := v.Attach(t.Context(), vol)
 		expect(t, err, waiting, "volume vol-00000000000000001 to be attached as /dev/sdf, asked for at 00:00:00", "")
 		equal(t, "first round", c.took(), []string{DescribeVolumes, DescribeInstances, AttachVolume + " /dev/sdf"})
 
 		time.Sleep(time.Second)
-		_, err = v.Attach(t.Context(), vol)
+		err = v.Attach(t.Context(), vol)
 		expect(t, err, waiting, "volume vol-00000000000000001 to be attached as /dev/sdf, asked for at 00:00:00", "")
 		time.Sleep(time.Second)
-		got, err := v.Attach(t.Context(), vol)
-		ok(t, err)
-		if got.Device != "/dev/sdf" || got.Instance != me || got.State != Attached {
+		ok(t, v.Attach(t.Context(), vol))
+		if got := c.volumes[vol].Attachments[0]; got.Device != "/dev/sdf" || got.Instance != me || got.State != Attached {
 			t.Errorf("got %+v", got)
 		}
 		equal(t, "later rounds", c.took(), []string{DescribeVolumes, DescribeVolumes})
@@ -229,7 +229,7 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 		} {
 			c := newCloud()
 			test.world(c)
-			_, err := New(c, Instance{ID: me, Zone: zone}).Attach(t.Context(), vol)
+			err := New(c, Instance{ID: me, Zone: zone}).Attach(t.Context(), vol)
 			got, hint := kind(err)
 			if got != test.kind || hint != test.hint || text(err) != test.words {
 				t.Errorf("%s: got  %s: %v\nhint %s\nwant %s: %s\nhint %s", test.name, got, err, hint, test.kind, test.words, test.hint)
@@ -336,7 +336,7 @@ func TestAttachThatEC2Refuses(t *testing.T) {
 			c := newCloud()
 			c.volumes[vol].Encrypted, c.volumes[vol].Key = true, arn
 			c.answers[AttachVolume] = []error{refusal(AttachVolume, test.code, "%s", test.message)}
-			_, err := New(c, Instance{ID: me, Zone: zone}).Attach(t.Context(), vol)
+			err := New(c, Instance{ID: me, Zone: zone}).Attach(t.Context(), vol)
 			expect(t, err, test.kind, test.words, test.hint)
 			equal(t, "calls", c.took(), []string{DescribeVolumes, DescribeInstances, AttachVolume + " /dev/sdf"})
 		})
@@ -349,11 +349,11 @@ func TestAnAttachThatFailedAndYetSucceededIsFound(t *testing.T) {
 		v := New(c, Instance{ID: me, Zone: zone})
 		c.answers[AttachVolume] = []error{&diagnose.Error{Action: AttachVolume, Status: 500, Code: "InternalError", Message: "An internal error has occurred"}}
 		c.late[AttachVolume] = true
-		_, err := v.Attach(t.Context(), vol)
+		err := v.Attach(t.Context(), vol)
 		expect(t, err, waiting,
 			"EC2 to answer ec2:AttachVolume: InternalError: An internal error has occurred", "")
 		time.Sleep(c.takes)
-		_, err = v.Attach(t.Context(), vol)
+		err = v.Attach(t.Context(), vol)
 		ok(t, err)
 		equal(t, "calls", c.took(), []string{DescribeVolumes, DescribeInstances, AttachVolume + " /dev/sdf", DescribeVolumes})
 	})
@@ -364,7 +364,7 @@ func TestAnAttachThatFailedIsAskedForAgainByTheSameName(t *testing.T) {
 	v := New(c, Instance{ID: me, Zone: zone})
 	c.answers[AttachVolume] = []error{&diagnose.Error{Action: AttachVolume, Status: 500, Code: "InternalError", Message: "An internal error has occurred"}}
 	for range 2 {
-		_, err := v.Attach(t.Context(), vol)
+		err := v.Attach(t.Context(), vol)
 		if got, _ := kind(err); got != waiting {
 			t.Fatal(err)
 		}
@@ -390,7 +390,7 @@ func TestNamesThatAreInUseAreNotAskedFor(t *testing.T) {
 	c.baked["/dev/sdj"] = true
 	v := New(c, Instance{ID: me, Zone: zone})
 	for range 2 {
-		_, err := v.Attach(t.Context(), vol)
+		err := v.Attach(t.Context(), vol)
 		if got, _ := kind(err); got != waiting {
 			t.Fatal(err)
 		}
@@ -405,8 +405,8 @@ func TestVolumesThatAttachSideBySideHaveNamesOfTheirOwn(t *testing.T) {
 		v := New(c, Instance{ID: me, Zone: zone})
 		// The first call has no answer, so its name may be in use.
 		c.answers[AttachVolume] = []error{&diagnose.Error{Action: AttachVolume, Err: errors.New("EC2 did not answer within 10s")}}
-		for _, id := range []string{vol, vol2, vol} {
-			_, err := v.Attach(t.Context(), id)
+		for _, id := range []name.VolumeID{vol, vol2, vol} {
+			err := v.Attach(t.Context(), id)
 			if got, _ := kind(err); got != waiting {
 				t.Fatal(err)
 			}
@@ -418,9 +418,9 @@ func TestVolumesThatAttachSideBySideHaveNamesOfTheirOwn(t *testing.T) {
 func TestVolumesThatAttachAtTheSameTimeHaveNamesOfTheirOwn(t *testing.T) {
 	c := newCloud()
 	v := New(c, Instance{ID: me, Zone: zone})
-	var ids []string
+	var ids []name.VolumeID
 	for i := range 8 {
-		ids = append(ids, fmt.Sprintf("vol-%d", i))
+		ids = append(ids, name.VolumeID(fmt.Sprintf("vol-%d", i)))
 		c.add(&Volume{ID: ids[i], Zone: zone, State: Available})
 	}
 	var all sync.WaitGroup
@@ -438,26 +438,26 @@ func TestAnAttachThatHangsSaysSoAndItsNameIsNotUsedAgain(t *testing.T) {
 		c := newCloud()
 		c.takes = 24 * time.Hour
 		v := New(c, Instance{ID: me, Zone: zone})
-		_, err := v.Attach(t.Context(), vol)
+		err := v.Attach(t.Context(), vol)
 		const words = "volume vol-00000000000000001 to be attached as /dev/sdf, asked for at 00:00:00"
 		expect(t, err, waiting, words, "")
 		time.Sleep(90 * time.Second)
-		_, err = v.Attach(t.Context(), vol)
+		err = v.Attach(t.Context(), vol)
 		expect(t, err, waiting, words, "")
 		time.Sleep(time.Second)
-		_, err = v.Attach(t.Context(), vol)
+		err = v.Attach(t.Context(), vol)
 		expect(t, err, waiting, words,
 			"it seems to be stuck: detach it, with your own credentials: aws ec2 detach-volume --volume-id vol-00000000000000001; "+
 				"the agent then tries another device name; if that hangs as well, stop and start the instance")
 
 		c.release(vol)
 		c.takes = 2 * time.Second
-		_, err = v.Attach(t.Context(), vol)
+		err = v.Attach(t.Context(), vol)
 		expect(t, err, waiting, "volume vol-00000000000000001 to be attached as /dev/sdg, asked for at 00:01:31, "+
 			"after the attach asked for at 00:00:00 came to nothing", "")
 		equal(t, "attaches", attaches(c), []string{"/dev/sdf", "/dev/sdg"})
 		time.Sleep(c.takes)
-		_, err = v.Attach(t.Context(), vol)
+		err = v.Attach(t.Context(), vol)
 		ok(t, err)
 	})
 }
@@ -468,17 +468,17 @@ func TestAnAttachThatEC2GivesUpIsAskedForAgainAndTold(t *testing.T) {
 		c := newCloud()
 		c.volumes[vol].Encrypted = true
 		v := New(c, Instance{ID: me, Zone: zone})
-		_, err := v.Attach(t.Context(), vol)
+		err := v.Attach(t.Context(), vol)
 		c.release(vol)
 		const words = "volume vol-00000000000000001 to be attached as /dev/sdf, asked for at 00:00:00"
 		expect(t, err, waiting, words, "")
 
 		// What EC2 says may be older than what it did.
 		time.Sleep(settle - time.Second)
-		_, err = v.Attach(t.Context(), vol)
+		err = v.Attach(t.Context(), vol)
 		expect(t, err, waiting, words, "")
 		time.Sleep(time.Second)
-		_, err = v.Attach(t.Context(), vol)
+		err = v.Attach(t.Context(), vol)
 		const again = "volume vol-00000000000000001 to be attached as /dev/sdg, asked for at 00:00:15, " +
 			"after the attach asked for at 00:00:00 came to nothing"
 		const key = "the volume is encrypted: the KMS key has to be enabled, and the instance's IAM role has to be allowed kms:CreateGrant, kms:Decrypt and kms:DescribeKey on it"
@@ -486,10 +486,10 @@ func TestAnAttachThatEC2GivesUpIsAskedForAgainAndTold(t *testing.T) {
 		equal(t, "attaches", attaches(c), []string{"/dev/sdf", "/dev/sdg"})
 
 		time.Sleep(time.Second)
-		_, err = v.Attach(t.Context(), vol)
+		err = v.Attach(t.Context(), vol)
 		expect(t, err, waiting, again, key)
 		c.release(vol) // it was seen, so there is nothing to wait for
-		_, err = v.Attach(t.Context(), vol)
+		err = v.Attach(t.Context(), vol)
 		expect(t, err, waiting, "volume vol-00000000000000001 to be attached as /dev/sdh, asked for at 00:00:16, "+
 			"after the attach asked for at 00:00:15 came to nothing", key)
 	})
@@ -500,7 +500,7 @@ func TestWhenNoNameIsLeftThatIsFinal(t *testing.T) {
 	for _, device := range deviceNames() {
 		c.instances[me].Devices[device] = "vol-1"
 	}
-	_, err := New(c, Instance{ID: me, Zone: zone}).Attach(t.Context(), vol)
+	err := New(c, Instance{ID: me, Zone: zone}).Attach(t.Context(), vol)
 	expect(t, err, final,
 		"no device name is left for volume vol-00000000000000001 on this instance, i-00000000000000001: all are in use, or were in an attach that hung",
 		"detach what the instance does not need, or stop and start it, which frees the names")
@@ -512,12 +512,12 @@ func TestANameThatServedIsTheLastToServeAgain(t *testing.T) {
 		c := newCloud()
 		v := New(c, Instance{ID: me, Zone: zone})
 		for range len(deviceNames()) + 2 {
-			_, err := v.Attach(t.Context(), vol)
+			err := v.Attach(t.Context(), vol)
 			if got, _ := kind(err); got != waiting {
 				t.Fatal(err)
 			}
 			time.Sleep(c.takes)
-			_, err = v.Attach(t.Context(), vol)
+			err = v.Attach(t.Context(), vol)
 			ok(t, err)
 			c.release(vol)
 		}
@@ -536,19 +536,19 @@ func TestAVolumeIsTakenOverWhenItsHolderLetsGo(t *testing.T) {
 		c.volumes[vol] = held(other, "/dev/sdf", Attached, time.Now())
 		v := New(c, Instance{ID: me, Zone: zone})
 		for range 3 {
-			_, err := v.Attach(t.Context(), vol)
+			err := v.Attach(t.Context(), vol)
 			if got, _ := kind(err); got != waiting {
 				t.Fatal(err)
 			}
 		}
 		equal(t, "attaches", attaches(c), nil)
 		c.release(vol)
-		_, err := v.Attach(t.Context(), vol)
+		err := v.Attach(t.Context(), vol)
 		if got, _ := kind(err); got != waiting {
 			t.Fatal(err)
 		}
 		time.Sleep(c.takes)
-		_, err = v.Attach(t.Context(), vol)
+		err = v.Attach(t.Context(), vol)
 		ok(t, err)
 		equal(t, "attaches", attaches(c), []string{"/dev/sdf"})
 	})
@@ -572,7 +572,7 @@ func TestAnAttachIsStuckByEC2sClock(t *testing.T) {
 			c.takes = time.Hour * 1000
 			c.volumes[vol] = held(me, "/dev/sdf", Attaching, time.Now().Add(test.asked))
 			c.volumes[vol].AsOf = time.Now().Add(test.asOf)
-			_, err := New(c, Instance{ID: me, Zone: zone}).Attach(t.Context(), vol)
+			err := New(c, Instance{ID: me, Zone: zone}).Attach(t.Context(), vol)
 			if got, hint := kind(err); got != waiting || strings.Contains(hint, "stuck") != test.stuck {
 				t.Errorf("%s: %s: %v, hint %s", test.name, got, err, hint)
 			}
@@ -586,12 +586,12 @@ func TestAHolderIsAskedAboutOnlyWhenItHasChanged(t *testing.T) {
 		const third = "i-00000000000000003"
 		c := newCloud()
 		c.volumes[vol] = held(other, "/dev/sdf", Attached, time.Now())
-		c.instances[third] = &Instance{ID: third, State: "stopped", Devices: map[string]string{}}
+		c.instances[third] = &Instance{ID: third, State: "stopped", Devices: map[string]name.VolumeID{}}
 		v := New(c, Instance{ID: me, Zone: zone})
 		asks := func(rounds int, words string) (asked int) {
 			t.Helper()
 			for range rounds {
-				_, err := v.Attach(t.Context(), vol)
+				err := v.Attach(t.Context(), vol)
 				if got, _ := kind(err); got != waiting || !strings.Contains(err.Error(), words) {
 					t.Fatal(err)
 				}
@@ -634,7 +634,7 @@ func TestCommandsInHintsAreComplete(t *testing.T) {
 	ask := func(change func(*cloud)) string {
 		c := newCloud()
 		change(c)
-		_, err := New(c, self).Attach(t.Context(), vol)
+		err := New(c, self).Attach(t.Context(), vol)
 		_, hint := kind(err)
 		return hint
 	}

@@ -1,4 +1,4 @@
-package volume
+package ebs
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bootagent/pkg/aws/diagnose"
+	"bootagent/pkg/aws/name"
 	"bootagent/pkg/fault"
 )
 
@@ -19,7 +20,7 @@ import (
 // time, refuses as EC2 does, and keeps what it was asked.
 type cloud struct {
 	mu        sync.Mutex
-	volumes   map[string]*Volume
+	volumes   map[name.VolumeID]*Volume
 	instances map[string]*Instance
 	takes     time.Duration      // an attach
 	hidden    map[string]bool    // ids that EC2 does not know yet
@@ -43,12 +44,12 @@ const (
 // of cluster orders.
 func newCloud() *cloud {
 	return &cloud{
-		volumes: map[string]*Volume{
+		volumes: map[name.VolumeID]*Volume{
 			vol: {ID: vol, Zone: zone, State: Available, Size: 8 << 30, Tags: map[string]string{"cluster": "orders"}},
 		},
 		instances: map[string]*Instance{
-			me:    {ID: me, Zone: zone, State: "running", Devices: map[string]string{"/dev/xvda": "vol-0000000000000root"}},
-			other: {ID: other, Zone: zone, State: "running", Devices: map[string]string{}},
+			me:    {ID: me, Zone: zone, State: "running", Devices: map[string]name.VolumeID{"/dev/xvda": "vol-0000000000000root"}},
+			other: {ID: other, Zone: zone, State: "running", Devices: map[string]name.VolumeID{}},
 		},
 		takes:   2 * time.Second,
 		hidden:  map[string]bool{},
@@ -65,13 +66,13 @@ func (c *cloud) Volumes(ctx context.Context, q Query) (all []Volume, err error) 
 		return nil, err
 	}
 	for _, id := range q.IDs {
-		if c.volumes[id] == nil || c.hidden[id] {
+		if c.volumes[id] == nil || c.hidden[string(id)] {
 			return nil, refusal(DescribeVolumes, "InvalidVolume.NotFound", "The volume '%s' does not exist.", id)
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.volumes)) {
 		v := *c.volumes[id]
-		fits := !c.hidden[id] && (len(q.IDs) == 0 || slices.Contains(q.IDs, id))
+		fits := !c.hidden[string(id)] && (len(q.IDs) == 0 || slices.Contains(q.IDs, id))
 		for key, value := range q.Tags {
 			match, _ := path.Match(value, v.Tags[key]) // a filter as it is
 			fits = fits && match
@@ -99,7 +100,7 @@ func (c *cloud) Instance(ctx context.Context, id string) (Instance, error) {
 	return instance, nil
 }
 
-func (c *cloud) Attach(ctx context.Context, volume, instance, device string) error {
+func (c *cloud) Attach(ctx context.Context, volume name.VolumeID, instance, device string) error {
 	done, err := c.begin(ctx, AttachVolume)
 	defer done()
 	c.calls[len(c.calls)-1] += " " + device
@@ -110,7 +111,7 @@ func (c *cloud) Attach(ctx context.Context, volume, instance, device string) err
 }
 
 // attach attaches, or refuses as EC2 does.
-func (c *cloud) attach(volume, instance, device string) error {
+func (c *cloud) attach(volume name.VolumeID, instance, device string) error {
 	v, i := c.volumes[volume], c.instances[instance]
 	switch {
 	case v == nil:
@@ -132,7 +133,7 @@ func (c *cloud) attach(volume, instance, device string) error {
 	return nil
 }
 
-func (c *cloud) Tag(ctx context.Context, volume string, tags map[string]string) error {
+func (c *cloud) Tag(ctx context.Context, volume name.VolumeID, tags map[string]string) error {
 	done, err := c.begin(ctx, CreateTags)
 	defer done()
 	if err != nil {
@@ -169,7 +170,7 @@ func (c *cloud) begin(ctx context.Context, action string) (done func(), err erro
 }
 
 // release has a volume let go, as a person does with detach-volume.
-func (c *cloud) release(volume string) {
+func (c *cloud) release(volume name.VolumeID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v := c.volumes[volume]

@@ -1,4 +1,4 @@
-package volume
+package ebs
 
 import (
 	"slices"
@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"bootagent/pkg/host"
 	"bootagent/pkg/policy"
 )
 
@@ -17,11 +18,11 @@ func TestThePolicyAllowsWhatIsAskedForAndNoMore(t *testing.T) {
 		c := newCloud()
 		c.volumes[vol] = held(other, "/dev/sdf", Attached, time.Now())
 		v := New(c, Instance{ID: me, Zone: zone})
-		found, err := v.Find(t.Context(), orders)
+		found, err := v.FindVolume(t.Context(), orders)
 		ok(t, err)
 		ok(t, v.Claim(t.Context(), found))
 		for round := 0; ; round++ {
-			_, err := v.Attach(t.Context(), vol)
+			err := v.Attach(t.Context(), vol)
 			if err == nil {
 				break
 			}
@@ -33,9 +34,11 @@ func TestThePolicyAllowsWhatIsAskedForAndNoMore(t *testing.T) {
 			}
 			time.Sleep(time.Second)
 		}
-		_, err = v.Facts(t.Context(), vol)
+		_, err = v.Origin(t.Context(), vol)
 		ok(t, err)
-		ok(t, v.Note(t.Context(), vol, Filesystem{UUID: uuid}))
+		_, err = v.Intent(t.Context(), vol)
+		ok(t, err)
+		ok(t, v.Intend(t.Context(), vol, host.Intent{UUID: uuid}))
 
 		var asked []string
 		for _, call := range c.took() {

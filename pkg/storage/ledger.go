@@ -1,4 +1,4 @@
-package boot
+package storage
 
 import (
 	"bytes"
@@ -13,7 +13,7 @@ import (
 // volume is the one that the plan means, never a command.
 type Ledger struct {
 	Version    int                   `json:"version"`
-	Volume     string                `json:"volume"` // serial of the disk it was written on
+	Volume     string                `json:"volume"` // the ID of the EBS volume that it was written on, or the serial number of another disk
 	UUID       string                `json:"uuid"`   // of the filesystem
 	Role       string                `json:"role"`
 	Made       *time.Time            `json:"made,omitempty"`    // when bootagent made the filesystem

@@ -1,4 +1,4 @@
-package volume
+package ebs
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bootagent/pkg/aws/diagnose"
+	"bootagent/pkg/aws/name"
 	"bootagent/pkg/fault"
 )
 
@@ -22,34 +23,34 @@ const stuckAfter = 90 * time.Second
 const settle = 15 * time.Second
 
 // Attach brings a volume one round nearer to being attached to this instance:
-// it asks EC2 how the volume is, and asks for the attach if it is time. It
-// returns the attachment once EC2 says that it is there, whoever asked for it;
-// *fault.Pending while it is not; other errors are refusals, final where nothing but
-// a person can mend them.
+// it asks EC2 how the volume is, and asks for the attach if it is time. The error
+// is nil once EC2 says that the volume is attached, whoever asked for it, and a
+// *fault.Pending while it is not. Other errors are refusals, which are permanent
+// if only a person can do something.
 //
 // AttachVolume has no client token, and can fail and yet have attached: what
 // counts is only what EC2 says of the volume afterwards.
-func (v *Volumes) Attach(ctx context.Context, id string) (Attachment, error) {
+func (v *Volumes) Attach(ctx context.Context, id name.VolumeID) error {
 	vol, err := v.describe(ctx, id)
 	if err != nil {
-		return Attachment{}, err
+		return err
 	}
 	if err := v.refuse(vol); err != nil {
-		return Attachment{}, err
+		return err
 	}
 	held := slices.DeleteFunc(slices.Clone(vol.Attachments), func(a Attachment) bool { return a.State == Detached })
 	switch {
 	case len(held) > 1:
-		return Attachment{}, fault.Refuse("detach it from all but one, then: bootagent retry",
+		return fault.Refuse("detach it from all but one, then: bootagent retry",
 			"volume %s is attached more than once, which must not be: %s", id, list([]Volume{vol}))
 	case len(held) == 1 && held[0].Instance == v.self.ID:
-		return held[0], v.own(vol, held[0])
+		return v.own(vol, held[0])
 	case len(held) == 1:
-		return Attachment{}, v.heldBy(ctx, vol, held[0])
+		return v.heldBy(ctx, vol, held[0])
 	case vol.State != Available:
-		return Attachment{}, &fault.Pending{For: fmt.Sprintf("volume %s to be available (it is %s)", id, vol.State)}
+		return &fault.Pending{For: fmt.Sprintf("volume %s to be available (it is %s)", id, vol.State)}
 	}
-	return Attachment{}, v.attach(ctx, vol)
+	return v.attach(ctx, vol)
 }
 
 // own says how far the attachment of a volume to this instance is.
@@ -87,7 +88,7 @@ func (vol Volume) since(a Attachment) time.Duration {
 // detach is the command that has a volume let go, without force: a filesystem
 // that is still mounted would lose what is not yet written.
 func (v *Volumes) detach(vol Volume) string {
-	return v.person("ec2 detach-volume", "--volume-id", vol.ID)
+	return v.person("ec2 detach-volume", "--volume-id", string(vol.ID))
 }
 
 // waiting says that an attach is waited for.
@@ -146,7 +147,7 @@ const holderAgain = time.Hour
 
 // stateOf is the state of the instance that holds a volume, in a word or two.
 // The only error is that of ctx.
-func (v *Volumes) stateOf(ctx context.Context, id string, a Attachment) (string, error) {
+func (v *Volumes) stateOf(ctx context.Context, id name.VolumeID, a Attachment) (string, error) {
 	v.mu.Lock()
 	known, ok := v.holders[id]
 	v.mu.Unlock()
@@ -242,11 +243,11 @@ func (v *Volumes) notAccepted(vol Volume, device string, err error) error {
 	case "InvalidVolume.ZoneMismatch", "ZoneMismatch":
 		hint := v.zoneHint(vol)
 		if vol.Zone == v.self.Zone { // as far as DescribeVolumes and the metadata service say
-			hint = "see which zone the volume is in, " + v.person("ec2 describe-volumes", "--volume-ids", vol.ID)
+			hint = "see which zone the volume is in, " + v.person("ec2 describe-volumes", "--volume-ids", string(vol.ID))
 		}
 		return fault.Refuse(hint, "%s: %s: %s", cannot, e.Code, e.Message)
 	case "OperationNotPermitted":
-		return fault.Refuse("see whether a service of AWS manages the volume, "+v.person("ec2 describe-volumes", "--volume-ids", vol.ID)+
+		return fault.Refuse("see whether a service of AWS manages the volume, "+v.person("ec2 describe-volumes", "--volume-ids", string(vol.ID))+
 			"; what it manages nobody else may attach: take another volume", "%s: %s: %s", cannot, e.Code, e.Message)
 	case "UnsupportedOperation":
 		return fault.Refuse("the instance type and the volume do not fit, as EC2 says: change one of them", "%s: %s: %s", cannot, e.Code, e.Message)

@@ -1,7 +1,6 @@
-// Package ondisk is what the story of pkg/boot asks of disks, as pkg/block sees
-// them. It is apart from the program so that the simulated world runs the very
-// same.
-package ondisk
+// Package diskinfo turns what packages block and blankproof say of a disk into what
+// package host says of it. The real host and the simulated one both use it.
+package diskinfo
 
 import (
 	"fmt"
@@ -9,27 +8,26 @@ import (
 	"bootagent/pkg/blankproof"
 	"bootagent/pkg/block"
 	"bootagent/pkg/host"
-	"bootagent/pkg/role"
 )
 
-// Disk is a disk as the story knows it.
-func Disk(d block.Disk) host.Disk {
+// Of returns a disk as package host has it.
+func Of(d block.Disk) host.Disk {
 	return host.Disk{Serial: d.Serial, Path: d.Path, Link: d.Link, Dev: d.Dev(), Seq: d.Seq, Size: int64(d.Size)}
 }
 
-// Same refuses a disk that is not the one that the story means: it is another
-// one as soon as it was pulled.
+// Same refuses a disk that is not the one that is meant: it is another one as
+// soon as it was pulled.
 func Same(want host.Disk, now block.Disk) error {
-	if Disk(now) != want {
+	if Of(now) != want {
 		return fmt.Errorf("disk %s was pulled, or another took its place", want.Serial)
 	}
 	return nil
 }
 
-// Content is what a proof found on a disk that is to hold a filesystem of a
-// type. It is an error where the proof is of another disk, or somebody uses the
-// disk meanwhile.
-func Content(d block.Disk, r blankproof.Report, want role.FilesystemType) (host.Content, error) {
+// Content returns what a proof found on a disk that is meant to hold a filesystem
+// of a type. It is an error if the proof is of another disk, or if the disk is in
+// use.
+func Content(d block.Disk, r blankproof.Report, filesystem string) (host.Content, error) {
 	if err := r.Check(d); err != nil {
 		return host.Content{}, err
 	}
@@ -39,7 +37,7 @@ func Content(d block.Disk, r blankproof.Report, want role.FilesystemType) (host.
 	case fs != nil && !r.Ambiguous && len(r.Partitions) == 0:
 		content.Filesystem, content.UUID, content.Beside = fs.Type, fs.UUID, r.Beside()
 	case len(r.Partitions) == 0:
-		content.Mend = r.Mend(string(want))
+		content.Mend = r.Mend(filesystem)
 	}
 	return content, nil
 }

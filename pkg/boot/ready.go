@@ -1,0 +1,326 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/host"
+)
+
+// probeEvery is the rest between two probes of a service that does not serve.
+const probeEvery = 2 * time.Second
+
+// startWithin bounds how long a granted service may take until systemd calls
+// it active. Databases set themselves 15 minutes for recovery from a crash;
+// this is more, so that their own limit speaks first.
+const startWithin = 20 * time.Minute
+
+// comeUp waits until the service is active, stays so where it did not before,
+// and its probe, if it has one, says that it serves. What it waits for in vain
+// it goes on waiting for: the service may come up all the same.
+func (s *service) comeUp(ctx context.Context) error {
+	began := graph.Since(ctx)
+	for {
+		state, err := s.settled(ctx, began)
+		if err != nil {
+			return err
+		}
+		if state.Active != "active" {
+			return s.ended(ctx, state)
+		}
+		if serves, err := s.serves(ctx, began); serves || err != nil {
+			return err
+		}
+	}
+}
+
+// ended says why a service that should run does not.
+func (s *service) ended(ctx context.Context, state host.UnitState) error {
+	look := "systemctl status " + s.Unit
+	ended, err := s.boot.host.Runs.Ended(ctx, s.Unit)
+	if err != nil {
+		return err
+	}
+	if state.Active == "failed" {
+		return fault.Permanent(fault.WithHint(fmt.Errorf("%s failed: %s", s.Unit, joined(ended.Result, ended.Died)), look))
+	}
+	byHand, err := s.boot.host.Stops.StoppedByHand(s.Unit)
+	if err != nil {
+		return err
+	}
+	granted, err := s.boot.host.Grants.Granted(ctx, s.Unit)
+	if err != nil {
+		return err
+	}
+	if stopping, err := s.boot.host.Shutdown.Stopping(ctx); stopping || err != nil {
+		return errors.Join(err, fmt.Errorf("%s was stopped, as the machine shuts down", s.Unit))
+	}
+	again := "systemctl start " + s.Unit + ", or: bootagent retry"
+	switch {
+	case !granted && !byHand:
+		s.boot.Invalidate(s.granted, "the grant of "+s.Unit+" is gone", s.granted) // systemd may not have told
+		return fmt.Errorf("%s lost its grant", s.Unit)
+	case !ended.Ran && !byHand:
+		return fault.Permanent(fault.WithHint(fmt.Errorf("%s was granted and did not start", s.Unit), look))
+	case ended.ByItself && !byHand && !s.dead: // not where it was stopped as it waited for its restart
+		return fault.Permanent(fault.WithHint(fmt.Errorf("%s ended by itself (%s), and its unit does not start it again",
+			s.Unit, joined(ended.Result, ended.Died)), look+" tells more; to start it: "+again))
+	}
+	if err := s.setByHand(true); err != nil {
+		return err
+	}
+	return fault.Permanent(fault.WithHint(fmt.Errorf("%s was stopped by hand", s.Unit), again))
+}
+
+func joined(result, died string) string {
+	if died == "" {
+		return result
+	}
+	return result + ", " + died
+}
+
+// settled waits until the service has started, or will not. One that is stopped
+// while it starts has to stop first.
+func (s *service) settled(ctx context.Context, began time.Time) (host.UnitState, error) {
+	for {
+		if err := s.stopped(ctx); err != nil {
+			return host.UnitState{}, err
+		}
+		state, err := s.started(ctx, began)
+		if err != nil || state.Active != "deactivating" {
+			return state, err
+		}
+	}
+}
+
+// started waits until systemd has started the service, stops it, or has nothing
+// more to do for it. It says which restart that is, where there was one.
+func (s *service) started(ctx context.Context, began time.Time) (host.UnitState, error) {
+	until := began.Add(startWithin)
+	done := func() {}
+	defer func() { done() }()
+	settled := func(u host.UnitState) bool {
+		return u.Active == "active" || u.Active == "deactivating" || !u.Busy && (u.Active == "failed" || u.Active == "inactive")
+	}
+	for first := true; ; first = false {
+		what, err := s.whichStart(ctx, first)
+		if err != nil {
+			return host.UnitState{}, err
+		}
+		in := time.Until(until)
+		if in <= 0 {
+			graph.SetFailed(ctx, fault.WithHint(fmt.Errorf("waited %s in vain for %s", startWithin, what), "journalctl -u "+s.Unit))
+			in = startWithin // and then it is told anew
+		} else {
+			done = graph.SetWaiting(ctx, graph.Wait{For: what, Until: until, Hint: "systemctl status " + s.Unit})
+		}
+		patience, cancel := context.WithTimeout(ctx, in)
+		dead := s.dead
+		state, err := s.boot.host.Units.Await(patience, s.Unit, func(u host.UnitState) bool { return settled(u) || u.Crashed() != dead })
+		cancel()
+		switch {
+		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+			continue
+		case err != nil || settled(state):
+			return state, err
+		}
+		s.dead = state.Crashed()
+	}
+}
+
+// whichStart says what is waited for: the start of the service, or which of its
+// restarts, and what it died of before.
+func (s *service) whichStart(ctx context.Context, first bool) (string, error) {
+	if first {
+		s.dead = false
+	}
+	restarts, err := s.boot.host.Runs.Restarts(ctx, s.Unit)
+	if err != nil {
+		return "", err
+	}
+	if restarts.Died != "" {
+		s.died = restarts.Died
+	}
+	number := restarts.Count
+	if s.dead {
+		number++ // the one that is about to be
+	}
+	if number == 0 {
+		return s.Unit + " to start", nil
+	}
+	return fmt.Sprintf("%s to start again: %s", s.Unit, s.restart(number)), nil
+}
+
+// restart says which restart it is, and what the service died of.
+func (s *service) restart(number int) string {
+	text := fmt.Sprintf("it is restart %d of its own unit", number)
+	if s.died != "" {
+		text += ", after " + s.died
+	}
+	return text
+}
+
+const (
+	// holdsAfter is how long a service that systemd has started again by itself
+	// has to stay up until it is taken for one that holds: six times what
+	// MariaDB's unit rests between two starts (RestartSec=5s). A database that
+	// dies in its recovery, or of the first that it is asked, does so sooner.
+	holdsAfter = 30 * time.Second
+
+	// holdsMost bounds what that is doubled to with every restart more, so that
+	// one that dies every few minutes is not ready in between.
+	holdsMost = 10 * time.Minute
+)
+
+// holds is how long a service has to stay up that was restarted so many times
+// since it last did.
+func holds(restarts int) time.Duration {
+	if restarts <= 0 {
+		return 0
+	}
+	return min(holdsAfter<<min(restarts-1, 6), holdsMost)
+}
+
+// serves waits until an active service has stayed up for long enough and its
+// probe says that it serves. It does not serve if it went down meanwhile.
+func (s *service) serves(ctx context.Context, began time.Time) (bool, error) {
+	if err := s.setByHand(false); err != nil {
+		return false, err
+	}
+	restarts, err := s.boot.host.Runs.Restarts(ctx, s.Unit)
+	if err != nil {
+		return false, err
+	}
+	s.counted(restarts)
+	if holds, err := s.hold(ctx, began, restarts); !holds || err != nil {
+		return false, err
+	}
+	if serves, err := s.probe(ctx); !serves || err != nil {
+		return false, err
+	}
+	graph.Observed(ctx) // what was told of the service is older than this
+	state, err := s.boot.host.Units.State(ctx, s.Unit)
+	if err != nil || state.Active != "active" {
+		return false, err
+	}
+	now, err := s.boot.host.Runs.Restarts(ctx, s.Unit)
+	if err != nil || now.Count != restarts.Count {
+		return false, err
+	}
+	s.upAt = time.Now()
+	return true, nil
+}
+
+// counted takes note of how often the service was restarted. What it did before
+// it last stayed up for long counts no more.
+func (s *service) counted(r host.Restarts) {
+	before := int(s.restarts.Swap(int64(r.Count)))
+	if !s.looked { // a former agent may have seen it hold
+		s.looked, s.longAgo = true, max(r.Count-1, 0)
+	}
+	if !s.upAt.IsZero() && time.Since(s.upAt) > holdsMost {
+		s.longAgo = min(before, r.Count)
+	}
+	if r.Count < s.longAgo || r.Active > holdsMost {
+		s.longAgo = r.Count
+	}
+	s.upAt = time.Time{}
+}
+
+// crashed tells whether systemd has started the service again by itself since
+// it was last looked at.
+func (s *service) crashed(ctx context.Context) bool {
+	r, err := s.boot.host.Runs.Restarts(ctx, s.Unit)
+	return err != nil || int64(r.Count) != s.restarts.Load()
+}
+
+// startedBySomebody tells whether a service that runs was started by anybody but
+// systemd itself.
+func (s *service) startedBySomebody(ctx context.Context) bool {
+	r, err := s.boot.host.Runs.Restarts(ctx, s.Unit)
+	return err == nil && r.Count == 0
+}
+
+// hold waits until a service that was restarted has stayed up for a while.
+func (s *service) hold(ctx context.Context, began time.Time, r host.Restarts) (bool, error) {
+	left := holds(r.Count-s.longAgo) - r.Active
+	if left <= 0 {
+		return true, nil
+	}
+	until := time.Now().Add(left)
+	what := fmt.Sprintf("%s to stay up: %s", s.Unit, s.restart(r.Count))
+	if time.Since(began) >= startWithin {
+		graph.SetFailed(ctx, fault.WithHint(fmt.Errorf("waited %s in vain for %s", startWithin, what), "journalctl -u "+s.Unit))
+	} else {
+		defer graph.SetWaiting(ctx, graph.Wait{For: what, Until: until, Hint: "journalctl -u " + s.Unit})()
+	}
+	patience, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	_, err := s.boot.host.Units.Await(patience, s.Unit, func(u host.UnitState) bool { return u.Active != "active" })
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return true, nil
+	}
+	return false, err
+}
+
+// probe runs the service's probe until it succeeds, for as long as the service
+// is active.
+func (s *service) probe(ctx context.Context) (serves bool, err error) {
+	if s.Ready == nil {
+		return true, nil
+	}
+	up, down := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer down(nil)
+	watching.Go(func() {
+		for up.Err() == nil {
+			if _, err := s.boot.host.Units.Await(up, s.Unit, func(u host.UnitState) bool { return u.Active != "active" }); err == nil {
+				down(errDown)
+				return
+			}
+			select {
+			case <-time.After(probeEvery):
+			case <-up.Done():
+			}
+		}
+	})
+	until := time.Now().Add(s.Ready.Timeout)
+	hint := "systemctl status " + s.Ready.Unit
+	defer graph.SetWaiting(ctx, graph.Wait{For: s.Unit + " to serve, as " + s.Ready.Unit + " tells", Until: until, Hint: hint})()
+	for {
+		limit := s.Ready.Timeout // once it has failed
+		if left := time.Until(until); left > 0 {
+			limit = left
+		}
+		once, cancel := context.WithTimeout(up, limit)
+		err := s.boot.host.Probes.Probe(once, s.Ready.Unit)
+		cancel()
+		if err == nil {
+			return true, nil
+		}
+		if time.Until(until) <= 0 && up.Err() == nil {
+			graph.SetFailed(ctx, fault.WithHint(fmt.Errorf("%s is active but did not serve within %s: %w", s.Unit, s.Ready.Timeout, err), hint))
+		}
+		rest := probeEvery
+		if left := time.Until(until); left > 0 {
+			rest = min(rest, left)
+		}
+		select {
+		case <-time.After(rest):
+		case <-up.Done():
+			if ctx.Err() != nil {
+				return false, context.Cause(ctx)
+			}
+			return false, nil
+		}
+	}
+}
+
+// errDown ends a probe whose service is not active any more.
+var errDown = errors.New("the service is not active any more")

@@ -1,0 +1,179 @@
+package host
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"bootagent/pkg/aws/name"
+)
+
+// Volumes are the EBS volumes, as this instance sees them. If an answer may
+// become another by itself, the error is a *fault.Pending.
+type Volumes interface {
+	// FindVolume returns the ID of the one volume that is meant.
+	FindVolume(ctx context.Context, find Find) (name.VolumeID, error)
+
+	// Claim refuses a volume that this instance may not use, and tags the volume
+	// with its own ID, by which a copy of it is recognised.
+	Claim(ctx context.Context, id name.VolumeID) error
+
+	// Attach returns nil once the volume is attached to this instance. It
+	// neither forces nor detaches.
+	Attach(ctx context.Context, id name.VolumeID) error
+
+	// Origin says what EC2 knows of a volume that is taken for new.
+	Origin(ctx context.Context, id name.VolumeID) (Origin, error)
+
+	// Intent and Intend read and write the intent, which is a tag of the volume.
+	Intent(ctx context.Context, id name.VolumeID) (Intent, error) // the zero Intent if there is none
+	Intend(ctx context.Context, id name.VolumeID, intent Intent) error
+}
+
+// Find says which EBS volume is meant: the one with the ID, or the one that has
+// all of the tags.
+type Find struct {
+	ID   name.VolumeID     `json:"id,omitempty"`
+	Tags map[string]string `json:"tags,omitempty"`
+}
+
+func (f Find) String() string {
+	if f.ID != "" {
+		return "volume " + string(f.ID)
+	}
+	return "a volume with the tags " + f.TagList()
+}
+
+// TagList returns the tags as text: "cluster=orders, part=log".
+func (f Find) TagList() string {
+	var tags []string
+	for _, key := range slices.Sorted(maps.Keys(f.Tags)) {
+		tags = append(tags, key+"="+f.Tags[key])
+	}
+	return strings.Join(tags, ", ")
+}
+
+// Origin is what EC2 knows of a volume besides what is on it.
+type Origin struct {
+	From string // "snapshot snap-..." or another that its blocks are of, or ""
+	Size int64  // in bytes
+}
+
+// Records keeps which EBS volume this very instance had mounted for a volume of
+// the plan.
+type Records interface {
+	Recorded(volume string, find Find) (name.VolumeID, error) // "" if there is none
+	Record(volume string, find Find, id name.VolumeID) error
+}
+
+// Disks finds and reads the disks of the machine. It writes to none.
+type Disks interface {
+	// Find returns the disk with a serial number, if it is there.
+	Find(ctx context.Context, serial string) (disk Disk, there bool, err error)
+
+	// Appear returns the disk with a serial number, as soon as it is there.
+	Appear(ctx context.Context, serial string) (Disk, error)
+
+	// Read returns what is on a disk, from what it could read of it. A disk that
+	// could not be read is an error, never Blank.
+	Read(ctx context.Context, disk Disk, r Reading) (Content, error)
+}
+
+// A Disk is one disk that is plugged in.
+type Disk struct {
+	Serial string
+	Path   string // of its device node, until it is pulled
+	Link   string // that names it under whatever number it comes back
+	Dev    uint64 // device number, as in st_rdev
+	Seq    uint64 // another one each time that it is plugged in
+	Size   int64  // in bytes
+}
+
+// A DiskEvent says that something may have happened to a disk. It is a reason
+// to look whether anything did.
+type DiskEvent struct {
+	Name   string // of the disk, as the kernel calls it; "" if it may be any
+	Serial string // "" if the event does not tell it
+	Holds  string // what udev sees on it, in words of its own; "" if the event does not tell it
+}
+
+// A Reading says how a disk is to be read.
+type Reading struct {
+	Filesystem string // the type of the filesystem that is meant to be on it
+	Whole      bool   // every byte, before it counts as blank
+}
+
+// Content is what is on a disk.
+type Content struct {
+	Blank      bool   // proven to hold nothing
+	Filesystem string // the type of the one filesystem on it, or ""
+	UUID       string // of that filesystem
+	Words      string // what was found and where: "has an LVM2 signature at 0x218"
+	Beside     string // what else is on a disk with a filesystem, in words that name it; or ""
+	Mend       string // the command that leaves the volume's filesystem alone on the disk, or ""
+}
+
+// Filesystems makes and checks filesystems, by their type: "xfs", "ext4".
+type Filesystems interface {
+	// Format makes a filesystem on a disk that was just proven blank. It never
+	// forces, and goes on where an agent that died left it.
+	Format(ctx context.Context, disk Disk, filesystem, uuid string) error
+
+	// Settle waits until no Format runs on the disk.
+	Settle(ctx context.Context, disk Disk) error
+
+	// Check mends what the filesystem's own checker mends without being
+	// asked, before the first mount, and refuses what it would not.
+	Check(ctx context.Context, disk Disk, filesystem string) error
+}
+
+// Ledgers keeps a volume's ledger on the root directory of its filesystem.
+type Ledgers interface {
+	ReadLedger(ctx context.Context, root string) ([]byte, error) // nil if there is none
+	WriteLedger(ctx context.Context, root string, ledger []byte) error
+}
+
+// Intents keeps what the agent is about to make on a disk, so that after a
+// crash what it half made can be told from what is someone else's. These are of
+// disks by their serial number, on this machine; those of an EBS volume are its
+// tag, see Volumes.
+type Intents interface {
+	Intent(ctx context.Context, serial string) (Intent, error) // the zero Intent if there is none
+	Intend(ctx context.Context, serial string, intent Intent) error
+}
+
+// An Intent is a filesystem that the agent makes, or has made.
+type Intent struct {
+	UUID string `json:"uuid"`
+	Made bool   `json:"made"`
+}
+
+// Mounts mounts and unmounts by systemd.
+type Mounts interface {
+	// At returns the device that is mounted at a path, and whether one is.
+	At(where string) (dev uint64, mounted bool, err error)
+
+	// Mount mounts, and returns when it is done. Nobody else can have the
+	// same mounted before, or afterwards without another call.
+	Mount(ctx context.Context, m Mount) error
+
+	// Stale tells whether what is mounted at a path is of a disk that is gone:
+	// nothing that is written there gets anywhere any more.
+	Stale(where string) (bool, error)
+
+	// Unmount unmounts what was mounted by Mount. What processes hold is not
+	// unmounted, and they are named; but where it is stale it is taken out of
+	// sight, and they keep what they hold.
+	Unmount(ctx context.Context, where string) error
+}
+
+// A Mount is a device, or a directory of another mount, to be mounted.
+type Mount struct {
+	What    string
+	Where   string
+	Type    string // "" for a directory, which is bound
+	Options []string
+	On      string // mount point that it goes with, for a directory
+	Inspect bool   // only to look at: not part of the role
+}

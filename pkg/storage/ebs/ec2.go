@@ -1,0 +1,99 @@
+package ebs
+
+import (
+	"context"
+	"time"
+
+	"bootagent/pkg/aws/name"
+)
+
+// API is what is asked of EC2. An error is a *diagnose.Error, unless the context
+// ended or there are no credentials: those errors are wrapped.
+type API interface {
+	// Volumes returns all volumes that fit a query, of every page. For IDs that
+	// EC2 does not know it may return nothing or an error.
+	Volumes(ctx context.Context, q Query) ([]Volume, error)
+
+	// Instance returns an instance.
+	Instance(ctx context.Context, id string) (Instance, error)
+
+	// Attach asks for a volume to be attached, which then takes its time.
+	Attach(ctx context.Context, volume name.VolumeID, instance, device string) error
+
+	// Tag sets tags of a volume and leaves its others.
+	Tag(ctx context.Context, volume name.VolumeID, tags map[string]string) error
+}
+
+// The actions of the API, as IAM calls them.
+const (
+	DescribeVolumes   = "ec2:DescribeVolumes"
+	DescribeInstances = "ec2:DescribeInstances"
+	AttachVolume      = "ec2:AttachVolume"
+	CreateTags        = "ec2:CreateTags"
+)
+
+// A Query says which volumes are meant: those with the IDs, or those that have
+// all of the tags.
+type Query struct {
+	IDs  []name.VolumeID
+	Tags map[string]string
+}
+
+// A Volume is what EC2 says of a volume.
+type Volume struct {
+	ID          name.VolumeID
+	Zone        string
+	State       string
+	Size        int64         // in bytes
+	Snapshot    string        // that it was made from, or ""
+	Source      name.VolumeID // that it was copied from, or ""
+	Encrypted   bool
+	Key         string // of KMS, that it is encrypted with, or ""
+	MultiAttach bool   // several instances may attach it at once
+	Tags        map[string]string
+	Attachments []Attachment
+
+	// AsOf is when EC2 said so, by EC2's own clock, with which its other times
+	// are to be compared; zero if that is not known.
+	AsOf time.Time
+}
+
+// The states of a volume.
+const (
+	Creating  = "creating"
+	Available = "available"
+	InUse     = "in-use"
+	Deleting  = "deleting"
+	Deleted   = "deleted"
+	Failed    = "error"
+)
+
+// An Attachment is the tie between a volume and what it is attached to.
+type Attachment struct {
+	Instance string // or "", where a service of AWS holds the volume
+	Service  string // that holds it
+	Device   string // the name that it was asked for by; not what Linux calls it
+	State    string
+	Since    time.Time // it was asked for
+}
+
+// The states of an attachment.
+const (
+	Attaching = "attaching"
+	Attached  = "attached"
+	Detaching = "detaching"
+	Detached  = "detached"
+	Busy      = "busy" // it is to be detached, and the instance still uses it
+)
+
+// An Instance is what EC2 says of an instance.
+type Instance struct {
+	ID      string
+	Zone    string
+	State   string                   // as "running"
+	Devices map[string]name.VolumeID // the volumes in its block device mapping, by device name
+
+	// For the commands in hints, if they are known of this instance.
+	Region string
+	Role   string // the role of bootagent that it has
+}

@@ -1,0 +1,90 @@
+package storage
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"bootagent/pkg/fault"
+	"bootagent/pkg/host"
+)
+
+// create makes the filesystem on the blank disk, with a UUID that is noted
+// before, so that after a crash the filesystem can be told from another's.
+func (f *filesystem) create(ctx context.Context) error {
+	intent, err := f.source.intent(ctx)
+	if err != nil {
+		return err
+	}
+	if intent.UUID == "" {
+		intent.UUID = f.newUUID()
+		if err := f.source.intend(ctx, intent); err != nil {
+			return err
+		}
+	}
+	if err := f.host.Filesystems.Format(ctx, f.disk, string(f.Filesystem), intent.UUID); err != nil {
+		return err
+	}
+	f.content = host.Content{Filesystem: string(f.Filesystem), UUID: intent.UUID}
+	return f.introduce(ctx, Ledger{UUID: intent.UUID, Made: now()})
+}
+
+// intentWithin is how long EC2 may take to return a tag that was just written.
+const intentWithin = 30 * time.Second
+
+// settledIntent returns the intent once it fits the filesystem that is there, or
+// has not come to fit it: EC2 may not yet return what an agent that died has
+// written, and whose a filesystem is can't be decided twice.
+func (f *filesystem) settledIntent(ctx context.Context) (intent host.Intent, err error) {
+	read := false
+	err = f.graph.Await(ctx, intentWithin, func(ctx context.Context) (err error) {
+		intent, err = f.source.intent(ctx)
+		read = err == nil
+		if read && f.source.remote() && !f.Adopt && intent.UUID != f.content.UUID {
+			err = &fault.Pending{For: fmt.Sprintf("EC2 to tell that the filesystem %s was made by bootagent", f.content.UUID)}
+		}
+		return err
+	})
+	if read && errors.As(err, new(*fault.Expired)) {
+		err = nil // the answer is that it is another's
+	}
+	return intent, err
+}
+
+// closeIntent has the intent say that the filesystem was made, once its ledger
+// says so. Until then, a disk that is blank one day could be taken for one on
+// which mkfs never began. It is a state, and not an act: whichever run finds it
+// open closes it, and writes that into the ledger, so that a reboot asks EC2 for
+// nothing.
+func (f *filesystem) closeIntent(ctx context.Context) error {
+	ledger, remote := f.current(), f.source.remote()
+	if ledger.Made == nil || remote && ledger.Closed {
+		return nil
+	}
+	closed := host.Intent{UUID: ledger.UUID, Made: true}
+	if !remote {
+		if intent, err := f.source.intent(ctx); err != nil || intent == closed {
+			return err
+		}
+		return f.source.intend(ctx, closed)
+	}
+	if err := f.source.intend(ctx, closed); err != nil {
+		return err
+	}
+	return f.record(ctx, func(l *Ledger) { l.Closed = true })
+}
+
+// newUUID returns a UUID for a filesystem: a random one, RFC 9562 version 4,
+// unless the host has its own.
+func (f *filesystem) newUUID() string {
+	if f.host.NewUUID != nil {
+		return f.host.NewUUID()
+	}
+	var b [16]byte
+	rand.Read(b[:]) // never fails, see its documentation
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
