@@ -186,8 +186,7 @@ func programs(r *role.Role) (all []image.Program) {
 		for _, q := range questions {
 			all = append(all, image.Program{Paths: q.Argv[:1], For: "which says where the engine " + of + " keeps its data", Get: get})
 		}
-		if d.IfAbsent == role.Initialize {
-			argv := e.Initialize("/", d.Owner)
+		if argv := e.Initialize("/", d.Owner); d.IfAbsent == role.Initialize {
 			all = append(all, image.Program{Paths: argv[:1], For: "which makes the directory " + of, Get: get})
 		}
 	}

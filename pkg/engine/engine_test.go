@@ -12,18 +12,15 @@ import (
 	"bootagent/pkg/host"
 )
 
-// Who adds an engine adds it to the page that people read.
 func TestEveryEngineIsDocumented(t *testing.T) {
 	page, err := os.ReadFile("../../docs/reference/role-file.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := regexp.MustCompile("(?m)^\\| `data\\.NAME\\.engine` \\| ([^|]*) \\|").FindSubmatch(page)
-	if row == nil {
-		t.Fatal("docs/reference/role-file.md has no row for data.NAME.engine")
-	}
-	if documented := strings.Split(strings.ReplaceAll(string(row[1]), "`", ""), ", "); !slices.Equal(documented, Names()) {
-		t.Errorf("docs/reference/role-file.md has the engines %q, and All has %q", documented, Names())
+	for _, name := range Names() {
+		if !regexp.MustCompile("(?m)^\\| `" + name + "` \\|").Match(page) {
+			t.Errorf("docs/reference/role-file.md has no row for %s in its table of engines; add one", name)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"bootagent/pkg/datadir"
 	"bootagent/pkg/host"
@@ -26,11 +27,13 @@ type Dir struct {
 	files datadir.Files
 }
 
-// Has tells whether there is a file of a name in the directory, also where not
-// all names are listed.
+// Has tells whether there is a file of a name or a path below the directory.
 func (d Dir) Has(name string) bool {
-	if slices.Contains(d.Names, name) || len(d.Names) < datadir.NamesMax {
-		return slices.Contains(d.Names, name)
+	switch {
+	case slices.Contains(d.Names, name):
+		return true
+	case len(d.Names) < datadir.NamesMax && !strings.Contains(name, "/"):
+		return false // all names are listed
 	}
 	_, _, err := d.files.Lstat(filepath.Join(d.path, name))
 	return err == nil

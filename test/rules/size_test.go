@@ -21,20 +21,7 @@ const (
 
 // tooLarge lists the packages and files that are over their limit, each with the most lines that it may
 // have until it is split. Lower a number when the code shrinks; never raise one, and never add an entry.
-var tooLarge = map[string]int{
-	"cmd/bootagent":           1675,
-	"pkg/block":               2615,
-	"pkg/block/prove.go":      544,
-	"pkg/block/signatures.go": 549,
-	"test/cloud":              3892,
-	"test/cloud/instances.go": 458,
-	"test/cloud/volumes.go":   805,
-	"test/sim":                4512,
-	"test/sim/agent.go":       504,
-	"test/sim/machine.go":     890,
-	"test/sim/schedule.go":    587,
-	"test/sim/systemd.go":     469,
-}
+var tooLarge = map[string]int{}
 
 func TestPackagesAndFilesAreSmall(t *testing.T) {
 	packages, files := lineCounts(t)
