@@ -137,7 +137,7 @@ var found = []scenario{
 			s3Says(w, s3.Answer{Status: 404, Code: "NoSuchKey"})
 		},
 		then: []func(*World, *machine){
-			all(after(5*time.Minute), mustBe(status.Waiting, "no such"), after(15*time.Minute), mustBe(status.Failed, "tries since")),
+			all(after(5*time.Minute), mustBe(status.Waiting, "does not exist"), after(15*time.Minute), mustBe(status.Failed, "tries since")),
 			func(w *World, _ *machine) { w.faults.last = nil },
 		},
 	},
