@@ -3,10 +3,8 @@ package boot
 import (
 	"context"
 	"errors"
-	"flag"
 	"io"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -15,14 +13,13 @@ import (
 	"time"
 
 	"bootagent/pkg/fault"
+	"bootagent/pkg/golden"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/storage"
 	"bootagent/pkg/unit"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 const serial = "vol0123456789abcdef0"
 
@@ -116,23 +113,12 @@ func (r *run) is(name string, state graph.State, words ...string) {
 
 func (r *run) isUp() { r.t.Helper(); r.is("service mariadb.service: up", graph.Done) }
 
-func TestTheStoryIsTold(t *testing.T) {
+func TestTheWayOfABootIsAsItWasReviewed(t *testing.T) {
 	cloud := withSecret()
 	cloud.Volumes[0].Find = role.Find{Tags: map[string]string{"cluster": "orders"}}
-	for golden, p := range map[string]role.Plan{"testdata/mysql.story": plan(), "testdata/cloud.story": cloud} {
+	for file, p := range map[string]role.Plan{"testdata/mysql.graph": plan(), "testdata/cloud.graph": cloud} {
 		got := New(p, host.Host{}, nil).String()
-		if *update {
-			if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(golden)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got != string(want) {
-			t.Errorf("the story is\n%s\nand was\n%s", got, want)
-		}
+		golden.Check(t, file, got)
 	}
 }
 

@@ -3,7 +3,6 @@ package status
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,26 +11,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"bootagent/pkg/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
-
-// checkGolden compares what people read with what they read before.
-func checkGolden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s: got\n%swant\n%s", path, got, want)
-	}
-}
 
 // TestMain has times told as on a machine whose clock shows UTC.
 func TestMain(m *testing.M) {
@@ -130,7 +112,7 @@ func TestPageForAPerson(t *testing.T) {
 	for name, s := range statuses {
 		var page strings.Builder
 		s.Print(&page)
-		checkGolden(t, filepath.Join("testdata", name+".golden"), page.String())
+		golden.Check(t, filepath.Join("testdata", name+".golden"), page.String())
 	}
 }
 
@@ -145,7 +127,7 @@ func TestJSONKeepsItsForm(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		checkGolden(t, filepath.Join("testdata", name+".json"), string(text))
+		golden.Check(t, filepath.Join("testdata", name+".json"), string(text))
 	}
 }
 
