@@ -182,16 +182,16 @@ func TestRefusals(t *testing.T) {
 	}{
 		{
 			name: "a disk that holds something else", disk: disk{content: host.Content{Words: "has an LVM2 signature at 0x218"}},
-			step: "volume data: prove", words: []string{"is not the xfs volume", "has an LVM2 signature at 0x218", "nothing was changed"},
+			step: "volume data: prove", words: []string{"does not hold the xfs filesystem of the role", "has an LVM2 signature at 0x218", "nothing was changed"},
 		},
 		{
 			name: "a disk with another filesystem", disk: disk{content: host.Content{Filesystem: "ext4", Words: "has an ext4 signature at 0x438"}},
-			step: "volume data: prove", words: []string{"is not the xfs volume", "has an ext4 signature at 0x438"},
+			step: "volume data: prove", words: []string{"does not hold the xfs filesystem of the role", "has an ext4 signature at 0x438"},
 		},
 		{
 			name: "a disk that could be one thing or another",
 			disk: disk{content: host.Content{Words: "is ambiguous: it has an XFS signature at 0x0 and a ZFS signature at 0x2b000", Mend: "wipefs --backup --offset 0x2b000 /dev/nvme1n1"}},
-			step: "volume data: prove", words: []string{"can't be told to be the xfs volume", "a ZFS signature at 0x2b000", "wipefs --backup --offset 0x2b000 /dev/nvme1n1; then: bootagent retry"},
+			step: "volume data: prove", words: []string{"cannot tell whether disk", "a ZFS signature at 0x2b000", "wipefs --backup --offset 0x2b000 /dev/nvme1n1; then: bootagent retry"},
 		},
 		{
 			name: "a blank disk that nothing may be made on", disk: disk{content: host.Content{Blank: true}},
@@ -260,7 +260,7 @@ func TestRefusals(t *testing.T) {
 		},
 		{
 			name: "a copy of the volume", disk: disk{content: xfs, ledger: ledger(storage.Ledger{Volume: "vol-0fedcba9876543210", Role: "mysql"})},
-			step: "volume data: prepare", words: []string{"holds a copy of volume vol-0fedcba9876543210"},
+			step: "volume data: prepare", words: []string{"is a copy of volume vol-0fedcba9876543210, as its ledger says"},
 		},
 		{
 			name: "the volume of another role", disk: disk{content: xfs, ledger: ledger(storage.Ledger{Volume: volumeID, Role: "kafka"})},

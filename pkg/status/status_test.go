@@ -66,13 +66,13 @@ var statuses = map[string]Status{
 	},
 	"failed": {
 		Agent: agent, Role: "mysql", State: Failed, Since: at("10:00:03"),
-		Reason: "volume data: prove failed at 10:00:03: disk vol0 is not the xfs volume that the role means: it has an LVM2 signature at 0x218",
+		Reason: "volume data: prove failed at 10:00:03: disk vol0 does not hold the xfs filesystem of the role: it has an LVM2 signature at 0x218",
 		Hint:   "bootagent inspect /dev/nvme1n1 shows what is on it; nothing was changed",
 		Steps: []Step{
 			{Name: "volume data: device", State: "done", Since: at("10:00:01")},
 			{
 				Name: "volume data: prove", State: "failed", Since: at("10:00:03"),
-				Error: "disk vol0 is not the xfs volume that the role means: it has an LVM2 signature at 0x218",
+				Error: "disk vol0 does not hold the xfs filesystem of the role: it has an LVM2 signature at 0x218",
 				Hint:  "bootagent inspect /dev/nvme1n1 shows what is on it; nothing was changed",
 			},
 			{Name: "volume data: mount", State: "skipped", Since: at("10:00:03"), Error: `needs "volume data: prove"`},
@@ -99,7 +99,7 @@ var statuses = map[string]Status{
 				RetryAt: ptr(at("10:30:05")), Tries: 2, Failing: ptr(at("10:30:02")), Until: ptr(at("10:45:02")),
 			},
 			{
-				Name: "volume log: attach", State: "waiting", Since: at("10:30:03"), For: "volume vol-1 to be let go by i-1 (running)",
+				Name: "volume log: attach", State: "waiting", Since: at("10:30:03"), For: "volume vol-1 to be detached from i-1 (running)",
 				Error: "EC2 does not answer", Until: ptr(at("10:50:02")), Tries: 1, Failing: ptr(at("10:30:02")),
 			},
 		},
