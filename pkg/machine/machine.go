@@ -95,7 +95,7 @@ func (m *Machine) self(identity host.Identity) (self host.Machine, err error) {
 }
 
 // secrets are those of S3 or of files. On a local machine objects is nil.
-func (m *Machine) secrets(keys []settings.Key, objects secret.Objects) *secret.Secrets {
+func (m *Machine) secrets(keys []secret.ProviderConfig, objects secret.Objects) *secret.Secrets {
 	run := func(ctx context.Context, argv []string) ([]byte, error) {
 		return m.Children.Run(ctx, child.Task{Key: "command " + argv[0]}, nil, argv[0], argv[1:]...)
 	}

@@ -8,7 +8,20 @@ import (
 
 	"bootagent/pkg/fault"
 	"bootagent/pkg/shell"
+	"bootagent/pkg/strictyaml"
 )
+
+var fileKind = providerKind{
+	name: "file", form: "{file: /path}",
+	read: func(v strictyaml.Value) []string {
+		if path := v.Path("the file of a source of keys"); path != "" {
+			return []string{path}
+		}
+		return nil
+	},
+	provider: func(args []string, _ Run) Provider { return FileKeys(args[0]) },
+	keyFile:  func(args []string) string { return args[0] },
+}
 
 // FileKeys is the provider file: the path of a file that only its owner, the
 // user of this process, can read.

@@ -3,7 +3,7 @@
 // asks for.
 //
 // Three lists say what there is, with one file for each entry: Sources, where
-// payloads come from; Providers, where age identities come from; and delivery,
+// payloads come from; providerKinds, where age identities come from; and delivery,
 // of which there is one way, package credential.
 //
 // It writes ciphertext to a cache on disk, and plaintext to a directory on ramfs

@@ -17,7 +17,6 @@ import (
 	"bootagent/pkg/role"
 	"bootagent/pkg/role/source"
 	"bootagent/pkg/secret/credential"
-	"bootagent/pkg/settings"
 )
 
 var rootSQL = role.Secret{
@@ -183,8 +182,20 @@ func TestTheProvidersAreAskedAgainWhereNoIdentityFits(t *testing.T) {
 	})
 }
 
+func TestEveryKindOfProviderIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/reference/agent-file.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range providerKinds {
+		if row := "\n| `" + kind.name + "` | `" + kind.form + "` | "; !strings.Contains(string(page), row) {
+			t.Errorf("docs/reference/agent-file.md has no row for %s in its table of sources of keys; add one", kind.form)
+		}
+	}
+}
+
 func TestEachProviderOfAgentYAMLIsOne(t *testing.T) {
-	got := Providers([]settings.Key{{Operator: true}, {File: "/etc/key"}, {Command: []string{"/bin/key", "x"}}}, nil)
+	got := Providers([]ProviderConfig{{Kind: "operator"}, {"file", []string{"/etc/key"}}, {"command", []string{"/bin/key", "x"}}}, nil)
 	if want := "[{} /etc/key {[/bin/key x] <nil>}]"; fmt.Sprint(got) != want {
 		t.Errorf("got %v, want %s", got, want)
 	}

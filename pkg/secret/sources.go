@@ -20,10 +20,14 @@ type Source interface {
 	Fetch(ctx context.Context, ref string) (Payload, error)
 }
 
-// Sources returns all sources that there are. Objects may be nil where nothing
+// Sources returns all sources. It is the one list of them: a new source is a file
+// and one line here. Objects may be nil where nothing
 // is fetched, and on a machine outside AWS.
 func Sources(objects Objects) []Source {
-	return []Source{S3Source{objects}, FileSource{}}
+	return []Source{
+		S3Source{objects},
+		FileSource{},
+	}
 }
 
 // A Payload is what a source holds of a secret.

@@ -99,6 +99,18 @@ func TestAPlaceIsOneOfASource(t *testing.T) {
 	}
 }
 
+func TestEverySourceIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/reference/role-file.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range Sources(nil) {
+		if form := s.Syntax().Form; !strings.Contains(string(page), "\n| `"+form+"` | ") {
+			t.Errorf("docs/reference/role-file.md has no row for %s in its table of sources; add one", form)
+		}
+	}
+}
+
 func TestEachSourceSaysWhatIAMHasToAllow(t *testing.T) {
 	var needs policy.Needs
 	for _, s := range Sources(nil) {

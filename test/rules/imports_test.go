@@ -103,7 +103,7 @@ var table = []row{
 	},
 	{pkg: "pkg/syntax", may: []string{"bootagent/pkg/unit"}, never: effects, why: "names on the machine; it looks at none"},
 	{pkg: "pkg/aws/name", never: effects, why: "names in AWS; it asks nobody"},
-	{pkg: "pkg/settings", may: []string{"bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"}, why: "one file to Settings"},
+	{pkg: "pkg/settings", may: []string{"bootagent/pkg/secret", "bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"}, why: "one file to Settings"},
 	{pkg: "pkg/boot", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage", "bootagent/pkg/unit"}, never: effects, why: "the way of a boot decides; every effect is behind an interface of pkg/host"},
 	{pkg: "pkg/mountinfo", never: effects, why: "text of mountinfo to mounts; the one parser of it, which every package that reads the file may import"},
 	{pkg: "pkg/block", may: []string{"bootagent/pkg/mountinfo", xsys}, never: network, why: "ioctls of disks; no cloud"},
@@ -118,7 +118,7 @@ var table = []row{
 	{
 		pkg: "pkg/secret",
 		may: []string{
-			"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/policy", "bootagent/pkg/aws/name", "bootagent/pkg/role", "bootagent/pkg/role/source", "bootagent/pkg/secret/credential", "bootagent/pkg/syntax", "bootagent/pkg/settings", "bootagent/pkg/shell",
+			"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/policy", "bootagent/pkg/aws/name", "bootagent/pkg/role", "bootagent/pkg/role/source", "bootagent/pkg/secret/credential", "bootagent/pkg/syntax", "bootagent/pkg/shell", "bootagent/pkg/strictyaml",
 			age, renameio, xsys,
 		},
 		never: []string{"net", "net/http", "os/exec"},
