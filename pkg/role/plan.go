@@ -28,13 +28,6 @@ type Plan struct {
 // returns its value.
 type Extra map[string]any
 
-// extra returns the value of a key, or the zero value where the file does not
-// have the key.
-func extra[T any](values Extra, name string) T {
-	value, _ := values[name].(T)
-	return value
-}
-
 // A Misfit is a mistake of a selection: a value that does not fit the role. It
 // quotes no value.
 type Misfit struct {

@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"bootagent/pkg/fault"
+	"bootagent/pkg/secret/regular"
 	"bootagent/pkg/shell"
 	"bootagent/pkg/strictyaml"
 )
@@ -30,7 +31,7 @@ type FileKeys string
 // Provide adds the age identities in the file.
 func (f FileKeys) Provide(_ context.Context, keys *Keys) ([]string, error) {
 	path := string(f)
-	text, info, err := readRegular(path, KeysTextMax)
+	text, info, err := regular.Read(path, KeysTextMax)
 	if err != nil {
 		return nil, fmt.Errorf("cannot take age identities from %s: %w", path, err)
 	}

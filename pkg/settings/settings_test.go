@@ -1,7 +1,6 @@
 package settings
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,10 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"bootagent/pkg/golden"
 	"bootagent/pkg/secret"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 func write(t *testing.T, text string) string {
 	t.Helper()
@@ -120,19 +118,8 @@ func TestMistakesAreTold(t *testing.T) {
 		}
 		fmt.Fprintln(&told, err)
 	}
-	const golden = "testdata/mistakes.golden"
-	if *update {
-		if err := os.WriteFile(golden, []byte(told.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if told.String() != string(want) {
-		t.Errorf("got\n%swant\n%s", told.String(), want)
-	}
+	const file = "testdata/mistakes.golden"
+	golden.Check(t, file, told.String())
 }
 
 func FuzzDecode(f *testing.F) {

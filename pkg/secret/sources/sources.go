@@ -1,4 +1,7 @@
-package secret
+// Package sources has the places that secrets come from. Each fetches what is
+// there, and says how a role file writes it and what IAM has to allow. It decrypts
+// nothing.
+package sources
 
 import (
 	"context"
@@ -6,8 +9,13 @@ import (
 	"encoding/hex"
 	"fmt"
 
+	"bootagent/pkg/host"
 	"bootagent/pkg/role/source"
 )
+
+// Max bounds what is fetched, in bytes: the largest plaintext in armor, and room
+// for a thousand recipients.
+const Max = 2 << 20
 
 // A Source is one kind of place that secrets come from. A role file names a
 // place in it as SCHEME://REFERENCE.
@@ -17,28 +25,21 @@ type Source interface {
 
 	// Fetch gets the payload of a reference. Its error names the place, and is
 	// permanent only where no change at the source can help.
-	Fetch(ctx context.Context, ref string) (Payload, error)
+	Fetch(ctx context.Context, ref string) (host.Payload, error)
 }
 
-// Sources returns all sources. It is the one list of them: a new source is a file
+// All returns all sources. It is the one list of them: a new source is a file
 // and one line here. Objects may be nil where nothing
 // is fetched, and on a machine outside AWS.
-func Sources(objects Objects) []Source {
+func All(objects Objects) []Source {
 	return []Source{
-		S3Source{objects},
-		FileSource{},
+		S3{objects},
+		File{},
 	}
 }
 
-// A Payload is what a source holds of a secret.
-type Payload struct {
-	Bytes   func() []byte // behind a function, so that nothing prints an unsealed one
-	Version string        // tells payloads of the same reference apart
-	Sealed  bool          // it is encrypted with age
-}
-
-// sourceOf returns the source that a role file names.
-func sourceOf(sources []Source, from source.Source) (Source, error) {
+// Of returns the source that a role file names.
+func Of(sources []Source, from source.Source) (Source, error) {
 	for _, s := range sources {
 		if syntax := s.Syntax(); syntax.Scheme == from.Scheme {
 			return s, syntax.Check(from.Ref)
@@ -55,16 +56,17 @@ func part(name string, err error) error {
 	return fmt.Errorf("%s: %w", name, err)
 }
 
-// digest is the version of a payload whose source has no versions.
-func digest(payload []byte) string {
+// Digest is the version of a payload whose source has no versions.
+func Digest(payload []byte) string {
 	sum := sha256.Sum256(payload)
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// sealedPayload returns a payload that is encrypted with age.
-func sealedPayload(ciphertext []byte, version string) Payload {
+// SealedPayload returns a payload that is encrypted with age. Without a version it
+// is told apart by its content.
+func SealedPayload(ciphertext []byte, version string) host.Payload {
 	if version == "" {
-		version = digest(ciphertext)
+		version = Digest(ciphertext)
 	}
-	return Payload{Bytes: func() []byte { return ciphertext }, Version: version, Sealed: true}
+	return host.Payload{Bytes: func() []byte { return ciphertext }, Version: version, Sealed: true}
 }
