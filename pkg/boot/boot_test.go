@@ -3,10 +3,8 @@ package boot
 import (
 	"context"
 	"errors"
-	"flag"
 	"io"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -15,14 +13,13 @@ import (
 	"time"
 
 	"bootagent/pkg/fault"
+	"bootagent/pkg/golden"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/storage"
 	"bootagent/pkg/unit"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 const serial = "vol0123456789abcdef0"
 
@@ -116,23 +113,12 @@ func (r *run) is(name string, state graph.State, words ...string) {
 
 func (r *run) isUp() { r.t.Helper(); r.is("service mariadb.service: up", graph.Done) }
 
-func TestTheStoryIsTold(t *testing.T) {
+func TestTheWayOfABootIsAsItWasReviewed(t *testing.T) {
 	cloud := withSecret()
 	cloud.Volumes[0].Find = role.Find{Tags: map[string]string{"cluster": "orders"}}
-	for golden, p := range map[string]role.Plan{"testdata/mysql.story": plan(), "testdata/cloud.story": cloud} {
+	for file, p := range map[string]role.Plan{"testdata/mysql.graph": plan(), "testdata/cloud.graph": cloud} {
 		got := New(p, host.Host{}, nil).String()
-		if *update {
-			if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(golden)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got != string(want) {
-			t.Errorf("the story is\n%s\nand was\n%s", got, want)
-		}
+		golden.Check(t, file, got)
 	}
 }
 
@@ -196,16 +182,16 @@ func TestRefusals(t *testing.T) {
 	}{
 		{
 			name: "a disk that holds something else", disk: disk{content: host.Content{Words: "has an LVM2 signature at 0x218"}},
-			step: "volume data: prove", words: []string{"is not the xfs volume", "has an LVM2 signature at 0x218", "nothing was changed"},
+			step: "volume data: prove", words: []string{"does not hold the xfs filesystem of the role", "has an LVM2 signature at 0x218", "nothing was changed"},
 		},
 		{
 			name: "a disk with another filesystem", disk: disk{content: host.Content{Filesystem: "ext4", Words: "has an ext4 signature at 0x438"}},
-			step: "volume data: prove", words: []string{"is not the xfs volume", "has an ext4 signature at 0x438"},
+			step: "volume data: prove", words: []string{"does not hold the xfs filesystem of the role", "has an ext4 signature at 0x438"},
 		},
 		{
 			name: "a disk that could be one thing or another",
 			disk: disk{content: host.Content{Words: "is ambiguous: it has an XFS signature at 0x0 and a ZFS signature at 0x2b000", Mend: "wipefs --backup --offset 0x2b000 /dev/nvme1n1"}},
-			step: "volume data: prove", words: []string{"can't be told to be the xfs volume", "a ZFS signature at 0x2b000", "wipefs --backup --offset 0x2b000 /dev/nvme1n1; then: bootagent retry"},
+			step: "volume data: prove", words: []string{"cannot tell whether disk", "a ZFS signature at 0x2b000", "wipefs --backup --offset 0x2b000 /dev/nvme1n1; then: bootagent retry"},
 		},
 		{
 			name: "a blank disk that nothing may be made on", disk: disk{content: host.Content{Blank: true}},
@@ -274,7 +260,7 @@ func TestRefusals(t *testing.T) {
 		},
 		{
 			name: "a copy of the volume", disk: disk{content: xfs, ledger: ledger(storage.Ledger{Volume: "vol-0fedcba9876543210", Role: "mysql"})},
-			step: "volume data: prepare", words: []string{"holds a copy of volume vol-0fedcba9876543210"},
+			step: "volume data: prepare", words: []string{"is a copy of volume vol-0fedcba9876543210, as its ledger says"},
 		},
 		{
 			name: "the volume of another role", disk: disk{content: xfs, ledger: ledger(storage.Ledger{Volume: volumeID, Role: "kafka"})},

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"bootagent/pkg/golden"
+
 	"filippo.io/age"
 	"filippo.io/age/armor"
 )
@@ -192,7 +194,7 @@ func TestWhatDoesNotOpenIsToldInWords(t *testing.T) {
 	}
 	_, err := Decrypt(sealedBy(t, canary, passphrase(t)), new(Keys))
 	fmt.Fprintf(&got, "a passphrase, without keys: db.age %s\n", words(err))
-	golden(t, "open.golden", got.String())
+	golden.Check(t, filepath.Join("testdata", "open.golden"), got.String())
 }
 
 func TestAPostQuantumKeyIsNamedShort(t *testing.T) {

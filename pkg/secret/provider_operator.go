@@ -11,5 +11,5 @@ type OperatorKeys struct{}
 
 // Provide waits for a person: what they bring is added by bootagent unlock.
 func (OperatorKeys) Provide(context.Context, *Keys) ([]string, error) {
-	return nil, &fault.Pending{For: "an age identity for the secrets", Hint: "bring it: bootagent unlock"}
+	return nil, &fault.Pending{For: "the age identity (private key) for the secrets", Hint: "give it to the agent: bootagent unlock"}
 }

@@ -143,10 +143,10 @@ func TestAPersonIsWaitedForOnlyWhereAgentYAMLSaysSo(t *testing.T) {
 		providers []Provider
 		want      string // and of whom
 	}{
-		"a person":                {[]Provider{OperatorKeys{}}, "pending: an age identity for the secrets"},
+		"a person":                {[]Provider{OperatorKeys{}}, "pending: the age identity (private key) for the secrets"},
 		"a command":               {[]Provider{machineKeys()}, "<nil>"},
 		"a command that fails":    {[]Provider{fails}, why},
-		"that, and a person":      {[]Provider{fails, OperatorKeys{}}, "pending: an age identity for the secrets, after " + why},
+		"that, and a person":      {[]Provider{fails, OperatorKeys{}}, "pending: the age identity (private key) for the secrets, after " + why},
 		"that, and a good one":    {[]Provider{fails, machineKeys()}, "<nil>"},
 		"a person, and a command": {[]Provider{OperatorKeys{}, machineKeys()}, "<nil>"},
 	} {

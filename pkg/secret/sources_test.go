@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bootagent/pkg/golden"
 	"bootagent/pkg/policy"
 	"bootagent/pkg/role/source"
 )
@@ -54,7 +55,7 @@ func TestFileRefusals(t *testing.T) {
 		cancel()
 		got.WriteString(name + ": " + words(err) + "\n")
 	}
-	golden(t, "file.golden", strings.ReplaceAll(got.String(), dir, "DIR"))
+	golden.Check(t, filepath.Join("testdata", "file.golden"), strings.ReplaceAll(got.String(), dir, "DIR"))
 }
 
 // bucket is S3 with one object.

@@ -1,7 +1,6 @@
 package settings
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,9 +8,9 @@ import (
 	"strings"
 	"testing"
 	"time"
-)
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+	"bootagent/pkg/golden"
+)
 
 func write(t *testing.T, text string) string {
 	t.Helper()
@@ -118,19 +117,8 @@ func TestMistakesAreTold(t *testing.T) {
 		}
 		fmt.Fprintln(&told, err)
 	}
-	const golden = "testdata/mistakes.golden"
-	if *update {
-		if err := os.WriteFile(golden, []byte(told.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if told.String() != string(want) {
-		t.Errorf("got\n%swant\n%s", told.String(), want)
-	}
+	const file = "testdata/mistakes.golden"
+	golden.Check(t, file, told.String())
 }
 
 func FuzzDecode(f *testing.F) {

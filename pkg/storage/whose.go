@@ -35,7 +35,7 @@ func (f *filesystem) accept(l *Ledger) error {
 			"the filesystem mounted from disk %s has no ledger", f.disk.Serial)
 	case l.Volume != ledgerVolume(f.disk.Serial):
 		return fault.Refuse("attach the volume itself, or make the copy's data a volume of its own",
-			"disk %s holds a copy of volume %s: its ledger says so", f.disk.Serial, l.Volume)
+			"disk %s is a copy of volume %s, as its ledger says", f.disk.Serial, l.Volume)
 	case l.Role != f.role:
 		return fault.Refuse("give the instance the volume of its own role",
 			"disk %s is a volume of role %q, and this instance has role %q", f.disk.Serial, l.Role, f.role)

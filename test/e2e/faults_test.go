@@ -176,7 +176,7 @@ var volumesWrong = []fault{
 			r.ok(r.region.EC2.Detach(r.volume.ID))
 			r.ok(r.region.EC2.WaitVolume(r.ctx, r.volume.ID, ec2.Available))
 		},
-		[]string{"waiting since", "to be let go by i-0eeeeeeeeeeeeeeee (running)", "since"},
+		[]string{"waiting since", "to be detached from i-0eeeeeeeeeeeeeeee (running)", "since"},
 		"held",
 	},
 	{

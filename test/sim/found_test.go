@@ -158,7 +158,7 @@ var found = []scenario{
 				m.dies(s)
 				w.pass(20 * time.Second)
 				for range 12 {
-					mustBe(status.Waiting, "it is restart")(w, m)
+					mustBe(status.Waiting, "this is restart")(w, m)
 					w.pass(5 * time.Second)
 				}
 			},
@@ -241,7 +241,7 @@ var found = []scenario{
 		set:  func(w *World, v *ebs) { w.withRows(v) },
 		at:   []moment{{step: "volume data: device", op: "started", do: personMounts}},
 		then: []func(*World, *machine){
-			all(mustBe(status.Waiting, "another device is mounted at /srv/data"), personUnmounts),
+			all(mustBe(status.Waiting, "the device that is mounted at /srv/data"), personUnmounts),
 		},
 	},
 	{
