@@ -90,7 +90,7 @@ var table = []row{
 	{pkg: "pkg/userdata", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "bytes to a Selection: no disk, no network"},
 	{
 		pkg:   "pkg/role",
-		may:   append([]string{"bootagent/pkg/role/find", "bootagent/pkg/role/source", "bootagent/pkg/grammar"}, declared...),
+		may:   append([]string{"bootagent/pkg/regular", "bootagent/pkg/role/find", "bootagent/pkg/role/source", "bootagent/pkg/grammar"}, declared...),
 		never: []string{"net", "net/http", "os/exec"},
 		why:   "role files to a Plan: it reads those and touches nothing",
 	},
@@ -119,7 +119,7 @@ var table = []row{
 	{
 		pkg: "pkg/secret",
 		may: []string{
-			"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/role/source", "bootagent/pkg/secret/credential", "bootagent/pkg/secret/regular", "bootagent/pkg/secret/sources", "bootagent/pkg/shell", "bootagent/pkg/strictyaml",
+			"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/role/source", "bootagent/pkg/secret/credential", "bootagent/pkg/regular", "bootagent/pkg/secret/sources", "bootagent/pkg/shell", "bootagent/pkg/strictyaml",
 			age, renameio, xsys,
 		},
 		never: []string{"net", "net/http", "os/exec"},
@@ -127,11 +127,11 @@ var table = []row{
 	},
 	{
 		pkg:   "pkg/secret/sources",
-		may:   []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/policy", "bootagent/pkg/role/source", "bootagent/pkg/secret/regular", "bootagent/pkg/syntax", xsys},
+		may:   []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/policy", "bootagent/pkg/role/source", "bootagent/pkg/regular", "bootagent/pkg/syntax", xsys},
 		never: []string{"net", "net/http", "os/exec"},
 		why:   "where secrets come from; it decrypts nothing, and who makes it hands in S3",
 	},
-	{pkg: "pkg/secret/regular", may: []string{xsys}, never: []string{"net", "net/http", "os/exec"}, why: "one file, read safely"},
+	{pkg: "pkg/regular", may: []string{xsys}, never: []string{"net", "net/http", "os/exec"}, why: "one file, read safely"},
 	{pkg: "pkg/secret/credential", may: []string{"bootagent/pkg/fault", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "files on ramfs; it decrypts nothing"},
 	{
 		pkg:   "pkg/systemd",
