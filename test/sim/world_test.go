@@ -1,11 +1,3 @@
-// Package sim boots instances by the ten thousand in a world in memory. The
-// story of pkg/boot, the decisions of pkg/volume and the readers of roles and
-// user-data run in it as they are; EC2, the metadata service, S3, disks,
-// systemd, the database and people are the world's.
-//
-// Whatever the agent asks of the world waits in it until all goroutines wait.
-// Then the seed lets exactly one thing happen, at an instant of its own. So a
-// seed is a schedule, and tells the same story each time.
 package sim
 
 import (
