@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"bootagent/pkg/aws/name"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/shell"
@@ -228,8 +229,8 @@ func (i Image) disks() map[string]string {
 	for _, ro := range i.Roles {
 		for _, v := range ro.Volumes {
 			what := fmt.Sprintf("volume %q of %s", v.Name, ro.File)
-			if id := v.Find.ID; id != "" && !strings.Contains(id, "${") {
-				disks[strings.Replace(id, "vol-", "vol", 1)] = what
+			if id, err := name.ParseVolumeID(v.Find.ID); err == nil {
+				disks[id.Serial()] = what
 			}
 			if serial := v.Find.Serial; len(serial) >= 8 && !strings.Contains(serial, "${") {
 				disks[serial] = what
