@@ -3,6 +3,7 @@ package plan
 import (
 	"strings"
 
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/userdata"
 )
@@ -18,7 +19,7 @@ var standIns = map[string]string{
 // parameters filled in. What differs between instances is still an expansion, such
 // as ${instance.id}.
 func OfAny(from Source, sel userdata.Selection, roles []*role.Role) (*role.Role, error) {
-	plan, err := From(from, sel, roles, role.Instance{
+	plan, err := From(from, sel, roles, host.Instance{
 		ID: standIns["${instance.id}"], Zone: standIns["${instance.zone}"],
 		Region: standIns["${instance.region}"], Type: standIns["${instance.type}"],
 	})

@@ -64,7 +64,7 @@ var table = []row{
 	{pkg: "pkg/buildinfo", never: effects, why: "the version of the program; it asks nobody"},
 	{pkg: "pkg/fault", never: effects, why: "kinds of errors; whoever makes or reads one may import it"},
 	{pkg: "pkg/graph", may: []string{"bootagent/pkg/fault"}, never: effects, why: "steps; it knows no plan"},
-	{pkg: "pkg/host", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/role", "bootagent/pkg/unit"}, never: effects, why: "what is asked of the machine and the cloud; it asks nobody"},
+	{pkg: "pkg/host", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/role/source"}, never: effects, why: "what is asked of the machine and the cloud; it asks nobody"},
 	{pkg: "pkg/plan", may: slices.Concat(learns, []string{"bootagent/pkg/aws/cli", "bootagent/pkg/aws/imds", "bootagent/pkg/grammar"}), never: effects, why: "user-data and role files to a Plan; it reads nothing itself"},
 	{
 		pkg: "pkg/agent", may: slices.Concat(learns, []string{"bootagent/pkg/boot", "bootagent/pkg/graph", "bootagent/pkg/plan", "bootagent/pkg/status", "bootagent/pkg/unit", "bootagent/pkg/machine"}),
@@ -119,7 +119,7 @@ var table = []row{
 	{
 		pkg: "pkg/secret",
 		may: []string{
-			"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/policy", "bootagent/pkg/aws/name", "bootagent/pkg/role", "bootagent/pkg/role/source", "bootagent/pkg/secret/credential", "bootagent/pkg/syntax", "bootagent/pkg/settings", "bootagent/pkg/shell",
+			"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/policy", "bootagent/pkg/aws/name", "bootagent/pkg/role/source", "bootagent/pkg/secret/credential", "bootagent/pkg/syntax", "bootagent/pkg/settings", "bootagent/pkg/shell",
 			age, renameio, xsys,
 		},
 		never: []string{"net", "net/http", "os/exec"},

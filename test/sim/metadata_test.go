@@ -7,7 +7,6 @@ import (
 
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
-	"bootagent/pkg/role"
 )
 
 // metadata is the instance metadata service, with its last answer kept.
@@ -24,7 +23,7 @@ func (d metadata) Ask(ctx context.Context) (facts host.Identity, err error) {
 		bound: 5 * time.Second,
 		do: func() error {
 			facts = host.Identity{
-				Instance: role.Instance{ID: m.id, Zone: zone, Region: region, Type: "t3.micro"}, UserData: []byte(m.userData),
+				Instance: host.Instance{ID: m.id, Zone: zone, Region: region, Type: "t3.micro"}, UserData: []byte(m.userData),
 			}
 			return nil
 		},
