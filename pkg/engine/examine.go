@@ -16,7 +16,7 @@ import (
 // Hints that fit every engine.
 const (
 	hintForeign = "move it away, or set another dir: for the data in the role file; then: bootagent retry"
-	hintRestore = "restore the directory from a backup; bootagent changes nothing in it"
+	hintRestore = "restore the directory from a backup, then: bootagent retry; bootagent changes nothing in it"
 )
 
 // A Dir is a data directory that exists, as its engine examines it.

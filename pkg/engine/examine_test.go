@@ -69,7 +69,7 @@ func examine(t *testing.T, dir, owner string) host.DirectoryReport {
 
 func TestExamineTellsTheStateAndWhatToDo(t *testing.T) {
 	const (
-		restore = "restore the directory from a backup; bootagent changes nothing in it"
+		restore = "restore the directory from a backup, then: bootagent retry; bootagent changes nothing in it"
 		itself  = "put it there itself, with everything that belongs to it, because bootagent follows no links; or " + restore
 		away    = "move it away, or set another dir: for the data in the role file; then: bootagent retry"
 		mysqls  = "use it on an instance with MySQL, or load a dump of it into a new database of MariaDB; bootagent changes nothing in it; if it is here by mistake, " + away

@@ -128,6 +128,8 @@ func (g Grammar) refuseExpansion(path []string, v strictyaml.Value) {
 	switch text := v.String(); {
 	case strings.Contains(text, "{{"), strings.Contains(text, "{%"):
 		v.Failf("a template was not rendered: {{ ... }} or {%% ... %%} stands here; role files have expansions of their own: %s", expand.Form)
+	case len(path) > 0 && !slices.ContainsFunc(g.Keys(), func(k key.Key) bool { return k.Name == path[0] }):
+		// The key is the mistake: what is below it may be right where it belongs.
 	case strings.Contains(text, "${") && !key.MayExpand(g.Keys(), path):
 		v.Failf("${...} is not allowed here; it is allowed in %s", strings.Join(key.Expanding(g.Keys()), ", "))
 	}
