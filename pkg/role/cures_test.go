@@ -53,7 +53,7 @@ func TestTheFirstCureIsTheRightOne(t *testing.T) {
 		{"one tag of AWS's tools", volume("find: {tags: {Key: a, Value: b}}"), `4:31: tags in find of volume "data": this is the form of AWS's tools; write tags: {cluster: orders, holds: mysql}`},
 		{"tags as text", volume("find: {tags: a=b}"), `4:31: tags in find of volume "data" must be a map, not text; write tags: {cluster: orders, holds: mysql}`},
 		{"an id without find", volume("find: vol-01234567"), `4:24: find of volume "data" must be a map, not text; write find: {tags: {cluster: orders}}`},
-		{"the short name of a parameter", volume(`find: {serial: "${cluster}"}`), `4:33: volume "data": serial: unknown expansion of "cluster"; did you mean ${params.cluster}? (known: ${params.NAME} or ${instance.id}, .zone, .region, .type)`},
+		{"the short name of a parameter", volume(`find: {serial: "${cluster}"}`), `4:33: volume "data": serial: unknown name "cluster" in ${...}; did you mean ${params.cluster}? (known: ${params.NAME} or ${instance.id}, .zone, .region, .type)`},
 
 		{"2d", volume("timeout: 2d"), `4:27: "timeout" in volume "data" is too long: at most 24h is allowed`},
 		{"1 day", volume("timeout: 1d"), `4:27: "timeout" in volume "data" is not a duration; write 24h`},

@@ -1,11 +1,11 @@
-// Package sim boots instances by the ten thousand in a world in memory. The
-// story of pkg/boot, the decisions of pkg/volume and the readers of roles and
-// user-data run in it as they are; EC2, the metadata service, S3, disks,
-// systemd, the database and people are the world's.
+// Package sim boots instances by the ten thousand in a simulated world in memory.
+// The world runs the real pkg/agent, from its start to its exit, and takes the place
+// of pkg/machine: EC2, the metadata service, S3, disks, systemd, the database and
+// people are simulated.
 //
-// Whatever the agent asks of the world waits in it until all goroutines wait.
-// Then the seed lets exactly one thing happen, at an instant of its own. So a
-// seed is a schedule, and tells the same story each time.
+// Each request of the agent waits until all goroutines wait. Then the seed selects
+// exactly one thing that happens, at its own time. So a seed is a schedule, and gives
+// the same history each time.
 package sim
 
 import (
