@@ -204,7 +204,7 @@ func TestRefusals(t *testing.T) {
 			step:   "volume data: prove", words: []string{"is blank, but", uuid + " was made on it before"},
 		},
 		{
-			name: "a filesystem that was not finished", disk: disk{content: host.Content{Words: "holds data at 0x1000: no known format"}},
+			name: "a filesystem that was not finished", disk: disk{content: host.Content{Words: "holds data of no known format at 0x1000"}},
 			intent: host.Intent{UUID: uuid},
 			step:   "volume data: prove", words: []string{"was being made on it and was not finished", "0x1000"},
 		},
@@ -215,12 +215,12 @@ func TestRefusals(t *testing.T) {
 		{
 			name: "a filesystem of ours that lost its ledger", disk: disk{content: xfs, names: map[string]host.DirectoryState{"lost+found": host.Damaged}},
 			intent: host.Intent{UUID: uuid, Made: true},
-			step:   "volume data: prepare", words: []string{"which bootagent made, and its ledger is gone", `"lost+found"`, "mount -t xfs -o ro,norecovery " + serial + " /mnt"},
+			step:   "volume data: prepare", words: []string{"which bootagent made, and its ledger, bootagent's record on it, is gone", `"lost+found"`, "mount -t xfs -o ro,norecovery " + serial + " /mnt"},
 		},
 		{
 			name: "an empty filesystem of ours that lost its ledger, which the role would adopt", disk: disk{content: xfs},
 			plan: func(p *role.Plan) { p.Volumes[0].Adopt = true }, intent: host.Intent{UUID: uuid, Made: true},
-			step: "volume data: prepare", words: []string{"its ledger is gone", "holds no file"},
+			step: "volume data: prepare", words: []string{"is gone: something else repaired it", "holds no file"},
 		},
 		{
 			name: "a filesystem that an intent calls ours", disk: disk{content: xfs, names: map[string]host.DirectoryState{"a": host.Ready, "b": host.Ready, "c": host.Ready, "home": host.Ready}},

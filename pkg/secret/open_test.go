@@ -13,6 +13,7 @@ import (
 
 	"bootagent/pkg/golden"
 
+	"bootagent/pkg/secret/sources"
 	"filippo.io/age"
 	"filippo.io/age/armor"
 )
@@ -36,7 +37,7 @@ func TestWhatIsSealedIsOpened(t *testing.T) {
 			for _, size := range sizes {
 				want := strings.Repeat("x", size)
 				ciphertext := sealed(t, want, armored, to...)
-				if len(ciphertext) > CiphertextMax {
+				if len(ciphertext) > sources.Max {
 					t.Errorf("%s: %d bytes are sealed to %d, which is not fetched", name, size, len(ciphertext))
 				}
 				if got := opens(t, ciphertext, keys).Bytes(); string(got) != want {

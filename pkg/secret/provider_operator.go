@@ -6,6 +6,11 @@ import (
 	"bootagent/pkg/fault"
 )
 
+var operatorKind = providerKind{
+	name: "operator", form: "operator",
+	provider: func([]string, Run) Provider { return OperatorKeys{} },
+}
+
 // OperatorKeys is the provider operator: a person, who runs bootagent unlock.
 type OperatorKeys struct{}
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bootagent/pkg/golden"
+	"bootagent/pkg/secret"
 )
 
 func write(t *testing.T, text string) string {
@@ -22,7 +23,7 @@ func write(t *testing.T, text string) string {
 }
 
 func TestWhatIsNotSetHasItsDefault(t *testing.T) {
-	want := Settings{Keys: []Key{{Operator: true}}, UnlockWithin: 24 * time.Hour, RetryWithin: 15 * time.Minute, ReadyWithin: 60 * time.Second}
+	want := Settings{Keys: []secret.ProviderConfig{{Kind: "operator"}}, UnlockWithin: 24 * time.Hour, RetryWithin: 15 * time.Minute, ReadyWithin: 60 * time.Second}
 	for _, text := range []string{"", "# nothing is set\n", "user-data: {}\n", "user-data:\nendpoints:\n", "endpoints: {}\n"} {
 		if got, err := Load(write(t, text)); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: got %+v, %v", text, got, err)
@@ -45,11 +46,11 @@ func TestWhatIsSetIsRead(t *testing.T) {
 		},
 		"endpoints: {s3: http://10.0.2.2:9000}\n": func(s *Settings) { s.Endpoints = Endpoints{S3: "http://10.0.2.2:9000"} },
 		"keys:\n- command: [/usr/bin/fetch-key, --for, \"1\", \"\"]\n- operator\n- file: /etc/a.key\n- file: /etc/b.key\n": func(s *Settings) {
-			s.Keys = []Key{
-				{Command: []string{"/usr/bin/fetch-key", "--for", "1", ""}},
-				{Operator: true},
-				{File: "/etc/a.key"},
-				{File: "/etc/b.key"},
+			s.Keys = []secret.ProviderConfig{
+				{Kind: "command", Args: []string{"/usr/bin/fetch-key", "--for", "1", ""}},
+				{Kind: "operator"},
+				{Kind: "file", Args: []string{"/etc/a.key"}},
+				{Kind: "file", Args: []string{"/etc/b.key"}},
 			}
 		},
 	} {
@@ -137,8 +138,7 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("accepted: %+v", s)
 		}
 		for _, k := range s.Keys {
-			file, command := filepath.IsAbs(k.File), len(k.Command) > 0 && filepath.IsAbs(k.Command[0])
-			if n := map[bool]int{true: 1}; n[k.Operator]+n[file]+n[command] != 1 {
+			if k.Kind != "operator" && (len(k.Args) == 0 || !filepath.IsAbs(k.Args[0])) {
 				t.Errorf("accepted: %+v", k)
 			}
 		}

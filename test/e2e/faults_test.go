@@ -87,12 +87,12 @@ var toldWrong = []fault{
 	},
 	{
 		"a wildcard in a parameter", func(r rig) { r.told(strings.Replace(orders, "orders", `"ord*"`, 1)) }, nil,
-		[]string{"failed since", `parameter "cluster" may not hold *`},
+		[]string{"failed since", `parameter "cluster" contains *, which is not allowed`},
 		"",
 	},
 	{
 		"a path in a parameter", func(r rig) { r.told(strings.Replace(orders, "orders", `"../../other"`, 1)) }, nil,
-		[]string{"failed since", `parameter "cluster" may not hold /`},
+		[]string{"failed since", `parameter "cluster" contains /, which is not allowed`},
 		"",
 	},
 	{

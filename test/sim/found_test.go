@@ -6,7 +6,7 @@ import (
 
 	"bootagent/pkg/aws/s3"
 	"bootagent/pkg/role"
-	"bootagent/pkg/settings"
+	"bootagent/pkg/secret"
 	"bootagent/pkg/status"
 )
 
@@ -15,7 +15,7 @@ import (
 var found = []scenario{
 	{
 		name: "a key is brought, and the role is not told to be ready before all of it is",
-		set:  func(w *World, _ *ebs) { w.keys = []settings.Key{{Operator: true}} },
+		set:  func(w *World, _ *ebs) { w.keys = secret.DefaultProviders() },
 		then: []func(*World, *machine){func(w *World, _ *machine) { w.bring(goodKey) }},
 	},
 	{
@@ -31,7 +31,7 @@ var found = []scenario{
 	},
 	{
 		name: "a process holds what is mounted of a disk that is pulled before its service is granted",
-		set:  func(w *World, _ *ebs) { w.keys = []settings.Key{{Operator: true}} },
+		set:  func(w *World, _ *ebs) { w.keys = secret.DefaultProviders() },
 		then: []func(*World, *machine){
 			func(w *World, m *machine) {
 				m.pins = true
