@@ -118,9 +118,12 @@ func background(ctx context.Context, a *agent.Agent, reporter *report.Reporter, 
 	var running sync.WaitGroup
 	running.Go(func() { reporter.HoldStart(ctx, startAtMost) })
 	for part, run := range map[string]func(context.Context) error{
-		"role unit": func(ctx context.Context) error { reporter.KeepRoleUnit(ctx, roleUnit{manager}); return nil },
-		"watchdog":  func(ctx context.Context) error { return watchdog(ctx, reporter, a.Ping) },
-		"control":   func(ctx context.Context) error { return serveControl(ctx, a, reporter, log) },
+		"role unit": func(ctx context.Context) error {
+			reporter.KeepRoleUnit(ctx, machine.RoleUnit{Manager: manager})
+			return nil
+		},
+		"watchdog": func(ctx context.Context) error { return watchdog(ctx, reporter, a.Ping) },
+		"control":  func(ctx context.Context) error { return serveControl(ctx, a, reporter, log) },
 	} {
 		running.Go(func() { agent.KeepRunning(ctx, part, run, reporter, log) })
 	}

@@ -8,16 +8,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"bootagent/pkg/command"
-	"bootagent/pkg/engine"
 	"bootagent/pkg/fault"
-	"bootagent/pkg/filesystem"
 	"bootagent/pkg/grammar"
 	"bootagent/pkg/image"
-	"bootagent/pkg/role"
 	"bootagent/pkg/shell"
 	"bootagent/pkg/systemd/guard"
 )
@@ -50,7 +45,7 @@ func runGuard(ctx context.Context, verb, root string, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		return printChanges(out)(guard.Install(dir, holdsOf(roles)))
+		return printChanges(out)(guard.Install(dir, image.Holds(roles)))
 	case "remove":
 		return printChanges(out)(guard.Remove(dir))
 	case "show":
@@ -72,51 +67,18 @@ func checkGuards(ctx context.Context, root string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	holds := holdsOf(roles)
-	problems, err := guard.Check(dir, holds)
-	for _, p := range problems {
-		fmt.Fprintln(out, p)
-	}
-	if err != nil {
-		return err
-	}
-	all, err := guard.Expand(dir, holds)
-	if err != nil {
-		return err
-	}
-	img := image.Image{Root: dir, Roles: roles, Kept: root != "" || !hasRun(), Programs: programs}
-	for _, h := range all {
-		img.Held = append(img.Held, h.Unit)
-		if !slices.Contains(img.Granted, h.Service) {
-			img.Granted = append(img.Granted, h.Service)
-		}
-	}
-	report, err := img.Check(ctx)
-	if err != nil {
-		return err
-	}
-	if len(problems) == 0 {
-		report.Checked = slices.Concat(guarded(roles, img.Held), report.Checked)
-	}
+	report, err := image.Image{Root: dir, Roles: roles, Kept: root != "" || !hasRun()}.Check(ctx)
 	printReport(out, report)
-	if n := len(problems) + len(report.Problems); n > 0 {
+	if err != nil {
+		return err
+	}
+	if n := len(report.Problems); n > 0 {
 		err = fmt.Errorf("%s with the guards, or with what the roles need", image.Count(n, "problem"))
-		if slices.ContainsFunc(problems, func(p guard.Problem) bool { return p.Install }) {
+		if report.Install {
 			return fault.WithHint(err, "to repair the guards: bootagent guard install"+rootOption(root))
 		}
 	}
 	return err
-}
-
-// guarded says what was checked of the guards; each line continues "checked ".
-func guarded(roles []*role.Role, held []string) []string {
-	if len(held) == 0 {
-		return nil
-	}
-	return []string{
-		fmt.Sprintf("%s of %s: all held (%s)", image.Count(len(held), "unit"), image.Count(len(roles), "role"), strings.Join(held, ", ")),
-		"their access to the metadata service: denied, except where a role says imds: allow",
-	}
 }
 
 func printReport(out io.Writer, report image.Report) {
@@ -144,60 +106,6 @@ func rootOption(root string) string {
 		return ""
 	}
 	return " --root " + shell.Quote(root)
-}
-
-// holdsOf gives what roles want to be held.
-func holdsOf(roles []*role.Role) []guard.Hold {
-	var holds []guard.Hold
-	for _, r := range roles {
-		for _, u := range r.Units() {
-			holds = append(holds, guard.Hold{Unit: u.Unit, Service: u.Service, IMDS: u.IMDS, Credentials: u.Credentials})
-		}
-	}
-	return holds
-}
-
-// programs gives the programs that the agent runs for a role.
-func programs(r *role.Role) (all []image.Program) {
-	for _, v := range r.Volumes {
-		of := fmt.Sprintf("of volume %q", v.Name)
-		if v.Format == role.FormatIfBlank {
-			if argv, err := filesystem.MakeCommand(string(v.Filesystem), "", ""); err == nil {
-				all = append(all, image.Program{Paths: argv[:1], For: "which makes the filesystem " + of, Get: "install " + packageOf(v.Filesystem)})
-			}
-		}
-		if argv, _ := filesystem.CheckCommand(string(v.Filesystem), ""); len(argv) > 0 {
-			all = append(all, image.Program{Paths: argv[:1], For: "which checks the filesystem " + of, Get: "install " + packageOf(v.Filesystem)})
-		}
-		for _, tool := range []string{"blkid", "wipefs"} {
-			all = append(all, image.Program{
-				Paths: []string{"/usr/sbin/" + tool, "/usr/bin/" + tool, "/sbin/" + tool, "/bin/" + tool},
-				For:   "which says what is on the disk " + of, Get: "install util-linux",
-			})
-		}
-	}
-	for _, d := range r.Data {
-		of, get := fmt.Sprintf("of data %q", d.Name), fmt.Sprintf("install the engine %s", d.Engine)
-		e, err := engine.Named(string(d.Engine))
-		if err != nil {
-			continue // a role file names no other engine
-		}
-		questions, _ := e.Questions(nil)
-		for _, q := range questions {
-			all = append(all, image.Program{Paths: q.Argv[:1], For: "which says where the engine " + of + " keeps its data", Get: get})
-		}
-		if argv := e.Initialize("/", d.Owner); d.IfAbsent == role.Initialize {
-			all = append(all, image.Program{Paths: argv[:1], For: "which makes the directory " + of, Get: get})
-		}
-	}
-	return all
-}
-
-func packageOf(t role.FilesystemType) string {
-	if t == role.Ext4 {
-		return "e2fsprogs"
-	}
-	return "xfsprogs"
 }
 
 func printChanges(out io.Writer) func([]guard.Change, error) error {

@@ -80,13 +80,6 @@ func narrower(needs policy.Needs) bool {
 		slices.ContainsFunc(needs.Volumes, func(v policy.Volume) bool { return v.ID == "" && len(v.Tags) == 0 })
 }
 
-// standIns are values, by expansion, for what is not known of an instance when
-// its policy is written. No EC2 instance has them.
-var standIns = map[string]string{
-	"${instance.id}": "stand-in.id", "${instance.zone}": "stand-in.zone",
-	"${instance.region}": "stand-in.region", "${instance.type}": "stand-in.type",
-}
-
 // ofInstance returns the role of the instances that have a user-data, with the
 // parameters filled in. What only one instance knows is still an expansion.
 func ofInstance(ctx context.Context, roles []*role.Role, name, userData string) (*role.Role, error) {
@@ -101,33 +94,7 @@ func ofInstance(ctx context.Context, roles []*role.Role, name, userData string) 
 	case name != "" && name != sel.Role:
 		return nil, fmt.Errorf("%s selects role %q, not %q", from, sel.Role, name)
 	}
-	plan, err := plan.From(from, sel, roles, role.Instance{
-		ID: standIns["${instance.id}"], Zone: standIns["${instance.zone}"],
-		Region: standIns["${instance.region}"], Type: standIns["${instance.type}"],
-	})
-	if err != nil {
-		return nil, err
-	}
-	r := &role.Role{Name: plan.Role, Volumes: plan.Volumes, Secrets: plan.Secrets}
-	for i := range r.Volumes {
-		find := &r.Volumes[i].Find
-		find.ID = unknownAgain(find.ID)
-		for key, value := range find.Tags {
-			find.Tags[key] = unknownAgain(value)
-		}
-	}
-	for i := range r.Secrets {
-		r.Secrets[i].From.Ref = unknownAgain(r.Secrets[i].From.Ref)
-	}
-	return r, nil
-}
-
-// unknownAgain replaces stand-ins by their expansions.
-func unknownAgain(text string) string {
-	for expansion, standIn := range standIns {
-		text = strings.ReplaceAll(text, standIn, expansion)
-	}
-	return text
+	return plan.OfAny(from, sel, roles)
 }
 
 // needsOf returns what any instance with a role needs. What only the instance

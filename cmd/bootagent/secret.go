@@ -69,7 +69,7 @@ func (e encryption) run(ctx context.Context, out io.Writer) error {
 	if e.output == "" {
 		err = secret.Seal(out, bytes.NewReader(plaintext), recipients, e.armored)
 	} else {
-		err = encryptTo(e.output, bytes.NewReader(plaintext), recipients, e.armored)
+		err = secret.SealToFile(e.output, bytes.NewReader(plaintext), recipients, e.armored)
 	}
 	if err != nil {
 		return err
@@ -85,18 +85,4 @@ func appendTo(list *[]string) func(string) error {
 		*list = append(*list, value)
 		return nil
 	}
-}
-
-// encryptTo writes to a file that does not exist yet.
-func encryptTo(path string, plaintext io.Reader, recipients []string, armored bool) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return fmt.Errorf("cannot write the encrypted secret: %w", err)
-	}
-	defer func() {
-		if err = errors.Join(err, f.Close()); err != nil {
-			err = errors.Join(err, os.Remove(path))
-		}
-	}()
-	return secret.Seal(f, plaintext, recipients, armored)
 }

@@ -102,7 +102,7 @@ func validateUserData(ctx context.Context, userData string, roles []*role.Role, 
 
 // validateUnits checks the units that roles name among those below a root.
 func validateUnits(root string, roles []*role.Role, out io.Writer) error {
-	problems, err := guard.CheckUnits(root, holdsOf(roles))
+	problems, err := guard.CheckUnits(root, image.Holds(roles))
 	if err != nil {
 		return err
 	}

@@ -1,13 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"flag"
 	"fmt"
 	"io"
-	"runtime/debug"
 
+	"bootagent/pkg/buildinfo"
 	"bootagent/pkg/command"
 )
 
@@ -22,43 +21,9 @@ func versionCommand() command.Command {
 		Examples: []string{"bootagent version"},
 		Setup: func(*flag.FlagSet) command.Action {
 			return func(_ context.Context, _ []string, out io.Writer) error {
-				_, err := fmt.Fprintln(out, "bootagent", programVersion())
+				_, err := fmt.Fprintln(out, "bootagent", buildinfo.Version(version))
 				return err
 			}
 		},
 	}
-}
-
-// programVersion returns the version that the linker has set, or else what go
-// build knows.
-func programVersion() string {
-	if version != "" {
-		return version
-	}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	return versionOf(info)
-}
-
-// versionOf returns the version of the module, or else the revision that the
-// program was built from.
-func versionOf(info *debug.BuildInfo) string {
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	var revision, dirty string
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			revision = s.Value
-		case s.Key == "vcs.modified" && s.Value == "true":
-			dirty = "+dirty"
-		}
-	}
-	if revision != "" {
-		revision += dirty
-	}
-	return cmp.Or(revision, "unknown")
 }

@@ -49,41 +49,17 @@ func waitCommand() command.Command {
 // waitFor waits until the status in a file is final, and returns its exit code.
 // It accepts for absent that no agent runs.
 func waitFor(ctx context.Context, file string, absent time.Duration, out io.Writer) error {
-	changed := status.Watch(ctx, file)
-	var since time.Time // since when no running agent has written a status; zero while one has
-	for {
-		s, err := status.Current(file)
-		none := errors.Is(err, status.ErrNone)
-		if err == nil && s.State.Final() {
-			fmt.Fprintln(out, s.Line())
-			if code := s.State.ExitCode(); code != 0 {
-				return exitCode(code)
-			}
-			return nil
-		}
-		late := make(<-chan time.Time)
-		if unknown := err != nil && !none || err == nil && s.State == status.Gone; unknown {
-			if since.IsZero() {
-				since = time.Now()
-			}
-			late = time.After(absent - time.Since(since))
-		} else {
-			since = time.Time{}
-		}
-		select {
-		case <-changed:
-			continue
-		case <-late:
-		case <-ctx.Done():
-		}
-		switch {
-		case none:
-			fmt.Fprintln(out, err)
-			return exitCode(status.Starting.ExitCode())
-		case err != nil:
-			return err
-		}
-		fmt.Fprintln(out, s.Line())
-		return exitCode(s.State.ExitCode())
+	s, err := status.Await(ctx, file, absent)
+	switch {
+	case errors.Is(err, status.ErrNone):
+		fmt.Fprintln(out, err)
+		return exitCode(status.Starting.ExitCode())
+	case err != nil:
+		return err
 	}
+	fmt.Fprintln(out, s.Line())
+	if code := s.State.ExitCode(); code != 0 {
+		return exitCode(code)
+	}
+	return nil
 }

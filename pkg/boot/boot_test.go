@@ -17,6 +17,7 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/find"
 	"bootagent/pkg/storage"
 	"bootagent/pkg/unit"
 )
@@ -28,7 +29,7 @@ func plan() role.Plan {
 	return role.Plan{
 		Role: "mysql",
 		Volumes: []role.Volume{{
-			Name: "data", Find: role.Find{Serial: serial}, Filesystem: role.XFS,
+			Name: "data", Find: find.Find{Serial: serial}, Filesystem: role.XFS,
 			Format: role.FormatIfBlank, Mount: "/srv/data", Timeout: 20 * time.Minute,
 		}},
 		Data: []role.Data{{
@@ -115,7 +116,7 @@ func (r *run) isUp() { r.t.Helper(); r.is("service mariadb.service: up", graph.D
 
 func TestTheWayOfABootIsAsItWasReviewed(t *testing.T) {
 	cloud := withSecret()
-	cloud.Volumes[0].Find = role.Find{Tags: map[string]string{"cluster": "orders"}}
+	cloud.Volumes[0].Find = find.Find{Tags: map[string]string{"cluster": "orders"}}
 	for file, p := range map[string]role.Plan{"testdata/mysql.graph": plan(), "testdata/cloud.graph": cloud} {
 		got := New(p, host.Host{}, nil).String()
 		golden.Check(t, file, got)

@@ -15,6 +15,7 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/find"
 )
 
 const (
@@ -133,7 +134,7 @@ func (m *machine) Record(volume string, _ host.Find, id name.VolumeID) error {
 // one.
 func inEC2() (*machine, role.Plan) {
 	m, p := newMachine(), plan()
-	p.Volumes[0].Find = role.Find{Tags: map[string]string{"cluster": "orders"}}
+	p.Volumes[0].Find = find.Find{Tags: map[string]string{"cluster": "orders"}}
 	m.cloud.volumes[volumeID] = &ebs{tags: p.Volumes[0].Find.Tags, size: gib}
 	m.disks[serial] = blank()
 	m.disks[serial].plugged = false

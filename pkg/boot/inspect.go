@@ -3,11 +3,13 @@ package boot
 import (
 	"context"
 	"errors"
+
+	"bootagent/pkg/host"
 )
 
-// Look looks after what was made true and whose loss nobody tells of: the token
-// of a grant, a note that a person stopped a service, a secret that is staged.
-// All of them are files, which anybody may delete who is root.
+// Inspect checks what the boot made and what no event tells the loss of: the token of
+// a grant, a note that a person stopped a service, a staged secret. All of these are
+// files, which root can delete.
 func (b *Boot) Inspect(ctx context.Context) error {
 	var errs []error
 	for _, s := range b.services {
@@ -23,7 +25,7 @@ func (b *Boot) Inspect(ctx context.Context) error {
 		if !b.IsDone(sec.opened) {
 			continue
 		}
-		version, err := b.host.Secrets.Staged(s)
+		version, err := b.host.Secrets.Staged(host.Secret(s))
 		if err == nil && version == "" {
 			b.Invalidate(sec.opened, "secret "+s.Name+" is not staged any more", sec.needs...)
 		}

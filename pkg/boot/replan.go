@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"bootagent/pkg/fault"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 )
 
@@ -48,7 +49,7 @@ func (b *Boot) Takes(ctx context.Context, next role.Plan) error {
 		}
 	}
 	for _, s := range b.plan.Secrets {
-		version, err := b.host.Secrets.Staged(s)
+		version, err := b.host.Secrets.Staged(host.Secret(s))
 		if err != nil {
 			return err
 		}

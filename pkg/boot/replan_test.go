@@ -11,13 +11,14 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/find"
 )
 
 // What a role file may say while the role is up, and what only counts after a
 // reboot. A refusal names what it is about, and what there is another of.
 func TestAPlanThatWasReadAnewIsTakenWhereNothingThatStandsIsAnother(t *testing.T) {
 	more := func(p *role.Plan) {
-		p.Volumes = append(p.Volumes, role.Volume{Name: "logs", Find: role.Find{Serial: "vol1"}, Mount: "/srv/logs"})
+		p.Volumes = append(p.Volumes, role.Volume{Name: "logs", Find: find.Find{Serial: "vol1"}, Mount: "/srv/logs"})
 		p.Services = append(p.Services, role.Service{Unit: "logger.service", Needs: []role.Need{{Kind: role.KindVolume, Name: "logs"}}})
 	}
 	for name, c := range map[string]struct {

@@ -14,7 +14,7 @@ import (
 
 // A secret is one secret of the plan on its way to the services it is for.
 type secret struct {
-	role.Secret
+	host.Secret
 	boot *Boot
 
 	fetched, opened *graph.Step
@@ -26,14 +26,14 @@ type secret struct {
 // addSecrets adds the steps of the secrets. Only an encrypted secret needs a key,
 // and only to be decrypted: it is fetched meanwhile.
 func (b *Boot) addSecrets(secrets []role.Secret) {
-	if slices.ContainsFunc(secrets, b.needsKey) {
+	if slices.ContainsFunc(secrets, func(s role.Secret) bool { return b.needsKey(host.Secret(s)) }) {
 		b.unlocked = b.Add("key", b.unlock)
 	}
 	for _, s := range secrets {
-		sec := &secret{Secret: s, boot: b}
+		sec := &secret{Secret: host.Secret(s), boot: b}
 		name := "secret " + s.Name + ": "
 		sec.fetched = b.Add(name+"fetch", sec.fetch)
-		if b.needsKey(s) {
+		if b.needsKey(sec.Secret) {
 			sec.needs = append(sec.needs, b.unlocked)
 		}
 		sec.needs = append(sec.needs, sec.fetched)
@@ -44,7 +44,7 @@ func (b *Boot) addSecrets(secrets []role.Secret) {
 
 // needsKey reports whether a secret is encrypted. Without a host, the steps of a
 // plan are only printed, and every secret counts as encrypted.
-func (b *Boot) needsKey(s role.Secret) bool {
+func (b *Boot) needsKey(s host.Secret) bool {
 	return b.host.Secrets == nil || b.host.Secrets.NeedsKey(s)
 }
 
@@ -54,7 +54,8 @@ const fetchAgainAfter = time.Minute
 
 // unlock waits for a key, unless every encrypted secret is staged in this boot.
 func (b *Boot) unlock(ctx context.Context) error {
-	for _, s := range b.plan.Secrets {
+	for _, planned := range b.plan.Secrets {
+		s := host.Secret(planned)
 		if !b.needsKey(s) {
 			continue
 		}

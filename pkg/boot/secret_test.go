@@ -26,7 +26,7 @@ type safe struct {
 	open    map[string]bool // secrets that are not encrypted
 }
 
-func (s *safe) Staged(sec role.Secret) (string, error) {
+func (s *safe) Staged(sec host.Secret) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.staged[sec.Name] {
@@ -35,7 +35,7 @@ func (s *safe) Staged(sec role.Secret) (string, error) {
 	return "1", nil
 }
 
-func (s *safe) NeedsKey(sec role.Secret) bool { return !s.open[sec.Name] }
+func (s *safe) NeedsKey(sec host.Secret) bool { return !s.open[sec.Name] }
 
 func (s *safe) Unlock(context.Context) error {
 	s.mu.Lock()
@@ -46,7 +46,7 @@ func (s *safe) Unlock(context.Context) error {
 	return nil
 }
 
-func (s *safe) Fetch(_ context.Context, sec role.Secret) (host.Payload, error) {
+func (s *safe) Fetch(_ context.Context, sec host.Secret) (host.Payload, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	payload := func(text, stale string) host.Payload {
@@ -61,7 +61,7 @@ func (s *safe) Fetch(_ context.Context, sec role.Secret) (host.Payload, error) {
 	return host.Payload{}, errors.New("S3 does not answer")
 }
 
-func (s *safe) Open(_ context.Context, sec role.Secret, payload host.Payload) error {
+func (s *safe) Open(_ context.Context, sec host.Secret, payload host.Payload) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sealed := string(payload.Bytes())

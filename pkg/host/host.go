@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"bootagent/pkg/role"
+	"bootagent/pkg/role/source"
 )
 
 // A Host is all that a boot reads and changes. Its parts are interfaces, so that a
@@ -45,27 +45,35 @@ type Machine struct {
 	BootID string // what the kernel calls this boot
 }
 
+// A Secret is something that services get as a credential of systemd.
+type Secret struct {
+	Name       string        // of the secret in the plan
+	From       source.Source // where its payload is
+	Credential string        // its name for the services
+	Services   []string      // units of the services that get it
+}
+
 // Secrets fetches secrets, decrypts them in memory, and stages them for their
 // services.
 type Secrets interface {
 	// Staged returns the version of a secret that, in this boot, is where the
 	// services that it is for are given it, or "" where it is not there.
-	Staged(s role.Secret) (version string, err error)
+	Staged(s Secret) (version string, err error)
 
 	// NeedsKey reports whether the secret is encrypted, so that it takes a key
 	// of the agent.
-	NeedsKey(s role.Secret) bool
+	NeedsKey(s Secret) bool
 
 	// Unlock gets the keys that the agent is set to use. fault.Pending says
 	// that a person has to bring one.
 	Unlock(ctx context.Context) error
 
 	// Fetch returns what the source of a secret holds.
-	Fetch(ctx context.Context, s role.Secret) (Payload, error)
+	Fetch(ctx context.Context, s Secret) (Payload, error)
 
 	// Open decrypts a secret and stages it. fault.Pending says that none of
 	// the keys fits, and that a person may bring another.
-	Open(ctx context.Context, s role.Secret, p Payload) error
+	Open(ctx context.Context, s Secret, p Payload) error
 }
 
 // A Payload is what a source holds of a secret.
@@ -180,9 +188,17 @@ type Metadata interface {
 	Cached() (Identity, time.Time, error)
 }
 
+// An Instance is an EC2 instance. It is zero on a machine that is not in a cloud.
+type Instance struct {
+	ID     string
+	Zone   string // such as eu-central-1a
+	Region string
+	Type   string // such as m7g.large
+}
+
 // An Identity is what the cloud tells an instance of itself.
 type Identity struct {
-	Instance role.Instance
+	Instance Instance
 	UserData []byte // nil where there is none
 	RoleTag  string // of the instance, "" where there is none
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"bootagent/pkg/aws/name"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/shell"
@@ -26,6 +27,7 @@ type Report struct {
 	Problems  []string // where it is, what is wrong, and what to do
 	Checked   []string // what was checked without a problem; each continues "checked "
 	Unchecked []string // what was not checked, and why; each continues "not checked: "
+	Install   bool     // bootagent guard install repairs some of the problems
 }
 
 func (r *Report) problem(format string, args ...any) {
@@ -48,46 +50,29 @@ func Count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// name returns the path of a program, or its name if it may be in one of several
-// directories.
-func (p Program) name() string {
-	if len(p.Paths) == 1 {
-		return p.Paths[0]
-	}
-	return path.Base(p.Paths[0])
-}
-
 // An Image is the root directory of an image or of a machine, with its roles.
 type Image struct {
 	Root  string
 	Roles []*role.Role
 
-	// Held are the units that guards hold, and Granted are the services that the
-	// agent grants.
-	Held, Granted []string
-
 	// Kept says that many machines will get a copy of the image, so it must contain
 	// neither keys nor the state of an agent.
 	Kept bool
 
-	// Programs returns the programs that the agent runs for a role.
-	Programs func(*role.Role) []Program
+	held, granted []string // units that guards hold, and services that the agent grants; Check finds them
 }
 
-// A Program is a program that the agent runs.
-type Program struct {
-	Paths []string // one of these has to exist
-	For   string   // "which makes the filesystem of volume \"data\""
-	Get   string   // "install xfsprogs"
-}
-
-// Check checks everything. The error is one of reading the directories of units.
+// Check checks everything. The error is one of reading the directories of units;
+// then the report has what was found before.
 func (i Image) Check(ctx context.Context) (Report, error) {
 	units, err := unitfile.Load(i.Root)
 	if err != nil {
 		return Report{}, err
 	}
 	var r Report
+	if i.held, i.granted, err = i.checkGuards(&r); err != nil {
+		return r, err
+	}
 	set, err := settings.Load(units.Path(agentFile))
 	if err != nil {
 		r.problem("%v", err)
@@ -195,17 +180,17 @@ func (i Image) checkPrograms(units *unitfile.Tree, set settings.Settings, r *Rep
 		}
 	}
 	for _, ro := range i.Roles {
-		for _, p := range i.Programs(ro) {
-			if slices.Contains(asked, p.Paths[0]) {
+		for _, p := range programsOf(ro) {
+			if slices.Contains(asked, p.paths[0]) {
 				continue
 			}
-			asked = append(asked, p.Paths[0])
-			found := slices.IndexFunc(p.Paths, func(name string) bool { return executable(units, name) })
+			asked = append(asked, p.paths[0])
+			found := slices.IndexFunc(p.paths, func(name string) bool { return executable(units, name) })
 			if found < 0 {
-				r.problem("%s: there is no executable %s, %s: %s in the image", ro.File, p.name(), p.For, p.Get)
+				r.problem("%s: there is no executable %s, %s: %s in the image", ro.File, p.name(), p.does, p.get)
 				continue
 			}
-			there = append(there, p.Paths[found])
+			there = append(there, p.paths[found])
 		}
 	}
 	if len(there) > 0 {
@@ -244,8 +229,8 @@ func (i Image) disks() map[string]string {
 	for _, ro := range i.Roles {
 		for _, v := range ro.Volumes {
 			what := fmt.Sprintf("volume %q of %s", v.Name, ro.File)
-			if id := v.Find.ID; id != "" && !strings.Contains(id, "${") {
-				disks[strings.Replace(id, "vol-", "vol", 1)] = what
+			if id, err := name.ParseVolumeID(v.Find.ID); err == nil {
+				disks[id.Serial()] = what
 			}
 			if serial := v.Find.Serial; len(serial) >= 8 && !strings.Contains(serial, "${") {
 				disks[serial] = what
@@ -302,7 +287,7 @@ func (i Image) checkMounts(units *unitfile.Tree, r *Report) {
 			}
 		}
 	}
-	for _, name := range i.Held {
+	for _, name := range i.held {
 		for _, p := range places {
 			if file := units.File(name); file != "" && mounts(units, file, p.path) {
 				r.problem("%s: its unit file %s is below %s, %s in %s, which is not mounted when systemd reads unit files: move the file to /etc/systemd/system",

@@ -56,7 +56,7 @@ func (i Image) checkOrder(ctx context.Context, units *unitfile.Tree, r *Report) 
 		unchecked("%v", err)
 		return
 	}
-	said, err := verify(ctx, analyze, dir, slices.Concat([]string{boot, unit.Agent}, i.Held, []string{control + "-a.service"}))
+	said, err := verify(ctx, analyze, dir, slices.Concat([]string{boot, unit.Agent}, i.held, []string{control + "-a.service"}))
 	cycles := findCycles(said)
 	own := func(cycle []string) bool { return slices.Contains(cycle, control+"-a.service") }
 	if !slices.ContainsFunc(cycles, own) {
@@ -82,7 +82,7 @@ func (i Image) stage(units *unitfile.Tree, dir string) error {
 		control + "-a.service": "[Unit]\nWants=" + control + "-b.service\nAfter=" + control + "-b.service\n" + oneshot,
 		control + "-b.service": "[Unit]\nAfter=" + control + "-a.service\n" + oneshot,
 	}
-	for _, service := range i.Granted {
+	for _, service := range i.granted {
 		more[unit.GrantOf(service)] = "[Unit]\nAfter=" + unit.Agent + "\n" + oneshot
 	}
 	for name, text := range more {
@@ -150,7 +150,7 @@ func (i Image) describe(cycle []string) string {
 		": at boot, systemd drops one of these units, so"
 	var held []string
 	for _, name := range cycle {
-		if slices.Contains(i.Held, name) {
+		if slices.Contains(i.held, name) {
 			held = append(held, name)
 		}
 	}

@@ -13,7 +13,6 @@ import (
 	"bootagent/pkg/aws/imds"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
-	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/storage/ebs"
 )
@@ -69,11 +68,11 @@ func (m *Metadata) Cached() (host.Identity, time.Time, error) {
 
 // Identity is what the metadata service says, as package host has it.
 func Identity(f imds.Metadata) host.Identity {
-	who := role.Instance{ID: f.Identity.ID, Zone: f.Identity.Zone, Region: f.Identity.Region, Type: f.Identity.Type}
+	who := host.Instance{ID: f.Identity.ID, Zone: f.Identity.Zone, Region: f.Identity.Region, Type: f.Identity.Type}
 	return host.Identity{Instance: who, UserData: f.UserData, RoleTag: f.RoleTag}
 }
 
-func newVolumes(set settings.Settings, who role.Instance, roleName string, credentials aws.CredentialsProvider, log *slog.Logger) host.Volumes {
+func newVolumes(set settings.Settings, who host.Instance, roleName string, credentials aws.CredentialsProvider, log *slog.Logger) host.Volumes {
 	api := ec2.New(ec2.Config{Region: who.Region, Endpoint: set.Endpoints.EC2, Credentials: credentials, Log: log})
 	return ebs.New(api, ebs.Instance{ID: who.ID, Zone: who.Zone, Region: who.Region, Role: roleName})
 }

@@ -6,6 +6,7 @@ import (
 	"bootagent/pkg/host"
 	"bootagent/pkg/systemd"
 	"bootagent/pkg/systemd/pid1"
+	"bootagent/pkg/unit"
 )
 
 // units are the services of the role.
@@ -36,3 +37,17 @@ func (u units) Await(ctx context.Context, unit string, until func(host.UnitState
 func asUnitState(s pid1.UnitState) host.UnitState {
 	return host.UnitState{Active: s.Active, Sub: s.Sub, Busy: s.Job != ""}
 }
+
+// A RoleUnit is bootagent-role.service.
+type RoleUnit struct{ Manager *systemd.Manager }
+
+// State returns what the unit is doing.
+func (u RoleUnit) State(ctx context.Context) (host.UnitState, error) {
+	return units{u.Manager}.State(ctx, unit.Role)
+}
+
+// Stopping reports whether the machine shuts down.
+func (u RoleUnit) Stopping(ctx context.Context) (bool, error) { return u.Manager.Stopping(ctx) }
+
+// Restart restarts the unit.
+func (u RoleUnit) Restart(ctx context.Context) error { return u.Manager.Restart(ctx, unit.Role) }

@@ -65,7 +65,7 @@ func Select(set settings.Settings, readRoles func() ([]*role.Role, error), from 
 
 // toMend adds to what is wrong with what a machine is told how a person mends
 // that, unless the error says so itself.
-func toMend(err error, from Source, who role.Instance) error {
+func toMend(err error, from Source, who host.Instance) error {
 	if fault.HintOf(err) != "" {
 		return err
 	}
@@ -83,16 +83,16 @@ func toMend(err error, from Source, who role.Instance) error {
 }
 
 // From makes the plan of the selected role.
-func From(from Source, sel userdata.Selection, roles []*role.Role, who role.Instance) (role.Plan, error) {
+func From(from Source, sel userdata.Selection, roles []*role.Role, who host.Instance) (role.Plan, error) {
 	r, err := role.ByName(roles, sel.Role)
 	if err != nil {
 		return role.Plan{}, fmt.Errorf("%s: %w", from, err)
 	}
-	plan, err := r.Plan(sel.Params, sel.Volumes, who)
+	plan, err := r.Plan(sel.Params, sel.Volumes, role.Instance(who))
 	if err != nil {
 		return role.Plan{}, placed(err, from, sel)
 	}
-	if what, needs := r.NeedsCloud(plan); needs && who == (role.Instance{}) {
+	if what, needs := r.NeedsCloud(plan); needs && who == (host.Instance{}) {
 		return role.Plan{}, fault.WithHint(
 			fmt.Errorf("role %q has %s, and this machine is set to be a local one", plan.Role, what),
 			"on an instance of EC2, leave user-data: out of "+settings.File)

@@ -20,7 +20,7 @@ const (
 )
 
 // example is an instance.
-var example = role.Instance{ID: "i-0123456789abcdef0", Zone: "eu-central-1a", Region: "eu-central-1", Type: "m7g.large"}
+var example = host.Instance{ID: "i-0123456789abcdef0", Zone: "eu-central-1a", Region: "eu-central-1", Type: "m7g.large"}
 
 func rolesOf(t *testing.T, roles ...string) func() ([]*role.Role, error) {
 	t.Helper()

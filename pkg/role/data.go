@@ -43,7 +43,7 @@ var dataSection = section{
 	plan: func(p *planning) { p.plan.Data = slices.Clone(p.role.Data) },
 }
 
-var dataKeys = table[Data]{
+var dataKeys = key.Table[*reading, Data]{
 	{
 		key.Key{Name: "volume", Says: "The volume that it is on.", Kind: key.Kind{Type: key.Text, Doc: "the name of a volume", Pattern: namePattern}},
 		func(d *reading, r key.Reader, data *Data) {

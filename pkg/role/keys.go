@@ -56,9 +56,6 @@ func mapOf(keys []key.Key, example string) key.Kind {
 	return key.Kind{Type: key.Map, Names: namePattern, Entry: &key.Kind{Type: key.Object, Keys: keys}, Example: example}
 }
 
-// A table lists the keys of one map below a section.
-type table[T any] = key.Table[*reading, T]
-
 // A reading is a role file that is being read: what is known of it so far.
 type reading struct {
 	grammar Grammar

@@ -28,7 +28,7 @@ var paramSection = section{
 	plan: planParams,
 }
 
-var paramKeys = table[Param]{
+var paramKeys = key.Table[*reading, Param]{
 	{
 		key.Key{Name: "pattern", Says: "A regular expression for the whole value, in Go's syntax.", Unset: "any value", Kind: key.Kind{Type: key.Text, Doc: "a regular expression"}},
 		func(d *reading, r key.Reader, p *Param) {

@@ -17,7 +17,7 @@ const defaultReadyTimeout = 5 * time.Minute
 
 var readyKind = key.Kind{Type: key.Object, Keys: readyKeys.Keys(), Example: "ready: {unit: mysql-ready.service}"}
 
-var readyKeys = table[readying]{
+var readyKeys = key.Table[*reading, readying]{
 	{
 		key.Key{Name: "unit", Says: "A oneshot service that succeeds when the service serves. It is run until it does.", Kind: serviceKind},
 		func(d *reading, r key.Reader, ready *readying) {

@@ -10,13 +10,12 @@ package role
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
+	"bootagent/pkg/regular"
 	"bootagent/pkg/strictyaml"
 )
 
@@ -74,29 +73,11 @@ func (g Grammar) Load(dir string) ([]*Role, error) {
 }
 
 func (g Grammar) load(path string) (*Role, error) {
-	src, err := read(path)
+	src, _, err := regular.Read(path, strictyaml.MaxSize)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read a role file: %w", err)
+		return nil, fmt.Errorf("cannot read the role file %s: %w", path, err)
 	}
 	return g.Decode(path, src)
-}
-
-// read reads a file. It refuses a pipe or a device, which would hold up the
-// boot for ever, and reads no more than shows that the file is too large.
-func read(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	return io.ReadAll(io.LimitReader(f, strictyaml.MaxSize+1))
 }
 
 // namesakes marks the roles whose name stands in two files.

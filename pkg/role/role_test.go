@@ -543,7 +543,7 @@ func TestAPipeIsNotReadAsARoleFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := grammar.All().Load(dir)
-	for _, want := range []string{"a.yaml is not a regular file", "b.yaml is not a regular file"} {
+	for _, want := range []string{"a.yaml: it is a pipe, not a regular file", "b.yaml: it is a directory, not a regular file"} {
 		if !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("no %q in %v", want, err)
 		}

@@ -29,7 +29,7 @@ var secretSection = section{
 	permit: permitSecrets,
 }
 
-var secretKeys = table[secreting]{
+var secretKeys = key.Table[*reading, secreting]{
 	{
 		key.Key{Name: "from", Says: "Where its payload is.", Kind: key.Kind{Type: key.Text, Doc: "a source", Expands: true, Filled: sources}},
 		func(d *reading, r key.Reader, s *secreting) {

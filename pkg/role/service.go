@@ -32,7 +32,7 @@ var serviceSection = section{
 	plan: planServices,
 }
 
-var serviceKeys = table[servicing]{
+var serviceKeys = key.Table[*reading, servicing]{
 	{
 		key.Key{
 			Name: "needs", Says: "What has to be there before it starts. Who needs data needs its volume.",

@@ -16,7 +16,7 @@ import (
 // A Volume is one disk of the role and the filesystem that belongs on it.
 type Volume struct {
 	Name       string         `json:"name"`
-	Find       Find           `json:"find"`
+	Find       find.Find      `json:"find"`
 	Filesystem FilesystemType `json:"filesystem"`
 	Format     Format         `json:"format"`
 	BlankProof BlankProof     `json:"blank-proof,omitempty"` // how much is read before a filesystem is made; "" is sampled
@@ -24,9 +24,6 @@ type Volume struct {
 	Timeout    time.Duration  `json:"timeout"`               // for the whole way of the volume
 	Adopt      bool           `json:"adopt,omitempty"`       // take a filesystem that has no ledger
 }
-
-// Find says which disk a volume is.
-type Find = find.Find
 
 // FilesystemType is a kind of filesystem that a volume may hold.
 type FilesystemType string
@@ -73,7 +70,7 @@ var volumeSection = section{
 	permit: permitVolumes,
 }
 
-var volumeKeys = table[Volume]{
+var volumeKeys = key.Table[*reading, Volume]{
 	{
 		key.Key{Name: "find", Says: "Which disk it is.", Unset: "the user-data has to name the disk", Kind: find.Kind},
 		func(d *reading, r key.Reader, v *Volume) { v.Find = find.Read(r, d.parameters(), d.finds, v.Name) },

@@ -14,8 +14,8 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"bootagent/pkg/regular"
 	"bootagent/pkg/secret/credential"
-	"bootagent/pkg/secret/regular"
 	"bootagent/pkg/secret/sources"
 )
 

@@ -13,9 +13,10 @@ import (
 
 	"bootagent/pkg/golden"
 
-	"bootagent/pkg/secret/sources"
 	"filippo.io/age"
 	"filippo.io/age/armor"
+
+	"bootagent/pkg/secret/sources"
 )
 
 // chunk is how much of a plaintext age authenticates at once, in bytes.

@@ -7,7 +7,7 @@ import (
 	"syscall"
 
 	"bootagent/pkg/fault"
-	"bootagent/pkg/secret/regular"
+	"bootagent/pkg/regular"
 	"bootagent/pkg/shell"
 	"bootagent/pkg/strictyaml"
 )

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
@@ -64,6 +65,21 @@ func Seal(w io.Writer, plaintext io.Reader, recipients []string, armored bool) e
 	}
 	_, err = w.Write(sealed.Bytes())
 	return err
+}
+
+// SealToFile is Seal with a file that does not exist yet. If it fails, it leaves no
+// file.
+func SealToFile(path string, plaintext io.Reader, recipients []string, armored bool) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return fmt.Errorf("cannot write the encrypted secret: %w", err)
+	}
+	defer func() {
+		if err = errors.Join(err, f.Close()); err != nil {
+			err = errors.Join(err, os.Remove(path))
+		}
+	}()
+	return Seal(f, plaintext, recipients, armored)
 }
 
 func encrypt(to io.Writer, text []byte, recipients []age.Recipient, armored bool) error {

@@ -11,7 +11,6 @@ import (
 
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
-	"bootagent/pkg/role"
 	"bootagent/pkg/secret/credential"
 	"bootagent/pkg/secret/sources"
 )
@@ -54,7 +53,7 @@ const useCacheAfter = 4 * time.Second
 
 // Staged returns the version of a secret that every service it is for is given,
 // credential.UnknownVersion where they are given several, or "" where one is given none.
-func (s *Secrets) Staged(of role.Secret) (version string, err error) {
+func (s *Secrets) Staged(of host.Secret) (version string, err error) {
 	for i, unit := range of.Services {
 		staged, err := s.Store.Staged(unit, of.Credential)
 		switch {
@@ -70,13 +69,13 @@ func (s *Secrets) Staged(of role.Secret) (version string, err error) {
 
 // NeedsKey reports whether the payloads of a secret's source are encrypted, so that
 // it takes an age identity.
-func (s *Secrets) NeedsKey(of role.Secret) bool {
+func (s *Secrets) NeedsKey(of host.Secret) bool {
 	source, err := s.source(of)
 	return err != nil || source.Sealed()
 }
 
 // source returns where a secret comes from.
-func (s *Secrets) source(of role.Secret) (sources.Source, error) {
+func (s *Secrets) source(of host.Secret) (sources.Source, error) {
 	return sources.Of(s.Sources, of.From)
 }
 
@@ -110,7 +109,7 @@ func (s *Secrets) Unlock(ctx context.Context) error {
 
 // Fetch gets the payload of a secret from its source, or the last good ciphertext
 // where the source does not give one.
-func (s *Secrets) Fetch(ctx context.Context, of role.Secret) (host.Payload, error) {
+func (s *Secrets) Fetch(ctx context.Context, of host.Secret) (host.Payload, error) {
 	source, err := s.source(of)
 	if err != nil {
 		return host.Payload{}, fault.Permanent(err)
@@ -140,7 +139,7 @@ func (s *Secrets) Fetch(ctx context.Context, of role.Secret) (host.Payload, erro
 
 // Open decrypts the payload of a secret, stages the secret, and caches the
 // ciphertext, which is now known to be good.
-func (s *Secrets) Open(ctx context.Context, of role.Secret, payload host.Payload) error {
+func (s *Secrets) Open(ctx context.Context, of host.Secret, payload host.Payload) error {
 	place := of.From.String()
 	plaintext, err := s.open(ctx, payload)
 	if err != nil {

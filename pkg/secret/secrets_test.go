@@ -14,13 +14,12 @@ import (
 
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
-	"bootagent/pkg/role"
 	"bootagent/pkg/role/source"
 	"bootagent/pkg/secret/credential"
 	"bootagent/pkg/secret/sources"
 )
 
-var rootSQL = role.Secret{
+var rootSQL = host.Secret{
 	Name: "root-sql", From: source.Source{Scheme: "s3", Ref: "secrets/db.age"},
 	Credential: "root", Services: []string{"mariadb.service", "backup.service"},
 }

@@ -2,6 +2,7 @@ package status
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"time"
 
@@ -37,6 +38,35 @@ func Watch(ctx context.Context, path string) <-chan struct{} {
 		}
 	}()
 	return changed
+}
+
+// Await returns the status as soon as it is final. It returns what it read last when
+// ctx ends, or when for a time, absent, no agent ran or the status could not be read.
+func Await(ctx context.Context, path string, absent time.Duration) (Status, error) {
+	changed := Watch(ctx, path)
+	var since time.Time // since when no running agent has written a status; zero while one has
+	for {
+		s, err := Current(path)
+		if err == nil && s.State.Final() {
+			return s, nil
+		}
+		late := make(<-chan time.Time)
+		if unknown := err != nil && !errors.Is(err, ErrNone) || err == nil && s.State == Gone; unknown {
+			if since.IsZero() {
+				since = time.Now()
+			}
+			late = time.After(absent - time.Since(since))
+		} else {
+			since = time.Time{}
+		}
+		select {
+		case <-changed:
+			continue
+		case <-late:
+		case <-ctx.Done():
+		}
+		return s, err
+	}
 }
 
 // A watch is the kernel's of a file's folder: the file is another one with each

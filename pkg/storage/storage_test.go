@@ -6,6 +6,7 @@ import (
 
 	"bootagent/pkg/graph"
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/find"
 )
 
 // An EBS volume has one name in ledgers, whichever way the role finds it.
@@ -26,12 +27,12 @@ func TestALedgerNamesAnEBSVolumeByItsID(t *testing.T) {
 func TestASourceAddsWhatBringsTheDisk(t *testing.T) {
 	const above = " device prove prepare mount ledger intent"
 	for name, c := range map[string]struct {
-		find  role.Find
+		find  find.Find
 		steps string
 	}{
-		"an EBS volume by its ID":   {role.Find{ID: "vol-0123456789abcdef0"}, " find claim attach" + above},
-		"an EBS volume by its tags": {role.Find{Tags: map[string]string{"cluster": "orders"}}, " find claim attach" + above},
-		"a disk by its serial":      {role.Find{Serial: "vol0123456789abcdef0"}, above},
+		"an EBS volume by its ID":   {find.Find{ID: "vol-0123456789abcdef0"}, " find claim attach" + above},
+		"an EBS volume by its tags": {find.Find{Tags: map[string]string{"cluster": "orders"}}, " find claim attach" + above},
+		"a disk by its serial":      {find.Find{Serial: "vol0123456789abcdef0"}, above},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := graph.New()

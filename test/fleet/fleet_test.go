@@ -31,6 +31,7 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/find"
 	"bootagent/pkg/storage"
 	"bootagent/pkg/storage/ebs"
 	"bootagent/test/cloud"
@@ -104,7 +105,7 @@ func (f *fleet) boot() {
 			time.Sleep(m.start)
 			plan := role.Plan{Role: "mysql", Volumes: []role.Volume{{
 				Name: "data", Mount: "/srv/data", Filesystem: role.XFS, Format: role.FormatNever, Timeout: wait,
-				Find: role.Find{Tags: map[string]string{"cluster": "c" + strconv.Itoa(n), "holds": "mysql"}},
+				Find: find.Find{Tags: map[string]string{"cluster": "c" + strconv.Itoa(n), "holds": "mysql"}},
 			}}}
 			b := boot.New(plan, f.world(m), slog.New(slog.DiscardHandler))
 			b.Jitter = m.jitter

@@ -62,9 +62,10 @@ var (
 var table = []row{
 	{pkg: "cmd/bootagent", may: all, why: "wires all and knows how nothing works"},
 	{pkg: "pkg/golden", never: network, why: "what tests compare; every test may import it, and nothing else does"},
+	{pkg: "pkg/buildinfo", never: effects, why: "the version of the program; it asks nobody"},
 	{pkg: "pkg/fault", never: effects, why: "kinds of errors; whoever makes or reads one may import it"},
 	{pkg: "pkg/graph", may: []string{"bootagent/pkg/fault"}, never: effects, why: "steps; it knows no plan"},
-	{pkg: "pkg/host", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/role", "bootagent/pkg/unit"}, never: effects, why: "what is asked of the machine and the cloud; it asks nobody"},
+	{pkg: "pkg/host", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/role/source"}, never: effects, why: "what is asked of the machine and the cloud; it asks nobody"},
 	{pkg: "pkg/plan", may: slices.Concat(learns, []string{"bootagent/pkg/aws/cli", "bootagent/pkg/aws/imds", "bootagent/pkg/grammar"}), never: effects, why: "user-data and role files to a Plan; it reads nothing itself"},
 	{
 		pkg: "pkg/agent", may: slices.Concat(learns, []string{"bootagent/pkg/boot", "bootagent/pkg/graph", "bootagent/pkg/plan", "bootagent/pkg/status", "bootagent/pkg/unit", "bootagent/pkg/machine"}),
@@ -90,7 +91,7 @@ var table = []row{
 	{pkg: "pkg/userdata", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "bytes to a Selection: no disk, no network"},
 	{
 		pkg:   "pkg/role",
-		may:   append([]string{"bootagent/pkg/role/find", "bootagent/pkg/role/source", "bootagent/pkg/grammar"}, declared...),
+		may:   append([]string{"bootagent/pkg/regular", "bootagent/pkg/role/find", "bootagent/pkg/role/source", "bootagent/pkg/grammar"}, declared...),
 		never: []string{"net", "net/http", "os/exec"},
 		why:   "role files to a Plan: it reads those and touches nothing",
 	},
@@ -119,7 +120,7 @@ var table = []row{
 	{
 		pkg: "pkg/secret",
 		may: []string{
-			"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/role/source", "bootagent/pkg/secret/credential", "bootagent/pkg/secret/regular", "bootagent/pkg/secret/sources", "bootagent/pkg/shell", "bootagent/pkg/strictyaml",
+			"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/role/source", "bootagent/pkg/secret/credential", "bootagent/pkg/regular", "bootagent/pkg/secret/sources", "bootagent/pkg/shell", "bootagent/pkg/strictyaml",
 			age, renameio, xsys,
 		},
 		never: []string{"net", "net/http", "os/exec"},
@@ -127,11 +128,11 @@ var table = []row{
 	},
 	{
 		pkg:   "pkg/secret/sources",
-		may:   []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/policy", "bootagent/pkg/role/source", "bootagent/pkg/secret/regular", "bootagent/pkg/syntax", xsys},
+		may:   []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/policy", "bootagent/pkg/role/source", "bootagent/pkg/regular", "bootagent/pkg/syntax", xsys},
 		never: []string{"net", "net/http", "os/exec"},
 		why:   "where secrets come from; it decrypts nothing, and who makes it hands in S3",
 	},
-	{pkg: "pkg/secret/regular", may: []string{xsys}, never: []string{"net", "net/http", "os/exec"}, why: "one file, read safely"},
+	{pkg: "pkg/regular", may: []string{xsys}, never: []string{"net", "net/http", "os/exec"}, why: "one file, read safely"},
 	{pkg: "pkg/secret/credential", may: []string{"bootagent/pkg/fault", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "files on ramfs; it decrypts nothing"},
 	{
 		pkg:   "pkg/systemd",
@@ -154,7 +155,7 @@ var table = []row{
 	{pkg: "pkg/systemd/unitfile/unitfiletest", never: network, why: "root directories, and the real systemd, for the tests of both; no program imports it"},
 	{
 		pkg:   "pkg/image",
-		may:   []string{"bootagent/pkg/grammar", "bootagent/pkg/program", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/shell", "bootagent/pkg/systemd/guard", "bootagent/pkg/systemd/unitfile", "bootagent/pkg/unit"},
+		may:   []string{"bootagent/pkg/aws/name", "bootagent/pkg/engine", "bootagent/pkg/filesystem", "bootagent/pkg/grammar", "bootagent/pkg/program", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/shell", "bootagent/pkg/systemd/guard", "bootagent/pkg/systemd/unitfile", "bootagent/pkg/unit"},
 		never: []string{"net", "net/http", "os/exec"},
 		why:   "files of an image, and systemd's verifier as a program; it asks no machine and changes nothing",
 	},

@@ -19,16 +19,12 @@ const (
 	fileLimit    = 450
 )
 
-// tooLarge lists the packages and files that are over their limit, each with the most lines that it may
-// have until it is split. Lower a number when the code shrinks; never raise one, and never add an entry.
-var tooLarge = map[string]int{}
-
 func TestPackagesAndFilesAreSmall(t *testing.T) {
 	packages, files := lineCounts(t)
 	if len(packages) < 10 || len(files) < 50 {
 		t.Fatalf("found %d packages and %d files below %s: this test does not look where the code is", len(packages), len(files), root)
 	}
-	for _, problem := range sizeProblems(packages, files, tooLarge) {
+	for _, problem := range sizeProblems(packages, files) {
 		t.Error(problem)
 	}
 }
@@ -68,40 +64,25 @@ func lineCounts(t *testing.T) (packages, files map[string]int) {
 	return packages, files
 }
 
-// sizeProblems compares the sizes of packages and files with the limits and with the list of exceptions.
-func sizeProblems(packages, files, exceptions map[string]int) []string {
+// sizeProblems compares the sizes of packages and files with the limits.
+func sizeProblems(packages, files map[string]int) []string {
 	var problems []string
-	report := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
-	check := func(sizes map[string]int, limit int, kind, advice string) {
+	check := func(sizes map[string]int, limit int, kind string) {
 		for _, name := range slices.Sorted(maps.Keys(sizes)) {
-			lines := sizes[name]
-			bound, listed := exceptions[name]
-			switch {
-			case listed && lines <= limit:
-				report("%s %s has %d lines, within the limit of %d: remove it from tooLarge in test/rules/size_test.go", kind, name, lines, limit)
-			case listed && lines > bound:
-				report("%s %s has grown to %d lines, and tooLarge allows %d (the limit is %d): %s", kind, name, lines, bound, limit, advice)
-			case !listed && lines > limit:
-				report("%s %s has %d lines, and the limit is %d: %s", kind, name, lines, limit, advice)
+			if lines := sizes[name]; lines > limit {
+				problems = append(problems, fmt.Sprintf("%s %s has %d lines, and the limit is %d: move a part with a purpose of its own to a new %s", kind, name, lines, limit, kind))
 			}
 		}
 	}
-	check(packages, packageLimit, "package", "move a part with a purpose of its own to a new package")
-	check(files, fileLimit, "file", "move a part with a purpose of its own to a new file")
-	for _, name := range slices.Sorted(maps.Keys(exceptions)) {
-		_, isPackage := packages[name]
-		_, isFile := files[name]
-		if !isPackage && !isFile {
-			report("%s does not exist: remove it from tooLarge in test/rules/size_test.go", name)
-		}
-	}
+	check(packages, packageLimit, "package")
+	check(files, fileLimit, "file")
 	return problems
 }
 
 func TestSizeProblems(t *testing.T) {
 	for name, c := range map[string]struct {
-		packages, files, exceptions map[string]int
-		problem                     string // empty: none
+		packages, files map[string]int
+		problem         string // empty: none
 	}{
 		"sizes at the limit": {
 			packages: map[string]int{"pkg/a": packageLimit},
@@ -115,27 +96,9 @@ func TestSizeProblems(t *testing.T) {
 			files:   map[string]int{"pkg/a/a.go": fileLimit + 1},
 			problem: "file pkg/a/a.go has 451 lines, and the limit is 450: move a part with a purpose of its own to a new file",
 		},
-		"an exception that has shrunk": {
-			files:      map[string]int{"pkg/a/a.go": 500},
-			exceptions: map[string]int{"pkg/a/a.go": 600},
-		},
-		"an exception that has grown": {
-			files:      map[string]int{"pkg/a/a.go": 601},
-			exceptions: map[string]int{"pkg/a/a.go": 600},
-			problem:    "file pkg/a/a.go has grown to 601 lines, and tooLarge allows 600 (the limit is 450): move a part with a purpose of its own to a new file",
-		},
-		"an exception within the limit": {
-			packages:   map[string]int{"pkg/a": packageLimit},
-			exceptions: map[string]int{"pkg/a": 1600},
-			problem:    "package pkg/a has 1500 lines, within the limit of 1500: remove it from tooLarge in test/rules/size_test.go",
-		},
-		"an exception that does not exist": {
-			exceptions: map[string]int{"pkg/a": 1600},
-			problem:    "pkg/a does not exist: remove it from tooLarge in test/rules/size_test.go",
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := strings.Join(sizeProblems(c.packages, c.files, c.exceptions), "\n")
+			got := strings.Join(sizeProblems(c.packages, c.files), "\n")
 			if got != c.problem {
 				t.Errorf("got %q, want %q", got, c.problem)
 			}

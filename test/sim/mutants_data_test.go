@@ -64,7 +64,7 @@ var ofData = []mutant{
 	// Secrets and keys.
 	{name: "what nobody sealed is taken for the secret", change: func(s *seams) {
 		open := s.open
-		s.open = func(ctx context.Context, of role.Secret, p host.Payload) error {
+		s.open = func(ctx context.Context, of host.Secret, p host.Payload) error {
 			if open(ctx, of, p) == nil {
 				return nil
 			}
@@ -78,14 +78,14 @@ var ofData = []mutant{
 		return slices.DeleteFunc(all, func(n role.Need) bool { return n.Kind == role.KindSecret })
 	})},
 	{name: "a secret counts as staged before it is", change: func(s *seams) {
-		says(&s.staged, func(_ role.Secret, staged *string) { *staged = "1" })
+		says(&s.staged, func(_ host.Secret, staged *string) { *staged = "1" })
 	}},
 	{name: "a secret is staged each time anew", change: func(s *seams) {
-		says(&s.staged, func(_ role.Secret, staged *string) { *staged = "" })
+		says(&s.staged, func(_ host.Secret, staged *string) { *staged = "" })
 	}},
 	{name: "an error tells the secret", change: func(s *seams) {
 		open := s.open
-		s.open = func(ctx context.Context, of role.Secret, p host.Payload) error {
+		s.open = func(ctx context.Context, of host.Secret, p host.Payload) error {
 			if err := open(ctx, of, p); err != nil {
 				return fmt.Errorf("cannot open %q: %w", plaintext, err)
 			}

@@ -86,7 +86,7 @@ var ofServices = []mutant{
 			dev, mounted, err := at(where)
 			return dev, mounted && s.inStep(""), err
 		}
-		says(&s.staged, func(_ role.Secret, staged *string) {
+		says(&s.staged, func(_ host.Secret, staged *string) {
 			if !s.inStep("") && s.agent.actor() != "key" {
 				*staged = ""
 			}

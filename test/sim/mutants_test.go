@@ -27,7 +27,7 @@ func TestEachMutantIsFound(t *testing.T) {
 			if wrong == nil {
 				t.Fatalf("No scenario and none of %d schedules finds it. Either the mistake breaks no promise any more: "+
 					"let the mutant break it at another seam. Or the world does not see it: add what it has to check to truth.go, "+
-					"or a scenario in which it shows to scenario.go.", mutantSeeds)
+					"or a scenario in which it shows to scenario_test.go.", mutantSeeds)
 			}
 			what, _, _ := strings.Cut(wrong.Error(), "\n")
 			t.Logf("found by %s: %s", by, what)

@@ -193,7 +193,7 @@ var ofVolumes = []mutant{
 	{name: "what is mounted to be inspected stays mounted", change: func(s *seams) {
 		unmount := s.unmount
 		s.unmount = func(ctx context.Context, where string) error {
-			if where == asideAt {
+			if where == inspectAt {
 				return nil
 			}
 			return unmount(ctx, where)
@@ -207,7 +207,7 @@ var ofVolumes = []mutant{
 // noNames says of every filesystem that is inspected that it holds no file.
 func noNames(s *seams) {
 	answers(&s.names, func(path string, names *[]string) {
-		if path == asideAt {
+		if path == inspectAt {
 			*names = nil
 		}
 	})

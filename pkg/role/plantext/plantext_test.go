@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/find"
 	"bootagent/pkg/role/source"
 )
 
@@ -16,9 +17,9 @@ func TestThePrintedPlanLacksNothing(t *testing.T) {
 	plan := role.Plan{
 		Role: "mysql",
 		Volumes: []role.Volume{
-			{Name: "data", Find: role.Find{Serial: "vol-serial"}, Filesystem: role.XFS, Format: role.FormatIfBlank, BlankProof: role.Whole, Mount: "/srv/data", Timeout: 20 * time.Minute, Adopt: true},
-			{Name: "logs", Find: role.Find{ID: "vol-0123456789abcdef0"}, Filesystem: role.Ext4, Format: role.FormatNever, Mount: "/srv/logs", Timeout: time.Hour},
-			{Name: "more", Find: role.Find{Tags: map[string]string{"cluster": "orders", "holds": "more-data"}}, Filesystem: role.XFS, Format: role.FormatIfBlank, Mount: "/srv/more", Timeout: 90 * time.Second},
+			{Name: "data", Find: find.Find{Serial: "vol-serial"}, Filesystem: role.XFS, Format: role.FormatIfBlank, BlankProof: role.Whole, Mount: "/srv/data", Timeout: 20 * time.Minute, Adopt: true},
+			{Name: "logs", Find: find.Find{ID: "vol-0123456789abcdef0"}, Filesystem: role.Ext4, Format: role.FormatNever, Mount: "/srv/logs", Timeout: time.Hour},
+			{Name: "more", Find: find.Find{Tags: map[string]string{"cluster": "orders", "holds": "more-data"}}, Filesystem: role.XFS, Format: role.FormatIfBlank, Mount: "/srv/more", Timeout: 90 * time.Second},
 		},
 		Data:     []role.Data{{Name: "db", Volume: "data", Dir: "subdir", Bind: "/var/lib/mysql", Engine: "mariadb", Owner: "own", IfAbsent: role.Initialize, Beside: []string{"former"}}},
 		Secrets:  []role.Secret{{Name: "root-sql", From: source.Source{Scheme: "s3", Ref: "orders-secrets/root.age"}, Credential: "root.sql", Services: []string{"mariadb.service"}}},

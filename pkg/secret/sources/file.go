@@ -9,8 +9,8 @@ import (
 
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
+	"bootagent/pkg/regular"
 	"bootagent/pkg/role/source"
-	"bootagent/pkg/secret/regular"
 	"bootagent/pkg/syntax"
 )
 

@@ -6,22 +6,18 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	life "bootagent/pkg/agent"
 	"bootagent/pkg/boot"
-	"bootagent/pkg/fault"
 	"bootagent/pkg/grammar"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
-	"bootagent/pkg/report"
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
-	"bootagent/pkg/status"
 	volume "bootagent/pkg/storage/ebs"
 )
 
@@ -169,7 +165,7 @@ type inputs struct{ *agent }
 
 func (in inputs) Settings() (settings.Settings, error) { return settings.Default(), nil }
 
-func (in inputs) Metadata(settings.Settings) (host.Metadata, error) { return metadata{in.agent}, nil }
+func (in inputs) Metadata(settings.Settings) (host.Metadata, error) { return metadata(in), nil }
 
 func (in inputs) UserData(string) ([]byte, error) { return nil, errors.New("it is no local machine") }
 
@@ -184,80 +180,15 @@ func (in inputs) Roles() (roles []*role.Role, err error) {
 // A keeper keeps nothing: the world has no file of an agent's that others read.
 type keeper struct{ *agent }
 
-func (keeper) Plan(role.Plan) error                    { return nil }
-func (keeper) Check(*role.Plan) error                  { return nil }
-func (keeper) Granted(string) bool                     { return false }
-func (keeper) Held() []string                          { return []string{database} }
+func (keeper) Plan(role.Plan) error { return nil }
+
+func (keeper) Check(*role.Plan) error { return nil }
+
+func (keeper) Granted(string) bool { return false }
+
+func (keeper) Held() []string { return []string{database} }
+
 func (keeper) WarnOfGuards(context.Context, role.Plan) {}
-
-// A reporter shows the world what the agent reports.
-type reporter struct{ *agent }
-
-func (r reporter) Identifying(p []graph.Progress) { r.report("", nil, p) }
-
-func (r reporter) Booting(role string, held map[string]graph.Progress, p []graph.Progress) {
-	r.report(role, held, p)
-}
-
-func (r reporter) NoPlan(err error, _ []string) {
-	w := r.machine.world
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.read(err.Error() + fault.HintOf(err))
-}
-
-func (r reporter) Ready() {
-	w := r.machine.world
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	r.ready = true
-}
-
-func (r reporter) SetProblem(_, why string) {
-	w := r.machine.world
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.read(why)
-}
-
-func (a *agent) report(role string, held map[string]graph.Progress, p []graph.Progress) {
-	w := a.machine.world
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	p = w.mutant.tell(p)
-	a.role, a.held, a.progress = role, held, p
-	if role != "" && w.early == "" {
-		w.early = early(p)
-	}
-	for _, s := range p {
-		w.read(s.String() + s.Wait.Hint + s.Warning + fault.HintOf(s.Err))
-	}
-}
-
-// early says what is told too early: that the role is ready between two steps,
-// or that the boot need not wait while a step runs.
-func early(p []graph.Progress) string {
-	is := func(states ...graph.State) bool {
-		return slices.ContainsFunc(p, func(s graph.Progress) bool { return slices.Contains(states, s.State) })
-	}
-	switch {
-	case is(graph.Running) && report.Settled(p):
-		return "the boot is told not to wait, and a step runs"
-	case is(graph.Running, graph.Waiting, graph.Failed) || !is(graph.Pending, graph.Skipped):
-		return "" // a step is at work, which is what is told; or all is done
-	}
-	if s := report.Of("", nil, p); s.State == status.Ready {
-		return "the role is told to be ready, and not all is done"
-	}
-	return ""
-}
-
-// read looks at a text that the agent lets out.
-func (w *World) read(text string) {
-	if w.leaked == "" && strings.Contains(text, plaintext) {
-		w.leaked = text
-	}
-}
 
 // nextChange is the next unit that may have changed.
 func (a *agent) nextChange(ctx context.Context) (unit string, err error) {
@@ -351,101 +282,4 @@ func (a *agent) person(do func() error) {
 		a.is(name)
 		_ = do()
 	})
-}
-
-// A handler takes the agent's log. A step says in it that it starts and ends.
-type handler struct {
-	agent *agent
-	step  string
-}
-
-func (h *handler) Enabled(context.Context, slog.Level) bool { return true }
-func (h *handler) WithGroup(string) slog.Handler            { return h }
-
-func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	with := *h
-	for _, attr := range attrs {
-		if attr.Key == "step" {
-			with.step = attr.Value.String()
-		}
-	}
-	return &with
-}
-
-func (h *handler) Handle(_ context.Context, r slog.Record) error {
-	a := h.agent
-	w := a.machine.world
-	text := r.Message
-	r.Attrs(func(attr slog.Attr) bool { text += " " + attr.Value.String(); return true })
-	w.mu.Lock()
-	w.read(text)
-	w.mu.Unlock()
-	nothing := effect{do: func() error { return nil }}
-	if h.step == "" {
-		return nil
-	}
-	switch r.Message {
-	case "started":
-		a.is(h.step)
-		return a.call(context.Background(), r.Message, h.step, nothing)
-	case "finished", "cancelled":
-		return a.call(context.Background(), r.Message, h.step, nothing)
-	case "failed":
-		return a.call(context.Background(), "fails", text, nothing)
-	}
-	return nil
-}
-
-// metadata is the instance metadata service, with its last answer kept.
-type metadata struct{ *agent }
-
-func (d metadata) Ask(ctx context.Context) (facts host.Identity, err error) {
-	m := d.machine
-	err = d.call(ctx, "asks", "IMDS who it is", effect{
-		fails: []error{
-			&fault.Pending{For: "an answer: no route to the metadata service", Hint: "look at the network"},
-			&fault.Pending{For: "an answer: the metadata service says 503", Hint: ""},
-			&fault.Pending{For: "an answer: the metadata service says 403", Hint: "turn it on"},
-		},
-		bound: 5 * time.Second,
-		do: func() error {
-			facts = host.Identity{
-				Instance: role.Instance{ID: m.id, Zone: zone, Region: region, Type: "t3.micro"}, UserData: []byte(m.userData),
-			}
-			return nil
-		},
-	})
-	if ctx.Err() != nil {
-		err = imdsSilent
-	}
-	return facts, err
-}
-
-// imdsSilent is what the client says of a service that takes connections and
-// no more, as one does to which the way back is closed.
-var imdsSilent = &fault.Pending{
-	For: "an answer: cannot get the identity of this instance from the instance metadata service at http://169.254.169.254: " +
-		"it takes connections, but never answers the request for a token (PUT /latest/api/token): context deadline exceeded; " +
-		"the hop limit of its answers is too low, or a firewall drops them",
-	Hint: "raise the limit",
-}
-
-func (d metadata) Cache(f host.Identity) {
-	// That it could not be kept is no error: only a later boot is the poorer for it.
-	_ = d.call(context.Background(), "keeps", "what it was told", effect{do: func() error {
-		d.machine.facts.write(&f)
-		return nil
-	}})
-}
-
-func (d metadata) Cached() (facts host.Identity, since time.Time, err error) {
-	m := d.machine
-	err = d.call(context.Background(), "asks", "what it was told before", effect{do: func() error {
-		if m.facts.now == nil {
-			return errors.New("nothing is kept")
-		}
-		facts, since = *m.facts.now, m.facts.at
-		return nil
-	}})
-	return facts, since, err
 }

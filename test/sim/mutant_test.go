@@ -115,10 +115,10 @@ type seams struct {
 	names      func(context.Context, string) ([]string, error)
 	publish    func(context.Context, string, string) error
 	initialize func(context.Context, host.Data) error
-	staged     func(role.Secret) (string, error)
+	staged     func(host.Secret) (string, error)
 	unlock     func(context.Context) error
-	fetch      func(context.Context, role.Secret) (host.Payload, error)
-	open       func(context.Context, role.Secret, host.Payload) error
+	fetch      func(context.Context, host.Secret) (host.Payload, error)
+	open       func(context.Context, host.Secret, host.Payload) error
 
 	state            func(context.Context, string) (host.UnitState, error)
 	await            func(context.Context, string, func(host.UnitState) bool) (host.UnitState, error)
@@ -334,14 +334,14 @@ func (s seamDirectories) Publish(ctx context.Context, staging, p string) error {
 func (s seamEngines) Initialize(ctx context.Context, d host.Data) error {
 	return s.initialize(ctx, d)
 }
-func (s seamSecrets) Staged(of role.Secret) (string, error) { return s.staged(of) }
+func (s seamSecrets) Staged(of host.Secret) (string, error) { return s.staged(of) }
 func (s seamSecrets) Unlock(ctx context.Context) error      { return s.unlock(ctx) }
 
-func (s seamSecrets) Fetch(ctx context.Context, of role.Secret) (host.Payload, error) {
+func (s seamSecrets) Fetch(ctx context.Context, of host.Secret) (host.Payload, error) {
 	return s.fetch(ctx, of)
 }
 
-func (s seamSecrets) Open(ctx context.Context, of role.Secret, p host.Payload) error {
+func (s seamSecrets) Open(ctx context.Context, of host.Secret, p host.Payload) error {
 	return s.open(ctx, of, p)
 }
 

@@ -56,7 +56,7 @@ func (w *World) look() {
 		w.lookAtService(m, m.services[database])
 		for _, where := range sortedKeys(m.mounts) {
 			mt := m.mounts[where]
-			if mt.dead || mt.dir != "" || mt.aside != nil {
+			if mt.dead || mt.dir != "" || mt.inspected != nil {
 				continue
 			}
 			if by := using[mt.vol]; by != "" && by != m.id {

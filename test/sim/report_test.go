@@ -1,0 +1,126 @@
+package sim
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
+	"bootagent/pkg/report"
+	"bootagent/pkg/status"
+)
+
+// A reporter shows the world what the agent reports.
+type reporter struct{ *agent }
+
+func (r reporter) Identifying(p []graph.Progress) { r.report("", nil, p) }
+
+func (r reporter) Booting(role string, held map[string]graph.Progress, p []graph.Progress) {
+	r.report(role, held, p)
+}
+
+func (r reporter) NoPlan(err error, _ []string) {
+	w := r.machine.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.read(err.Error() + fault.HintOf(err))
+}
+
+func (r reporter) Ready() {
+	w := r.machine.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r.ready = true
+}
+
+func (r reporter) SetProblem(_, why string) {
+	w := r.machine.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.read(why)
+}
+
+func (a *agent) report(role string, held map[string]graph.Progress, p []graph.Progress) {
+	w := a.machine.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p = w.mutant.tell(p)
+	a.role, a.held, a.progress = role, held, p
+	if role != "" && w.early == "" {
+		w.early = early(p)
+	}
+	for _, s := range p {
+		w.read(s.String() + s.Wait.Hint + s.Warning + fault.HintOf(s.Err))
+	}
+}
+
+// early says what is told too early: that the role is ready between two steps,
+// or that the boot need not wait while a step runs.
+func early(p []graph.Progress) string {
+	is := func(states ...graph.State) bool {
+		return slices.ContainsFunc(p, func(s graph.Progress) bool { return slices.Contains(states, s.State) })
+	}
+	switch {
+	case is(graph.Running) && report.Settled(p):
+		return "the boot is told not to wait, and a step runs"
+	case is(graph.Running, graph.Waiting, graph.Failed) || !is(graph.Pending, graph.Skipped):
+		return "" // a step is at work, which is what is told; or all is done
+	}
+	if s := report.Of("", nil, p); s.State == status.Ready {
+		return "the role is told to be ready, and not all is done"
+	}
+	return ""
+}
+
+// read looks at a text that the agent lets out.
+func (w *World) read(text string) {
+	if w.leaked == "" && strings.Contains(text, plaintext) {
+		w.leaked = text
+	}
+}
+
+// A handler takes the agent's log. A step says in it that it starts and ends.
+type handler struct {
+	agent *agent
+	step  string
+}
+
+func (h *handler) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h *handler) WithGroup(string) slog.Handler { return h }
+
+func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	with := *h
+	for _, attr := range attrs {
+		if attr.Key == "step" {
+			with.step = attr.Value.String()
+		}
+	}
+	return &with
+}
+
+func (h *handler) Handle(_ context.Context, r slog.Record) error {
+	a := h.agent
+	w := a.machine.world
+	text := r.Message
+	r.Attrs(func(attr slog.Attr) bool { text += " " + attr.Value.String(); return true })
+	w.mu.Lock()
+	w.read(text)
+	w.mu.Unlock()
+	nothing := effect{do: func() error { return nil }}
+	if h.step == "" {
+		return nil
+	}
+	switch r.Message {
+	case "started":
+		a.is(h.step)
+		return a.call(context.Background(), r.Message, h.step, nothing)
+	case "finished", "cancelled":
+		return a.call(context.Background(), r.Message, h.step, nothing)
+	case "failed":
+		return a.call(context.Background(), "fails", text, nothing)
+	}
+	return nil
+}
