@@ -71,7 +71,7 @@ func TestUnlockHandsKeysToTheAgent(t *testing.T) {
 	for _, c := range []struct{ name, stdin, out, err string }{
 		{"a key", private + "\n", "1 age identity added, for the recipient " + public + "\n", "<nil>"},
 		{"as age-keygen writes it", "# created: 2026-11-23\n# public key: " + public + "\n" + private + "\n", "1 age identity added, for the recipient " + public + "\n", "<nil>"},
-		{"the public key", public, "", "cannot unlock: line 1 is a recipient, age's public key: the age identity begins with AGE-SECRET-KEY-1"},
+		{"the public key", public, "", "cannot unlock: line 1 is a recipient, which is a public key; what is needed is the age identity, the private key: it begins with AGE-SECRET-KEY-1"},
 		{"nothing", " \n", "", "cannot unlock: standard input contains no key"},
 		{"too much", strings.Repeat("#\n", secret.KeysTextMax), "", "cannot unlock: the keys have more than 65536 bytes"},
 	} {

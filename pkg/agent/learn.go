@@ -41,8 +41,8 @@ type Lesson struct {
 	Identity host.Identity
 	Plan     role.Plan
 
-	// confirm returns a warning, if the cached answer that the lesson may rely on
-	// is stale. nil is that it relies on what the lesson before did.
+	// confirm returns a warning if the lesson uses a cached answer that is stale. If
+	// it is nil, the lesson uses what the lesson before it used.
 	confirm func(context.Context) (warning string, err error)
 }
 

@@ -21,7 +21,7 @@ func TestABlankDiskIsProvenOnItsDescriptor(t *testing.T) {
 	}{
 		{name: "blank"},
 		{name: "a mark of LVM since the proof", written: "LVM2 001", refused: "is no longer blank: it has an LVM2 signature at 0x218"},
-		{name: "data since the proof", written: "x", refused: "is no longer blank: it holds data at 0x218: no known format"},
+		{name: "data since the proof", written: "x", refused: "is no longer blank: it holds data of no known format at 0x218"},
 		{name: "another serial number", serial: "vol0123456789abcdef0", refused: `: wrong disk: its serial number is "", not vol0123456789abcdef0`},
 		{name: "plugged in again", later: 1, refused: ": wrong disk: its disk sequence number is "},
 	} {

@@ -109,7 +109,7 @@ var makings = []making{
 	{
 		name: "exfat", tool: "mkfs.exfat", deb: "exfatprogs", size: 64 * block.MiB,
 		make: []string{"mkfs.exfat $disk"},
-		want: "has an exFAT signature at 0x3", fs: "exfat", wiped: "holds data at 0x100000: no known format",
+		want: "has an exFAT signature at 0x3", fs: "exfat", wiped: "holds data of no known format at 0x100000",
 	},
 	{
 		name: "ntfs", tool: "mkfs.ntfs", deb: "ntfs-3g", size: 64 * block.MiB,
@@ -119,17 +119,17 @@ var makings = []making{
 	{
 		name: "f2fs", tool: "mkfs.f2fs", deb: "f2fs-tools", size: 128 * block.MiB,
 		make: []string{"mkfs.f2fs -q $disk"},
-		want: "has an F2FS signature at 0x400", fs: "f2fs", wiped: "holds data at 0x200000: no known format",
+		want: "has an F2FS signature at 0x400", fs: "f2fs", wiped: "holds data of no known format at 0x200000",
 	},
 	{
 		name: "jfs", tool: "mkfs.jfs", deb: "jfsutils", size: 32 * block.MiB,
 		make: []string{"mkfs.jfs -q $disk"},
-		want: "has a JFS signature at 0x8000", fs: "jfs", wiped: "holds data at 0x",
+		want: "has a JFS signature at 0x8000", fs: "jfs", wiped: "holds data of no known format at 0x",
 	},
 	{
 		name: "reiserfs", tool: "mkfs.reiserfs", deb: "reiserfsprogs", size: 64 * block.MiB,
 		make: []string{"mkfs.reiserfs -q -ff $disk"},
-		want: "has a ReiserFS signature at 0x10034", fs: "reiserfs", wiped: "holds data at 0x",
+		want: "has a ReiserFS signature at 0x10034", fs: "reiserfs", wiped: "holds data of no known format at 0x",
 	},
 	{
 		name: "reiser4", tool: "mkfs.reiser4", deb: "reiser4progs", size: 64 * block.MiB,
@@ -144,17 +144,17 @@ var makings = []making{
 	{
 		name: "ocfs2", tool: "mkfs.ocfs2", deb: "ocfs2-tools", size: 256 * block.MiB,
 		make: []string{"mkfs.ocfs2 -q -x -b 4096 -M local --fs-features=local $disk"},
-		want: "has an OCFS2 signature at 0x2000", fs: "ocfs2", wiped: "holds data at 0x",
+		want: "has an OCFS2 signature at 0x2000", fs: "ocfs2", wiped: "holds data of no known format at 0x",
 	},
 	{
 		name: "gfs2", tool: "mkfs.gfs2", deb: "gfs2-utils", size: 128 * block.MiB,
 		make: []string{"mkfs.gfs2 -q -O -p lock_nolock -J 8 $disk"},
-		want: "has a GFS2 signature at 0x10000", fs: "gfs2", wiped: "holds data at 0x100000: no known format",
+		want: "has a GFS2 signature at 0x10000", fs: "gfs2", wiped: "holds data of no known format at 0x100000",
 	},
 	{
 		name: "udf", tool: "mkfs.udf", deb: "udftools", size: 64 * block.MiB,
 		make: []string{"mkfs.udf $disk"},
-		want: "has a UDF signature at 0x8001", fs: "udf", wiped: "holds data at 0x3fdfe00: no known format",
+		want: "has a UDF signature at 0x8001", fs: "udf", wiped: "holds data of no known format at 0x3fdfe00",
 	},
 	{
 		name: "squashfs", tool: "mksquashfs", deb: "squashfs-tools", size: 2 * block.MiB,
@@ -199,7 +199,7 @@ var makings = []making{
 	{
 		name: "apfs", tool: "mkapfs", deb: "apfsprogs", size: 600 * block.MiB,
 		make: []string{"mkapfs $disk"},
-		want: "has an APFS signature at 0x20", fs: "apfs", wiped: "holds data at 0x",
+		want: "has an APFS signature at 0x20", fs: "apfs", wiped: "holds data of no known format at 0x",
 	},
 	{
 		name: "ubi", tool: "ubinize", deb: "mtd-utils", size: 2 * block.MiB,
@@ -212,7 +212,7 @@ var makings = []making{
 	{
 		name: "ubifs", tool: "mkfs.ubifs", deb: "mtd-utils", size: 16 * block.MiB,
 		make: []string{"mkfs.ubifs -r $files -m 2048 -e 126976 -c 100 -o $disk.made", copied},
-		want: "has a UBIFS signature at 0x0", fs: "ubifs", wiped: "holds data at 0x",
+		want: "has a UBIFS signature at 0x0", fs: "ubifs", wiped: "holds data of no known format at 0x",
 	},
 	{
 		name: "jffs2", tool: "mkfs.jffs2", deb: "mtd-utils", size: 2 * block.MiB,
@@ -249,12 +249,12 @@ var makings = []making{
 	{
 		name: "luks1", tool: "cryptsetup", deb: "cryptsetup-bin", size: 32 * block.MiB,
 		make: []string{"printf secret | cryptsetup luksFormat -q --type luks1 --pbkdf-force-iterations 1000 $disk -"},
-		want: "has a LUKS1 signature at 0x0", wiped: "holds data at 0x100000: no known format",
+		want: "has a LUKS1 signature at 0x0", wiped: "holds data of no known format at 0x100000",
 	},
 	{
 		name: "luks2", tool: "cryptsetup", deb: "cryptsetup-bin", size: 32 * block.MiB,
 		make: []string{"printf secret | cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 $disk -"},
-		want: "has a LUKS2 signature at 0x0", wiped: "holds data at 0x100000: no known format",
+		want: "has a LUKS2 signature at 0x0", wiped: "holds data of no known format at 0x100000",
 	},
 	{
 		name: "luks2 with a large header", tool: "cryptsetup", deb: "cryptsetup-bin", size: 64 * block.MiB,

@@ -62,7 +62,7 @@ func TestOneByteAnywhereIsSeen(t *testing.T) {
 	}
 	disk := newImage(t, 20*block.MiB)
 	put(t, disk, 0x1234567, "\x80")
-	if r := prove(t, disk); r.Blank || r.String() != "holds data at 0x1234567: no known format" {
+	if r := prove(t, disk); r.Blank || r.String() != "holds data of no known format at 0x1234567" {
 		t.Errorf("it %v", r)
 	}
 }

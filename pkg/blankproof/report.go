@@ -52,7 +52,7 @@ type Filesystem struct {
 }
 
 // String returns the report as a sentence without its subject, the disk: "has an
-// LVM2 signature at 0x218", "holds data at 0x5000: no known format", "is blank:
+// LVM2 signature at 0x218", "holds data of no known format at 0x5000", "is blank:
 // all 1.0 GiB of it read and zero".
 func (r Report) String() string {
 	var words []string
@@ -69,7 +69,7 @@ func (r Report) String() string {
 	case len(r.Found) > 0:
 		words = append(words, r.found())
 	case r.FirstData != nil:
-		words = append(words, fmt.Sprintf("holds data at %v: no known format", *r.FirstData))
+		words = append(words, fmt.Sprintf("holds data of no known format at %v", *r.FirstData))
 	}
 	if len(r.Stale) > 0 {
 		words = append(words, "also has "+nouns(r.Stale))

@@ -30,14 +30,14 @@ type Boot struct {
 }
 
 // New adds the steps of a plan. This is the whole way of a boot:
-func New(plan role.Plan, world host.Host, log *slog.Logger) *Boot {
+func New(plan role.Plan, h host.Host, log *slog.Logger) *Boot {
 	b := &Boot{
-		Graph: graph.New(), plan: plan, host: world, log: log,
+		Graph: graph.New(), plan: plan, host: h, log: log,
 		volumes: make(map[string]*storage.Volume), data: make(map[string]*data), secrets: make(map[string]*secret),
 	}
-	b.RetryWithin = world.RetryWithin
+	b.RetryWithin = h.RetryWithin
 	for _, v := range plan.Volumes {
-		b.volumes[v.Name] = storage.Add(storage.Config{Graph: b.Graph, Host: world, Role: plan.Role, Log: log, Release: b.release}, v)
+		b.volumes[v.Name] = storage.Add(storage.Config{Graph: b.Graph, Host: h, Role: plan.Role, Log: log, Release: b.release}, v)
 	}
 	for _, d := range plan.Data {
 		dir := &data{Data: d, boot: b, volume: b.volumes[d.Volume]}

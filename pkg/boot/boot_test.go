@@ -3,10 +3,8 @@ package boot
 import (
 	"context"
 	"errors"
-	"flag"
 	"io"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +13,7 @@ import (
 	"time"
 
 	"bootagent/pkg/fault"
+	"bootagent/pkg/golden"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
@@ -22,8 +21,6 @@ import (
 	"bootagent/pkg/storage"
 	"bootagent/pkg/unit"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 const serial = "vol0123456789abcdef0"
 
@@ -117,23 +114,12 @@ func (r *run) is(name string, state graph.State, words ...string) {
 
 func (r *run) isUp() { r.t.Helper(); r.is("service mariadb.service: up", graph.Done) }
 
-func TestTheStoryIsTold(t *testing.T) {
+func TestTheWayOfABootIsAsItWasReviewed(t *testing.T) {
 	cloud := withSecret()
 	cloud.Volumes[0].Find = find.Find{Tags: map[string]string{"cluster": "orders"}}
-	for golden, p := range map[string]role.Plan{"testdata/mysql.story": plan(), "testdata/cloud.story": cloud} {
+	for file, p := range map[string]role.Plan{"testdata/mysql.graph": plan(), "testdata/cloud.graph": cloud} {
 		got := New(p, host.Host{}, nil).String()
-		if *update {
-			if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(golden)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got != string(want) {
-			t.Errorf("the story is\n%s\nand was\n%s", got, want)
-		}
+		golden.Check(t, file, got)
 	}
 }
 
@@ -197,16 +183,16 @@ func TestRefusals(t *testing.T) {
 	}{
 		{
 			name: "a disk that holds something else", disk: disk{content: host.Content{Words: "has an LVM2 signature at 0x218"}},
-			step: "volume data: prove", words: []string{"is not the xfs volume", "has an LVM2 signature at 0x218", "nothing was changed"},
+			step: "volume data: prove", words: []string{"does not hold the xfs filesystem of the role", "has an LVM2 signature at 0x218", "nothing was changed"},
 		},
 		{
 			name: "a disk with another filesystem", disk: disk{content: host.Content{Filesystem: "ext4", Words: "has an ext4 signature at 0x438"}},
-			step: "volume data: prove", words: []string{"is not the xfs volume", "has an ext4 signature at 0x438"},
+			step: "volume data: prove", words: []string{"does not hold the xfs filesystem of the role", "has an ext4 signature at 0x438"},
 		},
 		{
 			name: "a disk that could be one thing or another",
 			disk: disk{content: host.Content{Words: "is ambiguous: it has an XFS signature at 0x0 and a ZFS signature at 0x2b000", Mend: "wipefs --backup --offset 0x2b000 /dev/nvme1n1"}},
-			step: "volume data: prove", words: []string{"can't be told to be the xfs volume", "a ZFS signature at 0x2b000", "wipefs --backup --offset 0x2b000 /dev/nvme1n1; then: bootagent retry"},
+			step: "volume data: prove", words: []string{"cannot tell whether disk", "a ZFS signature at 0x2b000", "wipefs --backup --offset 0x2b000 /dev/nvme1n1; then: bootagent retry"},
 		},
 		{
 			name: "a blank disk that nothing may be made on", disk: disk{content: host.Content{Blank: true}},
@@ -219,7 +205,7 @@ func TestRefusals(t *testing.T) {
 			step:   "volume data: prove", words: []string{"is blank, but", uuid + " was made on it before"},
 		},
 		{
-			name: "a filesystem that was not finished", disk: disk{content: host.Content{Words: "holds data at 0x1000: no known format"}},
+			name: "a filesystem that was not finished", disk: disk{content: host.Content{Words: "holds data of no known format at 0x1000"}},
 			intent: host.Intent{UUID: uuid},
 			step:   "volume data: prove", words: []string{"was being made on it and was not finished", "0x1000"},
 		},
@@ -230,12 +216,12 @@ func TestRefusals(t *testing.T) {
 		{
 			name: "a filesystem of ours that lost its ledger", disk: disk{content: xfs, names: map[string]host.DirectoryState{"lost+found": host.Damaged}},
 			intent: host.Intent{UUID: uuid, Made: true},
-			step:   "volume data: prepare", words: []string{"which bootagent made, and its ledger is gone", `"lost+found"`, "mount -t xfs -o ro,norecovery " + serial + " /mnt"},
+			step:   "volume data: prepare", words: []string{"which bootagent made, and its ledger, bootagent's record on it, is gone", `"lost+found"`, "mount -t xfs -o ro,norecovery " + serial + " /mnt"},
 		},
 		{
 			name: "an empty filesystem of ours that lost its ledger, which the role would adopt", disk: disk{content: xfs},
 			plan: func(p *role.Plan) { p.Volumes[0].Adopt = true }, intent: host.Intent{UUID: uuid, Made: true},
-			step: "volume data: prepare", words: []string{"its ledger is gone", "holds no file"},
+			step: "volume data: prepare", words: []string{"is gone: something else repaired it", "holds no file"},
 		},
 		{
 			name: "a filesystem that an intent calls ours", disk: disk{content: xfs, names: map[string]host.DirectoryState{"a": host.Ready, "b": host.Ready, "c": host.Ready, "home": host.Ready}},
@@ -275,7 +261,7 @@ func TestRefusals(t *testing.T) {
 		},
 		{
 			name: "a copy of the volume", disk: disk{content: xfs, ledger: ledger(storage.Ledger{Volume: "vol-0fedcba9876543210", Role: "mysql"})},
-			step: "volume data: prepare", words: []string{"holds a copy of volume vol-0fedcba9876543210"},
+			step: "volume data: prepare", words: []string{"is a copy of volume vol-0fedcba9876543210, as its ledger says"},
 		},
 		{
 			name: "the volume of another role", disk: disk{content: xfs, ledger: ledger(storage.Ledger{Volume: volumeID, Role: "kafka"})},

@@ -89,7 +89,7 @@ func (c *cloud) Attach(_ context.Context, id name.VolumeID) error {
 	case "machine":
 		return nil
 	}
-	return &fault.Pending{For: fmt.Sprintf("volume %s to be let go by %s", id, v.holder), Hint: "stop " + v.holder}
+	return &fault.Pending{For: fmt.Sprintf("volume %s to be detached from %s", id, v.holder), Hint: "stop " + v.holder}
 }
 
 func (c *cloud) Origin(_ context.Context, id name.VolumeID) (host.Origin, error) {
@@ -193,7 +193,7 @@ func TestAVolumeThatIsNotThereAnyMoreIsAskedFor(t *testing.T) {
 		m.disks[serial].plugged = false
 		m.cloud.volumes[volumeID].holder = "i-2"
 		r := start(t, p, m)
-		r.is("volume data: attach", graph.Waiting, "to be let go by i-2", "stop i-2")
+		r.is("volume data: attach", graph.Waiting, "to be detached from i-2", "stop i-2")
 		m.mu.Lock()
 		m.cloud.volumes[volumeID].holder = ""
 		m.mu.Unlock()
@@ -217,7 +217,7 @@ func TestAWaitIsToldSinceItBegan(t *testing.T) {
 		m.mu.Unlock()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		r.is("volume data: attach", graph.Waiting, "to be let go by i-3")
+		r.is("volume data: attach", graph.Waiting, "to be detached from i-3")
 		if since := r.step("volume data: attach").Since; !since.Equal(began) {
 			t.Errorf("it is told since %s, and began at %s", since, began)
 		}
@@ -232,10 +232,10 @@ func TestAVolumeThatNobodyLetsGoHasFailedAtTheDeadlineAndIsTakenLater(t *testing
 		r := start(t, p, m)
 		time.Sleep(19 * time.Minute)
 		synctest.Wait()
-		r.is("volume data: attach", graph.Waiting, "to be let go by i-2")
+		r.is("volume data: attach", graph.Waiting, "to be detached from i-2")
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
-		r.is("volume data: attach", graph.Failed, "waited 20m0s in vain for volume "+volumeID+" to be let go by i-2", "stop i-2")
+		r.is("volume data: attach", graph.Failed, "waited 20m0s in vain for volume "+volumeID+" to be detached from i-2", "stop i-2")
 		r.is("volume data: device", graph.Skipped)
 		since, asked := r.step("volume data: attach").Since, m.cloud.asked
 		hold := func(holder string) {
@@ -246,7 +246,7 @@ func TestAVolumeThatNobodyLetsGoHasFailedAtTheDeadlineAndIsTakenLater(t *testing
 			synctest.Wait()
 		}
 		hold("i-3")
-		r.is("volume data: attach", graph.Failed, "waited 20m0s in vain for volume "+volumeID+" to be let go by i-3", "stop i-3")
+		r.is("volume data: attach", graph.Failed, "waited 20m0s in vain for volume "+volumeID+" to be detached from i-3", "stop i-3")
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if again := r.step("volume data: attach").Since; !again.Equal(since) {

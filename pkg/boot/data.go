@@ -216,8 +216,8 @@ func (d *data) staging(ctx context.Context, noted storage.LedgerData) (string, e
 		return dir, d.boot.host.Directories.Create(ctx, dir, d.Owner)
 	}
 	return "", fault.Permanent(fault.WithHint(
-		fmt.Errorf("%s was initialised %d times and never finished", d.path(), unfinishedMax),
-		fmt.Sprintf("find the reason in the journal, remove %s.initializing-*, which no service ever used; then: bootagent retry", d.path())))
+		fmt.Errorf("the initialisation of %s was begun %d times, and never succeeded", d.path(), unfinishedMax),
+		fmt.Sprintf("read its log: journalctl --boot --no-pager --unit bootagent-initialize-%s.service; then remove %s.initializing-*, which no service ever used, and: bootagent retry", d.Name, d.path())))
 }
 
 // noteReady writes into the ledger that the data is there.

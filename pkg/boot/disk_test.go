@@ -205,7 +205,7 @@ func TestAnotherDeviceUnderTheMountPointIsRefused(t *testing.T) {
 
 		m.mounted = 0x999
 		r = start(t, plan(), m)
-		r.is("volume data: prove", graph.Failed, "another device is mounted at /srv/data than disk "+serial, "0x999, not 0x10300")
+		r.is("volume data: prove", graph.Failed, "the device that is mounted at /srv/data (0x999) is not disk "+serial+" (0x10300)")
 		r.is("service mariadb.service: grant", graph.Skipped)
 		r.stop()
 	})

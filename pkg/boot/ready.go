@@ -158,7 +158,7 @@ func (s *service) whichStart(ctx context.Context, first bool) (string, error) {
 
 // restart says which restart it is, and what the service died of.
 func (s *service) restart(number int) string {
-	text := fmt.Sprintf("it is restart %d of its own unit", number)
+	text := fmt.Sprintf("this is restart %d by systemd", number)
 	if s.died != "" {
 		text += ", after " + s.died
 	}

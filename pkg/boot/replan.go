@@ -76,8 +76,8 @@ func (b *Boot) Takes(ctx context.Context, next role.Plan) error {
 	if len(fixed) == 0 {
 		return nil
 	}
-	return fault.WithHint(errors.New("what was read again can't be in force before a reboot, and nothing was changed: "+strings.Join(fixed, "; ")),
-		"systemctl reboot; or take the change back, then: bootagent retry")
+	return fault.WithHint(errors.New("the change needs a reboot, and nothing was changed: "+strings.Join(fixed, "; ")),
+		"systemctl reboot; or undo the change, then: bootagent retry")
 }
 
 // noMore says that the new plan does not name it.
@@ -118,7 +118,7 @@ func changedService(s role.Service, i int, next []role.Service) []string {
 func changes(pairs ...any) (changed []string) {
 	for i := 0; i < len(pairs); i += 2 {
 		if !pairs[i+1].(bool) {
-			changed = append(changed, pairs[i].(string)+" is another")
+			changed = append(changed, pairs[i].(string)+" has changed")
 		}
 	}
 	return changed

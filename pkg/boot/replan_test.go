@@ -33,14 +33,14 @@ func TestAPlanThatWasReadAnewIsTakenWhereNothingThatStandsIsAnother(t *testing.T
 		"ready":                         {func(p *role.Plan) { p.Services[0].Ready = nil }, nil},
 		"another volume and service":    {more, nil},
 		"another role":                  {func(p *role.Plan) { p.Role = "web" }, []string{"role mysql is in force, and the new one is web"}},
-		"another disk":                  {func(p *role.Plan) { p.Volumes[0].Find.Serial = "vol1" }, []string{"volume data is mounted at /srv/data: find is another"}},
-		"another mount point":           {func(p *role.Plan) { p.Volumes[0].Mount = "/srv/other" }, []string{"volume data is mounted at /srv/data: mount is another"}},
+		"another disk":                  {func(p *role.Plan) { p.Volumes[0].Find.Serial = "vol1" }, []string{"volume data is mounted at /srv/data: find has changed"}},
+		"another mount point":           {func(p *role.Plan) { p.Volumes[0].Mount = "/srv/other" }, []string{"volume data is mounted at /srv/data: mount has changed"}},
 		"another name of the volume":    {func(p *role.Plan) { p.Volumes[0].Name = "other" }, []string{"volume data is mounted at /srv/data: the new plan does not name it"}},
-		"another directory":             {func(p *role.Plan) { p.Data[0].Dir = "other" }, []string{"data mysql is bound to /var/lib/mysql: dir is another"}},
-		"another secret":                {func(p *role.Plan) { p.Secrets[0].From.Ref = "other" }, []string{"secret root-sql is decrypted: from is another"}},
-		"a service that needs less":     {func(p *role.Plan) { p.Services[0].Needs = p.Services[0].Needs[:1] }, []string{"mariadb.service is granted: what it needs is another"}},
+		"another directory":             {func(p *role.Plan) { p.Data[0].Dir = "other" }, []string{"data mysql is bound to /var/lib/mysql: dir has changed"}},
+		"another secret":                {func(p *role.Plan) { p.Secrets[0].From.Ref = "other" }, []string{"secret root-sql is decrypted: from has changed"}},
+		"a service that needs less":     {func(p *role.Plan) { p.Services[0].Needs = p.Services[0].Needs[:1] }, []string{"mariadb.service is granted: what it needs has changed"}},
 		"a service that is not named":   {func(p *role.Plan) { p.Services = nil }, []string{"mariadb.service is granted: the new plan does not name it"}},
-		"several, each of which counts": {func(p *role.Plan) { p.Volumes[0].Mount, p.Data[0].Bind = "/a", "/b" }, []string{"mount is another", "bind is another"}},
+		"several, each of which counts": {func(p *role.Plan) { p.Volumes[0].Mount, p.Data[0].Bind = "/a", "/b" }, []string{"mount has changed", "bind has changed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -56,18 +56,18 @@ func TestAServiceThatCrashesAgainAndAgainIsNotReady(t *testing.T) {
 		time.Sleep(time.Hour)
 		for n := range 8 {
 			r.live(m, crashed, n)
-			r.is(upStep, graph.Waiting, "mariadb.service to start again: it is restart", "after it was killed by SIGSEGV")
+			r.is(upStep, graph.Waiting, "mariadb.service to start again: this is restart", "after it was killed by SIGSEGV")
 			r.live(m, begins, n+1)
-			r.is(upStep, graph.Waiting, "mariadb.service to start again: it is restart")
+			r.is(upStep, graph.Waiting, "mariadb.service to start again: this is restart")
 			r.live(m, active, n+1)
-			r.is(upStep, graph.Waiting, "mariadb.service to stay up: it is restart", "after it was killed by SIGSEGV")
+			r.is(upStep, graph.Waiting, "mariadb.service to stay up: this is restart", "after it was killed by SIGSEGV")
 			time.Sleep(20 * time.Second)
 			synctest.Wait()
 			if r.step(upStep).State == graph.Done {
 				t.Fatalf("it is ready %d s after restart %d", 22, n+1)
 			}
 		}
-		r.is(upStep, graph.Waiting, "it is restart 8 of its own unit, after it was killed by SIGSEGV")
+		r.is(upStep, graph.Waiting, "this is restart 8 by systemd, after it was killed by SIGSEGV")
 		if byHand, _ := m.StoppedByHand(mariadb); byHand {
 			t.Error("it counts as stopped by hand")
 		}
@@ -111,7 +111,7 @@ func TestARestartBetweenTwoLooksIsSeenByItsNumber(t *testing.T) {
 		r, m := upToNow(t)
 		time.Sleep(time.Hour)
 		r.live(m, active, 1)
-		r.is(upStep, graph.Waiting, "to stay up: it is restart 1")
+		r.is(upStep, graph.Waiting, "to stay up: this is restart 1")
 		r.stop()
 	})
 }

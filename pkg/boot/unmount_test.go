@@ -91,7 +91,7 @@ func TestADeviceThatIsThereIsNeverUnmounted(t *testing.T) {
 		r.isUp()
 		m.comesBack(false)
 		r.lostDisk()
-		r.is("volume data: prove", graph.Failed, "another device is mounted at /srv/data than disk "+serial, "findmnt /srv/data", "bootagent retry")
+		r.is("volume data: prove", graph.Failed, "the device that is mounted at /srv/data", "is not disk "+serial, "findmnt /srv/data", "bootagent retry")
 		if got := unmounts(m.effects); len(got) > 0 {
 			t.Errorf("it did %q", got)
 		}

@@ -3,7 +3,6 @@ package engine
 import (
 	"encoding/binary"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,28 +13,10 @@ import (
 	"time"
 
 	"bootagent/pkg/datadir"
+	"bootagent/pkg/golden"
 	"bootagent/pkg/host"
 	"bootagent/pkg/systemd/execstart"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
-
-// checkGolden compares what people review with what they reviewed before.
-func checkGolden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s: got\n%swant\n%s", path, got, want)
-	}
-}
 
 func TestCommandsAreThoseThatWereReviewed(t *testing.T) {
 	questions, err := new(mariadb).Questions(nil)
@@ -44,7 +25,7 @@ func TestCommandsAreThoseThatWereReviewed(t *testing.T) {
 	}
 	ask := questions[0].Argv
 	initialize := new(mariadb).Initialize("/srv/data/mysql.initializing-1", "mysql")
-	checkGolden(t, "testdata/mariadb-commands.golden",
+	golden.Check(t, "testdata/mariadb-commands.golden",
 		"ask:\n  "+strings.Join(ask, "\n  ")+"\ninitialize:\n  "+strings.Join(initialize, "\n  ")+"\n")
 	if slices.Contains(initialize, "--force") {
 		t.Error("the engine is forced")

@@ -1,7 +1,6 @@
 package filesystem
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,9 +8,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+	"bootagent/pkg/golden"
+)
 
 const uuid = "6d2f6f1c-6a55-4f8c-9d3e-0b7f3c1a2b4d"
 
@@ -30,18 +29,7 @@ func TestCommandsAreThoseThatWereReviewed(t *testing.T) {
 		fmt.Fprintf(&b, "check %s: %q, success beside 0: %v\n", fstype, argv, success)
 	}
 	const path = "testdata/commands.golden"
-	if *update {
-		if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := b.String(); got != string(want) {
-		t.Errorf("%s: got\n%swant\n%s", path, got, want)
-	}
+	golden.Check(t, path, b.String())
 }
 
 // Never lose data is the first promise, and outranks every feature: no command

@@ -1,17 +1,17 @@
 // Package grammar joins what role files may name: the database engines of package
-// engine and the sources of package secret.
+// engine and the sources of package sources.
 package grammar
 
 import (
 	"bootagent/pkg/engine"
 	"bootagent/pkg/role"
-	"bootagent/pkg/secret"
+	"bootagent/pkg/secret/sources"
 )
 
 // All returns the grammar of the role files that the agent reads.
 func All() role.Grammar {
 	g := role.Grammar{Engines: engine.Names()}
-	for _, s := range secret.Sources(nil) {
+	for _, s := range sources.All(nil) {
 		g.Sources = append(g.Sources, s.Syntax())
 	}
 	return g

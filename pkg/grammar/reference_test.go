@@ -2,16 +2,14 @@ package grammar
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
 
+	"bootagent/pkg/golden"
 	"bootagent/pkg/role/key"
 )
-
-var update = flag.Bool("update", false, "rewrite the reference and the schema of role files")
 
 const (
 	reference = "../../docs/reference/role-file.md"
@@ -35,7 +33,7 @@ func TestTheReferenceHasEveryKey(t *testing.T) {
 		t.Fatalf("%s has no place for the keys: %s%s", reference, begin, end)
 	}
 	table := "| key | what it is | values | if left out |\n| --- | --- | --- | --- |\n" + rows(All().Keys(), "")
-	checkGolden(t, reference, before+begin+table+end+after)
+	golden.Check(t, reference, before+begin+table+end+after)
 }
 
 func TestTheSchemaHasEveryKey(t *testing.T) {
@@ -50,23 +48,7 @@ func TestTheSchemaHasEveryKey(t *testing.T) {
 	if err := enc.Encode(root); err != nil {
 		t.Fatal(err)
 	}
-	checkGolden(t, schema, text.String())
-}
-
-func checkGolden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s does not fit the keys that pkg/role declares; run go test ./pkg/grammar -update", path)
-	}
+	golden.Check(t, schema, text.String())
 }
 
 // rows are the keys below a path, a line each.

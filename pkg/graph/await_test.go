@@ -14,7 +14,7 @@ import (
 
 // A thousand instances that wait ask a thousand times as often as one.
 func TestWhatDoesNotMoveIsAskedForEverLessOften(t *testing.T) {
-	held := fault.Pending{For: "volume vol-1 to be let go by i-2"}
+	held := fault.Pending{For: "volume vol-1 to be detached from i-2"}
 	for _, test := range []struct {
 		name      string
 		answer    func(asked int) fault.Pending
@@ -52,7 +52,7 @@ func TestWhatDoesNotMoveIsAskedForEverLessOften(t *testing.T) {
 // Who waited for long sees at once how it goes on.
 func TestWhatMovesIsAskedForOftenAgain(t *testing.T) {
 	p := patience{most: time.Minute}
-	held, attaching := fault.Pending{For: "it to be let go"}, fault.Pending{For: "it to be attached"}
+	held, attaching := fault.Pending{For: "it to be detached"}, fault.Pending{For: "it to be attached"}
 	for range 30 {
 		p.rest(held)
 	}
@@ -73,7 +73,7 @@ func TestWhatHasFailedIsAskedForWithLongRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New()
 		s.Jitter = func(time.Duration) time.Duration { return 0 }
-		held := &fault.Pending{For: "it to be let go"}
+		held := &fault.Pending{For: "it to be detached"}
 		var at []time.Time
 		began := time.Now()
 		err := s.KeepAsking(t.Context(), &fault.Expired{Within: time.Hour, Last: held}, time.Minute, 10*time.Minute, func(context.Context) error {

@@ -16,7 +16,7 @@ import (
 	"bootagent/pkg/fault"
 )
 
-// A tale is a story of its own that is being run.
+// A tale is a graph that is being run.
 type tale struct {
 	*Graph
 	t    *testing.T
@@ -26,7 +26,7 @@ type tale struct {
 // step is how a step is, by its number.
 func (r *tale) step(n int) Progress { return (*r.told.Load())[n] }
 
-// runs runs a story until the test ends. It belongs into a synctest bubble.
+// runs runs a graph until the test ends. Call it in a synctest bubble.
 func runs(t *testing.T, s *Graph) *tale {
 	r := &tale{Graph: s, t: t}
 	s.Jitter = func(time.Duration) time.Duration { return 0 }

@@ -171,12 +171,12 @@ func (i Image) checkPrograms(units *unitfile.Tree, set settings.Settings, r *Rep
 	before := len(r.Problems)
 	var there, asked []string
 	for _, key := range set.Keys {
-		switch {
-		case len(key.Command) == 0:
-		case executable(units, key.Command[0]):
-			there = append(there, key.Command[0])
+		switch program := key.Program(); {
+		case program == "":
+		case executable(units, program):
+			there = append(there, program)
 		default:
-			r.problem("%s: the key command %s is missing or not executable: install it in the image", units.Path(agentFile), key.Command[0])
+			r.problem("%s: the key command %s is missing or not executable: install it in the image", units.Path(agentFile), program)
 		}
 	}
 	for _, ro := range i.Roles {
@@ -350,14 +350,15 @@ func (i Image) checkLeftovers(units *unitfile.Tree, set settings.Settings, r *Re
 	}
 	var keys []string
 	for _, key := range set.Keys {
-		if key.File == "" {
+		named := key.KeyFile()
+		if named == "" {
 			continue
 		}
-		if real, err := units.Resolve(key.File); err == nil {
+		if real, err := units.Resolve(named); err == nil {
 			if _, err := os.Lstat(units.Path(real)); err == nil {
 				keys = append(keys, units.Path(real))
 				r.problem("%s: %s names this key, and everybody who has a copy of the image could decrypt every secret with it: get the key at boot, and rm %s",
-					units.Path(key.File), agentFile, shell.Quote(units.Path(key.File)))
+					units.Path(named), agentFile, shell.Quote(units.Path(named)))
 			}
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"bootagent/pkg/host"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/secret/credential"
+	"bootagent/pkg/secret/sources"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/systemd"
 )
@@ -66,13 +67,13 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 
 		UnlockWithin: c.Settings.UnlockWithin, RetryWithin: c.Settings.RetryWithin,
 	}
-	var objects secret.Objects
+	var objects sources.Objects
 	if c.Metadata != nil {
 		credentials := c.Metadata.Credentials()
 		h.Volumes = newVolumes(c.Settings, c.Identity.Instance, c.Role, credentials, m.Log)
 		objects = s3.New(s3.Config{
 			Caller:   diagnose.Caller{Region: c.Identity.Instance.Region, Role: c.Role},
-			Endpoint: c.Settings.Endpoints.S3, Credentials: credentials, Max: secret.CiphertextMax,
+			Endpoint: c.Settings.Endpoints.S3, Credentials: credentials, Max: sources.Max,
 		})
 	}
 	h.Secrets = m.secrets(c.Settings.Keys, objects)
@@ -95,12 +96,12 @@ func (m *Machine) self(identity host.Identity) (self host.Machine, err error) {
 }
 
 // secrets are those of S3 or of files. On a local machine objects is nil.
-func (m *Machine) secrets(keys []settings.Key, objects secret.Objects) *secret.Secrets {
+func (m *Machine) secrets(keys []secret.ProviderConfig, objects sources.Objects) *secret.Secrets {
 	run := func(ctx context.Context, argv []string) ([]byte, error) {
 		return m.Children.Run(ctx, child.Task{Key: "command " + argv[0]}, nil, argv[0], argv[1:]...)
 	}
 	return &secret.Secrets{
-		Keys: m.Keys, Providers: secret.Providers(keys, run), Sources: secret.Sources(objects),
+		Keys: m.Keys, Providers: secret.Providers(keys, run), Sources: sources.All(objects),
 		Cache: secret.Cache(filepath.Join(m.StateDir, "secrets")),
 		Store: credential.Store{Root: filepath.Join(m.RunDir, "secrets")},
 		Log:   m.Log,

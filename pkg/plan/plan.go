@@ -19,7 +19,7 @@ import (
 // ErrNoRole says that nothing gives this instance a role.
 var ErrNoRole = fault.WithHint(
 	errors.New("this instance has no role: its user-data selects none, it has no tag "+roleTag+", and no default-role is set"),
-	"give it user-data whose first line is #bootagent, or set default-role in "+settings.File+", then: bootagent retry")
+	"give it user-data of three lines: #bootagent, version: 1 and role: NAME; or give it the tag; or set default-role in "+settings.File+"; then: bootagent retry")
 
 // roleTag is the tag of an instance that selects its role where no user-data
 // does.

@@ -2,15 +2,14 @@ package policy
 
 import (
 	"encoding/json"
-	"flag"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+	"bootagent/pkg/golden"
+)
 
 func TestPolicies(t *testing.T) {
 	tagged := []string{"bootagent:volume", "bootagent:filesystem"}
@@ -45,19 +44,8 @@ func TestPolicies(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, golden := Of(needs).String(), "testdata/"+name+".golden"
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("got\n%swant\n%s", got, want)
-			}
+			got, file := Of(needs).String(), "testdata/"+name+".golden"
+			golden.Check(t, file, got)
 		})
 	}
 }

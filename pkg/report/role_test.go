@@ -19,7 +19,7 @@ var (
 	broken = fault.WithHint(errors.New("it is broken"), "mend it")
 )
 
-// A story of two services: the last step of each Serves.
+// The steps of two services: the last step of each is Serving.
 func device(state graph.State) graph.Progress {
 	return graph.Progress{Step: "volume data: device", State: state, Since: since}
 }

@@ -22,7 +22,7 @@ func TestTheFirstCureIsTheRightOne(t *testing.T) {
 	replaced := func(old, with string) string { return strings.Replace(data("if-absent: fail"), old, with, 1) }
 	secret := func(text string) string { return head + "secrets: {a: {" + text + "}}\n" + services }
 	from := func(text string) string { return secret("from: " + text + ", services: [db.service]") }
-	const sources = " (allowed: s3://BUCKET/KEY, file:///PATH)"
+	sources := " (allowed: " + strings.Join(grammar.All().Sources.Forms(), ", ") + ")"
 	const name = "a name (lower-case letters, digits and dashes, beginning with a letter)"
 	for _, c := range []struct{ what, src, want string }{
 		{"format: true", volume("format: true"), `4:26: "format" in volume "data" can't be "true" (allowed: never, if-blank)`},
@@ -33,7 +33,7 @@ func TestTheFirstCureIsTheRightOne(t *testing.T) {
 		{"dir: .", replaced("dir: sql", "dir: ."), `4:33: data "sql": dir: data can't be the root of the volume, which also holds lost+found; name a directory below it, such as mysql, and bind it to where the engine looks`},
 		{"role: 5", "version: 1\nrole: 5\n" + services, `2:7: "role" in the role file must be ` + name + `, not a number`},
 		{"role of capitals", "version: 1\nrole: My_SQL\n" + services, `2:7: "My_SQL" is not ` + name + `; did you mean "my-sql"?`},
-		{"engine: 1", replaced("engine: mariadb", "engine: 1"), `4:66: "engine" in data "sql" can't be "1" (allowed: mariadb)`},
+		{"engine: 1", replaced("engine: mariadb", "engine: 1"), `4:66: "engine" in data "sql" can't be "1" (allowed: ` + strings.Join(grammar.All().Engines, ", ") + ")"},
 		{"mount: 1", volume("mount: 1"), `4:25: "mount" in volume "data" must be an absolute path, not a number`},
 		{"imds: true", head + "services: {db.service: {imds: true}}\n", `3:31: "imds" in service "db.service" can't be "true" (allowed: deny, allow)`},
 		{"a key that is a number", head + "volumes: {1: {}}\n" + services, `3:11: a key of volumes must be ` + name + `, not a number`},
@@ -53,7 +53,7 @@ func TestTheFirstCureIsTheRightOne(t *testing.T) {
 		{"one tag of AWS's tools", volume("find: {tags: {Key: a, Value: b}}"), `4:31: tags in find of volume "data": this is the form of AWS's tools; write tags: {cluster: orders, holds: mysql}`},
 		{"tags as text", volume("find: {tags: a=b}"), `4:31: tags in find of volume "data" must be a map, not text; write tags: {cluster: orders, holds: mysql}`},
 		{"an id without find", volume("find: vol-01234567"), `4:24: find of volume "data" must be a map, not text; write find: {tags: {cluster: orders}}`},
-		{"the short name of a parameter", volume(`find: {serial: "${cluster}"}`), `4:33: volume "data": serial: unknown expansion of "cluster"; did you mean ${params.cluster}? (known: ${params.NAME} or ${instance.id}, .zone, .region, .type)`},
+		{"the short name of a parameter", volume(`find: {serial: "${cluster}"}`), `4:33: volume "data": serial: unknown name "cluster" in ${...}; did you mean ${params.cluster}? (known: ${params.NAME} or ${instance.id}, .zone, .region, .type)`},
 
 		{"2d", volume("timeout: 2d"), `4:27: "timeout" in volume "data" is too long: at most 24h is allowed`},
 		{"1 day", volume("timeout: 1d"), `4:27: "timeout" in volume "data" is not a duration; write 24h`},
@@ -84,6 +84,15 @@ func TestTheFirstCureIsTheRightOne(t *testing.T) {
 	}
 }
 
+// knownKeys are the names of all keys of a role file.
+func knownKeys() string {
+	var names []string
+	for _, k := range grammar.All().Keys() {
+		names = append(names, k.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
 // A mistake is not told a second time where another key only follows from it.
 func TestWhatFollowsFromAMistakeIsNotTold(t *testing.T) {
 	const secrets = "secrets: {a: {from: \"file:///a\", services: [db.service]}}\n"
@@ -92,11 +101,11 @@ func TestWhatFollowsFromAMistakeIsNotTold(t *testing.T) {
 		{"a service without its type", secrets + "services: {db: {}}\n", `4:12: unit "db" must end in .service; did you mean "db.service"?`},
 		{
 			"volumes misspelt", "volums: {data: {}}\ndata: {a: {volume: data, dir: a, bind: /srv/a, engine: mariadb, owner: a}}\nservices: {db.service: {needs: [volume.data]}}\n",
-			`3:1: unknown key "volums" in the role file; did you mean "volumes"? (known keys: version, role, params, volumes, data, secrets, services)`,
+			`3:1: unknown key "volums" in the role file; did you mean "volumes"? (known keys: ` + knownKeys() + ")",
 		},
 		{
 			"params misspelt", "parms: {a: {}}\nvolumes: {data: {find: {serial: \"${params.a}\"}}}\nservices: {db.service: {}}\n",
-			`3:1: unknown key "parms" in the role file; did you mean "params"? (known keys: version, role, params, volumes, data, secrets, services)`,
+			`3:1: unknown key "parms" in the role file; did you mean "params"? (known keys: ` + knownKeys() + ")",
 		},
 	} {
 		t.Run(c.what, func(t *testing.T) {

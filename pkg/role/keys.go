@@ -85,7 +85,7 @@ func (g Grammar) Decode(file string, src []byte) (*Role, error) {
 	doc.Scalars(g.refuseExpansion)
 	root := doc.Root("the role file")
 	d := reading{
-		grammar: g, role: &Role{File: file, grammar: g},
+		grammar: g, role: &Role{File: file, Extra: make(Extra), grammar: g},
 		known: make(map[string][]string), given: make(map[string]bool), finds: make(find.Disks),
 		dirs: make(map[string]string), credentials: make(map[string]string), held: make(map[string]string),
 	}

@@ -20,7 +20,13 @@ type Plan struct {
 	Data     []Data    `json:"data,omitempty"`
 	Secrets  []Secret  `json:"secrets,omitempty"`
 	Services []Service `json:"services,omitempty"`
+	Extra    Extra     `json:"extra,omitempty"`
 }
+
+// Extra has the values of keys that have no field of their own in Role and Plan,
+// by the names of the keys. The file of such a key has a method of Plan that
+// returns its value.
+type Extra map[string]any
 
 // A Misfit is a mistake of a selection: a value that does not fit the role. It
 // quotes no value.
@@ -80,7 +86,7 @@ func (r *Role) Plan(params, volumes map[string]string, instance Instance) (*Plan
 	}
 	p := &planning{
 		role: r, selected: selection{params, volumes}, values: instance.values(),
-		plan: &Plan{Role: r.Name}, finds: make(find.Disks),
+		plan: &Plan{Role: r.Name, Extra: maps.Clone(r.Extra)}, finds: make(find.Disks),
 	}
 	for _, s := range sections {
 		if s.plan != nil {

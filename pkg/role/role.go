@@ -30,6 +30,7 @@ type Role struct {
 	Data     []Data
 	Secrets  []Secret // their sources may have expansions
 	Services []Service
+	Extra    Extra
 
 	grammar  Grammar
 	namesake string // another file with a role of this name

@@ -3,7 +3,6 @@ package role_test
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -15,31 +14,13 @@ import (
 	"testing"
 
 	"bootagent/pkg/aws/name"
+	"bootagent/pkg/golden"
 	"bootagent/pkg/grammar"
 	"bootagent/pkg/role"
 	"bootagent/pkg/strictyaml"
 	"bootagent/pkg/syntax"
 	"bootagent/pkg/unit"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
-
-// checkGolden compares what people read with what they read before.
-func checkGolden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s: got\n%swant\n%s", path, got, want)
-	}
-}
 
 func decodeFile(t *testing.T, path string) (*role.Role, error) {
 	t.Helper()
@@ -66,7 +47,7 @@ func TestARefusedFileTellsAllItsMistakes(t *testing.T) {
 			if err == nil || r != nil {
 				t.Fatalf("accepted: %+v", r)
 			}
-			checkGolden(t, strings.TrimSuffix(file, ".yaml")+".golden", err.Error()+"\n")
+			golden.Check(t, strings.TrimSuffix(file, ".yaml")+".golden", err.Error()+"\n")
 		})
 	}
 }
@@ -116,8 +97,8 @@ func TestThePlanOfARoleIsWhole(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden := "testdata/plan/" + strings.TrimSuffix(filepath.Base(c.file), ".yaml") + ".golden"
-			checkGolden(t, golden, planJSON(t, r, c.params, c.volumes))
+			file := "testdata/plan/" + strings.TrimSuffix(filepath.Base(c.file), ".yaml") + ".golden"
+			golden.Check(t, file, planJSON(t, r, c.params, c.volumes))
 		})
 	}
 }

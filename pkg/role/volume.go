@@ -103,7 +103,7 @@ var volumeKeys = key.Table[*reading, Volume]{
 		},
 	},
 	{
-		key.Key{Name: "timeout", Says: "How long the volume and the data on it may take in all: to be found, released by another instance, attached, checked and mounted. After that the role has failed; the agent still tries on.", Unset: "`10m`", Kind: durationKind},
+		key.Key{Name: "timeout", Says: "How long each step of the volume, and of the data on it, may wait or keep failing, such as until another instance releases it. After that the role has failed; the agent still tries again.", Unset: "`10m`", Kind: durationKind},
 		key.Duration[*reading](longest, func(v *Volume) *time.Duration { return &v.Timeout }),
 	},
 	{

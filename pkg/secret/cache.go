@@ -15,6 +15,8 @@ import (
 	"github.com/google/renameio/v2"
 
 	"bootagent/pkg/secret/credential"
+	"bootagent/pkg/secret/regular"
+	"bootagent/pkg/secret/sources"
 )
 
 // A Cache is the directory with the last good ciphertext of each secret, so that a
@@ -48,7 +50,7 @@ func (c Cache) put(path string, ciphertext []byte) error {
 	if err := os.MkdirAll(string(c), 0o700); err != nil {
 		return err
 	}
-	if cached, _, err := readRegular(path, CiphertextMax); err == nil && bytes.Equal(cached, ciphertext) {
+	if cached, _, err := regular.Read(path, sources.Max); err == nil && bytes.Equal(cached, ciphertext) {
 		now := time.Now()
 		return os.Chtimes(path, now, now) // it is good as of now
 	}
@@ -62,7 +64,7 @@ func (c Cache) Get(name, source string) (ciphertext []byte, when time.Time, err 
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	ciphertext, info, err := readRegular(path, CiphertextMax)
+	ciphertext, info, err := regular.Read(path, sources.Max)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, time.Time{}, fmt.Errorf("%w of %s from %s", ErrNotCached, name, source)

@@ -177,7 +177,7 @@ func parseKey(line string) (k key, problem string) {
 	case begins("AGE-PLUGIN-"):
 		return key{}, "is for an age plugin, which bootagent does not support"
 	case begins("age1"):
-		return key{}, "is a recipient, age's public key: the age identity begins with AGE-SECRET-KEY-1"
+		return key{}, "is a recipient, which is a public key; what is needed is the age identity, the private key: it begins with AGE-SECRET-KEY-1"
 	case begins("-----BEGIN AGE ENCRYPTED FILE-----", "age-encryption.org/"):
 		return key{}, "begins an encrypted file: decrypt it first, with age -d"
 	case begins("-----BEGIN ", "ssh-"):

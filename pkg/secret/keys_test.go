@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"bootagent/pkg/golden"
 )
 
 func TestKeysAreTakenAsAgeKeygenWritesThem(t *testing.T) {
@@ -74,7 +76,7 @@ func TestWhatIsNoKeyIsRefusedInWords(t *testing.T) {
 		}
 		fmt.Fprintf(&got, "%s: %s\n", c.name, words(err))
 	}
-	golden(t, "keys.golden", got.String())
+	golden.Check(t, filepath.Join("testdata", "keys.golden"), got.String())
 }
 
 func TestThereIsAMostOfKeys(t *testing.T) {
@@ -136,7 +138,7 @@ func TestAKeyFileIsTakenOnlyWhereNobodyElseReadsIt(t *testing.T) {
 		fmt.Fprintf(&got, "%s: %s %s\n", c.name, strings.Join(added, " "), words(err))
 	}
 	if os.Geteuid() == 0 {
-		golden(t, "key-files.golden", strings.ReplaceAll(got.String(), dir, "DIR"))
+		golden.Check(t, filepath.Join("testdata", "key-files.golden"), strings.ReplaceAll(got.String(), dir, "DIR"))
 	} else if !strings.Contains(got.String(), "chmod 600") {
 		t.Errorf("got\n%s", got.String())
 	}
@@ -168,7 +170,7 @@ func TestACommandIsAskedForAKey(t *testing.T) {
 			t.Errorf("%s: the error tells a key", c.name)
 		}
 	}
-	golden(t, "key-commands.golden", got.String())
+	golden.Check(t, filepath.Join("testdata", "key-commands.golden"), got.String())
 }
 
 func TestTheStdoutOfACommandIsWiped(t *testing.T) {

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"bootagent/pkg/golden"
+
+	"bootagent/pkg/secret/sources"
 	"filippo.io/age"
 	"filippo.io/age/armor"
 )
@@ -34,7 +37,7 @@ func TestWhatIsSealedIsOpened(t *testing.T) {
 			for _, size := range sizes {
 				want := strings.Repeat("x", size)
 				ciphertext := sealed(t, want, armored, to...)
-				if len(ciphertext) > CiphertextMax {
+				if len(ciphertext) > sources.Max {
 					t.Errorf("%s: %d bytes are sealed to %d, which is not fetched", name, size, len(ciphertext))
 				}
 				if got := opens(t, ciphertext, keys).Bytes(); string(got) != want {
@@ -192,7 +195,7 @@ func TestWhatDoesNotOpenIsToldInWords(t *testing.T) {
 	}
 	_, err := Decrypt(sealedBy(t, canary, passphrase(t)), new(Keys))
 	fmt.Fprintf(&got, "a passphrase, without keys: db.age %s\n", words(err))
-	golden(t, "open.golden", got.String())
+	golden.Check(t, filepath.Join("testdata", "open.golden"), got.String())
 }
 
 func TestAPostQuantumKeyIsNamedShort(t *testing.T) {

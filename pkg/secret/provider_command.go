@@ -6,7 +6,31 @@ import (
 	"fmt"
 	"regexp"
 	"time"
+
+	"bootagent/pkg/strictyaml"
 )
+
+var commandKind = providerKind{
+	name: "command", form: "{command: [/path, argument, ...]}", read: readCommand,
+	provider: func(args []string, run Run) Provider { return CommandKeys{Argv: args, Run: run} },
+	program:  func(args []string) string { return args[0] },
+}
+
+// readCommand reads a program's absolute path and its arguments.
+func readCommand(v strictyaml.Value) (argv []string) {
+	list, ok := v.List()
+	if ok && len(list) == 0 {
+		v.Failf("the command of a source of keys is empty; it must begin with the path of a program")
+	}
+	for i, arg := range list {
+		text, _ := arg.Text()
+		if i == 0 {
+			text = arg.Path("the program of a source of keys")
+		}
+		argv = append(argv, text)
+	}
+	return argv
+}
 
 // commandWithin is how long a command may take to print an age identity.
 const commandWithin = 30 * time.Second

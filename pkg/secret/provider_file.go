@@ -7,8 +7,22 @@ import (
 	"syscall"
 
 	"bootagent/pkg/fault"
+	"bootagent/pkg/secret/regular"
 	"bootagent/pkg/shell"
+	"bootagent/pkg/strictyaml"
 )
+
+var fileKind = providerKind{
+	name: "file", form: "{file: /path}",
+	read: func(v strictyaml.Value) []string {
+		if path := v.Path("the file of a source of keys"); path != "" {
+			return []string{path}
+		}
+		return nil
+	},
+	provider: func(args []string, _ Run) Provider { return FileKeys(args[0]) },
+	keyFile:  func(args []string) string { return args[0] },
+}
 
 // FileKeys is the provider file: the path of a file that only its owner, the
 // user of this process, can read.
@@ -17,7 +31,7 @@ type FileKeys string
 // Provide adds the age identities in the file.
 func (f FileKeys) Provide(_ context.Context, keys *Keys) ([]string, error) {
 	path := string(f)
-	text, info, err := readRegular(path, KeysTextMax)
+	text, info, err := regular.Read(path, KeysTextMax)
 	if err != nil {
 		return nil, fmt.Errorf("cannot take age identities from %s: %w", path, err)
 	}

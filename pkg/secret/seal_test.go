@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"bootagent/pkg/golden"
 )
 
 func TestASealingNamesTwoWhoCanOpen(t *testing.T) {
@@ -58,7 +61,7 @@ func TestWrongRecipientsAreRefusedInWords(t *testing.T) {
 		}
 		fmt.Fprintf(&got, "%s: %s\n", c.name, strings.NewReplacer(hybrid[:20], "age1pq1...", hybrid[len(hybrid)-9:len(hybrid)-1], "...").Replace(words(err)))
 	}
-	golden(t, "recipients.golden", got.String())
+	golden.Check(t, filepath.Join("testdata", "recipients.golden"), got.String())
 }
 
 func TestWhatCantBeSealedIsRefused(t *testing.T) {
@@ -84,7 +87,7 @@ func TestWhatCantBeSealedIsRefused(t *testing.T) {
 		}
 		fmt.Fprintf(&got, "%s: %s\n", c.name, words(err))
 	}
-	golden(t, "seal.golden", got.String())
+	golden.Check(t, filepath.Join("testdata", "seal.golden"), got.String())
 	if err := Seal(io.Discard, strings.NewReader(canary), nil, false); err == nil || err.Error() != "no recipient" {
 		t.Errorf("for nobody: %v", err)
 	}

@@ -2,8 +2,8 @@
 // stages them where systemd takes credentials from. Secrets is what package boot
 // asks for.
 //
-// Three lists say what there is, with one file for each entry: Sources, where
-// payloads come from; Providers, where age identities come from; and delivery,
+// Three lists say what there is, with one file for each entry: package sources, where
+// payloads come from; providerKinds, where age identities come from; and delivery,
 // of which there is one way, package credential.
 //
 // It writes ciphertext to a cache on disk, and plaintext to a directory on ramfs
@@ -30,10 +30,6 @@ const (
 	// PlaintextMax bounds the plaintext of one secret, in bytes, so that a unit
 	// that has no other takes it under any name.
 	PlaintextMax = credential.Max - credential.NameMax
-
-	// CiphertextMax bounds what is fetched, in bytes: the largest plaintext in
-	// armor, and room for a thousand recipients.
-	CiphertextMax = 2 << 20
 )
 
 // problem is an error with a hint whose text does not repeat the fact.

@@ -12,6 +12,7 @@ import (
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
 	"bootagent/pkg/secret/credential"
+	"bootagent/pkg/secret/sources"
 )
 
 // Secrets fetches secrets from their sources, decrypts them with the age
@@ -19,7 +20,7 @@ import (
 type Secrets struct {
 	Keys      *Keys
 	Providers []Provider
-	Sources   []Source
+	Sources   []sources.Source
 	Cache     Ciphertexts
 	Store     Staging
 	Log       *slog.Logger
@@ -74,7 +75,9 @@ func (s *Secrets) NeedsKey(of host.Secret) bool {
 }
 
 // source returns where a secret comes from.
-func (s *Secrets) source(of host.Secret) (Source, error) { return sourceOf(s.Sources, of.From) }
+func (s *Secrets) source(of host.Secret) (sources.Source, error) {
+	return sources.Of(s.Sources, of.From)
+}
 
 // Unlock gets the age identities that come without a person. It logs what does not
 // come, and tries that again while there is none.
@@ -122,14 +125,12 @@ func (s *Secrets) Fetch(ctx context.Context, of host.Secret) (host.Payload, erro
 	payload, err := source.Fetch(fetch, of.From.Ref)
 	switch {
 	case err == nil:
-		return host.Payload{Bytes: payload.Bytes, Version: payload.Version, Sealed: payload.Sealed}, nil
+		return payload, nil
 	case cacheErr == nil && ctx.Err() == nil:
 		s.Log.Warn("uses the cached ciphertext of a secret", "secret", of.Name, "error", err)
-		payload = sealedPayload(cached, "")
-		return host.Payload{
-			Bytes: payload.Bytes, Version: payload.Version, Sealed: true,
-			Stale: fmt.Sprintf("uses the ciphertext cached at %s: %v", when.Local().Format(time.DateTime), err),
-		}, nil
+		payload = sources.SealedPayload(cached, "")
+		payload.Stale = fmt.Sprintf("uses the ciphertext cached at %s: %v", when.Local().Format(time.DateTime), err)
+		return payload, nil
 	case !errors.Is(cacheErr, ErrNotCached):
 		err = errors.Join(err, cacheErr)
 	}

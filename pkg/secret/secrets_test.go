@@ -16,12 +16,22 @@ import (
 	"bootagent/pkg/host"
 	"bootagent/pkg/role/source"
 	"bootagent/pkg/secret/credential"
-	"bootagent/pkg/settings"
+	"bootagent/pkg/secret/sources"
 )
 
 var rootSQL = host.Secret{
 	Name: "root-sql", From: source.Source{Scheme: "s3", Ref: "secrets/db.age"},
 	Credential: "root", Services: []string{"mariadb.service", "backup.service"},
+}
+
+// bucket is S3 with one object.
+type bucket struct {
+	content, version string
+	err              error
+}
+
+func (b *bucket) Get(context.Context, string, string) ([]byte, string, error) {
+	return []byte(b.content), b.version, b.err
 }
 
 // secretsOf returns secrets whose S3 is a bucket, with these providers.
@@ -33,7 +43,7 @@ func secretsOf(t *testing.T, b *bucket, providers ...Provider) *Secrets {
 		t.Fatal(err)
 	}
 	return &Secrets{
-		Keys: new(Keys), Providers: providers, Sources: Sources(b),
+		Keys: new(Keys), Providers: providers, Sources: sources.All(b),
 		Cache: Cache(filepath.Join(dir, "cache")), Store: credential.Store{Root: root, Check: func(*os.File) error { return nil }}, Log: slog.New(slog.DiscardHandler),
 	}
 }
@@ -82,7 +92,7 @@ func TestASecretIsFetchedDecryptedAndStagedWithItsVersion(t *testing.T) {
 	b.err = errors.New("no answer")
 	payload, err = s.Fetch(t.Context(), rootSQL)
 	if err != nil || !strings.HasPrefix(payload.Stale, "uses the ciphertext cached at ") || !strings.HasSuffix(payload.Stale, ": no answer") ||
-		payload.Version != digest(payload.Bytes()) || !payload.Sealed {
+		payload.Version != sources.Digest(payload.Bytes()) || !payload.Sealed {
 		t.Errorf("got %+v, %v", payload, err)
 	}
 	other := rootSQL
@@ -95,16 +105,16 @@ func TestASecretIsFetchedDecryptedAndStagedWithItsVersion(t *testing.T) {
 // plain is a source whose payloads are not encrypted.
 type plain struct{ content string }
 
-func (plain) Syntax() source.Syntax { return s3Syntax }
+func (plain) Syntax() source.Syntax { return sources.S3{}.Syntax() }
 func (plain) Sealed() bool          { return false }
 
-func (p plain) Fetch(context.Context, string) (Payload, error) {
-	return Payload{Bytes: func() []byte { return []byte(p.content) }, Version: "1"}, nil
+func (p plain) Fetch(context.Context, string) (host.Payload, error) {
+	return host.Payload{Bytes: func() []byte { return []byte(p.content) }, Version: "1"}, nil
 }
 
 func TestASecretThatIsNotEncryptedNeedsNoKeyAndIsNotCached(t *testing.T) {
 	s := secretsOf(t, nil, OperatorKeys{})
-	s.Sources = []Source{plain{canary}}
+	s.Sources = []sources.Source{plain{canary}}
 	payload, err := s.Fetch(t.Context(), rootSQL)
 	if s.NeedsKey(rootSQL) || err != nil {
 		t.Fatalf("it needs a key, or %v", err)
@@ -127,7 +137,7 @@ func TestASecretThatIsNotEncryptedNeedsNoKeyAndIsNotCached(t *testing.T) {
 		"":                                  "s3://secrets/db.age is an empty secret",
 		strings.Repeat("x", PlaintextMax+1): "s3://secrets/db.age has 1048322 bytes, and systemd accepts 1048321 at most",
 	} {
-		s.Sources = []Source{plain{content}}
+		s.Sources = []sources.Source{plain{content}}
 		payload, err := s.Fetch(t.Context(), rootSQL)
 		if err := errors.Join(err, s.Open(t.Context(), rootSQL, payload)); err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
@@ -142,10 +152,10 @@ func TestAPersonIsWaitedForOnlyWhereAgentYAMLSaysSo(t *testing.T) {
 		providers []Provider
 		want      string // and of whom
 	}{
-		"a person":                {[]Provider{OperatorKeys{}}, "pending: an age identity for the secrets"},
+		"a person":                {[]Provider{OperatorKeys{}}, "pending: the age identity (private key) for the secrets"},
 		"a command":               {[]Provider{machineKeys()}, "<nil>"},
 		"a command that fails":    {[]Provider{fails}, why},
-		"that, and a person":      {[]Provider{fails, OperatorKeys{}}, "pending: an age identity for the secrets, after " + why},
+		"that, and a person":      {[]Provider{fails, OperatorKeys{}}, "pending: the age identity (private key) for the secrets, after " + why},
 		"that, and a good one":    {[]Provider{fails, machineKeys()}, "<nil>"},
 		"a person, and a command": {[]Provider{OperatorKeys{}, machineKeys()}, "<nil>"},
 	} {
@@ -182,8 +192,20 @@ func TestTheProvidersAreAskedAgainWhereNoIdentityFits(t *testing.T) {
 	})
 }
 
+func TestEveryKindOfProviderIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/reference/agent-file.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range providerKinds {
+		if row := "\n| `" + kind.name + "` | `" + kind.form + "` | "; !strings.Contains(string(page), row) {
+			t.Errorf("docs/reference/agent-file.md has no row for %s in its table of sources of keys; add one", kind.form)
+		}
+	}
+}
+
 func TestEachProviderOfAgentYAMLIsOne(t *testing.T) {
-	got := Providers([]settings.Key{{Operator: true}, {File: "/etc/key"}, {Command: []string{"/bin/key", "x"}}}, nil)
+	got := Providers([]ProviderConfig{{Kind: "operator"}, {"file", []string{"/etc/key"}}, {"command", []string{"/bin/key", "x"}}}, nil)
 	if want := "[{} /etc/key {[/bin/key x] <nil>}]"; fmt.Sprint(got) != want {
 		t.Errorf("got %v, want %s", got, want)
 	}

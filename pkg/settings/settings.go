@@ -7,13 +7,11 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
-	"path/filepath"
-	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"bootagent/pkg/secret"
 	"bootagent/pkg/strictyaml"
 )
 
@@ -27,11 +25,11 @@ type Settings struct {
 	// machine is a local one.
 	UserDataFile string
 	Endpoints    Endpoints
-	Keys         []Key         // where a key for the secrets comes from, in the order to try them
-	UnlockWithin time.Duration // the longest that the agent waits for an operator's key
-	RetryWithin  time.Duration // the longest that what goes wrong is tried again until the role has failed
-	ReadyWithin  time.Duration // the longest that the boot is held up for the role
-	DefaultRole  string        // role of an instance whose user-data selects none, or ""
+	Keys         []secret.ProviderConfig // where a key for the secrets comes from, in the order to try them
+	UnlockWithin time.Duration           // the longest that the agent waits for an operator's key
+	RetryWithin  time.Duration           // the longest that what goes wrong is tried again until the role has failed
+	ReadyWithin  time.Duration           // the longest that the boot is held up for the role
+	DefaultRole  string                  // role of an instance whose user-data selects none, or ""
 }
 
 // Endpoints are the URLs of AWS's services, each a scheme and a host. "" is
@@ -40,13 +38,6 @@ type Endpoints struct {
 	IMDS string // instance metadata
 	EC2  string
 	S3   string // where it is set, buckets are named in the path
-}
-
-// A Key is one place that a key comes from; exactly one of its fields is set.
-type Key struct {
-	Operator bool     // a person gives it, by bootagent unlock
-	File     string   // absolute path
-	Command  []string // a program's absolute path and its arguments; no shell
 }
 
 // longestReadyWithin bounds how long an instance may hold up its boot: whoever
@@ -63,7 +54,7 @@ const longestRetryWithin = 7 * 24 * time.Hour
 
 // Default gives the settings of an agent that nobody has set.
 func Default() Settings {
-	return Settings{Keys: []Key{{Operator: true}}, UnlockWithin: 24 * time.Hour, RetryWithin: 15 * time.Minute, ReadyWithin: time.Minute}
+	return Settings{Keys: secret.DefaultProviders(), UnlockWithin: 24 * time.Hour, RetryWithin: 15 * time.Minute, ReadyWithin: time.Minute}
 }
 
 // Load reads the settings from a file. A file that does not exist leaves the
@@ -86,7 +77,7 @@ func decode(file string, src []byte) (Settings, error) {
 	settings := Default()
 	userData := root.Take("user-data").Example("user-data: {file: /etc/bootagent/user-data}").Map("user-data")
 	if v := userData.Take("file"); v.Given() {
-		settings.UserDataFile = absolute(v, "the file of user-data")
+		settings.UserDataFile = v.Path("the file of user-data")
 	}
 	userData.Done()
 	endpoints := root.Take("endpoints").Example("endpoints: {ec2: https://HOST}").Map("endpoints")
@@ -97,7 +88,7 @@ func decode(file string, src []byte) (Settings, error) {
 	}
 	endpoints.Done()
 	if v := root.Take("keys").Example("keys: [operator]"); v.Given() {
-		settings.Keys = keys(v)
+		settings.Keys = secret.ReadProviders(v)
 	}
 	if within, ok := root.Take("unlock-within").Duration(longestUnlockWithin); ok {
 		settings.UnlockWithin = within
@@ -116,15 +107,6 @@ func decode(file string, src []byte) (Settings, error) {
 		return Settings{}, err
 	}
 	return settings, nil
-}
-
-// absolute reads an absolute path; what is how an error calls it.
-func absolute(v strictyaml.Value, what string) string {
-	path, ok := v.TextOf("an absolute path")
-	if ok && (!filepath.IsAbs(path) || filepath.Clean(path) != path) {
-		v.Failf("%s must be an absolute path without . and ..", what)
-	}
-	return path
 }
 
 // endpoint reads the URL of a service: a scheme, a host, perhaps a port.
@@ -148,58 +130,4 @@ func isEndpoint(text string) bool {
 	}
 	// What else a URL may have would make it another text than this.
 	return (u.Scheme == "http" || u.Scheme == "https") && text == u.Scheme+"://"+u.Host
-}
-
-// keys reads where keys come from.
-func keys(v strictyaml.Value) (keys []Key) {
-	list, ok := v.List()
-	if ok && len(list) == 0 {
-		v.Failf(`"keys" in the settings has no source; leave the key out for [operator]`)
-	}
-	for _, entry := range list {
-		key := keyOf(entry)
-		same := func(k Key) bool { return reflect.DeepEqual(k, key) }
-		if !same(Key{}) && slices.ContainsFunc(keys, same) {
-			entry.Failf("duplicate source of keys")
-		}
-		keys = append(keys, key)
-	}
-	return keys
-}
-
-// sources says what a source of keys may be. An error does not quote what
-// stands there instead: it may be a key.
-const sources = "operator, {file: /path} or {command: [/path, argument, ...]}"
-
-func keyOf(v strictyaml.Value) (key Key) {
-	if word := v.String(); word != "" {
-		key.Operator = word == "operator"
-		if !key.Operator {
-			v.Failf("a source of keys must be %s%s", sources, strictyaml.DidYouMean(word, []string{"operator"}))
-		}
-		return key
-	}
-	source := v.Map("a source of keys")
-	file, command := source.Take("file"), source.Take("command")
-	source.Done()
-	if file.Given() == command.Given() {
-		v.Failf("a source of keys must be one of %s", sources)
-		return key
-	}
-	if file.Given() {
-		key.File = absolute(file, "the file of a source of keys")
-		return key
-	}
-	argv, ok := command.List()
-	if ok && len(argv) == 0 {
-		command.Failf("the command of a source of keys is empty; it must begin with the path of a program")
-	}
-	for i, arg := range argv {
-		text, _ := arg.Text()
-		if i == 0 {
-			text = absolute(arg, "the program of a source of keys")
-		}
-		key.Command = append(key.Command, text)
-	}
-	return key
 }

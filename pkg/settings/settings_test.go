@@ -1,7 +1,6 @@
 package settings
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,9 +8,10 @@ import (
 	"strings"
 	"testing"
 	"time"
-)
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+	"bootagent/pkg/golden"
+	"bootagent/pkg/secret"
+)
 
 func write(t *testing.T, text string) string {
 	t.Helper()
@@ -23,7 +23,7 @@ func write(t *testing.T, text string) string {
 }
 
 func TestWhatIsNotSetHasItsDefault(t *testing.T) {
-	want := Settings{Keys: []Key{{Operator: true}}, UnlockWithin: 24 * time.Hour, RetryWithin: 15 * time.Minute, ReadyWithin: 60 * time.Second}
+	want := Settings{Keys: []secret.ProviderConfig{{Kind: "operator"}}, UnlockWithin: 24 * time.Hour, RetryWithin: 15 * time.Minute, ReadyWithin: 60 * time.Second}
 	for _, text := range []string{"", "# nothing is set\n", "user-data: {}\n", "user-data:\nendpoints:\n", "endpoints: {}\n"} {
 		if got, err := Load(write(t, text)); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: got %+v, %v", text, got, err)
@@ -46,11 +46,11 @@ func TestWhatIsSetIsRead(t *testing.T) {
 		},
 		"endpoints: {s3: http://10.0.2.2:9000}\n": func(s *Settings) { s.Endpoints = Endpoints{S3: "http://10.0.2.2:9000"} },
 		"keys:\n- command: [/usr/bin/fetch-key, --for, \"1\", \"\"]\n- operator\n- file: /etc/a.key\n- file: /etc/b.key\n": func(s *Settings) {
-			s.Keys = []Key{
-				{Command: []string{"/usr/bin/fetch-key", "--for", "1", ""}},
-				{Operator: true},
-				{File: "/etc/a.key"},
-				{File: "/etc/b.key"},
+			s.Keys = []secret.ProviderConfig{
+				{Kind: "command", Args: []string{"/usr/bin/fetch-key", "--for", "1", ""}},
+				{Kind: "operator"},
+				{Kind: "file", Args: []string{"/etc/a.key"}},
+				{Kind: "file", Args: []string{"/etc/b.key"}},
 			}
 		},
 	} {
@@ -118,19 +118,8 @@ func TestMistakesAreTold(t *testing.T) {
 		}
 		fmt.Fprintln(&told, err)
 	}
-	const golden = "testdata/mistakes.golden"
-	if *update {
-		if err := os.WriteFile(golden, []byte(told.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if told.String() != string(want) {
-		t.Errorf("got\n%swant\n%s", told.String(), want)
-	}
+	const file = "testdata/mistakes.golden"
+	golden.Check(t, file, told.String())
 }
 
 func FuzzDecode(f *testing.F) {
@@ -149,8 +138,7 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("accepted: %+v", s)
 		}
 		for _, k := range s.Keys {
-			file, command := filepath.IsAbs(k.File), len(k.Command) > 0 && filepath.IsAbs(k.Command[0])
-			if n := map[bool]int{true: 1}; n[k.Operator]+n[file]+n[command] != 1 {
+			if k.Kind != "operator" && (len(k.Args) == 0 || !filepath.IsAbs(k.Args[0])) {
 				t.Errorf("accepted: %+v", k)
 			}
 		}

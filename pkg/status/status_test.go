@@ -3,7 +3,6 @@ package status
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,26 +11,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"bootagent/pkg/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
-
-// checkGolden compares what people read with what they read before.
-func checkGolden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s: got\n%swant\n%s", path, got, want)
-	}
-}
 
 // TestMain has times told as on a machine whose clock shows UTC.
 func TestMain(m *testing.M) {
@@ -84,13 +66,13 @@ var statuses = map[string]Status{
 	},
 	"failed": {
 		Agent: agent, Role: "mysql", State: Failed, Since: at("10:00:03"),
-		Reason: "volume data: prove failed at 10:00:03: disk vol0 is not the xfs volume that the role means: it has an LVM2 signature at 0x218",
+		Reason: "volume data: prove failed at 10:00:03: disk vol0 does not hold the xfs filesystem of the role: it has an LVM2 signature at 0x218",
 		Hint:   "bootagent inspect /dev/nvme1n1 shows what is on it; nothing was changed",
 		Steps: []Step{
 			{Name: "volume data: device", State: "done", Since: at("10:00:01")},
 			{
 				Name: "volume data: prove", State: "failed", Since: at("10:00:03"),
-				Error: "disk vol0 is not the xfs volume that the role means: it has an LVM2 signature at 0x218",
+				Error: "disk vol0 does not hold the xfs filesystem of the role: it has an LVM2 signature at 0x218",
 				Hint:  "bootagent inspect /dev/nvme1n1 shows what is on it; nothing was changed",
 			},
 			{Name: "volume data: mount", State: "skipped", Since: at("10:00:03"), Error: `needs "volume data: prove"`},
@@ -117,7 +99,7 @@ var statuses = map[string]Status{
 				RetryAt: ptr(at("10:30:05")), Tries: 2, Failing: ptr(at("10:30:02")), Until: ptr(at("10:45:02")),
 			},
 			{
-				Name: "volume log: attach", State: "waiting", Since: at("10:30:03"), For: "volume vol-1 to be let go by i-1 (running)",
+				Name: "volume log: attach", State: "waiting", Since: at("10:30:03"), For: "volume vol-1 to be detached from i-1 (running)",
 				Error: "EC2 does not answer", Until: ptr(at("10:50:02")), Tries: 1, Failing: ptr(at("10:30:02")),
 			},
 		},
@@ -130,7 +112,7 @@ func TestPageForAPerson(t *testing.T) {
 	for name, s := range statuses {
 		var page strings.Builder
 		s.Print(&page)
-		checkGolden(t, filepath.Join("testdata", name+".golden"), page.String())
+		golden.Check(t, filepath.Join("testdata", name+".golden"), page.String())
 	}
 }
 
@@ -145,7 +127,7 @@ func TestJSONKeepsItsForm(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		checkGolden(t, filepath.Join("testdata", name+".json"), string(text))
+		golden.Check(t, filepath.Join("testdata", name+".json"), string(text))
 	}
 }
 

@@ -158,7 +158,7 @@ func (f *filesystem) onDevice(where string) error {
 		return fmt.Errorf("nothing is mounted at %s", where)
 	case dev != f.disk.Dev:
 		return fault.WithHint(
-			fmt.Errorf("another device is mounted at %s than disk %s: %#x, not %#x", where, f.disk.Serial, dev, f.disk.Dev),
+			fmt.Errorf("the device that is mounted at %s (%#x) is not disk %s (%#x)", where, dev, f.disk.Serial, f.disk.Dev),
 			fmt.Sprintf("findmnt %s shows which; if it is not needed there: umount %s, and then: bootagent retry", where, where))
 	}
 	return nil

@@ -75,10 +75,10 @@ func (f *filesystem) refuse(ctx context.Context, content host.Content, intent ho
 		return fault.Refuse(
 			fmt.Sprintf("if its %s filesystem is what is meant, and the rest is left over from before, this takes the rest away, and keeps a copy of each mark in root's home directory: %s; then: bootagent retry",
 				f.Filesystem, content.Mend),
-			"disk %s can't be told to be the %s volume that the role means: it %s", f.disk.Serial, f.Filesystem, content.Words)
+			"cannot tell whether disk %s holds the %s filesystem of the role: it %s", f.disk.Serial, f.Filesystem, content.Words)
 	case content.Filesystem != string(f.Filesystem):
 		return fault.Refuse(look+"; nothing was changed",
-			"disk %s is not the %s volume that the role means: it %s", f.disk.Serial, f.Filesystem, content.Words)
+			"disk %s does not hold the %s filesystem of the role: it %s", f.disk.Serial, f.Filesystem, content.Words)
 	}
 	return nil
 }

@@ -73,5 +73,5 @@ func (l *Ledger) Encode() ([]byte, error) {
 type newerLedgerError struct{ version int }
 
 func (e *newerLedgerError) Error() string {
-	return fmt.Sprintf("the ledger has version %d, and this agent reads version %d", e.version, ledgerVersion)
+	return fmt.Sprintf("the ledger, bootagent's record on it, has version %d, and this agent reads version %d", e.version, ledgerVersion)
 }

@@ -29,7 +29,10 @@ func (v *Volume) UnmountStale(ctx context.Context, where string) error {
 	if err != nil || !stale {
 		return err
 	}
-	return v.unmount(ctx, where)
+	if err := v.unmount(ctx, where); err != nil {
+		return fmt.Errorf("the disk that was mounted at %s is gone: %w", where, err)
+	}
+	return nil
 }
 
 // tidy unmounts what an agent that died left mounted to be inspected.

@@ -32,10 +32,10 @@ func (f *filesystem) accept(l *Ledger) error {
 	switch {
 	case l == nil:
 		return fault.Refuse(fmt.Sprintf("somebody removed it, or mounted another filesystem there: findmnt %s shows what is mounted", f.Mount),
-			"the filesystem mounted from disk %s has no ledger", f.disk.Serial)
+			"the filesystem mounted from disk %s has no ledger, bootagent's record of whose it is", f.disk.Serial)
 	case l.Volume != ledgerVolume(f.disk.Serial):
-		return fault.Refuse("attach the volume itself, or make the copy's data a volume of its own",
-			"disk %s holds a copy of volume %s: its ledger says so", f.disk.Serial, l.Volume)
+		return fault.Refuse(fmt.Sprintf("to use the volume itself, attach %s in place of the copy; to use the copy, %s", l.Volume, f.hintLedger()),
+			"disk %s is a copy of volume %s, as its ledger says, bootagent's record on it", f.disk.Serial, l.Volume)
 	case l.Role != f.role:
 		return fault.Refuse("give the instance the volume of its own role",
 			"disk %s is a volume of role %q, and this instance has role %q", f.disk.Serial, l.Role, f.role)
@@ -72,7 +72,7 @@ func (f *filesystem) withoutLedger(ctx context.Context, names []string) error {
 		return f.introduce(ctx, Ledger{UUID: intent.UUID, Made: now()})
 	case ours && intent.Made && (!f.Adopt || len(names) == 0):
 		return fault.Refuse(f.hintLost(),
-			"%s, which bootagent made, and its ledger is gone: it was repaired or written to by something else, and holds %s", what, listed(names))
+			"%s, which bootagent made, and its ledger, bootagent's record on it, is gone: something else repaired it or wrote to it; it holds %s", what, listed(names))
 	case f.Adopt:
 		return f.introduce(ctx, Ledger{UUID: f.content.UUID, Adopted: now()})
 	case ours:
@@ -110,16 +110,16 @@ func (f *filesystem) introduce(ctx context.Context, l Ledger) error {
 
 // hintLost is what a person does about a filesystem that lost its ledger.
 func (f *filesystem) hintLost() string {
-	return "take a snapshot, then look what is left, also in lost+found: " + f.readOnlyMount() +
-		"; put the data back to its place, or restore the volume from a snapshot of before; " +
-		"then say adopt: true for the volume in the role file, and: bootagent retry; nothing was changed"
+	return "nothing was changed; take a snapshot, then look what is left, also in lost+found: " + f.readOnlyMount() +
+		"; put the data back in its place, or restore the volume from an older snapshot; " +
+		"then set adopt: true for the volume in the role file, which lets bootagent take the filesystem as it is, and: bootagent retry"
 }
 
 // hintLedger is what a person does about a ledger that can't be right.
 func (f *filesystem) hintLedger() string {
-	return fmt.Sprintf("see what it says, which changes nothing (getfattr is in the package attr): %s && getfattr --name trusted.bootagent --only-values /mnt; "+
-		"if the data is this role's, take a snapshot, mount it for writing, take the ledger off by setfattr --remove trusted.bootagent /mnt, "+
-		"say adopt: true for the volume in the role file, and: bootagent retry", f.readOnlyMount())
+	return fmt.Sprintf("read its ledger, which changes nothing (getfattr is in the package attr): %s && getfattr --name trusted.bootagent --only-values /mnt; "+
+		"if the data is this role's, take a snapshot, mount it for writing, remove the ledger with setfattr --remove trusted.bootagent /mnt, "+
+		"set adopt: true for the volume in the role file, and: bootagent retry", f.readOnlyMount())
 }
 
 // read reads the ledger of the filesystem that is mounted at root: nil if it has

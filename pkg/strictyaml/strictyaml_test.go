@@ -2,16 +2,15 @@ package strictyaml
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-)
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+	"bootagent/pkg/golden"
+)
 
 // readShelf reads the format that the tests use: a shelf of volumes.
 func readShelf(doc *Document) {
@@ -52,19 +51,8 @@ func TestMistakesAreToldWithTheirPlaceAndWhatWouldBeRight(t *testing.T) {
 			doc := Parse(filepath.Base(file), src)
 			readShelf(doc)
 			got := fmt.Sprintln(doc.Err())
-			golden := strings.TrimSuffix(file, ".yaml") + ".golden"
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("got\n%swant\n%s", got, want)
-			}
+			file := strings.TrimSuffix(file, ".yaml") + ".golden"
+			golden.Check(t, file, got)
 		})
 	}
 }

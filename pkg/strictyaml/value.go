@@ -1,6 +1,7 @@
 package strictyaml
 
 import (
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -207,6 +208,17 @@ const maxName = 63
 
 // NameForm says in words what a name looks like.
 const NameForm = "lower-case letters, digits and dashes, beginning with a letter"
+
+// Path reads an absolute path without . and .., and returns "" where there is
+// none. What is how an error calls it; an error does not quote it.
+func (v Value) Path(what string) string {
+	path, ok := v.TextOf("an absolute path")
+	if ok && (!filepath.IsAbs(path) || filepath.Clean(path) != path) {
+		v.Failf("%s must be an absolute path without . and ..", what)
+		return ""
+	}
+	return path
+}
 
 // Name reads the name of a role, or of something in one: lower-case letters,
 // digits and dashes, the first a letter, 63 at the most. An error quotes it.

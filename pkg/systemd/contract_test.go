@@ -4,31 +4,17 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
-	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"bootagent/pkg/golden"
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	godbus "github.com/godbus/dbus/v5"
 	"golang.org/x/sys/unix"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
-
-func checkGolden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		ok(t, os.WriteFile(path, []byte(got), 0o644))
-	}
-	want, err := os.ReadFile(path)
-	ok(t, err)
-	if got != string(want) {
-		t.Errorf("%s: got\n%swant\n%s", path, got, want)
-	}
-}
 
 // asText writes properties as a review reads them: name, type on the bus, and
 // what comes out of the bus.
@@ -72,7 +58,7 @@ func TestTransientUnitsAreThoseThatWereReviewed(t *testing.T) {
 		"detach":     detachProperties("/srv/data", m.sysDevice(unix.Mkdev(259, 3))),
 		"holders":    holdersProperties("/srv/data", agent+"/holders/srv-data.mount"),
 	} {
-		checkGolden(t, "testdata/"+name+".golden", asText(t, props))
+		golden.Check(t, "testdata/"+name+".golden", asText(t, props))
 	}
 }
 

@@ -5,20 +5,17 @@ import (
 	"compress/gzip"
 	"encoding/base64"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"reflect"
 	"runtime"
 	"strings"
 	"testing"
 
+	"bootagent/pkg/golden"
 	"bootagent/pkg/strictyaml"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 const ours = `#bootagent
 version: 1
@@ -214,19 +211,8 @@ func TestBrokenUserDataOfOursNeverPassesForAnothers(t *testing.T) {
 		}
 		fmt.Fprintf(&told, "%s\n\t%s\n", c.name, strings.ReplaceAll(fmt.Sprint(err), "\n", "\n\t"))
 	}
-	golden := filepath.Join("testdata", "broken.golden")
-	if *update {
-		if err := os.WriteFile(golden, []byte(told.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if told.String() != string(want) {
-		t.Errorf("got\n%swant\n%s", told.String(), want)
-	}
+	file := filepath.Join("testdata", "broken.golden")
+	golden.Check(t, file, told.String())
 }
 
 func TestABombIsNotUnpacked(t *testing.T) {

@@ -32,7 +32,7 @@ import (
 	agents3 "bootagent/pkg/aws/s3"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
-	"bootagent/pkg/secret"
+	"bootagent/pkg/secret/sources"
 	"bootagent/pkg/storage/ebs"
 	"bootagent/test/cloud"
 	"bootagent/test/cloud/cloudtest"
@@ -174,7 +174,7 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 				test.before(test.key)
 				s3 := agents3.New(agents3.Config{
 					Caller: diagnose.Caller{Region: c.Region(), Role: "mysql"}, Endpoint: p.urls["s3"],
-					Credentials: cloudtest.Provider(c.IAM.Credentials(test.role, self.ID)), Max: secret.CiphertextMax,
+					Credentials: cloudtest.Provider(c.IAM.Credentials(test.role, self.ID)), Max: sources.Max,
 				})
 				fetch := func() error { _, _, err := s3.Get(t.Context(), "secrets", test.key); return err }
 				p.pastes(t, fetch(), test.command)

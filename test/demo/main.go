@@ -178,7 +178,7 @@ func database(ctx context.Context, aws *region.Region, key *age.X25519Identity) 
 	}
 	defer i.Close()
 	if err := follow(ctx, i, "everything but the secret to be ready", func(status string) bool {
-		return strings.Contains(status, "for an age identity for the secrets") && strings.Contains(status, "is held: key:")
+		return strings.Contains(status, "for the age identity (private key) for the secrets") && strings.Contains(status, "is held: key:")
 	}); err != nil {
 		return err
 	}

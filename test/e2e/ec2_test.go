@@ -167,7 +167,7 @@ func TestTheWholeWayOnEC2(t *testing.T) {
 
 	step("the service waits for its secret, and all else goes on", first, func(g guest) {
 		g.until(settles, "bootagent status | grep -q 'done .* data mysql: bind' && bootagent status | grep -q 'done .* secret root-sql: fetch'")
-		g.says("bootagent status; echo exit $?", "mysql-ec2: waiting since", "for an age identity for the secrets", "bring it: bootagent unlock", "exit 4")
+		g.says("bootagent status; echo exit $?", "mysql-ec2: waiting since", "for the age identity (private key) for the secrets", "give it to the agent: bootagent unlock", "exit 4")
 		g.says("systemctl status mariadb", "may not start yet", "key: waiting since")
 		g.is("active", "systemctl is-active bootagent")
 		g.is("inactive", "systemctl is-active mariadb")

@@ -87,12 +87,12 @@ var toldWrong = []fault{
 	},
 	{
 		"a wildcard in a parameter", func(r rig) { r.told(strings.Replace(orders, "orders", `"ord*"`, 1)) }, nil,
-		[]string{"failed since", `parameter "cluster" may not hold *`},
+		[]string{"failed since", `parameter "cluster" contains *, which is not allowed`},
 		"",
 	},
 	{
 		"a path in a parameter", func(r rig) { r.told(strings.Replace(orders, "orders", `"../../other"`, 1)) }, nil,
-		[]string{"failed since", `parameter "cluster" may not hold /`},
+		[]string{"failed since", `parameter "cluster" contains /, which is not allowed`},
 		"",
 	},
 	{
@@ -176,7 +176,7 @@ var volumesWrong = []fault{
 			r.ok(r.region.EC2.Detach(r.volume.ID))
 			r.ok(r.region.EC2.WaitVolume(r.ctx, r.volume.ID, ec2.Available))
 		},
-		[]string{"waiting since", "to be let go by i-0eeeeeeeeeeeeeeee (running)", "since"},
+		[]string{"waiting since", "to be detached from i-0eeeeeeeeeeeeeeee (running)", "since"},
 		"held",
 	},
 	{

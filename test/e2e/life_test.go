@@ -148,7 +148,7 @@ func TestLifeOfADatabase(t *testing.T) {
 	step("a database that crashes comes back", first, func(g guest) {
 		before := g.sh("systemctl show --value --property MainPID mariadb")
 		g.sh("kill -KILL %s", before)
-		g.until(settles, "bootagent status | grep -q 'mariadb.service to st.*: it is restart 1 of its own unit, after it was killed by SIGKILL'")
+		g.until(settles, "bootagent status | grep -q 'mariadb.service to st.*: this is restart 1 by systemd, after it was killed by SIGKILL'")
 		g.until(settles, "systemctl is-active mariadb && test $(systemctl show --value --property MainPID mariadb) != %s", before)
 		g.until(settles, "bootagent wait --timeout 60s")
 		if got := g.row(); got != "first order" {

@@ -30,7 +30,7 @@ func TestADiskOfSomeoneElse(t *testing.T) {
 		write func(t *testing.T, path string)
 		words []string
 	}{
-		{"an ext4 filesystem", tool("mkfs.ext4", "-q"), []string{"is not the xfs volume", "ext4"}},
+		{"an ext4 filesystem", tool("mkfs.ext4", "-q"), []string{"does not hold the xfs filesystem of the role", "ext4"}},
 		{"an XFS filesystem without a ledger", tool("mkfs.xfs", "-q"), []string{"without a ledger", "adopt: true"}},
 		{"a partition table", patch(0x1fe, "\x55\xaa"), []string{"at 0x1fe"}},
 		{"LVM", patch(0x200, "LABELONE"+strings.Repeat("\x00", 16)+"LVM2 001"), []string{"has an LVM2 signature at 0x218"}},

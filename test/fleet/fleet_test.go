@@ -1,6 +1,6 @@
-// Package fleet boots a thousand instances of one account against a fake EC2 with the published
-// buckets of tokens: the story of pkg/boot, pkg/volume and the client of EC2 are the agent's own, and
-// time is simulated. It writes docs/fleet.md.
+// Package fleet boots a thousand instances of one account against a fake EC2 with the published token
+// buckets. It runs the graph of pkg/boot, pkg/storage and the agent's EC2 client, and time is simulated. It
+// writes docs/fleet.md.
 package fleet
 
 import (

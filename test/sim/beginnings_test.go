@@ -74,7 +74,7 @@ var beginnings = []beginning{
 		w.withRows(v)
 		v.Tags[volume.TagSelf] = "vol-0000000000000beef"
 	}},
-	{name: "a copy of a volume without its tags", weight: 1, never: "holds a copy of volume", set: func(_ *World, v *ebs) {
+	{name: "a copy of a volume without its tags", weight: 1, never: ", as its ledger says", set: func(_ *World, v *ebs) {
 		v.ours("vol-0000000000000beef", "22222222-2222-4222-8222-222222222222", 9)
 	}},
 	{name: "a volume of another role", weight: 1, never: "is a volume of role", set: func(w *World, v *ebs) {

@@ -29,7 +29,7 @@ type model struct {
 	settings       host.EngineSettings
 }
 
-// models are the engines by their names. An engine is added here.
+// models are the engines that the roles of the world name.
 var models = map[string]model{
 	"mariadb": {
 		files:   []string{"aria_log_control", "ibdata1", "mysql", "mysql_upgrade_info"},

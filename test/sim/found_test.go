@@ -6,7 +6,7 @@ import (
 
 	"bootagent/pkg/aws/s3"
 	"bootagent/pkg/role"
-	"bootagent/pkg/settings"
+	"bootagent/pkg/secret"
 	"bootagent/pkg/status"
 )
 
@@ -15,7 +15,7 @@ import (
 var found = []scenario{
 	{
 		name: "a key is brought, and the role is not told to be ready before all of it is",
-		set:  func(w *World, _ *ebs) { w.keys = []settings.Key{{Operator: true}} },
+		set:  func(w *World, _ *ebs) { w.keys = secret.DefaultProviders() },
 		then: []func(*World, *machine){func(w *World, _ *machine) { w.bring(goodKey) }},
 	},
 	{
@@ -31,7 +31,7 @@ var found = []scenario{
 	},
 	{
 		name: "a process holds what is mounted of a disk that is pulled before its service is granted",
-		set:  func(w *World, _ *ebs) { w.keys = []settings.Key{{Operator: true}} },
+		set:  func(w *World, _ *ebs) { w.keys = secret.DefaultProviders() },
 		then: []func(*World, *machine){
 			func(w *World, m *machine) {
 				m.pins = true
@@ -158,7 +158,7 @@ var found = []scenario{
 				m.dies(s)
 				w.pass(20 * time.Second)
 				for range 12 {
-					mustBe(status.Waiting, "it is restart")(w, m)
+					mustBe(status.Waiting, "this is restart")(w, m)
 					w.pass(5 * time.Second)
 				}
 			},
@@ -241,7 +241,7 @@ var found = []scenario{
 		set:  func(w *World, v *ebs) { w.withRows(v) },
 		at:   []moment{{step: "volume data: device", op: "started", do: personMounts}},
 		then: []func(*World, *machine){
-			all(mustBe(status.Waiting, "another device is mounted at /srv/data"), personUnmounts),
+			all(mustBe(status.Waiting, "the device that is mounted at /srv/data"), personUnmounts),
 		},
 	},
 	{

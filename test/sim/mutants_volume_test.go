@@ -93,7 +93,7 @@ var ofVolumes = []mutant{
 			return intend(ctx, id, i)
 		}
 	}},
-	{name: "a volume that another holds is not waited for", breaks: `to be let go by`, change: asksCloud(func(ask func(context.Context) error) func(context.Context) error {
+	{name: "a volume that another holds is not waited for", breaks: `to be detached from`, change: asksCloud(func(ask func(context.Context) error) func(context.Context) error {
 		return func(ctx context.Context) error {
 			err := ask(ctx)
 			if isPending(err) {

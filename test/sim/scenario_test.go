@@ -12,7 +12,7 @@ import (
 	"bootagent/pkg/host"
 	"bootagent/pkg/report"
 	"bootagent/pkg/role"
-	"bootagent/pkg/settings"
+	"bootagent/pkg/secret"
 	"bootagent/pkg/status"
 	volume "bootagent/pkg/storage/ebs"
 	"bootagent/test/story"
@@ -27,13 +27,13 @@ type scenario struct {
 }
 
 // byFile is the setting by which the key is on the machine.
-var byFile = []settings.Key{{Command: []string{"/usr/bin/cat", "/etc/bootagent/keys/machine"}}}
+var byFile = []secret.ProviderConfig{{Kind: "command", Args: []string{"/usr/bin/cat", "/etc/bootagent/keys/machine"}}}
 
 // scenarios are made to happen in a virtual machine as well, where the same
 // story has to be told: see test/story.
 var scenarios = []scenario{
 	{name: "up"},
-	{name: "no-key", set: func(w *World, _ *ebs) { w.keys = []settings.Key{{Operator: true}} }},
+	{name: "no-key", set: func(w *World, _ *ebs) { w.keys = secret.DefaultProviders() }},
 
 	// What is wrong with the volume. Nobody has sealed the secret yet.
 	{name: "no-volume", set: func(w *World, v *ebs) { unsealed(w); delete(v.Tags, "holds") }},

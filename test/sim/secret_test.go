@@ -16,6 +16,7 @@ import (
 	"bootagent/pkg/aws/s3"
 	"bootagent/pkg/host"
 	"bootagent/pkg/secret"
+	"bootagent/pkg/secret/sources"
 )
 
 // The keys that people bring.
@@ -69,7 +70,7 @@ func (a *agent) takes(key string) {
 func (a *agent) secrets() host.Secrets {
 	run := func(context.Context, []string) ([]byte, error) { return []byte(identities()[goodKey].String()), nil }
 	return secrets{a, &secret.Secrets{
-		Keys: &a.opener, Providers: secret.Providers(a.machine.world.keys, run), Sources: secret.Sources(bucket{a}),
+		Keys: &a.opener, Providers: secret.Providers(a.machine.world.keys, run), Sources: sources.All(bucket{a}),
 		Cache: kept{a}, Store: ramfs{a}, Log: slog.New(&handler{agent: a}),
 	}}
 }

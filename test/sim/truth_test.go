@@ -242,12 +242,12 @@ func happened(words string) reason {
 
 // reasons are all that an agent may give when the faults have stopped.
 var reasons = []reason{
-	ofVolume("to be let go by (i-[0-9a-z]+)", func(m *machine, v *ebs) bool { return v.holder() != nil && v.holder().Instance != m.id }),
+	ofVolume("to be detached from (i-[0-9a-z]+)", func(m *machine, v *ebs) bool { return v.holder() != nil && v.holder().Instance != m.id }),
 	because("volumes have the tags", func(m *machine) bool { return m.world.theVolume() == nil && len(m.world.cloud.volumes) > 1 }),
 	ofVolume("multi-attach enabled", func(_ *machine, v *ebs) bool { return v.MultiAttach }),
 	ofVolume("is in zone", func(_ *machine, v *ebs) bool { return v.Zone != zone }),
 	ofVolume("is a copy of volume", func(_ *machine, v *ebs) bool { return v.Tags[volume.TagSelf] != string(v.ID) }),
-	ofVolume("holds a copy of volume", func(_ *machine, v *ebs) bool { return v.log != nil && !strings.Contains(v.log.ledger, string(v.ID)) }),
+	ofVolume("is a copy of volume vol-[0-9a-f]+, as its ledger says", func(_ *machine, v *ebs) bool { return v.log != nil && !strings.Contains(v.log.ledger, string(v.ID)) }),
 	ofVolume("was made from snapshot", func(_ *machine, v *ebs) bool { return v.Snapshot != "" && v.blank() }),
 	ofVolume("is a volume of role", func(_ *machine, v *ebs) bool {
 		return v.log != nil && !strings.Contains(v.log.ledger, `"role":"mysql-ec2"`)
@@ -258,7 +258,7 @@ var reasons = []reason{
 	}),
 	ofVolume("which mkfs does not leave", func(_ *machine, v *ebs) bool { return v.place != nil && !v.place.made && len(v.place.dirs) > 0 }),
 	ofVolume("which the role does not name", func(_ *machine, v *ebs) bool { return v.now() != nil && v.now().dirs["orders"].state != "" }),
-	ofVolume("is not the xfs volume that the role means", func(_ *machine, v *ebs) bool { return v.lvm || v.half }),
+	ofVolume("does not hold the xfs filesystem of the role", func(_ *machine, v *ebs) bool { return v.lvm || v.half }),
 	ofVolume("was being made on it and was not finished", func(_ *machine, v *ebs) bool { return v.half || v.lvm }),
 	ofVolume("was made on it before", func(_ *machine, v *ebs) bool {
 		return v.blank() && strings.HasPrefix(v.Tags[volume.TagFilesystem], "made")
@@ -273,7 +273,7 @@ var reasons = []reason{
 		return v.now() != nil && v.now().dirs["mysql"].owner != "mysql"
 	}),
 	ofVolume("MariaDB "+models["mariadb"].newer+" used it", func(_ *machine, v *ebs) bool { return v.now() != nil && v.now().dirs["mysql"].newer }),
-	ofVolume("was initialised 3 times and never finished", func(_ *machine, v *ebs) bool { return v.now() != nil && len(v.now().dirs) >= 3 }),
+	ofVolume("was begun 3 times, and never succeeded", func(_ *machine, v *ebs) bool { return v.now() != nil && len(v.now().dirs) >= 3 }),
 	because("(an|another) age identity", func(m *machine) bool {
 		return m.agent != nil && len(m.agent.keys) == 0 || m.agent.keys[0] != goodKey
 	}),
@@ -286,7 +286,7 @@ var reasons = []reason{
 	}),
 	because("was stopped by hand", func(m *machine) bool { s := m.services[database]; return s.active == "inactive" && !s.byItself }),
 	because("ended by itself", func(m *machine) bool { s := m.services[database]; return s.active == "inactive" && s.byItself }),
-	because("to stay up: it is restart|to start again: it is restart", func(m *machine) bool {
+	because("to stay up: this is restart|to start again: this is restart", func(m *machine) bool {
 		return m.services[database].restarts > 0 || m.services[database].sub == "auto-restart"
 	}),
 	because("mariadb.service failed", func(m *machine) bool { return m.services[database].active == "failed" }),

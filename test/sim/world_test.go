@@ -15,7 +15,7 @@ import (
 
 	"bootagent/pkg/aws/name"
 	"bootagent/pkg/role"
-	"bootagent/pkg/settings"
+	"bootagent/pkg/secret"
 )
 
 // A World is all that there is beside the agents. But for what mu guards,
@@ -35,13 +35,13 @@ type World struct {
 
 	faults faults
 	boots  int
-	acked  map[name.VolumeID]int // rows that were acknowledged, by volume
-	sealed []byte                // the secret, as it lies in S3
-	role   *role.Role            // that the image has
-	keys   []settings.Key        // that the agent is set to use
-	mute   bool                  // no probe comes to an end
-	counts map[string]int        // of what changed something, by machine and what it was
-	mutant *mutant               // that the agents are; nil is none
+	acked  map[name.VolumeID]int   // rows that were acknowledged, by volume
+	sealed []byte                  // the secret, as it lies in S3
+	role   *role.Role              // that the image has
+	keys   []secret.ProviderConfig // that the agent is set to use
+	mute   bool                    // no probe comes to an end
+	counts map[string]int          // of what changed something, by machine and what it was
+	mutant *mutant                 // that the agents are; nil is none
 
 	mu      sync.Mutex
 	arrived []*call
@@ -101,7 +101,7 @@ func newWorld(seed uint64) *World {
 	w := &World{
 		seed: seed, chance: rand.New(rand.NewPCG(seed, 0x5eed)), began: time.Now(),
 		wake: make(chan struct{}, 1), acked: make(map[name.VolumeID]int), drawn: make(map[string]uint64), counts: make(map[string]int),
-		sealed: sealedSecret(), role: hastyRole(), keys: []settings.Key{{Operator: true}},
+		sealed: sealedSecret(), role: hastyRole(), keys: secret.DefaultProviders(),
 	}
 	w.cloud = newCloud(w)
 	return w

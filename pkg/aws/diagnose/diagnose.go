@@ -171,7 +171,7 @@ func (c Caller) denied(e *Error) string {
 	}
 	hint := "bootagent iam --role " + shell.Quote(name) + " prints the policy that the IAM role needs; add it, then: bootagent retry"
 	if e.Encoded != "" {
-		hint += "; if the IAM role has it, another policy denies the call: this finds the command that says which: " +
+		hint += "; if the IAM role has it, another policy denies the call, and the log has a command that shows which: " +
 			"journalctl --unit bootagent.service --grep decode-authorization-message"
 	}
 	return hint

@@ -1,5 +1,5 @@
-// Package ec2 is the interface that pkg/volume has to EC2, by the AWS SDK. It
-// is apart from what decides, so that this compiles in a second and that does not.
+// Package ec2 asks EC2 through the AWS SDK: it implements the API that pkg/storage/ebs
+// needs. The rules are in that package, so that it compiles in a second, without the SDK.
 package ec2
 
 import (

@@ -4,21 +4,19 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"maps"
 	"net"
 	"net/http"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-)
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+	"bootagent/pkg/golden"
+)
 
 // hasty is for tests that wait until a deadline.
 var hasty = deadlines{connect: 50 * time.Millisecond, answer: 50 * time.Millisecond}
@@ -338,23 +336,7 @@ func TestWords(t *testing.T) {
 			t.Errorf("nothing is told of %q", kind)
 		}
 	}
-	golden(t, "testdata/words.golden", told.String())
-}
-
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("got\n%swant\n%s", got, want)
-	}
+	golden.Check(t, "testdata/words.golden", told.String())
 }
 
 func TestCallsSideBySide(t *testing.T) {

@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -22,27 +20,8 @@ import (
 
 	"bootagent/pkg/aws/diagnose"
 	"bootagent/pkg/fault"
+	"bootagent/pkg/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
-
-// golden compares a text with testdata/NAME.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s: got\n%s\nwant\n%s", path, got, want)
-	}
-}
 
 // words is an error as a golden file shows it.
 func words(err error) string {
@@ -214,7 +193,7 @@ func TestEveryAnswerOfS3IsToldInWords(t *testing.T) {
 			}
 		}
 	}
-	golden(t, "s3.golden", got.String())
+	golden.Check(t, filepath.Join("testdata", "s3.golden"), got.String())
 }
 
 func TestAnAnswerThatEndsEarlyIsNotTaken(t *testing.T) {

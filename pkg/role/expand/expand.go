@@ -89,7 +89,7 @@ func (p Parameters) known(r reference) error {
 	if r.name == "" && slices.Contains(p, r.scope) {
 		near = "; did you mean " + reference{ofParams, r.scope}.String() + "?"
 	}
-	return fmt.Errorf("unknown expansion of %s%s (known: %s)", strictyaml.Quote(r.scope), near, Form)
+	return fmt.Errorf("unknown name %s in ${...}%s (known: %s)", strictyaml.Quote(r.scope), near, Form)
 }
 
 func listOrNone(words []string) string {

@@ -108,7 +108,7 @@ func (v *Volumes) waiting(ask asking, vol Volume) *fault.Pending {
 func (v *Volumes) heldBy(ctx context.Context, vol Volume, a Attachment) error {
 	if a.Instance == "" {
 		return &fault.Pending{
-			For:  fmt.Sprintf("volume %s to be let go by %s, which has held it since %s", vol.ID, a.Service, clock(a.Since)),
+			For:  fmt.Sprintf("volume %s to be detached from %s, attached there since %s", vol.ID, a.Service, clock(a.Since)),
 			Hint: "a service of AWS holds it; it has to be asked to let go",
 		}
 	}
@@ -116,7 +116,7 @@ func (v *Volumes) heldBy(ctx context.Context, vol Volume, a Attachment) error {
 	if err != nil {
 		return err
 	}
-	w := &fault.Pending{For: fmt.Sprintf("volume %s to be let go by %s (%s), which has held it since %s",
+	w := &fault.Pending{For: fmt.Sprintf("volume %s to be detached from %s (%s), attached there since %s",
 		vol.ID, a.Instance, state, clock(a.Since))}
 	switch {
 	case a.State == Busy:
@@ -125,7 +125,7 @@ func (v *Volumes) heldBy(ctx context.Context, vol Volume, a Attachment) error {
 	case a.State == Detaching:
 		w.For += " and is letting it go"
 	case state == "running" || state == "pending":
-		w.Hint = fmt.Sprintf("if %s is to give it up, stop its services, unmount the volume there, and then detach it, %s", a.Instance, v.detach(vol))
+		w.Hint = fmt.Sprintf("to move it here, stop the services on %s, unmount the volume there, and then detach it, %s", a.Instance, v.detach(vol))
 	case state == "stopped":
 		w.Hint = "a stopped instance keeps its volumes: detach it, " + v.detach(vol)
 	}

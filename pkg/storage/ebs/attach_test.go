@@ -101,8 +101,8 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 				name:  "held by another",
 				world: func(c *cloud) { c.volumes[vol] = held(other, "/dev/sdf", Attached, since) },
 				kind:  waiting,
-				words: "volume vol-00000000000000001 to be let go by i-00000000000000002 (running), which has held it since 10:04:11",
-				hint: "if i-00000000000000002 is to give it up, stop its services, unmount the volume there, and then detach it, with your own credentials: " +
+				words: "volume vol-00000000000000001 to be detached from i-00000000000000002 (running), attached there since 10:04:11",
+				hint: "to move it here, stop the services on i-00000000000000002, unmount the volume there, and then detach it, with your own credentials: " +
 					"aws ec2 detach-volume --volume-id vol-00000000000000001",
 				calls: both,
 			},
@@ -113,7 +113,7 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 					c.instances[other].State = "stopped"
 				},
 				kind:  waiting,
-				words: "volume vol-00000000000000001 to be let go by i-00000000000000002 (stopped), which has held it since 1999-12-31 10:04:11",
+				words: "volume vol-00000000000000001 to be detached from i-00000000000000002 (stopped), attached there since 1999-12-31 10:04:11",
 				hint:  "a stopped instance keeps its volumes: detach it, with your own credentials: aws ec2 detach-volume --volume-id vol-00000000000000001",
 				calls: both,
 			},
@@ -124,16 +124,16 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 					c.instances[other].State = "shutting-down"
 				},
 				kind: waiting,
-				words: "volume vol-00000000000000001 to be let go by i-00000000000000002 (shutting-down), " +
-					"which has held it since 10:04:11 and is letting it go",
+				words: "volume vol-00000000000000001 to be detached from i-00000000000000002 (shutting-down), " +
+					"attached there since 10:04:11 and is letting it go",
 				calls: both,
 			},
 			{
 				name:  "held by another that does not unmount it",
 				world: func(c *cloud) { c.volumes[vol] = held(other, "/dev/sdf", Busy, since) },
 				kind:  waiting,
-				words: "volume vol-00000000000000001 to be let go by i-00000000000000002 (running), " +
-					"which has held it since 10:04:11 and is to let it go, but still uses it (busy)",
+				words: "volume vol-00000000000000001 to be detached from i-00000000000000002 (running), " +
+					"attached there since 10:04:11 and is to let it go, but still uses it (busy)",
 				hint:  "unmount it on i-00000000000000002, or stop that instance",
 				calls: both,
 			},
@@ -144,7 +144,7 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 					delete(c.instances, other)
 				},
 				kind:  waiting,
-				words: "volume vol-00000000000000001 to be let go by i-00000000000000002 (unknown to EC2), which has held it since 10:04:11",
+				words: "volume vol-00000000000000001 to be detached from i-00000000000000002 (unknown to EC2), attached there since 10:04:11",
 				calls: both,
 			},
 			{
@@ -154,7 +154,7 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 					c.answers[DescribeInstances] = []error{refusal(DescribeInstances, "UnauthorizedOperation", "no")}
 				},
 				kind:  waiting,
-				words: "volume vol-00000000000000001 to be let go by i-00000000000000002 (state unknown), which has held it since 10:04:11",
+				words: "volume vol-00000000000000001 to be detached from i-00000000000000002 (state unknown), attached there since 10:04:11",
 				calls: both,
 			},
 			{
@@ -164,7 +164,7 @@ func TestAttachOfAVolumeThatIsNotFree(t *testing.T) {
 					c.volumes[vol].Attachments[0].Service = "fargate.amazonaws.com"
 				},
 				kind:  waiting,
-				words: "volume vol-00000000000000001 to be let go by fargate.amazonaws.com, which has held it since 10:04:11",
+				words: "volume vol-00000000000000001 to be detached from fargate.amazonaws.com, attached there since 10:04:11",
 				hint:  "a service of AWS holds it; it has to be asked to let go", calls: describe,
 			},
 			{

@@ -135,7 +135,7 @@ func (t *tree) checkEffect(h Hold) []Problem {
 	if by := assertion.undoneBy; by != "" {
 		problems = append(problems, Problem{
 			Unit:   h.Unit,
-			Detail: by + " undoes the assertion of its guard, so the unit can start without the agent: remove the empty Assert...= setting from that file",
+			Detail: by + " switches off the condition of its guard, so the unit can start without the agent: remove the empty Assert...= setting from that file",
 		})
 	}
 	if !unit.IsService(h.Unit) || h.IMDS {

@@ -71,7 +71,7 @@ func TestCheck(t *testing.T) {
 		{
 			name:  "a later drop-in resets the assertions",
 			after: write("etc/systemd/system/mariadb.service.d/override.conf", "[Unit]\nAssertPathIsDirectory =\n"),
-			want:  []Problem{{Unit: "mariadb.service", Detail: "/etc/systemd/system/mariadb.service.d/override.conf undoes the assertion of its guard"}},
+			want:  []Problem{{Unit: "mariadb.service", Detail: "/etc/systemd/system/mariadb.service.d/override.conf switches off the condition of its guard"}},
 		},
 		{
 			name:  "one for all services does",

@@ -1,17 +1,14 @@
 package guard
 
 import (
-	"flag"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"bootagent/pkg/golden"
 	"bootagent/pkg/systemd/unitfile/unitfiletest"
 	"bootagent/pkg/unit"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // A machine is the files below a root directory, as unitfiletest.Root makes them.
 type machine map[string]string
@@ -26,7 +23,7 @@ const service = unitfiletest.Service
 func hold(unit string) Hold { return Hold{Unit: unit, Service: unit} }
 
 func TestText(t *testing.T) {
-	for golden, h := range map[string]Hold{
+	for file, h := range map[string]Hold{
 		"service":      hold("mariadb.service"),
 		"imds-allowed": {Unit: "web.service", Service: "web.service", IMDS: true},
 		"also-guarded": {Unit: "mysql-exporter.service", Service: "mariadb.service"},
@@ -41,20 +38,9 @@ func TestText(t *testing.T) {
 		// Its [Service] would be one that systemd complains of.
 		"socket-of-credentials": {Unit: "web.socket", Service: "web.service", Credentials: []string{"tls"}},
 	} {
-		t.Run(golden, func(t *testing.T) {
-			file := filepath.Join("testdata", golden+".conf")
-			if *update {
-				if err := os.WriteFile(file, []byte(h.Text()), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := h.Text(); got != string(want) {
-				t.Errorf("the guard of %s is\n%s\nand not as in %s; if that is wanted: go test -update", h.Unit, got, file)
-			}
+		t.Run(file, func(t *testing.T) {
+			file := filepath.Join("testdata", file+".conf")
+			golden.Check(t, file, h.Text())
 		})
 	}
 }

@@ -1,4 +1,4 @@
-package secret
+package sources
 
 import (
 	"context"
@@ -8,31 +8,33 @@ import (
 	"path"
 
 	"bootagent/pkg/fault"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role/source"
+	"bootagent/pkg/secret/regular"
 	"bootagent/pkg/syntax"
 )
 
-// FileSource is the source file:///PATH: a file of this machine that is encrypted
+// File is the source file:///PATH: a file of this machine that is encrypted
 // with age. Its version is the SHA-256 of its content.
-type FileSource struct{}
+type File struct{}
 
 // Syntax returns how a role file writes a file.
-func (FileSource) Syntax() source.Syntax { return fileSyntax }
+func (File) Syntax() source.Syntax { return fileSyntax }
 
 // Sealed returns true.
-func (FileSource) Sealed() bool { return true }
+func (File) Sealed() bool { return true }
 
 // Fetch reads the file. No error is permanent: somebody may put the file there.
-func (FileSource) Fetch(_ context.Context, path string) (Payload, error) {
-	ciphertext, _, err := readRegular(path, CiphertextMax)
+func (File) Fetch(_ context.Context, path string) (host.Payload, error) {
+	ciphertext, _, err := regular.Read(path, Max)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return Payload{}, fault.WithHint(fmt.Errorf("cannot fetch file://%s: %w", path, err),
+		return host.Payload{}, fault.WithHint(fmt.Errorf("cannot fetch file://%s: %w", path, err),
 			"write the encrypted secret there: bootagent secret encrypt --output "+path)
 	case err != nil:
-		return Payload{}, fmt.Errorf("cannot fetch file://%s: %w", path, err)
+		return host.Payload{}, fmt.Errorf("cannot fetch file://%s: %w", path, err)
 	}
-	return sealedPayload(ciphertext, ""), nil
+	return SealedPayload(ciphertext, ""), nil
 }
 
 // fileSyntax is how a role file writes a file of the image.

@@ -1,4 +1,4 @@
-package secret
+package sources
 
 import (
 	"context"
@@ -6,13 +6,14 @@ import (
 	"strings"
 
 	"bootagent/pkg/aws/name"
+	"bootagent/pkg/host"
 	"bootagent/pkg/policy"
 	"bootagent/pkg/role/source"
 )
 
-// S3Source is the source s3://BUCKET/KEY: an object of S3 that is encrypted with
+// S3 is the source s3://BUCKET/KEY: an object of S3 that is encrypted with
 // age. Its version is the version id or the ETag of the object.
-type S3Source struct{ Objects Objects }
+type S3 struct{ Objects Objects }
 
 // Objects gets objects of S3, as package aws/s3 does.
 type Objects interface {
@@ -21,22 +22,22 @@ type Objects interface {
 }
 
 // Syntax returns how a role file writes an object.
-func (S3Source) Syntax() source.Syntax { return s3Syntax }
+func (S3) Syntax() source.Syntax { return s3Syntax }
 
 // Sealed returns true.
-func (S3Source) Sealed() bool { return true }
+func (S3) Sealed() bool { return true }
 
 // Fetch gets the object.
-func (s S3Source) Fetch(ctx context.Context, ref string) (Payload, error) {
+func (s S3) Fetch(ctx context.Context, ref string) (host.Payload, error) {
 	if s.Objects == nil {
-		return Payload{}, errors.New("cannot fetch s3://" + ref + ": this machine does not use AWS")
+		return host.Payload{}, errors.New("cannot fetch s3://" + ref + ": this machine does not use AWS")
 	}
 	bucket, key, _ := strings.Cut(ref, "/")
 	ciphertext, version, err := s.Objects.Get(ctx, bucket, key)
 	if err != nil {
-		return Payload{}, err
+		return host.Payload{}, err
 	}
-	return sealedPayload(ciphertext, version), nil
+	return SealedPayload(ciphertext, version), nil
 }
 
 // s3Syntax is how a role file writes an object of Amazon S3. User-data selects the object, never the bucket.

@@ -1,4 +1,4 @@
-package secret
+package sources
 
 import (
 	"bytes"
@@ -13,18 +13,20 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bootagent/pkg/fault"
+	"bootagent/pkg/golden"
 	"bootagent/pkg/policy"
 	"bootagent/pkg/role/source"
 )
 
 func TestFileIsReadWhole(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s.age")
-	want := bytes.Repeat([]byte{7}, CiphertextMax)
+	want := bytes.Repeat([]byte{7}, Max)
 	if err := os.WriteFile(path, want, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got, err := FileSource{}.Fetch(t.Context(), path)
-	if err != nil || !bytes.Equal(got.Bytes(), want) || !got.Sealed || got.Version != digest(want) {
+	got, err := File{}.Fetch(t.Context(), path)
+	if err != nil || !bytes.Equal(got.Bytes(), want) || !got.Sealed || got.Version != Digest(want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
@@ -36,7 +38,7 @@ func TestFileRefusals(t *testing.T) {
 		os.Mkdir(at("dir"), 0o755),
 		unix.Mkfifo(at("pipe"), 0o600),
 		os.WriteFile(at("large"), nil, 0o600),
-		os.Truncate(at("large"), CiphertextMax+1),
+		os.Truncate(at("large"), Max+1),
 	} {
 		if make != nil {
 			t.Fatal(make)
@@ -50,11 +52,17 @@ func TestFileRefusals(t *testing.T) {
 		}
 		// A pipe that nobody writes to must not hold it up.
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		_, err := FileSource{}.Fetch(ctx, path)
+		_, err := File{}.Fetch(ctx, path)
 		cancel()
-		got.WriteString(name + ": " + words(err) + "\n")
+		fmt.Fprintf(&got, "%s: %v\n", name, err)
+		if hint := fault.HintOf(err); hint != "" {
+			fmt.Fprintf(&got, "    hint: %s\n", hint)
+		}
+		if fault.IsPermanent(err) {
+			t.Errorf("%s is permanent: somebody may put a file there", name)
+		}
 	}
-	golden(t, "file.golden", strings.ReplaceAll(got.String(), dir, "DIR"))
+	golden.Check(t, filepath.Join("testdata", "file.golden"), strings.ReplaceAll(got.String(), dir, "DIR"))
 }
 
 // bucket is S3 with one object.
@@ -70,14 +78,14 @@ func (b *bucket) Get(_ context.Context, name, key string) ([]byte, string, error
 }
 
 func TestAnObjectHasTheVersionThatS3Says(t *testing.T) {
-	for given, want := range map[string]string{"9b2cf535": "9b2cf535", "": digest([]byte("ciphertext"))} {
+	for given, want := range map[string]string{"9b2cf535": "9b2cf535", "": Digest([]byte("ciphertext"))} {
 		b := &bucket{content: "ciphertext", version: given}
-		got, err := S3Source{b}.Fetch(t.Context(), "secrets/db/root pass.age")
+		got, err := S3{b}.Fetch(t.Context(), "secrets/db/root pass.age")
 		if err != nil || string(got.Bytes()) != "ciphertext" || got.Version != want || !got.Sealed || b.asked != "secrets db/root pass.age" {
 			t.Errorf("got %+v, %v, asked for %s", got, err, b.asked)
 		}
 	}
-	if _, err := (S3Source{}).Fetch(t.Context(), "secrets/k"); err == nil || err.Error() != "cannot fetch s3://secrets/k: this machine does not use AWS" {
+	if _, err := (S3{}).Fetch(t.Context(), "secrets/k"); err == nil || err.Error() != "cannot fetch s3://secrets/k: this machine does not use AWS" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -93,15 +101,27 @@ func TestAPlaceIsOneOfASource(t *testing.T) {
 		"ssm://p":                  `unknown source of secrets: "ssm://p"`,
 	} {
 		scheme, ref, _ := strings.Cut(place, "://")
-		if _, err := sourceOf(Sources(nil), source.Source{Scheme: scheme, Ref: ref}); !strings.HasPrefix(fmt.Sprint(err), want) {
+		if _, err := Of(All(nil), source.Source{Scheme: scheme, Ref: ref}); !strings.HasPrefix(fmt.Sprint(err), want) {
 			t.Errorf("%q: got %v, want %s", place, err, want)
+		}
+	}
+}
+
+func TestEverySourceIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/reference/role-file.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range All(nil) {
+		if form := s.Syntax().Form; !strings.Contains(string(page), "\n| `"+form+"` | ") {
+			t.Errorf("docs/reference/role-file.md has no row for %s in its table of sources; add one", form)
 		}
 	}
 }
 
 func TestEachSourceSaysWhatIAMHasToAllow(t *testing.T) {
 	var needs policy.Needs
-	for _, s := range Sources(nil) {
+	for _, s := range All(nil) {
 		if permit := s.Syntax().Permit; permit != nil {
 			permit(&needs, "secrets/db.age")
 		}
