@@ -215,7 +215,7 @@ func TestAWaitIsToldSinceItBegan(t *testing.T) {
 		m.mu.Lock()
 		m.cloud.volumes[volumeID].holder = "i-3"
 		m.mu.Unlock()
-		time.Sleep(time.Minute)
+		time.Sleep(2 * time.Minute) // a rest is at most a minute, and a quarter of it
 		synctest.Wait()
 		r.is("volume data: attach", graph.Waiting, "to be detached from i-3")
 		if since := r.step("volume data: attach").Since; !since.Equal(began) {
