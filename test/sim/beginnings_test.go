@@ -41,7 +41,7 @@ var beginnings = []beginning{
 		v.format("xfs", "11111111-1111-4111-8111-111111111111")
 		v.place.made, v.log.made = false, false
 	}},
-	{name: "a filesystem of ours that was repaired", weight: 1, never: "which bootagent made, and its ledger is gone", set: func(w *World, v *ebs) {
+	{name: "a filesystem of ours that was repaired", weight: 1, never: "which bootagent made, and its ledger, bootagent's record on it, is gone", set: func(w *World, v *ebs) {
 		const uuid = "22222222-2222-4222-8222-222222222222"
 		w.withRows(v)
 		v.place.ledger = ""

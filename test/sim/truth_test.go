@@ -253,7 +253,7 @@ var reasons = []reason{
 		return v.log != nil && !strings.Contains(v.log.ledger, `"role":"mysql-ec2"`)
 	}),
 	ofVolume("without a ledger", func(_ *machine, v *ebs) bool { return v.place != nil && v.place.ledger == "" && !v.place.made }),
-	ofVolume("which bootagent made, and its ledger is gone", func(_ *machine, v *ebs) bool {
+	ofVolume("which bootagent made, and its ledger, bootagent's record on it, is gone", func(_ *machine, v *ebs) bool {
 		return v.place != nil && v.place.ledger == "" && v.place.dirs["lost+found"].state != ""
 	}),
 	ofVolume("which mkfs does not leave", func(_ *machine, v *ebs) bool { return v.place != nil && !v.place.made && len(v.place.dirs) > 0 }),
