@@ -15,6 +15,7 @@ import (
 	"bootagent/pkg/command"
 	"bootagent/pkg/journal"
 	"bootagent/pkg/machine"
+	"bootagent/pkg/role"
 	"bootagent/pkg/systemd"
 	"bootagent/pkg/systemd/holder"
 	"bootagent/pkg/systemd/pid1"
@@ -36,7 +37,7 @@ func release(ctx context.Context, _ []string, _ io.Writer) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // the agent has said why there is no plan, and mounted nothing
 	}
-	var plan mounting
+	var plan role.Plan
 	if err == nil {
 		err = json.Unmarshal(src, &plan)
 	}
@@ -51,14 +52,9 @@ func release(ctx context.Context, _ []string, _ io.Writer) error {
 	return releaseVolumes(ctx, plan, stopping, log)
 }
 
-// mounting is what a kept plan says of mounts.
-type mounting struct {
-	Volumes []struct{ Name, Mount string }
-}
-
-// releaseVolumes lets go of the volumes that are unmounted. While the machine
+// releaseVolumes releases the volumes that are unmounted. While the machine
 // runs on, as when a person stops the unit, what is mounted may be in use.
-func releaseVolumes(ctx context.Context, plan mounting, stopping bool, log *slog.Logger) error {
+func releaseVolumes(ctx context.Context, plan role.Plan, stopping bool, log *slog.Logger) error {
 	var mounted []string
 	for _, v := range plan.Volumes {
 		_, is, err := systemd.MountedAt(v.Mount)

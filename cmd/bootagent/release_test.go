@@ -13,7 +13,7 @@ func TestReleaseFindsTheMountPointsOfTheKeptPlan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var plan mounting
+	var plan role.Plan
 	if err := json.Unmarshal(src, &plan); err != nil || len(plan.Volumes) != 1 || plan.Volumes[0].Mount != "/srv/data" || plan.Volumes[0].Name != "data" {
 		t.Errorf("got %+v, %v", plan, err)
 	}

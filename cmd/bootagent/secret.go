@@ -47,7 +47,7 @@ func secretCommand() command.Command {
 
 // An encryption says for whom a secret is encrypted, and where to.
 type encryption struct {
-	keys    secret.Sealing
+	keys    secret.Encryption
 	armored bool
 	output  string // a file; "" is standard output
 }
@@ -67,9 +67,9 @@ func (e encryption) run(ctx context.Context, out io.Writer) error {
 	}
 	defer clear(plaintext)
 	if e.output == "" {
-		err = secret.Seal(out, bytes.NewReader(plaintext), recipients, e.armored)
+		err = secret.Encrypt(out, bytes.NewReader(plaintext), recipients, e.armored)
 	} else {
-		err = secret.SealToFile(e.output, bytes.NewReader(plaintext), recipients, e.armored)
+		err = secret.EncryptToFile(e.output, bytes.NewReader(plaintext), recipients, e.armored)
 	}
 	if err != nil {
 		return err

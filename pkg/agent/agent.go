@@ -76,7 +76,7 @@ type Keeper interface {
 	// nil is that no plan is in force.
 	Check(*role.Plan) error
 
-	// Granted reports whether a unit has the token of a grant, and so may start,
+	// Granted reports whether a unit has the file of a grant, and so may start,
 	// even before an agent that was restarted has checked what it stands on.
 	Granted(unit string) bool
 

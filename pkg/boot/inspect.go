@@ -7,7 +7,7 @@ import (
 	"bootagent/pkg/host"
 )
 
-// Inspect checks what the boot made and what no event tells the loss of: the token of
+// Inspect checks what the boot made and what no event tells the loss of: the file of
 // a grant, a note that a person stopped a service, a staged secret. All of these are
 // files, which root can delete.
 func (b *Boot) Inspect(ctx context.Context) error {
@@ -34,11 +34,11 @@ func (b *Boot) Inspect(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// keepGrant sees to it that a service whose grant holds has its token.
+// keepGrant sees to it that a service whose grant holds has its grant file.
 func (s *service) keepGrant(ctx context.Context) error {
 	lost, err := s.boot.host.Grants.KeepGrant(ctx, s.Unit)
 	if lost && err == nil {
-		s.boot.log.Warn("the token of "+s.Unit+" was gone, and is there again", "unit", s.Unit)
+		s.boot.log.Warn("the grant file of "+s.Unit+" was gone, and is there again", "unit", s.Unit)
 	}
 	return err
 }

@@ -50,7 +50,7 @@ func (s *safe) Fetch(_ context.Context, sec host.Secret) (host.Payload, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	payload := func(text, stale string) host.Payload {
-		return host.Payload{Bytes: func() []byte { return []byte(text) }, Version: "1", Sealed: !s.open[sec.Name], Stale: stale}
+		return host.Payload{Bytes: func() []byte { return []byte(text) }, Version: "1", Encrypted: !s.open[sec.Name], Stale: stale}
 	}
 	if text := s.sources[sec.Name]; text != "" {
 		return payload(text, ""), nil
@@ -65,7 +65,7 @@ func (s *safe) Open(_ context.Context, sec host.Secret, payload host.Payload) er
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sealed := string(payload.Bytes())
-	if !payload.Sealed {
+	if !payload.Encrypted {
 		s.staged[sec.Name] = true
 		return s.does("stage %s", sec.Name)
 	}

@@ -11,9 +11,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"bootagent/pkg/fault"
 )
@@ -90,8 +89,9 @@ func unreachable(err error) error {
 		err = wrapper.Err
 	}
 	hint := "start the agent: systemctl start bootagent; if that fails: systemctl status --no-pager bootagent"
-	closed := errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE)
-	if closed || errors.Is(err, fs.ErrPermission) {
+	dial := (*net.OpError)(nil)
+	connected := !errors.As(err, &dial) || dial.Op != "dial" // the agent closed the connection: how net/http says that differs by the moment
+	if connected && !os.IsTimeout(err) || errors.Is(err, fs.ErrPermission) {
 		hint = "run this as root: the agent answers root only"
 	}
 	return fault.WithHint(fmt.Errorf("cannot reach the agent: %w", err), hint)

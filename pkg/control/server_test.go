@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,8 +86,8 @@ func ask(t *testing.T, socket string, uid int, request string) (answer string) {
 }
 
 func TestOnlyRootIsAnswered(t *testing.T) {
-	retried := 0
-	socket := serve(t, Commands{Retry: func(context.Context) (string, error) { retried++; return "retried", nil }})
+	var retried atomic.Int64
+	socket := serve(t, Commands{Retry: func(context.Context) (string, error) { retried.Add(1); return "retried", nil }})
 	// The socket's mode is not what keeps others out.
 	if err := errors.Join(os.Chmod(filepath.Dir(socket), 0o755), os.Chmod(socket, 0o777)); err != nil {
 		t.Fatal(err)
@@ -96,7 +97,7 @@ func TestOnlyRootIsAnswered(t *testing.T) {
 		if answer := ask(t, socket, os.Getuid(), request); answer != "" {
 			t.Errorf("user ID %d is answered %q", os.Getuid(), answer)
 		}
-		if _, err := (Client{socket}).Retry(t.Context()); err == nil || retried > 0 {
+		if _, err := (Client{socket}).Retry(t.Context()); err == nil || retried.Load() > 0 {
 			t.Errorf("the client of another user gets %v", err)
 		}
 		t.Skip("being root needs root")
@@ -109,8 +110,8 @@ func TestOnlyRootIsAnswered(t *testing.T) {
 			t.Errorf("root is answered %q", answer)
 		}
 	}
-	if retried != 2 {
-		t.Errorf("the agent retried %d times, want 2", retried)
+	if n := retried.Load(); n != 2 {
+		t.Errorf("the agent retried %d times, want 2", n)
 	}
 }
 

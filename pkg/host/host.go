@@ -78,10 +78,10 @@ type Secrets interface {
 
 // A Payload is what a source holds of a secret.
 type Payload struct {
-	Bytes   func() []byte // behind a function, so that nothing prints one that is not encrypted
-	Version string        // tells payloads of the same secret apart
-	Sealed  bool          // it is encrypted
-	Stale   string        // that it comes from the cache, and why; "" if it is fresh from its source
+	Bytes     func() []byte // behind a function, so that nothing prints one that is not encrypted
+	Version   string        // tells payloads of the same secret apart
+	Encrypted bool          // it is encrypted
+	Stale     string        // that it comes from the cache, and why; "" if it is fresh from its source
 }
 
 // Units says what systemd's units are doing.
@@ -113,7 +113,7 @@ type Grants interface {
 	// grant.
 	Granted(ctx context.Context, unit string) (bool, error)
 
-	// KeepGrant makes the token of an active grant again if it is lost. It
+	// KeepGrant makes the file of an active grant again if it is lost. It
 	// grants nothing.
 	KeepGrant(ctx context.Context, unit string) (lost bool, err error)
 }

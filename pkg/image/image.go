@@ -15,6 +15,7 @@ import (
 
 	"bootagent/pkg/aws/name"
 	"bootagent/pkg/role"
+	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/shell"
 	"bootagent/pkg/systemd/guard"
@@ -374,7 +375,7 @@ func (i Image) checkLeftovers(units *unitfile.Tree, set settings.Settings, r *Re
 				continue
 			}
 			text, err := units.Read(path)
-			if err == nil && !isSealed(text) {
+			if err == nil && !secret.IsEncrypted(text) {
 				file := units.Path(path)
 				r.problem("%s: secret %q of %s comes from it, and it is not encrypted: seal it for the machine's key and for one that is kept elsewhere, and put that in its place: "+
 					"bootagent secret encrypt --recipient KEY --recovery KEY --output %s <%s", file, s.Name, ro.File, shell.Quote(file+".age"), shell.Quote(file))
@@ -405,10 +406,4 @@ func keyFiles(units *unitfile.Tree) (files []string) {
 		return nil
 	})
 	return files
-}
-
-// isSealed reports whether a text is encrypted by age, binary or armored.
-func isSealed(text []byte) bool {
-	head := strings.TrimSpace(string(text[:min(len(text), 100)]))
-	return strings.HasPrefix(head, "age-encryption.org/v1") || strings.HasPrefix(head, "-----BEGIN AGE ENCRYPTED FILE-----")
 }

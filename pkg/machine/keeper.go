@@ -114,13 +114,13 @@ func (k *Keeper) Check(inForce *role.Plan) error {
 
 // Granted reports whether a unit was granted in this boot of the machine.
 func (k *Keeper) Granted(unit string) bool {
-	_, err := os.Lstat(guard.Token(unit))
+	_, err := os.Lstat(guard.GrantFile(unit))
 	return err == nil
 }
 
 // AnyGranted reports whether any unit was granted in this boot of the machine.
 func AnyGranted() bool {
-	tokens, err := os.ReadDir(filepath.Dir(guard.Token("any.service")))
+	tokens, err := os.ReadDir(filepath.Dir(guard.GrantFile("any.service")))
 	return err == nil && len(tokens) > 0
 }
 

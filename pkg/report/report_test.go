@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -231,10 +232,10 @@ func TestTheWatchdogIsToldWhileTheAgentWorks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		r := newReporter("")
-		sent := 0
+		var sent atomic.Int64
 		r.send = func(state string) error {
 			if state == "WATCHDOG=1" {
-				sent++
+				sent.Add(1)
 			}
 			return nil
 		}
@@ -246,8 +247,8 @@ func TestTheWatchdogIsToldWhileTheAgentWorks(t *testing.T) {
 		})
 		go r.Watchdog(ctx, 0, func() { t.Error("it pings without an interval") })
 		time.Sleep(10 * time.Minute)
-		if sent != 15 {
-			t.Errorf("it was told %d times, want 15: three times in each of 5 minutes", sent)
+		if n := sent.Load(); n != 15 {
+			t.Errorf("it was told %d times, want 15: three times in each of 5 minutes", n)
 		}
 		cancel()
 		synctest.Wait()

@@ -57,3 +57,17 @@ func (r Ready) MarshalJSON() ([]byte, error) {
 		Timeout string `json:"timeout"`
 	}{plain(r), r.Timeout.String()})
 }
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (r *Ready) UnmarshalJSON(src []byte) (err error) {
+	type plain Ready
+	read := struct {
+		*plain
+		Timeout string `json:"timeout"`
+	}{plain: (*plain)(r)}
+	if err := json.Unmarshal(src, &read); err != nil {
+		return err
+	}
+	r.Timeout, err = time.ParseDuration(read.Timeout)
+	return err
+}

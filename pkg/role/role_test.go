@@ -65,6 +65,13 @@ func planJSON(t *testing.T, r *role.Role, params, volumes map[string]string) str
 	if err != nil {
 		t.Fatal(err)
 	}
+	var read role.Plan // as bootagent release reads the plan that the agent keeps
+	if err := json.Unmarshal(text, &read); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := json.MarshalIndent(read, "", "  "); err != nil || string(again) != string(text) {
+		t.Errorf("from JSON it is read as\n%s\nnot\n%s\n%v", again, text, err)
+	}
 	return string(text) + "\n"
 }
 

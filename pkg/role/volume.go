@@ -204,3 +204,17 @@ func (v Volume) MarshalJSON() ([]byte, error) {
 		Timeout string `json:"timeout"`
 	}{plain(v), v.Timeout.String()})
 }
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (v *Volume) UnmarshalJSON(src []byte) (err error) {
+	type plain Volume
+	read := struct {
+		*plain
+		Timeout string `json:"timeout"`
+	}{plain: (*plain)(v)}
+	if err := json.Unmarshal(src, &read); err != nil {
+		return err
+	}
+	v.Timeout, err = time.ParseDuration(read.Timeout)
+	return err
+}

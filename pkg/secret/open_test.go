@@ -315,7 +315,7 @@ func TestDebiansAgeAndWeOpenWhatTheOtherSealed(t *testing.T) {
 		}
 		for _, armored := range []bool{false, true} {
 			var ciphertext bytes.Buffer
-			if err := Seal(&ciphertext, bytes.NewReader(plaintext), []string{recovery.public, public}, armored); err != nil {
+			if err := Encrypt(&ciphertext, bytes.NewReader(plaintext), []string{recovery.public, public}, armored); err != nil {
 				t.Fatal(err)
 			}
 			if got := ageTool(t, ciphertext.Bytes(), "age", "-d", "-i", keyFile); !bytes.Equal(got, plaintext) {

@@ -84,7 +84,7 @@ func sealed(t testing.TB, plaintext string, armored bool, to ...pair) []byte {
 		recipients = append(recipients, p.public)
 	}
 	var out bytes.Buffer
-	if err := Seal(&out, strings.NewReader(plaintext), recipients, armored); err != nil {
+	if err := Encrypt(&out, strings.NewReader(plaintext), recipients, armored); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()

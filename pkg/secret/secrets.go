@@ -71,7 +71,7 @@ func (s *Secrets) Staged(of host.Secret) (version string, err error) {
 // it takes an age identity.
 func (s *Secrets) NeedsKey(of host.Secret) bool {
 	source, err := s.source(of)
-	return err != nil || source.Sealed()
+	return err != nil || source.Encrypted()
 }
 
 // source returns where a secret comes from.
@@ -128,7 +128,7 @@ func (s *Secrets) Fetch(ctx context.Context, of host.Secret) (host.Payload, erro
 		return payload, nil
 	case cacheErr == nil && ctx.Err() == nil:
 		s.Log.Warn("uses the cached ciphertext of a secret", "secret", of.Name, "error", err)
-		payload = sources.SealedPayload(cached, "")
+		payload = sources.EncryptedPayload(cached, "")
 		payload.Stale = fmt.Sprintf("uses the ciphertext cached at %s: %v", when.Local().Format(time.DateTime), err)
 		return payload, nil
 	case !errors.Is(cacheErr, ErrNotCached):
@@ -158,7 +158,7 @@ func (s *Secrets) Open(ctx context.Context, of host.Secret, payload host.Payload
 }
 
 func (s *Secrets) open(ctx context.Context, payload host.Payload) (*Plaintext, error) {
-	if !payload.Sealed {
+	if !payload.Encrypted {
 		return newPlaintext(slices.Clone(payload.Bytes()), nil)
 	}
 	plaintext, err := Decrypt(payload.Bytes(), s.Keys)

@@ -92,7 +92,7 @@ func TestASecretIsFetchedDecryptedAndStagedWithItsVersion(t *testing.T) {
 	b.err = errors.New("no answer")
 	payload, err = s.Fetch(t.Context(), rootSQL)
 	if err != nil || !strings.HasPrefix(payload.Stale, "uses the ciphertext cached at ") || !strings.HasSuffix(payload.Stale, ": no answer") ||
-		payload.Version != sources.Digest(payload.Bytes()) || !payload.Sealed {
+		payload.Version != sources.Digest(payload.Bytes()) || !payload.Encrypted {
 		t.Errorf("got %+v, %v", payload, err)
 	}
 	other := rootSQL
@@ -106,7 +106,7 @@ func TestASecretIsFetchedDecryptedAndStagedWithItsVersion(t *testing.T) {
 type plain struct{ content string }
 
 func (plain) Syntax() source.Syntax { return sources.S3{}.Syntax() }
-func (plain) Sealed() bool          { return false }
+func (plain) Encrypted() bool       { return false }
 
 func (p plain) Fetch(context.Context, string) (host.Payload, error) {
 	return host.Payload{Bytes: func() []byte { return []byte(p.content) }, Version: "1"}, nil
@@ -177,7 +177,7 @@ func TestTheProvidersAreAskedAgainWhereNoIdentityFits(t *testing.T) {
 		given := recovery.private
 		provider := CommandKeys{[]string{"x"}, func(context.Context, []string) ([]byte, error) { return []byte(given), nil }}
 		s := secretsOf(t, nil, provider)
-		payload := host.Payload{Bytes: func() []byte { return sealed(t, canary, false, machine) }, Version: "1", Sealed: true}
+		payload := host.Payload{Bytes: func() []byte { return sealed(t, canary, false, machine) }, Version: "1", Encrypted: true}
 		if err := s.Unlock(t.Context()); err != nil {
 			t.Fatal(err)
 		}

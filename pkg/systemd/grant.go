@@ -89,13 +89,13 @@ func (m *Manager) Held(ctx context.Context, service string) (bool, error) {
 }
 
 func (m *Manager) grantProperties(service string, mounts []string) []dbus.Property {
-	token := guard.Token(service)
+	file := guard.GrantFile(service)
 	props := []dbus.Property{
 		dbus.PropDescription("Grant of bootagent for " + service),
 		dbus.PropType("oneshot"),
 		dbus.PropRemainAfterExit(true),
-		pid1.Property("ExecStart", []execCommand{{"/bin/touch", []string{"touch", "--", token}, false}}),
-		pid1.Property("ExecStopPost", []execCommand{{"/bin/rm", []string{"rm", "-f", "--", token, m.started(service)}, false}}),
+		pid1.Property("ExecStart", []execCommand{{"/bin/touch", []string{"touch", "--", file}, false}}),
+		pid1.Property("ExecStopPost", []execCommand{{"/bin/rm", []string{"rm", "-f", "--", file, m.started(service)}, false}}),
 		dbus.PropAfter(unit.Agent),
 	}
 	for _, where := range mounts {
@@ -110,30 +110,30 @@ func (m *Manager) Granted(ctx context.Context, service string) (bool, error) {
 	return err == nil && state.Active == "active" && state.Job != "stop" && state.Job != "restart", err
 }
 
-// KeepGrant makes the token of an active grant again if somebody has deleted it,
-// and reports whether it did. The grant removes the token when it ends. If it
-// ends meanwhile, KeepGrant removes the token.
+// KeepGrant makes the file of an active grant again if somebody has deleted it,
+// and reports whether it did. The grant removes the file when it ends. If it
+// ends meanwhile, KeepGrant removes the file.
 func (m *Manager) KeepGrant(ctx context.Context, service string) (lost bool, err error) {
-	token := m.token(service)
-	if there, err := exists(token); there || err != nil {
+	file := m.grantFile(service)
+	if there, err := exists(file); there || err != nil {
 		return false, err
 	}
 	if granted, err := m.Granted(ctx, service); !granted || err != nil {
 		return false, err
 	}
-	if err := touch(token); err != nil {
+	if err := touch(file); err != nil {
 		return false, err
 	}
 	granted, err := m.Granted(ctx, service)
 	if err != nil || !granted {
-		return false, errors.Join(err, os.Remove(token))
+		return false, errors.Join(err, os.Remove(file))
 	}
 	return true, nil
 }
 
-// token returns the path of the file that the guard of a service asserts, see
-// guard.Token.
-func (m *Manager) token(service string) string { return filepath.Join(m.run, "granted", service) }
+// grantFile returns the path of the file that the guard of a service asserts, see
+// guard.GrantFile.
+func (m *Manager) grantFile(service string) string { return filepath.Join(m.run, "granted", service) }
 
 // StartOnce starts a service, unless it has done so since the grant started.
 func (m *Manager) StartOnce(ctx context.Context, service string) error {

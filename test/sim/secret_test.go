@@ -46,7 +46,7 @@ var sealedAs = sync.OnceValue(func() map[string][]byte {
 	all := make(map[string][]byte)
 	for name, key := range identities() {
 		var b bytes.Buffer
-		if err := secret.Seal(&b, strings.NewReader(plaintext), []string{key.Recipient().String()}, false); err != nil {
+		if err := secret.Encrypt(&b, strings.NewReader(plaintext), []string{key.Recipient().String()}, false); err != nil {
 			panic(err)
 		}
 		all[name] = b.Bytes()

@@ -3,6 +3,7 @@
 package source
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -52,6 +53,16 @@ func (s Source) String() string { return s.Scheme + "://" + s.Ref }
 
 // MarshalText writes a source as a role file does.
 func (s Source) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (s *Source) UnmarshalText(text []byte) error {
+	scheme, ref, is := strings.Cut(string(text), "://")
+	if !is {
+		return fmt.Errorf("not a source of secrets: %q", text)
+	}
+	*s = Source{scheme, ref}
+	return nil
+}
 
 // Syntaxes are the kinds of sources that there are.
 type Syntaxes []Syntax

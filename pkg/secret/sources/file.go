@@ -21,8 +21,8 @@ type File struct{}
 // Syntax returns how a role file writes a file.
 func (File) Syntax() source.Syntax { return fileSyntax }
 
-// Sealed returns true.
-func (File) Sealed() bool { return true }
+// Encrypted returns true.
+func (File) Encrypted() bool { return true }
 
 // Fetch reads the file. No error is permanent: somebody may put the file there.
 func (File) Fetch(_ context.Context, path string) (host.Payload, error) {
@@ -34,7 +34,7 @@ func (File) Fetch(_ context.Context, path string) (host.Payload, error) {
 	case err != nil:
 		return host.Payload{}, fmt.Errorf("cannot fetch file://%s: %w", path, err)
 	}
-	return SealedPayload(ciphertext, ""), nil
+	return EncryptedPayload(ciphertext, ""), nil
 }
 
 // fileSyntax is how a role file writes a file of the image.

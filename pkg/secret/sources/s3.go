@@ -24,8 +24,8 @@ type Objects interface {
 // Syntax returns how a role file writes an object.
 func (S3) Syntax() source.Syntax { return s3Syntax }
 
-// Sealed returns true.
-func (S3) Sealed() bool { return true }
+// Encrypted returns true.
+func (S3) Encrypted() bool { return true }
 
 // Fetch gets the object.
 func (s S3) Fetch(ctx context.Context, ref string) (host.Payload, error) {
@@ -37,7 +37,7 @@ func (s S3) Fetch(ctx context.Context, ref string) (host.Payload, error) {
 	if err != nil {
 		return host.Payload{}, err
 	}
-	return SealedPayload(ciphertext, version), nil
+	return EncryptedPayload(ciphertext, version), nil
 }
 
 // s3Syntax is how a role file writes an object of Amazon S3. User-data selects the object, never the bucket.

@@ -21,7 +21,7 @@ const Max = 2 << 20
 // place in it as SCHEME://REFERENCE.
 type Source interface {
 	Syntax() source.Syntax // how a role file writes it, and what IAM has to allow
-	Sealed() bool          // its payloads are encrypted with age
+	Encrypted() bool       // its payloads are encrypted with age
 
 	// Fetch gets the payload of a reference. Its error names the place, and is
 	// permanent only where no change at the source can help.
@@ -62,11 +62,11 @@ func Digest(payload []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// SealedPayload returns a payload that is encrypted with age. Without a version it
+// EncryptedPayload returns a payload that is encrypted with age. Without a version it
 // is told apart by its content.
-func SealedPayload(ciphertext []byte, version string) host.Payload {
+func EncryptedPayload(ciphertext []byte, version string) host.Payload {
 	if version == "" {
 		version = Digest(ciphertext)
 	}
-	return host.Payload{Bytes: func() []byte { return ciphertext }, Version: version, Sealed: true}
+	return host.Payload{Bytes: func() []byte { return ciphertext }, Version: version, Encrypted: true}
 }

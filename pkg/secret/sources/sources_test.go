@@ -26,7 +26,7 @@ func TestFileIsReadWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := File{}.Fetch(t.Context(), path)
-	if err != nil || !bytes.Equal(got.Bytes(), want) || !got.Sealed || got.Version != Digest(want) {
+	if err != nil || !bytes.Equal(got.Bytes(), want) || !got.Encrypted || got.Version != Digest(want) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
@@ -81,7 +81,7 @@ func TestAnObjectHasTheVersionThatS3Says(t *testing.T) {
 	for given, want := range map[string]string{"9b2cf535": "9b2cf535", "": Digest([]byte("ciphertext"))} {
 		b := &bucket{content: "ciphertext", version: given}
 		got, err := S3{b}.Fetch(t.Context(), "secrets/db/root pass.age")
-		if err != nil || string(got.Bytes()) != "ciphertext" || got.Version != want || !got.Sealed || b.asked != "secrets db/root pass.age" {
+		if err != nil || string(got.Bytes()) != "ciphertext" || got.Version != want || !got.Encrypted || b.asked != "secrets db/root pass.age" {
 			t.Errorf("got %+v, %v, asked for %s", got, err, b.asked)
 		}
 	}

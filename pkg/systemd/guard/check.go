@@ -158,7 +158,7 @@ type assertion struct {
 func (a *assertion) follow(s unitfile.Setting, file string, h Hold) {
 	switch {
 	case s.Section != "Unit" || !strings.HasPrefix(s.Key, "Assert"):
-	case s.Key == "AssertPathExists" && s.Value == Token(h.Service):
+	case s.Key == "AssertPathExists" && s.Value == GrantFile(h.Service):
 		*a = assertion{made: true}
 	case s.Value == "" && a.made:
 		a.undoneBy = file

@@ -84,7 +84,7 @@ type Hold struct {
 
 // Token returns the path of the file that the guard of a service asserts, on the
 // machine that runs it: /run/bootagent/granted/mariadb.service for mariadb.service.
-func Token(service string) string {
+func GrantFile(service string) string {
 	return "/run/bootagent/granted/" + service
 }
 
@@ -121,7 +121,7 @@ func (h Hold) Text() string {
 		b.WriteString("After=" + unit.Agent + " " + unit.GrantOf(h.Service) + "\n")
 	}
 	b.WriteString("BindsTo=" + unit.GrantOf(h.Service) + "\n")
-	b.WriteString("AssertPathExists=" + Token(h.Service) + "\n")
+	b.WriteString("AssertPathExists=" + GrantFile(h.Service) + "\n")
 	if settings := h.serviceSettings(); settings != "" {
 		b.WriteString("\n[Service]\n" + settings)
 	}

@@ -49,7 +49,7 @@ func TestNames(t *testing.T) {
 	if got, want := unit.GrantOf("mariadb.service"), "bootagent-grant-mariadb.service"; got != want {
 		t.Errorf("the grant is %s, not %s", got, want)
 	}
-	if got, want := Token("mariadb.service"), "/run/bootagent/granted/mariadb.service"; got != want {
+	if got, want := GrantFile("mariadb.service"), "/run/bootagent/granted/mariadb.service"; got != want {
 		t.Errorf("the token is %s, not %s", got, want)
 	}
 	if got, want := Staged("mariadb.service", "root-sql"), "/run/bootagent/secrets/mariadb.service/root-sql"; got != want {

@@ -84,7 +84,7 @@ func TestSystemdHoldsWhatAGuardHolds(t *testing.T) {
 			root := m.root(t)
 			install_(t, root, h)
 			units, said := unitfiletest.Analyze(t, "LC_ALL=C", "--root="+root, h.Unit)
-			if got := units.Values(h.Unit, "AssertPathExists"); !slices.Equal(got, []string{Token(h.Service)}) {
+			if got := units.Values(h.Unit, "AssertPathExists"); !slices.Equal(got, []string{GrantFile(h.Service)}) {
 				t.Errorf("asserts %v\n%s", got, said)
 			}
 			if got := units.Values(h.Unit, "BindsTo"); !slices.Equal(got, []string{unit.GrantOf(h.Service)}) {

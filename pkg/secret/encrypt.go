@@ -15,31 +15,31 @@ import (
 	"bootagent/pkg/fault"
 )
 
-// A Sealing says for whom a person wants to encrypt a secret.
-type Sealing struct {
+// An Encryption says for whom a person encrypts a secret.
+type Encryption struct {
 	To              []string // recipients: machines
 	Recovery        []string // recipients that decrypt it when the machines' age identities are lost
 	WithoutRecovery bool     // the person accepts that then nobody can
 }
 
 // Recipients returns all recipients, or what is wrong with them.
-func (s Sealing) Recipients() ([]string, error) {
+func (e Encryption) Recipients() ([]string, error) {
 	switch {
-	case len(s.To) == 0:
+	case len(e.To) == 0:
 		return nil, errors.New("no recipient: pass --recipient with the machine's public key")
-	case len(s.Recovery) == 0 && !s.WithoutRecovery:
+	case len(e.Recovery) == 0 && !e.WithoutRecovery:
 		return nil, errors.New("no recovery recipient: if the machine's age identity is lost, so is the secret; pass --recovery with a public key whose age identity you keep elsewhere, or --without-recovery")
-	case len(s.Recovery) > 0 && s.WithoutRecovery:
+	case len(e.Recovery) > 0 && e.WithoutRecovery:
 		return nil, errors.New("--recovery and --without-recovery contradict each other: pass one of them")
 	}
-	all := slices.Concat(s.To, s.Recovery)
+	all := slices.Concat(e.To, e.Recovery)
 	_, err := parseRecipients(all)
 	return all, err
 }
 
-// Seal encrypts a secret for recipients. It writes only when it has read all of
+// Encrypt encrypts a secret for recipients. It writes only when it has read all of
 // the secret.
-func Seal(w io.Writer, plaintext io.Reader, recipients []string, armored bool) error {
+func Encrypt(w io.Writer, plaintext io.Reader, recipients []string, armored bool) error {
 	to, err := parseRecipients(recipients)
 	if err != nil {
 		return err
@@ -56,20 +56,20 @@ func Seal(w io.Writer, plaintext io.Reader, recipients []string, armored bool) e
 		return fault.WithHint(errors.New("cannot encrypt: standard input has only white space"), "check why the program that should print the secret does not")
 	case len(text) > PlaintextMax:
 		return fmt.Errorf("cannot encrypt: the secret has more than %d bytes, and systemd accepts no more", PlaintextMax)
-	case isSealed(text):
+	case IsEncrypted(text):
 		return fault.WithHint(errors.New("cannot encrypt: the secret is encrypted with age already"), "decrypt it first, with age -d")
 	}
-	var sealed bytes.Buffer
-	if err := encrypt(&sealed, text, to, armored); err != nil {
+	var encrypted bytes.Buffer
+	if err := encryptTo(&encrypted, text, to, armored); err != nil {
 		return fmt.Errorf("cannot encrypt: %w", err)
 	}
-	_, err = w.Write(sealed.Bytes())
+	_, err = w.Write(encrypted.Bytes())
 	return err
 }
 
-// SealToFile is Seal with a file that does not exist yet. If it fails, it leaves no
+// EncryptToFile is Encrypt with a file that does not exist yet. If it fails, it leaves no
 // file.
-func SealToFile(path string, plaintext io.Reader, recipients []string, armored bool) (err error) {
+func EncryptToFile(path string, plaintext io.Reader, recipients []string, armored bool) (err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return fmt.Errorf("cannot write the encrypted secret: %w", err)
@@ -79,10 +79,10 @@ func SealToFile(path string, plaintext io.Reader, recipients []string, armored b
 			err = errors.Join(err, os.Remove(path))
 		}
 	}()
-	return Seal(f, plaintext, recipients, armored)
+	return Encrypt(f, plaintext, recipients, armored)
 }
 
-func encrypt(to io.Writer, text []byte, recipients []age.Recipient, armored bool) error {
+func encryptTo(to io.Writer, text []byte, recipients []age.Recipient, armored bool) error {
 	closeArmor := func() error { return nil }
 	if armored {
 		a := armor.NewWriter(to)
@@ -101,7 +101,8 @@ func encrypt(to io.Writer, text []byte, recipients []age.Recipient, armored bool
 	return closeArmor()
 }
 
-func isSealed(text []byte) bool {
+// IsEncrypted reports whether a text is encrypted by age, binary or armored.
+func IsEncrypted(text []byte) bool {
 	_, err := unarmored(text)
 	return err == nil || errors.Is(err, errSavedOtherwise)
 }

@@ -15,11 +15,11 @@ import (
 
 func TestASealingNamesTwoWhoCanOpen(t *testing.T) {
 	for name, c := range map[string]struct {
-		s    Sealing
+		s    Encryption
 		want []string
 	}{
-		"both":             {Sealing{To: []string{machine.public}, Recovery: []string{recovery.public}}, []string{machine.public, recovery.public}},
-		"without recovery": {Sealing{To: []string{machine.public}, WithoutRecovery: true}, []string{machine.public}},
+		"both":             {Encryption{To: []string{machine.public}, Recovery: []string{recovery.public}}, []string{machine.public, recovery.public}},
+		"without recovery": {Encryption{To: []string{machine.public}, WithoutRecovery: true}, []string{machine.public}},
 	} {
 		if got, err := c.s.Recipients(); err != nil || !slices.Equal(got, c.want) {
 			t.Errorf("%s: got %q, %v", name, got, err)
@@ -32,22 +32,22 @@ func TestWrongRecipientsAreRefusedInWords(t *testing.T) {
 	var got strings.Builder
 	for _, c := range []struct {
 		name string
-		Sealing
+		Encryption
 	}{
-		{"nobody", Sealing{Recovery: []string{recovery.public}}},
-		{"no recovery", Sealing{To: []string{machine.public}}},
-		{"recovery, and without it", Sealing{To: []string{machine.public}, Recovery: []string{recovery.public}, WithoutRecovery: true}},
-		{"the same twice", Sealing{To: []string{machine.public}, Recovery: []string{machine.public}}},
-		{"a private key", Sealing{To: []string{machine.private}, Recovery: []string{recovery.public}}},
-		{"a private key, cut, in lower case", Sealing{To: []string{machine.public}, Recovery: []string{strings.ToLower(machine.private[:40])}}},
-		{"a key behind a byte order mark", Sealing{To: []string{"\ufeff" + machine.public}, WithoutRecovery: true}},
-		{"a changed key", Sealing{To: []string{machine.public[:40] + "q" + machine.public[41:]}, WithoutRecovery: true}},
-		{"a plugin's", Sealing{To: []string{"age1yubikey1q2w7u3vpya839jxxuq8g0sedh3d740d4xvn639sqhr95ejj8vu3hyfumptt"}, WithoutRecovery: true}},
-		{"one of SSH", Sealing{To: []string{"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"}, WithoutRecovery: true}},
-		{"a password", Sealing{To: []string{canary}, WithoutRecovery: true}},
-		{"nothing", Sealing{To: []string{""}, WithoutRecovery: true}},
-		{"post-quantum and not", Sealing{To: []string{machine.public}, Recovery: []string{hybrid}}},
-		{"a post-quantum one that was cut", Sealing{To: []string{hybrid[:len(hybrid)-1]}, WithoutRecovery: true}},
+		{"nobody", Encryption{Recovery: []string{recovery.public}}},
+		{"no recovery", Encryption{To: []string{machine.public}}},
+		{"recovery, and without it", Encryption{To: []string{machine.public}, Recovery: []string{recovery.public}, WithoutRecovery: true}},
+		{"the same twice", Encryption{To: []string{machine.public}, Recovery: []string{machine.public}}},
+		{"a private key", Encryption{To: []string{machine.private}, Recovery: []string{recovery.public}}},
+		{"a private key, cut, in lower case", Encryption{To: []string{machine.public}, Recovery: []string{strings.ToLower(machine.private[:40])}}},
+		{"a key behind a byte order mark", Encryption{To: []string{"\ufeff" + machine.public}, WithoutRecovery: true}},
+		{"a changed key", Encryption{To: []string{machine.public[:40] + "q" + machine.public[41:]}, WithoutRecovery: true}},
+		{"a plugin's", Encryption{To: []string{"age1yubikey1q2w7u3vpya839jxxuq8g0sedh3d740d4xvn639sqhr95ejj8vu3hyfumptt"}, WithoutRecovery: true}},
+		{"one of SSH", Encryption{To: []string{"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"}, WithoutRecovery: true}},
+		{"a password", Encryption{To: []string{canary}, WithoutRecovery: true}},
+		{"nothing", Encryption{To: []string{""}, WithoutRecovery: true}},
+		{"post-quantum and not", Encryption{To: []string{machine.public}, Recovery: []string{hybrid}}},
+		{"a post-quantum one that was cut", Encryption{To: []string{hybrid[:len(hybrid)-1]}, WithoutRecovery: true}},
 	} {
 		all, err := c.Recipients()
 		if err == nil {
@@ -81,14 +81,14 @@ func TestWhatCantBeSealedIsRefused(t *testing.T) {
 		{"broken", io.MultiReader(strings.NewReader(canary), errReader{broken})},
 	} {
 		var out bytes.Buffer
-		err := Seal(&out, c.stdin, []string{machine.public}, false)
+		err := Encrypt(&out, c.stdin, []string{machine.public}, false)
 		if err == nil || out.Len() > 0 {
 			t.Errorf("%s: sealed to %d bytes", c.name, out.Len())
 		}
 		fmt.Fprintf(&got, "%s: %s\n", c.name, words(err))
 	}
 	golden.Check(t, filepath.Join("testdata", "seal.golden"), got.String())
-	if err := Seal(io.Discard, strings.NewReader(canary), nil, false); err == nil || err.Error() != "no recipient" {
+	if err := Encrypt(io.Discard, strings.NewReader(canary), nil, false); err == nil || err.Error() != "no recipient" {
 		t.Errorf("for nobody: %v", err)
 	}
 }
