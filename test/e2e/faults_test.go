@@ -62,7 +62,7 @@ var ours = map[string]string{"cluster": "orders", "holds": "mysql"}
 var toldWrong = []fault{
 	{
 		"no user-data, no tag, no default", func(r rig) { r.told("") }, nil,
-		[]string{"idle since", "this instance has no role", "bootagent:role", "first line is #bootagent"},
+		[]string{"idle since", "this instance has no role", "bootagent:role", "three lines: #bootagent"},
 		"",
 	},
 	{

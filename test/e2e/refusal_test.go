@@ -35,7 +35,7 @@ func TestADiskOfSomeoneElse(t *testing.T) {
 		{"a partition table", patch(0x1fe, "\x55\xaa"), []string{"at 0x1fe"}},
 		{"LVM", patch(0x200, "LABELONE"+strings.Repeat("\x00", 16)+"LVM2 001"), []string{"has an LVM2 signature at 0x218"}},
 		{"an XFS filesystem of a newer kernel", newerXFS, []string{"the kernel says:", "unknown incompatible features (0x20000000)"}},
-		{"one byte", patch(300*mib+77, "x"), []string{"holds data at 0x12c0004d"}},
+		{"one byte", patch(300*mib+77, "x"), []string{"holds data of no known format at 0x12c0004d"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := guest{m, t, ctx}

@@ -96,6 +96,7 @@ func (w *World) live(b beginning) {
 	for _, m := range w.machines {
 		m.services[database].crashes = 0
 	}
+	w.quiet = time.Now()
 	w.tell("the world", "nothing goes wrong any more")
 	w.run(restWithin, w.settled)
 	w.mustBeExplained()

@@ -168,7 +168,7 @@ func (w *World) lookAtReady(m *machine) {
 		m.early = time.Now()
 	}
 	sees := sees
-	if w.faults.on {
+	if w.faults.on || time.Since(w.quiet) < seesLate { // a call may still hang that went wrong before
 		sees = seesLate
 	}
 	switch {
@@ -274,7 +274,7 @@ var reasons = []reason{
 	}),
 	ofVolume("MariaDB "+models["mariadb"].newer+" used it", func(_ *machine, v *ebs) bool { return v.now() != nil && v.now().dirs["mysql"].newer }),
 	ofVolume("was begun 3 times, and never succeeded", func(_ *machine, v *ebs) bool { return v.now() != nil && len(v.now().dirs) >= 3 }),
-	because("(an|another) age identity", func(m *machine) bool {
+	because("(the|another) age identity", func(m *machine) bool {
 		return m.agent != nil && len(m.agent.keys) == 0 || m.agent.keys[0] != goodKey
 	}),
 	because("is damaged|is not encrypted with age|has no content|is encrypted for other recipients", func(m *machine) bool {

@@ -34,6 +34,7 @@ type World struct {
 	wrong    error // the first promise that was broken
 
 	faults faults
+	quiet  time.Time // since when nothing goes wrong any more; zero before
 	boots  int
 	acked  map[name.VolumeID]int   // rows that were acknowledged, by volume
 	sealed []byte                  // the secret, as it lies in S3
