@@ -60,20 +60,21 @@ test: prerequisites ## run lint and all tests, also those in virtual machines; f
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory package summary
 	status=0; $(MAKE) --no-print-directory --keep-going total=: unit simulated lab e2e || status=1; \
-		$(summary) -packages -to $(results) total unit rules sim race mutants fleet lab e2e && exit $$status
+		$(summary) -packages -to $(results) total unit rules sim race mutants fleet walks lab e2e && exit $$status
 
 unit: prerequisites package summary ## run the tests that need no virtual machine, with the race detector (2 min; the first time 9, for the AWS SDK)
 	CGO_ENABLED=1 $(summary) -to $(results) -budget 140s unit -race -timeout 5m ./...
-	cd test && $(summary) -to $(results) -budget 40s rules -count=1 -timeout 5m \
+	cd test && $(summary) -to $(results) -budget 60s rules -count=1 -timeout 5m -skip TheWalksOfThePageWork \
 		$$(go list ./... | grep -vE '/(lab|e2e|demo|sim|fleet)(/|$$)')
 	$(total) unit rules
 
-simulated: prerequisites summary ## run 10,000 schedules of boots and faults in a simulated world, its mutants, and a fleet (9 min)
+simulated: prerequisites summary ## run 10,000 schedules of boots and faults in a simulated world, its mutants, a fleet, and the walks of docs/contributing.md (8 min)
 	cd test && $(summary) -to $(results) -budget 4m sim -count=1 -timeout 20m -skip Mutant ./sim -seeds 10000 -twice 1000
 	cd test && CGO_ENABLED=1 $(summary) -to $(results) -budget 2m race -race -count=1 -timeout 20m -skip Mutant ./sim -seeds 600 -twice 20
 	cd test && $(summary) -to $(results) -budget 2m mutants -count=1 -timeout 20m -run Mutant ./sim
 	cd test && $(summary) -to $(results) -budget 2m fleet -count=1 -timeout 20m ./fleet
-	$(total) sim race mutants fleet
+	cd test && $(summary) -to $(results) -budget 90s walks -count=1 -timeout 10m -run TheWalksOfThePageWork ./rules
+	$(total) sim race mutants fleet walks
 
 sim: prerequisites ## run the simulated world for 5 minutes: boots per second, and the table of faults; FOR=1h for longer
 	cd test && go test ./sim -count=1 -timeout 0 -run Schedules -v -for $(FOR) -from $$RANDOM$$RANDOM | grep -v '^=== '
