@@ -100,7 +100,6 @@ type Agent struct {
 	mu         sync.Mutex
 	graph      *graph.Graph   // that runs: the one of Identify, and then the boot's; nil if none does
 	boot       *boot.Boot     // nil if there is no plan
-	noPlan     error          // why there is none
 	identity   *host.Identity // the last that the machine was told; nil before
 	lesson     *Lesson        // that the boot goes by
 	next       *Lesson        // to start over with; nil is to learn everything
@@ -126,7 +125,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.mu.Lock()
 		next := a.next
 		a.next, a.again = nil, again
-		a.graph, a.boot, a.lesson, a.noPlan = nil, nil, nil, nil
+		a.graph, a.boot, a.lesson = nil, nil, nil
 		a.mu.Unlock()
 		err := a.once(now, next)
 		again(nil)
@@ -171,9 +170,6 @@ func (a *Agent) bootBy(ctx context.Context, learnt *Lesson) error {
 // withoutPlan says why there is no plan. The boot of the machine goes on, and
 // what is held stays held.
 func (a *Agent) withoutPlan(err error) {
-	a.mu.Lock()
-	a.noPlan = err
-	a.mu.Unlock()
 	a.Report.NoPlan(err, a.Keep.Held())
 	a.Report.Ready()
 }
@@ -190,13 +186,6 @@ func (a *Agent) Boot() *boot.Boot {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.boot
-}
-
-// NoPlan returns why there is no plan, or nil.
-func (a *Agent) NoPlan() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.noPlan
 }
 
 // Ping returns when the graph that runs has answered, which shows that it is not

@@ -9,8 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
@@ -19,7 +17,6 @@ import (
 	"bootagent/pkg/role"
 	"bootagent/pkg/systemd"
 	"bootagent/pkg/systemd/guard"
-	"bootagent/pkg/unit"
 )
 
 // A Keeper keeps in RunDir what is in force: a lock that makes the agent the only
@@ -125,25 +122,7 @@ func AnyGranted() bool {
 }
 
 // Held returns the services that have a guard and no grant.
-func (k *Keeper) Held() []string { return heldUnits("/") }
-
-// heldUnits are the services below a root directory that have a guard and no
-// grant.
-func heldUnits(root string) (units []string) {
-	guards, _ := guard.Show(root) // guard check says what is wrong with them
-	for _, g := range guards {
-		_, rest, asserts := strings.Cut(g.Text, "AssertPathExists=")
-		token, _, _ := strings.Cut(rest, "\n")
-		if !asserts || !unit.IsService(g.Unit) {
-			continue
-		}
-		if _, err := os.Lstat(filepath.Join(root, token)); err != nil {
-			units = append(units, g.Unit)
-		}
-	}
-	slices.Sort(units)
-	return slices.Compact(units)
-}
+func (k *Keeper) Held() []string { return guard.Held("/") }
 
 // WarnOfGuards logs which services of a plan could start before they are granted.
 func (k *Keeper) WarnOfGuards(ctx context.Context, plan role.Plan) {

@@ -47,7 +47,8 @@ type agent struct {
 	role     string            // that boots; "" before there is a plan
 	progress []graph.Progress  // as it was reported last
 	held     map[string]graph.Progress
-	ready    bool // the boot of the machine need not wait
+	noPlan   error // why there is no plan, as it was reported; nil where it learns or boots
+	ready    bool  // the boot of the machine need not wait
 }
 
 const (

@@ -25,15 +25,12 @@ func (r reporter) NoPlan(err error, _ []string) {
 	w := r.machine.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	r.noPlan = err
 	w.read(err.Error() + fault.HintOf(err))
 }
 
-func (r reporter) Ready() {
-	w := r.machine.world
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	r.ready = true
-}
+// Ready says nothing that early does not check by itself.
+func (reporter) Ready() {}
 
 func (r reporter) SetProblem(_, why string) {
 	w := r.machine.world
@@ -46,6 +43,7 @@ func (a *agent) report(role string, held map[string]graph.Progress, p []graph.Pr
 	w := a.machine.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	a.noPlan = nil // it began anew
 	p = w.mutant.tell(p)
 	a.role, a.held, a.progress = role, held, p
 	if role != "" && w.early == "" {

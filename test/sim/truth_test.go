@@ -307,7 +307,7 @@ func (m *machine) explained() (words string, truly bool) {
 	if !m.up || m.agent == nil {
 		return "there is no agent", m.gone || !m.up
 	}
-	w, noPlan := m.world, m.agent.life.NoPlan()
+	w := m.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, p := range m.agent.progress {
@@ -322,8 +322,8 @@ func (m *machine) explained() (words string, truly bool) {
 			}
 		}
 	}
-	if noPlan != nil {
-		words = noPlan.Error()
+	if m.agent.noPlan != nil {
+		words = m.agent.noPlan.Error()
 	}
 	return words, false
 }

@@ -104,6 +104,10 @@ func dropIn(dir, name string) string { return path.Join(dir, name+".d", fileName
 // over it.
 const nothing = `\n`
 
+// assertGranted is the setting by which a guard keeps a unit from starting before its
+// grant file is there.
+const assertGranted = "AssertPathExists="
+
 // Text returns the content of the guard. It is the same for every role that holds
 // the unit.
 //
@@ -121,7 +125,7 @@ func (h Hold) Text() string {
 		b.WriteString("After=" + unit.Agent + " " + unit.GrantOf(h.Service) + "\n")
 	}
 	b.WriteString("BindsTo=" + unit.GrantOf(h.Service) + "\n")
-	b.WriteString("AssertPathExists=" + GrantFile(h.Service) + "\n")
+	b.WriteString(assertGranted + GrantFile(h.Service) + "\n")
 	if settings := h.serviceSettings(); settings != "" {
 		b.WriteString("\n[Service]\n" + settings)
 	}
