@@ -48,7 +48,6 @@ type agent struct {
 	progress []graph.Progress  // as it was reported last
 	held     map[string]graph.Progress
 	noPlan   error // why there is no plan, as it was reported; nil where it learns or boots
-	ready    bool  // the boot of the machine need not wait
 }
 
 const (
