@@ -16,6 +16,7 @@ import (
 type Host struct {
 	Volumes     Volumes // nil if no volume of the plan is an EBS volume
 	Records     Records
+	Releases    Releases
 	Disks       Disks
 	Filesystems Filesystems
 	Ledgers     Ledgers

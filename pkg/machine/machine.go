@@ -55,6 +55,7 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 	u := units{m.Manager}
 	h := host.Host{
 		Records:     records{filepath.Join(m.StateDir, "volumes.json"), self.ID, m.Log},
+		Releases:    releases(m.StateDir),
 		Disks:       d,
 		Filesystems: filesystems{m.Manager, d},
 		Ledgers:     ledgers{m.Children},
@@ -91,8 +92,8 @@ func (m *Machine) self(identity host.Identity) (self host.Machine, err error) {
 		}
 		id = strings.TrimSpace(string(src))
 	}
-	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return host.Machine{ID: id, BootID: strings.TrimSpace(string(bootID))}, err
+	bootID, err := BootID()
+	return host.Machine{ID: id, BootID: bootID}, err
 }
 
 // secrets are those of S3 or of files. On a local machine objects is nil.
