@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"bootagent/pkg/role"
-	"bootagent/pkg/role/ready"
 	"bootagent/pkg/role/find"
+	"bootagent/pkg/role/ready"
 	"bootagent/pkg/role/source"
 )
 
