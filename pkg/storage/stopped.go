@@ -113,19 +113,26 @@ func (v *Volume) NoteEngine(ctx context.Context, data, engine string, found host
 	return nil
 }
 
-// RecordStop writes into the ledger how the services that use the volume ended.
-// Unclean says what was not clean about that, or "". If the volume is not mounted,
-// RecordStop does nothing.
-func (v *Volume) RecordStop(ctx context.Context, unclean func(context.Context) string) error {
+// RecordStop writes into the ledger how the services that use the volume ended:
+// stopped says whether any of them ran since the volume was mounted, and what was
+// not clean about how they ended, or "". If none ran, they have last stopped as
+// before. If the volume is not mounted, RecordStop does nothing.
+func (v *Volume) RecordStop(ctx context.Context, stopped func(context.Context) (ran bool, unclean string, err error)) error {
 	if mounted, err := v.filesystem.isMounted(); err != nil || !mounted || v.filesystem.ledger == nil {
 		return err
 	}
-	why := unclean(ctx)
-	stopped := stop.Stop{At: *now(), On: v.host.Machine.ID, Clean: why == "", Why: why}
-	if err := v.filesystem.record(ctx, func(l *Ledger) { l.Stopped = &stopped }); err != nil {
+	ran, why, err := stopped(ctx)
+	if err != nil {
 		return err
 	}
-	v.last.Store(&stopped)
+	last := &stop.Stop{At: *now(), On: v.host.Machine.ID, Clean: why == "", Why: why}
+	if before := v.filesystem.current().Before; !ran && before != nil {
+		last = before
+	}
+	if err := v.filesystem.record(ctx, func(l *Ledger) { l.Stopped = last }); err != nil {
+		return err
+	}
+	v.last.Store(last)
 	v.tell()
 	return nil
 }
