@@ -16,6 +16,7 @@ import (
 	"bootagent/pkg/command"
 	"bootagent/pkg/journal"
 	"bootagent/pkg/machine"
+	"bootagent/pkg/release"
 	"bootagent/pkg/role"
 	"bootagent/pkg/systemd"
 	"bootagent/pkg/systemd/holder"
@@ -25,13 +26,13 @@ import (
 func releaseCommand() command.Command {
 	return command.Command{
 		Name: "release", Summary: "release the volumes at shutdown", RunBy: "bootagent-release.service",
-		Setup: func(*flag.FlagSet) command.Action { return release },
+		Setup: func(*flag.FlagSet) command.Action { return releaseAtShutdown },
 	}
 }
 
-// release logs, at shutdown, which volumes systemd has unmounted, and which it
+// releaseAtShutdown logs, at shutdown, which volumes systemd has unmounted, and which it
 // could not unmount.
-func release(ctx context.Context, _ []string, _ io.Writer) error {
+func releaseAtShutdown(ctx context.Context, _ []string, _ io.Writer) error {
 	log, flush := journal.New(os.Stderr)
 	defer flush()
 	src, err := os.ReadFile(machine.PlanFile(runDir))
@@ -64,7 +65,7 @@ func keepRelease(unmounted []string) error {
 	if err != nil {
 		return err
 	}
-	return machine.Release{BootID: bootID, At: time.Now().UTC().Truncate(time.Second), Unmounted: unmounted}.Keep(stateDir)
+	return release.Release{BootID: bootID, At: time.Now().UTC().Truncate(time.Second), Unmounted: unmounted}.Keep(stateDir)
 }
 
 // releaseVolumes releases the volumes that are unmounted, and returns their names.

@@ -10,9 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
-	"strings"
-	"time"
 
 	"github.com/google/renameio/v2"
 
@@ -74,48 +71,6 @@ func (r records) Record(volume string, find host.Find, id name.VolumeID) error {
 		return fmt.Errorf("cannot record which volume is mounted: %w", err)
 	}
 	return nil
-}
-
-// A Release says which volumes a shutdown found unmounted. Only the last one is
-// kept.
-type Release struct {
-	BootID    string    `json:"boot_id"` // that the shutdown ended
-	At        time.Time `json:"at"`
-	Unmounted []string  `json:"unmounted"` // volumes of the plan, by name
-}
-
-// Keep writes the release to the machine's own disk.
-func (r Release) Keep(stateDir string) error {
-	src, err := json.Marshal(r)
-	if err == nil {
-		err = renameio.WriteFile(releaseFile(stateDir), append(src, '\n'), 0o600)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot note which volumes are released: %w", err)
-	}
-	return nil
-}
-
-func releaseFile(stateDir string) string { return filepath.Join(stateDir, "released.json") }
-
-// releases is the directory that has the file of the last Release.
-type releases string
-
-// Released reads the last Release. What cannot be read is as nothing: it only says
-// more of a stop that nobody noted.
-func (dir releases) Released(bootID, volume string) (time.Time, error) {
-	var last Release
-	src, err := os.ReadFile(releaseFile(string(dir)))
-	if err != nil || json.Unmarshal(src, &last) != nil || last.BootID != bootID || !slices.Contains(last.Unmounted, volume) {
-		return time.Time{}, nil
-	}
-	return last.At, nil
-}
-
-// BootID is what the kernel calls this boot of the machine.
-func BootID() (string, error) {
-	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(id)), err
 }
 
 // intents are files of this machine's own disk.
