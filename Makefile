@@ -127,4 +127,4 @@ prerequisites:
 summary:
 	cd test && go build -buildvcs=false -o $(summary) ./summary
 
-.PHONY: help build package package-doc test unit simulated sim fleet lab e2e demo figures proof-table lint clean prerequisites summary
+.PHONY: help build package package-doc test unit simulated sim fleet lab e2e demo powercut figures proof-table lint clean prerequisites summary
