@@ -16,6 +16,7 @@ import (
 	"bootagent/pkg/role"
 	"bootagent/pkg/service"
 	"bootagent/pkg/storage"
+	"bootagent/pkg/storage/stop"
 	"bootagent/pkg/unit"
 )
 
@@ -29,7 +30,8 @@ type Boot struct {
 	data     map[string]*data.Directory
 	secrets  map[string]*secret
 	services []*service.Service
-	unlocked *graph.Step // nil where no secret needs a key
+	unlocked *graph.Step            // nil where no secret needs a key
+	bypassed map[string]host.Bypass // that are in force, by unit
 }
 
 // New adds the steps of a plan. This is the whole way of a boot:
@@ -39,15 +41,16 @@ func New(plan role.Plan, h host.Host, log *slog.Logger) *Boot {
 		volumes: make(map[string]*storage.Volume), data: make(map[string]*data.Directory), secrets: make(map[string]*secret),
 	}
 	b.RetryWithin = h.RetryWithin
+	b.applyBypasses()
 	for _, v := range plan.Volumes {
-		b.volumes[v.Name] = storage.Add(storage.Config{Graph: b.Graph, Host: h, Role: plan.Role, Log: log, Release: b.release}, v)
+		b.volumes[v.Name] = storage.Add(storage.Config{Graph: b.Graph, Host: b.host, Role: plan.Role, Log: log, Release: b.release}, v)
 	}
 	for _, d := range plan.Data {
 		b.data[d.Name] = data.Add(b.dataConfig(d), d)
 	}
 	b.addSecrets(plan.Secrets)
 	for _, s := range plan.Services {
-		b.services = append(b.services, service.Add(b.serviceConfig(s.Needs), s))
+		b.services = append(b.services, service.Add(b.serviceConfig(s), s))
 	}
 	return b
 }
@@ -193,8 +196,7 @@ func (b *Boot) StoppedServices(ctx context.Context) error {
 	}
 	var errs []error
 	for _, v := range b.ordered() {
-		stopped := func(ctx context.Context) (bool, string, error) { return b.stopped(ctx, v) }
-		if err := v.RecordStop(ctx, stopped); err != nil {
+		if err := v.RecordStop(ctx, func(ctx context.Context) (*stop.Stop, error) { return b.stopped(ctx, v) }); err != nil {
 			errs = append(errs, fmt.Errorf("volume %s: %w", v.Name, err))
 		}
 	}

@@ -13,7 +13,9 @@ import (
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
+	"bootagent/pkg/bypass"
 	"bootagent/pkg/grammar"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/systemd"
 	"bootagent/pkg/systemd/guard"
@@ -123,6 +125,9 @@ func AnyGranted() bool {
 
 // Held returns the services that have a guard and no grant.
 func (k *Keeper) Held() []string { return guard.Held("/") }
+
+// Bypassed returns the bypasses that are in force.
+func (k *Keeper) Bypassed() (map[string]host.Bypass, error) { return bypass.In(k.RunDir).Bypassed() }
 
 // WarnOfGuards logs which services of a plan could start before they are granted.
 func (k *Keeper) WarnOfGuards(ctx context.Context, plan role.Plan) {

@@ -13,6 +13,7 @@ import (
 	"bootagent/pkg/aws/diagnose"
 	"bootagent/pkg/aws/s3"
 	"bootagent/pkg/block"
+	"bootagent/pkg/bypass"
 	"bootagent/pkg/child"
 	"bootagent/pkg/host"
 	"bootagent/pkg/release"
@@ -56,6 +57,7 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 	u := units{m.Manager}
 	h := host.Host{
 		Records:     records{filepath.Join(m.StateDir, "volumes.json"), self.ID, m.Log},
+		Bypasses:    bypass.In(m.RunDir),
 		Releases:    release.Kept(m.StateDir),
 		Disks:       d,
 		Filesystems: filesystems{m.Manager, d},

@@ -34,6 +34,8 @@ type machine struct {
 
 	released release // the last shutdown
 
+	bypasses map[string]host.Bypass // in /run; World.mu guards it
+
 	plugged          map[string]*disk
 	seq              uint64
 	mounts           map[string]*mount
@@ -80,6 +82,9 @@ func (m *machine) clear() {
 	m.commands, m.started, m.byHand, m.staged, m.versions = map[string]*command{}, map[string]bool{}, map[string]bool{}, map[string]string{}, map[string]string{}
 	m.services = map[string]*service{database: {unit: database, active: "inactive", result: "success"}}
 	m.stopping, m.after = false, nil
+	m.world.mu.Lock()
+	m.bypasses = map[string]host.Bypass{}
+	m.world.mu.Unlock()
 }
 
 // boot boots the machine, in its time.
@@ -177,7 +182,7 @@ func (m *machine) shutDownFurther() {
 
 func (a *agent) world() host.Host {
 	return host.Host{
-		Volumes: a.volumes, Records: records{a}, Releases: releases{a}, Disks: disks{a}, Filesystems: filesystems{a}, Ledgers: ledgers{a},
+		Volumes: a.volumes, Records: records{a}, Releases: releases{a}, Bypasses: bypasses{a}, Disks: disks{a}, Filesystems: filesystems{a}, Ledgers: ledgers{a},
 		Mounts: mounts{a}, Directories: directories{a}, Engines: engines{a}, Secrets: a.secrets(), Units: units{a}, Runs: units{a}, Grants: units{a}, Jobs: units{a}, Probes: units{a}, Stops: units{a}, Shutdown: units{a},
 		Machine:      host.Machine{ID: a.machine.id, BootID: a.machine.bootID()},
 		UnlockWithin: time.Hour,
