@@ -334,7 +334,7 @@ func TestPostgresIsRefusedWhatItsServerRefuses(t *testing.T) {
 // A real initdb is watched, and then killed at many moments. Whenever the
 // directory is taken for whole, a server serves the database postgres in it.
 func TestAnInterruptedInitdbIsNeverTakenForWhole(t *testing.T) {
-	const kills = 8
+	const kills = 6
 	for _, i := range pgInstalls(t) {
 		set := i.settings("-D", i.seen("a"))
 		began := time.Now()
