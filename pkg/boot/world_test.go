@@ -15,6 +15,7 @@ import (
 
 	"bootagent/pkg/aws/name"
 	"bootagent/pkg/host"
+	"bootagent/pkg/role/ready"
 	"bootagent/pkg/storage"
 )
 
@@ -28,6 +29,7 @@ type machine struct {
 	mounts    map[string]string // by mount point, the disk's serial or the directory that is bound
 	intents   map[string]host.Intent
 	engine    string   // data directory that the engine is set to use
+	inside    string   // the same by settings that are in the data directory, read once it is bound; "" where there are none
 	askedOf   []string // the units whose start it was asked about
 	granted   map[string]bool
 	tokenless map[string]bool // their tokens were deleted
@@ -50,7 +52,7 @@ type machine struct {
 	held     string                   // the one mount point of that device, "" for all
 	restarts map[string]host.Restarts // of a unit, by itself
 	activeAt map[string]time.Time     // since when one is
-	probing  func(context.Context) error
+	probing  func(context.Context) (string, error)
 
 	unmountAfter int // looks at what is mounted at /srv/data; 0 is never
 
@@ -385,7 +387,11 @@ func (m *machine) Publish(_ context.Context, staging, p string) error {
 
 func (m *machine) Settings(_ context.Context, _ host.Data, units []string) (host.EngineSettings, error) {
 	m.askedOf = units
-	return host.EngineSettings{DataDirectory: m.engine}, nil
+	set := host.EngineSettings{DataDirectory: m.engine, Inside: m.inside != ""}
+	if _, bound := m.mounts["/var/lib/mysql"]; bound && set.Inside {
+		set.DataDirectory = m.inside
+	}
+	return set, nil
 }
 
 func (m *machine) Initialize(_ context.Context, of host.Data, _ host.EngineSettings) error {
@@ -502,12 +508,12 @@ func (m *machine) Kill(_ context.Context, name string) error {
 	return m.does("kill %s", name)
 }
 
-func (m *machine) Probe(ctx context.Context, unit string) error {
+func (m *machine) Probe(ctx context.Context, _ string, probe ready.Ready) (string, error) {
 	m.mu.Lock()
-	err, probing := m.does("probe %s", unit), m.probing
+	err, probing := m.does("probe %s", probe), m.probing
 	m.mu.Unlock()
 	if err != nil || probing == nil {
-		return err
+		return "", err
 	}
 	return probing(ctx)
 }
