@@ -42,7 +42,7 @@ func releaseAtShutdown(ctx context.Context, _ []string, _ io.Writer) error {
 		stopping = true
 	}
 	if stopping {
-		if err := bypass.In(runDir).EndAll(); err != nil {
+		if err := bypass.Below(runDir).EndAll(); err != nil {
 			log.Error("cannot end the bypasses", "error", err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"bootagent/pkg/data"
 	"bootagent/pkg/graph"
@@ -30,8 +31,9 @@ type Boot struct {
 	data     map[string]*data.Directory
 	secrets  map[string]*secret
 	services []*service.Service
-	unlocked *graph.Step            // nil where no secret needs a key
-	bypassed map[string]host.Bypass // that are in force, by unit
+	unlocked *graph.Step              // nil where no secret needs a key
+	left     atomic.Pointer[[]string] // see LeftAlone
+	bypassed map[string]host.Bypass   // that are in force, by unit
 }
 
 // New adds the steps of a plan. This is the whole way of a boot:

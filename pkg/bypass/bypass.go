@@ -23,8 +23,8 @@ import (
 // Dir is the directory of the bypasses in /run/bootagent.
 type Dir string
 
-// In returns the directory of the bypasses below /run/bootagent.
-func In(runDir string) Dir { return Dir(filepath.Join(runDir, "bypassed")) }
+// Below returns the directory of the bypasses below /run/bootagent.
+func Below(runDir string) Dir { return Dir(filepath.Join(runDir, "bypassed")) }
 
 // Bypassed reads all bypasses. A file that cannot be read is an error, and the others
 // are returned.

@@ -18,7 +18,7 @@ func given(unit string) host.Bypass {
 }
 
 func TestABypassIsInForceUntilItEnds(t *testing.T) {
-	dir := In(t.TempDir())
+	dir := Below(t.TempDir())
 	if all, err := dir.Bypassed(); len(all) > 0 || err != nil {
 		t.Errorf("before any: %v, %v", all, err)
 	}
@@ -48,7 +48,7 @@ func TestABypassIsInForceUntilItEnds(t *testing.T) {
 }
 
 func TestAFileThatIsNoBypassHidesNoOther(t *testing.T) {
-	dir := In(t.TempDir())
+	dir := Below(t.TempDir())
 	if err := dir.Bypass(given("mariadb.service")); err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestABypassThatNobodyWouldUnderstandIsRefused(t *testing.T) {
 		"not the name":           func(b *host.Bypass) { b.Unit = "../mariadb.service" },
 		"a template":             func(b *host.Bypass) { b.Unit = "mariadb@.service" },
 	} {
-		b, dir := given("mariadb.service"), In(t.TempDir())
+		b, dir := given("mariadb.service"), Below(t.TempDir())
 		change(&b)
 		if err := dir.Bypass(b); err == nil || !strings.Contains(err.Error(), words) || !fault.IsPermanent(err) {
 			t.Errorf("%+v: got %v, want a refusal that says %q", b, err, words)

@@ -66,6 +66,15 @@ type Origin struct {
 type Records interface {
 	Recorded(volume string, find Find) (name.VolumeID, error) // "" if there is none
 	Record(volume string, find Find, id name.VolumeID) error
+
+	// All returns all that are recorded of this instance, by the volume of the plan.
+	All() map[string]Recorded
+}
+
+// Recorded says which EBS volume this instance had mounted for a volume of a plan.
+type Recorded struct {
+	Find Find          `json:"find"` // how the role said which it is
+	ID   name.VolumeID `json:"id"`
 }
 
 // Releases tells how the last shutdown of the machine ended.

@@ -127,7 +127,7 @@ func AnyGranted() bool {
 func (k *Keeper) Held() []string { return guard.Held("/") }
 
 // Bypassed returns the bypasses that are in force.
-func (k *Keeper) Bypassed() (map[string]host.Bypass, error) { return bypass.In(k.RunDir).Bypassed() }
+func (k *Keeper) Bypassed() (map[string]host.Bypass, error) { return bypass.Below(k.RunDir).Bypassed() }
 
 // WarnOfGuards logs which services of a plan could start before they are granted.
 func (k *Keeper) WarnOfGuards(ctx context.Context, plan role.Plan) {

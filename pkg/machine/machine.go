@@ -58,7 +58,7 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 	u := units{m.Manager}
 	h := host.Host{
 		Records:     records{filepath.Join(m.StateDir, "volumes.json"), self.ID, m.Log},
-		Bypasses:    bypass.In(m.RunDir),
+		Bypasses:    bypass.Below(m.RunDir),
 		Releases:    release.Kept(m.StateDir),
 		Disks:       d,
 		Filesystems: filesystems{m.Manager, d},

@@ -24,16 +24,10 @@ type records struct {
 	log      *slog.Logger
 }
 
-// A recorded is the volume of the cloud that an instance had mounted.
-type recorded struct {
-	Find host.Find     `json:"find"` // how the role said which it is
-	ID   name.VolumeID `json:"id"`
-}
-
 // recordsOf is what the file holds.
 type recordsOf struct {
-	Instance string              `json:"instance"`
-	Volumes  map[string]recorded `json:"volumes"` // by name
+	Instance string                   `json:"instance"`
+	Volumes  map[string]host.Recorded `json:"volumes"` // by name
 }
 
 // read gives what is recorded of this instance. An image may carry the records
@@ -48,7 +42,7 @@ func (r records) read() recordsOf {
 		r.log.Warn("cannot tell which volumes were mounted before, and asks EC2", "error", err)
 	}
 	if err != nil || all.Instance != r.instance || all.Volumes == nil {
-		return recordsOf{r.instance, make(map[string]recorded)}
+		return recordsOf{r.instance, make(map[string]host.Recorded)}
 	}
 	return all
 }
@@ -62,7 +56,7 @@ func (r records) Recorded(volume string, find host.Find) (name.VolumeID, error) 
 
 func (r records) Record(volume string, find host.Find, id name.VolumeID) error {
 	all := r.read()
-	all.Volumes[volume] = recorded{find, id}
+	all.Volumes[volume] = host.Recorded{Find: find, ID: id}
 	src, err := json.Marshal(all)
 	if err == nil {
 		err = renameio.WriteFile(r.file, append(src, '\n'), 0o600)
@@ -72,6 +66,8 @@ func (r records) Record(volume string, find host.Find, id name.VolumeID) error {
 	}
 	return nil
 }
+
+func (r records) All() map[string]host.Recorded { return r.read().Volumes }
 
 // intents are files of this machine's own disk.
 type intents struct{ dir string }

@@ -52,19 +52,20 @@ func (s State) Final() bool { return s == Ready || s == Idle || s == Failed || s
 
 // Status is the state of the agent and of its role.
 type Status struct {
-	Version  int       `json:"version"` // of this format
-	Agent    Agent     `json:"agent"`
-	Role     string    `json:"role,omitempty"`
-	State    State     `json:"state"`
-	Last     State     `json:"last_state,omitempty"` // that was told, where the agent is gone
-	Since    time.Time `json:"since"`                // when it came into this state
-	Reason   string    `json:"reason,omitempty"`     // why it is not ready
-	Hint     string    `json:"hint,omitempty"`       // what a person can do
-	Warnings []string  `json:"warnings,omitempty"`   // what is to be known although all is well
-	Bypassed []Bypass  `json:"bypassed,omitempty"`   // services that a person's order started
-	Held     []Held    `json:"held,omitempty"`       // services that may not start
-	Volumes  []Volume  `json:"volumes,omitempty"`
-	Steps    []Step    `json:"steps,omitempty"`
+	Version   int       `json:"version"` // of this format
+	Agent     Agent     `json:"agent"`
+	Role      string    `json:"role,omitempty"`
+	State     State     `json:"state"`
+	Last      State     `json:"last_state,omitempty"` // that was told, where the agent is gone
+	Since     time.Time `json:"since"`                // when it came into this state
+	Reason    string    `json:"reason,omitempty"`     // why it is not ready
+	Hint      string    `json:"hint,omitempty"`       // what a person can do
+	Warnings  []string  `json:"warnings,omitempty"`   // what is to be known although all is well
+	Bypassed  []Bypass  `json:"bypassed,omitempty"`   // services that a person's order started
+	Held      []Held    `json:"held,omitempty"`       // services that may not start
+	Volumes   []Volume  `json:"volumes,omitempty"`
+	LeftAlone []string  `json:"left_alone,omitempty"` // volumes of a former role that are attached, in words
+	Steps     []Step    `json:"steps,omitempty"`
 }
 
 // Agent says which agent wrote a status.
@@ -236,6 +237,9 @@ func (s Status) Print(w io.Writer) {
 	}
 	for _, v := range s.Volumes {
 		fmt.Fprintf(w, "volume %s: %s\n", oneLine(v.Name), oneLine(v.LastStop.Text))
+	}
+	for _, left := range s.LeftAlone {
+		fmt.Fprintln(w, oneLine(left))
 	}
 	width := 0
 	for _, st := range s.Steps {

@@ -105,7 +105,7 @@ func (m Machine) run(ctx context.Context, o options, args []string, out io.Write
 
 // list prints the bypasses that are in force.
 func (m Machine) list(out io.Writer) error {
-	all, err := bypass.In(m.RunDir).Bypassed()
+	all, err := bypass.Below(m.RunDir).Bypassed()
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		fmt.Fprintf(out, "%s, since %s\n", all[name], all[name].At.Local().Format(time.DateTime))
 	}
@@ -114,7 +114,7 @@ func (m Machine) list(out io.Writer) error {
 
 // InForce returns the bypasses that are in force where no agent tells of them.
 func (m Machine) InForce() (all []status.Bypass) {
-	inForce, _ := bypass.In(m.RunDir).Bypassed() // bypass --list says what cannot be read
+	inForce, _ := bypass.Below(m.RunDir).Bypassed() // bypass --list says what cannot be read
 	for _, name := range slices.Sorted(maps.Keys(inForce)) {
 		b := inForce[name]
 		all = append(all, status.Bypass{

@@ -45,7 +45,7 @@ func (m Machine) startDirectly(ctx context.Context, want host.Bypass, why error)
 			return "", err
 		}
 	}
-	if err := bypass.In(m.RunDir).Bypass(want); err != nil {
+	if err := bypass.Below(m.RunDir).Bypass(want); err != nil {
 		return "", err
 	}
 	log.Warn("BYPASS: "+want.String(), "by", want.By, "reason", want.Reason, "without the agent", why.Error(), unit.JournalField, want.Unit)
@@ -81,7 +81,7 @@ func (m Machine) mountsOf(name string) (at []string, err error) {
 // endDirectly ends a bypass without the agent. It stops the service, because nothing
 // tells whether all that it needs is there.
 func (m Machine) endDirectly(ctx context.Context, name string) (answer string, err error) {
-	all, err := bypass.In(m.RunDir).Bypassed()
+	all, err := bypass.Below(m.RunDir).Bypassed()
 	if _, ok := all[name]; !ok {
 		if err == nil {
 			err = fault.Permanent(fmt.Errorf("no bypass of %s is in force", name))
@@ -91,7 +91,7 @@ func (m Machine) endDirectly(ctx context.Context, name string) (answer string, e
 	if err := systemd.Beside(m.RunDir, slog.New(slog.DiscardHandler)).Revoke(ctx, name); err != nil {
 		return "", err
 	}
-	if err := bypass.In(m.RunDir).EndBypass(name); err != nil {
+	if err := bypass.Below(m.RunDir).EndBypass(name); err != nil {
 		return "", err
 	}
 	return "the bypass of " + strings.TrimSpace(name) + " has ended; it is stopped, because without the agent nothing tells whether all that it needs is there", nil
