@@ -22,6 +22,7 @@ import (
 func All() []Engine {
 	return []Engine{
 		mariadb{},
+		mysql{},
 	}
 }
 
@@ -67,7 +68,13 @@ type Asker interface {
 
 // A Question is a command that asks an engine for its settings, and variables
 // for its environment.
-type Question struct{ Argv, Env []string }
+type Question struct {
+	Argv, Env []string
+
+	// OfProgram says that the answer depends on nothing but the program: it may
+	// be one that was given before, by the same program.
+	OfProgram bool
+}
 
 // A Tool is a program of an engine. One of its paths has to exist.
 type Tool struct {
@@ -113,7 +120,7 @@ func asStarted(services []execstart.Service, p execstart.Program, ask []string) 
 		if filepath.IsAbs(q.Argv[0]) {
 			program = q.Argv[0]
 		}
-		all = append(all, Question{slices.Concat([]string{program}, q.Argv[1:], ask[1:]), q.Env})
+		all = append(all, Question{Argv: slices.Concat([]string{program}, q.Argv[1:], ask[1:]), Env: q.Env})
 	}
 	return all, nil
 }
@@ -129,7 +136,7 @@ func starts(services []execstart.Service, p execstart.Program) (all []Question, 
 		if argv == nil {
 			continue // it needs the data, and is another program
 		}
-		q := Question{argv, s.Environment}
+		q := Question{Argv: argv, Env: s.Environment}
 		if !slices.ContainsFunc(all, func(known Question) bool {
 			return slices.Equal(known.Argv, q.Argv) && slices.Equal(known.Env, q.Env)
 		}) {

@@ -1,19 +1,16 @@
 package engine
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
+	"bootagent/pkg/engine/release"
 	"bootagent/pkg/host"
 	"bootagent/pkg/systemd/execstart"
 )
@@ -23,95 +20,124 @@ type mariadb struct{}
 
 func (mariadb) Name() string { return "mariadb" }
 
-// mariadbProgram is the server. What Galera's tool prints, and the variables
+// mariadbFamily asks the server. What Galera's tool prints, and the variables
 // that it sets, say from where to replicate, not where the data is.
-var mariadbProgram = execstart.Program{
-	Names:        []string{"mariadbd", "mysqld"},
-	Wrappers:     []string{"-safe", "_safe", "-multi", "_multi"},
-	Neutral:      []string{"_WSREP_NEW_CLUSTER", "_WSREP_START_POSITION"},
-	NeutralTools: []string{"galera_recovery"},
+var mariadbFamily = family{
+	name: "mariadb", title: "MariaDB", server: "/usr/sbin/mariadbd",
+	program: execstart.Program{
+		Names:        []string{"mariadbd", "mysqld"},
+		Wrappers:     []string{"-safe", "_safe", "-multi", "_multi"},
+		Neutral:      []string{"_WSREP_NEW_CLUSTER", "_WSREP_START_POSITION"},
+		NeutralTools: []string{"galera_recovery"},
+	},
+	isIts: func(version string) bool { return strings.Contains(version, "MariaDB") },
+	settings: []setting{
+		{"innodb-log-group-home-dir", inDirectory},
+		{"innodb-undo-directory", inDirectory},
+		{"aria-log-dir-path", inDirectory},
+		{"rocksdb-datadir", inDirectory},
+		{"rocksdb-wal-dir", inDirectory},
+		{"log-bin", inFile},
+		{"log-bin-index", inFile},
+		{"log-basename", inFile},
+		{"relay-log", inFile},
+		{"relay-log-index", inFile},
+	},
 }
 
 func (mariadb) Tools() []Tool {
-	return []Tool{{Paths: []string{"/usr/sbin/mariadbd"}}, {Paths: []string{"/usr/bin/mariadb-install-db"}, Makes: true}}
-}
-
-func (m mariadb) Settings(ctx context.Context, ask Asker, services []execstart.Service) (set host.EngineSettings, err error) {
-	questions, err := m.questions(services)
-	if err != nil {
-		return set, err
+	return []Tool{
+		{Paths: []string{"/usr/sbin/mariadbd", "/usr/libexec/mariadbd", "/usr/sbin/mysqld"}},
+		{Paths: []string{mariadbInstall}, Makes: true},
 	}
-	return agreed(m.Name(), questions, func(q Question) (host.EngineSettings, error) {
-		output, err := ask.Run(ctx, q)
-		if err != nil {
-			return host.EngineSettings{}, err
-		}
-		return m.answer(output)
-	})
 }
 
-func (mariadb) questions(services []execstart.Service) ([]Question, error) {
-	return asStarted(services, mariadbProgram, []string{"/usr/sbin/mariadbd", "--verbose", "--help"})
+func (mariadb) Settings(ctx context.Context, ask Asker, services []execstart.Service) (host.EngineSettings, error) {
+	return mariadbFamily.ask(ctx, ask, services)
 }
+
+const mariadbInstall = "/usr/bin/mariadb-install-db"
 
 // Initialize does as Debian's package does. --rpm and --cross-bootstrap leave
 // out the lookup of the host's own name, which needs a network and is only for
-// the grants of a test database.
-func (mariadb) Initialize(dir, owner string, _ host.EngineSettings) []string {
-	return []string{
-		"/usr/bin/mariadb-install-db", "--user=" + owner, "--datadir=" + dir,
+// the grants of a test database. It reads the same option files as the service,
+// because some settings are for ever: innodb_page_size.
+func (mariadb) Initialize(dir, owner string, set host.EngineSettings) []string {
+	return slices.Concat([]string{mariadbInstall}, set.Options, []string{
+		"--user=" + owner, "--datadir=" + dir,
 		"--rpm", "--cross-bootstrap", "--skip-test-db", "--disable-log-bin",
 		"--auth-root-authentication-method=socket",
-	}
+	})
 }
-
-// mariadbSystem is the directory of the system tables.
-const mariadbSystem = "mysql"
 
 var mariadbFiles = regexp.MustCompile(`^(ibdata|ib_logfile|ibtmp|ib_buffer_pool|undo|aria_log|ddl_recovery|tc\.log|multi-master|master\.info|relay-log)` +
 	`|\.(ibd|frm|opt|par|TRG|TRN|MA[ID]|MY[ID]|CS[VM]|ARZ|index|[0-9]{6})$`)
 
-func (mariadb) Owns() Owned { return Owned{Dirs: []string{mariadbSystem}, Files: mariadbFiles} }
+func (mariadb) Owns() Owned { return Owned{Dirs: []string{mysqlSystem}, Files: mariadbFiles} }
 
 // Examine looks for the files without which MariaDB does not start, or makes
 // new ones beside the data: InnoDB's system tablespace, the system tables, and
 // Aria's log control file.
 func (mariadb) Examine(dir Dir, set host.EngineSettings) host.DirectoryReport {
-	needed := []string{"ibdata1", mariadbSystem, "aria_log_control"}
-	if len(set.Files) > 0 {
-		needed = slices.Concat(set.Files, needed[1:])
+	needed := slices.Concat(systemTablespace(set), []string{mysqlSystem})
+	if !elsewhereBy(set, "aria_log_dir_path") {
+		needed = append(needed, ariaControl)
 	}
-	missing := slices.DeleteFunc(slices.Clone(needed), dir.Has)
 	used := mariadbVersion(dir)
 	report := host.DirectoryReport{State: host.Ready, Version: used}
-	switch {
-	case len(dir.Names) == 0:
-		return host.DirectoryReport{State: host.Foreign, Reason: "it is empty", Hint: "if no data belongs there, remove the empty directory, then: bootagent retry"}
+	switch lacking, lacks := mariadbFamily.lacking(dir, needed); {
 	case isMySQL(dir):
 		return host.DirectoryReport{
 			State: host.Foreign, Reason: "it has data of MySQL, which MariaDB cannot read",
-			Hint: "use it on an instance with MySQL, or load a dump of it into a new database of MariaDB; bootagent changes nothing in it; if it is here by mistake, " + hintForeign,
+			Hint: "use it on an instance with MySQL (engine: mysql), or load a dump of it into a new database of MariaDB; bootagent changes nothing in it; if it is here by mistake, " + hintForeign,
 		}
-	case len(missing) == len(needed):
-		return host.DirectoryReport{State: host.Foreign, Reason: fmt.Sprintf("it has %q and no file of MariaDB", slices.Min(dir.Names)), Hint: hintForeign}
-	case len(missing) > 0:
-		report.State = host.Damaged
-		report.Reason = strings.Join(missing, " and ") + []string{" is", " are"}[min(len(missing)-1, 1)] + " missing"
-		report.Hint = hintRestore
+	case lacks:
+		lacking.Version = used
+		return lacking
+	case mariadbInterrupted(dir, set):
+		report.State, report.Hint = host.Damaged, hintInterrupted
+		report.Reason = "its initialisation did not finish: no server of MariaDB has stopped on it yet"
 	case newer(used, set.Version):
 		report.State = host.Unfit
 		report.Reason = fmt.Sprintf("MariaDB %s used it, and the version installed here is older: %s", used, versionPattern.FindString(set.Version))
 		report.Hint = fmt.Sprintf("use an image with MariaDB %s or newer, because MariaDB cannot be downgraded; or load a dump that %s made into a new database", series(used), series(used))
+	case mariadbRedoTooOld(dir, set):
+		report.State = host.Unfit
+		report.Reason = fmt.Sprintf("an older series of MariaDB used it and did not stop cleanly, and MariaDB %s cannot recover its redo log", series(set.Version))
+		report.Hint = "start it once with the MariaDB that used it last, and stop that cleanly; then use it here"
 	default:
-		for _, name := range needed {
-			if wrong := dir.Misplaced(name, name == mariadbSystem); wrong != "" {
-				report.State, report.Reason = host.Unfit, name+" in it "+wrong
-				report.Hint = "put it there itself, with everything that belongs to it, because bootagent follows no links; or " + hintRestore
-				break
-			}
-		}
+		report.Elsewhere = linked(dir)
+		stopped(&report, dir, set)
 	}
 	return report
+}
+
+const ariaControl = "aria_log_control"
+
+// mariadbInterrupted tells whether mariadb-install-db did not finish. Until the
+// end, the first page of the system tablespace is not written. What a server
+// leaves that has started or stopped, or a tool that copied the data of one, has
+// to be there as well.
+func mariadbInterrupted(dir Dir, set host.EngineSettings) bool {
+	if slices.ContainsFunc(systemTablespace(set), dir.zero) {
+		return true
+	}
+	return !slices.ContainsFunc(mariadbFinished, dir.Has)
+}
+
+// mariadbFinished are files that are there after a clean stop, a start, an
+// upgrade, or a backup that was restored.
+var mariadbFinished = []string{
+	"ib_buffer_pool", "multi-master.info", "mariadb_upgrade_info", "mysql_upgrade_info",
+	"xtrabackup_info", "mariadb_backup_info", "xtrabackup_checkpoints", "mariadb_backup_checkpoints",
+}
+
+// mariadbRedoTooOld tells whether the redo log has a format of before, and is
+// needed to recover. The format changed with 10.8, whose mark is "Phys".
+func mariadbRedoTooOld(dir Dir, set host.EngineSettings) bool {
+	head := dir.Head("ib_logfile0")
+	return len(head) >= 4 && string(head[:4]) != "Phys" && !newer("10.8", set.Version) && set.Version != "" &&
+		set.Scratch != "" && dir.Has(set.Scratch)
 }
 
 // isMySQL tells whether a directory is one of MySQL: since 8.0 its dictionary is
@@ -121,12 +147,16 @@ func isMySQL(dir Dir) bool {
 	if dir.Has("mysql.ibd") || dir.Has("#innodb_redo") || dir.Has("mysql_upgrade_history") {
 		return true
 	}
-	if dir.Has("aria_log_control") {
+	if dir.Has(ariaControl) {
 		return false
 	}
 	info := dir.Head("mysql_upgrade_info")
 	return dir.Has("auto.cnf") && dir.Has("ibdata1") || len(info) > 0 && !bytes.Contains(info, []byte("MariaDB"))
 }
+
+// isMariaDB tells whether a directory is one of MariaDB: it has the log control
+// file of Aria, and not the dictionary of MySQL.
+func isMariaDB(dir Dir) bool { return dir.Has(ariaControl) && !dir.Has(mysqlDictionary) }
 
 // mariadbVersion is the version of the newest MariaDB that is known to have used
 // a directory: by what mariadb-upgrade wrote last, in a file that has one name
@@ -152,7 +182,7 @@ func mariadbVersion(dir Dir) (newest string) {
 	// The definition of a table begins with FE 01; the version of its server is
 	// at byte 51: 101118 for 10.11.18 (https://mariadb.com/kb/en/frm-files/).
 	for _, table := range []string{"db.frm", "global_priv.frm", "servers.frm"} {
-		if head := dir.Head(filepath.Join(mariadbSystem, table)); len(head) >= 55 && head[0] == 0xfe && head[1] == 1 {
+		if head := dir.Head(filepath.Join(mysqlSystem, table)); len(head) >= 55 && head[0] == 0xfe && head[1] == 1 {
 			if id := binary.LittleEndian.Uint32(head[51:]); id >= 100000 && id < 1000000 {
 				take(fmt.Sprintf("%d.%d.%d", id/10000, id/100%100, id%100))
 			}
@@ -174,83 +204,17 @@ var (
 
 // series is the part of a version within which MariaDB can be downgraded: "10.11".
 func series(version string) string {
-	part := strings.SplitN(versionPattern.FindString(version), ".", 3)
-	return strings.Join(part[:min(len(part), 2)], ".")
+	r, err := release.Parse(version)
+	if err != nil {
+		return ""
+	}
+	return r.Series()
 }
 
 // newer tells whether one version is of a newer series than another. It is false
 // if either is not known.
 func newer(one, other string) bool {
-	a, b := strings.Split(series(one), "."), strings.Split(series(other), ".")
-	if len(a) < 2 || len(b) < 2 {
-		return false
-	}
-	for i := range a {
-		x, errX := strconv.Atoi(a[i])
-		y, errY := strconv.Atoi(b[i])
-		if errX != nil || errY != nil {
-			return false
-		}
-		if x != y {
-			return x > y
-		}
-	}
-	return false
-}
-
-// elsewhere are the variables that can put a part of MariaDB's data outside of
-// its data directory.
-var elsewhere = []string{
-	"innodb-data-home-dir", "innodb-log-group-home-dir", "innodb-undo-directory",
-	"aria-log-dir-path", "rocksdb-datadir", "rocksdb-wal-dir",
-}
-
-// answer reads the table of variables at the end of mariadbd --verbose --help: a
-// name, spaces, and its value, which may have spaces in it.
-func (mariadb) answer(output []byte) (set host.EngineSettings, err error) {
-	const none = "(No default value)"
-	values := make(map[string]string)
-	wanted := append([]string{"datadir", "version", "chroot", "innodb-data-file-path"}, elsewhere...)
-	lines := bufio.NewScanner(bytes.NewReader(output))
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		name, value, _ := strings.Cut(lines.Text(), " ")
-		if value = strings.TrimSpace(value); slices.Contains(wanted, name) && value != none {
-			values[name] = value
-		}
-	}
-	dir := values["datadir"]
-	switch {
-	case dir == "":
-		return set, errors.New("mariadbd --verbose --help prints no datadir")
-	case !filepath.IsAbs(dir):
-		return set, fmt.Errorf("mariadbd --verbose --help prints the datadir %q, which is not an absolute path", dir)
-	}
-	set.DataDirectory, set.Version = filepath.Clean(dir), values["version"]
-	variable := func(name string) string { return strings.ReplaceAll(name, "-", "_") }
-	if root := values["chroot"]; root != "" {
-		return set, &ElsewhereError{"chroot", root, set.DataDirectory}
-	}
-	for _, name := range elsewhere {
-		value := values[name]
-		if value == "" {
-			continue
-		}
-		below := value
-		if !filepath.IsAbs(value) {
-			below = filepath.Join(set.DataDirectory, value)
-		}
-		if below = filepath.Clean(below); below != set.DataDirectory && below != filepath.Join(set.DataDirectory, "#rocksdb") {
-			return set, &ElsewhereError{variable(name), value, set.DataDirectory}
-		}
-	}
-	for _, file := range strings.FieldsFunc(values["innodb-data-file-path"], func(r rune) bool { return r == ';' }) {
-		name, _, _ := strings.Cut(file, ":")
-		name = strings.TrimPrefix(name, "./")
-		if strings.Contains(name, "/") || !fs.ValidPath(name) {
-			return set, &ElsewhereError{variable("innodb-data-file-path"), values["innodb-data-file-path"], set.DataDirectory}
-		}
-		set.Files = append(set.Files, name)
-	}
-	return set, nil
+	a, errA := release.Parse(one)
+	b, errB := release.Parse(other)
+	return errA == nil && errB == nil && a.CompareSeries(b) > 0
 }
