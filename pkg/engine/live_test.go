@@ -35,13 +35,15 @@ type installation struct {
 }
 
 // installations are those of an engine. A test of none is skipped.
-func installations(t *testing.T, name string) (all []installation) {
+func installations(t testing.TB, name string) (all []installation) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("running a server as its own user needs root")
 	}
 	e, err := Named(name)
-	ok(t, err)
+	if err != nil {
+		t.Fatal(err)
+	}
 	roots := append([]string{"/"}, filepath.SplitList(os.Getenv("BOOTAGENT_ENGINE_ROOTS"))...)
 	for _, root := range slices.DeleteFunc(roots, func(r string) bool { return r == "" }) {
 		for _, server := range e.Tools()[0].Paths {
@@ -51,8 +53,9 @@ func installations(t *testing.T, name string) (all []installation) {
 			}
 			i.uid, i.gid = i.account(t)
 			i.work = "/tmp/bootagent-" + strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(len(all))
-			ok(t, os.MkdirAll(i.path(""), 0o755))
-			ok(t, os.Chown(i.path(""), i.uid, i.gid))
+			if err := errors.Join(os.MkdirAll(i.path(""), 0o755), os.Chown(i.path(""), i.uid, i.gid)); err != nil {
+				t.Fatal(err)
+			}
 			t.Cleanup(func() { os.RemoveAll(i.path("")) })
 			all = append(all, i)
 			break
@@ -72,10 +75,12 @@ func familyOf(name string) family {
 }
 
 // account is that of mysql in the root, or where it has none, nobody's.
-func (i installation) account(t *testing.T) (uid, gid int) {
+func (i installation) account(t testing.TB) (uid, gid int) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(i.root, "etc/passwd"))
-	ok(t, err)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for line := range strings.Lines(string(text)) {
 		if f := strings.Split(line, ":"); f[0] == "mysql" {
 			uid, _ = strconv.Atoi(f[2])
@@ -84,7 +89,9 @@ func (i installation) account(t *testing.T) (uid, gid int) {
 		}
 	}
 	u, err := user.Lookup("nobody")
-	ok(t, err)
+	if err != nil {
+		t.Fatal(err)
+	}
 	uid, _ = strconv.Atoi(u.Uid)
 	gid, _ = strconv.Atoi(u.Gid)
 	return uid, gid
@@ -109,8 +116,10 @@ func (i installation) Run(ctx context.Context, q Question) ([]byte, error) {
 	return c.Output()
 }
 
-func (i installation) Read(path string) ([]byte, error) { return os.ReadFile(filepath.Join(i.root, path)) }
-func (i installation) Glob(string) ([]string, error)     { return nil, errors.New("not asked") }
+func (i installation) Read(path string) ([]byte, error) {
+	return os.ReadFile(filepath.Join(i.root, path))
+}
+func (i installation) Glob(string) ([]string, error) { return nil, errors.New("not asked") }
 
 // look examines a directory, whoever owns it.
 func (i installation) look(t *testing.T, name string, set host.EngineSettings) host.DirectoryReport {

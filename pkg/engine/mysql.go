@@ -32,7 +32,9 @@ var mysqlFamily = family{
 		{"log-bin-index", inFile},
 		{"relay-log", inFile},
 		{"relay-log-index", inFile},
-		{"keyring-file-data", inFile}, // without it, encrypted tables are lost
+		{"keyring-file-data", inFile},    // without it, encrypted tables are lost
+		{"rocksdb-datadir", inDirectory}, // of Percona Server
+		{"rocksdb-wal-dir", inDirectory},
 	},
 }
 
@@ -92,12 +94,15 @@ const (
 // tablespace, the dictionary, the redo log, and the directory of the system
 // tables.
 func (mysql) Examine(dir Dir, set host.EngineSettings) host.DirectoryReport {
-	needed := slices.Concat(systemTablespace(set), []string{mysqlDictionary, mysqlSystem})
+	installed, errInstalled := release.Parse(set.Version)
+	used, errUsed := mysqlRelease(dir)
+	needed := append(systemTablespace(set), mysqlSystem)
+	if errUsed != nil || used[0] > 5 {
+		needed = append(needed, mysqlDictionary)
+	}
 	if !elsewhereBy(set, "innodb_log_group_home_dir") && !dir.Has(mysqlOldRedo) {
 		needed = append(needed, mysqlRedo)
 	}
-	installed, errInstalled := release.Parse(set.Version)
-	used, errUsed := mysqlRelease(dir)
 	report := host.DirectoryReport{State: host.Ready}
 	if errUsed == nil {
 		report.Version = used.String()
@@ -110,9 +115,7 @@ func (mysql) Examine(dir Dir, set host.EngineSettings) host.DirectoryReport {
 		}
 	case mysqlInterrupted(dir, set):
 		report.State, report.Hint = host.Damaged, hintInterrupted
-		report.Reason = "its initialisation did not finish: no server of MySQL has stopped cleanly on it yet (" + systemTablespace(set)[0] + ")"
-	case errUsed == nil && used[0] < 8 && errInstalled == nil:
-		mysqlUnfit(&report, used, installed)
+		report.Reason = "its initialisation did not finish: no server of MySQL has stopped cleanly on it yet"
 	case lacks:
 		lacking.Version = report.Version
 		return lacking
@@ -125,9 +128,10 @@ func (mysql) Examine(dir Dir, set host.EngineSettings) host.DirectoryReport {
 		report.State = host.Unfit
 		report.Reason = "it has tables of MyRocks, which only Percona Server can read"
 		report.Hint = "use it on an image with Percona Server, or turn those tables into tables of InnoDB there first"
-	case dir.Has(mysqlOldRedo) && !dir.Has(mysqlRedo) && dir.Has("ibtmp1") && errInstalled == nil && installed.Compare(release.Release{8, 0, 30}) >= 0:
+	case dir.Has(mysqlOldRedo) && !dir.Has(mysqlRedo) && dir.Has("ibtmp1") && errInstalled == nil &&
+		(installed.Compare(release.Release{8, 0, 30}) >= 0 || used[0] == 5):
 		report.State = host.Unfit
-		report.Reason = fmt.Sprintf("MySQL before 8.0.30 used it and did not stop cleanly, and MySQL %s cannot recover its redo log", installed.Series())
+		report.Reason = fmt.Sprintf("a MySQL before 8.0.30 used it and did not stop cleanly, and MySQL %s cannot recover its redo log", installed)
 		report.Hint = "start it once with the MySQL that used it last, and stop that cleanly; then use it here"
 	default:
 		report.Elsewhere = linked(dir)
@@ -207,9 +211,10 @@ func mysqlUnlogged(dir Dir) bool {
 // the first clean stop, which writes a position into the first page of the
 // system tablespace at byte 26. Without that, MySQL refuses to start.
 func mysqlInterrupted(dir Dir, set host.EngineSettings) bool {
-	for _, name := range systemTablespace(set) {
-		head := dir.Head(name)
-		return len(head) >= 34 && binary.BigEndian.Uint64(head[26:]) == 0
+	space := systemTablespace(set)
+	if len(space) == 0 { // it is elsewhere
+		return dir.Has(mysqlDictionary) && !dir.Has("sys")
 	}
-	return dir.Has(mysqlDictionary) && !dir.Has("sys") // its system tablespace is elsewhere
+	head := dir.Head(space[0])
+	return len(head) >= 34 && binary.BigEndian.Uint64(head[26:]) == 0
 }

@@ -71,33 +71,47 @@ func (f family) ask(ctx context.Context, ask Asker, services []execstart.Service
 // values returns the variables of a server that is started this way, and its
 // version.
 func (f family) values(ctx context.Context, ask Asker, way Question) (values map[string]string, version string, err error) {
-	server, args := way.Argv[0], way.Argv[1:]
-	output, err := ask.Run(ctx, Question{Argv: []string{server, "--no-defaults", "--verbose", "--help"}, OfProgram: true})
+	output, err := ask.Run(ctx, Question{Argv: []string{way.Argv[0], "--no-defaults", "--verbose", "--help"}, OfProgram: true})
 	if err != nil {
 		return nil, "", err
 	}
 	help := mycnf.ParseHelp(output)
 	if !f.isIts(help.Version) {
 		return nil, "", fault.Refuse("correct the engine of the data in the role file, then: bootagent retry",
-			"%s is not %s: its version is %q", server, f.title, help.Version)
+			"%s is not %s: its version is %q", way.Argv[0], f.title, help.Version)
 	}
+	values, ok := f.byFiles(ctx, ask, way, help)
+	if !ok {
+		values, err = f.byServer(ctx, ask, way)
+	}
+	return values, help.Version, err
+}
+
+// byFiles is what the option files and the arguments of a server say. It is false
+// if they do not tell.
+func (f family) byFiles(ctx context.Context, ask Asker, way Question, help mycnf.Help) (values map[string]string, ok bool) {
+	server, args := way.Argv[0], way.Argv[1:]
 	files := mycnf.Defaults(args)
 	tool := myPrintDefaults
 	if dir := filepath.Dir(server); dir != "/usr/sbin" && dir != "/usr/libexec" {
 		tool = filepath.Join(dir, filepath.Base(myPrintDefaults))
 	}
-	if printed, err := ask.Run(ctx, Question{Argv: slices.Concat([]string{tool}, files, help.Groups), Env: way.Env}); err == nil && len(help.Groups) > 0 {
-		lines := strings.FieldsFunc(string(printed), func(r rune) bool { return r == '\n' })
-		if values, ok := help.Variables(f.variables(), lines, args[len(files):]); ok && filepath.IsAbs(values["datadir"]) {
-			return values, help.Version, nil
-		}
+	printed, err := ask.Run(ctx, Question{Argv: slices.Concat([]string{tool}, files, help.Groups), Env: way.Env})
+	if err != nil || len(help.Groups) == 0 {
+		return nil, false
 	}
-	// What asks for the answer stands before all that could end the options.
-	argv := slices.Concat([]string{server}, files, []string{"--verbose", "--help"}, args[len(files):])
-	if output, err = ask.Run(ctx, Question{Argv: argv, Env: way.Env}); err != nil {
-		return nil, "", err
-	}
-	return mycnf.ParseHelp(output).Values, help.Version, nil
+	lines := strings.FieldsFunc(string(printed), func(r rune) bool { return r == '\n' })
+	values, ok = help.Variables(f.variables(), lines, args[len(files):])
+	return values, ok && filepath.IsAbs(values["datadir"])
+}
+
+// byServer is what a server itself says. What asks for that stands before all
+// arguments that could end its options, because then it would start.
+func (f family) byServer(ctx context.Context, ask Asker, way Question) (values map[string]string, err error) {
+	server, args := way.Argv[0], way.Argv[1:]
+	files := mycnf.Defaults(args)
+	output, err := ask.Run(ctx, Question{Argv: slices.Concat([]string{server}, files, []string{"--verbose", "--help"}, args[len(files):]), Env: way.Env})
+	return mycnf.ParseHelp(output).Values, err
 }
 
 // variables are those that are asked for.
@@ -176,9 +190,8 @@ func elsewhereBy(set host.EngineSettings, variable string) bool {
 
 // systemTablespace is what of InnoDB's system tablespace is in the data directory.
 func systemTablespace(set host.EngineSettings) []string {
-	switch {
-	case len(set.Files) > 0 || elsewhereBy(set, "innodb_data_home_dir") || elsewhereBy(set, "innodb_data_file_path"):
-		return set.Files
+	if len(set.Files) > 0 || elsewhereBy(set, "innodb_data_home_dir") || elsewhereBy(set, "innodb_data_file_path") {
+		return slices.Clone(set.Files)
 	}
 	return []string{"ibdata1"}
 }

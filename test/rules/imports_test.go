@@ -115,9 +115,12 @@ var table = []row{
 	{pkg: "pkg/filesystem", may: []string{xsys}, never: network, why: "extended attributes and statx; no volumes"},
 	{pkg: "pkg/datadir", may: []string{xsys}, never: network, why: "renameat2, which never replaces; no engines, no volumes, no units"},
 	{
-		pkg: "pkg/engine", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/shell", "bootagent/pkg/systemd/execstart"}, never: effects,
+		pkg: "pkg/engine", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/engine/mycnf", "bootagent/pkg/engine/release", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/shell", "bootagent/pkg/systemd/execstart"}, never: effects,
 		why: "one file for each engine; it reads files by pkg/datadir, and asks and runs nothing; no volumes",
 	},
+	{pkg: "pkg/answers", may: []string{renameio}, never: []string{"net", "net/http", "os/exec"}, why: "what programs answered, in files; who makes one runs them"},
+	{pkg: "pkg/engine/mycnf", never: effects, why: "options of MySQL and MariaDB; text to values"},
+	{pkg: "pkg/engine/release", never: effects, why: "versions of MySQL and MariaDB; text to rules"},
 	{
 		pkg: "pkg/secret",
 		may: []string{

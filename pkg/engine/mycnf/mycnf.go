@@ -17,7 +17,7 @@ import (
 
 // A Help is what a server prints with --verbose --help.
 type Help struct {
-	Version string            // of the server: "10.11.19-MariaDB-0+deb12u1", "9.7.4-2"
+	Version string            // of the server: "10.11.19-MariaDB-0+deb12u1", "9.7.4-2", "8.0.36-28 Percona"
 	Groups  []string          // of option files that it reads
 	Values  map[string]string // of its variables, which are written with dashes
 	long    map[string]arg    // its options, by name
@@ -55,6 +55,9 @@ func ParseHelp(output []byte) Help {
 		switch {
 		case h.Version == "" && versionLine.MatchString(line):
 			h.Version = versionLine.FindStringSubmatch(line)[1]
+			if strings.Contains(line, "Percona") {
+				h.Version += " Percona"
+			}
 		case strings.HasPrefix(line, groups):
 			h.Groups = strings.Fields(line[len(groups):])
 		case strings.HasPrefix(line, "-----"):
