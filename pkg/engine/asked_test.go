@@ -1,13 +1,14 @@
 package engine
 
 import (
+	"context"
+	"errors"
 	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
-	"bootagent/pkg/engine/mycnf"
 	"bootagent/pkg/host"
 )
 
@@ -95,36 +96,54 @@ func (s setUp) way(t testing.TB, i installation) Question {
 // load it does not know. It may load it by its own tables, so it counts.
 func ofPlugin(p host.Place) bool { return strings.HasPrefix(p.Setting, "rocksdb_") }
 
-// What option files and arguments tell is what a real server itself tells; and
-// whatever it does not refuse to tell, it has to be asked only for what is odd.
+// A counting asks an installation, and counts what it asks. Without files, its
+// my_print_defaults fails.
+type counting struct {
+	installation
+	withoutFiles bool
+	kept         []byte // what is compiled in
+	servers      int    // how often a server was asked with its settings
+}
+
+func (c *counting) Run(ctx context.Context, q Question) ([]byte, error) {
+	switch {
+	case q.OfProgram && c.kept != nil:
+		return c.kept, nil
+	case q.OfProgram:
+		output, err := c.installation.Run(ctx, q)
+		c.kept = output
+		return output, err
+	case q.Argv[0] != c.server && c.withoutFiles:
+		return nil, errors.New("not asked")
+	case q.Argv[0] == c.server:
+		c.servers++
+	}
+	return c.installation.Run(ctx, q)
+}
+
+// What option files and arguments tell is what a real server itself tells. It has
+// to be asked only where they are odd.
 func TestFilesTellWhatTheServerTells(t *testing.T) {
 	for _, name := range []string{"mariadb", "mysql"} {
 		t.Run(name, func(t *testing.T) {
-			f := familyOf(name)
 			for _, i := range installations(t, name) {
-				output, err := i.Run(t.Context(), Question{Argv: []string{i.server, "--no-defaults", "--verbose", "--help"}})
-				ok(t, err)
-				h := mycnf.ParseHelp(output)
 				byFiles := 0
+				files, server := &counting{installation: i}, &counting{installation: i, withoutFiles: true}
 				for _, s := range setUps {
 					way := s.way(t, i)
-					values, told := f.byFiles(t.Context(), i, way, h)
-					if told != s.clear {
+					services := serviceOf("db.service", way.Argv...)
+					services[0].Environment = way.Env
+					files.servers = 0
+					got, errGot := i.engine.Settings(t.Context(), files, services)
+					if told := files.servers == 0; told != s.clear {
 						t.Errorf("%s: %q and %q tell: %v", i.root, way.Argv, s.file, told)
 					}
-					if !told {
+					if !s.clear {
 						continue
 					}
 					byFiles++
-					answered, err := f.byServer(t.Context(), i, way)
-					if err != nil {
-						t.Errorf("%s: %q: %v", i.root, way.Argv, err)
-						continue
-					}
-					got, errGot := f.read(values, h.Version)
-					got.Elsewhere = slices.DeleteFunc(got.Elsewhere, ofPlugin)
-					want, errWant := f.read(answered, h.Version)
-					if len(got.Elsewhere) == 0 {
+					want, errWant := i.engine.Settings(t.Context(), server, services)
+					if got.Elsewhere = slices.DeleteFunc(got.Elsewhere, ofPlugin); len(got.Elsewhere) == 0 {
 						got.Elsewhere = nil
 					}
 					if errGot != nil || errWant != nil || !reflect.DeepEqual(got, want) {
@@ -142,26 +161,17 @@ func TestFilesTellWhatTheServerTells(t *testing.T) {
 func BenchmarkAsking(b *testing.B) {
 	for _, name := range []string{"mariadb", "mysql"} {
 		for _, i := range installations(b, name) {
-			f, way := familyOf(name), Question{Argv: []string{i.server}}
-			output, err := i.Run(b.Context(), Question{Argv: []string{i.server, "--no-defaults", "--verbose", "--help"}})
-			if err != nil {
-				b.Fatal(err)
+			services := serviceOf("db.service", i.server)
+			for _, by := range []string{"files", "server"} {
+				ask := &counting{installation: i, withoutFiles: by == "server"}
+				b.Run(name+strings.ReplaceAll(i.root, "/", "_")+"/"+by, func(b *testing.B) {
+					for b.Loop() {
+						if _, err := i.engine.Settings(b.Context(), ask, services); err != nil {
+							b.Fatal(err)
+						}
+					}
+				})
 			}
-			label := name + strings.ReplaceAll(i.root, "/", "_")
-			b.Run(label+"/files", func(b *testing.B) {
-				for b.Loop() {
-					if _, ok := f.byFiles(b.Context(), i, way, mycnf.ParseHelp(output)); !ok {
-						b.Fatal("the files do not tell")
-					}
-				}
-			})
-			b.Run(label+"/server", func(b *testing.B) {
-				for b.Loop() {
-					if _, err := f.byServer(b.Context(), i, way); err != nil {
-						b.Fatal(err)
-					}
-				}
-			})
 		}
 	}
 }

@@ -7,8 +7,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,6 +21,7 @@ func All() []Engine {
 	return []Engine{
 		mariadb{},
 		mysql{},
+		redis{},
 	}
 }
 
@@ -107,24 +106,6 @@ func Named(name string) (Engine, error) {
 		"unknown engine %q (known engines: %s)", name, strings.Join(Names(), ", "))
 }
 
-// asStarted returns the questions to an engine that answers ask when it gets the
-// arguments of its service first. The program of ask is replaced by the one that
-// the service starts, where that has a path.
-func asStarted(services []execstart.Service, p execstart.Program, ask []string) (all []Question, err error) {
-	started, err := starts(services, p)
-	if err != nil || len(services) == 0 {
-		return []Question{{Argv: ask}}, err
-	}
-	for _, q := range started {
-		program := ask[0]
-		if filepath.IsAbs(q.Argv[0]) {
-			program = q.Argv[0]
-		}
-		all = append(all, Question{Argv: slices.Concat([]string{program}, q.Argv[1:], ask[1:]), Env: q.Env})
-	}
-	return all, nil
-}
-
 // starts returns the commands by which services start a program, each once. It
 // is an error if there are services, and none of them does.
 func starts(services []execstart.Service, p execstart.Program) (all []Question, err error) {
@@ -154,7 +135,7 @@ func starts(services []execstart.Service, p execstart.Program) (all []Question, 
 
 // agreed returns the settings that an engine has in all ways in which it is
 // started. It is an error if two of them have two data directories.
-func agreed(name string, ways []Question, settings func(way Question) (host.EngineSettings, error)) (set host.EngineSettings, err error) {
+func agreed[W any](name string, ways []W, settings func(way W) (host.EngineSettings, error)) (set host.EngineSettings, err error) {
 	for i, way := range ways {
 		s, err := settings(way)
 		switch {
@@ -176,19 +157,3 @@ func agreed(name string, ways []Question, settings func(way Question) (host.Engi
 	}
 	return set, nil
 }
-
-// An ElsewhereError is an engine whose settings put a part of its data outside
-// of its data directory, where nothing checks it.
-type ElsewhereError struct{ Setting, Value, Directory string }
-
-func (e *ElsewhereError) Error() string {
-	return fmt.Sprintf("the settings of the engine put data outside of its data directory %s: %s is %s", e.Directory, e.Setting, e.Value)
-}
-
-// Hint is what a person can do.
-func (e *ElsewhereError) Hint() string {
-	return fmt.Sprintf("stop the engine, move that data into the data directory, and remove %s from the engine's settings; then: bootagent retry", e.Setting)
-}
-
-// Permanent says that trying again does not help.
-func (e *ElsewhereError) Permanent() bool { return true }

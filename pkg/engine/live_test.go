@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"bootagent/pkg/datadir"
+	"bootagent/pkg/engine/innodb"
+	"bootagent/pkg/engine/mycnf"
 	"bootagent/pkg/host"
 )
 
@@ -48,7 +50,7 @@ func installations(t testing.TB, name string) (all []installation) {
 	for _, root := range slices.DeleteFunc(roots, func(r string) bool { return r == "" }) {
 		for _, server := range e.Tools()[0].Paths {
 			i := installation{root: root, engine: e, server: server}
-			if output, err := i.command(context.Background(), "0:0", server, "--version").Output(); err != nil || !familyOf(name).isIts(string(output)) {
+			if output, err := i.command(context.Background(), "0:0", server, "--version").Output(); err != nil || !familyOf(name).Is(string(output)) {
 				continue
 			}
 			i.uid, i.gid = i.account(t)
@@ -62,16 +64,16 @@ func installations(t testing.TB, name string) (all []installation) {
 		}
 	}
 	if len(all) == 0 {
-		t.Skipf("a server of %s is missing here", familyOf(name).title)
+		t.Skipf("a server of %s is missing here", familyOf(name).Title)
 	}
 	return all
 }
 
-func familyOf(name string) family {
+func familyOf(name string) mycnf.Server {
 	if name == "mysql" {
-		return mysqlFamily
+		return mysqlServer
 	}
-	return mariadbFamily
+	return mariadbServer
 }
 
 // account is that of mysql in the root, or where it has none, nobody's.
@@ -220,7 +222,7 @@ func TestAnInterruptedInitialisationIsNeverTakenForWhole(t *testing.T) {
 			for _, i := range installations(t, name) {
 				set, err := i.engine.Settings(t.Context(), i, nil)
 				ok(t, err)
-				set.Options, set.Scratch = []string{"--no-defaults"}, "ibtmp1"
+				set.Options, set.Values = []string{"--no-defaults"}, map[string]string{mycnf.Scratch: "ibtmp1"}
 				var seen []moment
 				began := time.Now()
 				i.initialize(t, "watched", set, func() bool {
@@ -291,12 +293,12 @@ func momentOf(dir string) moment {
 			m.names = append(m.names, name)
 			if base := e.Name(); base == "ibdata1" || base == "ib_logfile0" || base == "mysql.ibd" || base == "db.frm" ||
 				strings.HasPrefix(base, "#ib_redo") && !strings.HasSuffix(base, "_tmp") {
-				m.heads[name] = hex.EncodeToString(datadir.Host{}.Head(filepath.Join(dir, name)))
+				m.heads[name] = hex.EncodeToString(datadir.Host{}.Head(filepath.Join(dir, name), 64))
 			}
 		}
 	}
 	add("")
-	for _, below := range []string{mysqlRedo, mysqlSystem, "sys"} {
+	for _, below := range []string{innodb.Redo, innodb.System, "sys"} {
 		add(below)
 	}
 	return m
@@ -351,7 +353,7 @@ func TestNoRecordedMomentOfAnInitialisationIsTakenForWhole(t *testing.T) {
 		text, err := os.ReadFile(file)
 		ok(t, err)
 		dir := t.TempDir()
-		set := host.EngineSettings{Files: []string{"ibdata1"}, Scratch: "ibtmp1"}
+		set := host.EngineSettings{Files: []string{"ibdata1"}, Values: map[string]string{mycnf.Scratch: "ibtmp1"}}
 		var got host.DirectoryReport
 		states := make(map[host.DirectoryState]int)
 		check := func() {

@@ -2,13 +2,13 @@ package engine
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 
+	"bootagent/pkg/engine/innodb"
+	"bootagent/pkg/engine/mycnf"
 	"bootagent/pkg/engine/release"
 	"bootagent/pkg/host"
 	"bootagent/pkg/systemd/execstart"
@@ -19,22 +19,26 @@ type mysql struct{}
 
 func (mysql) Name() string { return "mysql" }
 
-var mysqlFamily = family{
-	name: "mysql", title: "MySQL", server: "/usr/sbin/mysqld",
-	program: execstart.Program{Names: []string{"mysqld", "mariadbd"}, Wrappers: []string{"-safe", "_safe", "-multi", "_multi"}},
-	isIts:   func(version string) bool { return version != "" && !strings.Contains(version, "MariaDB") },
-	settings: []setting{
-		{"innodb-log-group-home-dir", inDirectory},
-		{"innodb-undo-directory", inDirectory},
-		{"innodb-doublewrite-dir", inDirectory},
-		{"innodb-directories", inDirectories}, // where tables with a DATA DIRECTORY are
-		{"log-bin", inFile},
-		{"log-bin-index", inFile},
-		{"relay-log", inFile},
-		{"relay-log-index", inFile},
-		{"keyring-file-data", inFile},    // without it, encrypted tables are lost
-		{"rocksdb-datadir", inDirectory}, // of Percona Server
-		{"rocksdb-wal-dir", inDirectory},
+var mysqlProgram = execstart.Program{Names: []string{"mysqld", "mariadbd"}, Wrappers: []string{"-safe", "_safe", "-multi", "_multi"}}
+
+// mysqlServer has of the settings those of Percona Server too. The files of
+// innodb_directories are tables that have a DATA DIRECTORY. Without its keyring,
+// encrypted tables are lost.
+var mysqlServer = mycnf.Server{
+	Title: "MySQL",
+	Is:    func(version string) bool { return version != "" && !strings.Contains(version, "MariaDB") },
+	Settings: []mycnf.Setting{
+		{Variable: "innodb-log-group-home-dir"},
+		{Variable: "innodb-undo-directory"},
+		{Variable: "innodb-doublewrite-dir"},
+		{Variable: "innodb-directories", Kind: mycnf.Directories},
+		{Variable: "rocksdb-datadir"},
+		{Variable: "rocksdb-wal-dir"},
+		{Variable: "log-bin", Kind: mycnf.File},
+		{Variable: "log-bin-index", Kind: mycnf.File},
+		{Variable: "relay-log", Kind: mycnf.File},
+		{Variable: "relay-log-index", Kind: mycnf.File},
+		{Variable: "keyring-file-data", Kind: mycnf.File},
 	},
 }
 
@@ -45,8 +49,8 @@ func (mysql) Tools() []Tool {
 	}
 }
 
-func (mysql) Settings(ctx context.Context, ask Asker, services []execstart.Service) (host.EngineSettings, error) {
-	return mysqlFamily.ask(ctx, ask, services)
+func (m mysql) Settings(ctx context.Context, ask Asker, services []execstart.Service) (host.EngineSettings, error) {
+	return askFamily(ctx, ask, m, services, mysqlProgram, mysqlServer)
 }
 
 // mysqlRoot gives the account of root to the user root of the machine, as
@@ -69,10 +73,10 @@ rm "$dir/.bootagent-root.sql"`
 
 // Initialize reads the same option files as the service, because some settings
 // are for ever: lower_case_table_names, innodb_page_size.
-func (mysql) Initialize(dir, _ string, set host.EngineSettings) []string {
+func (m mysql) Initialize(dir, _ string, set host.EngineSettings) []string {
 	server := set.Program
 	if server == "" {
-		server = mysqlFamily.server
+		server = m.Tools()[0].Paths[0]
 	}
 	return slices.Concat([]string{"/bin/sh", "-c", mysqlMake, server, dir, mysqlRoot}, set.Options)
 }
@@ -81,39 +85,33 @@ var mysqlFiles = regexp.MustCompile(`^(ibdata|ib_logfile|ibtmp|ib_buffer_pool|un
 	`|\.(ibd|ibu|sdi|pem|MY[ID]|CS[VM]|ARZ|index|[0-9]{6})$`)
 
 func (mysql) Owns() Owned {
-	return Owned{Dirs: []string{mysqlSystem, mysqlRedo}, Files: mysqlFiles}
+	return Owned{Dirs: []string{innodb.System, innodb.Redo}, Files: mysqlFiles}
 }
-
-const (
-	mysqlDictionary = "mysql.ibd"    // since 8.0
-	mysqlRedo       = "#innodb_redo" // since 8.0.30
-	mysqlOldRedo    = "ib_logfile0"  // before
-)
 
 // Examine looks for the files without which MySQL does not start: InnoDB's system
 // tablespace, the dictionary, the redo log, and the directory of the system
 // tables.
 func (mysql) Examine(dir Dir, set host.EngineSettings) host.DirectoryReport {
 	installed, errInstalled := release.Parse(set.Version)
-	used, errUsed := mysqlRelease(dir)
-	needed := append(systemTablespace(set), mysqlSystem)
+	used, errUsed := innodb.MySQLRelease(dir)
+	needed := append(innodb.SystemTablespace(set), innodb.System)
 	if errUsed != nil || used[0] > 5 {
-		needed = append(needed, mysqlDictionary)
+		needed = append(needed, innodb.Dictionary)
 	}
-	if !elsewhereBy(set, "innodb_log_group_home_dir") && !dir.Has(mysqlOldRedo) {
-		needed = append(needed, mysqlRedo)
+	if !innodb.ElsewhereBy(set, "innodb_log_group_home_dir") && !dir.Has(innodb.OldRedo) {
+		needed = append(needed, innodb.Redo)
 	}
 	report := host.DirectoryReport{State: host.Ready}
 	if errUsed == nil {
 		report.Version = used.String()
 	}
-	switch lacking, lacks := mysqlFamily.lacking(dir, needed); {
-	case isMariaDB(dir):
+	switch lacking, lacks := dir.lacking(mysqlServer.Title, needed); {
+	case innodb.IsMariaDB(dir):
 		return host.DirectoryReport{
 			State: host.Foreign, Reason: "it has data of MariaDB, which MySQL cannot read",
 			Hint: "use it on an instance with MariaDB (engine: mariadb), or load a dump of it into a new database of MySQL; bootagent changes nothing in it; if it is here by mistake, " + hintForeign,
 		}
-	case mysqlInterrupted(dir, set):
+	case innodb.MySQLInterrupted(dir, set):
 		report.State, report.Hint = host.Damaged, hintInterrupted
 		report.Reason = "its initialisation did not finish: no server of MySQL has stopped cleanly on it yet"
 	case lacks:
@@ -121,14 +119,14 @@ func (mysql) Examine(dir Dir, set host.EngineSettings) host.DirectoryReport {
 		return lacking
 	case errUsed == nil && errInstalled == nil && !release.MySQLOpens(used, installed):
 		mysqlUnfit(&report, used, installed)
-	case mysqlUnlogged(dir):
+	case innodb.Unlogged(dir):
 		report.State, report.Hint = host.Damaged, hintRestore
 		report.Reason = "the server was killed while its redo log was disabled (ALTER INSTANCE DISABLE INNODB REDO_LOG), so its files may not fit together"
 	case dir.Has(".rocksdb") && !strings.Contains(set.Version, "Percona"):
 		report.State = host.Unfit
 		report.Reason = "it has tables of MyRocks, which only Percona Server can read"
 		report.Hint = "use it on an image with Percona Server, or turn those tables into tables of InnoDB there first"
-	case dir.Has(mysqlOldRedo) && !dir.Has(mysqlRedo) && dir.Has("ibtmp1") && errInstalled == nil &&
+	case dir.Has(innodb.OldRedo) && !dir.Has(innodb.Redo) && dir.cutOff(set) && errInstalled == nil &&
 		(installed.Compare(release.Release{8, 0, 30}) >= 0 || used[0] == 5):
 		report.State = host.Unfit
 		report.Reason = fmt.Sprintf("a MySQL before 8.0.30 used it and did not stop cleanly, and MySQL %s cannot recover its redo log", installed)
@@ -152,69 +150,4 @@ func mysqlUnfit(report *host.DirectoryReport, used, installed release.Release) {
 		report.Hint = fmt.Sprintf("upgrade it step by step: start it once with each of MySQL %s, and stop that cleanly; or load a dump that %s made into a new database",
 			strings.Join(release.MySQLSteps(used, installed), ", then "), used.Series())
 	}
-}
-
-// mysqlRelease is the version of the newest MySQL that is known to have used a
-// directory: what the dictionary says in its first page at byte 8, as the server
-// itself compares it (90704 is 9.7.4), or the newest file of the redo log at byte
-// 16; before 8.0, what mysql_upgrade wrote.
-func mysqlRelease(dir Dir) (newest release.Release, err error) {
-	err = release.ErrUnknown
-	take := func(r release.Release) {
-		if err != nil || r.Compare(newest) > 0 {
-			newest, err = r, nil
-		}
-	}
-	if head := dir.Head(mysqlDictionary); len(head) >= 12 {
-		if id := int(binary.BigEndian.Uint32(head[8:])); id >= 80000 && id < 1000000 {
-			take(release.Release{id / 10000, id / 100 % 100, id % 100})
-		}
-	}
-	if head := newestRedo(dir); len(head) >= 48 {
-		if made := mysqlCreator.FindSubmatch(head[16:48]); made != nil {
-			if r, bad := release.Parse(string(made[1])); bad == nil {
-				take(r)
-			}
-		}
-	}
-	if err != nil && !dir.Has(mysqlDictionary) {
-		if r, bad := release.Parse(string(dir.Head("mysql_upgrade_info"))); bad == nil && r[0] == 5 {
-			take(r)
-		}
-	}
-	return newest, err
-}
-
-var mysqlCreator = regexp.MustCompile(`^MySQL ([0-9]+\.[0-9]+\.[0-9]+)`)
-
-// newestRedo is the beginning of the newest file of the redo log, or nil.
-func newestRedo(dir Dir) []byte {
-	newest, name := -1, mysqlOldRedo
-	for _, file := range dir.List(mysqlRedo) {
-		var n int
-		if _, err := fmt.Sscanf(file, "#ib_redo%d", &n); err == nil && n > newest && !strings.HasSuffix(file, "_tmp") {
-			newest, name = n, filepath.Join(mysqlRedo, file)
-		}
-	}
-	return dir.Head(name)
-}
-
-// mysqlUnlogged tells whether a server was killed while its redo log was
-// disabled: bit 1 of the flags at byte 48 of the redo log (log0constants.h).
-// MySQL refuses to start then.
-func mysqlUnlogged(dir Dir) bool {
-	head := newestRedo(dir)
-	return len(head) >= 52 && binary.BigEndian.Uint32(head) >= 4 && binary.BigEndian.Uint32(head[48:])&2 != 0
-}
-
-// mysqlInterrupted tells whether an initialisation did not finish. It ends with
-// the first clean stop, which writes a position into the first page of the
-// system tablespace at byte 26. Without that, MySQL refuses to start.
-func mysqlInterrupted(dir Dir, set host.EngineSettings) bool {
-	space := systemTablespace(set)
-	if len(space) == 0 { // it is elsewhere
-		return dir.Has(mysqlDictionary) && !dir.Has("sys")
-	}
-	head := dir.Head(space[0])
-	return len(head) >= 34 && binary.BigEndian.Uint64(head[26:]) == 0
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"bootagent/pkg/datadir"
+	"bootagent/pkg/engine/mycnf"
 	"bootagent/pkg/host"
 )
 
@@ -110,7 +111,7 @@ func TestExamineTellsTheStateOfMySQL(t *testing.T) {
 		if c.installed == "" {
 			c.installed = "9.7.4-2"
 		}
-		got, err := Examine(datadir.Host{}, host.Data{Engine: "mysql", Owner: me(t), Dir: dir}, host.EngineSettings{Version: c.installed})
+		got, err := Examine(datadir.Host{}, host.Data{Engine: "mysql", Owner: me(t), Dir: dir}, host.EngineSettings{Version: c.installed, Values: map[string]string{mycnf.Scratch: "ibtmp1"}})
 		if err != nil || got.State != c.state || got.Version != c.version || !strings.HasPrefix(got.Reason, c.reason) || (c.reason == "") != (got.Reason == "") || !strings.Contains(got.Hint, c.hint) || (c.hint == "") != (got.Hint == "") {
 			t.Errorf("%s: got %+v, %v", name, got, err)
 		}
@@ -177,7 +178,7 @@ func TestHowTheServerStoppedIsToldByItsTemporaryTablespace(t *testing.T) {
 			if c.there {
 				write(t, filepath.Join(dir, "ibtmp1"), "")
 			}
-			got, err := Examine(datadir.Host{}, host.Data{Engine: name, Owner: me(t), Dir: dir}, host.EngineSettings{Scratch: c.scratch})
+			got, err := Examine(datadir.Host{}, host.Data{Engine: name, Owner: me(t), Dir: dir}, host.EngineSettings{Values: map[string]string{mycnf.Scratch: c.scratch}})
 			if err != nil || got.State != host.Ready || got.LastStop != c.want || (got.LastStopSays == "") != (c.want == host.StopUnknown) {
 				t.Errorf("%s, %+v: got %+v, %v", name, c, got, err)
 			}
@@ -205,7 +206,7 @@ func TestMariaDBOfBefore108HasToStopCleanlyFirst(t *testing.T) {
 		if c.running {
 			write(t, filepath.Join(dir, "ibtmp1"), "")
 		}
-		got, err := Examine(datadir.Host{}, host.Data{Engine: "mariadb", Owner: me(t), Dir: dir}, host.EngineSettings{Version: c.installed, Scratch: "ibtmp1"})
+		got, err := Examine(datadir.Host{}, host.Data{Engine: "mariadb", Owner: me(t), Dir: dir}, host.EngineSettings{Version: c.installed, Values: map[string]string{mycnf.Scratch: "ibtmp1"}})
 		if err != nil || got.State != c.want || got.State == host.Unfit && (!strings.Contains(got.Reason, "did not stop cleanly") || got.Hint == "") {
 			t.Errorf("%+v: got %+v, %v", c, got, err)
 		}

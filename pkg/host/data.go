@@ -38,6 +38,11 @@ type DirectoryReport struct {
 	Reason  string // why it is not ready: "ibdata1 is missing"
 	Hint    string // what a person can do
 
+	// Empty says that the directory is ready and has none of the engine's files:
+	// the engine takes it for an empty database. Whether data was lost from it,
+	// its files cannot tell.
+	Empty bool
+
 	// Elsewhere is what links in the directory put outside of it.
 	Elsewhere []Place
 
@@ -104,5 +109,8 @@ type EngineSettings struct {
 	Program       string   // absolute path of the server that the services start, or ""
 	Options       []string // of its command line, that say which files have its settings
 	Elsewhere     []Place  // what its settings put outside of the data directory
-	Scratch       string   // a file, relative to the data directory, that the engine removes when it stops cleanly, or ""
+
+	// Values are further settings that decide which files are its data, by the
+	// engine's own names: "appendonly": "yes".
+	Values map[string]string
 }

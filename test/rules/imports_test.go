@@ -114,12 +114,16 @@ var table = []row{
 	{pkg: "pkg/blankproof/signature", may: []string{"bootagent/pkg/block"}, never: effects, why: "the table of formats and their marks; it is data, and takes of pkg/block its units"},
 	{pkg: "pkg/filesystem", may: []string{xsys}, never: network, why: "extended attributes and statx; no volumes"},
 	{pkg: "pkg/datadir", may: []string{xsys}, never: network, why: "renameat2, which never replaces; no engines, no volumes, no units"},
+	{pkg: "pkg/engine/redisconf", may: []string{"bootagent/pkg/engine/redistest"}, never: effects, why: "the settings of Redis; its caller reads the files"},
+	{pkg: "pkg/engine/redisdump", may: []string{"bootagent/pkg/engine/redisconf"}, never: effects, why: "the files of Redis; its caller reads them"},
+	{pkg: "pkg/engine/redistest", never: []string{"net/http"}, why: "real servers for the tests of both; no program imports it"},
 	{
-		pkg: "pkg/engine", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/engine/mycnf", "bootagent/pkg/engine/release", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/shell", "bootagent/pkg/systemd/execstart"}, never: effects,
+		pkg: "pkg/engine", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/engine/innodb", "bootagent/pkg/engine/mycnf", "bootagent/pkg/engine/redisconf", "bootagent/pkg/engine/redisdump", "bootagent/pkg/engine/redistest", "bootagent/pkg/engine/release", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/shell", "bootagent/pkg/systemd/execstart"}, never: effects,
 		why: "one file for each engine; it reads files by pkg/datadir, and asks and runs nothing; no volumes",
 	},
 	{pkg: "pkg/answers", may: []string{renameio}, never: []string{"net", "net/http", "os/exec"}, why: "what programs answered, in files; who makes one runs them"},
-	{pkg: "pkg/engine/mycnf", never: effects, why: "options of MySQL and MariaDB; text to values"},
+	{pkg: "pkg/engine/mycnf", may: []string{"bootagent/pkg/fault", "bootagent/pkg/host"}, never: effects, why: "options of MySQL and MariaDB to settings; its caller runs what it asks"},
+	{pkg: "pkg/engine/innodb", may: []string{"bootagent/pkg/engine/release", "bootagent/pkg/host"}, never: effects, why: "the files of MySQL and MariaDB; its caller reads them"},
 	{pkg: "pkg/engine/release", never: effects, why: "versions of MySQL and MariaDB; text to rules"},
 	{
 		pkg: "pkg/secret",
@@ -168,7 +172,7 @@ var table = []row{
 		why: "it asks the metadata service, and no other, by sockets that it may have to mark; it knows no plans",
 	},
 	{
-		pkg: "pkg/storage", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role"}, never: effects,
+		pkg: "pkg/storage", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage/stop"}, never: effects,
 		why: "a volume as layers; of a plan it knows volumes, and no services",
 	},
 	{
@@ -179,6 +183,8 @@ var table = []row{
 		pkg: "pkg/service", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/unit"}, never: effects,
 		why: "a service from its grant to its stop; of what it stands on it knows mount points and disks, and no volumes of the plan",
 	},
+	{pkg: "pkg/release", may: []string{renameio}, never: []string{"net", "net/http", "os/exec"}, why: "one file"},
+	{pkg: "pkg/storage/stop", never: effects, why: "how services stopped, in words; a ledger keeps it"},
 	{
 		pkg: "pkg/storage/diskinfo", may: []string{"bootagent/pkg/blankproof", "bootagent/pkg/block", "bootagent/pkg/host"}, never: effects,
 		why: "a disk and its proof in the types of pkg/host; the simulated world uses it, too",

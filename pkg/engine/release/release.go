@@ -45,6 +45,23 @@ func (r Release) Compare(other Release) int { return slices.Compare(r[:], other[
 // CompareSeries is as Compare, without the last number.
 func (r Release) CompareSeries(other Release) int { return slices.Compare(r[:2], other[:2]) }
 
+// SeriesOf is the series of a version, or "" where that is not known.
+func SeriesOf(version string) string {
+	r, err := Parse(version)
+	if err != nil {
+		return ""
+	}
+	return r.Series()
+}
+
+// Newer tells whether one version is of a newer series than another. It is false
+// if either is not known.
+func Newer(one, other string) bool {
+	a, errA := Parse(one)
+	b, errB := Parse(other)
+	return errA == nil && errB == nil && a.CompareSeries(b) > 0
+}
+
 // last are the series of MySQL from which an upgrade leads to the next major
 // version: the last of their own
 // (https://dev.mysql.com/doc/refman/9.7/en/upgrade-paths.html). Servers of them
