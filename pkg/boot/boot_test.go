@@ -45,7 +45,7 @@ func plan() role.Plan {
 				{Kind: role.KindData, Name: "mysql"},
 				{Kind: role.KindVolume, Name: "data"},
 			},
-			Ready: &ready.Ready{Unit: "mysql-ready.service", Timeout: time.Minute},
+			Ready: &ready.Ready{Unit: "mysql-ready.service", Interval: ready.Interval, Timeout: time.Minute},
 		}},
 	}
 }

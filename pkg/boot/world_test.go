@@ -15,6 +15,7 @@ import (
 
 	"bootagent/pkg/aws/name"
 	"bootagent/pkg/host"
+	"bootagent/pkg/role/ready"
 	"bootagent/pkg/storage"
 )
 
@@ -48,7 +49,7 @@ type machine struct {
 	held     string                   // the one mount point of that device, "" for all
 	restarts map[string]host.Restarts // of a unit, by itself
 	activeAt map[string]time.Time     // since when one is
-	probing  func(context.Context) error
+	probing  func(context.Context) (string, error)
 
 	unmountAfter int // looks at what is mounted at /srv/data; 0 is never
 
@@ -468,12 +469,12 @@ func (m *machine) Kill(_ context.Context, name string) error {
 	return m.does("kill %s", name)
 }
 
-func (m *machine) Probe(ctx context.Context, unit string) error {
+func (m *machine) Probe(ctx context.Context, _ string, probe ready.Ready) (string, error) {
 	m.mu.Lock()
-	err, probing := m.does("probe %s", unit), m.probing
+	err, probing := m.does("probe %s", probe), m.probing
 	m.mu.Unlock()
 	if err != nil || probing == nil {
-		return err
+		return "", err
 	}
 	return probing(ctx)
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"bootagent/pkg/role/ready"
 	"bootagent/pkg/role/source"
 )
 
@@ -137,8 +138,10 @@ type Jobs interface {
 
 // Probes asks whether a service is ready.
 type Probes interface {
-	// Probe starts a oneshot unit and returns when it has succeeded.
-	Probe(ctx context.Context, unit string) error
+	// Probe asks a service once, and returns what it answered, in a few words;
+	// "" is nothing but that it serves. An error says why it does not serve. ctx
+	// bounds the time; the cause of its end is then the error.
+	Probe(ctx context.Context, service string, probe ready.Ready) (answer string, err error)
 }
 
 // Stops keeps which services a person stopped. A new agent has to know it.

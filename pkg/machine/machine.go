@@ -16,6 +16,7 @@ import (
 	"bootagent/pkg/block"
 	"bootagent/pkg/child"
 	"bootagent/pkg/host"
+	"bootagent/pkg/probe"
 	"bootagent/pkg/release"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/secret/credential"
@@ -65,7 +66,7 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 		Mounts:      mounts{m.Manager, m.Children},
 		Directories: directories{m.Children},
 		Engines:     engines{m.Manager, m.Children, answers.Store{Dir: filepath.Join(m.StateDir, "answers"), Log: m.Log}},
-		Units:       u, Runs: u, Grants: u, Jobs: u, Probes: u, Stops: u, Shutdown: u,
+		Units:       u, Runs: u, Grants: u, Jobs: u, Probes: m.probes(), Stops: u, Shutdown: u,
 		Machine: self,
 
 		UnlockWithin: c.Settings.UnlockWithin, RetryWithin: c.Settings.RetryWithin,
@@ -102,6 +103,13 @@ func (m *Machine) self(identity host.Identity) (self host.Machine, err error) {
 func BootID() (string, error) {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return strings.TrimSpace(string(id)), err
+}
+
+// probes ask the services of the role.
+func (m *Machine) probes() probe.Host {
+	return probe.Host{Manager: m.Manager, Log: m.Log, RunDir: m.RunDir, Unix: func(ctx context.Context, path string) error {
+		return m.Children.Do(ctx, child.Task{Key: string(connect) + " " + path}, task{Do: connect, Path: path}, nil)
+	}}
 }
 
 // secrets are those of S3 or of files. On a local machine objects is nil.

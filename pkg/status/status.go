@@ -121,9 +121,10 @@ type Step struct {
 	Name    string     `json:"name"`
 	State   string     `json:"state"`
 	Since   time.Time  `json:"since"`
-	Began   *time.Time `json:"began,omitempty"` // when it was last started
-	For     string     `json:"for,omitempty"`   // what it waits for
-	Until   *time.Time `json:"until,omitempty"` // when it gives up, or has failed if it goes on so
+	Began   *time.Time `json:"began,omitempty"`  // when it was last started
+	For     string     `json:"for,omitempty"`    // what it waits for
+	Until   *time.Time `json:"until,omitempty"`  // when it gives up, or has failed if it goes on so
+	Answer  string     `json:"answer,omitempty"` // the last that it got from what it asks
 	Error   string     `json:"error,omitempty"`
 	Hint    string     `json:"hint,omitempty"`
 	RetryAt *time.Time `json:"retry_at,omitempty"`
@@ -224,6 +225,9 @@ func (s Step) detail() string {
 	}
 	if s.Until != nil && s.For != "" {
 		parts = append(parts, "until "+s.beside(*s.Until))
+	}
+	if s.Answer != "" && s.Error == "" {
+		parts = append(parts, "(answer: "+oneLine(s.Answer)+")")
 	}
 	if s.Error != "" {
 		parts = append(parts, oneLine(s.Error))

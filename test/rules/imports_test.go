@@ -65,7 +65,7 @@ var table = []row{
 	{pkg: "pkg/buildinfo", never: effects, why: "the version of the program; it asks nobody"},
 	{pkg: "pkg/fault", never: effects, why: "kinds of errors; whoever makes or reads one may import it"},
 	{pkg: "pkg/graph", may: []string{"bootagent/pkg/fault"}, never: effects, why: "steps; it knows no plan"},
-	{pkg: "pkg/host", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/role/source"}, never: effects, why: "what is asked of the machine and the cloud; it asks nobody"},
+	{pkg: "pkg/host", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/role/ready", "bootagent/pkg/role/source"}, never: effects, why: "what is asked of the machine and the cloud; it asks nobody"},
 	{pkg: "pkg/plan", may: slices.Concat(learns, []string{"bootagent/pkg/aws/cli", "bootagent/pkg/aws/imds", "bootagent/pkg/grammar"}), never: effects, why: "user-data and role files to a Plan; it reads nothing itself"},
 	{
 		pkg: "pkg/agent", may: slices.Concat(learns, []string{"bootagent/pkg/boot", "bootagent/pkg/graph", "bootagent/pkg/plan", "bootagent/pkg/status", "bootagent/pkg/unit", "bootagent/pkg/machine"}),
@@ -209,6 +209,10 @@ var table = []row{
 	{pkg: "pkg/control", may: []string{"bootagent/pkg/fault", xsys}, never: []string{"os/exec"}, why: "HTTP over a Unix socket; it knows no plans, and no keys but their bytes"},
 	{pkg: "pkg/command", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "arguments to flags, and help: it knows no command"},
 	{pkg: "pkg/terminal", may: []string{xsys}, never: []string{"net", "net/http", "os/exec", "syscall"}, why: "what a person types"},
+	{
+		pkg: "pkg/probe", may: []string{"bootagent/pkg/role/ready", "bootagent/pkg/systemd", "bootagent/pkg/unit", goSystemd, xsys}, never: []string{"os/exec"},
+		why: "connections, requests and programs that ask the services of this machine; it decides nothing",
+	},
 	{pkg: "pkg/role/plantext", may: []string{"bootagent/pkg/role"}, never: effects, why: "a plan to text"},
 	{pkg: "pkg/status", may: []string{fsnotify, xsys}, never: []string{"net", "net/http", "os/exec", "syscall"}, why: "how a state came about is not its concern"},
 }

@@ -69,11 +69,22 @@ var example = sync.OnceValue(func() string {
 // asks whether the service is ready.
 var (
 	exampleRole = sync.OnceValue(func() *role.Role { return decode(example()) })
-	hastyRole   = sync.OnceValue(func() *role.Role {
-		text := strings.Replace(example(), "timeout: 20m", "timeout: 5m", 1)
-		return decode(strings.Replace(text, "mariadb.service: {}", "mariadb.service: {ready: {unit: "+probe+", timeout: 2m}}", 1))
+	hastyRole   = sync.OnceValue(func() *role.Role { return hasty("unit: " + probe) })
+	hastyRoles  = sync.OnceValue(func() (all []*role.Role) {
+		for _, way := range []string{
+			"unit: " + probe, "tcp: 127.0.0.1:3306", "unix: /run/mysqld/mysqld.sock", "http: http://127.0.0.1:8080/health", "command: [/usr/bin/mysqladmin, ping]",
+		} {
+			all = append(all, hasty(way))
+		}
+		return all
 	})
 )
+
+// hasty is the hasty role that asks in a way.
+func hasty(way string) *role.Role {
+	text := strings.Replace(example(), "timeout: 20m", "timeout: 5m", 1)
+	return decode(strings.Replace(text, "mariadb.service: {}", "mariadb.service: {ready: {"+way+", timeout: 2m}}", 1))
+}
 
 func decode(text string) *role.Role {
 	r, err := grammar.All().Decode("mysql-ec2.yaml", []byte(text))

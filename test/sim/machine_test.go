@@ -178,7 +178,7 @@ func (m *machine) shutDownFurther() {
 func (a *agent) world() host.Host {
 	return host.Host{
 		Volumes: a.volumes, Records: records{a}, Releases: releases{a}, Disks: disks{a}, Filesystems: filesystems{a}, Ledgers: ledgers{a},
-		Mounts: mounts{a}, Directories: directories{a}, Engines: engines{a}, Secrets: a.secrets(), Units: units{a}, Runs: units{a}, Grants: units{a}, Jobs: units{a}, Probes: units{a}, Stops: units{a}, Shutdown: units{a},
+		Mounts: mounts{a}, Directories: directories{a}, Engines: engines{a}, Secrets: a.secrets(), Units: units{a}, Runs: units{a}, Grants: units{a}, Jobs: units{a}, Probes: probes{a}, Stops: units{a}, Shutdown: units{a},
 		Machine:      host.Machine{ID: a.machine.id, BootID: a.machine.bootID()},
 		UnlockWithin: time.Hour,
 		NewUUID: func() string {

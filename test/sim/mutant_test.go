@@ -10,6 +10,7 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/ready"
 )
 
 // A mutant is a mistake that somebody could make in the agent. It changes how
@@ -131,7 +132,7 @@ type seams struct {
 	startOnce        func(context.Context, string) error
 	start            func(context.Context, string) error
 	kill             func(context.Context, string) error
-	probe            func(context.Context, string) error
+	probe            func(context.Context, string, ready.Ready) (string, error)
 	stoppedByHand    func(string) (bool, error)
 	setStoppedByHand func(string, bool) error
 	stopping         func(context.Context) (bool, error)
@@ -378,8 +379,10 @@ func (s seamGrants) Granted(ctx context.Context, unit string) (bool, error) {
 func (s seamJobs) StartOnce(ctx context.Context, unit string) error { return s.startOnce(ctx, unit) }
 func (s seamJobs) Start(ctx context.Context, unit string) error     { return s.start(ctx, unit) }
 func (s seamJobs) Kill(ctx context.Context, unit string) error      { return s.kill(ctx, unit) }
-func (s seamProbes) Probe(ctx context.Context, unit string) error   { return s.probe(ctx, unit) }
-func (s seamStops) StoppedByHand(unit string) (bool, error)         { return s.stoppedByHand(unit) }
+func (s seamProbes) Probe(ctx context.Context, service string, r ready.Ready) (string, error) {
+	return s.probe(ctx, service, r)
+}
+func (s seamStops) StoppedByHand(unit string) (bool, error) { return s.stoppedByHand(unit) }
 
 func (s seamStops) SetStoppedByHand(unit string, stopped bool) error {
 	return s.setStoppedByHand(unit, stopped)

@@ -11,6 +11,7 @@ import (
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
+	"bootagent/pkg/role/ready"
 	volume "bootagent/pkg/storage/ebs"
 )
 
@@ -124,6 +125,9 @@ func (w *World) lookAtService(m *machine, s *service) {
 	}
 }
 
+// answersWithin is after how long a probe has an answer, or none in its time.
+const answersWithin = ready.TryTimeout + 5*time.Second
+
 // waitSlack is how long after its deadline a wait may still be told.
 const waitSlack = 15 * time.Second
 
@@ -137,6 +141,8 @@ func (w *World) lookAtWaits(a *agent) {
 			w.breaks("%s: step %s waits and does not say for what", a.name, p.Step)
 		case p.State == graph.Waiting && time.Since(p.Wait.Until) > waitSlack:
 			w.breaks("%s: step %s waits for %s past its deadline", a.name, p.Step, p.Wait.For)
+		case p.State == graph.Waiting && p.Answer == "" && probed(p.Wait.For) && time.Since(p.Since) > answersWithin:
+			w.breaks("%s: step %s does not tell what its probe answered last", a.name, p.Step)
 		case p.State == graph.Running && time.Since(p.Since) > 20*time.Minute:
 			w.breaks("%s: step %s has run for 20 minutes without a word", a.name, p.Step)
 		case p.State == graph.Failed && (p.Err == nil || p.Err.Error() == ""):
@@ -332,4 +338,9 @@ func (m *machine) explained() (words string, truly bool) {
 		words = m.agent.noPlan.Error()
 	}
 	return words, false
+}
+
+// probed tells whether a probe with a limit for each try is waited for.
+func probed(what string) bool {
+	return strings.Contains(what, " to serve, as ") && !strings.Contains(what, probe)
 }
