@@ -21,6 +21,7 @@ func All() []Engine {
 	return []Engine{
 		mariadb{},
 		mysql{},
+		postgres{},
 		redis{},
 	}
 }

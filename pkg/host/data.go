@@ -110,6 +110,10 @@ type EngineSettings struct {
 	Options       []string // of its command line, that say which files have its settings
 	Elsewhere     []Place  // what its settings put outside of the data directory
 
+	// Inside says that settings are in the data directory, and are known when that
+	// is where the engine looks for it.
+	Inside bool
+
 	// Values are further settings that decide which files are its data, by the
 	// engine's own names: "appendonly": "yes".
 	Values map[string]string
