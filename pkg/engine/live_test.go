@@ -71,9 +71,9 @@ func installations(t testing.TB, name string) (all []installation) {
 
 func familyOf(name string) mycnf.Server {
 	if name == "mysql" {
-		return mysqlServer
+		return mycnf.MySQL
 	}
-	return mariadbServer
+	return mycnf.MariaDB
 }
 
 // account is that of mysql in the root, or where it has none, nobody's.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strings"
 
 	"bootagent/pkg/engine/innodb"
 	"bootagent/pkg/engine/mycnf"
@@ -28,23 +27,6 @@ var mariadbProgram = execstart.Program{
 	NeutralTools: []string{"galera_recovery"},
 }
 
-var mariadbServer = mycnf.Server{
-	Title: "MariaDB",
-	Is:    func(version string) bool { return strings.Contains(version, "MariaDB") },
-	Settings: []mycnf.Setting{
-		{Variable: "innodb-log-group-home-dir"},
-		{Variable: "innodb-undo-directory"},
-		{Variable: "aria-log-dir-path"},
-		{Variable: "rocksdb-datadir"},
-		{Variable: "rocksdb-wal-dir"},
-		{Variable: "log-bin", Kind: mycnf.File},
-		{Variable: "log-bin-index", Kind: mycnf.File},
-		{Variable: "log-basename", Kind: mycnf.File},
-		{Variable: "relay-log", Kind: mycnf.File},
-		{Variable: "relay-log-index", Kind: mycnf.File},
-	},
-}
-
 func (mariadb) Tools() []Tool {
 	return []Tool{
 		{Paths: []string{"/usr/sbin/mariadbd", "/usr/libexec/mariadbd", "/usr/sbin/mysqld"}},
@@ -53,7 +35,7 @@ func (mariadb) Tools() []Tool {
 }
 
 func (m mariadb) Settings(ctx context.Context, ask Asker, services []execstart.Service) (host.EngineSettings, error) {
-	return askFamily(ctx, ask, m, services, mariadbProgram, mariadbServer)
+	return askFamily(ctx, ask, m, services, mariadbProgram, mycnf.MariaDB)
 }
 
 const mariadbInstall = "/usr/bin/mariadb-install-db"
@@ -85,7 +67,7 @@ func (mariadb) Examine(dir Dir, set host.EngineSettings) host.DirectoryReport {
 	}
 	used := innodb.MariaDBVersion(dir, dir.Names)
 	report := host.DirectoryReport{State: host.Ready, Version: used}
-	switch lacking, lacks := dir.lacking(mariadbServer.Title, needed); {
+	switch lacking, lacks := dir.lacking(mycnf.MariaDB.Title, needed); {
 	case innodb.IsMySQL(dir):
 		return host.DirectoryReport{
 			State: host.Foreign, Reason: "it has data of MySQL, which MariaDB cannot read",

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"bootagent/pkg/engine/innodb"
@@ -21,27 +20,6 @@ func (mysql) Name() string { return "mysql" }
 
 var mysqlProgram = execstart.Program{Names: []string{"mysqld", "mariadbd"}, Wrappers: []string{"-safe", "_safe", "-multi", "_multi"}}
 
-// mysqlServer has of the settings those of Percona Server too. The files of
-// innodb_directories are tables that have a DATA DIRECTORY. Without its keyring,
-// encrypted tables are lost.
-var mysqlServer = mycnf.Server{
-	Title: "MySQL",
-	Is:    func(version string) bool { return version != "" && !strings.Contains(version, "MariaDB") },
-	Settings: []mycnf.Setting{
-		{Variable: "innodb-log-group-home-dir"},
-		{Variable: "innodb-undo-directory"},
-		{Variable: "innodb-doublewrite-dir"},
-		{Variable: "innodb-directories", Kind: mycnf.Directories},
-		{Variable: "rocksdb-datadir"},
-		{Variable: "rocksdb-wal-dir"},
-		{Variable: "log-bin", Kind: mycnf.File},
-		{Variable: "log-bin-index", Kind: mycnf.File},
-		{Variable: "relay-log", Kind: mycnf.File},
-		{Variable: "relay-log-index", Kind: mycnf.File},
-		{Variable: "keyring-file-data", Kind: mycnf.File},
-	},
-}
-
 func (mysql) Tools() []Tool {
 	return []Tool{
 		{Paths: []string{"/usr/sbin/mysqld", "/usr/libexec/mysqld"}},
@@ -50,26 +28,8 @@ func (mysql) Tools() []Tool {
 }
 
 func (m mysql) Settings(ctx context.Context, ask Asker, services []execstart.Service) (host.EngineSettings, error) {
-	return askFamily(ctx, ask, m, services, mysqlProgram, mysqlServer)
+	return askFamily(ctx, ask, m, services, mysqlProgram, mycnf.MySQL)
 }
-
-// mysqlRoot gives the account of root to the user root of the machine, as
-// MariaDB's packages do. Without it, whoever can reach the socket is root of the
-// database. The server runs it as the last part of --initialize, where it knows no
-// ALTER USER; a statement that fails lets the whole fail.
-const mysqlRoot = "INSERT INTO mysql.plugin VALUES ('auth_socket', 'auth_socket.so');\n" +
-	"UPDATE mysql.user SET plugin = 'auth_socket', authentication_string = '', password_expired = 'N' WHERE user = 'root' AND host = 'localhost';\n"
-
-// mysqlMake makes a new database: $0 is the server, $1 the directory, $2 the SQL;
-// what follows are options. The file with the SQL is in the directory, because
-// AppArmor lets the server read nothing else; --initialize accepts names that
-// begin with a dot.
-const mysqlMake = `set -e
-server=$0 dir=$1 sql=$2
-shift 2
-printf %s "$sql" >"$dir/.bootagent-root.sql"
-"$server" "$@" --initialize-insecure --datadir="$dir" --init-file="$dir/.bootagent-root.sql" --skip-log-error
-rm "$dir/.bootagent-root.sql"`
 
 // Initialize reads the same option files as the service, because some settings
 // are for ever: lower_case_table_names, innodb_page_size.
@@ -78,7 +38,7 @@ func (m mysql) Initialize(dir, _ string, set host.EngineSettings) []string {
 	if server == "" {
 		server = m.Tools()[0].Paths[0]
 	}
-	return slices.Concat([]string{"/bin/sh", "-c", mysqlMake, server, dir, mysqlRoot}, set.Options)
+	return mycnf.Initialize(server, dir, set.Options)
 }
 
 var mysqlFiles = regexp.MustCompile(`^(ibdata|ib_logfile|ibtmp|ib_buffer_pool|undo_|#ib_|binlog|auto\.cnf|mysqld-auto\.cnf|relay-log)` +
@@ -105,7 +65,7 @@ func (mysql) Examine(dir Dir, set host.EngineSettings) host.DirectoryReport {
 	if errUsed == nil {
 		report.Version = used.String()
 	}
-	switch lacking, lacks := dir.lacking(mysqlServer.Title, needed); {
+	switch lacking, lacks := dir.lacking(mycnf.MySQL.Title, needed); {
 	case innodb.IsMariaDB(dir):
 		return host.DirectoryReport{
 			State: host.Foreign, Reason: "it has data of MariaDB, which MySQL cannot read",
