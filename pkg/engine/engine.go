@@ -78,7 +78,7 @@ type Question struct {
 
 // A Tool is a program of an engine. One of its paths has to exist.
 type Tool struct {
-	Paths []string
+	Paths []string // patterns, as of path.Match
 	Makes bool // it makes new databases; otherwise it tells the settings
 }
 
