@@ -9,6 +9,7 @@ import (
 
 	"bootagent/pkg/role"
 	"bootagent/pkg/shell"
+	"bootagent/pkg/systemd/guard"
 	"bootagent/pkg/systemd/unitfile"
 )
 
@@ -28,7 +29,7 @@ func (i Image) checkStops(units *unitfile.Tree, r *Report) {
 	for _, ro := range i.Roles {
 		for _, s := range ro.Services {
 			own := units.Own(s.Unit)
-			if slices.Contains(told, own) || !runsDatabase(ro, s) || units.File(own) == "" {
+			if slices.Contains(told, own) || !runsDatabase(ro, s) || units.File(own) == "" || guard.RunsNothing(units, own) {
 				continue
 			}
 			told = append(told, own)
