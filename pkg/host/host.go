@@ -190,10 +190,11 @@ type Metadata interface {
 
 // An Instance is an EC2 instance. It is zero on a machine that is not in a cloud.
 type Instance struct {
-	ID     string
-	Zone   string // such as eu-central-1a
-	Region string
-	Type   string // such as m7g.large
+	ID          string
+	Zone        string // such as eu-central-1a
+	Region      string
+	Type        string // such as m7g.large
+	PrivateIPv4 string // its primary private IPv4 address; "" where it is not known
 }
 
 // An Identity is what the cloud tells an instance of itself.

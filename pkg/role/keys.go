@@ -24,6 +24,7 @@ var sections = []section{
 	volumeSection,
 	dataSection,
 	secretSection,
+	fileSection,
 	serviceSection,
 }
 
