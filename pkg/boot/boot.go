@@ -12,6 +12,7 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/service"
 	"bootagent/pkg/storage"
 	"bootagent/pkg/unit"
 )
@@ -25,7 +26,7 @@ type Boot struct {
 	volumes  map[string]*storage.Volume
 	data     map[string]*data
 	secrets  map[string]*secret
-	services []*service
+	services []*service.Service
 	unlocked *graph.Step // nil where no secret needs a key
 }
 
@@ -50,41 +51,15 @@ func New(plan role.Plan, h host.Host, log *slog.Logger) *Boot {
 	}
 	b.addSecrets(plan.Secrets)
 	for _, s := range plan.Services {
-		svc := &service{Service: s, boot: b}
-		name := "service " + s.Unit + ": "
-		svc.granted = b.Add(name+"grant", svc.grant, b.steps(s.Needs)...)
-		svc.up = b.Add(name+"up", svc.comeUp, svc.granted).Within(startWithin).Serving()
-		b.services = append(b.services, svc)
+		b.services = append(b.services, service.Add(b.serviceConfig(s.Needs), s))
 	}
 	return b
-}
-
-// steps are the last steps of what a service needs.
-func (b *Boot) steps(needs []role.Need) (steps []*graph.Step) {
-	for _, need := range needs {
-		switch need.Kind {
-		case role.KindVolume:
-			steps = append(steps, b.volumes[need.Name].Ready())
-		case role.KindData:
-			steps = append(steps, b.data[need.Name].there)
-		case role.KindSecret:
-			steps = append(steps, b.secrets[need.Name].opened)
-		}
-	}
-	return steps
 }
 
 // Run makes the plan true and keeps it so until ctx ends. After every change,
 // report gets the progress of all steps.
 func (b *Boot) Run(ctx context.Context, report func([]graph.Progress)) {
 	b.Graph.Run(ctx, b.log, report)
-}
-
-// A Change is a unit whose state has changed.
-type Change struct {
-	Unit   string
-	Active string // its ActiveState= now
-	Again  bool   // it was the same at the last look, and perhaps another meanwhile
 }
 
 // Units are the names of the units whose changes the plan depends on.
@@ -105,7 +80,7 @@ func (b *Boot) Units() map[string]bool {
 // Changed takes note of a unit that changed, and has the steps run again that
 // it undoes. While the machine shuts down, what stops is meant to stop. After
 // an error, which is that of host.Units, nothing was noted.
-func (b *Boot) Changed(ctx context.Context, c Change) error {
+func (b *Boot) Changed(ctx context.Context, c service.Change) error {
 	undo := b.undoneBy(ctx, c)
 	if undo == nil {
 		return nil
@@ -118,39 +93,20 @@ func (b *Boot) Changed(ctx context.Context, c Change) error {
 }
 
 // undoneBy returns what has the steps run again that a change undoes, or nil.
-func (b *Boot) undoneBy(ctx context.Context, c Change) (undo func()) {
-	down := c.Active == "inactive" || c.Active == "failed"
+func (b *Boot) undoneBy(ctx context.Context, c service.Change) (undo func()) {
 	for _, v := range b.ordered() {
-		if down && c.Unit == unit.MountAt(v.Mount) {
+		if c.Down() && c.Unit == unit.MountAt(v.Mount) {
 			return func() { b.unmounted(v.Mount) }
 		}
 	}
 	for _, d := range b.plan.Data {
-		if down && c.Unit == unit.MountAt(d.Bind) {
+		if c.Down() && c.Unit == unit.MountAt(d.Bind) {
 			return func() { b.unmounted(d.Bind) }
 		}
 	}
 	for _, s := range b.services {
-		recheck := func(in ...graph.State) func() {
-			return func() { b.Recheck(s.up, s.Unit+" is "+c.Active, in...) }
-		}
-		switch {
-		case down && c.Unit == unit.GrantOf(s.Unit):
-			return func() { s.lostGrant(ctx, c.Unit) }
-		case c.Unit != s.Unit:
-		case c.Again && down:
-			return recheck(graph.Done)
-		case c.Again && c.Active == "active" && s.crashed(ctx):
-			return recheck(graph.Done)
-		case c.Again:
-		case c.Active == "active" && s.startedBySomebody(ctx):
-			return func() { b.Reset(s.up, s.Unit+" was started", graph.Failed) }
-		case c.Active == "active":
-			return recheck(graph.Failed)
-		case c.Active == "activating":
-			return recheck(graph.Done) // systemd, or somebody, starts it again
-		case down || c.Active == "deactivating":
-			return recheck(graph.Done, graph.Failed)
+		if undo := s.UndoneBy(ctx, c); undo != nil {
+			return undo
 		}
 	}
 	return nil
@@ -200,7 +156,7 @@ func (b *Boot) Follow(ctx context.Context, next func(context.Context) (unit stri
 		}
 		state, err := b.host.Units.State(ctx, unit)
 		if err == nil {
-			change := Change{Unit: unit, Active: state.Active, Again: last[unit] == state.Active}
+			change := service.Change{Unit: unit, Active: state.Active, Again: last[unit] == state.Active}
 			err = b.Changed(ctx, change)
 		}
 		switch {
@@ -226,7 +182,7 @@ func (b *Boot) RetryNow(ctx context.Context) error {
 func (b *Boot) StartAgain(ctx context.Context) error {
 	var errs []error
 	for _, s := range b.services {
-		errs = append(errs, s.startAgain(ctx))
+		errs = append(errs, s.StartAgain(ctx))
 	}
 	return errors.Join(errs...)
 }

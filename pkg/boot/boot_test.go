@@ -18,6 +18,8 @@ import (
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/role/find"
+	"bootagent/pkg/role/ready"
+	"bootagent/pkg/service"
 	"bootagent/pkg/storage"
 	"bootagent/pkg/unit"
 )
@@ -42,7 +44,7 @@ func plan() role.Plan {
 				{Kind: role.KindData, Name: "mysql"},
 				{Kind: role.KindVolume, Name: "data"},
 			},
-			Ready: &role.Ready{Unit: "mysql-ready.service", Timeout: time.Minute},
+			Ready: &ready.Ready{Unit: "mysql-ready.service", Timeout: time.Minute},
 		}},
 	}
 }
@@ -647,7 +649,7 @@ func TestWhatAPersonStoppedStaysStopped(t *testing.T) {
 		m.mu.Lock()
 		m.units["mariadb.service"] = aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
 		m.mu.Unlock()
-		r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "inactive"})
+		r.Changed(t.Context(), service.Change{Unit: "mariadb.service", Active: "inactive"})
 		synctest.Wait()
 		r.is("service mariadb.service: up", graph.Failed, "stopped by hand", "bootagent retry")
 
@@ -700,7 +702,7 @@ func TestAGrantThatIsTakenAwayIsAPersonsStop(t *testing.T) {
 					m.disks[serial].plugged = false
 				}
 				m.mu.Unlock()
-				r.Changed(t.Context(), Change{Unit: unit.GrantOf("mariadb.service"), Active: "inactive"})
+				r.Changed(t.Context(), service.Change{Unit: unit.GrantOf("mariadb.service"), Active: "inactive"})
 				if byHand, _ := m.StoppedByHand("mariadb.service"); byHand != c.byHand {
 					t.Errorf("noted as stopped by hand: %t", byHand)
 				}
@@ -714,7 +716,7 @@ func TestAGrantThatIsTakenAwayIsAPersonsStop(t *testing.T) {
 // systemd signals each step of each unit of the role. It is asked back only
 // where that could undo something.
 func TestAChangeThatUndoesNothingAsksNothing(t *testing.T) {
-	for c, asks := range map[Change]bool{
+	for c, asks := range map[service.Change]bool{
 		{Unit: "srv-data.mount", Active: "activating"}:                false,
 		{Unit: "srv-data.mount", Active: "active"}:                    false,
 		{Unit: "srv-data.mount", Active: "deactivating"}:              false,
@@ -760,8 +762,8 @@ func TestAServiceThatHangsIsKilledOnlyWhenItsDiskIsGone(t *testing.T) {
 			m.disks[serial].plugged = !gone
 			m.units["mariadb.service"] = aUnit{host.UnitState{Active: "deactivating", Busy: true}, host.Ended{Ran: true}}
 			m.mu.Unlock()
-			r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "deactivating"})
-			time.Sleep(hangsAfter / 2)
+			r.Changed(t.Context(), service.Change{Unit: "mariadb.service", Active: "deactivating"})
+			time.Sleep(hangs / 2)
 			synctest.Wait()
 			r.is("service mariadb.service: up", graph.Waiting, "mariadb.service to stop")
 			time.Sleep(10 * time.Minute)
@@ -787,8 +789,8 @@ func TestAServiceThatHangsIsKilledAlsoWhenItsDiskHasComeBack(t *testing.T) {
 		m.mounted, m.disks[serial].dev = m.disks[serial].dev, 0x10301
 		m.units["mariadb.service"] = aUnit{host.UnitState{Active: "deactivating", Busy: true}, host.Ended{Ran: true}}
 		m.mu.Unlock()
-		r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "deactivating"})
-		time.Sleep(hangsAfter + time.Second)
+		r.Changed(t.Context(), service.Change{Unit: "mariadb.service", Active: "deactivating"})
+		time.Sleep(hangs + time.Second)
 		synctest.Wait()
 		if !slices.Contains(m.effects, "kill mariadb.service") {
 			t.Errorf("it did %q", m.effects)
@@ -809,7 +811,7 @@ func TestAServiceThatHangsWhileItIsStoppedAsItStartsIsKilledToo(t *testing.T) {
 		m.disks[serial].plugged = false
 		m.units["mariadb.service"] = aUnit{UnitState: host.UnitState{Active: "deactivating", Busy: true}}
 		m.mu.Unlock()
-		time.Sleep(2 * hangsAfter)
+		time.Sleep(2 * hangs)
 		synctest.Wait()
 		if !slices.Contains(m.effects, "kill mariadb.service") {
 			t.Errorf("it did %q", m.effects)

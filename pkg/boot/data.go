@@ -44,6 +44,9 @@ func (d *data) askEngine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := refuseElsewhere(told.DataDirectory, told.Elsewhere); err != nil {
+		return err
+	}
 	set := told.DataDirectory
 	d.set = told
 	if filepath.Clean(set) == d.Bind {
@@ -59,6 +62,17 @@ func (d *data) askEngine(ctx context.Context) error {
 			fmt.Sprintf("set bind: %s in the role file, or change the settings of the engine; then: bootagent retry", set)))
 	}
 	return nil
+}
+
+// refuseElsewhere refuses data that is outside of its data directory, where
+// nothing checks it.
+func refuseElsewhere(dir string, places []host.Place) error {
+	if len(places) == 0 {
+		return nil
+	}
+	return fault.Permanent(fault.WithHint(
+		fmt.Errorf("a part of the data is outside of the data directory %s: %s is %s", dir, places[0].Setting, places[0].Value),
+		fmt.Sprintf("stop the engine, move that data into the data directory, and remove %s; then: bootagent retry", places[0].Setting)))
 }
 
 // services are the units that need the data. One of them starts the engine.
@@ -98,6 +112,9 @@ func (d *data) examine(ctx context.Context) error {
 	case host.Absent:
 		return d.initialize(ctx)
 	case host.Ready:
+		if err := refuseElsewhere(d.path(), found.Elsewhere); err != nil {
+			return err
+		}
 		if err := d.boot.host.Engines.Initialized(ctx, d.at(d.path())); err != nil {
 			return err
 		}
@@ -132,7 +149,7 @@ func (d *data) initialize(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.boot.host.Engines.Initialize(ctx, d.at(staging)); err != nil {
+	if err := d.boot.host.Engines.Initialize(ctx, d.at(staging), d.set); err != nil {
 		return err
 	}
 	made, err := d.boot.host.Directories.Examine(ctx, d.at(staging), d.set)
@@ -193,7 +210,7 @@ func (b *Boot) hasData(volume, name string) bool {
 func (d *data) staging(ctx context.Context, noted storage.LedgerData) (string, error) {
 	if noted.Staging != "" {
 		dir := filepath.Join(d.volume.Mount, noted.Staging)
-		if going, err := d.boot.host.Engines.Initializing(ctx, d.at(dir)); going || err != nil {
+		if going, err := d.boot.host.Engines.Initializing(ctx, d.at(dir), d.set); going || err != nil {
 			return dir, err
 		}
 		if names, err := d.boot.host.Directories.Names(ctx, dir); err == nil && len(names) == 0 {

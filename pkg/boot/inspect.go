@@ -13,12 +13,7 @@ import (
 func (b *Boot) Inspect(ctx context.Context) error {
 	var errs []error
 	for _, s := range b.services {
-		if b.IsDone(s.granted) {
-			errs = append(errs, s.keepGrant(ctx))
-		}
-		if s.byHand.Load() {
-			errs = append(errs, b.host.Stops.SetStoppedByHand(s.Unit, true))
-		}
+		errs = append(errs, s.Inspect(ctx))
 	}
 	for _, s := range b.plan.Secrets {
 		sec := b.secrets[s.Name]
@@ -32,19 +27,4 @@ func (b *Boot) Inspect(ctx context.Context) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
-}
-
-// keepGrant sees to it that a service whose grant holds has its grant file.
-func (s *service) keepGrant(ctx context.Context) error {
-	lost, err := s.boot.host.Grants.KeepGrant(ctx, s.Unit)
-	if lost && err == nil {
-		s.boot.log.Warn("the grant file of "+s.Unit+" was gone, and is there again", "unit", s.Unit)
-	}
-	return err
-}
-
-// setByHand keeps whether a person stopped the service.
-func (s *service) setByHand(stopped bool) error {
-	s.byHand.Store(stopped)
-	return s.boot.host.Stops.SetStoppedByHand(s.Unit, stopped)
 }

@@ -12,6 +12,7 @@ import (
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/role/find"
+	"bootagent/pkg/service"
 )
 
 // What a role file may say while the role is up, and what only counts after a
@@ -168,7 +169,7 @@ func TestWhatIsDeletedFromRunIsThereAgain(t *testing.T) {
 		m.mu.Lock()
 		m.units["mariadb.service"] = aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
 		m.mu.Unlock()
-		r.Changed(t.Context(), Change{Unit: "mariadb.service", Active: "inactive"})
+		r.Changed(t.Context(), service.Change{Unit: "mariadb.service", Active: "inactive"})
 		synctest.Wait()
 		r.is("service mariadb.service: up", graph.Failed, "stopped by hand")
 		r.lookAgain(m, func() { clear(m.byHand); clear(m.started); clear(m.safe.staged) })

@@ -11,6 +11,7 @@ import (
 
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
+	"bootagent/pkg/service"
 )
 
 const mariadb = "mariadb.service"
@@ -24,7 +25,7 @@ func (r *run) live(m *machine, u aUnit, restarts int) {
 	m.restarts[mariadb] = host.Restarts{Count: restarts, Died: u.Died}
 	m.activeAt[mariadb] = time.Now()
 	m.mu.Unlock()
-	if err := r.Changed(r.t.Context(), Change{Unit: mariadb, Active: u.Active, Again: again}); err != nil {
+	if err := r.Changed(r.t.Context(), service.Change{Unit: mariadb, Active: u.Active, Again: again}); err != nil {
 		r.t.Error(err)
 	}
 	time.Sleep(2 * time.Second)
@@ -71,21 +72,11 @@ func TestAServiceThatCrashesAgainAndAgainIsNotReady(t *testing.T) {
 		if byHand, _ := m.StoppedByHand(mariadb); byHand {
 			t.Error("it counts as stopped by hand")
 		}
-		time.Sleep(holdsMost)
+		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		r.isUp()
 		r.stop()
 	})
-}
-
-func TestHowLongAServiceHasToHoldGrowsWithItsRestarts(t *testing.T) {
-	for restarts, want := range map[int]time.Duration{
-		-1: 0, 0: 0, 1: 30 * time.Second, 2: time.Minute, 3: 2 * time.Minute, 5: 8 * time.Minute, 6: 10 * time.Minute, 1 << 20: 10 * time.Minute,
-	} {
-		if got := holds(restarts); got != want {
-			t.Errorf("after %d restarts: %s, want %s", restarts, got, want)
-		}
-	}
 }
 
 // What it did before it stayed up for long counts no more.
@@ -97,7 +88,7 @@ func TestACrashAfterALongLifeIsTheFirst(t *testing.T) {
 			r.live(m, crashed, n)
 			r.live(m, active, n+1)
 			r.is(upStep, graph.Waiting, "to stay up")
-			time.Sleep(holdsAfter)
+			time.Sleep(30 * time.Second)
 			synctest.Wait()
 			r.isUp()
 		}
@@ -150,7 +141,7 @@ func TestAServiceThatNeverHoldsHasFailed(t *testing.T) {
 		if text := p.Err.Error(); !strings.Contains(text, "waited 20m0s in vain for mariadb.service") || !strings.Contains(text, "after it was killed by SIGSEGV") {
 			t.Errorf("it says %s", text)
 		}
-		time.Sleep(holdsMost)
+		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		r.isUp()
 		r.stop()
@@ -193,7 +184,7 @@ func TestAStopWhileTheServiceIsProbedIsSeen(t *testing.T) {
 				m.units[mariadb] = aUnit{state, c.by}
 				m.mu.Unlock()
 				if c.told {
-					_ = r.Changed(t.Context(), Change{Unit: mariadb, Active: state.Active})
+					_ = r.Changed(t.Context(), service.Change{Unit: mariadb, Active: state.Active})
 				}
 				time.Sleep(10 * time.Second)
 				synctest.Wait()
@@ -246,7 +237,7 @@ func TestAServiceThatNeverStartsHasFailedAndIsWaitedFor(t *testing.T) {
 		m.disks[serial] = blank()
 		m.units[mariadb], m.started[mariadb] = begins, true
 		r := start(t, plan(), m)
-		time.Sleep(startWithin - time.Second)
+		time.Sleep(20*time.Minute - time.Second)
 		synctest.Wait()
 		r.is(upStep, graph.Waiting, "mariadb.service to start")
 		time.Sleep(time.Hour)
@@ -325,7 +316,7 @@ func TestAGrantThatIsLostAndNobodyToldOfIsMadeAgain(t *testing.T) {
 		delete(m.started, mariadb)
 		m.units[mariadb] = aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
 		m.mu.Unlock()
-		_ = r.Changed(t.Context(), Change{Unit: mariadb, Active: "inactive"})
+		_ = r.Changed(t.Context(), service.Change{Unit: mariadb, Active: "inactive"})
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		r.isUp()
@@ -335,3 +326,6 @@ func TestAGrantThatIsLostAndNobodyToldOfIsMadeAgain(t *testing.T) {
 		}
 	})
 }
+
+// hangs is after how long a service whose disk is gone is killed.
+const hangs = 30 * time.Second

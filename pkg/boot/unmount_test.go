@@ -111,7 +111,7 @@ func TestNothingIsGrantedOnADiskThatIsGone(t *testing.T) {
 		m.stale, m.disks[serial].plugged = true, false
 		clear(m.granted)
 		m.mu.Unlock()
-		if err := r.services[0].grant(t.Context()); err == nil || err.Error() != "the disk is gone that is mounted at /srv/data" {
+		if err := r.services[0].Grant(t.Context()); err == nil || err.Error() != "the disk is gone that is mounted at /srv/data" {
 			t.Errorf("got %v", err)
 		}
 		synctest.Wait()

@@ -375,7 +375,7 @@ func (m *machine) Settings(_ context.Context, _ host.Data, units []string) (host
 	return host.EngineSettings{DataDirectory: m.engine}, nil
 }
 
-func (m *machine) Initialize(_ context.Context, of host.Data) error {
+func (m *machine) Initialize(_ context.Context, of host.Data, _ host.EngineSettings) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, name := m.at(of.Dir)
@@ -391,7 +391,7 @@ func (m *machine) Initialize(_ context.Context, of host.Data) error {
 	return nil
 }
 
-func (m *machine) Initializing(_ context.Context, of host.Data) (bool, error) {
+func (m *machine) Initializing(_ context.Context, of host.Data, _ host.EngineSettings) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, name := m.at(of.Dir)

@@ -32,6 +32,9 @@ type Files interface {
 	// Head returns the beginning of a regular file, at most 64 bytes, or nil.
 	Head(path string) []byte
 
+	// Link returns where a symbolic link points to, as it is written, or "".
+	Link(path string) string
+
 	// Owner returns the number of a user.
 	Owner(name string) (uid uint32, err error)
 }
@@ -65,6 +68,15 @@ func (Host) Head(path string) []byte {
 	text := make([]byte, 64)
 	n, _ := f.Read(text)
 	return text[:n]
+}
+
+// Link reads a symbolic link.
+func (Host) Link(path string) string {
+	target, err := os.Readlink(path)
+	if err != nil {
+		return ""
+	}
+	return target
 }
 
 // Owner looks up a user in the machine's own accounts.

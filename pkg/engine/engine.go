@@ -1,11 +1,12 @@
 // Package engine knows the database engines: how each is asked for its
 // settings, in which state a data directory of it is, and the command that
-// makes a new one. It reads data directories and runs nothing.
+// makes a new one. It reads data directories, and runs nothing itself.
 //
 // An engine is one file and one line in All.
 package engine
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -29,15 +30,13 @@ type Engine interface {
 	// Name is what a role file calls it: "mariadb".
 	Name() string
 
-	// Questions are the commands that ask the engine for its settings when
-	// these services start it: one for each way in which they do. Without
-	// services they ask for the settings of its own files. An error may be an
-	// *execstart.UnclearError.
-	Questions(services []execstart.Service) ([]Question, error)
+	// Tools are the programs of the engine that the agent runs.
+	Tools() []Tool
 
-	// Answer reads what the command of a Question printed. Settings that put
-	// data outside of the data directory are an error.
-	Answer(output []byte) (host.EngineSettings, error)
+	// Settings asks the engine how it is set when these services start it.
+	// Without services it asks for the settings of its own files. An error may
+	// be an *execstart.UnclearError.
+	Settings(ctx context.Context, ask Asker, services []execstart.Service) (host.EngineSettings, error)
 
 	// Examine returns the state of a directory that exists, whoever owns it.
 	// The state is never Absent.
@@ -47,13 +46,34 @@ type Engine interface {
 	Owns() Owned
 
 	// Initialize is the command that makes a new database in an empty
-	// directory of the owner. It is run as the owner.
-	Initialize(dir, owner string) []string
+	// directory of the owner. It is run as the owner. It is nil for an engine
+	// to which an empty directory is a database.
+	Initialize(dir, owner string, set host.EngineSettings) []string
+}
+
+// An Asker runs commands as the owner of the data, and reads the files of an
+// engine's settings.
+type Asker interface {
+	// Run returns what a command printed on its standard output.
+	Run(ctx context.Context, q Question) ([]byte, error)
+
+	// Read reads a regular file of at most 1 MiB. The error is fs.ErrNotExist
+	// where there is none.
+	Read(path string) ([]byte, error)
+
+	// Glob returns the paths that match a pattern, sorted.
+	Glob(pattern string) ([]string, error)
 }
 
 // A Question is a command that asks an engine for its settings, and variables
-// for its environment. It is run as the owner of the data.
+// for its environment.
 type Question struct{ Argv, Env []string }
+
+// A Tool is a program of an engine. One of its paths has to exist.
+type Tool struct {
+	Paths []string
+	Makes bool // it makes new databases; otherwise it tells the settings
+}
 
 // Owned are files that an engine cannot do without.
 type Owned struct {
@@ -84,9 +104,23 @@ func Named(name string) (Engine, error) {
 // arguments of its service first. The program of ask is replaced by the one that
 // the service starts, where that has a path.
 func asStarted(services []execstart.Service, p execstart.Program, ask []string) (all []Question, err error) {
-	if len(services) == 0 {
-		return []Question{{Argv: ask}}, nil
+	started, err := starts(services, p)
+	if err != nil || len(services) == 0 {
+		return []Question{{Argv: ask}}, err
 	}
+	for _, q := range started {
+		program := ask[0]
+		if filepath.IsAbs(q.Argv[0]) {
+			program = q.Argv[0]
+		}
+		all = append(all, Question{slices.Concat([]string{program}, q.Argv[1:], ask[1:]), q.Env})
+	}
+	return all, nil
+}
+
+// starts returns the commands by which services start a program, each once. It
+// is an error if there are services, and none of them does.
+func starts(services []execstart.Service, p execstart.Program) (all []Question, err error) {
 	for _, s := range services {
 		argv, err := s.Command(p)
 		if err != nil {
@@ -95,24 +129,45 @@ func asStarted(services []execstart.Service, p execstart.Program, ask []string) 
 		if argv == nil {
 			continue // it needs the data, and is another program
 		}
-		program := ask[0]
-		if filepath.IsAbs(argv[0]) {
-			program = argv[0]
-		}
-		q := Question{slices.Concat([]string{program}, argv[1:], ask[1:]), s.Environment}
+		q := Question{argv, s.Environment}
 		if !slices.ContainsFunc(all, func(known Question) bool {
 			return slices.Equal(known.Argv, q.Argv) && slices.Equal(known.Env, q.Env)
 		}) {
 			all = append(all, q)
 		}
 	}
-	switch first := services[0]; {
+	switch {
+	case len(services) == 0 || len(all) > 0:
+		return all, nil
 	case !slices.ContainsFunc(services, func(s execstart.Service) bool { return len(s.Commands) > 0 }):
-		return nil, first.Unclear(p, "it has no ExecStart=; is the package of the engine installed, and was systemctl daemon-reload run?")
-	case len(all) == 0:
-		return nil, first.Unclear(p, "neither it nor another service of the role that needs the data runs %s", strings.Join(p.Names, " or "))
+		return nil, services[0].Unclear(p, "it has no ExecStart=; is the package of the engine installed, and was systemctl daemon-reload run?")
 	}
-	return all, nil
+	return nil, services[0].Unclear(p, "neither it nor another service of the role that needs the data runs %s", strings.Join(p.Names, " or "))
+}
+
+// agreed returns the settings that an engine has in all ways in which it is
+// started. It is an error if two of them have two data directories.
+func agreed(name string, ways []Question, settings func(way Question) (host.EngineSettings, error)) (set host.EngineSettings, err error) {
+	for i, way := range ways {
+		s, err := settings(way)
+		switch {
+		case err != nil:
+			return set, err
+		case i == 0:
+			set = s
+		case s.DataDirectory != set.DataDirectory:
+			return set, fault.Refuse(
+				"compare the services with systemctl cat; start all of them with one data directory, or make a data entry for each directory in the role file",
+				"the services of the role start %s with two data directories, %s and %s", name, set.DataDirectory, s.DataDirectory)
+		default:
+			for _, place := range s.Elsewhere {
+				if !slices.Contains(set.Elsewhere, place) {
+					set.Elsewhere = append(set.Elsewhere, place)
+				}
+			}
+		}
+	}
+	return set, nil
 }
 
 // An ElsewhereError is an engine whose settings put a part of its data outside

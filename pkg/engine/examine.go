@@ -43,6 +43,17 @@ func (d Dir) Has(name string) bool {
 // bytes, or nil.
 func (d Dir) Head(name string) []byte { return d.files.Head(filepath.Join(d.path, name)) }
 
+// Link returns where a symbolic link below the directory points to, as it is
+// written, or "" where there is none of that name.
+func (d Dir) Link(name string) string { return d.files.Link(filepath.Join(d.path, name)) }
+
+// List lists a directory below the directory: at most datadir.NamesMax names. It
+// lists nothing of what is no directory, or cannot be read.
+func (d Dir) List(name string) []string {
+	names, _ := d.files.Names(filepath.Join(d.path, name))
+	return names
+}
+
 // Misplaced says what is wrong with a file below the directory that has to be a
 // regular file or a directory, or "".
 func (d Dir) Misplaced(name string, directory bool) string {

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -209,7 +210,7 @@ func TestExamineTellsTheStateAndWhatToDo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := mariadbDir(t)
 			c.does(t, dir)
-			if got := examine(t, dir, me(t)); got != c.want {
+			if got := examine(t, dir, me(t)); !reflect.DeepEqual(got, c.want) {
 				t.Errorf("got  %+v\nwant %+v", got, c.want)
 			}
 		})
@@ -240,7 +241,7 @@ func TestAnotherOwnerIsToldWithTheCommandThatMendsIt(t *testing.T) {
 		Hint: fmt.Sprintf("if this is the right data, give it to %s: chown -R --no-dereference --from=%d %s: -- %s",
 			owner.Username, os.Getuid(), owner.Username, dir),
 	}
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Fatalf("got  %+v\nwant %+v", got, want)
 	}
 	if os.Getuid() != 0 {

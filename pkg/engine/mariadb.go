@@ -3,6 +3,7 @@ package engine
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -31,14 +32,32 @@ var mariadbProgram = execstart.Program{
 	NeutralTools: []string{"galera_recovery"},
 }
 
-func (mariadb) Questions(services []execstart.Service) ([]Question, error) {
+func (mariadb) Tools() []Tool {
+	return []Tool{{Paths: []string{"/usr/sbin/mariadbd"}}, {Paths: []string{"/usr/bin/mariadb-install-db"}, Makes: true}}
+}
+
+func (m mariadb) Settings(ctx context.Context, ask Asker, services []execstart.Service) (set host.EngineSettings, err error) {
+	questions, err := m.questions(services)
+	if err != nil {
+		return set, err
+	}
+	return agreed(m.Name(), questions, func(q Question) (host.EngineSettings, error) {
+		output, err := ask.Run(ctx, q)
+		if err != nil {
+			return host.EngineSettings{}, err
+		}
+		return m.answer(output)
+	})
+}
+
+func (mariadb) questions(services []execstart.Service) ([]Question, error) {
 	return asStarted(services, mariadbProgram, []string{"/usr/sbin/mariadbd", "--verbose", "--help"})
 }
 
 // Initialize does as Debian's package does. --rpm and --cross-bootstrap leave
 // out the lookup of the host's own name, which needs a network and is only for
 // the grants of a test database.
-func (mariadb) Initialize(dir, owner string) []string {
+func (mariadb) Initialize(dir, owner string, _ host.EngineSettings) []string {
 	return []string{
 		"/usr/bin/mariadb-install-db", "--user=" + owner, "--datadir=" + dir,
 		"--rpm", "--cross-bootstrap", "--skip-test-db", "--disable-log-bin",
@@ -186,9 +205,9 @@ var elsewhere = []string{
 	"aria-log-dir-path", "rocksdb-datadir", "rocksdb-wal-dir",
 }
 
-// Answer reads the table of variables at the end of mariadbd --verbose --help: a
+// answer reads the table of variables at the end of mariadbd --verbose --help: a
 // name, spaces, and its value, which may have spaces in it.
-func (mariadb) Answer(output []byte) (set host.EngineSettings, err error) {
+func (mariadb) answer(output []byte) (set host.EngineSettings, err error) {
 	const none = "(No default value)"
 	values := make(map[string]string)
 	wanted := append([]string{"datadir", "version", "chroot", "innodb-data-file-path"}, elsewhere...)

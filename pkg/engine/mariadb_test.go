@@ -19,12 +19,12 @@ import (
 )
 
 func TestCommandsAreThoseThatWereReviewed(t *testing.T) {
-	questions, err := new(mariadb).Questions(nil)
+	questions, err := new(mariadb).questions(nil)
 	if err != nil || len(questions) != 1 || questions[0].Env != nil {
 		t.Fatal(questions, err)
 	}
 	ask := questions[0].Argv
-	initialize := new(mariadb).Initialize("/srv/data/mysql.initializing-1", "mysql")
+	initialize := new(mariadb).Initialize("/srv/data/mysql.initializing-1", "mysql", host.EngineSettings{})
 	golden.Check(t, "testdata/mariadb-commands.golden",
 		"ask:\n  "+strings.Join(ask, "\n  ")+"\ninitialize:\n  "+strings.Join(initialize, "\n  ")+"\n")
 	if slices.Contains(initialize, "--force") {
@@ -81,7 +81,7 @@ func TestSettingsAreReadFromTheEnginesOwnHelp(t *testing.T) {
 		"a tablespace, by path": {map[string]string{"innodb-data-file-path": "ibdata1:12M;/big/ib2:12M:autoextend"}, host.EngineSettings{}, "innodb_data_file_path is ibdata1:12M;/big/ib2:12M:autoextend"},
 		"another root":          {map[string]string{"chroot": "/jail"}, host.EngineSettings{}, "chroot is /jail"},
 	} {
-		got, err := new(mariadb).Answer(page(t, c.with))
+		got, err := new(mariadb).answer(page(t, c.with))
 		switch {
 		case c.err == "":
 			if err != nil || got.DataDirectory != c.want.DataDirectory || got.Version != c.want.Version || !slices.Equal(got.Files, c.want.Files) {
@@ -96,7 +96,7 @@ func TestSettingsAreReadFromTheEnginesOwnHelp(t *testing.T) {
 			}
 		}
 	}
-	if got, err := new(mariadb).Answer(nil); err == nil {
+	if got, err := new(mariadb).answer(nil); err == nil {
 		t.Errorf("from nothing, got %+v", got)
 	}
 }
@@ -148,7 +148,7 @@ func TestAnEngineIsAskedAsItsServicesStartIt(t *testing.T) {
 		if c.Commands != nil {
 			web.Commands = exec("/usr/bin/web")
 		}
-		got, err := new(mariadb).Questions([]execstart.Service{c.Service, web})
+		got, err := new(mariadb).questions([]execstart.Service{c.Service, web})
 		if err != nil {
 			e := (*execstart.UnclearError)(nil)
 			if !errors.As(err, &e) || !strings.Contains(err.Error(), c.want) || !e.Permanent() || e.Hint() == "" {
@@ -166,7 +166,7 @@ func TestServicesThatStartTheEngineInTwoWaysAreBothAsked(t *testing.T) {
 	start := func(unit string, args ...string) execstart.Service {
 		return execstart.Service{Unit: unit, Commands: []execstart.Exec{{Path: "/usr/sbin/mariadbd", Argv: append([]string{"mariadbd"}, args...)}}}
 	}
-	got, err := new(mariadb).Questions([]execstart.Service{start("a.service"), start("b.service", "--x"), start("c.service")})
+	got, err := new(mariadb).questions([]execstart.Service{start("a.service"), start("b.service", "--x"), start("c.service")})
 	if err != nil || len(got) != 2 {
 		t.Errorf("got %q, %v", got, err)
 	}
@@ -283,7 +283,7 @@ func FuzzStart(f *testing.F) {
 	f.Add("/usr/sbin/mariadbd", "$O", "${O}$$", "O=\"x")
 	f.Fuzz(func(t *testing.T, program, one, two, env string) {
 		s := execstart.Service{Unit: "x.service", Commands: []execstart.Exec{{Path: program, Argv: []string{program, one, two}}}, Environment: strings.Split(env, "\n")}
-		got, err := new(mariadb).Questions([]execstart.Service{s})
+		got, err := new(mariadb).questions([]execstart.Service{s})
 		if err != nil {
 			if !errors.As(err, new(*execstart.UnclearError)) {
 				t.Errorf("got %v", err)
@@ -304,7 +304,7 @@ func FuzzAnswer(f *testing.F) {
 	}
 	f.Add(text)
 	f.Fuzz(func(t *testing.T, output []byte) {
-		if s, err := new(mariadb).Answer(output); err == nil && !filepath.IsAbs(s.DataDirectory) {
+		if s, err := new(mariadb).answer(output); err == nil && !filepath.IsAbs(s.DataDirectory) {
 			t.Errorf("got %+v", s)
 		}
 	})

@@ -37,6 +37,31 @@ type DirectoryReport struct {
 	Version string // of the newest engine that is known to have used it, or ""
 	Reason  string // why it is not ready: "ibdata1 is missing"
 	Hint    string // what a person can do
+
+	// Elsewhere is what links in the directory put outside of it.
+	Elsewhere []Place
+
+	// LastStop is how the engine itself, by its own marks, last stopped on it;
+	// LastStopSays is what says so: "pg_control: in production".
+	LastStop     LastStop
+	LastStopSays string
+}
+
+// LastStop is how an engine last stopped.
+type LastStop string
+
+// The ways in which an engine last stopped.
+const (
+	StopUnknown LastStop = ""        // its files do not tell
+	StopClean   LastStop = "clean"   // it has nothing to recover
+	StopUnclean LastStop = "unclean" // it was cut off, and recovers at its next start
+)
+
+// A Place is where a part of an engine's data is, outside of its data directory.
+type Place struct {
+	Setting string // what puts it there: "innodb_undo_directory", "the link pg_wal"
+	Value   string // as it is written
+	Path    string // absolute and clean
 }
 
 // DirectoryState is the state of a data directory.
@@ -58,12 +83,13 @@ type Engines interface {
 	Settings(ctx context.Context, d Data, units []string) (EngineSettings, error)
 
 	// Initialize lets the engine make a new database in the empty directory
-	// d.Dir. If an earlier agent has begun that, it goes on.
-	Initialize(ctx context.Context, d Data) error
+	// d.Dir, for an engine that has these settings. If an earlier agent has
+	// begun that, it goes on.
+	Initialize(ctx context.Context, d Data, set EngineSettings) error
 
 	// Initializing tells whether an Initialize of d.Dir runs, or has succeeded
 	// and is not forgotten.
-	Initializing(ctx context.Context, d Data) (bool, error)
+	Initializing(ctx context.Context, d Data, set EngineSettings) (bool, error)
 
 	// Initialized forgets an Initialize of the data, whose directory has its
 	// final name now.
@@ -75,4 +101,6 @@ type EngineSettings struct {
 	DataDirectory string   // absolute and clean
 	Version       string   // of the engine itself: "10.11.14-MariaDB-0+deb12u2"
 	Files         []string // that its settings name, relative to the data directory
+	Program       string   // absolute path of the server that the services start, or ""
+	Elsewhere     []Place  // what its settings put outside of the data directory
 }

@@ -50,12 +50,13 @@ func programsOf(r *role.Role) (all []tool) {
 		if err != nil {
 			continue // a role file cannot have another engine
 		}
-		questions, _ := e.Questions(nil)
-		for _, q := range questions {
-			all = append(all, tool{paths: q.Argv[:1], does: "which says where the engine " + of + " keeps its data", get: get})
-		}
-		if argv := e.Initialize("/", d.Owner); d.IfAbsent == role.Initialize {
-			all = append(all, tool{paths: argv[:1], does: "which makes the directory " + of, get: get})
+		for _, t := range e.Tools() {
+			switch {
+			case !t.Makes:
+				all = append(all, tool{paths: t.Paths, does: "which says where the engine " + of + " keeps its data", get: get})
+			case d.IfAbsent == role.Initialize:
+				all = append(all, tool{paths: t.Paths, does: "which makes the directory " + of, get: get})
+			}
 		}
 	}
 	return all

@@ -4,13 +4,14 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"bootagent/pkg/child"
 	"bootagent/pkg/engine"
-	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
+	"bootagent/pkg/regular"
 	"bootagent/pkg/systemd"
 	"bootagent/pkg/systemd/execstart"
 	"bootagent/pkg/unit"
@@ -42,27 +43,34 @@ func (e engines) Settings(ctx context.Context, d host.Data, units []string) (set
 			return set, err
 		}
 	}
-	questions, err := of.Questions(services)
+	return of.Settings(ctx, asker{e, d}, services)
+}
+
+// An asker asks the engine of the data.
+type asker struct {
+	engines
+	data host.Data
+}
+
+func (a asker) Run(ctx context.Context, q engine.Question) ([]byte, error) {
+	return a.ask(ctx, a.data, q)
+}
+
+// settingsMax bounds a file of an engine's settings, in bytes.
+const settingsMax = 1 << 20
+
+func (asker) Read(path string) ([]byte, error) {
+	text, _, err := regular.Read(path, settingsMax)
 	if err != nil {
-		return set, err
+		return nil, fmt.Errorf("cannot read the settings %s: %w", path, err)
 	}
-	for i, q := range questions {
-		output, err := e.ask(ctx, d, q)
-		if err != nil {
-			return set, err
-		}
-		answer, err := of.Answer(output)
-		switch {
-		case err != nil:
-			return set, err
-		case i > 0 && answer.DataDirectory != set.DataDirectory:
-			return set, fault.Refuse(
-				"compare the services with systemctl cat; start all of them with one data directory, or make a data entry for each directory in the role file",
-				"the services of the role start %s with two data directories, %s and %s", d.Engine, set.DataDirectory, answer.DataDirectory)
-		}
-		set = answer
-	}
-	return set, nil
+	return text, nil
+}
+
+func (asker) Glob(pattern string) ([]string, error) {
+	paths, err := filepath.Glob(pattern)
+	slices.Sort(paths)
+	return paths, err
 }
 
 // ask runs a question as the owner of the data, and returns what it printed.
@@ -80,14 +88,14 @@ func (e engines) ask(ctx context.Context, d host.Data, q engine.Question) ([]byt
 }
 
 // command initialises a directory.
-func (e engines) command(d host.Data) (systemd.Command, error) {
+func (e engines) command(d host.Data, set host.EngineSettings) (systemd.Command, error) {
 	of, err := engine.Named(d.Engine)
 	if err != nil {
 		return systemd.Command{}, err
 	}
 	return systemd.Command{
 		Unit: unitOf(d), Description: "Making of the data directory " + d.Name,
-		Argv: of.Initialize(d.Dir, d.Owner), User: d.Owner, Writable: []string{d.Dir},
+		Argv: of.Initialize(d.Dir, d.Owner, set), User: d.Owner, Writable: []string{d.Dir},
 		Timeout: initializeWithin, Mounts: []string{filepath.Dir(d.Dir)},
 	}, nil
 }
@@ -95,16 +103,16 @@ func (e engines) command(d host.Data) (systemd.Command, error) {
 // unitOf is the unit that initialises a data directory.
 func unitOf(d host.Data) string { return unit.CommandOn("initialize", d.Name) }
 
-func (e engines) Initialize(ctx context.Context, d host.Data) error {
-	c, err := e.command(d)
+func (e engines) Initialize(ctx context.Context, d host.Data, set host.EngineSettings) error {
+	c, err := e.command(d, set)
 	if err != nil {
 		return err
 	}
 	return e.manager.Run(ctx, c)
 }
 
-func (e engines) Initializing(ctx context.Context, d host.Data) (bool, error) {
-	c, err := e.command(d)
+func (e engines) Initializing(ctx context.Context, d host.Data, set host.EngineSettings) (bool, error) {
+	c, err := e.command(d, set)
 	if err != nil {
 		return false, err
 	}

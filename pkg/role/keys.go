@@ -39,17 +39,15 @@ type section struct {
 
 // Patterns of kinds that several keys have.
 const (
-	namePattern     = `^[a-z][a-z0-9-]{0,62}$`
-	pathPattern     = `^/`
-	durationPattern = `^([0-9]+(\.[0-9]*)?(h|m|s|ms|us|µs|ns))+$`
+	namePattern = `^[a-z][a-z0-9-]{0,62}$`
+	pathPattern = `^/`
 )
 
 var (
-	nameKind     = key.Kind{Type: key.Text, Doc: "a name", Pattern: namePattern}
-	textKind     = key.Kind{Type: key.Text, Doc: "text"}
-	pathKind     = key.Kind{Type: key.Text, Doc: "an absolute path", Pattern: pathPattern}
-	durationKind = key.Kind{Type: key.Text, Doc: "a duration, at most `24h`", Pattern: durationPattern}
-	serviceKind  = key.Kind{Type: key.Text, Doc: "a service", Pattern: `\.service$`}
+	nameKind    = key.Kind{Type: key.Text, Doc: "a name", Pattern: namePattern}
+	textKind    = key.Kind{Type: key.Text, Doc: "text"}
+	pathKind    = key.Kind{Type: key.Text, Doc: "an absolute path", Pattern: pathPattern}
+	serviceKind = key.Kind{Type: key.Text, Doc: "a service", Pattern: `\.service$`}
 )
 
 // mapOf is the kind of a map from names to objects with these keys.

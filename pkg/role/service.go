@@ -7,17 +7,18 @@ import (
 	"strings"
 
 	"bootagent/pkg/role/key"
+	"bootagent/pkg/role/ready"
 	"bootagent/pkg/strictyaml"
 	"bootagent/pkg/unit"
 )
 
 // A Service is a systemd unit that is held until its needs are met.
 type Service struct {
-	Unit      string   `json:"unit"`                 // a .service
-	Needs     []Need   `json:"needs,omitempty"`      // what has to be there first
-	Ready     *Ready   `json:"ready,omitempty"`      // what tells that it serves
-	AlsoGuard []string `json:"also-guard,omitempty"` // further units held with it
-	IMDS      bool     `json:"imds,omitempty"`       // may reach the metadata service
+	Unit      string       `json:"unit"`                 // a .service
+	Needs     []Need       `json:"needs,omitempty"`      // what has to be there first
+	Ready     *ready.Ready `json:"ready,omitempty"`      // what tells that it serves
+	AlsoGuard []string     `json:"also-guard,omitempty"` // further units held with it
+	IMDS      bool         `json:"imds,omitempty"`       // may reach the metadata service
 }
 
 var serviceSection = section{
@@ -45,8 +46,8 @@ var serviceKeys = key.Table[*reading, servicing]{
 		func(d *reading, r key.Reader, s *servicing) { s.chosen, s.Needs = true, d.readNeeds(r) },
 	},
 	{
-		key.Key{Name: "ready", Says: "What tells that it serves.", Unset: "it serves when it is active", Kind: readyKind},
-		func(d *reading, r key.Reader, s *servicing) { s.Ready = d.ready(r, s.Unit) },
+		key.Key{Name: "ready", Says: "What tells that it serves.", Unset: "it serves when it is active", Kind: ready.Kind},
+		func(d *reading, r key.Reader, s *servicing) { s.Ready = ready.Read(r, s.Unit, d.unit) },
 	},
 	{
 		key.Key{
@@ -141,8 +142,8 @@ func planServices(p *planning) {
 		services[i].Needs = slices.Clone(s.Needs)
 		services[i].AlsoGuard = slices.Clone(s.AlsoGuard)
 		if s.Ready != nil {
-			ready := *s.Ready
-			services[i].Ready = &ready
+			probe := *s.Ready
+			services[i].Ready = &probe
 		}
 	}
 	p.plan.Services = services

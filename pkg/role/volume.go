@@ -56,7 +56,6 @@ const (
 
 const (
 	defaultTimeout = 10 * time.Minute
-	longest        = 24 * time.Hour // more is most likely a mistake
 	defaultMounts  = "/srv/bootagent/"
 )
 
@@ -103,8 +102,8 @@ var volumeKeys = key.Table[*reading, Volume]{
 		},
 	},
 	{
-		key.Key{Name: "timeout", Says: "How long each step of the volume, and of the data on it, may wait or keep failing, such as until another instance releases it. After that the role has failed; the agent still tries again.", Unset: "`10m`", Kind: durationKind},
-		key.Duration[*reading](longest, func(v *Volume) *time.Duration { return &v.Timeout }),
+		key.Key{Name: "timeout", Says: "How long each step of the volume, and of the data on it, may wait or keep failing, such as until another instance releases it. After that the role has failed; the agent still tries again.", Unset: "`10m`", Kind: key.DurationKind},
+		key.Duration[*reading](func(v *Volume) *time.Duration { return &v.Timeout }),
 	},
 	{
 		key.Key{Name: "adopt", Says: "Whether a filesystem is taken that bootagent did not make.", Unset: "`false`", Kind: key.Kind{Type: key.Boolean}},

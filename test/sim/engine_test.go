@@ -122,6 +122,9 @@ func (f files) Head(p string) []byte {
 	}
 }
 
+// Link finds no links: this world has none in its data directories.
+func (files) Link(string) string { return "" }
+
 func (files) Owner(name string) (uint32, error) {
 	for _, m := range models {
 		if m.owner == name {
@@ -234,7 +237,7 @@ func (e engines) Settings(ctx context.Context, of host.Data, _ []string) (set ho
 
 const initializeUnit = "bootagent-initialize-mysql"
 
-func (e engines) Initialize(ctx context.Context, of host.Data) error {
+func (e engines) Initialize(ctx context.Context, of host.Data, _ host.EngineSettings) error {
 	m, dir := e.machine, of.Dir
 	w := m.world
 	return e.call(ctx, "initialize", dir, effect{
@@ -274,7 +277,7 @@ func (e engines) Initialize(ctx context.Context, of host.Data) error {
 	})
 }
 
-func (e engines) Initializing(ctx context.Context, of host.Data) (going bool, err error) {
+func (e engines) Initializing(ctx context.Context, of host.Data, _ host.EngineSettings) (going bool, err error) {
 	dir := of.Dir
 	err = e.call(ctx, "asks", "whether "+dir+" is being initialised", effect{do: func() error {
 		c := e.machine.commands[initializeUnit]

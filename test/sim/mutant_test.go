@@ -114,7 +114,7 @@ type seams struct {
 	examine    func(context.Context, host.Data, host.EngineSettings) (host.DirectoryReport, error)
 	names      func(context.Context, string) ([]string, error)
 	publish    func(context.Context, string, string) error
-	initialize func(context.Context, host.Data) error
+	initialize func(context.Context, host.Data, host.EngineSettings) error
 	staged     func(host.Secret) (string, error)
 	unlock     func(context.Context) error
 	fetch      func(context.Context, host.Secret) (host.Payload, error)
@@ -331,8 +331,8 @@ func (s seamDirectories) Publish(ctx context.Context, staging, p string) error {
 	return s.publish(ctx, staging, p)
 }
 
-func (s seamEngines) Initialize(ctx context.Context, d host.Data) error {
-	return s.initialize(ctx, d)
+func (s seamEngines) Initialize(ctx context.Context, d host.Data, set host.EngineSettings) error {
+	return s.initialize(ctx, d, set)
 }
 func (s seamSecrets) Staged(of host.Secret) (string, error) { return s.staged(of) }
 func (s seamSecrets) Unlock(ctx context.Context) error      { return s.unlock(ctx) }

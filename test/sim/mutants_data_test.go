@@ -34,8 +34,8 @@ var ofData = []mutant{
 		}),
 		func(s *seams) {
 			initialize := s.initialize
-			s.initialize = func(ctx context.Context, d host.Data) error {
-				_ = initialize(ctx, d)
+			s.initialize = func(ctx context.Context, d host.Data, set host.EngineSettings) error {
+				_ = initialize(ctx, d, set)
 				return nil
 			}
 		},

@@ -151,10 +151,17 @@ func Word[F, T any, W ~string](field func(*T) *W) func(F, Reader, *T) {
 	}
 }
 
-// Duration returns how a duration up to the longest is read into a field.
-func Duration[F, T any](longest time.Duration, field func(*T) *time.Duration) func(F, Reader, *T) {
+// Longest is the longest duration that a key may have: more is most likely a
+// mistake.
+const Longest = 24 * time.Hour
+
+// DurationKind is the kind of a duration.
+var DurationKind = Kind{Type: Text, Doc: "a duration, at most `24h`", Pattern: `^([0-9]+(\.[0-9]*)?(h|m|s|ms|us|µs|ns))+$`}
+
+// Duration returns how a duration is read into a field.
+func Duration[F, T any](field func(*T) *time.Duration) func(F, Reader, *T) {
 	return func(_ F, r Reader, into *T) {
-		if d, ok := r.Value.Duration(longest); ok {
+		if d, ok := r.Value.Duration(Longest); ok {
 			*field(into) = d
 		}
 	}

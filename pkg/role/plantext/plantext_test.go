@@ -8,6 +8,7 @@ import (
 
 	"bootagent/pkg/role"
 	"bootagent/pkg/role/find"
+	"bootagent/pkg/role/ready"
 	"bootagent/pkg/role/source"
 )
 
@@ -23,7 +24,7 @@ func TestThePrintedPlanLacksNothing(t *testing.T) {
 		},
 		Data:     []role.Data{{Name: "db", Volume: "data", Dir: "subdir", Bind: "/var/lib/mysql", Engine: "mariadb", Owner: "own", IfAbsent: role.Initialize, Beside: []string{"former"}}},
 		Secrets:  []role.Secret{{Name: "root-sql", From: source.Source{Scheme: "s3", Ref: "orders-secrets/root.age"}, Credential: "root.sql", Services: []string{"mariadb.service"}}},
-		Services: []role.Service{{Unit: "mariadb.service", Needs: []role.Need{{Kind: role.KindData, Name: "db"}}, Ready: &role.Ready{Unit: "probe.service", Timeout: 15 * time.Minute}, AlsoGuard: []string{"backup.timer"}, IMDS: true}},
+		Services: []role.Service{{Unit: "mariadb.service", Needs: []role.Need{{Kind: role.KindData, Name: "db"}}, Ready: &ready.Ready{Unit: "probe.service", Timeout: 15 * time.Minute}, AlsoGuard: []string{"backup.timer"}, IMDS: true}},
 	}
 	var printed strings.Builder
 	Print(&printed, plan)

@@ -1,4 +1,4 @@
-package boot
+package service
 
 import (
 	"context"
@@ -15,15 +15,10 @@ import (
 // probeEvery is the rest between two probes of a service that does not serve.
 const probeEvery = 2 * time.Second
 
-// startWithin bounds how long a granted service may take until systemd calls
-// it active. Databases set themselves 15 minutes for recovery from a crash;
-// this is more, so that their own limit speaks first.
-const startWithin = 20 * time.Minute
-
 // comeUp waits until the service is active, stays so where it did not before,
 // and its probe, if it has one, says that it serves. What it waits for in vain
 // it goes on waiting for: the service may come up all the same.
-func (s *service) comeUp(ctx context.Context) error {
+func (s *Service) comeUp(ctx context.Context) error {
 	began := graph.Since(ctx)
 	for {
 		state, err := s.settled(ctx, began)
@@ -40,30 +35,30 @@ func (s *service) comeUp(ctx context.Context) error {
 }
 
 // ended says why a service that should run does not.
-func (s *service) ended(ctx context.Context, state host.UnitState) error {
+func (s *Service) ended(ctx context.Context, state host.UnitState) error {
 	look := "systemctl status " + s.Unit
-	ended, err := s.boot.host.Runs.Ended(ctx, s.Unit)
+	ended, err := s.Host.Runs.Ended(ctx, s.Unit)
 	if err != nil {
 		return err
 	}
 	if state.Active == "failed" {
 		return fault.Permanent(fault.WithHint(fmt.Errorf("%s failed: %s", s.Unit, joined(ended.Result, ended.Died)), look))
 	}
-	byHand, err := s.boot.host.Stops.StoppedByHand(s.Unit)
+	byHand, err := s.Host.Stops.StoppedByHand(s.Unit)
 	if err != nil {
 		return err
 	}
-	granted, err := s.boot.host.Grants.Granted(ctx, s.Unit)
+	granted, err := s.Host.Grants.Granted(ctx, s.Unit)
 	if err != nil {
 		return err
 	}
-	if stopping, err := s.boot.host.Shutdown.Stopping(ctx); stopping || err != nil {
+	if stopping, err := s.Host.Shutdown.Stopping(ctx); stopping || err != nil {
 		return errors.Join(err, fmt.Errorf("%s was stopped, as the machine shuts down", s.Unit))
 	}
 	again := "systemctl start " + s.Unit + ", or: bootagent retry"
 	switch {
 	case !granted && !byHand:
-		s.boot.Invalidate(s.granted, "the grant of "+s.Unit+" is gone", s.granted) // systemd may not have told
+		s.Graph.Invalidate(s.granted, "the grant of "+s.Unit+" is gone", s.granted) // systemd may not have told
 		return fmt.Errorf("%s lost its grant", s.Unit)
 	case !ended.Ran && !byHand:
 		return fault.Permanent(fault.WithHint(fmt.Errorf("%s was granted and did not start", s.Unit), look))
@@ -86,9 +81,9 @@ func joined(result, died string) string {
 
 // settled waits until the service has started, or will not. One that is stopped
 // while it starts has to stop first.
-func (s *service) settled(ctx context.Context, began time.Time) (host.UnitState, error) {
+func (s *Service) settled(ctx context.Context, began time.Time) (host.UnitState, error) {
 	for {
-		if err := s.stopped(ctx); err != nil {
+		if err := s.Stopped(ctx); err != nil {
 			return host.UnitState{}, err
 		}
 		state, err := s.started(ctx, began)
@@ -100,7 +95,7 @@ func (s *service) settled(ctx context.Context, began time.Time) (host.UnitState,
 
 // started waits until systemd has started the service, stops it, or has nothing
 // more to do for it. It says which restart that is, where there was one.
-func (s *service) started(ctx context.Context, began time.Time) (host.UnitState, error) {
+func (s *Service) started(ctx context.Context, began time.Time) (host.UnitState, error) {
 	until := began.Add(startWithin)
 	done := func() {}
 	defer func() { done() }()
@@ -121,7 +116,7 @@ func (s *service) started(ctx context.Context, began time.Time) (host.UnitState,
 		}
 		patience, cancel := context.WithTimeout(ctx, in)
 		dead := s.dead
-		state, err := s.boot.host.Units.Await(patience, s.Unit, func(u host.UnitState) bool { return settled(u) || u.Crashed() != dead })
+		state, err := s.Host.Units.Await(patience, s.Unit, func(u host.UnitState) bool { return settled(u) || u.Crashed() != dead })
 		cancel()
 		switch {
 		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
@@ -135,11 +130,11 @@ func (s *service) started(ctx context.Context, began time.Time) (host.UnitState,
 
 // whichStart says what is waited for: the start of the service, or which of its
 // restarts, and what it died of before.
-func (s *service) whichStart(ctx context.Context, first bool) (string, error) {
+func (s *Service) whichStart(ctx context.Context, first bool) (string, error) {
 	if first {
 		s.dead = false
 	}
-	restarts, err := s.boot.host.Runs.Restarts(ctx, s.Unit)
+	restarts, err := s.Host.Runs.Restarts(ctx, s.Unit)
 	if err != nil {
 		return "", err
 	}
@@ -157,7 +152,7 @@ func (s *service) whichStart(ctx context.Context, first bool) (string, error) {
 }
 
 // restart says which restart it is, and what the service died of.
-func (s *service) restart(number int) string {
+func (s *Service) restart(number int) string {
 	text := fmt.Sprintf("this is restart %d by systemd", number)
 	if s.died != "" {
 		text += ", after " + s.died
@@ -188,11 +183,11 @@ func holds(restarts int) time.Duration {
 
 // serves waits until an active service has stayed up for long enough and its
 // probe says that it serves. It does not serve if it went down meanwhile.
-func (s *service) serves(ctx context.Context, began time.Time) (bool, error) {
+func (s *Service) serves(ctx context.Context, began time.Time) (bool, error) {
 	if err := s.setByHand(false); err != nil {
 		return false, err
 	}
-	restarts, err := s.boot.host.Runs.Restarts(ctx, s.Unit)
+	restarts, err := s.Host.Runs.Restarts(ctx, s.Unit)
 	if err != nil {
 		return false, err
 	}
@@ -204,11 +199,11 @@ func (s *service) serves(ctx context.Context, began time.Time) (bool, error) {
 		return false, err
 	}
 	graph.Observed(ctx) // what was told of the service is older than this
-	state, err := s.boot.host.Units.State(ctx, s.Unit)
+	state, err := s.Host.Units.State(ctx, s.Unit)
 	if err != nil || state.Active != "active" {
 		return false, err
 	}
-	now, err := s.boot.host.Runs.Restarts(ctx, s.Unit)
+	now, err := s.Host.Runs.Restarts(ctx, s.Unit)
 	if err != nil || now.Count != restarts.Count {
 		return false, err
 	}
@@ -218,7 +213,7 @@ func (s *service) serves(ctx context.Context, began time.Time) (bool, error) {
 
 // counted takes note of how often the service was restarted. What it did before
 // it last stayed up for long counts no more.
-func (s *service) counted(r host.Restarts) {
+func (s *Service) counted(r host.Restarts) {
 	before := int(s.restarts.Swap(int64(r.Count)))
 	if !s.looked { // a former agent may have seen it hold
 		s.looked, s.longAgo = true, max(r.Count-1, 0)
@@ -234,20 +229,20 @@ func (s *service) counted(r host.Restarts) {
 
 // crashed tells whether systemd has started the service again by itself since
 // it was last looked at.
-func (s *service) crashed(ctx context.Context) bool {
-	r, err := s.boot.host.Runs.Restarts(ctx, s.Unit)
+func (s *Service) crashed(ctx context.Context) bool {
+	r, err := s.Host.Runs.Restarts(ctx, s.Unit)
 	return err != nil || int64(r.Count) != s.restarts.Load()
 }
 
 // startedBySomebody tells whether a service that runs was started by anybody but
 // systemd itself.
-func (s *service) startedBySomebody(ctx context.Context) bool {
-	r, err := s.boot.host.Runs.Restarts(ctx, s.Unit)
+func (s *Service) startedBySomebody(ctx context.Context) bool {
+	r, err := s.Host.Runs.Restarts(ctx, s.Unit)
 	return err == nil && r.Count == 0
 }
 
 // hold waits until a service that was restarted has stayed up for a while.
-func (s *service) hold(ctx context.Context, began time.Time, r host.Restarts) (bool, error) {
+func (s *Service) hold(ctx context.Context, began time.Time, r host.Restarts) (bool, error) {
 	left := holds(r.Count-s.longAgo) - r.Active
 	if left <= 0 {
 		return true, nil
@@ -261,7 +256,7 @@ func (s *service) hold(ctx context.Context, began time.Time, r host.Restarts) (b
 	}
 	patience, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	_, err := s.boot.host.Units.Await(patience, s.Unit, func(u host.UnitState) bool { return u.Active != "active" })
+	_, err := s.Host.Units.Await(patience, s.Unit, func(u host.UnitState) bool { return u.Active != "active" })
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return true, nil
 	}
@@ -270,7 +265,7 @@ func (s *service) hold(ctx context.Context, began time.Time, r host.Restarts) (b
 
 // probe runs the service's probe until it succeeds, for as long as the service
 // is active.
-func (s *service) probe(ctx context.Context) (serves bool, err error) {
+func (s *Service) probe(ctx context.Context) (serves bool, err error) {
 	if s.Ready == nil {
 		return true, nil
 	}
@@ -280,7 +275,7 @@ func (s *service) probe(ctx context.Context) (serves bool, err error) {
 	defer down(nil)
 	watching.Go(func() {
 		for up.Err() == nil {
-			if _, err := s.boot.host.Units.Await(up, s.Unit, func(u host.UnitState) bool { return u.Active != "active" }); err == nil {
+			if _, err := s.Host.Units.Await(up, s.Unit, func(u host.UnitState) bool { return u.Active != "active" }); err == nil {
 				down(errDown)
 				return
 			}
@@ -299,7 +294,7 @@ func (s *service) probe(ctx context.Context) (serves bool, err error) {
 			limit = left
 		}
 		once, cancel := context.WithTimeout(up, limit)
-		err := s.boot.host.Probes.Probe(once, s.Ready.Unit)
+		err := s.Host.Probes.Probe(once, s.Ready.Unit)
 		cancel()
 		if err == nil {
 			return true, nil
