@@ -68,7 +68,7 @@ func planOf(ctx context.Context, dir, userData string) (role.Plan, error) {
 }
 
 // example is the instance with which user-data from a file is tried.
-var example = host.Instance{ID: "i-0123456789abcdef0", Zone: "eu-central-1a", Region: "eu-central-1", Type: "m7g.large"}
+var example = host.Instance{ID: "i-0123456789abcdef0", Zone: "eu-central-1a", Region: "eu-central-1", Type: "m7g.large", PrivateIPv4: "10.0.0.17"}
 
 // identityOf returns the identity and the user-data of this machine, or of the
 // example with user-data from a file.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log/slog"
 
+	"bootagent/pkg/files"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
@@ -26,6 +27,7 @@ type Boot struct {
 	volumes  map[string]*storage.Volume
 	data     map[string]*data
 	secrets  map[string]*secret
+	files    map[string]*files.File
 	services []*service.Service
 	unlocked *graph.Step // nil where no secret needs a key
 }
@@ -35,21 +37,25 @@ func New(plan role.Plan, h host.Host, log *slog.Logger) *Boot {
 	b := &Boot{
 		Graph: graph.New(), plan: plan, host: h, log: log,
 		volumes: make(map[string]*storage.Volume), data: make(map[string]*data), secrets: make(map[string]*secret),
+		files: make(map[string]*files.File),
 	}
 	b.RetryWithin = h.RetryWithin
 	for _, v := range plan.Volumes {
 		b.volumes[v.Name] = storage.Add(storage.Config{Graph: b.Graph, Host: h, Role: plan.Role, Log: log, Release: b.release}, v)
 	}
+	b.addSecrets(plan.Secrets)
+	for _, f := range plan.Files {
+		b.files[f.Name] = files.Add(b.fileConfig(f), f)
+	}
 	for _, d := range plan.Data {
 		dir := &data{Data: d, boot: b, volume: b.volumes[d.Volume]}
 		name := "data " + d.Name + ": "
-		engine := b.Add(name+"engine", dir.askEngine).Within(dir.volume.Timeout)
+		engine := b.Add(name+"engine", dir.askEngine, b.filesOf(d)...).Within(dir.volume.Timeout)
 		directory := b.Add(name+"directory", dir.directory, engine, dir.volume.Ready())
 		dir.there = b.Add(name+"bind", dir.bind, directory)
 		dir.volume.Include(directory, dir.there)
 		b.data[d.Name] = dir
 	}
-	b.addSecrets(plan.Secrets)
 	for _, s := range plan.Services {
 		b.services = append(b.services, service.Add(b.serviceConfig(s.Needs), s))
 	}
@@ -169,10 +175,13 @@ func (b *Boot) Follow(ctx context.Context, next func(context.Context) (unit stri
 	}
 }
 
-// RetryNow runs every failed step again, and starts every service that could
+// RetryNow runs every failed step again, writes the files again that have tags, and starts every service that could
 // run and does not, those that a person stopped among them.
 func (b *Boot) RetryNow(ctx context.Context) error {
 	err := b.StartAgain(ctx)
+	for _, f := range b.files {
+		f.Again("bootagent retry")
+	}
 	b.Retry()
 	return err
 }

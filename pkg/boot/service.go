@@ -27,6 +27,8 @@ func (b *Boot) serviceConfig(needs []role.Need) service.Config {
 			c.Mounts, c.Volumes = append(c.Mounts, d.volume.Mount, d.Bind), append(c.Volumes, d.volume)
 		case role.KindSecret:
 			c.After = append(c.After, b.secrets[need.Name].opened)
+		case role.KindFile:
+			c.After = append(c.After, b.files[need.Name].Written())
 		}
 	}
 	slices.Sort(c.Mounts)

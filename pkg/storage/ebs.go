@@ -96,6 +96,55 @@ func (e *ebs) await(ctx context.Context, ask func(context.Context) error) error 
 	return err
 }
 
+func (e *ebs) volumeID() string { return string(e.id) }
+
+// useTagAfter is how long EC2 may take to tell a tag that was read before.
+const useTagAfter = 4 * time.Second
+
+// tag asks EC2 for a tag. A plain reboot needs no API: what was read before counts
+// if EC2 does not answer.
+func (e *ebs) tag(ctx context.Context, key string) (value, warning string, err error) {
+	records := e.volume.host.Records
+	recorded, there, err := records.RecordedTag(e.id, key)
+	if err != nil {
+		return "", "", err
+	}
+	ask := func(ctx context.Context) error {
+		tags, err := e.volume.host.Volumes.Tags(ctx, e.id)
+		if err != nil {
+			return err
+		}
+		value, err = e.tagOf(tags, key)
+		return err
+	}
+	if there {
+		once, cancel := context.WithTimeoutCause(ctx, useTagAfter, fmt.Errorf("EC2 did not answer within %s", useTagAfter))
+		tags, err := e.volume.host.Volumes.Tags(once, e.id)
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			return recorded, fmt.Sprintf("uses the tag %s of %s as it was read before: %v", key, e.id, err), nil
+		}
+		if value, err = e.tagOf(tags, key); err == nil && value == recorded {
+			return value, "", nil
+		}
+	}
+	if err := e.await(ctx, ask); err != nil {
+		return "", "", err
+	}
+	return value, "", records.RecordTag(e.id, key, value)
+}
+
+func (e *ebs) tagOf(tags map[string]string, key string) (string, error) {
+	value, there := tags[key]
+	if !there {
+		return "", &fault.Pending{
+			For:  fmt.Sprintf("the tag %s on volume %s", key, e.id),
+			Hint: fmt.Sprintf("give volume %s the tag %s; the agent goes on as soon as it is there", e.id, key),
+		}
+	}
+	return value, nil
+}
+
 func (e *ebs) serial() string { return e.id.Serial() }
 
 // isNew refuses a blank volume that EC2 knows to be more than it looks, or to be

@@ -45,6 +45,14 @@ type source interface {
 	intent(ctx context.Context) (host.Intent, error)
 	intend(ctx context.Context, intent host.Intent) error
 
+	// volumeID is the ID of the EBS volume, or "" if it is not known yet, or the
+	// disk is not known to be one.
+	volumeID() string
+
+	// tag returns the value of a tag of the disk, and a warning where it is what
+	// was read before.
+	tag(ctx context.Context, key string) (value, warning string, err error)
+
 	// remote reports whether intents are kept by a cloud: each costs a request
 	// to its API, and what was written may not be read at once.
 	remote() bool

@@ -2,7 +2,9 @@ package storage
 
 import (
 	"context"
+	"fmt"
 
+	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
 )
 
@@ -26,6 +28,13 @@ func (d *serial) intent(ctx context.Context) (host.Intent, error) {
 
 func (d *serial) intend(ctx context.Context, intent host.Intent) error {
 	return d.volume.host.Intents.Intend(ctx, d.serial(), intent)
+}
+
+// volumeID is "": a serial number alone does not say that the disk is an EBS volume.
+func (d *serial) volumeID() string { return "" }
+
+func (d *serial) tag(_ context.Context, key string) (value, warning string, err error) {
+	return "", "", fault.Permanent(fmt.Errorf("the disk %s has no tag %s: it is not known to be an EBS volume", d.serial(), key))
 }
 
 func (d *serial) remote() bool { return false }

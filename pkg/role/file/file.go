@@ -55,6 +55,15 @@ const (
 	OfOwner Mode = "0400"
 )
 
+// with adds a part. Texts that follow each other are one part.
+func (t Text) with(part Part) Text {
+	if last := len(t) - 1; last >= 0 && part.Put == "" && t[last].Put == "" {
+		t[last].Text += part.Text
+		return t
+	}
+	return append(t, part)
+}
+
 // Path returns where the file is on the machine.
 func (f File) Path() string { return Dir + "/" + f.Name }
 
@@ -132,7 +141,7 @@ func (f File) Expand(known expand.Values, patterned func(param string) bool) (Fi
 		for _, part := range text {
 			scope, name, _ := split(part.Put)
 			if part.Put == "" || scope == ofVolume || scope == ofSecret {
-				expanded = append(expanded, part)
+				expanded = expanded.with(part)
 				continue
 			}
 			value, err := known.Of(part.Put)
@@ -145,7 +154,7 @@ func (f File) Expand(known expand.Values, patterned func(param string) bool) (Fi
 			if err != nil {
 				return nil, err
 			}
-			expanded = append(expanded, Part{Text: value})
+			expanded = expanded.with(Part{Text: value})
 		}
 		return expanded, nil
 	}
