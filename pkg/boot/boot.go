@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log/slog"
 
+	"bootagent/pkg/data"
 	"bootagent/pkg/files"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
@@ -25,7 +26,7 @@ type Boot struct {
 	host     host.Host
 	log      *slog.Logger
 	volumes  map[string]*storage.Volume
-	data     map[string]*data
+	data     map[string]*data.Directory
 	secrets  map[string]*secret
 	files    map[string]*files.File
 	services []*service.Service
@@ -36,7 +37,7 @@ type Boot struct {
 func New(plan role.Plan, h host.Host, log *slog.Logger) *Boot {
 	b := &Boot{
 		Graph: graph.New(), plan: plan, host: h, log: log,
-		volumes: make(map[string]*storage.Volume), data: make(map[string]*data), secrets: make(map[string]*secret),
+		volumes: make(map[string]*storage.Volume), data: make(map[string]*data.Directory), secrets: make(map[string]*secret),
 		files: make(map[string]*files.File),
 	}
 	b.RetryWithin = h.RetryWithin
@@ -48,13 +49,7 @@ func New(plan role.Plan, h host.Host, log *slog.Logger) *Boot {
 		b.files[f.Name] = files.Add(b.fileConfig(f), f)
 	}
 	for _, d := range plan.Data {
-		dir := &data{Data: d, boot: b, volume: b.volumes[d.Volume]}
-		name := "data " + d.Name + ": "
-		engine := b.Add(name+"engine", dir.askEngine, b.filesOf(d)...).Within(dir.volume.Timeout)
-		directory := b.Add(name+"directory", dir.directory, engine, dir.volume.Ready())
-		dir.there = b.Add(name+"bind", dir.bind, directory)
-		dir.volume.Include(directory, dir.there)
-		b.data[d.Name] = dir
+		b.data[d.Name] = data.Add(b.dataConfig(d), d)
 	}
 	for _, s := range plan.Services {
 		b.services = append(b.services, service.Add(b.serviceConfig(s.Needs), s))
@@ -128,7 +123,7 @@ func (b *Boot) unmounted(where string) {
 	}
 	for _, d := range b.plan.Data {
 		if d.Bind == where {
-			b.Invalidate(b.data[d.Name].there, why, b.data[d.Name].volume.Device())
+			b.Invalidate(b.data[d.Name].There(), why, b.data[d.Name].On().Device())
 		}
 	}
 }

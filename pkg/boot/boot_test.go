@@ -891,7 +891,7 @@ func TestADirectoryWhoseDiskIsGoneStartsOverFromTheDisk(t *testing.T) {
 		m.mu.Lock()
 		m.disks[serial].plugged, m.sameErr = false, errors.New("input/output error")
 		m.mu.Unlock()
-		r.Recheck(r.data["mysql"].there, "somebody looks", graph.Done)
+		r.Recheck(r.data["mysql"].There(), "somebody looks", graph.Done)
 		synctest.Wait()
 		r.is("volume data: device", graph.Waiting, serial)
 

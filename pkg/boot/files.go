@@ -6,7 +6,6 @@ import (
 	"bootagent/pkg/files"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
-	"bootagent/pkg/role"
 	"bootagent/pkg/role/file"
 )
 
@@ -27,14 +26,10 @@ func (b *Boot) fileConfig(f file.File) files.Config {
 	return c
 }
 
-// filesOf are the steps of the files of those services that need some data: the
-// engine of the data reads them, and so they count when it is asked.
-func (b *Boot) filesOf(d role.Data) (steps []*graph.Step) {
+// filesOf are the steps of the files of a service.
+func (b *Boot) filesOf(unit string) (steps []*graph.Step) {
 	for _, f := range b.plan.Files {
-		needs := func(s role.Service) bool {
-			return slices.Contains(f.Services, s.Unit) && slices.Contains(s.Needs, role.Need{Kind: role.KindData, Name: d.Name})
-		}
-		if slices.ContainsFunc(b.plan.Services, needs) {
+		if slices.Contains(f.Services, unit) {
 			steps = append(steps, b.files[f.Name].Written())
 		}
 	}

@@ -104,6 +104,36 @@ func TestAServiceStartsOnceItsFilesAreThere(t *testing.T) {
 	})
 }
 
+func TestAServiceThatNeedsNothingElseWaitsForItsFiles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p := newMachine(), role.Plan{
+			Role:  "web",
+			Files: []file.File{{Name: "x", Owner: "root", Mode: file.All, Services: []string{"nginx.service"}, Content: file.Text{{Text: "x"}}}},
+			Services: []role.Service{{
+				Unit: "nginx.service", Needs: []role.Need{{Kind: role.KindFile, Name: "x"}},
+			}},
+		}
+		m.fail = func(effect string) error {
+			if strings.HasPrefix(effect, "write") {
+				return errors.New("no space left")
+			}
+			return nil
+		}
+		r := start(t, p, m)
+		defer r.stop()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		r.is("file x: write", graph.Failed, "no space left")
+		r.is("service nginx.service: grant", graph.Skipped)
+		m.mu.Lock()
+		m.fail = func(string) error { return nil }
+		m.mu.Unlock()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		r.is("service nginx.service: up", graph.Done)
+	})
+}
+
 func TestATagThatIsNotThereIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, p := withFiles()

@@ -6,11 +6,28 @@ import (
 	"errors"
 	"slices"
 
+	"bootagent/pkg/data"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/role"
 	"bootagent/pkg/service"
 	"bootagent/pkg/storage"
 )
+
+// dataConfig is what a data directory has to know.
+func (b *Boot) dataConfig(d role.Data) data.Config {
+	c := data.Config{Graph: b.Graph, Host: b.host, Volume: b.volumes[d.Volume]}
+	for _, other := range b.plan.Data {
+		if other.Volume == d.Volume {
+			c.OnVolume = append(c.OnVolume, other.Name)
+		}
+	}
+	for _, s := range b.plan.Services {
+		if slices.Contains(s.Needs, role.Need{Kind: role.KindData, Name: d.Name}) {
+			c.Services, c.Files = append(c.Services, s.Unit), append(c.Files, b.filesOf(s.Unit)...)
+		}
+	}
+	return c
+}
 
 // serviceConfig is what a service with these needs has to know.
 func (b *Boot) serviceConfig(needs []role.Need) service.Config {
@@ -23,8 +40,8 @@ func (b *Boot) serviceConfig(needs []role.Need) service.Config {
 			c.Mounts, c.Volumes = append(c.Mounts, v.Mount), append(c.Volumes, v)
 		case role.KindData:
 			d := b.data[need.Name]
-			c.After = append(c.After, d.there)
-			c.Mounts, c.Volumes = append(c.Mounts, d.volume.Mount, d.Bind), append(c.Volumes, d.volume)
+			c.After = append(c.After, d.There())
+			c.Mounts, c.Volumes = append(c.Mounts, d.On().Mount, d.Bind), append(c.Volumes, d.On())
 		case role.KindSecret:
 			c.After = append(c.After, b.secrets[need.Name].opened)
 		case role.KindFile:

@@ -1,6 +1,6 @@
-// Package lab boots virtual machines for the end-to-end tests and the demo: Debian 12 with its own
-// kernel, systemd, MariaDB and nginx, in QEMU, with NVMe disks that are plugged and unplugged while the
-// machine runs.
+// Package lab boots virtual machines for the end-to-end tests and the demo: Debian with its own kernel,
+// systemd, MariaDB and nginx, in QEMU, with NVMe disks that are plugged and unplugged while the machine
+// runs. Debian is version 12, or the one that a platform of package image has.
 //
 // Package image builds an image once and keeps it in the user's cache folder. Each machine has a copy
 // of the image's disk. Package qemu runs the process of a machine that is on.
@@ -39,6 +39,7 @@
 //
 // The environment:
 //
+//	BOOTAGENT_LAB_PLATFORM  the platform of images that name none (default: bookworm), see image.Platforms
 //	BOOTAGENT_LAB_ACCEL  QEMU's -accel. The default is plain emulation, because a stock kernel does
 //	                     not boot on every host that has /dev/kvm.
 //	BOOTAGENT_LAB_KEEP   the folder where labtest keeps the files of failed machines (default: build/lab)

@@ -60,6 +60,7 @@ func TestMachine(t *testing.T) {
 		}
 	})
 	t.Run("reaches its servers, repeatedly, and nothing else", func(t *testing.T) {
+		until(t, m, "its address", "sh", "-c", "ip -4 -o address show | grep -q ' 169[.]254[.]169[.]'") // multi-user.target does not wait for it
 		ask := `printf 'GET /whoami HTTP/1.0\r\n\r\n' | nc -w 10 %s | tail -n 1`
 		for range 2 {
 			output(t, m, "hello from /whoami", "sh", "-c", fmt.Sprintf(ask, "169.254.169.254 80"))

@@ -109,7 +109,7 @@ var table = []row{
 	{pkg: "pkg/syntax", may: []string{"bootagent/pkg/unit"}, never: effects, why: "names on the machine; it looks at none"},
 	{pkg: "pkg/aws/name", never: effects, why: "names in AWS; it asks nobody"},
 	{pkg: "pkg/settings", may: []string{"bootagent/pkg/secret", "bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"}, why: "one file to Settings"},
-	{pkg: "pkg/boot", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/service", "bootagent/pkg/storage", "bootagent/pkg/unit"}, never: effects, why: "the way of a boot decides; every effect is behind an interface of pkg/host"},
+	{pkg: "pkg/boot", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/data", "bootagent/pkg/fault", "bootagent/pkg/files", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/role/file", "bootagent/pkg/service", "bootagent/pkg/storage", "bootagent/pkg/unit"}, never: effects, why: "the way of a boot decides; every effect is behind an interface of pkg/host"},
 	{pkg: "pkg/files", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role/file"}, never: effects, why: "the way of a file decides; of what it is put together of, it knows values and steps"},
 	{pkg: "pkg/ramfile", never: []string{"net", "net/http", "os/exec"}, why: "it writes files for others to read; it knows nothing of what is in them"},
 	{pkg: "pkg/records", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/host", renameio}, never: []string{"net", "net/http", "os/exec"}, why: "files of the machine's own disk"},
@@ -172,6 +172,10 @@ var table = []row{
 	{
 		pkg: "pkg/storage", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role"}, never: effects,
 		why: "a volume as layers; of a plan it knows volumes, and no services",
+	},
+	{
+		pkg: "pkg/data", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage"}, never: effects,
+		why: "a data directory from its engine's settings to its bind; of services it knows names",
 	},
 	{
 		pkg: "pkg/service", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/unit"}, never: effects,

@@ -65,12 +65,13 @@ var example = sync.OnceValue(func() string {
 })
 
 // exampleRole is that of the example, and hastyRole one of little patience that
-// asks whether the service is ready.
+// asks whether the service is ready, and has a file.
 var (
 	exampleRole = sync.OnceValue(func() *role.Role { return decode(example()) })
 	hastyRole   = sync.OnceValue(func() *role.Role {
 		text := strings.Replace(example(), "timeout: 20m", "timeout: 5m", 1)
-		return decode(strings.Replace(text, "mariadb.service: {}", "mariadb.service: {ready: {unit: "+probe+", timeout: 2m}}", 1))
+		text = strings.Replace(text, "mariadb.service: {}", "mariadb.service: {ready: {unit: "+probe+", timeout: 2m}}", 1)
+		return decode(strings.Replace(text, "services:\n  mariadb", filesOfRole+"services:\n  mariadb", 1))
 	})
 )
 
@@ -177,12 +178,11 @@ func (in inputs) Roles() (roles []*role.Role, err error) {
 	return roles, err
 }
 
-// A keeper keeps nothing: the world has no file of an agent's that others read.
+// A keeper keeps nothing but what Plan notes: the world has no other file of an
+// agent's that others read.
 type keeper struct{ *agent }
 
-func (keeper) Plan(role.Plan) error { return nil }
-
-func (keeper) Check(*role.Plan) error { return nil }
+func (keeper) Check(*role.Plan, host.Instance) error { return nil }
 
 func (keeper) Granted(string) bool { return false }
 

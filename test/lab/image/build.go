@@ -27,21 +27,12 @@ const (
 // Root returns the name of the root filesystem for the kernel's parameter "root".
 func Root() string { return fmt.Sprintf("PARTUUID=%08x-01", diskSignature) }
 
-// bootstrap writes the root filesystem of the base to dir/root.tar.
-func bootstrap(ctx context.Context, dir string) error {
-	hook := filepath.Join(dir, "customize.sh")
-	if err := os.WriteFile(hook, []byte(customize), 0o755); err != nil {
+// bootstrap writes the root filesystem of a platform to dir/root.tar.
+func bootstrap(ctx context.Context, on Platform, dir string) error {
+	if err := os.WriteFile(filepath.Join(dir, hook), []byte(customize), 0o755); err != nil {
 		return err
 	}
-	// INITRD=No: the cloud kernel has NVMe and ext4 built in, and boots without an initrd. Without
-	// documentation and translations there is half as much to copy for each machine.
-	return program.Run(ctx, "env", "INITRD=No", "mmdebstrap",
-		"--variant=minbase", "--architectures=amd64", "--include="+strings.Join(packages, ","),
-		"--dpkgopt=path-exclude=/usr/share/man/*",
-		"--dpkgopt=path-exclude=/usr/share/doc/*",
-		"--dpkgopt=path-exclude=/usr/share/locale/*",
-		"--customize-hook="+hook,
-		"bookworm", filepath.Join(dir, "root.tar"))
+	return program.Run(ctx, on.bootstrap(dir)...)
 }
 
 // build writes disk.raw and vmlinuz to dir.

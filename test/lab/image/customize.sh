@@ -8,7 +8,9 @@ root=$1
 rm -f "$root"/etc/dpkg/dpkg.cfg.d/99mmdebstrap
 
 # An image has no state: remove the database that Debian's postinst made, but keep its directory.
-find "$root"/var/lib/mysql -mindepth 1 -delete
+for dir in "$root"/var/lib/mysql "$root"/var/lib/mariadb; do
+	[ ! -d "$dir" ] || find "$dir" -mindepth 1 -delete
+done
 # Empty and not "uninitialized": each machine makes an ID, and skips the presets of a first boot, which
 # take 3 s (and would enable every unit of Debian, including MariaDB's sockets).
 : >"$root"/etc/machine-id

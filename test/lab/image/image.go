@@ -1,4 +1,4 @@
-// Package image builds bootable disks: Debian 12 with the lab's packages, and the packages, files and
+// Package image builds bootable disks: a [Platform] with the lab's packages, and the packages, files and
 // commands of a [Spec]. It keeps the images in the cache directory of the user, below bootagent/lab.
 //
 // It runs mmdebstrap, mkfs.ext4, debugfs and others, which need no root: an ordinary user gets a user
@@ -27,13 +27,6 @@ import (
 // keys stay the same; the keys cover the list of packages and the scripts.
 const version = "1"
 
-// packages are the packages of the base, in addition to apt and the essential packages of mmdebstrap's minbase.
-var packages = []string{
-	"dbus", "e2fsprogs", "iproute2", "kmod", "linux-image-cloud-amd64",
-	"mariadb-server", "netcat-openbsd", "nginx-light", "nvme-cli", "procps", "qemu-guest-agent",
-	"systemd", "systemd-sysv", "udev", "util-linux", "xfsprogs",
-}
-
 var (
 	//go:embed customize.sh
 	customize string
@@ -41,8 +34,8 @@ var (
 	chroot string
 )
 
-// keepBases and keepImages are how many of each the cache keeps, the newest first. A base has 0.5 GB;
-// so has an image.
+// keepBases and keepImages are how many of each the cache keeps of a platform, the newest first. A base
+// has 0.5 GB; so has an image.
 const (
 	keepBases  = 2
 	keepImages = 4
@@ -50,6 +43,7 @@ const (
 
 // A Spec says what an image contains in addition to the base.
 type Spec struct {
+	Platform Platform        // the zero Platform is the one that $BOOTAGENT_LAB_PLATFORM names
 	Debs     []string        // package files, installed together by dpkg in the chroot
 	Files    map[string]File // by absolute path, written after the packages are installed
 	Commands [][]string      // run in the chroot at the end; each has to exit with 0
@@ -72,6 +66,8 @@ func (f File) Perm() fs.FileMode {
 
 // An Image is a bootable disk and its kernel, in the cache.
 type Image struct {
+	Platform Platform
+
 	dir  string
 	lock io.Closer // shared: the cache does not remove an image in use
 }
@@ -90,7 +86,14 @@ func Build(ctx context.Context, spec Spec, log *slog.Logger) (*Image, error) {
 	if missing := program.Missing(); len(missing) > 0 {
 		return nil, fmt.Errorf("cannot build an image: this host lacks %s", strings.Join(missing, ", "))
 	}
-	base := key(version, strings.Join(packages, " "), customize)
+	var err error
+	if spec.Platform == (Platform{}) {
+		if spec.Platform, err = chosen(); err != nil {
+			return nil, err
+		}
+	}
+	on := spec.Platform
+	base := key(append([]string{version, customize}, on.bootstrap("")...)...)
 	whole, err := spec.key(base)
 	if err != nil {
 		return nil, err
@@ -100,9 +103,9 @@ func Build(ctx context.Context, spec Spec, log *slog.Logger) (*Image, error) {
 		return nil, err
 	}
 
-	dir, lock, err := cache.entry(ctx, "image", whole, keepImages, log, func(tmp string) error {
-		tarball, lock, err := cache.entry(ctx, "base", base, keepBases, log, func(tmp string) error {
-			return bootstrap(ctx, tmp)
+	dir, lock, err := cache.entry(ctx, on.Name+"-image", whole, keepImages, log, func(tmp string) error {
+		tarball, lock, err := cache.entry(ctx, on.Name+"-base", base, keepBases, log, func(tmp string) error {
+			return bootstrap(ctx, on, tmp)
 		})
 		if err != nil {
 			return err
@@ -113,7 +116,7 @@ func Build(ctx context.Context, spec Spec, log *slog.Logger) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Image{dir: dir, lock: lock}, nil
+	return &Image{Platform: on, dir: dir, lock: lock}, nil
 }
 
 // key returns a hash that is short enough to read in a listing, and long enough to be unique.

@@ -1,0 +1,84 @@
+package image
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// A Platform is what the machines of an image run.
+type Platform struct {
+	Name    string // for people, in the cache and in results: "trixie"
+	Release string // of Debian
+	Systemd int    // its version
+	Moves   bool   // the release changes daily, so what fails on it may be new
+	extra   string // packages in addition to those of every platform
+}
+
+// Platforms returns all platforms. The first one is the default.
+func Platforms() []Platform {
+	return []Platform{
+		{Name: "bookworm", Release: "bookworm", Systemd: 252},
+		{Name: "trixie", Release: "trixie", Systemd: 257, extra: "apparmor"},
+		{Name: "sid", Release: "sid", Systemd: 262, Moves: true, extra: "apparmor"},
+	}
+}
+
+// Variable is the environment variable that chooses the platform of the images that name none.
+const Variable = "BOOTAGENT_LAB_PLATFORM"
+
+// Named returns the platform with a name.
+func Named(name string) (Platform, error) {
+	all := Platforms()
+	at := slices.IndexFunc(all, func(p Platform) bool { return p.Name == name })
+	if at < 0 {
+		return Platform{}, fmt.Errorf("the lab has no platform %q", name)
+	}
+	return all[at], nil
+}
+
+// chosen returns the platform that the environment chooses.
+func chosen() (Platform, error) {
+	name := os.Getenv(Variable)
+	if name == "" {
+		return Platforms()[0], nil
+	}
+	p, err := Named(name)
+	if err != nil {
+		return p, fmt.Errorf("%s: %w", Variable, err)
+	}
+	return p, nil
+}
+
+// packages are the packages of every platform, in addition to apt and the essential packages of
+// mmdebstrap's minbase.
+var packages = []string{
+	"dbus", "e2fsprogs", "iproute2", "kmod", "linux-image-cloud-amd64",
+	"mariadb-server", "netcat-openbsd", "nginx-light", "nvme-cli", "procps", "qemu-guest-agent",
+	"systemd", "systemd-sysv", "udev", "util-linux", "xfsprogs",
+}
+
+// hook is the name of the file with customize.sh, below the folder of a build.
+const hook = "customize.sh"
+
+// bootstrap returns the command that writes the root filesystem of the platform to dir/root.tar.
+func (p Platform) bootstrap(dir string) []string {
+	// INITRD=No: the cloud kernel has NVMe and ext4 built in, and boots without an initrd. Without
+	// documentation and translations there is half as much to copy for each machine.
+	argv := []string{
+		"env", "INITRD=No", "mmdebstrap",
+		"--variant=minbase", "--architectures=amd64",
+		"--include=" + strings.Join(append(slices.Clone(packages), strings.Fields(p.extra)...), ","),
+		"--dpkgopt=path-exclude=/usr/share/man/*",
+		"--dpkgopt=path-exclude=/usr/share/doc/*",
+		"--dpkgopt=path-exclude=/usr/share/locale/*",
+		"--customize-hook=" + filepath.Join(dir, hook),
+	}
+	if p.Moves {
+		// A mirror may be a snapshot, which is older than apt accepts.
+		argv = append(argv, `--aptopt=Acquire::Check-Valid-Until "false"`)
+	}
+	return append(argv, p.Release, filepath.Join(dir, "root.tar"))
+}
