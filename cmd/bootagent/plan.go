@@ -26,8 +26,8 @@ func planCommand() command.Command {
 		Name:    "plan",
 		Args:    "[--json] [--steps] [--roles DIR] [--user-data FILE]",
 		Summary: "show what the agent would do on this instance",
-		About: "Print what the agent would do on this instance: its volumes, data directories, secrets and\n" +
-			"services. This changes nothing.",
+		About: "Print what the agent would do on this instance: its volumes, data directories, secrets, files\n" +
+			"and services. This changes nothing.",
 		Examples: []string{"bootagent plan", "bootagent plan --roles roles.d --user-data user-data"},
 		Setup: func(f *flag.FlagSet) command.Action {
 			asJSON := f.Bool("json", false, "print the plan as JSON")

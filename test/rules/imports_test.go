@@ -205,7 +205,7 @@ var table = []row{
 	{pkg: "pkg/control", may: []string{"bootagent/pkg/fault", xsys}, never: []string{"os/exec"}, why: "HTTP over a Unix socket; it knows no plans, and no keys but their bytes"},
 	{pkg: "pkg/command", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "arguments to flags, and help: it knows no command"},
 	{pkg: "pkg/terminal", may: []string{xsys}, never: []string{"net", "net/http", "os/exec", "syscall"}, why: "what a person types"},
-	{pkg: "pkg/role/plantext", may: []string{"bootagent/pkg/role"}, never: effects, why: "a plan to text"},
+	{pkg: "pkg/role/plantext", may: []string{"bootagent/pkg/role", "bootagent/pkg/role/file"}, never: effects, why: "a plan to text"},
 	{pkg: "pkg/status", may: []string{fsnotify, xsys}, never: []string{"net", "net/http", "os/exec", "syscall"}, why: "how a state came about is not its concern"},
 }
 

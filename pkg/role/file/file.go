@@ -64,6 +64,18 @@ func (t Text) with(part Part) Text {
 	return append(t, part)
 }
 
+// String returns the text as a role file has it.
+func (t Text) String() string {
+	var b strings.Builder
+	for _, part := range t {
+		if part.Put != "" {
+			b.WriteString("${" + part.Put + "}")
+		}
+		b.WriteString(strings.ReplaceAll(part.Text, "${", "$${"))
+	}
+	return b.String()
+}
+
 // Path returns where the file is on the machine.
 func (f File) Path() string { return Dir + "/" + f.Name }
 

@@ -24,6 +24,9 @@ func TestATextIsCutAtItsExpansions(t *testing.T) {
 		if got, err := readText(Known{}, text); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: got %+v, %v, want %+v", text, got, err, want)
 		}
+		if got := want.String(); got != text {
+			t.Errorf("%q is printed as %q", text, got)
+		}
 	}
 }
 
