@@ -15,8 +15,10 @@ import (
 	"bootagent/pkg/block"
 	"bootagent/pkg/child"
 	"bootagent/pkg/host"
+	"bootagent/pkg/probe"
 	"bootagent/pkg/ramfile"
 	"bootagent/pkg/records"
+	"bootagent/pkg/release"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/secret/credential"
 	"bootagent/pkg/secret/sources"
@@ -57,6 +59,7 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 	u := units{m.Manager}
 	h := host.Host{
 		Records:     records.New(filepath.Join(m.StateDir, "volumes.json"), self.ID, m.Log),
+		Releases:    release.Kept(m.StateDir),
 		Disks:       d,
 		Filesystems: filesystems{m.Manager, d},
 		Ledgers:     ledgers{m.Children},
@@ -64,7 +67,7 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 		Mounts:      mounts{m.Manager, m.Children},
 		Directories: directories{m.Children},
 		Engines:     engines{m.Manager, m.Children},
-		Units:       u, Runs: u, Grants: u, Jobs: u, Probes: u, Stops: u, Shutdown: u,
+		Units:       u, Runs: u, Grants: u, Jobs: u, Probes: m.probes(), Stops: u, Shutdown: u,
 		Machine: self,
 
 		UnlockWithin: c.Settings.UnlockWithin, RetryWithin: c.Settings.RetryWithin,
@@ -94,8 +97,21 @@ func (m *Machine) self(identity host.Identity) (self host.Machine, err error) {
 		}
 		id = strings.TrimSpace(string(src))
 	}
-	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return host.Machine{ID: id, BootID: strings.TrimSpace(string(bootID))}, err
+	bootID, err := BootID()
+	return host.Machine{ID: id, BootID: bootID}, err
+}
+
+// BootID is what the kernel calls this boot of the machine.
+func BootID() (string, error) {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(id)), err
+}
+
+// probes ask the services of the role.
+func (m *Machine) probes() probe.Host {
+	return probe.Host{Manager: m.Manager, Log: m.Log, RunDir: m.RunDir, Unix: func(ctx context.Context, path string) error {
+		return m.Children.Do(ctx, child.Task{Key: string(connect) + " " + path}, task{Do: connect, Path: path}, nil)
+	}}
 }
 
 // staging is where secrets are staged.

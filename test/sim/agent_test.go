@@ -18,6 +18,7 @@ import (
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
+	"bootagent/pkg/status"
 	volume "bootagent/pkg/storage/ebs"
 )
 
@@ -44,7 +45,7 @@ type agent struct {
 	// World.mu guards these.
 	dead     bool
 	actors   map[string]string // by goroutine
-	role     string            // that boots; "" before there is a plan
+	told     status.Status     // as it was reported last, without what follows from progress; it has no role before there is a plan
 	progress []graph.Progress  // as it was reported last
 	held     map[string]graph.Progress
 	noPlan   error // why there is no plan, as it was reported; nil where it learns or boots
@@ -68,12 +69,23 @@ var example = sync.OnceValue(func() string {
 // asks whether the service is ready, and has a file.
 var (
 	exampleRole = sync.OnceValue(func() *role.Role { return decode(example()) })
-	hastyRole   = sync.OnceValue(func() *role.Role {
-		text := strings.Replace(example(), "timeout: 20m", "timeout: 5m", 1)
-		text = strings.Replace(text, "mariadb.service: {}", "mariadb.service: {ready: {unit: "+probe+", timeout: 2m}}", 1)
-		return decode(strings.Replace(text, "services:\n  mariadb", filesOfRole+"services:\n  mariadb", 1))
+	hastyRole   = sync.OnceValue(func() *role.Role { return hasty("unit: " + probe) })
+	hastyRoles  = sync.OnceValue(func() (all []*role.Role) {
+		for _, way := range []string{
+			"unit: " + probe, "tcp: 127.0.0.1:3306", "unix: /run/mysqld/mysqld.sock", "http: http://127.0.0.1:8080/health", "command: [/usr/bin/mysqladmin, ping]",
+		} {
+			all = append(all, hasty(way))
+		}
+		return all
 	})
 )
+
+// hasty is the hasty role that asks in a way.
+func hasty(way string) *role.Role {
+	text := strings.Replace(example(), "timeout: 20m", "timeout: 5m", 1)
+	text = strings.Replace(text, "mariadb.service: {}", "mariadb.service: {ready: {"+way+", timeout: 2m}}", 1)
+	return decode(strings.Replace(text, "services:\n  mariadb", filesOfRole+"services:\n  mariadb", 1))
+}
 
 func decode(text string) *role.Role {
 	r, err := grammar.All().Decode("mysql-ec2.yaml", []byte(text))
