@@ -59,9 +59,8 @@ func withFiles() (*machine, role.Plan) {
 		Name: "vars", Owner: "root", Mode: file.OfOwner, Services: []string{"mariadb.service"},
 		Env: []file.Variable{{Name: "A", Value: file.Text{{Text: "$"}, {Put: "secret.root-sql"}}}},
 	}}
-	for _, need := range []role.Need{{Kind: role.KindSecret, Name: "root-sql"}, {Kind: role.KindFile, Name: serverID}, {Kind: role.KindFile, Name: "vars"}} {
-		p.Services[0].Needs = append(p.Services[0].Needs, need)
-	}
+	p.Services[0].Needs = append(p.Services[0].Needs, role.Need{Kind: role.KindSecret, Name: "root-sql"},
+		role.Need{Kind: role.KindFile, Name: serverID}, role.Need{Kind: role.KindFile, Name: "vars"})
 	return m, p
 }
 

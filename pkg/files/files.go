@@ -30,16 +30,6 @@ type Config struct {
 	Secrets map[string]host.Secret // those that are put in, by name
 }
 
-// A Volume is a volume of which a value is put in.
-type Volume interface {
-	// ID is the ID of the EBS volume.
-	ID() string
-
-	// Tag returns the value of one of its tags, and a warning where that is what
-	// was read before.
-	Tag(ctx context.Context, key string) (value, warning string, err error)
-}
-
 // A File is one file of the plan.
 type File struct {
 	Config
@@ -133,7 +123,7 @@ func (f *File) valueOf(ctx context.Context, put, volume, tag string) (string, er
 	if tag == "" {
 		return v.ID(), nil
 	}
-	value, warning, err := v.Tag(ctx, tag)
+	value, warning, err := f.tag(ctx, v, tag)
 	if err != nil {
 		return "", err
 	}

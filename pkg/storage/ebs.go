@@ -50,7 +50,7 @@ func (e *ebs) find(ctx context.Context) error {
 			return err
 		}
 	}
-	return e.await(ctx, func(ctx context.Context) (err error) {
+	return e.volume.Await(ctx, func(ctx context.Context) (err error) {
 		e.id, err = v.host.Volumes.FindVolume(ctx, e.wanted())
 		if err == nil {
 			v.known.is(e.id.Serial())
@@ -64,7 +64,7 @@ func (e *ebs) claim(ctx context.Context) error {
 	if e.here {
 		return nil
 	}
-	return e.await(ctx, func(ctx context.Context) error { return e.volume.host.Volumes.Claim(ctx, e.id) })
+	return e.volume.Await(ctx, func(ctx context.Context) error { return e.volume.host.Volumes.Claim(ctx, e.id) })
 }
 
 // attach attaches the volume to this instance once nobody else has it.
@@ -72,7 +72,7 @@ func (e *ebs) attach(ctx context.Context) error {
 	if e.here {
 		return nil
 	}
-	return e.await(ctx, func(ctx context.Context) error { return e.volume.host.Volumes.Attach(ctx, e.id) })
+	return e.volume.Await(ctx, func(ctx context.Context) error { return e.volume.host.Volumes.Attach(ctx, e.id) })
 }
 
 // How long to rest between two questions to EC2, at the most: while a volume is
@@ -84,11 +84,11 @@ const (
 	askAnyway = 10 * time.Minute
 )
 
-// await waits for EC2 for as long as the role lets the volume take. Then the step
-// has failed. But nothing tells the agent when somebody detaches the volume after
-// all, so the agent keeps asking.
-func (e *ebs) await(ctx context.Context, ask func(context.Context) error) error {
-	v := e.volume
+// Await asks EC2 something about the volume, until the error is no *fault.Pending,
+// for as long as the role lets the volume take. Then the step has failed. But nothing
+// tells the agent when somebody detaches the volume after all, so the agent keeps
+// asking.
+func (v *Volume) Await(ctx context.Context, ask func(context.Context) error) error {
 	err := v.graph.AwaitSince(ctx, graph.Since(ctx), askVolume, v.Timeout, ask)
 	if expired := (*fault.Expired)(nil); errors.As(err, &expired) {
 		return v.graph.KeepAsking(ctx, expired, askVolume, askAnyway, ask)
@@ -97,53 +97,6 @@ func (e *ebs) await(ctx context.Context, ask func(context.Context) error) error 
 }
 
 func (e *ebs) volumeID() string { return string(e.id) }
-
-// useTagAfter is how long EC2 may take to tell a tag that was read before.
-const useTagAfter = 4 * time.Second
-
-// tag asks EC2 for a tag. A plain reboot needs no API: what was read before counts
-// if EC2 does not answer.
-func (e *ebs) tag(ctx context.Context, key string) (value, warning string, err error) {
-	records := e.volume.host.Records
-	recorded, there, err := records.RecordedTag(e.id, key)
-	if err != nil {
-		return "", "", err
-	}
-	ask := func(ctx context.Context) error {
-		tags, err := e.volume.host.Volumes.Tags(ctx, e.id)
-		if err != nil {
-			return err
-		}
-		value, err = e.tagOf(tags, key)
-		return err
-	}
-	if there {
-		once, cancel := context.WithTimeoutCause(ctx, useTagAfter, fmt.Errorf("EC2 did not answer within %s", useTagAfter))
-		tags, err := e.volume.host.Volumes.Tags(once, e.id)
-		cancel()
-		if err != nil && ctx.Err() == nil {
-			return recorded, fmt.Sprintf("uses the tag %s of %s as it was read before: %v", key, e.id, err), nil
-		}
-		if value, err = e.tagOf(tags, key); err == nil && value == recorded {
-			return value, "", nil
-		}
-	}
-	if err := e.await(ctx, ask); err != nil {
-		return "", "", err
-	}
-	return value, "", records.RecordTag(e.id, key, value)
-}
-
-func (e *ebs) tagOf(tags map[string]string, key string) (string, error) {
-	value, there := tags[key]
-	if !there {
-		return "", &fault.Pending{
-			For:  fmt.Sprintf("the tag %s on volume %s", key, e.id),
-			Hint: fmt.Sprintf("give volume %s the tag %s; the agent goes on as soon as it is there", e.id, key),
-		}
-	}
-	return value, nil
-}
 
 func (e *ebs) serial() string { return e.id.Serial() }
 

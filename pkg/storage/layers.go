@@ -49,10 +49,6 @@ type source interface {
 	// disk is not known to be one.
 	volumeID() string
 
-	// tag returns the value of a tag of the disk, and a warning where it is what
-	// was read before.
-	tag(ctx context.Context, key string) (value, warning string, err error)
-
 	// remote reports whether intents are kept by a cloud: each costs a request
 	// to its API, and what was written may not be read at once.
 	remote() bool

@@ -2,9 +2,7 @@ package storage
 
 import (
 	"context"
-	"fmt"
 
-	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
 )
 
@@ -32,10 +30,6 @@ func (d *serial) intend(ctx context.Context, intent host.Intent) error {
 
 // volumeID is "": a serial number alone does not say that the disk is an EBS volume.
 func (d *serial) volumeID() string { return "" }
-
-func (d *serial) tag(_ context.Context, key string) (value, warning string, err error) {
-	return "", "", fault.Permanent(fmt.Errorf("the disk %s has no tag %s: it is not known to be an EBS volume", d.serial(), key))
-}
 
 func (d *serial) remote() bool { return false }
 

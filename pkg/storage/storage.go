@@ -94,13 +94,6 @@ func (v *Volume) Serial() string { return v.source.serial() }
 // ID is the ID of the EBS volume, or "" if it is not known, or the disk is not one.
 func (v *Volume) ID() string { return v.source.volumeID() }
 
-// Tag returns the value of a tag of the EBS volume. A tag that is not there is
-// waited for. If EC2 does not answer, the value is the one that was read last, and
-// the warning says so.
-func (v *Volume) Tag(ctx context.Context, key string) (value, warning string, err error) {
-	return v.source.tag(ctx, key)
-}
-
 // Dev is the device number of what is mounted from the volume, as in st_dev.
 func (v *Volume) Dev() uint64 { return v.disk.Dev }
 

@@ -110,7 +110,7 @@ var table = []row{
 	{pkg: "pkg/aws/name", never: effects, why: "names in AWS; it asks nobody"},
 	{pkg: "pkg/settings", may: []string{"bootagent/pkg/secret", "bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"}, why: "one file to Settings"},
 	{pkg: "pkg/boot", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/data", "bootagent/pkg/fault", "bootagent/pkg/files", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/role/file", "bootagent/pkg/service", "bootagent/pkg/storage", "bootagent/pkg/unit"}, never: effects, why: "the way of a boot decides; every effect is behind an interface of pkg/host"},
-	{pkg: "pkg/files", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role/file"}, never: effects, why: "the way of a file decides; of what it is put together of, it knows values and steps"},
+	{pkg: "pkg/files", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role/file"}, never: effects, why: "the way of a file decides; of what it is put together of, it knows values and steps"},
 	{pkg: "pkg/ramfile", never: []string{"net", "net/http", "os/exec"}, why: "it writes files for others to read; it knows nothing of what is in them"},
 	{pkg: "pkg/records", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/host", renameio}, never: []string{"net", "net/http", "os/exec"}, why: "files of the machine's own disk"},
 	{pkg: "pkg/mountinfo", never: effects, why: "text of mountinfo to mounts; the one parser of it, which every package that reads the file may import"},
