@@ -29,6 +29,7 @@ type machine struct {
 	mounts    map[string]string // by mount point, the disk's serial or the directory that is bound
 	intents   map[string]host.Intent
 	engine    string   // data directory that the engine is set to use
+	inside    string   // the same by settings that are in the data directory, read once it is bound; "" where there are none
 	askedOf   []string // the units whose start it was asked about
 	granted   map[string]bool
 	tokenless map[string]bool // their tokens were deleted
@@ -386,7 +387,11 @@ func (m *machine) Publish(_ context.Context, staging, p string) error {
 
 func (m *machine) Settings(_ context.Context, _ host.Data, units []string) (host.EngineSettings, error) {
 	m.askedOf = units
-	return host.EngineSettings{DataDirectory: m.engine}, nil
+	set := host.EngineSettings{DataDirectory: m.engine, Inside: m.inside != ""}
+	if _, bound := m.mounts["/var/lib/mysql"]; bound && set.Inside {
+		set.DataDirectory = m.inside
+	}
+	return set, nil
 }
 
 func (m *machine) Initialize(_ context.Context, of host.Data, _ host.EngineSettings) error {
