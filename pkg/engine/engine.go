@@ -73,7 +73,7 @@ type Question struct{ Argv, Env []string }
 
 // A Tool is a program of an engine. One of its paths has to exist.
 type Tool struct {
-	Paths []string
+	Paths []string // patterns, as of path.Match
 	Makes bool // it makes new databases; otherwise it tells the settings
 }
 
