@@ -305,6 +305,29 @@ var found = []scenario{
 		},
 	},
 	{
+		name: "the probe of the service hangs, again and again",
+		set:  func(w *World, _ *ebs) { w.role, w.mute = hasty("http: http://127.0.0.1/health"), true },
+		then: []func(*World, *machine){
+			all(after(time.Minute), mustBe(status.Waiting, "the last answer is: no answer within 10s")),
+			all(after(3*time.Minute), mustBe(status.Failed, "is active but did not serve within 2m0s: no answer within 10s")),
+			func(w *World, _ *machine) { w.mute = false },
+		},
+	},
+	{
+		name: "the probe of the service lies, and the service dies",
+		set:  func(w *World, _ *ebs) { w.role, w.lies = hasty("tcp: 127.0.0.1:3306"), true },
+		then: []func(*World, *machine){
+			func(_ *World, m *machine) {
+				m.services[database].crashes = 3
+				m.dies(m.services[database])
+			},
+			all(after(20*time.Second), mustBe(status.Waiting, "this is restart")),
+			func(_ *World, m *machine) { m.services[database].crashes = 0 },
+			after(5 * time.Minute), stopByHand,
+			all(after(time.Minute), mustBe(status.Failed, "was stopped by hand")), retried,
+		},
+	},
+	{
 		name: "the service is killed at its stop limit",
 		then: []func(*World, *machine){
 			func(_ *World, m *machine) {
