@@ -25,7 +25,7 @@ func (b *Boot) dataConfig(d role.Data) data.Config {
 	}
 	for _, s := range b.plan.Services {
 		if slices.Contains(s.Needs, role.Need{Kind: role.KindData, Name: d.Name}) {
-			c.Services = append(c.Services, s.Unit)
+			c.Services, c.Files = append(c.Services, s.Unit), append(c.Files, b.filesOf(s.Unit)...)
 		}
 	}
 	return c
@@ -66,6 +66,8 @@ func (b *Boot) after(needs []role.Need, of func(role.NeedKind) bool) (steps []*g
 			steps = append(steps, b.data[need.Name].There())
 		case role.KindSecret:
 			steps = append(steps, b.secrets[need.Name].opened)
+		case role.KindFile:
+			steps = append(steps, b.files[need.Name].Written())
 		}
 	}
 	return steps
