@@ -388,6 +388,28 @@ func TestADirectoryOfRedisIsExaminedUnderTheNamesInTheSettings(t *testing.T) {
 	}
 }
 
+// An agent that is started again looks at the directory of a server that runs,
+// and may just replace its append-only files.
+func TestADirectoryOfRedisIsReadyWhileTheServerRewritesItsFiles(t *testing.T) {
+	for _, server := range redistest.Servers(t) {
+		dir := t.TempDir()
+		s := started(t, server, dir, "--appendonly", "yes")
+		s.Do("SET", "k", "v")
+		set := host.EngineSettings{Values: map[string]string{"appendonly": "yes"}}
+		for end := time.Now().Add(800 * time.Millisecond); time.Now().Before(end); {
+			if strings.Contains(s.Do("INFO", "persistence")[0], "aof_rewrite_in_progress:0") {
+				s.Do("BGREWRITEAOF")
+			}
+			for range 50 {
+				got, err := Examine(datadir.Host{}, host.Data{Engine: "redis", Owner: me(t), Dir: dir}, set)
+				if err != nil || got.State != host.Ready || got.Empty {
+					t.Fatalf("got %+v, %v", got, err)
+				}
+			}
+		}
+	}
+}
+
 func TestADirectoryThatItsOwnerCannotWriteIsRefused(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "redis")
 	ok(t, os.Mkdir(dir, 0o500))
