@@ -142,7 +142,7 @@ func (r redis) settings(ctx context.Context, ask Asker, way redisWay) (set host.
 	if err != nil {
 		return set, err
 	}
-	set.Version = serverVersion(string(output))
+	set.Version = redisdump.Server(string(output))
 	return set, nil
 }
 
@@ -164,23 +164,6 @@ func workingDirectory(s execstart.Service) string {
 		return ""
 	}
 	return dir
-}
-
-// versionOutput is "Redis server v=7.0.15 sha=...", or Valkey's.
-var versionOutput = regexp.MustCompile(`(?m)^(Redis |Valkey )?[Ss]erver v=([0-9]+(\.[0-9]+)*)`)
-
-// serverVersion is the name and version of a server: "Valkey 8.1.1". It is ""
-// where the output is not of the kind that is known.
-func serverVersion(output string) string {
-	found := versionOutput.FindStringSubmatch(output)
-	if found == nil {
-		return ""
-	}
-	name := strings.TrimSpace(found[1])
-	if name == "" {
-		name = "Valkey" // 7.2 says no name
-	}
-	return name + " " + found[2]
 }
 
 // Examine looks for what the server loads: a dump, or append-only files, which

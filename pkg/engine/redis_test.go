@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bootagent/pkg/datadir"
+	"bootagent/pkg/engine/redisdump"
 	"bootagent/pkg/engine/redistest"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
@@ -330,7 +331,7 @@ func TestADirectoryOfRedisIsReadyWhereTheServerFindsItsKeys(t *testing.T) {
 	for _, server := range redistest.Servers(t) {
 		output, err := exec.Command(server, "--version").Output()
 		ok(t, err)
-		version := serverVersion(string(output))
+		version := redisdump.Server(string(output))
 		for name, c := range redisDirectories {
 			t.Run(version+", "+name, func(t *testing.T) {
 				t.Parallel()
@@ -426,7 +427,7 @@ func TestAnEmptyDirectoryOfAnotherUserIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	ok(t, os.Chown(dir, 12345, 12345))
 	got, err := Examine(datadir.Host{}, host.Data{Engine: "redis", Owner: me(t), Dir: dir}, host.EngineSettings{})
-	if err != nil || got.State != host.Unfit || got.Empty || !strings.Contains(got.Reason, "it belongs to user number 12345") {
+	if err != nil || got.State != host.Unfit || !strings.Contains(got.Reason, "it belongs to user number 12345") {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
@@ -436,7 +437,7 @@ func BenchmarkVersionOfRedis(b *testing.B) {
 	for _, server := range redistest.Servers(b) {
 		b.Run(filepath.Base(server), func(b *testing.B) {
 			for b.Loop() {
-				if output, err := exec.Command(server, "--version").Output(); err != nil || serverVersion(string(output)) == "" {
+				if output, err := exec.Command(server, "--version").Output(); err != nil || redisdump.Server(string(output)) == "" {
 					b.Fatal(err)
 				}
 			}
