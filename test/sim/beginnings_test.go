@@ -34,6 +34,15 @@ var beginnings = []beginning{
 		w.withRows(v)
 		w.cloud.add()
 	}},
+	{name: "a volume without the tag that a file has", weight: 1, set: func(w *World, v *ebs) {
+		delete(v.Tags, serverIDTag)
+		w.in(w.between(time.Minute, 8*time.Minute), "a person", "gives the volume its tag", func() {
+			v.becomes(func(*volume.Volume) { w.giveID(v, "8") })
+		})
+	}},
+	{name: "a volume with a tag that does not fit into its file", weight: 1, never: "may have only letters", set: func(_ *World, v *ebs) {
+		v.Tags[serverIDTag] = unfitID
+	}},
 	{name: "a volume with the remains of LVM", weight: 1, never: "LVM2", set: func(_ *World, v *ebs) {
 		v.lvm = true
 	}},
@@ -133,6 +142,9 @@ var beginnings = []beginning{
 		v.Tags[volume.TagFilesystem] = "made 33333333-3333-4333-8333-333333333333"
 	}},
 }
+
+// unfitID is the value of a tag that would be more than a number in a file.
+const unfitID = "7 skip-grant-tables"
 
 // withRows puts a database on a volume that a former instance had.
 func (w *World) withRows(v *ebs) {
