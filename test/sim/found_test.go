@@ -8,6 +8,7 @@ import (
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/status"
+	volume "bootagent/pkg/storage/ebs"
 )
 
 // found are boots that the agent has to live through: those that it once did
@@ -221,6 +222,30 @@ var found = []scenario{
 	{
 		name: "the machine is started again, and neither EC2 nor S3 answers",
 		then: []func(*World, *machine){func(w *World, m *machine) { apisAway(w); m.shutDown(m.boot) }},
+	},
+	{
+		name: "the machine is started again without EC2, and a file has a tag",
+		set:  func(w *World, _ *ebs) { w.role = hastyRole() },
+		then: []func(*World, *machine){func(w *World, m *machine) {
+			away(w, "asks", "EC2")
+			m.shutDown(m.boot)
+		}},
+	},
+	{
+		name: "a tag is changed, and a person says bootagent retry",
+		set:  func(w *World, _ *ebs) { w.role = hastyRole() },
+		then: []func(*World, *machine){
+			func(w *World, _ *machine) {
+				v := w.theVolume()
+				v.becomes(func(*volume.Volume) { w.giveID(v, "99") })
+			},
+			retried,
+			func(w *World, m *machine) {
+				if !strings.HasPrefix(m.files[serverIDFile], "server_id=99 ") {
+					w.breaks("a person's tag is not in the file %q", m.files[serverIDFile])
+				}
+			},
+		},
 	},
 	{
 		name: "the service ends by itself, and its disk is pulled and comes back",
