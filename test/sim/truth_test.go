@@ -129,6 +129,8 @@ func (w *World) lookAtService(m *machine, s *service) {
 		wrong = "on a data directory of another user's"
 	case mt.vol.live.dirs[mt.dir].newer:
 		wrong = "on a data directory that a newer engine used"
+	case mt.vol.live.dirs[mt.dir].older:
+		wrong = "on a data directory whose version the engine does not open"
 	case m.staged["root-sql"] != plaintext:
 		wrong = "without its secret"
 	case !m.hasFiles():
@@ -294,7 +296,10 @@ var reasons = []reason{
 	ofVolume("is absent, but the volume's ledger says that it was there", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].state == ""
 	}),
-	ofVolume("is not a data directory that mariadb can start on", func(_ *machine, v *ebs) bool {
+	ofVolume("it is of PostgreSQL 1[37]", func(_ *machine, v *ebs) bool {
+		return v.now() != nil && (v.now().dirs["mysql"].newer || v.now().dirs["mysql"].older)
+	}),
+	ofVolume("is not a data directory that (mariadb|postgres) can start on", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].state != host.Ready
 	}),
 	ofVolume("it belongs to user number 1000", func(_ *machine, v *ebs) bool {
