@@ -60,7 +60,7 @@ func (w *World) checkFiles(m *machine) {
 	told := m.told
 	w.mu.Unlock()
 	switch {
-	case !m.hasFiles():
+	case !m.hasFiles() && !m.mayRunWithout():
 		w.breaks("%s grants its service with the file %q", m.id, m.files[serverIDFile])
 	case told.ID != m.id || told.PrivateIPv4 == "":
 		w.breaks("%s grants its service, which is told to be on %+v", m.id, told)
@@ -135,9 +135,11 @@ func (w *World) lookAtService(m *machine, s *service) {
 		wrong = "on a data directory of another user's"
 	case mt.vol.live.dirs[mt.dir].newer:
 		wrong = "on a data directory that a newer engine used"
+	case mt.vol.live.dirs[mt.dir].older:
+		wrong = "on a data directory whose version the engine does not open"
 	case m.staged["root-sql"] != plaintext && !m.mayRunWithout():
 		wrong = "without its secret"
-	case !m.hasFiles():
+	case !m.hasFiles() && !m.mayRunWithout():
 		wrong = "without its files"
 	case saysStopped(mt.vol.log) || saysStopped(mt.vol.live):
 		wrong = "and its volume's ledger, as a power cut leaves it, says that it has stopped"
@@ -300,7 +302,10 @@ var reasons = []reason{
 	ofVolume("is absent, but the volume's ledger says that it was there", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].state == ""
 	}),
-	ofVolume("is not a data directory that mariadb can start on", func(_ *machine, v *ebs) bool {
+	ofVolume("it is of PostgreSQL 1[37]", func(_ *machine, v *ebs) bool {
+		return v.now() != nil && (v.now().dirs["mysql"].newer || v.now().dirs["mysql"].older)
+	}),
+	ofVolume("is not a data directory that (mariadb|postgres) can start on", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].state != host.Ready
 	}),
 	ofVolume("it belongs to user number 1000", func(_ *machine, v *ebs) bool {
