@@ -104,6 +104,13 @@ var beginnings = []beginning{
 		v.place.dirs["mysql"] = d
 		v.log = v.place.clone()
 	}},
+	{name: "a database whose initialisation did not finish", weight: 1, never: "its initialisation did not finish", set: func(w *World, v *ebs) {
+		w.withRows(v)
+		d := v.place.dirs["mysql"]
+		d.state, d.begun = host.Damaged, true
+		v.place.dirs["mysql"] = d
+		v.log = v.place.clone()
+	}},
 	{name: "a database of another user's", weight: 1, never: "it belongs to user number 1000", set: func(w *World, v *ebs) {
 		w.withRows(v)
 		d := v.place.dirs["mysql"]

@@ -1,0 +1,66 @@
+package sim
+
+import (
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"bootagent/pkg/engine"
+	"bootagent/pkg/host"
+)
+
+// A shelf is files that hold one directory, /data.
+type shelf struct{ directory }
+
+func (s shelf) Lstat(p string) (fs.FileMode, uint32, error) {
+	m := models[s.engine]
+	switch name := path.Base(p); {
+	case p == "/data" || slices.Contains(m.dirs, name) && slices.Contains(s.names(), name):
+		return fs.ModeDir, m.uid, nil
+	case slices.Contains(s.names(), name):
+		return 0, m.uid, nil
+	}
+	return 0, 0, fs.ErrNotExist
+}
+
+func (s shelf) Names(p string) ([]string, error) {
+	if p != "/data" {
+		return nil, fs.ErrNotExist
+	}
+	return s.names(), nil
+}
+
+func (s shelf) Head(p string, _ int) []byte       { return s.head(path.Base(p)) }
+func (s shelf) Link(string) string                { return "" }
+func (s shelf) Modified(string) time.Time         { return time.Time{} }
+func (s shelf) Owner(name string) (uint32, error) { return models[s.engine].uid, nil }
+
+// What the world takes for a state of a directory, its engine says of it.
+func TestEachStateOfEachModelIsWhatItsEngineSays(t *testing.T) {
+	for name, m := range models {
+		for _, c := range []struct {
+			directory
+			skip  bool
+			state host.DirectoryState
+			says  string
+		}{
+			{directory{state: host.Ready}, false, host.Ready, ""},
+			{directory{state: host.Damaged}, false, host.Damaged, "missing"},
+			{directory{state: host.Damaged, begun: true}, m.unfinished == nil, host.Damaged, "did not finish"},
+			{directory{state: host.Ready, newer: true}, m.newer == "", host.Unfit, m.newer},
+			{directory{state: host.Ready, older: true}, m.older == "", host.Unfit, m.older},
+		} {
+			if c.skip {
+				continue
+			}
+			c.engine = name
+			got, err := engine.Examine(shelf{c.directory}, host.Data{Engine: name, Owner: m.owner, Dir: "/data"}, m.settings)
+			if err != nil || got.State != c.state || !strings.Contains(got.Reason, c.says) {
+				t.Errorf("%s, %+v: got %+v, %v", name, c.directory, got, err)
+			}
+		}
+	}
+}
