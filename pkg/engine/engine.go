@@ -79,7 +79,7 @@ type Question struct {
 // A Tool is a program of an engine. One of its paths has to exist.
 type Tool struct {
 	Paths []string // patterns, as of path.Match
-	Makes bool // it makes new databases; otherwise it tells the settings
+	Makes bool     // it makes new databases; otherwise it tells the settings
 }
 
 // Owned are files that an engine cannot do without.

@@ -280,6 +280,34 @@ var found = []scenario{
 		},
 	},
 	{
+		name: "the service is killed at its stop limit",
+		then: []func(*World, *machine){
+			func(_ *World, m *machine) {
+				m.services[database].slow = true
+				m.shutDown(m.boot)
+			},
+			after(3 * time.Minute),
+			mustTellStop("mariadb.service was killed when it had not stopped within TimeoutStopSec= of its unit"),
+		},
+	},
+	{
+		name: "the service hits its start limit, and a person lifts it",
+		then: []func(*World, *machine){
+			func(_ *World, m *machine) {
+				s := m.services[database]
+				s.crashes, s.limited = 1, true
+				m.dies(s)
+			},
+			all(after(time.Minute), mustBe(status.Failed, "was started too often, and systemd does not start it again"), counted("start", 1)),
+			func(_ *World, m *machine) { m.retry() },
+			all(after(time.Minute), mustBe(status.Failed, "was started too often")),
+			func(_ *World, m *machine) {
+				m.services[database].limited, m.services[database].crashes = false, 0
+				m.startService(database)
+			},
+		},
+	},
+	{
 		name: "the volume is unmounted after a new agent has found it mounted",
 		then: []func(*World, *machine){func(w *World, m *machine) {
 			w.faults.at = []moment{{step: "volume data: mount", op: "started", do: func(_ *World, m *machine) { m.tornDown() }}}

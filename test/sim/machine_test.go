@@ -140,6 +140,7 @@ func (m *machine) shutDown(then func()) {
 	}
 	m.stopping, m.after = true, then
 	for _, unit := range sortedKeys(m.services) {
+		m.services[unit].slow = m.services[unit].slow || m.world.oneIn(8) && m.world.faults.act()
 		m.stopService(m.services[unit], true)
 	}
 }

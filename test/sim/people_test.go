@@ -81,7 +81,8 @@ var acts = []act{
 		})
 	}},
 	{"starts the database on", func(_ *World, m *machine) {
-		m.services[database].stopped, m.services[database].sure = false, false
+		s := m.services[database]
+		s.stopped, s.sure, s.limited = false, false, false // as systemctl reset-failed has it
 		m.startService(database)
 	}},
 	{"says bootagent retry on", func(w *World, m *machine) {

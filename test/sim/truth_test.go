@@ -301,7 +301,8 @@ var reasons = []reason{
 	because("to stay up: this is restart|to start again: this is restart", func(m *machine) bool {
 		return m.services[database].restarts > 0 || m.services[database].sub == "auto-restart"
 	}),
-	because("mariadb.service failed", func(m *machine) bool { return m.services[database].active == "failed" }),
+	because("mariadb.service was started too often.*systemctl reset-failed mariadb.service", func(m *machine) bool { return m.services[database].limited }),
+	because("mariadb.service failed", func(m *machine) bool { s := m.services[database]; return s.active == "failed" && !s.limited }),
 	because("unknown role", func(m *machine) bool { return m.userData == badUserData }),
 	ofVolume(`it seems to be stuck|to be attached as`, func(m *machine, v *ebs) bool {
 		return v.holder() != nil && v.holder().State == volume.Attaching || m.world.cloud.instances[m.id].cutOff
