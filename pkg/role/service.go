@@ -37,10 +37,10 @@ var serviceKeys = key.Table[*reading, servicing]{
 	{
 		key.Key{
 			Name: "needs", Says: "What has to be there before it starts. Who needs data needs its volume.",
-			Unset: "all volumes, all data, and the secrets that are for it",
+			Unset: "all volumes, all data, and the secrets and files that are for it",
 			Kind: key.Kind{
-				Type: key.List, Doc: "a list of `volume.NAME`, `data.NAME`, `secret.NAME`", Example: "needs: [data.mysql]",
-				Entry: &key.Kind{Type: key.Text, Pattern: `^(volume|data|secret)\.[a-z][a-z0-9-]{0,62}$`},
+				Type: key.List, Doc: "a list of `volume.NAME`, `data.NAME`, `secret.NAME`, `file.NAME`", Example: "needs: [data.mysql]",
+				Entry: &key.Kind{Type: key.Text, Pattern: `^((volume|data|secret)\.[a-z][a-z0-9-]{0,62}|file\.[a-z][a-z0-9.-]{0,62})$`},
 			},
 		},
 		func(d *reading, r key.Reader, s *servicing) { s.chosen, s.Needs = true, d.readNeeds(r) },

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -31,6 +32,7 @@ type model struct {
 	older          string                      // one from which they cannot go on, or ""
 	head           func(version string) string // of versionFile; nil is the version itself
 	space          string                      // the file of which the first page is zero until the initialisation ends
+	heads          map[string]string           // of other files
 	settings       host.EngineSettings
 }
 
@@ -53,6 +55,16 @@ var models = map[string]model{
 		head:     mysqlHead,
 		settings: host.EngineSettings{DataDirectory: dataDir + "/", Version: "9.7.4-2"},
 	},
+	"postgres": {
+		files: []string{"PG_VERSION", "base", "base/1", "base/4", "base/5", "global", "global/pg_control", "pg_wal", "pg_xact"},
+		// An initdb that was cut off: a server would start on it.
+		damaged: []string{"PG_VERSION", "base", "base/1", "global", "global/pg_control", "pg_wal", "pg_xact", "postmaster.pid"},
+		dirs:    []string{"base", "base/1", "base/4", "base/5", "global", "pg_wal", "pg_xact"},
+		owner:   "mysql", uid: 105,
+		versionFile: "PG_VERSION", version: "15\n", newer: "17\n", older: "13\n",
+		heads:    map[string]string{"global/pg_control": "12345678\x14\x05\x00\x00catv\x06\x00\x00\x00", "postmaster.pid": "-4711\n"},
+		settings: host.EngineSettings{DataDirectory: dataDir, Version: "15.18", Program: "/usr/lib/postgresql/15/bin/postgres"},
+	},
 }
 
 // mysqlHead is the beginning of MySQL's dictionary, which has the version as a
@@ -71,7 +83,7 @@ type directory struct {
 	engine string              // whose data it has, "" where it has none
 	owner  string
 	newer  bool // an engine used it that is newer than the machines have
-	older  bool // one that is too old for theirs did
+	older  bool // an engine made it whose data the machines' does not open
 	begun  bool // where it is damaged: its initialisation did not finish
 	rows   int
 	synced bool // what is in it is on the disk
@@ -83,7 +95,7 @@ func (d directory) names() []string {
 	case host.Foreign:
 		return nil
 	case host.Damaged:
-		if d.begun {
+		if d.begun && models[d.engine].unfinished != nil {
 			return models[d.engine].unfinished
 		}
 		return models[d.engine].damaged
@@ -94,28 +106,33 @@ func (d directory) names() []string {
 // files are the files of a machine, as the world's goroutine sees them.
 type files struct{ *machine }
 
-func (f files) Lstat(p string) (mode fs.FileMode, uid uint32, err error) {
+// within finds the data directory that a path is in, or is, and what the path is
+// below it: "" for the directory itself.
+func (f files) within(p string) (dir directory, below string, there bool, err error) {
 	v, name, err := f.at(p)
-	if err != nil {
-		return 0, 0, err
+	if err != nil || v == nil || name == "" {
+		return dir, "", false, err
 	}
-	if v != nil {
-		if dir, there := v.live.dirs[name]; there {
-			uid, err = f.Owner(dir.owner)
-			return fs.ModeDir, uid, err
-		}
-		if dir, there := v.live.dirs[path.Dir(name)]; there && slices.Contains(dir.names(), path.Base(name)) {
-			uid, err = f.Owner(dir.owner)
-			if slices.Contains(models[dir.engine].dirs, path.Base(name)) {
-				mode = fs.ModeDir
-			}
-			return mode, uid, err
-		}
-	}
-	return 0, 0, fs.ErrNotExist
+	name, below, _ = strings.Cut(name, "/")
+	dir, there = v.live.dirs[name]
+	return dir, below, there, nil
 }
 
-func (f files) Names(p string) ([]string, error) {
+func (f files) Lstat(p string) (mode fs.FileMode, uid uint32, err error) {
+	dir, below, there, err := f.within(p)
+	switch {
+	case err != nil:
+		return 0, 0, err
+	case !there || below != "" && !slices.Contains(dir.names(), below):
+		return 0, 0, fs.ErrNotExist
+	case below == "" || slices.Contains(models[dir.engine].dirs, below):
+		mode = fs.ModeDir
+	}
+	uid, err = f.Owner(dir.owner)
+	return mode, uid, err
+}
+
+func (f files) Names(p string) (names []string, err error) {
 	if mt := f.mounts[p]; mt != nil && !mt.dead && mt.inspected != nil {
 		return sortedKeys(mt.inspected.dirs), nil
 	}
@@ -128,19 +145,24 @@ func (f files) Names(p string) ([]string, error) {
 	case name == "":
 		return sortedKeys(v.live.dirs), nil
 	}
-	dir, there := v.live.dirs[name]
-	if !there {
-		return nil, fs.ErrNotExist // also a directory of the engine's own, whose files this world does not have
+	dir, below, there, err := f.within(p)
+	if err != nil || !there || below != "" && !slices.Contains(models[dir.engine].dirs, below) {
+		return nil, errors.Join(err, fs.ErrNotExist)
 	}
-	return dir.names(), nil
+	for _, name := range dir.names() {
+		if path.Dir(name) == cmp.Or(below, ".") {
+			names = append(names, path.Base(name))
+		}
+	}
+	return names, nil
 }
 
 func (f files) Head(p string, _ int) []byte {
-	v, name, err := f.at(path.Dir(p))
-	if err != nil || v == nil {
+	dir, below, there, err := f.within(p)
+	if err != nil || !there {
 		return nil
 	}
-	return v.live.dirs[name].head(path.Base(p))
+	return dir.head(below)
 }
 
 // head is the beginning of a file in it, or nil.
@@ -149,12 +171,12 @@ func (d directory) head(file string) []byte {
 	switch {
 	case !slices.Contains(d.names(), file):
 		return nil
-	case file == m.space && d.begun:
+	case m.space != "" && file == m.space && d.begun:
 		return make([]byte, 64)
-	case file == m.space:
+	case m.space != "" && file == m.space:
 		return []byte(strings.Repeat("x", 64))
 	case file != m.versionFile:
-		return nil
+		return []byte(m.heads[file])
 	}
 	version := m.version
 	switch {

@@ -17,23 +17,28 @@ type shelf struct{ directory }
 
 func (s shelf) Lstat(p string) (fs.FileMode, uint32, error) {
 	m := models[s.engine]
-	switch name := path.Base(p); {
+	switch name := strings.TrimPrefix(p, "/data/"); {
 	case p == "/data" || slices.Contains(m.dirs, name) && slices.Contains(s.names(), name):
-		return fs.ModeDir, m.uid, nil
+		return fs.ModeDir | 0o700, m.uid, nil
 	case slices.Contains(s.names(), name):
 		return 0, m.uid, nil
 	}
 	return 0, 0, fs.ErrNotExist
 }
 
-func (s shelf) Names(p string) ([]string, error) {
-	if p != "/data" {
+func (s shelf) Names(p string) (names []string, err error) {
+	if p != "/data" && !slices.Contains(models[s.engine].dirs, strings.TrimPrefix(p, "/data/")) {
 		return nil, fs.ErrNotExist
 	}
-	return s.names(), nil
+	for _, name := range s.names() {
+		if path.Dir("/data/"+name) == p {
+			names = append(names, path.Base(name))
+		}
+	}
+	return names, nil
 }
 
-func (s shelf) Head(p string, _ int) []byte       { return s.head(path.Base(p)) }
+func (s shelf) Head(p string, _ int) []byte       { return s.head(strings.TrimPrefix(p, "/data/")) }
 func (s shelf) Link(string) string                { return "" }
 func (s shelf) Modified(string) time.Time         { return time.Time{} }
 func (s shelf) Owner(name string) (uint32, error) { return models[s.engine].uid, nil }
@@ -48,10 +53,10 @@ func TestEachStateOfEachModelIsWhatItsEngineSays(t *testing.T) {
 			says  string
 		}{
 			{directory{state: host.Ready}, false, host.Ready, ""},
-			{directory{state: host.Damaged}, false, host.Damaged, "missing"},
+			{directory{state: host.Damaged}, false, host.Damaged, ""},
 			{directory{state: host.Damaged, begun: true}, m.unfinished == nil, host.Damaged, "did not finish"},
-			{directory{state: host.Ready, newer: true}, m.newer == "", host.Unfit, m.newer},
-			{directory{state: host.Ready, older: true}, m.older == "", host.Unfit, m.older},
+			{directory{state: host.Ready, newer: true}, m.newer == "", host.Unfit, strings.TrimSpace(m.newer)},
+			{directory{state: host.Ready, older: true}, m.older == "", host.Unfit, strings.TrimSpace(m.older)},
 		} {
 			if c.skip {
 				continue

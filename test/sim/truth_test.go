@@ -42,11 +42,25 @@ func (w *World) checkGrant(m *machine, mounts []string) {
 			w.breaks("%s grants its service for the mounts %v", m.id, mounts)
 		}
 	}
+	w.checkFiles(m)
 	if mt := m.mounts[volumeAt]; mt != nil && mt.vol.mayStillSayStopped() {
 		w.breaks("%s grants its service, and a power cut may leave a ledger that says that it has stopped", m.id)
 	}
 	if m.staged["root-sql"] != plaintext {
 		w.breaks("%s grants its service with the secret %q", m.id, m.staged["root-sql"])
+	}
+}
+
+// checkFiles is asked with checkGrant.
+func (w *World) checkFiles(m *machine) {
+	w.mu.Lock()
+	told := m.told
+	w.mu.Unlock()
+	switch {
+	case !m.hasFiles():
+		w.breaks("%s grants its service with the file %q", m.id, m.files[serverIDFile])
+	case told.ID != m.id || told.PrivateIPv4 == "":
+		w.breaks("%s grants its service, which is told to be on %+v", m.id, told)
 	}
 }
 
@@ -115,8 +129,12 @@ func (w *World) lookAtService(m *machine, s *service) {
 		wrong = "on a data directory of another user's"
 	case mt.vol.live.dirs[mt.dir].newer:
 		wrong = "on a data directory that a newer engine used"
+	case mt.vol.live.dirs[mt.dir].older:
+		wrong = "on a data directory whose version the engine does not open"
 	case m.staged["root-sql"] != plaintext:
 		wrong = "without its secret"
+	case !m.hasFiles():
+		wrong = "without its files"
 	case saysStopped(mt.vol.log) || saysStopped(mt.vol.live):
 		wrong = "and its volume's ledger, as a power cut leaves it, says that it has stopped"
 	}
@@ -278,7 +296,10 @@ var reasons = []reason{
 	ofVolume("is absent, but the volume's ledger says that it was there", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].state == ""
 	}),
-	ofVolume("is not a data directory that mariadb can start on", func(_ *machine, v *ebs) bool {
+	ofVolume("it is of PostgreSQL 1[37]", func(_ *machine, v *ebs) bool {
+		return v.now() != nil && (v.now().dirs["mysql"].newer || v.now().dirs["mysql"].older)
+	}),
+	ofVolume("is not a data directory that (mariadb|postgres) can start on", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].state != host.Ready
 	}),
 	ofVolume("it belongs to user number 1000", func(_ *machine, v *ebs) bool {
@@ -286,6 +307,8 @@ var reasons = []reason{
 	}),
 	ofVolume("MariaDB "+models["mariadb"].newer+" used it", func(_ *machine, v *ebs) bool { return v.now() != nil && v.now().dirs["mysql"].newer }),
 	ofVolume("was begun 3 times, and never succeeded", func(_ *machine, v *ebs) bool { return v.now() != nil && len(v.now().dirs) >= 3 }),
+	ofVolume("for the tag "+serverIDTag+" on volume", func(_ *machine, v *ebs) bool { return v.Tags[serverIDTag] == "" }),
+	ofVolume("the tag "+serverIDTag+" of volume data .* may have only letters", func(_ *machine, v *ebs) bool { return v.Tags[serverIDTag] == unfitID }),
 	because("(the|another) age identity", func(m *machine) bool {
 		return m.agent != nil && len(m.agent.keys) == 0 || m.agent.keys[0] != goodKey
 	}),
