@@ -42,6 +42,7 @@ var ofData = []mutant{
 	)},
 	{name: "a database of somebody else's is started", change: isReady("belongs to")},
 	{name: "a database that a newer engine used is started", change: isReady("used it")},
+	{name: "a database of another engine is started", change: isReady("cannot read")},
 	{name: "a database whose initialisation did not finish is started", change: finds(func(path string, found *host.DirectoryReport) {
 		if strings.Contains(found.Reason, "did not finish") && !strings.Contains(path, ".initializing-") {
 			found.State = host.Ready
