@@ -28,6 +28,7 @@ type Report struct {
 	Problems  []string // where it is, what is wrong, and what to do
 	Checked   []string // what was checked without a problem; each continues "checked "
 	Unchecked []string // what was not checked, and why; each continues "not checked: "
+	Suggested []string // what would be better, and how; each continues "suggestion: "
 	Install   bool     // bootagent guard install repairs some of the problems
 }
 
@@ -82,6 +83,7 @@ func (i Image) Check(ctx context.Context) (Report, error) {
 	i.checkOwners(units, &r)
 	i.checkFiles(units, &r)
 	i.checkPrograms(units, set, &r)
+	i.checkStops(units, &r)
 	i.checkMounts(units, &r)
 	if i.Kept {
 		i.checkLeftovers(units, set, &r)

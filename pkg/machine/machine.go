@@ -10,9 +10,11 @@ import (
 	"path/filepath"
 	"strings"
 
+	"bootagent/pkg/answers"
 	"bootagent/pkg/aws/diagnose"
 	"bootagent/pkg/aws/s3"
 	"bootagent/pkg/block"
+	"bootagent/pkg/bypass"
 	"bootagent/pkg/child"
 	"bootagent/pkg/host"
 	"bootagent/pkg/probe"
@@ -59,6 +61,7 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 	u := units{m.Manager}
 	h := host.Host{
 		Records:     records.New(filepath.Join(m.StateDir, "volumes.json"), self.ID, m.Log),
+		Bypasses:    bypass.Below(m.RunDir),
 		Releases:    release.Kept(m.StateDir),
 		Disks:       d,
 		Filesystems: filesystems{m.Manager, d},
@@ -66,7 +69,7 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 		Intents:     records.Intents(filepath.Join(m.StateDir, "intents")),
 		Mounts:      mounts{m.Manager, m.Children},
 		Directories: directories{m.Children},
-		Engines:     engines{m.Manager, m.Children},
+		Engines:     engines{m.Manager, m.Children, answers.Store{Dir: filepath.Join(m.StateDir, "answers"), Log: m.Log}},
 		Units:       u, Runs: u, Grants: u, Jobs: u, Probes: m.probes(), Stops: u, Shutdown: u,
 		Machine: self,
 

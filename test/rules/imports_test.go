@@ -124,9 +124,13 @@ var table = []row{
 	{pkg: "pkg/engine/redisdump", may: []string{"bootagent/pkg/engine/redisconf"}, never: effects, why: "the files of Redis; its caller reads them"},
 	{pkg: "pkg/engine/redistest", never: []string{"net/http"}, why: "real servers for the tests of both; no program imports it"},
 	{
-		pkg: "pkg/engine", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/engine/pgstart", "bootagent/pkg/engine/redisconf", "bootagent/pkg/engine/redisdump", "bootagent/pkg/engine/redistest", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/shell", "bootagent/pkg/systemd/execstart"}, never: effects,
+		pkg: "pkg/engine", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/engine/innodb", "bootagent/pkg/engine/mycnf", "bootagent/pkg/engine/pgstart", "bootagent/pkg/engine/redisconf", "bootagent/pkg/engine/redisdump", "bootagent/pkg/engine/redistest", "bootagent/pkg/engine/release", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/shell", "bootagent/pkg/systemd/execstart"}, never: effects,
 		why: "one file for each engine; it reads files by pkg/datadir, and asks and runs nothing; no volumes",
 	},
+	{pkg: "pkg/answers", may: []string{renameio}, never: []string{"net", "net/http", "os/exec"}, why: "what programs answered, in files; who makes one runs them"},
+	{pkg: "pkg/engine/mycnf", may: []string{"bootagent/pkg/fault", "bootagent/pkg/host"}, never: effects, why: "options of MySQL and MariaDB to settings; its caller runs what it asks"},
+	{pkg: "pkg/engine/innodb", may: []string{"bootagent/pkg/engine/release", "bootagent/pkg/host"}, never: effects, why: "the files of MySQL and MariaDB; its caller reads them"},
+	{pkg: "pkg/engine/release", never: effects, why: "versions of MySQL and MariaDB; text to rules"},
 	{
 		pkg: "pkg/secret",
 		may: []string{
@@ -156,7 +160,7 @@ var table = []row{
 	},
 	{pkg: "pkg/systemd/pid1/pid1test", may: []string{goSystemd, godbus}, never: []string{"net/http", "os/exec"}, why: "a PID 1 for the tests of both; no program imports it"},
 	{pkg: "pkg/systemd/execstart", may: []string{"bootagent/pkg/shell", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "settings of a service to the command that it runs; of files it reads those of EnvironmentFile="},
-	{pkg: "pkg/systemd/holder", may: []string{xsys}, never: []string{"net", "net/http", "os/exec"}, why: "it reads /proc and asks nobody"},
+	{pkg: "pkg/systemd/holder", may: []string{"bootagent/pkg/mountinfo", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "it reads /proc and asks nobody"},
 	{
 		pkg: "pkg/systemd/guard", may: []string{"bootagent/pkg/shell", "bootagent/pkg/systemd/unitfile", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"},
 		why: "the generator links it",
@@ -185,6 +189,8 @@ var table = []row{
 		pkg: "pkg/service", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/unit"}, never: effects,
 		why: "a service from its grant to its stop; of what it stands on it knows mount points and disks, and no volumes of the plan",
 	},
+	{pkg: "pkg/bypass", may: []string{"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/unit", renameio}, never: []string{"net", "net/http", "os/exec"}, why: "files in /run"},
+	{pkg: "pkg/bypass/byhand", may: all, why: "a command: it asks the agent, and starts a service where no agent can"},
 	{pkg: "pkg/release", may: []string{renameio}, never: []string{"net", "net/http", "os/exec"}, why: "one file"},
 	{pkg: "pkg/storage/stop", never: effects, why: "how services stopped, in words; a ledger keeps it"},
 	{

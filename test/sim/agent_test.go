@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -79,6 +80,14 @@ var (
 		return all
 	})
 )
+
+// withPostgres is a role whose database is one of PostgreSQL.
+func withPostgres(r *role.Role) *role.Role {
+	with := *r
+	with.Data = slices.Clone(r.Data)
+	with.Data[0].Engine = "postgres"
+	return &with
+}
 
 // hasty is the hasty role that asks in a way.
 func hasty(way string) *role.Role {
@@ -199,6 +208,8 @@ func (keeper) Check(*role.Plan, host.Instance) error { return nil }
 func (keeper) Granted(string) bool { return false }
 
 func (keeper) Held() []string { return []string{database} }
+
+func (k keeper) Bypassed() (map[string]host.Bypass, error) { return bypasses(k).Bypassed() }
 
 func (keeper) WarnOfGuards(context.Context, role.Plan) {}
 

@@ -82,7 +82,8 @@ var acts = []act{
 		})
 	}},
 	{"starts the database on", func(_ *World, m *machine) {
-		m.services[database].stopped, m.services[database].sure = false, false
+		s := m.services[database]
+		s.stopped, s.sure, s.limited = false, false, false // as systemctl reset-failed has it
 		m.startService(database)
 	}},
 	{"says bootagent retry on", func(w *World, m *machine) {
@@ -125,6 +126,8 @@ var acts = []act{
 			}
 		}
 	}},
+	{"bypasses what holds the database on", func(_ *World, m *machine) { m.bypass(false) }},
+	{"ends the bypass on", func(_ *World, m *machine) { m.endBypass() }},
 	{"ends, in favour of another,", func(w *World, m *machine) { w.cloud.replace(m) }},
 	{"attaches the volume, from the console, to", func(w *World, m *machine) {
 		if v := w.theVolume(); v != nil && !v.MultiAttach {
@@ -178,6 +181,9 @@ func (w *World) mend() {
 		}
 		m.services[database].stopped, m.services[database].sure = false, false
 		w.bring(goodKey)
+		if m.up && m.mayRunWithout() {
+			m.endBypass()
+		}
 		if m.up {
 			m.retry()
 		}
