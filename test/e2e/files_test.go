@@ -103,7 +103,7 @@ func readsFiles(g guest, r *region.Region, v ec2.Volume, i *region.Instance) {
 
 	g.ok(r.EC2.Tag(v.ID, map[string]string{"server-id": "4712"}))
 	g.until(settles, "bootagent retry; sleep 2; grep -q 'server_id = 4712' "+file) // EC2 may be late to tell
-	reads("server_id", "4711") // it runs on
+	reads("server_id", "4711")                                                     // it runs on
 	g.sh("systemctl restart mariadb")
 	g.until(settles, "bootagent wait --timeout 2m")
 	reads("server_id", "4712")
