@@ -37,7 +37,9 @@ var beginnings = []beginning{
 	{name: "a volume without the tag that a file has", weight: 1, set: func(w *World, v *ebs) {
 		delete(v.Tags, serverIDTag)
 		w.in(w.between(time.Minute, 8*time.Minute), "a person", "gives the volume its tag", func() {
-			v.becomes(func(*volume.Volume) { w.giveID(v, "8") })
+			if v.Tags[serverIDTag] == "" { // nobody else was quicker
+				v.becomes(func(*volume.Volume) { w.giveID(v, "8") })
+			}
 		})
 	}},
 	{name: "a volume with a tag that does not fit into its file", weight: 1, never: "may have only letters", set: func(_ *World, v *ebs) {
