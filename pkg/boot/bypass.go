@@ -136,10 +136,7 @@ func (b *Boot) EndBypass(ctx context.Context, unit string) (missing []string, er
 // Bypassed says of each bypass that is in force what its service lacks, from the
 // progress of all steps.
 func (b *Boot) Bypassed(progress []graph.Progress) (all []Lack) {
-	at := make(map[string]graph.Progress, len(progress))
-	for _, p := range progress {
-		at[p.Step] = p
-	}
+	at := byStep(progress)
 	for _, unit := range slices.Sorted(maps.Keys(b.bypassed)) {
 		lack := Lack{Bypass: b.bypassed[unit]}
 		if s := b.service(unit); s != nil {

@@ -133,13 +133,19 @@ func (b *Boot) LastStops() map[string]stop.Stop {
 	return all
 }
 
-// Held says of each service that may not start yet which step holds it, from
-// the progress of all steps.
-func (b *Boot) Held(progress []graph.Progress) map[string]graph.Progress {
+// byStep is the progress of all steps, by their names.
+func byStep(progress []graph.Progress) map[string]graph.Progress {
 	at := make(map[string]graph.Progress, len(progress))
 	for _, p := range progress {
 		at[p.Step] = p
 	}
+	return at
+}
+
+// Held says of each service that may not start yet which step holds it, from
+// the progress of all steps.
+func (b *Boot) Held(progress []graph.Progress) map[string]graph.Progress {
+	at := byStep(progress)
 	held := make(map[string]graph.Progress)
 	for _, s := range b.services {
 		if by := s.Granted().HeldBy(at); by != nil {
