@@ -62,7 +62,12 @@ func (d Dir) write(f File, content []byte, changed *bool) error {
 		return nil
 	}
 	*changed = true
-	return replace(root, f, uid, gid, content)
+	return Replace(root, f.Name, "."+f.Name+".new", content, func(file *os.File) error {
+		if err := file.Chown(uid, gid); err != nil {
+			return err
+		}
+		return file.Chmod(f.Mode)
+	})
 }
 
 // isSo reports whether a file is as it is to be.
@@ -89,10 +94,10 @@ func ownerOf(info fs.FileInfo) (uid, gid uint32) {
 	return is.Uid, is.Gid
 }
 
-// replace writes a file beside, and gives it its name when it is whole. Until it has
-// its owner, nobody but root can read it.
-func replace(root *os.Root, f File, uid, gid int, content []byte) (err error) {
-	temp := "." + f.Name + ".new"
+// Replace writes a file under the name temp, and gives it its name when it is whole
+// and set has given it its owner and mode. Before that only the owner of this
+// process, which is root, can read it. After an error, nothing of it is left.
+func Replace(root *os.Root, name, temp string, content []byte, set func(*os.File) error) (err error) {
 	if err := root.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -109,13 +114,10 @@ func replace(root *os.Root, f File, uid, gid int, content []byte) (err error) {
 	if _, err := file.Write(content); err != nil {
 		return err
 	}
-	if err := file.Chown(uid, gid); err != nil {
+	if err := set(file); err != nil {
 		return err
 	}
-	if err := file.Chmod(f.Mode); err != nil {
-		return err
-	}
-	return root.Rename(temp, f.Name)
+	return root.Rename(temp, name)
 }
 
 // Has reports whether there is a regular file of that name.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bootagent/pkg/fault"
+	"bootagent/pkg/ramfile"
 )
 
 const (
@@ -182,28 +183,9 @@ func checkRoom(dir *os.Root, name string, size int) error {
 	return nil
 }
 
-func write(dir *os.Root, name string, plaintext []byte) (err error) {
-	temp := "." + name // no name of a secret begins with a dot
-	if err := dir.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := dir.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o400)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, f.Truncate(0), dir.Remove(temp))
-		}
-		f.Close()
-	}()
-	if err := f.Chmod(0o400); err != nil {
-		return err
-	}
-	if _, err := f.Write(plaintext); err != nil {
-		return err
-	}
-	return dir.Rename(temp, name)
+func write(dir *os.Root, name string, plaintext []byte) error {
+	// No name of a secret begins with a dot.
+	return ramfile.Replace(dir, name, "."+name, plaintext, func(f *os.File) error { return f.Chmod(0o400) })
 }
 
 // UnknownVersion is the version of a secret that is staged without a version.
