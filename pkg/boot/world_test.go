@@ -388,6 +388,8 @@ func (m *machine) Publish(_ context.Context, staging, p string) error {
 }
 
 func (m *machine) Settings(_ context.Context, _ host.Data, units []string) (host.EngineSettings, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.askedOf = units
 	set := host.EngineSettings{DataDirectory: m.engine, Inside: m.inside != ""}
 	if _, bound := m.mounts["/var/lib/mysql"]; bound && set.Inside {

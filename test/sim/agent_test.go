@@ -81,11 +81,11 @@ var (
 	})
 )
 
-// withPostgres is a role whose database is one of PostgreSQL.
-func withPostgres(r *role.Role) *role.Role {
+// ofEngine is a role whose data is of another engine.
+func ofEngine(r *role.Role, name string) *role.Role {
 	with := *r
 	with.Data = slices.Clone(r.Data)
-	with.Data[0].Engine = "postgres"
+	with.Data[0].Engine = role.Engine(name)
 	return &with
 }
 
