@@ -9,6 +9,7 @@ import (
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
+	"bootagent/pkg/unit"
 )
 
 // comeUp waits until the service is active, stays so where it did not before,
@@ -213,6 +214,9 @@ func (s *Service) serves(ctx context.Context, began time.Time) (bool, error) {
 		return false, err
 	}
 	s.upAt = time.Now()
+	if s.Bypass != nil { // systemctl status shows what was logged since the start
+		s.Log.Warn("BYPASS: "+s.Bypass.String(), unit.JournalField, s.Unit)
+	}
 	return true, nil
 }
 

@@ -204,7 +204,7 @@ func (s Status) Write(path string) error {
 // would be wrong as soon as they were read.
 func (s Status) Line() string {
 	if s.State == Gone {
-		return oneLine(s.Reason)
+		return s.bypassed() + oneLine(s.Reason)
 	}
 	line := fmt.Sprintf("%s since %s", s.State, s.Since.Local().Format(time.DateTime))
 	if s.Role != "" {
@@ -213,13 +213,18 @@ func (s Status) Line() string {
 	if s.Reason != "" {
 		line += ": " + oneLine(s.Reason)
 	}
-	for i := len(s.Bypassed) - 1; i >= 0; i-- {
-		line = fmt.Sprintf("BYPASS of %s in force; %s", oneLine(s.Bypassed[i].Unit), line)
-	}
 	for _, warning := range s.Warnings {
 		line += "; " + oneLine(warning)
 	}
-	return line
+	return s.bypassed() + line
+}
+
+// bypassed names the bypasses that are in force, before all else.
+func (s Status) bypassed() (text string) {
+	for _, b := range s.Bypassed {
+		text += fmt.Sprintf("BYPASS of %s in force; ", oneLine(b.Unit))
+	}
+	return text
 }
 
 // Print writes the status for a person.

@@ -253,7 +253,26 @@ func TestLifeOfADatabase(t *testing.T) {
 		g.is("", "journalctl --no-pager _PID=1 | grep -i 'ordering cycle'") // of this boot, or of the shutdown before
 		g.is("", "journalctl -b --no-pager -u bootagent | grep -i 'daemon-reload'")
 		g.is("0", "journalctl -b --no-pager _PID=1 | grep -c 'Reloading'")
+		g.sh("printf '#bootagent\\nversion: 1\\nrole: web\\n' >/etc/bootagent/user-data")
 		g.powerOff()
+	})
+
+	step("the same machine in another role leaves the volume alone", first, func(g guest) {
+		before := sum(t, disk.Path)
+		if err := g.Boot(ctx); err != nil {
+			t.Fatal(err)
+		}
+		g.until(settles, "bootagent wait --timeout 2m")
+		g.is("active", "systemctl is-active nginx")
+		g.says("bootagent status", "web: ready since")
+		g.sh("systemctl start mariadb")
+		g.is("inactive", "systemctl is-active mariadb")
+		g.is("", "findmnt /srv/data; findmnt /var/lib/mysql; ls /var/lib/mysql")
+		g.healthy()
+		g.powerOff()
+		if sum(t, disk.Path) != before {
+			t.Error("the volume was written to")
+		}
 	})
 
 	second := machine(ctx, t, img, "second", mysql, nil)

@@ -229,6 +229,45 @@ func TestAnotherRole(t *testing.T) {
 		g.is(before, "systemctl show --value --property MainPID nginx")
 	})
 
+	t.Run("a person bypasses what holds a service, and that is gone with the boot", func(t *testing.T) {
+		g := guest{g.Machine, t, ctx}
+		g.sh(`systemctl stop bootagent; systemctl stop bootagent-grant-nginx.service; cp /etc/bootagent/roles.d/web.yaml /root/
+			printf 'version: 1\nrole: web\nsecrets: {tls: {from: "file:///root/missing.age", credential: tls, services: [nginx.service]}}\nservices: {nginx.service: {}}\n' >/etc/bootagent/roles.d/web.yaml
+			bootagent guard install && systemctl daemon-reload; systemctl start --no-block bootagent`)
+		g.until(settles, "bootagent status | grep -q 'nginx.service is held'")
+		g.is("inactive", "systemctl is-active nginx")
+		g.says("bootagent bypass cron.service --reason test; echo exit $?", "cron.service is not held", "exit 1")
+		g.says("SUDO_USER=alice bootagent bypass nginx.service --reason 'the key is away'; echo exit $?", "nginx.service is granted now", "exit 0")
+		g.until(settles, "systemctl is-active nginx")
+		g.is("1", "wc -c </run/credentials/nginx.service/tls")
+		g.says("bootagent status", "BYPASS of nginx.service in force; web: ", "\nBYPASS of nginx.service by alice since ", "the key is away; it lacks: key: waiting")
+		g.says("systemctl status bootagent", "BYPASS of nginx.service in force")
+		g.says("systemctl status nginx", "BYPASS: nginx.service is started by a bypass, by alice: the key is away")
+		g.says("bootagent bypass nginx.service --reason again; echo exit $?", "is in force already", "exit 1")
+		g.sh("systemctl restart bootagent")
+		g.says("systemctl is-active nginx; bootagent bypass --list", "active", "nginx.service is started by a bypass, by alice: the key is away")
+		g.says("bootagent bypass nginx.service --end", "it is stopped, because this is not done: secret tls: decrypt")
+		g.until(settles, "test $(systemctl is-active nginx) = inactive && bootagent status | grep -q 'nginx.service is held'")
+		g.is("", "bootagent bypass --list")
+
+		g.sh("systemctl stop bootagent")
+		g.says("bootagent bypass nginx.service --reason test; echo exit $?", "which only the agent can give", "exit 1")
+		g.is("inactive", "systemctl is-active nginx")
+		g.says("bootagent bypass nginx.service --reason test --without-proof --yes nginx.service; echo exit $?", "without the agent", "exit 0")
+		g.until(settles, "systemctl is-active nginx")
+		g.says("bootagent status", "BYPASS of nginx.service in force", "WITHOUT PROOF")
+		g.powerOff()
+		g.inOrder("Stopped nginx.service", "Stopped bootagent-grant-nginx.service")
+		if err := g.Boot(ctx); err != nil {
+			t.Fatal(err)
+		}
+		g.until(settles, "bootagent status | grep -q 'nginx.service is held'")
+		g.is("inactive", "systemctl is-active nginx")
+		g.is("", "bootagent bypass --list")
+		g.sh("cp /root/web.yaml /etc/bootagent/roles.d/; bootagent guard install && systemctl daemon-reload; bootagent retry")
+		g.until(settles, "bootagent wait --timeout 60s")
+	})
+
 	t.Run("without the package nothing starts that was held", func(t *testing.T) {
 		g := guest{g.Machine, t, ctx}
 		g.is("active", "systemctl is-active nginx")
