@@ -90,7 +90,7 @@ func (postgres) settings(ctx context.Context, ask Asker, way pgstart.Start) (set
 	if set.Program == "" {
 		return set, fmt.Errorf("cannot ask PostgreSQL for its settings: %s is not installed", strings.Join(way.Servers, " or "))
 	}
-	said, err := ask.Run(ctx, Question{Argv: []string{set.Program, "--version"}})
+	said, err := ask.Run(ctx, Question{Argv: []string{set.Program, "--version"}, OfProgram: true})
 	if err != nil {
 		return set, err
 	}
