@@ -44,6 +44,20 @@ var lives = map[string]life{
 		insert: `cd / && runuser -u postgres -- psql -qXc "INSERT INTO orders DEFAULT VALUES"`,
 		count:  `cd / && runuser -u postgres -- psql -XAtc "SELECT count(*) FROM orders"`,
 	},
+	"redis": {
+		version: "echo",
+		role:    "redis",
+		unit:    "redis-server.service",
+		process: "redis-server redis-check-rdb", // Debian's server is a link to it
+		bind:    "/var/lib/redis",
+		starts: []string{
+			"systemctl start redis-server", "systemctl restart redis", "service redis-server start", "/etc/init.d/redis-server start",
+			"systemctl start bootagent-grant-redis-server.service",
+		},
+		create: "redis-cli SET order:1 first",
+		insert: "redis-cli SET order:$(date +%s%N) another",
+		count:  "redis-cli --raw DBSIZE",
+	},
 }
 
 // TestLifeOfEachEngine goes with a volume of each engine through its first boot, a pulled disk, a clean
