@@ -41,7 +41,7 @@ func New(plan role.Plan, h host.Host, log *slog.Logger) *Boot {
 	for _, v := range plan.Volumes {
 		b.volumes[v.Name] = storage.Add(storage.Config{Graph: b.Graph, Host: h, Role: plan.Role, Log: log, Release: b.release}, v)
 	}
-	for _, d := range plan.Data {
+	for _, d := range dataInOrder(plan.Data) {
 		b.data[d.Name] = data.Add(b.dataConfig(d), d)
 	}
 	b.addSecrets(plan.Secrets)

@@ -22,6 +22,7 @@ import (
 func All() []Engine {
 	return []Engine{
 		mariadb{},
+		none{},
 	}
 }
 

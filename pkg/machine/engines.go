@@ -93,11 +93,18 @@ func (e engines) command(d host.Data, set host.EngineSettings) (systemd.Command,
 	if err != nil {
 		return systemd.Command{}, err
 	}
-	return systemd.Command{
-		Unit: unitOf(d), Description: "Making of the data directory " + d.Name,
-		Argv: of.Initialize(d.Dir, d.Owner, set), User: d.Owner, Writable: []string{d.Dir},
+	c := systemd.Command{
+		Unit: unitOf(d), Description: "Making of the data directory " + d.Name + " in " + d.Dir,
+		Argv: of.Initialize(d.Bind, d.Owner, set), User: d.Owner,
+		Binds: []systemd.Bind{{From: d.Dir, To: d.Bind}}, Writable: []string{d.Bind},
 		Timeout: initializeWithin, Mounts: []string{filepath.Dir(d.Dir)},
-	}, nil
+	}
+	for _, place := range set.Elsewhere {
+		if !slices.Contains(c.Mounts, place.In) {
+			c.Writable, c.Mounts = append(c.Writable, place.In), append(c.Mounts, place.In)
+		}
+	}
+	return c, nil
 }
 
 // unitOf is the unit that initialises a data directory.
@@ -105,7 +112,7 @@ func unitOf(d host.Data) string { return unit.CommandOn("initialize", d.Name) }
 
 func (e engines) Initialize(ctx context.Context, d host.Data, set host.EngineSettings) error {
 	c, err := e.command(d, set)
-	if err != nil {
+	if err != nil || c.Argv == nil {
 		return err
 	}
 	return e.manager.Run(ctx, c)
@@ -113,7 +120,7 @@ func (e engines) Initialize(ctx context.Context, d host.Data, set host.EngineSet
 
 func (e engines) Initializing(ctx context.Context, d host.Data, set host.EngineSettings) (bool, error) {
 	c, err := e.command(d, set)
-	if err != nil {
+	if err != nil || c.Argv == nil {
 		return false, err
 	}
 	return e.manager.Going(ctx, c)

@@ -23,8 +23,7 @@ type task struct {
 	Path   string
 	Other  string    `json:",omitempty"` // another path
 	Ledger []byte    `json:",omitempty"`
-	Owner  string    `json:",omitempty"` // user to own a directory
-	Data   host.Data // for examine
+	Data   host.Data // for examine, create and give
 	Set    host.EngineSettings
 }
 
@@ -37,6 +36,7 @@ const (
 	names         taskKind = "names"
 	sameDirectory taskKind = "same-directory"
 	create        taskKind = "create"
+	give          taskKind = "give"
 	publish       taskKind = "publish"
 	findDisk      taskKind = "find-disk" // whose serial number is Path
 )
@@ -59,7 +59,9 @@ func (t task) do(ctx context.Context) (answer any, err error) {
 	case sameDirectory:
 		return datadir.Same(t.Path, t.Other)
 	case create:
-		return nil, datadir.Create(t.Path, t.Owner)
+		return nil, datadir.Create(t.Path, accessOf(t.Data))
+	case give:
+		return nil, datadir.Give(t.Path, accessOf(t.Data))
 	case publish:
 		return nil, datadir.Publish(t.Other, t.Path)
 	case findDisk:
@@ -77,6 +79,7 @@ func (t task) words() string {
 		names:         "the directory %s to be listed",
 		sameDirectory: "the directory %s to be looked at",
 		create:        "the directory %s to be made",
+		give:          "the directory %s to get its owner",
 		publish:       "the data of %s to be brought to its disk",
 		findDisk:      "the disk with serial %s to tell which it is",
 	}[t.Do]
@@ -156,8 +159,16 @@ func (d directories) SameDirectory(ctx context.Context, a, b string) (same bool,
 	return same, err
 }
 
-func (d directories) Create(ctx context.Context, path, owner string) error {
-	return reach(ctx, d.children, task{Do: create, Path: path, Owner: owner}, nil)
+func (d directories) Create(ctx context.Context, of host.Data) error {
+	return reach(ctx, d.children, task{Do: create, Path: of.Dir, Data: of}, nil)
+}
+
+func (d directories) Give(ctx context.Context, of host.Data) error {
+	return reach(ctx, d.children, task{Do: give, Path: of.Dir, Data: of}, nil)
+}
+
+func accessOf(d host.Data) datadir.Access {
+	return datadir.Access{Owner: d.Owner, Group: d.Group, Mode: d.Mode}
 }
 
 func (d directories) Publish(ctx context.Context, staging, path string) error {

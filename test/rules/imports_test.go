@@ -91,13 +91,14 @@ var table = []row{
 	{pkg: "pkg/userdata", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "bytes to a Selection: no disk, no network"},
 	{
 		pkg:   "pkg/role",
-		may:   append([]string{"bootagent/pkg/regular", "bootagent/pkg/role/find", "bootagent/pkg/role/ready", "bootagent/pkg/role/source", "bootagent/pkg/grammar"}, declared...),
+		may:   append([]string{"bootagent/pkg/regular", "bootagent/pkg/role/directory", "bootagent/pkg/role/find", "bootagent/pkg/role/ready", "bootagent/pkg/role/source", "bootagent/pkg/grammar"}, declared...),
 		never: []string{"net", "net/http", "os/exec"},
 		why:   "role files to a Plan: it reads those and touches nothing",
 	},
 	{pkg: "pkg/role/key", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "declarations of keys, and how they are read; it knows none"},
 	{pkg: "pkg/role/expand", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "values into texts"},
 	{pkg: "pkg/role/find", may: declared, never: effects, why: "how a role file says which disk a volume is; it looks at none"},
+	{pkg: "pkg/role/directory", may: declared, never: effects, why: "how a role file declares a data directory; it looks at none"},
 	{pkg: "pkg/role/ready", may: declared, never: effects, why: "how a role file says what tells that a service serves; it asks none"},
 	{pkg: "pkg/role/source", may: declared, never: effects, why: "how a role file writes sources; it knows none"},
 	{

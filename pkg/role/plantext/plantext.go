@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/directory"
 )
 
 // Print prints a plan: each volume, data directory, secret and service, with the
@@ -81,11 +82,23 @@ func (p printer) volume(v role.Volume) {
 func (p printer) data(d role.Data, mount string) {
 	p.head("data", d.Name)
 	p.row("volume", d.Volume)
-	p.row("dir", d.Dir+" ("+mount+"/"+d.Dir+")")
+	if d.Dir == directory.Root {
+		p.row("dir", d.Dir+" (all of the volume, "+mount+")")
+	} else {
+		p.row("dir", d.Dir+" ("+mount+"/"+d.Dir+")")
+	}
 	p.row("bind", d.Bind)
 	p.row("engine", string(d.Engine))
 	p.row("owner", d.Owner)
-	if d.IfAbsent == role.Initialize {
+	if d.Group != "" {
+		p.row("group", d.Group)
+	}
+	if d.Mode != "" {
+		p.row("mode", d.Mode)
+	}
+	if d.IfAbsent == directory.Initialize && d.Plain {
+		p.row("if-absent", string(d.IfAbsent)+": make an empty directory, if the volume never had one")
+	} else if d.IfAbsent == directory.Initialize {
 		p.row("if-absent", string(d.IfAbsent)+": make an empty database, if the volume never had one")
 	} else {
 		p.row("if-absent", string(d.IfAbsent))
