@@ -17,6 +17,21 @@ import (
 // dataDir is where the engine of the role looks for its data.
 const dataDir = "/var/lib/mysql"
 
+// spoolAt is where a role may have a part of its database, as data of its own.
+const spoolAt = "/var/lib/spool"
+
+// hasSpool tells whether the role has that part.
+func (w *World) hasSpool() bool { return len(w.role.Data) > 1 }
+
+// spool puts it on a volume that has a database already.
+func (b *blocks) spool() {
+	if b.place == nil || b.place.dirs["mysql"].state == "" {
+		return
+	}
+	b.place.dirs["spool"] = directory{state: host.Ready, engine: "none", owner: "mysql", synced: true}
+	b.log = b.place.clone()
+}
+
 // A model is what the simulated world knows of an engine: the files of its data
 // directories, and what it answers.
 type model struct {
@@ -39,6 +54,7 @@ var models = map[string]model{
 		versionFile: "mysql_upgrade_info", version: "10.11.14-MariaDB", newer: "11.8.9-MariaDB",
 		settings: host.EngineSettings{DataDirectory: dataDir + "/", Version: "10.11.14-MariaDB"},
 	},
+	"none": {files: []string{"segment"}},
 }
 
 // A directory is a data directory, or what may become one.
@@ -70,7 +86,7 @@ func (f files) Lstat(p string) (mode fs.FileMode, uid uint32, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	if v != nil {
+	if v != nil && name != "" {
 		if dir, there := v.live.dirs[name]; there {
 			uid, err = f.Owner(dir.owner)
 			return fs.ModeDir, uid, err
@@ -134,6 +150,10 @@ func (files) Owner(name string) (uint32, error) {
 	return 1000, nil
 }
 
+// Group and GroupOf know one group: the role files of this world name none.
+func (files) Group(string) (uint32, error)   { return 5, nil }
+func (files) GroupOf(string) (uint32, error) { return 5, nil }
+
 type directories struct{ *agent }
 
 // at finds the volume and the directory that a path is in.
@@ -178,7 +198,15 @@ func (d directories) SameDirectory(ctx context.Context, a, b string) (same bool,
 	return same && err == nil, err
 }
 
-func (d directories) Create(ctx context.Context, p, owner string) error {
+func (d directories) Give(ctx context.Context, of host.Data) error {
+	return d.call(ctx, "give", of.Dir, effect{do: func() error {
+		d.machine.world.breaks("%s is given to %s, and no role of this world has a whole volume", of.Dir, of.Owner)
+		return errStorage
+	}})
+}
+
+func (d directories) Create(ctx context.Context, of host.Data) error {
+	p := of.Dir
 	return d.call(ctx, "create", p, effect{do: func() error {
 		v, name, err := d.machine.at(p)
 		switch {
@@ -191,9 +219,20 @@ func (d directories) Create(ctx context.Context, p, owner string) error {
 		if _, there := v.live.dirs[name]; there {
 			return fmt.Errorf("cannot rename: %s is there", p)
 		}
-		v.change(func(f *filesystem) { f.dirs[name] = directory{state: host.Foreign, owner: owner} })
+		v.change(func(f *filesystem) {
+			f.dirs[name] = directory{state: host.Foreign, engine: emptyOf(of.Engine), owner: of.Owner}
+		})
 		return nil
 	}})
+}
+
+// emptyOf is whose data an empty directory has: nobody's, but for services that
+// keep any files.
+func emptyOf(e string) string {
+	if e == "none" {
+		return e
+	}
+	return ""
 }
 
 func (d directories) Publish(ctx context.Context, staging, p string) error {
@@ -230,9 +269,18 @@ type engines struct{ *agent }
 func (e engines) Settings(ctx context.Context, of host.Data, _ []string) (set host.EngineSettings, err error) {
 	err = e.call(ctx, "asks", "the engine for its settings", effect{bound: time.Minute, do: func() error {
 		set = models[of.Engine].settings
+		if of.Engine == "mariadb" && e.machine.world.hasSpool() {
+			set.Elsewhere = []host.Place{{Setting: "innodb_undo_directory", Value: spoolAt + "/undo", Path: spoolAt + "/undo"}}
+		}
 		return nil
 	}})
 	return set, err
+}
+
+// spoolThere tells whether the part of the database is bound, if the role has one.
+func (m *machine) spoolThere() bool {
+	mt := m.mounts[spoolAt]
+	return !m.world.hasSpool() || mt != nil && !mt.dead && mt.dir == "spool"
 }
 
 const initializeUnit = "bootagent-initialize-mysql"
@@ -240,6 +288,9 @@ const initializeUnit = "bootagent-initialize-mysql"
 func (e engines) Initialize(ctx context.Context, of host.Data, _ host.EngineSettings) error {
 	m, dir := e.machine, of.Dir
 	w := m.world
+	if of.Engine == "none" {
+		return nil
+	}
 	return e.call(ctx, "initialize", dir, effect{
 		bound: 15 * time.Minute,
 		do: func() error {
@@ -259,6 +310,9 @@ func (e engines) Initialize(ctx context.Context, of host.Data, _ host.EngineSett
 			set := func(state host.DirectoryState) {
 				v.change(func(f *filesystem) { f.dirs[name] = directory{state: state, engine: of.Engine, owner: of.Owner} })
 			}
+			if !m.spoolThere() {
+				w.breaks("a new database is made on %s, and its part is not at %s", v.ID, spoolAt)
+			}
 			set(host.Damaged)
 			c := &command{about: dir, on: volumeAt}
 			bad := w.oneIn(30) && w.faults.act()
@@ -267,6 +321,11 @@ func (e engines) Initialize(ctx context.Context, of host.Data, _ host.EngineSett
 					return errors.New("it failed")
 				}
 				set(host.Ready)
+				if w.hasSpool() {
+					v.change(func(f *filesystem) {
+						f.dirs["spool"] = directory{state: host.Ready, engine: "none", owner: of.Owner}
+					})
+				}
 				w.count(m.id, "initialize")
 				return nil
 			})
@@ -279,6 +338,9 @@ func (e engines) Initialize(ctx context.Context, of host.Data, _ host.EngineSett
 
 func (e engines) Initializing(ctx context.Context, of host.Data, _ host.EngineSettings) (going bool, err error) {
 	dir := of.Dir
+	if of.Engine == "none" {
+		return false, nil
+	}
 	err = e.call(ctx, "asks", "whether "+dir+" is being initialised", effect{do: func() error {
 		c := e.machine.commands[initializeUnit]
 		going = c != nil && c.about == dir && !c.failed
@@ -287,7 +349,10 @@ func (e engines) Initializing(ctx context.Context, of host.Data, _ host.EngineSe
 	return going && err == nil, err
 }
 
-func (e engines) Initialized(ctx context.Context, _ host.Data) error {
+func (e engines) Initialized(ctx context.Context, of host.Data) error {
+	if of.Engine == "none" {
+		return nil
+	}
 	return e.call(ctx, "asks", "to forget that it was initialised", effect{do: func() error {
 		if c := e.machine.commands[initializeUnit]; c != nil && c.running {
 			e.machine.cutCommand(initializeUnit)

@@ -114,6 +114,7 @@ type seams struct {
 	examine    func(context.Context, host.Data, host.EngineSettings) (host.DirectoryReport, error)
 	names      func(context.Context, string) ([]string, error)
 	publish    func(context.Context, string, string) error
+	settings   func(context.Context, host.Data, []string) (host.EngineSettings, error)
 	initialize func(context.Context, host.Data, host.EngineSettings) error
 	staged     func(host.Secret) (string, error)
 	unlock     func(context.Context) error
@@ -151,8 +152,8 @@ func newSeams(a *agent, h host.Host) *seams {
 		at: h.Mounts.At, mount: h.Mounts.Mount, stale: h.Mounts.Stale, unmount: h.Mounts.Unmount,
 
 		examine: h.Directories.Examine, names: h.Directories.Names, publish: h.Directories.Publish,
-		initialize: h.Engines.Initialize,
-		staged:     h.Secrets.Staged, unlock: h.Secrets.Unlock, fetch: h.Secrets.Fetch, open: h.Secrets.Open,
+		settings: h.Engines.Settings, initialize: h.Engines.Initialize,
+		staged: h.Secrets.Staged, unlock: h.Secrets.Unlock, fetch: h.Secrets.Fetch, open: h.Secrets.Open,
 
 		state: h.Units.State, await: h.Units.Await, restarts: h.Runs.Restarts, ended: h.Runs.Ended,
 		grant: h.Grants.Grant, granted: h.Grants.Granted,
@@ -329,6 +330,10 @@ func (s seamDirectories) Examine(ctx context.Context, d host.Data, set host.Engi
 
 func (s seamDirectories) Publish(ctx context.Context, staging, p string) error {
 	return s.publish(ctx, staging, p)
+}
+
+func (s seamEngines) Settings(ctx context.Context, d host.Data, units []string) (host.EngineSettings, error) {
+	return s.settings(ctx, d, units)
 }
 
 func (s seamEngines) Initialize(ctx context.Context, d host.Data, set host.EngineSettings) error {

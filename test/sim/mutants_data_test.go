@@ -60,6 +60,19 @@ var ofData = []mutant{
 			return at(where)
 		}
 	}},
+	{name: "a part of the data is used that the service does not need", change: func(s *seams) {
+		settings := s.settings
+		s.settings = func(ctx context.Context, d host.Data, units []string) (host.EngineSettings, error) {
+			set, err := settings(ctx, d, units)
+			set.Elsewhere = nil
+			return set, err
+		}
+	}},
+	{name: "a part of the data that was emptied passes for a new one", breaks: "without what was in a part of its data", change: finds(func(path string, found *host.DirectoryReport) {
+		if strings.HasSuffix(path, "/spool") {
+			found.Empty = false
+		}
+	})},
 
 	// Secrets and keys.
 	{name: "what nobody sealed is taken for the secret", change: func(s *seams) {

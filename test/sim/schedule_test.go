@@ -69,7 +69,14 @@ func (w *World) begin(forced bool, so *beginning) beginning {
 		b = *so
 	}
 	w.tell("the world", "begins with %s", b.name)
-	b.set(w, w.cloud.add())
+	if !forced && w.oneIn(4) {
+		w.role = withSpool(w.role)
+		w.tell("the world", "has a role that keeps a part of its database in data of its own")
+	}
+	v := w.cloud.add()
+	if b.set(w, v); w.hasSpool() && v.place != nil && v.place.dirs["spool"].state == "" {
+		v.spool()
+	}
 	data := goodUserData
 	if !forced && w.oneIn(30) {
 		data = badUserData

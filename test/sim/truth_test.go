@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +41,9 @@ func (w *World) checkGrant(m *machine, mounts []string) {
 		if len(mounts) < 2 {
 			w.breaks("%s grants its service for the mounts %v", m.id, mounts)
 		}
+	}
+	if w.hasSpool() && !slices.Contains(mounts, spoolAt) {
+		w.breaks("%s grants its service without a part of its data, for the mounts %v", m.id, mounts)
 	}
 	if m.staged["root-sql"] != plaintext {
 		w.breaks("%s grants its service with the secret %q", m.id, m.staged["root-sql"])
@@ -110,6 +114,10 @@ func (w *World) lookAtService(m *machine, s *service) {
 		wrong = "on a data directory of another user's"
 	case mt.vol.live.dirs[mt.dir].newer:
 		wrong = "on a data directory that a newer engine used"
+	case !m.spoolThere():
+		wrong = "without a part of its data"
+	case w.hasSpool() && mt.vol.live.dirs["spool"].state != host.Ready:
+		wrong = "without what was in a part of its data"
 	case m.staged["root-sql"] != plaintext:
 		wrong = "without its secret"
 	}
@@ -265,6 +273,12 @@ var reasons = []reason{
 	}),
 	ofVolume("is absent, but the volume's ledger says that it was there", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].state == ""
+	}),
+	ofVolume("is empty, but the volume's ledger says that it was not", func(_ *machine, v *ebs) bool {
+		return v.now() != nil && v.now().dirs["spool"].state != host.Ready
+	}),
+	because("no data of the role is bound that the same services need", func(m *machine) bool {
+		return m.world.hasSpool() && len(m.world.role.Services[0].Needs) < len(withSpool(hastyRole()).Services[0].Needs)
 	}),
 	ofVolume("is not a data directory that mariadb can start on", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].state != host.Ready
