@@ -7,6 +7,7 @@ package boot
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 
 	"bootagent/pkg/data"
@@ -190,10 +191,12 @@ func (b *Boot) StoppedServices(ctx context.Context) error {
 	if err != nil || !stopping {
 		return err
 	}
+	var errs []error
 	for _, v := range b.ordered() {
-		if err := v.RecordStop(ctx, func(ctx context.Context) string { return b.uncleanStop(ctx, v) }); err != nil {
-			return err
+		stopped := func(ctx context.Context) (bool, string, error) { return b.stopped(ctx, v) }
+		if err := v.RecordStop(ctx, stopped); err != nil {
+			errs = append(errs, fmt.Errorf("volume %s: %w", v.Name, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -11,6 +11,8 @@ import (
 	"bootagent/pkg/role"
 	"bootagent/pkg/service"
 	"bootagent/pkg/storage"
+	"bootagent/pkg/storage/stop"
+	"bootagent/pkg/unit"
 )
 
 // dataInOrder has plain data first: it may hold a part of other data.
@@ -93,15 +95,38 @@ func (b *Boot) release(ctx context.Context, v *storage.Volume) (err error) {
 	return err
 }
 
-// uncleanStop says what was not clean about how the services that stand on a
-// volume stopped, or "".
-func (b *Boot) uncleanStop(ctx context.Context, v *storage.Volume) (why string) {
+// stopped says how the services that stand on a volume stopped: whether any of them
+// ran since the volume was mounted, and what was not clean about it, or "".
+func (b *Boot) stopped(ctx context.Context, v *storage.Volume) (ran bool, why string, err error) {
+	mounted, err := b.host.Runs.Began(ctx, unit.MountAt(v.Mount))
+	if err != nil {
+		return false, "", err
+	}
 	for _, s := range b.services {
-		if slices.Contains(s.Volumes, service.Volume(v)) {
-			why = cmp.Or(s.UncleanStop(ctx), why)
+		if !slices.Contains(s.Volumes, service.Volume(v)) {
+			continue
+		}
+		since, err := s.RanSince(ctx, mounted)
+		if err != nil {
+			return ran, why, err
+		}
+		if since {
+			ran, why = true, cmp.Or(why, s.UncleanStop(ctx))
 		}
 	}
-	return why
+	return ran, why, nil
+}
+
+// LastStops says of each volume, by name, how the services on it had stopped before
+// it was taken into use. It has no volume of which that is not known.
+func (b *Boot) LastStops() map[string]stop.Stop {
+	all := make(map[string]stop.Stop)
+	for _, v := range b.volumes {
+		if last := v.LastStop(); last != nil {
+			all[v.Name] = *last
+		}
+	}
+	return all
 }
 
 // Held says of each service that may not start yet which step holds it, from

@@ -72,6 +72,9 @@ func (d *Directory) examine(ctx context.Context) error {
 		if err := d.host.Engines.Initialized(ctx, d.at(d.path())); err != nil {
 			return err
 		}
+		if err := d.volume.NoteEngine(ctx, d.Name, string(d.Engine), found); err != nil {
+			return err
+		}
 		return d.noteReady(ctx, found)
 	}
 	return fault.Permanent(fault.WithHint(

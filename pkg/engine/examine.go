@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"bootagent/pkg/datadir"
 	"bootagent/pkg/host"
@@ -41,7 +42,24 @@ func (d Dir) Has(name string) bool {
 
 // Head returns the beginning of a regular file below the directory, at most 64
 // bytes, or nil.
-func (d Dir) Head(name string) []byte { return d.files.Head(filepath.Join(d.path, name)) }
+func (d Dir) Head(name string) []byte { return d.files.Head(filepath.Join(d.path, name), 64) }
+
+// textMax bounds a file that is read as a whole, in bytes.
+const textMax = 16 << 10
+
+// Text returns a regular file below the directory. It is nil where there is none,
+// or where it is too large.
+func (d Dir) Text(name string) []byte {
+	text := d.files.Head(filepath.Join(d.path, name), textMax+1)
+	if len(text) > textMax {
+		return nil
+	}
+	return text
+}
+
+// Modified returns when a regular file below the directory was last written, or
+// the zero time.
+func (d Dir) Modified(name string) time.Time { return d.files.Modified(filepath.Join(d.path, name)) }
 
 // Link returns where a symbolic link below the directory points to, as it is
 // written, or "" where there is none of that name.
@@ -110,7 +128,6 @@ func Examine(files datadir.Files, d host.Data, set host.EngineSettings) (host.Di
 	}
 	dir := Dir{Mode: mode, Names: names, path: d.Dir, files: files}
 	report := e.Examine(dir, set)
-	report.Empty = dir.empty()
 	which := "it"
 	if report.State == host.Ready && belongs == uid {
 		if which, belongs, err = dir.stranger(e.Owns(), uid); err != nil {
@@ -127,12 +144,6 @@ func Examine(files datadir.Files, d host.Data, set host.EngineSettings) (host.Di
 		return report, declared(files, d, mode, &report)
 	}
 	return report, nil
-}
-
-// empty tells whether nothing is in the directory but what a filesystem has in
-// its root when it is made.
-func (d Dir) empty() bool {
-	return !slices.ContainsFunc(d.Names, func(name string) bool { return name != lostAndFound })
 }
 
 // lostAndFound is the directory of a filesystem for what has lost its name.

@@ -111,7 +111,7 @@ func TestExamineTellsTheStateAndWhatToDo(t *testing.T) {
 		"empty": {
 			empty,
 			host.DirectoryReport{
-				State: host.Foreign, Empty: true, Reason: "it is empty",
+				State: host.Foreign, Reason: "it is empty",
 				Hint: "if no data belongs there, remove the empty directory, then: bootagent retry",
 			},
 		},

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 
 	"bootagent/pkg/host"
 	"bootagent/pkg/systemd/execstart"
@@ -22,8 +23,9 @@ func (none) Settings(context.Context, Asker, []execstart.Service) (host.EngineSe
 	return host.EngineSettings{}, nil
 }
 
-func (none) Examine(Dir, host.EngineSettings) host.DirectoryReport {
-	return host.DirectoryReport{State: host.Ready}
+func (none) Examine(dir Dir, _ host.EngineSettings) host.DirectoryReport {
+	something := slices.ContainsFunc(dir.Names, func(name string) bool { return name != lostAndFound })
+	return host.DirectoryReport{State: host.Ready, Empty: !something}
 }
 
 func (none) Owns() Owned { return Owned{} }

@@ -44,7 +44,11 @@ type DirectoryReport struct {
 	Version string // of the newest engine that is known to have used it, or ""
 	Reason  string // why it is not ready: "ibdata1 is missing"
 	Hint    string // what a person can do
-	Empty   bool   // nothing is in it but lost+found
+
+	// Empty says that the directory has none of the engine's files, and that the
+	// engine takes it for an empty database. Whether data was lost from it,
+	// its files cannot tell.
+	Empty bool
 
 	// Elsewhere is what links in the directory put outside of it.
 	Elsewhere []Place
@@ -113,4 +117,8 @@ type EngineSettings struct {
 	Files         []string // that its settings name, relative to the data directory
 	Program       string   // absolute path of the server that the services start, or ""
 	Elsewhere     []Place  // what its settings put outside of the data directory
+
+	// Values are further settings that decide which files are its data, by the
+	// engine's own names: "appendonly": "yes".
+	Values map[string]string
 }

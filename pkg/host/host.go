@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"bootagent/pkg/role/ready"
 	"bootagent/pkg/role/source"
 )
 
@@ -16,6 +17,7 @@ import (
 type Host struct {
 	Volumes     Volumes // nil if no volume of the plan is an EBS volume
 	Records     Records
+	Releases    Releases
 	Disks       Disks
 	Filesystems Filesystems
 	Ledgers     Ledgers
@@ -98,6 +100,10 @@ type Runs interface {
 	// Restarts returns how often systemd itself has started a service again.
 	Restarts(ctx context.Context, unit string) (Restarts, error)
 
+	// Began returns when a unit, of any type, last ceased to be inactive: the time
+	// since the kernel was started, or 0 if it was inactive since then.
+	Began(ctx context.Context, unit string) (time.Duration, error)
+
 	// Ended returns how a unit that is inactive or failed has ended.
 	Ended(ctx context.Context, unit string) (Ended, error)
 }
@@ -132,8 +138,10 @@ type Jobs interface {
 
 // Probes asks whether a service is ready.
 type Probes interface {
-	// Probe starts a oneshot unit and returns when it has succeeded.
-	Probe(ctx context.Context, unit string) error
+	// Probe asks a service once, and returns what it answered, in a few words;
+	// "" is nothing but that it serves. An error says why it does not serve. ctx
+	// bounds the time; the cause of its end is then the error.
+	Probe(ctx context.Context, service string, probe ready.Ready) (answer string, err error)
 }
 
 // Stops keeps which services a person stopped. A new agent has to know it.

@@ -106,7 +106,7 @@ func (i Image) checkReady(units *unitfile.Tree, r *Report) {
 	before, checked := len(r.Problems), []string{}
 	for _, ro := range i.Roles {
 		for _, s := range ro.Services {
-			if s.Ready == nil || slices.Contains(checked, s.Ready.Unit) {
+			if s.Ready == nil || s.Ready.Unit == "" || slices.Contains(checked, s.Ready.Unit) {
 				continue
 			}
 			checked = append(checked, s.Ready.Unit)
@@ -134,6 +134,14 @@ func (i Image) checkOwners(units *unitfile.Tree, r *Report) {
 			if !known[d.Owner] {
 				r.problem("%s: data %q has the owner %s, but that user is neither in %s nor in a file of sysusers.d: install the engine's package in the image, which creates the user",
 					ro.File, d.Name, d.Owner, units.Path("/etc/passwd"))
+			}
+		}
+	}
+	for _, ro := range i.Roles {
+		for _, s := range ro.Services {
+			if s.Ready != nil && s.Ready.User != "" && !known[s.Ready.User] {
+				r.problem("%s: the probe of %s runs as %s, but that user is neither in %s nor in a file of sysusers.d: install the package that creates the user, or set another user",
+					ro.File, s.Unit, s.Ready.User, units.Path("/etc/passwd"))
 			}
 		}
 	}

@@ -60,6 +60,11 @@ func programsOf(r *role.Role) (all []tool) {
 			}
 		}
 	}
+	for _, s := range r.Services {
+		if s.Ready != nil && len(s.Ready.Command) > 0 {
+			all = append(all, tool{paths: s.Ready.Command[:1], does: "which probes " + s.Unit, get: "install it"})
+		}
+	}
 	return all
 }
 

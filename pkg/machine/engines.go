@@ -113,7 +113,7 @@ func unitOf(d host.Data) string { return unit.CommandOn("initialize", d.Name) }
 func (e engines) Initialize(ctx context.Context, d host.Data, set host.EngineSettings) error {
 	c, err := e.command(d, set)
 	if err != nil || c.Argv == nil {
-		return err
+		return err // to some engines an empty directory is a database
 	}
 	return e.manager.Run(ctx, c)
 }

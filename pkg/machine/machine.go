@@ -15,6 +15,8 @@ import (
 	"bootagent/pkg/block"
 	"bootagent/pkg/child"
 	"bootagent/pkg/host"
+	"bootagent/pkg/probe"
+	"bootagent/pkg/release"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/secret/credential"
 	"bootagent/pkg/secret/sources"
@@ -55,6 +57,7 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 	u := units{m.Manager}
 	h := host.Host{
 		Records:     records{filepath.Join(m.StateDir, "volumes.json"), self.ID, m.Log},
+		Releases:    release.Kept(m.StateDir),
 		Disks:       d,
 		Filesystems: filesystems{m.Manager, d},
 		Ledgers:     ledgers{m.Children},
@@ -62,7 +65,7 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 		Mounts:      mounts{m.Manager, m.Children},
 		Directories: directories{m.Children},
 		Engines:     engines{m.Manager, m.Children},
-		Units:       u, Runs: u, Grants: u, Jobs: u, Probes: u, Stops: u, Shutdown: u,
+		Units:       u, Runs: u, Grants: u, Jobs: u, Probes: m.probes(), Stops: u, Shutdown: u,
 		Machine: self,
 
 		UnlockWithin: c.Settings.UnlockWithin, RetryWithin: c.Settings.RetryWithin,
@@ -91,8 +94,21 @@ func (m *Machine) self(identity host.Identity) (self host.Machine, err error) {
 		}
 		id = strings.TrimSpace(string(src))
 	}
-	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return host.Machine{ID: id, BootID: strings.TrimSpace(string(bootID))}, err
+	bootID, err := BootID()
+	return host.Machine{ID: id, BootID: bootID}, err
+}
+
+// BootID is what the kernel calls this boot of the machine.
+func BootID() (string, error) {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(id)), err
+}
+
+// probes ask the services of the role.
+func (m *Machine) probes() probe.Host {
+	return probe.Host{Manager: m.Manager, Log: m.Log, RunDir: m.RunDir, Unix: func(ctx context.Context, path string) error {
+		return m.Children.Do(ctx, child.Task{Key: string(connect) + " " + path}, task{Do: connect, Path: path}, nil)
+	}}
 }
 
 // secrets are those of S3 or of files. On a local machine objects is nil.

@@ -14,6 +14,7 @@ import (
 	"bootagent/pkg/engine"
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/host"
+	"bootagent/pkg/probe"
 )
 
 // A task is one call to a disk or into a filesystem that may hang: the filesystem
@@ -38,6 +39,7 @@ const (
 	create        taskKind = "create"
 	give          taskKind = "give"
 	publish       taskKind = "publish"
+	connect       taskKind = "connect"   // to the socket at Path
 	findDisk      taskKind = "find-disk" // whose serial number is Path
 )
 
@@ -64,6 +66,8 @@ func (t task) do(ctx context.Context) (answer any, err error) {
 		return nil, datadir.Give(t.Path, accessOf(t.Data))
 	case publish:
 		return nil, datadir.Publish(t.Other, t.Path)
+	case connect:
+		return nil, probe.Connect(ctx, "unix", t.Path)
 	case findDisk:
 		return block.Host().Find(ctx, t.Path)
 	}

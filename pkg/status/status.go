@@ -62,6 +62,7 @@ type Status struct {
 	Hint     string    `json:"hint,omitempty"`       // what a person can do
 	Warnings []string  `json:"warnings,omitempty"`   // what is to be known although all is well
 	Held     []Held    `json:"held,omitempty"`       // services that may not start
+	Volumes  []Volume  `json:"volumes,omitempty"`
 	Steps    []Step    `json:"steps,omitempty"`
 }
 
@@ -91,14 +92,39 @@ type Held struct {
 	Why  string `json:"why"`
 }
 
+// Volume is a volume that is in use.
+type Volume struct {
+	Name     string   `json:"name"`
+	LastStop LastStop `json:"last_stop"`
+}
+
+// LastStop is how the services on a volume had stopped before it was taken into use.
+type LastStop struct {
+	At      time.Time    `json:"at,omitzero"`
+	On      string       `json:"on,omitempty"` // the machine that had the volume
+	Clean   bool         `json:"clean"`
+	Why     string       `json:"why,omitempty"`     // it was not clean
+	Engines []EngineStop `json:"engines,omitempty"` // what the engines' own files say
+	Text    string       `json:"text"`              // all of it, in words
+}
+
+// EngineStop is what the files of a database engine say of its last stop.
+type EngineStop struct {
+	Data   string `json:"data"`
+	Engine string `json:"engine"`
+	Clean  bool   `json:"clean"`
+	Says   string `json:"says,omitempty"` // what says so
+}
+
 // Step is one step of the way.
 type Step struct {
 	Name    string     `json:"name"`
 	State   string     `json:"state"`
 	Since   time.Time  `json:"since"`
-	Began   *time.Time `json:"began,omitempty"` // when it was last started
-	For     string     `json:"for,omitempty"`   // what it waits for
-	Until   *time.Time `json:"until,omitempty"` // when it gives up, or has failed if it goes on so
+	Began   *time.Time `json:"began,omitempty"`  // when it was last started
+	For     string     `json:"for,omitempty"`    // what it waits for
+	Until   *time.Time `json:"until,omitempty"`  // when it gives up, or has failed if it goes on so
+	Answer  string     `json:"answer,omitempty"` // the last that it got from what it asks
 	Error   string     `json:"error,omitempty"`
 	Hint    string     `json:"hint,omitempty"`
 	RetryAt *time.Time `json:"retry_at,omitempty"`
@@ -176,6 +202,9 @@ func (s Status) Print(w io.Writer) {
 	for _, h := range s.Held {
 		fmt.Fprintf(w, "%s is held: %s\n", oneLine(h.Unit), oneLine(h.Why))
 	}
+	for _, v := range s.Volumes {
+		fmt.Fprintf(w, "volume %s: %s\n", oneLine(v.Name), oneLine(v.LastStop.Text))
+	}
 	width := 0
 	for _, st := range s.Steps {
 		width = max(width, len(oneLine(st.Name)))
@@ -196,6 +225,9 @@ func (s Step) detail() string {
 	}
 	if s.Until != nil && s.For != "" {
 		parts = append(parts, "until "+s.beside(*s.Until))
+	}
+	if s.Answer != "" && s.Error == "" {
+		parts = append(parts, "(answer: "+oneLine(s.Answer)+")")
 	}
 	if s.Error != "" {
 		parts = append(parts, oneLine(s.Error))

@@ -65,7 +65,7 @@ var table = []row{
 	{pkg: "pkg/buildinfo", never: effects, why: "the version of the program; it asks nobody"},
 	{pkg: "pkg/fault", never: effects, why: "kinds of errors; whoever makes or reads one may import it"},
 	{pkg: "pkg/graph", may: []string{"bootagent/pkg/fault"}, never: effects, why: "steps; it knows no plan"},
-	{pkg: "pkg/host", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/role/source"}, never: effects, why: "what is asked of the machine and the cloud; it asks nobody"},
+	{pkg: "pkg/host", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/role/ready", "bootagent/pkg/role/source"}, never: effects, why: "what is asked of the machine and the cloud; it asks nobody"},
 	{pkg: "pkg/plan", may: slices.Concat(learns, []string{"bootagent/pkg/aws/cli", "bootagent/pkg/aws/imds", "bootagent/pkg/grammar"}), never: effects, why: "user-data and role files to a Plan; it reads nothing itself"},
 	{
 		pkg: "pkg/agent", may: slices.Concat(learns, []string{"bootagent/pkg/boot", "bootagent/pkg/graph", "bootagent/pkg/plan", "bootagent/pkg/status", "bootagent/pkg/unit", "bootagent/pkg/machine"}),
@@ -115,8 +115,11 @@ var table = []row{
 	{pkg: "pkg/blankproof/signature", may: []string{"bootagent/pkg/block"}, never: effects, why: "the table of formats and their marks; it is data, and takes of pkg/block its units"},
 	{pkg: "pkg/filesystem", may: []string{xsys}, never: network, why: "extended attributes and statx; no volumes"},
 	{pkg: "pkg/datadir", may: []string{xsys}, never: network, why: "renameat2, which never replaces; no engines, no volumes, no units"},
+	{pkg: "pkg/engine/redisconf", may: []string{"bootagent/pkg/engine/redistest"}, never: effects, why: "the settings of Redis; its caller reads the files"},
+	{pkg: "pkg/engine/redisdump", may: []string{"bootagent/pkg/engine/redisconf"}, never: effects, why: "the files of Redis; its caller reads them"},
+	{pkg: "pkg/engine/redistest", never: []string{"net/http"}, why: "real servers for the tests of both; no program imports it"},
 	{
-		pkg: "pkg/engine", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/shell", "bootagent/pkg/systemd/execstart"}, never: effects,
+		pkg: "pkg/engine", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/engine/redisconf", "bootagent/pkg/engine/redisdump", "bootagent/pkg/engine/redistest", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/shell", "bootagent/pkg/systemd/execstart"}, never: effects,
 		why: "one file for each engine; it reads files by pkg/datadir, and asks and runs nothing; no volumes",
 	},
 	{
@@ -166,7 +169,7 @@ var table = []row{
 		why: "it asks the metadata service, and no other, by sockets that it may have to mark; it knows no plans",
 	},
 	{
-		pkg: "pkg/storage", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role"}, never: effects,
+		pkg: "pkg/storage", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage/stop"}, never: effects,
 		why: "a volume as layers; of a plan it knows volumes, and no services",
 	},
 	{
@@ -177,6 +180,8 @@ var table = []row{
 		pkg: "pkg/service", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/unit"}, never: effects,
 		why: "a service from its grant to its stop; of what it stands on it knows mount points and disks, and no volumes of the plan",
 	},
+	{pkg: "pkg/release", may: []string{renameio}, never: []string{"net", "net/http", "os/exec"}, why: "one file"},
+	{pkg: "pkg/storage/stop", never: effects, why: "how services stopped, in words; a ledger keeps it"},
 	{
 		pkg: "pkg/storage/diskinfo", may: []string{"bootagent/pkg/blankproof", "bootagent/pkg/block", "bootagent/pkg/host"}, never: effects,
 		why: "a disk and its proof in the types of pkg/host; the simulated world uses it, too",
@@ -201,6 +206,10 @@ var table = []row{
 	{pkg: "pkg/control", may: []string{"bootagent/pkg/fault", xsys}, never: []string{"os/exec"}, why: "HTTP over a Unix socket; it knows no plans, and no keys but their bytes"},
 	{pkg: "pkg/command", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "arguments to flags, and help: it knows no command"},
 	{pkg: "pkg/terminal", may: []string{xsys}, never: []string{"net", "net/http", "os/exec", "syscall"}, why: "what a person types"},
+	{
+		pkg: "pkg/probe", may: []string{"bootagent/pkg/role/ready", "bootagent/pkg/systemd", "bootagent/pkg/unit", goSystemd, xsys}, never: []string{"os/exec"},
+		why: "connections, requests and programs that ask the services of this machine; it decides nothing",
+	},
 	{pkg: "pkg/role/plantext", may: []string{"bootagent/pkg/role"}, never: effects, why: "a plan to text"},
 	{pkg: "pkg/status", may: []string{fsnotify, xsys}, never: []string{"net", "net/http", "os/exec", "syscall"}, why: "how a state came about is not its concern"},
 }

@@ -19,6 +19,7 @@ import (
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
+	"bootagent/pkg/status"
 	volume "bootagent/pkg/storage/ebs"
 )
 
@@ -45,7 +46,7 @@ type agent struct {
 	// World.mu guards these.
 	dead     bool
 	actors   map[string]string // by goroutine
-	role     string            // that boots; "" before there is a plan
+	told     status.Status     // as it was reported last, without what follows from progress; it has no role before there is a plan
 	progress []graph.Progress  // as it was reported last
 	held     map[string]graph.Progress
 	noPlan   error // why there is no plan, as it was reported; nil where it learns or boots
@@ -69,9 +70,14 @@ var example = sync.OnceValue(func() string {
 // asks whether the service is ready.
 var (
 	exampleRole = sync.OnceValue(func() *role.Role { return decode(example()) })
-	hastyRole   = sync.OnceValue(func() *role.Role {
-		text := strings.Replace(example(), "timeout: 20m", "timeout: 5m", 1)
-		return decode(strings.Replace(text, "mariadb.service: {}", "mariadb.service: {ready: {unit: "+probe+", timeout: 2m}}", 1))
+	hastyRole   = sync.OnceValue(func() *role.Role { return hasty("unit: " + probe) })
+	hastyRoles  = sync.OnceValue(func() (all []*role.Role) {
+		for _, way := range []string{
+			"unit: " + probe, "tcp: 127.0.0.1:3306", "unix: /run/mysqld/mysqld.sock", "http: http://127.0.0.1:8080/health", "command: [/usr/bin/mysqladmin, ping]",
+		} {
+			all = append(all, hasty(way))
+		}
+		return all
 	})
 )
 
@@ -84,6 +90,12 @@ func withSpool(r *role.Role) *role.Role {
 	with.Services = slices.Clone(r.Services)
 	with.Services[0].Needs = append(slices.Clone(r.Services[0].Needs), role.Need{Kind: role.KindData, Name: "spool"})
 	return &with
+}
+
+// hasty is the hasty role that asks in a way.
+func hasty(way string) *role.Role {
+	text := strings.Replace(example(), "timeout: 20m", "timeout: 5m", 1)
+	return decode(strings.Replace(text, "mariadb.service: {}", "mariadb.service: {ready: {"+way+", timeout: 2m}}", 1))
 }
 
 func decode(text string) *role.Role {

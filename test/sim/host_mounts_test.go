@@ -41,7 +41,7 @@ func (ms mounts) Mount(ctx context.Context, mt host.Mount) error {
 			if at != nil {
 				return nil // it is active, and that is what was wanted
 			}
-			mounted := &mount{where: mt.Where, on: mt.On}
+			mounted := &mount{where: mt.Where, on: mt.On, since: time.Now()}
 			if mt.Type == "" {
 				on := m.mounts[mt.On]
 				dir := path.Base(mt.What)
@@ -65,7 +65,7 @@ func (ms mounts) Mount(ctx context.Context, mt host.Mount) error {
 				if !mt.Inspect && !d.read {
 					w.breaks("%s is mounted at %s, and was not read before", d.vol.ID, mt.Where)
 				}
-				mounted.vol, mounted.dev = d.vol, d.dev()
+				mounted.vol, mounted.dev, mounted.clean = d.vol, d.dev(), d.vol.clean
 				if slices.Contains(mt.Options, "ro") {
 					mounted.inspected = d.vol.place.clone()
 				} else if d.vol.live == nil {

@@ -3,12 +3,14 @@ package sim
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	life "bootagent/pkg/agent"
 	"bootagent/pkg/aws/name"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/ready"
 )
 
 // A mutant is a mistake that somebody could make in the agent. It changes how
@@ -125,12 +127,13 @@ type seams struct {
 	await            func(context.Context, string, func(host.UnitState) bool) (host.UnitState, error)
 	restarts         func(context.Context, string) (host.Restarts, error)
 	ended            func(context.Context, string) (host.Ended, error)
+	began            func(context.Context, string) (time.Duration, error)
 	grant            func(context.Context, string, []string) error
 	granted          func(context.Context, string) (bool, error)
 	startOnce        func(context.Context, string) error
 	start            func(context.Context, string) error
 	kill             func(context.Context, string) error
-	probe            func(context.Context, string) error
+	probe            func(context.Context, string, ready.Ready) (string, error)
 	stoppedByHand    func(string) (bool, error)
 	setStoppedByHand func(string, bool) error
 	stopping         func(context.Context) (bool, error)
@@ -155,7 +158,7 @@ func newSeams(a *agent, h host.Host) *seams {
 		settings: h.Engines.Settings, initialize: h.Engines.Initialize,
 		staged: h.Secrets.Staged, unlock: h.Secrets.Unlock, fetch: h.Secrets.Fetch, open: h.Secrets.Open,
 
-		state: h.Units.State, await: h.Units.Await, restarts: h.Runs.Restarts, ended: h.Runs.Ended,
+		state: h.Units.State, await: h.Units.Await, restarts: h.Runs.Restarts, ended: h.Runs.Ended, began: h.Runs.Began,
 		grant: h.Grants.Grant, granted: h.Grants.Granted,
 		startOnce: h.Jobs.StartOnce, start: h.Jobs.Start, kill: h.Jobs.Kill, probe: h.Probes.Probe,
 		stoppedByHand: h.Stops.StoppedByHand, setStoppedByHand: h.Stops.SetStoppedByHand,
@@ -366,6 +369,10 @@ func (s seamRuns) Ended(ctx context.Context, unit string) (host.Ended, error) {
 	return s.ended(ctx, unit)
 }
 
+func (s seamRuns) Began(ctx context.Context, unit string) (time.Duration, error) {
+	return s.seams.began(ctx, unit)
+}
+
 func (s seamGrants) Grant(ctx context.Context, unit string, mounts []string) error {
 	return s.grant(ctx, unit, mounts)
 }
@@ -377,8 +384,10 @@ func (s seamGrants) Granted(ctx context.Context, unit string) (bool, error) {
 func (s seamJobs) StartOnce(ctx context.Context, unit string) error { return s.startOnce(ctx, unit) }
 func (s seamJobs) Start(ctx context.Context, unit string) error     { return s.start(ctx, unit) }
 func (s seamJobs) Kill(ctx context.Context, unit string) error      { return s.kill(ctx, unit) }
-func (s seamProbes) Probe(ctx context.Context, unit string) error   { return s.probe(ctx, unit) }
-func (s seamStops) StoppedByHand(unit string) (bool, error)         { return s.stoppedByHand(unit) }
+func (s seamProbes) Probe(ctx context.Context, service string, r ready.Ready) (string, error) {
+	return s.probe(ctx, service, r)
+}
+func (s seamStops) StoppedByHand(unit string) (bool, error) { return s.stoppedByHand(unit) }
 
 func (s seamStops) SetStoppedByHand(unit string, stopped bool) error {
 	return s.setStoppedByHand(unit, stopped)

@@ -12,6 +12,7 @@ import (
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
+	"bootagent/pkg/role/ready"
 	volume "bootagent/pkg/storage/ebs"
 )
 
@@ -45,6 +46,9 @@ func (w *World) checkGrant(m *machine, mounts []string) {
 	if w.hasSpool() && !slices.Contains(mounts, spoolAt) {
 		w.breaks("%s grants its service without a part of its data, for the mounts %v", m.id, mounts)
 	}
+	if mt := m.mounts[volumeAt]; mt != nil && mt.vol.mayStillSayStopped() {
+		w.breaks("%s grants its service, and a power cut may leave a ledger that says that it has stopped", m.id)
+	}
 	if m.staged["root-sql"] != plaintext {
 		w.breaks("%s grants its service with the secret %q", m.id, m.staged["root-sql"])
 	}
@@ -74,6 +78,7 @@ func (w *World) look() {
 		if m.agent != nil {
 			w.lookAtWaits(m.agent)
 			w.lookAtReady(m)
+			w.lookAtStop(m)
 		}
 	}
 	for _, v := range w.cloud.volumes {
@@ -120,11 +125,16 @@ func (w *World) lookAtService(m *machine, s *service) {
 		wrong = "without what was in a part of its data"
 	case m.staged["root-sql"] != plaintext:
 		wrong = "without its secret"
+	case saysStopped(mt.vol.log) || saysStopped(mt.vol.live):
+		wrong = "and its volume's ledger, as a power cut leaves it, says that it has stopped"
 	}
 	if wrong != "" {
 		w.breaks("%s runs on %s %s", s.unit, m.id, wrong)
 	}
 }
+
+// answersWithin is after how long a probe has an answer, or none in its time.
+const answersWithin = ready.TryTimeout + 5*time.Second
 
 // waitSlack is how long after its deadline a wait may still be told.
 const waitSlack = 15 * time.Second
@@ -139,6 +149,8 @@ func (w *World) lookAtWaits(a *agent) {
 			w.breaks("%s: step %s waits and does not say for what", a.name, p.Step)
 		case p.State == graph.Waiting && time.Since(p.Wait.Until) > waitSlack:
 			w.breaks("%s: step %s waits for %s past its deadline", a.name, p.Step, p.Wait.For)
+		case p.State == graph.Waiting && p.Answer == "" && probed(p.Wait.For) && time.Since(p.Since) > answersWithin:
+			w.breaks("%s: step %s does not tell what its probe answered last", a.name, p.Step)
 		case p.State == graph.Running && time.Since(p.Since) > 20*time.Minute:
 			w.breaks("%s: step %s has run for 20 minutes without a word", a.name, p.Step)
 		case p.State == graph.Failed && (p.Err == nil || p.Err.Error() == ""):
@@ -193,7 +205,7 @@ func (m *machine) saysReady() bool {
 	w, booting := m.world, m.agent.boot() != nil
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !booting || m.agent.role == "" || m.agent.dead {
+	if !booting || m.agent.told.Role == "" || m.agent.dead {
 		return false
 	}
 	for _, p := range m.agent.progress {
@@ -340,4 +352,9 @@ func (m *machine) explained() (words string, truly bool) {
 		words = m.agent.noPlan.Error()
 	}
 	return words, false
+}
+
+// probed tells whether a probe with a limit for each try is waited for.
+func probed(what string) bool {
+	return strings.Contains(what, " to serve, as ") && !strings.Contains(what, probe)
 }

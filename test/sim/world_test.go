@@ -41,6 +41,7 @@ type World struct {
 	role   *role.Role              // that the image has
 	keys   []secret.ProviderConfig // that the agent is set to use
 	mute   bool                    // no probe comes to an end
+	lies   bool                    // probes succeed, whatever the service does
 	counts map[string]int          // of what changed something, by machine and what it was
 	mutant *mutant                 // that the agents are; nil is none
 
@@ -102,8 +103,10 @@ func newWorld(seed uint64) *World {
 	w := &World{
 		seed: seed, chance: rand.New(rand.NewPCG(seed, 0x5eed)), began: time.Now(),
 		wake: make(chan struct{}, 1), acked: make(map[name.VolumeID]int), drawn: make(map[string]uint64), counts: make(map[string]int),
-		sealed: sealedSecret(), role: hastyRole(), keys: secret.DefaultProviders(),
+		sealed: sealedSecret(), keys: secret.DefaultProviders(),
 	}
+	w.role = hastyRoles()[seed%uint64(len(hastyRoles()))]
+	w.lies = seed%7 == 3
 	w.cloud = newCloud(w)
 	return w
 }

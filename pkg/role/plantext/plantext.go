@@ -12,6 +12,7 @@ import (
 
 	"bootagent/pkg/role"
 	"bootagent/pkg/role/directory"
+	"bootagent/pkg/role/ready"
 )
 
 // Print prints a plan: each volume, data directory, secret and service, with the
@@ -119,7 +120,7 @@ func (p printer) service(s role.Service) {
 	}
 	p.row("needs", strings.Join(needs, ", "))
 	if s.Ready != nil {
-		p.row("ready", "when "+s.Ready.Unit+" succeeds, within "+duration(s.Ready.Timeout))
+		p.row("ready", "when "+serves(*s.Ready)+", within "+duration(s.Ready.Timeout))
 	} else {
 		p.row("ready", "when systemd reports that it is active")
 	}
@@ -129,6 +130,21 @@ func (p printer) service(s role.Service) {
 	} else {
 		p.row("imds", "no access to the instance metadata service")
 	}
+}
+
+// serves says when a probe says that its service serves.
+func serves(r ready.Ready) string {
+	switch {
+	case r.TCP != "", r.Unix != "":
+		return r.TCP + r.Unix + " accepts a connection"
+	case r.HTTP != "":
+		return r.HTTP + " answers with a status of 200 to 299"
+	case r.User != "":
+		return r.String() + " exits with 0, as the user " + r.User
+	case len(r.Command) > 0:
+		return r.String() + " exits with 0, as the user of the service"
+	}
+	return r.Unit + " succeeds"
 }
 
 // duration is a duration as a role file has it: 20m, not 20m0s.

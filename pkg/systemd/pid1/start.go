@@ -21,6 +21,15 @@ func (c *Conn) StartOf(ctx context.Context, unit string) (execstart.Service, err
 	return s, nil
 }
 
+// UserOf returns the User= of a service, or "" where it has none.
+func (c *Conn) UserOf(ctx context.Context, unit string) (string, error) {
+	p, err := c.properties(ctx, unit, "User")
+	if err != nil {
+		return "", fmt.Errorf("cannot ask systemd which user %s runs as: %w", unit, err)
+	}
+	return text(p["User"]), nil
+}
+
 func (c *Conn) startOf(ctx context.Context, unit string) (s execstart.Service, err error) {
 	s.Unit = unit
 	conn, err := c.connection()
@@ -40,6 +49,15 @@ func (c *Conn) startOf(ctx context.Context, unit string) (s execstart.Service, e
 		{"UnsetEnvironment", func(v any) { s.Unset = words(v) }},
 		{"RootDirectory", func(v any) { s.Root += text(v) }},
 		{"RootImage", func(v any) { s.Root += text(v) }},
+		{"WorkingDirectory", func(v any) { s.WorkingDirectory = text(v) }},
+		{"ProtectSystem", func(v any) { s.Sandbox.ProtectSystem = text(v) }},
+		{"ProtectHome", func(v any) { s.Sandbox.ProtectHome = text(v) }},
+		{"PrivateTmp", func(v any) { s.Sandbox.PrivateTmp = v == true }},
+		{"ReadWritePaths", func(v any) { s.Sandbox.ReadWrite = words(v) }},
+		{"ReadOnlyPaths", func(v any) { s.Sandbox.ReadOnly = words(v) }},
+		{"InaccessiblePaths", func(v any) { s.Sandbox.Inaccessible = words(v) }},
+		{"TemporaryFileSystem", func(v any) { s.Sandbox.Temporary = firsts(v) }},
+		{"StateDirectory", func(v any) { s.Sandbox.State = words(v) }},
 	} {
 		var got *dbus.Property
 		if got, err = conn.GetServicePropertyContext(ctx, unit, p.name); err != nil {
