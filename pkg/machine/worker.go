@@ -61,9 +61,9 @@ func (t task) do(ctx context.Context) (answer any, err error) {
 	case sameDirectory:
 		return datadir.Same(t.Path, t.Other)
 	case create:
-		return nil, datadir.Create(t.Path, accessOf(t.Data))
+		return nil, datadir.Create(t.Path, datadir.Access{Owner: t.Data.Owner, Group: t.Data.Group, Mode: t.Data.Mode})
 	case give:
-		return nil, datadir.Give(t.Path, accessOf(t.Data))
+		return nil, datadir.Give(t.Path, datadir.Access{Owner: t.Data.Owner, Group: t.Data.Group, Mode: t.Data.Mode})
 	case publish:
 		return nil, datadir.Publish(t.Other, t.Path)
 	case connect:
@@ -169,10 +169,6 @@ func (d directories) Create(ctx context.Context, of host.Data) error {
 
 func (d directories) Give(ctx context.Context, of host.Data) error {
 	return reach(ctx, d.children, task{Do: give, Path: of.Dir, Data: of}, nil)
-}
-
-func accessOf(d host.Data) datadir.Access {
-	return datadir.Access{Owner: d.Owner, Group: d.Group, Mode: d.Mode}
 }
 
 func (d directories) Publish(ctx context.Context, staging, path string) error {
