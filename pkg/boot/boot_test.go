@@ -382,6 +382,27 @@ func TestADiskIsReadAsItsVolumeIsToBeProven(t *testing.T) {
 	})
 }
 
+// Settings that are in the data directory are known when that is bound, which is
+// before its service is granted.
+func TestAnEngineThatItsOwnDirectoryLeadsElsewhereIsRefused(t *testing.T) {
+	for inside, wants := range map[string]graph.State{"/var/lib/mysql": graph.Done, "/srv/other": graph.Failed} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMachine()
+			m.disks[serial] = blank()
+			m.inside = inside
+			r := start(t, plan(), m)
+			if wants == graph.Done {
+				r.isUp()
+			} else {
+				r.is("data mysql: directory", graph.Done)
+				r.is("data mysql: bind", graph.Failed, "mariadb uses the data directory /srv/other", "bind: /srv/other")
+				r.is("service mariadb.service: grant", graph.Skipped)
+			}
+			r.stop()
+		})
+	}
+}
+
 func TestAnEngineThatLooksElsewhereIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine()

@@ -31,6 +31,7 @@ type machine struct {
 	elsewhere []host.Place // what the engine is set to put outside of it
 	given     bool         // the root of the volume has the owner of its data
 	engine    string       // data directory that the engine is set to use
+	inside    string       // the same by settings that are in the data directory, read once it is bound; "" where there are none
 	askedOf   []string     // the units whose start it was asked about
 	granted   map[string]bool
 	tokenless map[string]bool // their tokens were deleted
@@ -421,7 +422,11 @@ func (m *machine) Settings(_ context.Context, of host.Data, units []string) (hos
 		return host.EngineSettings{}, nil
 	}
 	m.askedOf = units
-	return host.EngineSettings{DataDirectory: m.engine, Elsewhere: m.elsewhere}, nil
+	set := host.EngineSettings{DataDirectory: m.engine, Elsewhere: m.elsewhere, Inside: m.inside != ""}
+	if _, bound := m.mounts["/var/lib/mysql"]; bound && set.Inside {
+		set.DataDirectory = m.inside
+	}
+	return set, nil
 }
 
 func (m *machine) Initialize(_ context.Context, of host.Data, set host.EngineSettings) error {

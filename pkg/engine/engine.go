@@ -22,6 +22,7 @@ import (
 func All() []Engine {
 	return []Engine{
 		mariadb{},
+		postgres{},
 		redis{},
 		none{}, // the last: it is what is left
 	}
@@ -73,8 +74,8 @@ type Question struct{ Argv, Env []string }
 
 // A Tool is a program of an engine. One of its paths has to exist.
 type Tool struct {
-	Paths []string
-	Makes bool // it makes new databases; otherwise it tells the settings
+	Paths []string // patterns, as of path.Match
+	Makes bool     // it makes new databases; otherwise it tells the settings
 }
 
 // Owned are files that an engine cannot do without.

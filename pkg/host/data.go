@@ -118,6 +118,10 @@ type EngineSettings struct {
 	Program       string   // absolute path of the server that the services start, or ""
 	Elsewhere     []Place  // what its settings put outside of the data directory
 
+	// Inside says that settings are in the data directory, and are known when that
+	// is where the engine looks for it.
+	Inside bool
+
 	// Values are further settings that decide which files are its data, by the
 	// engine's own names: "appendonly": "yes".
 	Values map[string]string

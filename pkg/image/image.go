@@ -194,17 +194,34 @@ func (i Image) checkPrograms(units *unitfile.Tree, set settings.Settings, r *Rep
 				continue
 			}
 			asked = append(asked, p.paths[0])
-			found := slices.IndexFunc(p.paths, func(name string) bool { return executable(units, name) })
-			if found < 0 {
+			found := firstExecutable(units, p.paths)
+			if found == "" {
 				r.problem("%s: there is no executable %s, %s: %s in the image", ro.File, p.name(), p.does, p.get)
 				continue
 			}
-			there = append(there, p.paths[found])
+			there = append(there, found)
 		}
 	}
 	if len(there) > 0 {
 		r.check(before, Count(len(there), "program")+": found ("+strings.Join(there, ", ")+")")
 	}
+}
+
+// firstExecutable returns the first program of a list of patterns, or "".
+func firstExecutable(units *unitfile.Tree, patterns []string) string {
+	for _, pattern := range patterns {
+		names := []string{pattern}
+		if strings.Contains(pattern, "*") {
+			names, _ = filepath.Glob(units.Path(pattern))
+			for i, name := range names {
+				names[i] = filepath.Join("/", strings.TrimPrefix(name, units.Path("/")))
+			}
+		}
+		if i := slices.IndexFunc(names, func(name string) bool { return executable(units, name) }); i >= 0 {
+			return names[i]
+		}
+	}
+	return ""
 }
 
 func executable(units *unitfile.Tree, name string) bool {

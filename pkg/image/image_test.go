@@ -162,6 +162,25 @@ func TestWhatAnImageLacksIsTold(t *testing.T) {
 		{"an owner that is made at boot", map[string]string{"etc/passwd": "", "usr/lib/sysusers.d/mysql.conf": "#u x\nu mysql - \"MySQL\" /var/lib/mysql\n"}, nil},
 		{"no mkfs", map[string]string{"usr/sbin/mkfs.xfs": "gone"}, []string{`there is no executable /sbin/mkfs.xfs, which makes the filesystem of volume "data": install xfsprogs in the image`}},
 		{"a program that can't be run", map[string]string{"usr/sbin/mkfs.xfs": "text"}, []string{"there is no executable /sbin/mkfs.xfs"}},
+		{
+			"an engine whose path has its version",
+			map[string]string{
+				"etc/bootagent/roles.d/db.yaml":          strings.Replace(dbRole, "engine: mariadb", "engine: postgres", 1),
+				"usr/lib/postgresql/15/bin/postgres":     "#!",
+				"usr/lib/postgresql/15/bin/initdb":       "text",
+				"usr/lib/postgresql/16/bin/initdb":       "#!",
+				"usr/lib/postgresql/README/postgres.txt": "text",
+			},
+			nil,
+		},
+		{
+			"no engine whose path has its version",
+			map[string]string{
+				"etc/bootagent/roles.d/db.yaml":      strings.Replace(dbRole, "engine: mariadb", "engine: postgres", 1),
+				"usr/lib/postgresql/15/bin/postgres": "#!",
+			},
+			[]string{`there is no executable initdb, which makes the directory of data "mysql": install the engine postgres in the image`},
+		},
 		{"no tool of several places", map[string]string{"usr/bin/blkid": "gone"}, []string{`there is no executable blkid, which says what is on the disk of volume "data": install util-linux`}},
 		{
 			"no program that brings a key",

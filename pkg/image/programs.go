@@ -12,7 +12,7 @@ import (
 
 // A tool is a program that the agent runs.
 type tool struct {
-	paths []string // one of these has to exist
+	paths []string // one of these has to exist; patterns, as of path.Match
 	does  string   // "which makes the filesystem of volume \"data\""
 	get   string   // "install xfsprogs"
 }

@@ -115,11 +115,12 @@ var table = []row{
 	{pkg: "pkg/blankproof/signature", may: []string{"bootagent/pkg/block"}, never: effects, why: "the table of formats and their marks; it is data, and takes of pkg/block its units"},
 	{pkg: "pkg/filesystem", may: []string{xsys}, never: network, why: "extended attributes and statx; no volumes"},
 	{pkg: "pkg/datadir", may: []string{xsys}, never: network, why: "renameat2, which never replaces; no engines, no volumes, no units"},
+	{pkg: "pkg/engine/pgstart", may: []string{"bootagent/pkg/systemd/execstart"}, never: effects, why: "how a service starts PostgreSQL; its caller asks and reads"},
 	{pkg: "pkg/engine/redisconf", may: []string{"bootagent/pkg/engine/redistest"}, never: effects, why: "the settings of Redis; its caller reads the files"},
 	{pkg: "pkg/engine/redisdump", may: []string{"bootagent/pkg/engine/redisconf"}, never: effects, why: "the files of Redis; its caller reads them"},
 	{pkg: "pkg/engine/redistest", never: []string{"net/http"}, why: "real servers for the tests of both; no program imports it"},
 	{
-		pkg: "pkg/engine", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/engine/redisconf", "bootagent/pkg/engine/redisdump", "bootagent/pkg/engine/redistest", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/shell", "bootagent/pkg/systemd/execstart"}, never: effects,
+		pkg: "pkg/engine", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/engine/pgstart", "bootagent/pkg/engine/redisconf", "bootagent/pkg/engine/redisdump", "bootagent/pkg/engine/redistest", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/shell", "bootagent/pkg/systemd/execstart"}, never: effects,
 		why: "one file for each engine; it reads files by pkg/datadir, and asks and runs nothing; no volumes",
 	},
 	{
