@@ -116,6 +116,7 @@ type EngineSettings struct {
 	Version       string   // of the engine itself: "10.11.14-MariaDB-0+deb12u2"
 	Files         []string // that its settings name, relative to the data directory
 	Program       string   // absolute path of the server that the services start, or ""
+	Options       []string // of its command line, that say which files have its settings
 	Elsewhere     []Place  // what its settings put outside of the data directory
 
 	// Inside says that settings are in the data directory, and are known when that

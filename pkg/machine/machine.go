@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"bootagent/pkg/answers"
 	"bootagent/pkg/aws/diagnose"
 	"bootagent/pkg/aws/s3"
 	"bootagent/pkg/block"
@@ -64,7 +65,7 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 		Intents:     intents{filepath.Join(m.StateDir, "intents")},
 		Mounts:      mounts{m.Manager, m.Children},
 		Directories: directories{m.Children},
-		Engines:     engines{m.Manager, m.Children},
+		Engines:     engines{m.Manager, m.Children, answers.Store{Dir: filepath.Join(m.StateDir, "answers"), Log: m.Log}},
 		Units:       u, Runs: u, Grants: u, Jobs: u, Probes: m.probes(), Stops: u, Shutdown: u,
 		Machine: self,
 

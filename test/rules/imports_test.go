@@ -120,9 +120,13 @@ var table = []row{
 	{pkg: "pkg/engine/redisdump", may: []string{"bootagent/pkg/engine/redisconf"}, never: effects, why: "the files of Redis; its caller reads them"},
 	{pkg: "pkg/engine/redistest", never: []string{"net/http"}, why: "real servers for the tests of both; no program imports it"},
 	{
-		pkg: "pkg/engine", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/engine/pgstart", "bootagent/pkg/engine/redisconf", "bootagent/pkg/engine/redisdump", "bootagent/pkg/engine/redistest", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/shell", "bootagent/pkg/systemd/execstart"}, never: effects,
+		pkg: "pkg/engine", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/engine/innodb", "bootagent/pkg/engine/mycnf", "bootagent/pkg/engine/pgstart", "bootagent/pkg/engine/redisconf", "bootagent/pkg/engine/redisdump", "bootagent/pkg/engine/redistest", "bootagent/pkg/engine/release", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/shell", "bootagent/pkg/systemd/execstart"}, never: effects,
 		why: "one file for each engine; it reads files by pkg/datadir, and asks and runs nothing; no volumes",
 	},
+	{pkg: "pkg/answers", may: []string{renameio}, never: []string{"net", "net/http", "os/exec"}, why: "what programs answered, in files; who makes one runs them"},
+	{pkg: "pkg/engine/mycnf", may: []string{"bootagent/pkg/fault", "bootagent/pkg/host"}, never: effects, why: "options of MySQL and MariaDB to settings; its caller runs what it asks"},
+	{pkg: "pkg/engine/innodb", may: []string{"bootagent/pkg/engine/release", "bootagent/pkg/host"}, never: effects, why: "the files of MySQL and MariaDB; its caller reads them"},
+	{pkg: "pkg/engine/release", never: effects, why: "versions of MySQL and MariaDB; text to rules"},
 	{
 		pkg: "pkg/secret",
 		may: []string{
