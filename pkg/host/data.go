@@ -1,6 +1,9 @@
 package host
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // Data is one data directory of the plan: what is asked about it.
 type Data struct {
@@ -126,4 +129,14 @@ type EngineSettings struct {
 	// Values are further settings that decide which files are its data, by the
 	// engine's own names: "appendonly": "yes".
 	Values map[string]string
+}
+
+// Parts are the binds of other data that hold a part of this, each once.
+func (s EngineSettings) Parts() (binds []string) {
+	for _, place := range s.Elsewhere {
+		if !slices.Contains(binds, place.In) {
+			binds = append(binds, place.In)
+		}
+	}
+	return binds
 }

@@ -99,18 +99,13 @@ func (e engines) command(d host.Data, set host.EngineSettings) (systemd.Command,
 	if err != nil {
 		return systemd.Command{}, err
 	}
-	c := systemd.Command{
+	parts := set.Parts()
+	return systemd.Command{
 		Unit: unitOf(d), Description: "Making of the data directory " + d.Name + " in " + d.Dir,
 		Argv: of.Initialize(d.Bind, d.Owner, set), User: d.Owner,
-		Binds: []systemd.Bind{{From: d.Dir, To: d.Bind}}, Writable: []string{d.Bind},
-		Timeout: initializeWithin, Mounts: []string{filepath.Dir(d.Dir)},
-	}
-	for _, place := range set.Elsewhere {
-		if !slices.Contains(c.Mounts, place.In) {
-			c.Writable, c.Mounts = append(c.Writable, place.In), append(c.Mounts, place.In)
-		}
-	}
-	return c, nil
+		Binds: []systemd.Bind{{From: d.Dir, To: d.Bind}}, Writable: append([]string{d.Bind}, parts...),
+		Timeout: initializeWithin, Mounts: append([]string{filepath.Dir(d.Dir)}, parts...),
+	}, nil
 }
 
 // unitOf is the unit that initialises a data directory.
