@@ -71,12 +71,13 @@ type Reporter interface {
 
 // A Keeper keeps what others read of the agent, and tells what they did.
 type Keeper interface {
-	// Plan keeps the plan and the role files that are in force.
-	Plan(role.Plan) error
+	// Plan keeps the plan and the role files that are in force, and tells services
+	// which instance this is.
+	Plan(role.Plan, host.Instance) error
 
 	// Check makes again what somebody deleted, a plan that is in force among it.
 	// nil is that no plan is in force.
-	Check(*role.Plan) error
+	Check(*role.Plan, host.Instance) error
 
 	// Granted reports whether a unit has the file of a grant, and so may start,
 	// even before an agent that was restarted has checked what it stands on.
@@ -156,7 +157,7 @@ func (a *Agent) once(ctx context.Context, learnt *Lesson) error {
 
 // bootBy makes the plan true and keeps it so until ctx ends.
 func (a *Agent) bootBy(ctx context.Context, learnt *Lesson) error {
-	if err := a.Keep.Plan(learnt.Plan); err != nil {
+	if err := a.Keep.Plan(learnt.Plan, learnt.Identity.Instance); err != nil {
 		return err
 	}
 	a.Keep.WarnOfGuards(ctx, learnt.Plan)
@@ -208,10 +209,11 @@ func (a *Agent) Inspect(ctx context.Context) {
 	b, by := a.boot, a.lesson
 	a.mu.Unlock()
 	var inForce *role.Plan
+	var of host.Instance
 	if b != nil {
-		inForce = &by.Plan
+		inForce, of = &by.Plan, by.Identity.Instance
 	}
-	err := a.Keep.Check(inForce)
+	err := a.Keep.Check(inForce, of)
 	if b != nil {
 		err = errors.Join(err, b.Inspect(ctx))
 	}

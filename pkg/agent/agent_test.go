@@ -89,8 +89,8 @@ func (r *reported) now() (status.Status, bool) {
 // keepsNothing is the Keeper of a machine on which no unit is held.
 type keepsNothing struct{}
 
-func (keepsNothing) Plan(role.Plan) error                    { return nil }
-func (keepsNothing) Check(*role.Plan) error                  { return nil }
+func (keepsNothing) Plan(role.Plan, host.Instance) error     { return nil }
+func (keepsNothing) Check(*role.Plan, host.Instance) error   { return nil }
 func (keepsNothing) Granted(string) bool                     { return false }
 func (keepsNothing) Held() []string                          { return nil }
 func (keepsNothing) WarnOfGuards(context.Context, role.Plan) {}

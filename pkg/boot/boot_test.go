@@ -121,7 +121,8 @@ func (r *run) isUp() { r.t.Helper(); r.is("service mariadb.service: up", graph.D
 func TestTheWayOfABootIsAsItWasReviewed(t *testing.T) {
 	cloud := withSecret()
 	cloud.Volumes[0].Find = find.Find{Tags: map[string]string{"cluster": "orders"}}
-	for file, p := range map[string]role.Plan{"testdata/mysql.graph": plan(), "testdata/cloud.graph": cloud} {
+	_, files := withFiles()
+	for file, p := range map[string]role.Plan{"testdata/mysql.graph": plan(), "testdata/cloud.graph": cloud, "testdata/files.graph": files} {
 		got := New(p, host.Host{}, nil).String()
 		golden.Check(t, file, got)
 	}

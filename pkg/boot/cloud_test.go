@@ -117,6 +117,26 @@ func (c *cloud) Intend(_ context.Context, id name.VolumeID, intent host.Intent) 
 	return nil
 }
 
+func (c *cloud) Tags(_ context.Context, id name.VolumeID) (map[string]string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.volumes[id].tags), c.ask()
+}
+
+func (m *machine) RecordedTag(id name.VolumeID, key string) (value string, there bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	value, there = m.tags[string(id)+" "+key]
+	return value, there, nil
+}
+
+func (m *machine) RecordTag(id name.VolumeID, key, value string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tags[string(id)+" "+key] = value
+	return m.does("record tag %s of %s", key, id)
+}
+
 func (m *machine) Recorded(volume string, _ host.Find) (name.VolumeID, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -331,5 +351,6 @@ func (m *machine) reboot() {
 	clear(m.started)
 	clear(m.units)
 	clear(m.safe.staged)
+	clear(m.files)
 	m.safe.keys = nil
 }

@@ -37,7 +37,7 @@ func (b *Boot) dataConfig(d role.Data) data.Config {
 	}
 	for _, s := range b.plan.Services {
 		if slices.Contains(s.Needs, role.Need{Kind: role.KindData, Name: d.Name}) {
-			c.Services = append(c.Services, s.Unit)
+			c.Services, c.Files = append(c.Services, s.Unit), append(c.Files, b.filesOf(s.Unit)...)
 		}
 	}
 	for _, other := range b.plan.Data {
@@ -72,6 +72,8 @@ func (b *Boot) serviceConfig(needs []role.Need) service.Config {
 			c.Mounts, c.Volumes = append(c.Mounts, d.On().Mount, d.Bind), append(c.Volumes, d.On())
 		case role.KindSecret:
 			c.After = append(c.After, b.secrets[need.Name].opened)
+		case role.KindFile:
+			c.After = append(c.After, b.files[need.Name].Written())
 		}
 	}
 	slices.Sort(c.Mounts)

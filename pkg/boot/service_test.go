@@ -400,3 +400,32 @@ func TestAProbeThatHangsIsEndedAndAskedAgain(t *testing.T) {
 		}
 	})
 }
+
+// The limit is systemd's: the agent does not lift it, and says what does.
+func TestAServiceThatHitItsStartLimitStaysDownUntilAPersonStartsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m := upToNow(t)
+		for n := range 5 {
+			r.live(m, crashed, n)
+			r.live(m, active, n+1)
+		}
+		hit := aUnit{UnitState: host.UnitState{Active: "failed", Sub: "failed"}, Ended: host.Ended{Result: "start-limit-hit", Ran: true, Died: "it was killed by SIGSEGV"}}
+		r.live(m, hit, 5)
+		r.is(upStep, graph.Failed, "mariadb.service was started too often, and systemd does not start it again (StartLimitBurst= of its unit, it was killed by SIGSEGV)",
+			"systemctl reset-failed mariadb.service && systemctl start mariadb.service")
+		starts := func() (n int) {
+			for _, e := range m.effects {
+				if e == "start mariadb.service" {
+					n++
+				}
+			}
+			return n
+		}
+		if time.Sleep(24 * time.Hour); starts() != 1 {
+			t.Errorf("it was started %d times", starts())
+		}
+		r.live(m, active, 0)
+		r.isUp()
+		r.stop()
+	})
+}

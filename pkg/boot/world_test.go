@@ -39,6 +39,8 @@ type machine struct {
 	byHand    map[string]bool
 	units     map[string]aUnit
 	records   map[string]name.VolumeID // by the volume's name
+	tags      map[string]string        // that were read, by volume and key
+	files     map[string]string        // of the role
 	cloud     cloud
 	safe      safe
 
@@ -75,7 +77,7 @@ type disk struct {
 
 func newMachine() *machine {
 	m := &machine{
-		records: make(map[string]name.VolumeID),
+		records: make(map[string]name.VolumeID), tags: make(map[string]string), files: make(map[string]string),
 		disks:   make(map[string]*disk),
 		mounts:  make(map[string]string),
 		intents: make(map[string]host.Intent),
@@ -97,7 +99,7 @@ func (m *machine) world() host.Host {
 	return host.Host{
 		Volumes: &m.cloud, Records: m, Releases: m,
 		Disks: m, Filesystems: m, Ledgers: m, Intents: m, Mounts: m,
-		Directories: m, Engines: m, Secrets: &m.safe, Units: m, Runs: m, Grants: m, Jobs: m, Probes: m, Stops: m, Shutdown: m,
+		Directories: m, Engines: m, Secrets: &m.safe, Files: m, Units: m, Runs: m, Grants: m, Jobs: m, Probes: m, Stops: m, Shutdown: m,
 		Machine: host.Machine{ID: "machine", BootID: "boot"}, UnlockWithin: 24 * time.Hour,
 	}
 }

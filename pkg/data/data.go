@@ -25,6 +25,7 @@ type Config struct {
 	OnVolume []string        // the names of all data that the plan has on that volume
 	Services []string        // the units that need it; one of them starts the engine
 	Parts    []*Directory    // plain data that all of these services need, too: each may hold a part of this data
+	Files    []*graph.Step   // that write the files of these services, which the engine may read
 }
 
 // A Directory is one data directory of a plan on its way to its engine.
@@ -43,7 +44,7 @@ type Directory struct {
 func Add(c Config, plan role.Data) *Directory {
 	d := &Directory{Data: plan, host: c.Host, volume: c.Volume, onVolume: c.OnVolume, services: c.Services, parts: c.Parts}
 	name := "data " + d.Name + ": "
-	engine := c.Graph.Add(name+"engine", d.askEngine).Within(d.volume.Timeout)
+	engine := c.Graph.Add(name+"engine", d.askEngine, c.Files...).Within(d.volume.Timeout)
 	needs := []*graph.Step{engine, d.volume.Ready()}
 	for _, part := range d.parts {
 		needs = append(needs, part.there) // a part is where the engine looks before the engine makes, or finds, the whole

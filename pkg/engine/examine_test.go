@@ -16,14 +16,14 @@ import (
 	"bootagent/pkg/host"
 )
 
-func ok(t *testing.T, err error) {
+func ok(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-func write(t *testing.T, path, text string) {
+func write(t testing.TB, path, text string) {
 	t.Helper()
 	ok(t, os.WriteFile(path, []byte(text), 0o600))
 }

@@ -25,7 +25,7 @@ import (
 // A pgInstall is a root directory in which a real PostgreSQL is: "/", or one of
 // those in BOOTAGENT_ENGINE_ROOTS, separated by ":".
 type pgInstall struct {
-	t    *testing.T
+	t    testing.TB
 	root string
 	bin  string // as seen from the root
 	work string // a directory of the user, as seen from the root
@@ -35,7 +35,7 @@ type pgInstall struct {
 const pgUser, pgNumber = "nobody", 65534
 
 // pgInstalls are the installations. A test of none is skipped.
-func pgInstalls(t *testing.T) (all []pgInstall) {
+func pgInstalls(t testing.TB) (all []pgInstall) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("running PostgreSQL as another user needs root")
@@ -407,4 +407,23 @@ func pgMoment(dir string) string {
 		words[n] += "=" + hex.EncodeToString(head)
 	}
 	return strings.Join(words, " ")
+}
+
+// What it costs at a boot to ask, beside a server that starts to say the same.
+func BenchmarkPostgresSettings(b *testing.B) {
+	for _, i := range pgInstalls(b) {
+		i.initialize("a", i.settings("-D", i.seen("a")))
+		b.Run("asked"+i.bin, func(b *testing.B) {
+			for b.Loop() {
+				i.settings("-D", i.seen("a"))
+			}
+		})
+		b.Run("of-a-server"+i.bin, func(b *testing.B) {
+			for b.Loop() {
+				if out, err := i.query("template1", "show data_directory", "-D", i.seen("a")); err != nil {
+					b.Fatal(err, out)
+				}
+			}
+		})
+	}
 }

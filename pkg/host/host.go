@@ -5,6 +5,7 @@ package host
 import (
 	"bytes"
 	"context"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -26,6 +27,7 @@ type Host struct {
 	Directories Directories
 	Engines     Engines
 	Secrets     Secrets
+	Files       Files
 	Units       Units
 	Runs        Runs
 	Grants      Grants
@@ -84,6 +86,34 @@ type Payload struct {
 	Version   string        // tells payloads of the same secret apart
 	Encrypted bool          // it is encrypted
 	Stale     string        // that it comes from the cache, and why; "" if it is fresh from its source
+}
+
+// Files writes the configuration files of a role.
+type Files interface {
+	// Write makes a file so, in one step, unless it is so already: changed says
+	// which. The secrets in it are staged. A secret that can't be put in is a
+	// permanent error.
+	Write(ctx context.Context, f File) (changed bool, err error)
+
+	// Written reports whether there is a file of that name.
+	Written(name string) (bool, error)
+}
+
+// A File is a small configuration file, as services are to find it.
+type File struct {
+	Name    string
+	Owner   string // user name
+	Group   string // name, or "" for the group of the owner
+	Mode    fs.FileMode
+	Content []Piece
+}
+
+// A Piece is a part of a file: some text, or a secret that is put in when the file
+// is written.
+type Piece struct {
+	Text   string
+	Secret *Secret // nil for a text
+	Quoted bool    // the secret stands between double quotes, in an environment file
 }
 
 // Units says what systemd's units are doing.
@@ -198,10 +228,11 @@ type Metadata interface {
 
 // An Instance is an EC2 instance. It is zero on a machine that is not in a cloud.
 type Instance struct {
-	ID     string
-	Zone   string // such as eu-central-1a
-	Region string
-	Type   string // such as m7g.large
+	ID          string
+	Zone        string // such as eu-central-1a
+	Region      string
+	Type        string // such as m7g.large
+	PrivateIPv4 string // its primary private IPv4 address; "" where it is not known
 }
 
 // An Identity is what the cloud tells an instance of itself.

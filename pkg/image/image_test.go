@@ -160,6 +160,12 @@ func TestWhatAnImageLacksIsTold(t *testing.T) {
 		},
 		{"no owner", map[string]string{"etc/passwd": "root:x:0:0::/root:/bin/sh\nmysqlx:x:1:1::/:\n"}, []string{`data "mysql" has the owner mysql, but that user is neither in `}},
 		{"an owner that is made at boot", map[string]string{"etc/passwd": "", "usr/lib/sysusers.d/mysql.conf": "#u x\nu mysql - \"MySQL\" /var/lib/mysql\n"}, nil},
+		{"no owner of a file", map[string]string{"etc/bootagent/roles.d/db.yaml": dbRole + "files: {x: {content: x, owner: redis, services: [mariadb.service]}}\n"}, []string{`db.yaml: file "x" has the owner redis, but that user is neither in `}},
+		{"no group of a file", map[string]string{"etc/bootagent/roles.d/db.yaml": dbRole + "files: {x: {content: x, owner: mysql, group: dba, services: [mariadb.service]}}\n"}, []string{`db.yaml: file "x" has the group dba, but that group is neither in `}},
+		{"an owner and a group of a file", map[string]string{
+			"etc/bootagent/roles.d/db.yaml": dbRole + "files: {x: {content: x, group: dba, services: [mariadb.service]}}\n",
+			"usr/lib/sysusers.d/mysql.conf": "g dba -\n",
+		}, nil},
 		{"no mkfs", map[string]string{"usr/sbin/mkfs.xfs": "gone"}, []string{`there is no executable /sbin/mkfs.xfs, which makes the filesystem of volume "data": install xfsprogs in the image`}},
 		{"a program that can't be run", map[string]string{"usr/sbin/mkfs.xfs": "text"}, []string{"there is no executable /sbin/mkfs.xfs"}},
 		{

@@ -17,6 +17,8 @@ import (
 	"bootagent/pkg/child"
 	"bootagent/pkg/host"
 	"bootagent/pkg/probe"
+	"bootagent/pkg/ramfile"
+	"bootagent/pkg/records"
 	"bootagent/pkg/release"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/secret/credential"
@@ -57,12 +59,12 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 	d := disks{block.Host(), m.Children, m.RunDir}
 	u := units{m.Manager}
 	h := host.Host{
-		Records:     records{filepath.Join(m.StateDir, "volumes.json"), self.ID, m.Log},
+		Records:     records.New(filepath.Join(m.StateDir, "volumes.json"), self.ID, m.Log),
 		Releases:    release.Kept(m.StateDir),
 		Disks:       d,
 		Filesystems: filesystems{m.Manager, d},
 		Ledgers:     ledgers{m.Children},
-		Intents:     intents{filepath.Join(m.StateDir, "intents")},
+		Intents:     records.Intents(filepath.Join(m.StateDir, "intents")),
 		Mounts:      mounts{m.Manager, m.Children},
 		Directories: directories{m.Children},
 		Engines:     engines{m.Manager, m.Children, answers.Store{Dir: filepath.Join(m.StateDir, "answers"), Log: m.Log}},
@@ -81,6 +83,7 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 		})
 	}
 	h.Secrets = m.secrets(c.Settings.Keys, objects)
+	h.Files = configFiles{ramfile.Dir{Root: filepath.Join(m.RunDir, "files"), Check: credential.OnRamfs}, m.staging()}
 	return h, nil
 }
 
@@ -112,6 +115,11 @@ func (m *Machine) probes() probe.Host {
 	}}
 }
 
+// staging is where secrets are staged.
+func (m *Machine) staging() credential.Store {
+	return credential.Store{Root: filepath.Join(m.RunDir, "secrets")}
+}
+
 // secrets are those of S3 or of files. On a local machine objects is nil.
 func (m *Machine) secrets(keys []secret.ProviderConfig, objects sources.Objects) *secret.Secrets {
 	run := func(ctx context.Context, argv []string) ([]byte, error) {
@@ -120,7 +128,7 @@ func (m *Machine) secrets(keys []secret.ProviderConfig, objects sources.Objects)
 	return &secret.Secrets{
 		Keys: m.Keys, Providers: secret.Providers(keys, run), Sources: sources.All(objects),
 		Cache: secret.Cache(filepath.Join(m.StateDir, "secrets")),
-		Store: credential.Store{Root: filepath.Join(m.RunDir, "secrets")},
+		Store: m.staging(),
 		Log:   m.Log,
 	}
 }

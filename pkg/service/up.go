@@ -37,6 +37,11 @@ func (s *Service) ended(ctx context.Context, state host.UnitState) error {
 	if err != nil {
 		return err
 	}
+	if state.Active == "failed" && ended.Result == startLimit {
+		return fault.Permanent(fault.WithHint(
+			fmt.Errorf("%s was started too often, and systemd does not start it again (%s)", s.Unit, joined("StartLimitBurst= of its unit", ended.Died)),
+			fmt.Sprintf("journalctl -u %s tells why it ended; then, to start it: systemctl reset-failed %s && systemctl start %s", s.Unit, s.Unit, s.Unit)))
+	}
 	if state.Active == "failed" {
 		return fault.Permanent(fault.WithHint(fmt.Errorf("%s failed: %s", s.Unit, joined(ended.Result, ended.Died)), look))
 	}
@@ -67,6 +72,10 @@ func (s *Service) ended(ctx context.Context, state host.UnitState) error {
 	}
 	return fault.Permanent(fault.WithHint(fmt.Errorf("%s was stopped by hand", s.Unit), again))
 }
+
+// startLimit is the Result= of a service that was started more often than its unit
+// allows (systemd.unit(5), StartLimitBurst=).
+const startLimit = "start-limit-hit"
 
 func joined(result, died string) string {
 	if died == "" {

@@ -9,7 +9,7 @@ who) echo "$(id -un) $2 $(pwd)"; touch /srv/written /tmp/written /run/written 2>
 loading) echo "LOADING the dataset" >&2; exit 1 ;;
 endless) exec yes n ;;
 leaves) setsid sleep 7777 & exit 0 ;;
-metadata) timeout 5 bash -c 'exec 3<>/dev/tcp/169.254.169.254/81' && exit 0; exit 4 ;;
+metadata) timeout 20 bash -c 'exec 3<>/dev/tcp/169.254.169.254/81' && exit 0; exit 4 ;;
 esac
 `
 
@@ -18,7 +18,7 @@ func probes(g guest) {
 	g.sh("printf '%%s' '%s' >/usr/local/bin/prober; chmod 755 /usr/local/bin/prober", strings.ReplaceAll(prober, "'", `'\''`))
 	g.sh("cp /etc/bootagent/roles.d/web.yaml /root/web.yaml")
 	ask := func(ready string) {
-		g.sh("sed 's#^  nginx.service:.*#  nginx.service: {ready: {%s, interval: 1s, try-timeout: 2s, timeout: 3m}}#' /root/web.yaml >/etc/bootagent/roles.d/web.yaml; bootagent retry", ready)
+		g.sh("sed 's#^  nginx.service:.*#  nginx.service: {ready: {%s, interval: 1s, try-timeout: 5s, timeout: 3m}}#' /root/web.yaml >/etc/bootagent/roles.d/web.yaml; bootagent retry", ready)
 	}
 	const answer = `bootagent status --json | tr -d '\n' | grep -o '"answer": "[^"]*"'`
 	serves := func(ready, want string) {
@@ -30,8 +30,8 @@ func probes(g guest) {
 	waits := func(ready, want string) {
 		g.t.Helper()
 		ask(ready)
+		g.until(settles, "%s", "bootagent status >/root/told; test $? = 4 && grep -F 'waiting since' /root/told | grep 'nginx.service to serve, as' | grep -q -F -e 'the last answer is: "+want+"'")
 		g.until(settles, "%s", answer+" | grep -q -F -e '"+want+"'")
-		g.says("bootagent status; echo exit $?", "waiting since", "nginx.service to serve, as", "the last answer is: "+want, "exit 4")
 	}
 	waits("tcp: 127.0.0.1:81", "connection refused")
 	serves("tcp: localhost:80", "it accepts a connection")
@@ -41,12 +41,13 @@ func probes(g guest) {
 	serves("http: http://127.0.0.1/", "200 OK")
 	waits("command: [/usr/local/bin/none]", "exited with status 203, as /usr/local/bin/none can")
 	waits("command: [/usr/local/bin/prober, loading]", "exited with status 1: LOADING the dataset")
-	waits("command: [/usr/local/bin/prober, endless]", "no answer within 2s: n; n; n")
+	waits("command: [/usr/local/bin/prober, endless]", "no answer within 5s: n; n; n")
 	// The metadata service, as far as a probe can tell. It is a local address here.
 	g.sh("ip address add 169.254.169.254/32 dev lo; cd /run/systemd/system; printf '[Socket]\\nListenStream=169.254.169.254:81\\nAccept=yes\\n' >imds.socket; " +
 		"printf '[Service]\\nExecStart=/bin/true\\n' >imds@.service; systemctl daemon-reload; systemctl start imds.socket")
 	g.is("0", "/usr/local/bin/prober metadata; echo $?")
-	waits("command: [/usr/local/bin/prober, metadata]", "no answer within 2s")
+	ask("command: [/usr/local/bin/prober, metadata]")
+	g.until(settles, "%s", answer+" | grep -q -e 'no answer within 5s' -e 'exited with status 4'")
 	g.sh("systemctl stop imds.socket; ip address delete 169.254.169.254/32 dev lo")
 	waits("command: [/usr/local/bin/prober, who, \"$HOME %n\"], user: www-data", "exited with status 3: www-data $HOME %n /")
 	g.is("", "ls /srv/written /tmp/written /run/written 2>/dev/null")

@@ -91,7 +91,7 @@ var table = []row{
 	{pkg: "pkg/userdata", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "bytes to a Selection: no disk, no network"},
 	{
 		pkg:   "pkg/role",
-		may:   append([]string{"bootagent/pkg/regular", "bootagent/pkg/role/directory", "bootagent/pkg/role/find", "bootagent/pkg/role/ready", "bootagent/pkg/role/source", "bootagent/pkg/grammar"}, declared...),
+		may:   append([]string{"bootagent/pkg/regular", "bootagent/pkg/role/directory", "bootagent/pkg/role/file", "bootagent/pkg/role/find", "bootagent/pkg/role/param", "bootagent/pkg/role/ready", "bootagent/pkg/role/source", "bootagent/pkg/grammar"}, declared...),
 		never: []string{"net", "net/http", "os/exec"},
 		why:   "role files to a Plan: it reads those and touches nothing",
 	},
@@ -100,6 +100,8 @@ var table = []row{
 	{pkg: "pkg/role/find", may: declared, never: effects, why: "how a role file says which disk a volume is; it looks at none"},
 	{pkg: "pkg/role/directory", may: declared, never: effects, why: "how a role file declares a data directory; it looks at none"},
 	{pkg: "pkg/role/ready", may: declared, never: effects, why: "how a role file says what tells that a service serves; it asks none"},
+	{pkg: "pkg/role/file", may: declared, never: effects, why: "how a role file declares configuration files; it writes none"},
+	{pkg: "pkg/role/param", may: declared, never: effects, why: "how a role file declares parameters, and which values fit"},
 	{pkg: "pkg/role/source", may: declared, never: effects, why: "how a role file writes sources; it knows none"},
 	{
 		pkg: "pkg/grammar", may: append([]string{"bootagent/pkg/engine", "bootagent/pkg/role", "bootagent/pkg/secret/sources"}, declared...), never: effects,
@@ -108,7 +110,10 @@ var table = []row{
 	{pkg: "pkg/syntax", may: []string{"bootagent/pkg/unit"}, never: effects, why: "names on the machine; it looks at none"},
 	{pkg: "pkg/aws/name", never: effects, why: "names in AWS; it asks nobody"},
 	{pkg: "pkg/settings", may: []string{"bootagent/pkg/secret", "bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"}, why: "one file to Settings"},
-	{pkg: "pkg/boot", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/data", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/service", "bootagent/pkg/storage", "bootagent/pkg/unit"}, never: effects, why: "the way of a boot decides; every effect is behind an interface of pkg/host"},
+	{pkg: "pkg/boot", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/data", "bootagent/pkg/fault", "bootagent/pkg/files", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/role/file", "bootagent/pkg/service", "bootagent/pkg/storage", "bootagent/pkg/unit"}, never: effects, why: "the way of a boot decides; every effect is behind an interface of pkg/host"},
+	{pkg: "pkg/files", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role/file"}, never: effects, why: "the way of a file decides; of what it is put together of, it knows values and steps"},
+	{pkg: "pkg/ramfile", never: []string{"net", "net/http", "os/exec"}, why: "it writes files for others to read; it knows nothing of what is in them"},
+	{pkg: "pkg/records", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/host", renameio}, never: []string{"net", "net/http", "os/exec"}, why: "files of the machine's own disk"},
 	{pkg: "pkg/mountinfo", never: effects, why: "text of mountinfo to mounts; the one parser of it, which every package that reads the file may import"},
 	{pkg: "pkg/block", may: []string{"bootagent/pkg/mountinfo", xsys}, never: network, why: "ioctls of disks; no cloud"},
 	{pkg: "pkg/blankproof", may: []string{"bootagent/pkg/blankproof/signature", "bootagent/pkg/block", "bootagent/pkg/program", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "reads of a disk that pkg/block describes, blkid and wipefs as programs; it writes to no disk"},
@@ -156,7 +161,7 @@ var table = []row{
 	},
 	{pkg: "pkg/systemd/pid1/pid1test", may: []string{goSystemd, godbus}, never: []string{"net/http", "os/exec"}, why: "a PID 1 for the tests of both; no program imports it"},
 	{pkg: "pkg/systemd/execstart", may: []string{"bootagent/pkg/shell", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "settings of a service to the command that it runs; of files it reads those of EnvironmentFile="},
-	{pkg: "pkg/systemd/holder", may: []string{xsys}, never: []string{"net", "net/http", "os/exec"}, why: "it reads /proc and asks nobody"},
+	{pkg: "pkg/systemd/holder", may: []string{"bootagent/pkg/mountinfo", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "it reads /proc and asks nobody"},
 	{
 		pkg: "pkg/systemd/guard", may: []string{"bootagent/pkg/shell", "bootagent/pkg/systemd/unitfile", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"},
 		why: "the generator links it",
@@ -215,7 +220,7 @@ var table = []row{
 		pkg: "pkg/probe", may: []string{"bootagent/pkg/role/ready", "bootagent/pkg/systemd", "bootagent/pkg/unit", goSystemd, xsys}, never: []string{"os/exec"},
 		why: "connections, requests and programs that ask the services of this machine; it decides nothing",
 	},
-	{pkg: "pkg/role/plantext", may: []string{"bootagent/pkg/role"}, never: effects, why: "a plan to text"},
+	{pkg: "pkg/role/plantext", may: []string{"bootagent/pkg/role", "bootagent/pkg/role/file"}, never: effects, why: "a plan to text"},
 	{pkg: "pkg/status", may: []string{fsnotify, xsys}, never: []string{"net", "net/http", "os/exec", "syscall"}, why: "how a state came about is not its concern"},
 }
 

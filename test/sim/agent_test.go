@@ -67,7 +67,7 @@ var example = sync.OnceValue(func() string {
 })
 
 // exampleRole is that of the example, and hastyRole one of little patience that
-// asks whether the service is ready.
+// asks whether the service is ready, and has a file.
 var (
 	exampleRole = sync.OnceValue(func() *role.Role { return decode(example()) })
 	hastyRole   = sync.OnceValue(func() *role.Role { return hasty("unit: " + probe) })
@@ -92,10 +92,19 @@ func withSpool(r *role.Role) *role.Role {
 	return &with
 }
 
+// withPostgres is a role whose database is one of PostgreSQL.
+func withPostgres(r *role.Role) *role.Role {
+	with := *r
+	with.Data = slices.Clone(r.Data)
+	with.Data[0].Engine = "postgres"
+	return &with
+}
+
 // hasty is the hasty role that asks in a way.
 func hasty(way string) *role.Role {
 	text := strings.Replace(example(), "timeout: 20m", "timeout: 5m", 1)
-	return decode(strings.Replace(text, "mariadb.service: {}", "mariadb.service: {ready: {"+way+", timeout: 2m}}", 1))
+	text = strings.Replace(text, "mariadb.service: {}", "mariadb.service: {ready: {"+way+", timeout: 2m}}", 1)
+	return decode(strings.Replace(text, "services:\n  mariadb", filesOfRole+"services:\n  mariadb", 1))
 }
 
 func decode(text string) *role.Role {
@@ -201,12 +210,11 @@ func (in inputs) Roles() (roles []*role.Role, err error) {
 	return roles, err
 }
 
-// A keeper keeps nothing: the world has no file of an agent's that others read.
+// A keeper keeps nothing but what Plan notes: the world has no other file of an
+// agent's that others read.
 type keeper struct{ *agent }
 
-func (keeper) Plan(role.Plan) error { return nil }
-
-func (keeper) Check(*role.Plan) error { return nil }
+func (keeper) Check(*role.Plan, host.Instance) error { return nil }
 
 func (keeper) Granted(string) bool { return false }
 

@@ -23,6 +23,7 @@ type mutant struct {
 	change func(*seams)                                  // what it asks, and what its steps do
 	role   func(*role.Role)                              // that it reads
 	misses func(a *agent, event string) bool             // the event of a unit, of a disk, or that a key was brought
+	untold bool                                          // it tells services not which instance this is
 	report func([]graph.Progress) (now []graph.Progress) // what it tells of its steps
 }
 
@@ -98,6 +99,8 @@ type seams struct {
 	origin     func(context.Context, name.VolumeID) (host.Origin, error)
 	intent     func(context.Context, name.VolumeID) (host.Intent, error)
 	intend     func(context.Context, name.VolumeID, host.Intent) error
+	tags       func(context.Context, name.VolumeID) (map[string]string, error)
+	recordTag  func(name.VolumeID, string, string) error
 	recorded   func(string, host.Find) (name.VolumeID, error)
 	record     func(string, host.Find, name.VolumeID) error
 
@@ -119,6 +122,7 @@ type seams struct {
 	settings   func(context.Context, host.Data, []string) (host.EngineSettings, error)
 	initialize func(context.Context, host.Data, host.EngineSettings) error
 	staged     func(host.Secret) (string, error)
+	writeFile  func(context.Context, host.File) (bool, error)
 	unlock     func(context.Context) error
 	fetch      func(context.Context, host.Secret) (host.Payload, error)
 	open       func(context.Context, host.Secret, host.Payload) error
@@ -147,6 +151,7 @@ func newSeams(a *agent, h host.Host) *seams {
 
 		findVolume: h.Volumes.FindVolume, claim: h.Volumes.Claim, attach: h.Volumes.Attach,
 		origin: h.Volumes.Origin, intent: h.Volumes.Intent, intend: h.Volumes.Intend,
+		tags: h.Volumes.Tags, recordTag: h.Records.RecordTag,
 		recorded: h.Records.Recorded, record: h.Records.Record,
 
 		findDisk: h.Disks.Find, readDisk: h.Disks.Read,
@@ -156,7 +161,8 @@ func newSeams(a *agent, h host.Host) *seams {
 
 		examine: h.Directories.Examine, names: h.Directories.Names, publish: h.Directories.Publish,
 		settings: h.Engines.Settings, initialize: h.Engines.Initialize,
-		staged: h.Secrets.Staged, unlock: h.Secrets.Unlock, fetch: h.Secrets.Fetch, open: h.Secrets.Open,
+		writeFile: h.Files.Write,
+		staged:    h.Secrets.Staged, unlock: h.Secrets.Unlock, fetch: h.Secrets.Fetch, open: h.Secrets.Open,
 
 		state: h.Units.State, await: h.Units.Await, restarts: h.Runs.Restarts, ended: h.Runs.Ended, began: h.Runs.Began,
 		grant: h.Grants.Grant, granted: h.Grants.Granted,
@@ -172,7 +178,7 @@ func (s *seams) host() host.Host {
 	h.Volumes, h.Records = seamVolumes{h.Volumes, s}, seamRecords{h.Records, s}
 	h.Disks, h.Filesystems, h.Ledgers = seamDisks{h.Disks, s}, seamFilesystems{h.Filesystems, s}, seamLedgers{h.Ledgers, s}
 	h.Mounts, h.Directories, h.Engines = seamMounts{h.Mounts, s}, seamDirectories{h.Directories, s}, seamEngines{h.Engines, s}
-	h.Secrets = seamSecrets{h.Secrets, s}
+	h.Secrets, h.Files = seamSecrets{h.Secrets, s}, seamFiles{h.Files, s}
 	h.Units, h.Runs, h.Grants, h.Jobs = seamUnits{h.Units, s}, seamRuns{h.Runs, s}, seamGrants{h.Grants, s}, seamJobs{h.Jobs, s}
 	h.Probes, h.Stops, h.Shutdown = seamProbes{h.Probes, s}, seamStops{h.Stops, s}, seamShutdown{h.Shutdown, s}
 	return h
@@ -237,6 +243,10 @@ type (
 		host.Secrets
 		*seams
 	}
+	seamFiles struct {
+		host.Files
+		*seams
+	}
 	seamUnits struct {
 		host.Units
 		*seams
@@ -284,6 +294,16 @@ func (s seamVolumes) Intent(ctx context.Context, of name.VolumeID) (host.Intent,
 func (s seamVolumes) Intend(ctx context.Context, of name.VolumeID, intent host.Intent) error {
 	return s.intend(ctx, of, intent)
 }
+
+func (s seamVolumes) Tags(ctx context.Context, of name.VolumeID) (map[string]string, error) {
+	return s.tags(ctx, of)
+}
+
+func (s seamRecords) RecordTag(id name.VolumeID, key, value string) error {
+	return s.recordTag(id, key, value)
+}
+
+func (s seamFiles) Write(ctx context.Context, f host.File) (bool, error) { return s.writeFile(ctx, f) }
 
 func (s seamRecords) Recorded(volume string, find host.Find) (name.VolumeID, error) {
 	return s.recorded(volume, find)

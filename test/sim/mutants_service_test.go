@@ -70,6 +70,13 @@ var ofServices = []mutant{
 	{name: "what ended by itself was stopped by a person", change: func(s *seams) {
 		answers(&s.ended, func(_ string, e *host.Ended) { e.ByItself = false })
 	}},
+	{name: "that a start limit was hit is not told", breaks: "was started too often", change: func(s *seams) {
+		answers(&s.ended, func(_ string, e *host.Ended) {
+			if e.Result == "start-limit-hit" {
+				e.Result = "signal"
+			}
+		})
+	}},
 	{name: "the probe does not see that its service was stopped", change: func(s *seams) { s.awaitsNothingWhileProbing() }},
 	{name: "a probe that was never asked has succeeded", change: func(s *seams) {
 		s.probe = func(context.Context, string, ready.Ready) (string, error) { return "", nil }

@@ -46,11 +46,25 @@ func (w *World) checkGrant(m *machine, mounts []string) {
 	if w.hasSpool() && !slices.Contains(mounts, spoolAt) {
 		w.breaks("%s grants its service without a part of its data, for the mounts %v", m.id, mounts)
 	}
+	w.checkFiles(m)
 	if mt := m.mounts[volumeAt]; mt != nil && mt.vol.mayStillSayStopped() {
 		w.breaks("%s grants its service, and a power cut may leave a ledger that says that it has stopped", m.id)
 	}
 	if m.staged["root-sql"] != plaintext {
 		w.breaks("%s grants its service with the secret %q", m.id, m.staged["root-sql"])
+	}
+}
+
+// checkFiles is asked with checkGrant.
+func (w *World) checkFiles(m *machine) {
+	w.mu.Lock()
+	told := m.told
+	w.mu.Unlock()
+	switch {
+	case !m.hasFiles():
+		w.breaks("%s grants its service with the file %q", m.id, m.files[serverIDFile])
+	case told.ID != m.id || told.PrivateIPv4 == "":
+		w.breaks("%s grants its service, which is told to be on %+v", m.id, told)
 	}
 }
 
@@ -123,8 +137,12 @@ func (w *World) lookAtService(m *machine, s *service) {
 		wrong = "without a part of its data"
 	case w.hasSpool() && mt.vol.live.dirs["spool"].state != host.Ready:
 		wrong = "without what was in a part of its data"
+	case mt.vol.live.dirs[mt.dir].older:
+		wrong = "on a data directory whose version the engine does not open"
 	case m.staged["root-sql"] != plaintext:
 		wrong = "without its secret"
+	case !m.hasFiles():
+		wrong = "without its files"
 	case saysStopped(mt.vol.log) || saysStopped(mt.vol.live):
 		wrong = "and its volume's ledger, as a power cut leaves it, says that it has stopped"
 	}
@@ -292,7 +310,10 @@ var reasons = []reason{
 	because("no data of the role is bound that the same services need", func(m *machine) bool {
 		return m.world.hasSpool() && len(m.world.role.Services[0].Needs) < len(withSpool(hastyRole()).Services[0].Needs)
 	}),
-	ofVolume("is not a data directory that mariadb can start on", func(_ *machine, v *ebs) bool {
+	ofVolume("it is of PostgreSQL 1[37]", func(_ *machine, v *ebs) bool {
+		return v.now() != nil && (v.now().dirs["mysql"].newer || v.now().dirs["mysql"].older)
+	}),
+	ofVolume("is not a data directory that (mariadb|postgres) can start on", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].state != host.Ready
 	}),
 	ofVolume("it belongs to user number 1000", func(_ *machine, v *ebs) bool {
@@ -300,6 +321,8 @@ var reasons = []reason{
 	}),
 	ofVolume("MariaDB "+models["mariadb"].newer+" used it", func(_ *machine, v *ebs) bool { return v.now() != nil && v.now().dirs["mysql"].newer }),
 	ofVolume("was begun 3 times, and never succeeded", func(_ *machine, v *ebs) bool { return v.now() != nil && len(v.now().dirs) >= 3 }),
+	ofVolume("for the tag "+serverIDTag+" on volume", func(_ *machine, v *ebs) bool { return v.Tags[serverIDTag] == "" }),
+	ofVolume("the tag "+serverIDTag+" of volume data .* may have only letters", func(_ *machine, v *ebs) bool { return v.Tags[serverIDTag] == unfitID }),
 	because("(the|another) age identity", func(m *machine) bool {
 		return m.agent != nil && len(m.agent.keys) == 0 || m.agent.keys[0] != goodKey
 	}),
@@ -315,7 +338,8 @@ var reasons = []reason{
 	because("to stay up: this is restart|to start again: this is restart", func(m *machine) bool {
 		return m.services[database].restarts > 0 || m.services[database].sub == "auto-restart"
 	}),
-	because("mariadb.service failed", func(m *machine) bool { return m.services[database].active == "failed" }),
+	because("mariadb.service was started too often.*systemctl reset-failed mariadb.service", func(m *machine) bool { return m.services[database].limited }),
+	because("mariadb.service failed", func(m *machine) bool { s := m.services[database]; return s.active == "failed" && !s.limited }),
 	because("unknown role", func(m *machine) bool { return m.userData == badUserData }),
 	ofVolume(`it seems to be stuck|to be attached as`, func(m *machine, v *ebs) bool {
 		return v.holder() != nil && v.holder().State == volume.Attaching || m.world.cloud.instances[m.id].cutOff

@@ -12,6 +12,7 @@ import (
 
 	"bootagent/pkg/role"
 	"bootagent/pkg/role/directory"
+	"bootagent/pkg/role/file"
 	"bootagent/pkg/role/ready"
 )
 
@@ -33,6 +34,9 @@ func Print(out io.Writer, plan role.Plan) {
 		p.row("from", s.From.String())
 		p.row("credential", s.Credential)
 		p.row("services", strings.Join(s.Services, ", "))
+	}
+	for _, f := range plan.Files {
+		p.file(f)
 	}
 	for _, s := range plan.Services {
 		p.service(s)
@@ -107,6 +111,30 @@ func (p printer) data(d role.Data, mount string) {
 	if len(d.Beside) > 0 {
 		p.row("beside", strings.Join(d.Beside, ", "))
 	}
+}
+
+// file prints a file as the role file has it: with what stands for the values of
+// volumes and secrets.
+func (p printer) file(f file.File) {
+	p.head("file", f.Name)
+	p.row("path", f.Path())
+	for i, line := range strings.Split(strings.TrimSuffix(f.Content.String(), "\n"), "\n") {
+		if len(f.Content) > 0 {
+			p.row([]string{"content", ""}[min(i, 1)], line)
+		}
+	}
+	for i, v := range f.Env {
+		p.row([]string{"env", ""}[min(i, 1)], v.Name+"="+v.Value.String())
+	}
+	for _, put := range slices.Sorted(maps.Keys(f.Patterns)) {
+		p.row("patterns", "${"+put+"} has to match "+f.Patterns[put])
+	}
+	p.row("owner", f.Owner)
+	if f.Group != "" {
+		p.row("group", f.Group)
+	}
+	p.row("mode", string(f.Mode))
+	p.row("services", strings.Join(f.Services, ", "))
 }
 
 func (p printer) service(s role.Service) {
