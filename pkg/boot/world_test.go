@@ -28,11 +28,14 @@ type machine struct {
 	disks     map[string]*disk
 	mounts    map[string]string // by mount point, the disk's serial or the directory that is bound
 	intents   map[string]host.Intent
-	elsewhere []host.Place // what the engine is set to put outside of it
-	given     bool         // the root of the volume has the owner of its data
-	engine    string       // data directory that the engine is set to use
-	inside    string       // the same by settings that are in the data directory, read once it is bound; "" where there are none
-	askedOf   []string     // the units whose start it was asked about
+	elsewhere []host.Place         // what the engine is set to put outside of it
+	image     host.DirectoryReport // of the directory of the image that is copied
+	differs   string               // what is not the same in its copy
+	copied    int
+	given     bool     // the root of the volume has the owner of its data
+	engine    string   // data directory that the engine is set to use
+	inside    string   // the same by settings that are in the data directory, read once it is bound; "" where there are none
+	askedOf   []string // the units whose start it was asked about
 	granted   map[string]bool
 	tokenless map[string]bool // their tokens were deleted
 	started   map[string]bool
@@ -328,6 +331,9 @@ func (m *machine) Examine(_ context.Context, of host.Data, _ host.EngineSettings
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, name := m.at(of.Dir)
+	if of.Dir == "/usr/share/site" {
+		return m.image, nil
+	}
 	if of.Engine == "none" {
 		return m.examinePlain(d, name), nil
 	}
@@ -403,6 +409,18 @@ func (m *machine) Create(_ context.Context, of host.Data) error {
 	return nil
 }
 
+func (m *machine) Compare(_ context.Context, _, replica string) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.differs, m.does("compare %s", path.Base(replica))
+}
+
+func (m *machine) Sync(_ context.Context, p string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.does("sync %s", path.Base(p))
+}
+
 func (m *machine) Publish(_ context.Context, staging, p string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -435,6 +453,14 @@ func (m *machine) Initialize(_ context.Context, of host.Data, set host.EngineSet
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, name := m.at(of.Dir)
+	if of.From != "" {
+		if err := m.does("copy %s", name); err != nil {
+			return err
+		}
+		m.copied++
+		d.names[name] = host.Ready
+		return nil
+	}
 	if of.Engine == "none" {
 		return nil
 	}

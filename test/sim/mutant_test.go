@@ -119,6 +119,8 @@ type seams struct {
 	examine    func(context.Context, host.Data, host.EngineSettings) (host.DirectoryReport, error)
 	names      func(context.Context, string) ([]string, error)
 	publish    func(context.Context, string, string) error
+	compare    func(context.Context, string, string) (string, error)
+	sync       func(context.Context, string) error
 	settings   func(context.Context, host.Data, []string) (host.EngineSettings, error)
 	initialize func(context.Context, host.Data, host.EngineSettings) error
 	staged     func(host.Secret) (string, error)
@@ -160,6 +162,7 @@ func newSeams(a *agent, h host.Host) *seams {
 		at: h.Mounts.At, mount: h.Mounts.Mount, stale: h.Mounts.Stale, unmount: h.Mounts.Unmount,
 
 		examine: h.Directories.Examine, names: h.Directories.Names, publish: h.Directories.Publish,
+		compare: h.Directories.Compare, sync: h.Directories.Sync,
 		settings: h.Engines.Settings, initialize: h.Engines.Initialize,
 		writeFile: h.Files.Write,
 		staged:    h.Secrets.Staged, unlock: h.Secrets.Unlock, fetch: h.Secrets.Fetch, open: h.Secrets.Open,
@@ -350,6 +353,12 @@ func (s seamDirectories) Names(ctx context.Context, p string) ([]string, error) 
 func (s seamDirectories) Examine(ctx context.Context, d host.Data, set host.EngineSettings) (host.DirectoryReport, error) {
 	return s.examine(ctx, d, set)
 }
+
+func (s seamDirectories) Compare(ctx context.Context, directory, replica string) (string, error) {
+	return s.compare(ctx, directory, replica)
+}
+
+func (s seamDirectories) Sync(ctx context.Context, path string) error { return s.sync(ctx, path) }
 
 func (s seamDirectories) Publish(ctx context.Context, staging, p string) error {
 	return s.publish(ctx, staging, p)

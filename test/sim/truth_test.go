@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -133,6 +134,8 @@ func (w *World) lookAtService(m *machine, s *service) {
 		wrong = "on a data directory of another user's"
 	case mt.vol.live.dirs[mt.dir].newer:
 		wrong = "on a data directory that a newer engine used"
+	case mt.vol.live.dirs[mt.dir].half:
+		wrong = "on half of a copy"
 	case !m.spoolThere():
 		wrong = "without a part of its data"
 	case w.hasSpool() && mt.vol.live.dirs["spool"].state != host.Ready:
@@ -309,6 +312,12 @@ var reasons = []reason{
 	}),
 	because("no data of the role is bound that the same services need", func(m *machine) bool {
 		return m.world.hasSpool() && len(m.world.role.Services[0].Needs) < len(withSpool(hastyRole()).Services[0].Needs)
+	}),
+	ofVolume("somebody to (copy data|finish the copy)", func(_ *machine, v *ebs) bool {
+		return v.now() != nil && !v.now().hasDatabase()
+	}),
+	ofVolume("is not a whole copy of", func(_ *machine, v *ebs) bool {
+		return v.now() != nil && slices.ContainsFunc(slices.Collect(maps.Values(v.now().dirs)), func(d directory) bool { return d.half })
 	}),
 	ofVolume("it is of PostgreSQL 1[37]", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && (v.now().dirs["mysql"].newer || v.now().dirs["mysql"].older)
