@@ -47,11 +47,13 @@ type machine struct {
 	cloud     cloud
 	safe      safe
 
-	sameErr  error                    // of SameDirectory
-	mounted  uint64                   // device that is mounted, where it is not the disk's any more
-	stale    bool                     // that device is gone
-	slow     time.Duration            // what an unmount takes
-	lastStop host.LastStop            // what the engine's files say
+	sameErr  error         // of SameDirectory
+	mounted  uint64        // device that is mounted, where it is not the disk's any more
+	stale    bool          // that device is gone
+	slow     time.Duration // what an unmount takes
+	lastStop host.LastStop // what the engine's files say
+	bypasses map[string]host.Bypass
+	boundTo  []string                 // the last grant
 	released map[string]time.Time     // by boot
 	began    map[string]time.Duration // by unit
 	held     string                   // the one mount point of that device, "" for all
@@ -100,7 +102,7 @@ func newMachine() *machine {
 
 func (m *machine) world() host.Host {
 	return host.Host{
-		Volumes: &m.cloud, Records: m, Releases: m,
+		Volumes: &m.cloud, Records: m, Releases: m, Bypasses: m,
 		Disks: m, Filesystems: m, Ledgers: m, Intents: m, Mounts: m,
 		Directories: m, Engines: m, Secrets: &m.safe, Files: m, Units: m, Runs: m, Grants: m, Jobs: m, Probes: m, Stops: m, Shutdown: m,
 		Machine: host.Machine{ID: "machine", BootID: "boot"}, UnlockWithin: 24 * time.Hour,
@@ -503,8 +505,40 @@ func (m *machine) Grant(_ context.Context, unit string, mounts []string) error {
 	if m.granted[unit] {
 		return nil
 	}
-	m.granted[unit] = true
+	m.granted[unit], m.boundTo = true, mounts
 	return m.does("grant %s", unit)
+}
+
+func (m *machine) Revoke(_ context.Context, unit string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.granted, unit)
+	delete(m.started, unit)
+	m.units[unit] = aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
+	return m.does("revoke %s", unit)
+}
+
+func (m *machine) Bypassed() (map[string]host.Bypass, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.bypasses), nil
+}
+
+func (m *machine) Bypass(b host.Bypass) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.bypasses == nil {
+		m.bypasses = make(map[string]host.Bypass)
+	}
+	m.bypasses[b.Unit] = b
+	return nil
+}
+
+func (m *machine) EndBypass(unit string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.bypasses, unit)
+	return nil
 }
 
 func (m *machine) Granted(_ context.Context, unit string) (bool, error) {

@@ -14,6 +14,7 @@ import (
 	"bootagent/pkg/aws/diagnose"
 	"bootagent/pkg/aws/s3"
 	"bootagent/pkg/block"
+	"bootagent/pkg/bypass"
 	"bootagent/pkg/child"
 	"bootagent/pkg/host"
 	"bootagent/pkg/machine/engines"
@@ -61,6 +62,7 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 	u := units{m.Manager}
 	h := host.Host{
 		Records:     records.New(filepath.Join(m.StateDir, "volumes.json"), self.ID, m.Log),
+		Bypasses:    bypass.Below(m.RunDir),
 		Releases:    release.Kept(m.StateDir),
 		Disks:       d,
 		Filesystems: filesystems{m.Manager, d},

@@ -195,6 +195,8 @@ var table = []row{
 		pkg: "pkg/service", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/unit"}, never: effects,
 		why: "a service from its grant to its stop; of what it stands on it knows mount points and disks, and no volumes of the plan",
 	},
+	{pkg: "pkg/bypass", may: []string{"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/unit", renameio}, never: []string{"net", "net/http", "os/exec"}, why: "files in /run"},
+	{pkg: "pkg/bypass/byhand", may: all, why: "a command: it asks the agent, and starts a service where no agent can"},
 	{pkg: "pkg/release", may: []string{renameio}, never: []string{"net", "net/http", "os/exec"}, why: "one file"},
 	{pkg: "pkg/storage/stop", never: effects, why: "how services stopped, in words; a ledger keeps it"},
 	{

@@ -136,6 +136,8 @@ type seams struct {
 	began            func(context.Context, string) (time.Duration, error)
 	grant            func(context.Context, string, []string) error
 	granted          func(context.Context, string) (bool, error)
+	revoke           func(context.Context, string) error
+	bypassed         func() (map[string]host.Bypass, error)
 	startOnce        func(context.Context, string) error
 	start            func(context.Context, string) error
 	kill             func(context.Context, string) error
@@ -168,7 +170,7 @@ func newSeams(a *agent, h host.Host) *seams {
 		staged:    h.Secrets.Staged, unlock: h.Secrets.Unlock, fetch: h.Secrets.Fetch, open: h.Secrets.Open,
 
 		state: h.Units.State, await: h.Units.Await, restarts: h.Runs.Restarts, ended: h.Runs.Ended, began: h.Runs.Began,
-		grant: h.Grants.Grant, granted: h.Grants.Granted,
+		grant: h.Grants.Grant, granted: h.Grants.Granted, revoke: h.Grants.Revoke, bypassed: h.Bypasses.Bypassed,
 		startOnce: h.Jobs.StartOnce, start: h.Jobs.Start, kill: h.Jobs.Kill, probe: h.Probes.Probe,
 		stoppedByHand: h.Stops.StoppedByHand, setStoppedByHand: h.Stops.SetStoppedByHand,
 		stopping: h.Shutdown.Stopping,
@@ -183,6 +185,7 @@ func (s *seams) host() host.Host {
 	h.Mounts, h.Directories, h.Engines = seamMounts{h.Mounts, s}, seamDirectories{h.Directories, s}, seamEngines{h.Engines, s}
 	h.Secrets, h.Files = seamSecrets{h.Secrets, s}, seamFiles{h.Files, s}
 	h.Units, h.Runs, h.Grants, h.Jobs = seamUnits{h.Units, s}, seamRuns{h.Runs, s}, seamGrants{h.Grants, s}, seamJobs{h.Jobs, s}
+	h.Bypasses = seamBypasses{h.Bypasses, s}
 	h.Probes, h.Stops, h.Shutdown = seamProbes{h.Probes, s}, seamStops{h.Stops, s}, seamShutdown{h.Shutdown, s}
 	return h
 }
@@ -260,6 +263,10 @@ type (
 	}
 	seamGrants struct {
 		host.Grants
+		*seams
+	}
+	seamBypasses struct {
+		host.Bypasses
 		*seams
 	}
 	seamJobs struct {
@@ -409,6 +416,10 @@ func (s seamGrants) Grant(ctx context.Context, unit string, mounts []string) err
 func (s seamGrants) Granted(ctx context.Context, unit string) (bool, error) {
 	return s.granted(ctx, unit)
 }
+
+func (s seamGrants) Revoke(ctx context.Context, unit string) error { return s.revoke(ctx, unit) }
+
+func (s seamBypasses) Bypassed() (map[string]host.Bypass, error) { return s.bypassed() }
 
 func (s seamJobs) StartOnce(ctx context.Context, unit string) error { return s.startOnce(ctx, unit) }
 func (s seamJobs) Start(ctx context.Context, unit string) error     { return s.start(ctx, unit) }

@@ -33,6 +33,9 @@ func (w *World) checkMake(v *ebs) {
 
 // checkGrant is asked before a service is granted.
 func (w *World) checkGrant(m *machine, mounts []string) {
+	if m.unproven() {
+		return
+	}
 	on := map[string]bool{}
 	for _, where := range mounts {
 		on[where] = m.mounts[where] != nil && !m.mounts[where].stopping
@@ -51,7 +54,7 @@ func (w *World) checkGrant(m *machine, mounts []string) {
 	if mt := m.mounts[volumeAt]; mt != nil && mt.vol.mayStillSayStopped() {
 		w.breaks("%s grants its service, and a power cut may leave a ledger that says that it has stopped", m.id)
 	}
-	if m.staged["root-sql"] != plaintext {
+	if m.staged["root-sql"] != plaintext && !m.mayRunWithout() {
 		w.breaks("%s grants its service with the secret %q", m.id, m.staged["root-sql"])
 	}
 }
@@ -62,7 +65,7 @@ func (w *World) checkFiles(m *machine) {
 	told := m.told
 	w.mu.Unlock()
 	switch {
-	case !m.hasFiles():
+	case !m.hasFiles() && !m.mayRunWithout():
 		w.breaks("%s grants its service with the file %q", m.id, m.files[serverIDFile])
 	case told.ID != m.id || told.PrivateIPv4 == "":
 		w.breaks("%s grants its service, which is told to be on %+v", m.id, told)
@@ -115,6 +118,9 @@ func (w *World) lookAtService(m *machine, s *service) {
 	}
 	mt, on := m.mounts[dataDir], m.mounts[volumeAt]
 	wrong := ""
+	if m.unproven() {
+		return
+	}
 	switch {
 	case mt == nil || on == nil:
 		wrong = "without its volume"
@@ -142,9 +148,9 @@ func (w *World) lookAtService(m *machine, s *service) {
 		wrong = "without what was in a part of its data"
 	case mt.vol.live.dirs[mt.dir].older:
 		wrong = "on a data directory whose version the engine does not open"
-	case m.staged["root-sql"] != plaintext:
+	case m.staged["root-sql"] != plaintext && !m.mayRunWithout():
 		wrong = "without its secret"
-	case !m.hasFiles():
+	case !m.hasFiles() && !m.mayRunWithout():
 		wrong = "without its files"
 	case saysStopped(mt.vol.log) || saysStopped(mt.vol.live):
 		wrong = "and its volume's ledger, as a power cut leaves it, says that it has stopped"
