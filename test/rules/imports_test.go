@@ -74,8 +74,8 @@ var table = []row{
 	{pkg: "pkg/child", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/secret", xsys}, never: network, why: "processes that may hang"},
 	{pkg: "pkg/journal", may: []string{"bootagent/pkg/status", "bootagent/pkg/unit", goSystemd, xsys}, never: []string{"net/http"}, why: "journald's socket"},
 	{
-		pkg: "pkg/machine/engines",
-		may: []string{"bootagent/pkg/answers", "bootagent/pkg/child", "bootagent/pkg/engine", "bootagent/pkg/host", "bootagent/pkg/regular", "bootagent/pkg/systemd", "bootagent/pkg/unit", "bootagent/pkg/datadir", xsys},
+		pkg:   "pkg/machine/engines",
+		may:   []string{"bootagent/pkg/answers", "bootagent/pkg/child", "bootagent/pkg/engine", "bootagent/pkg/host", "bootagent/pkg/regular", "bootagent/pkg/systemd", "bootagent/pkg/unit", "bootagent/pkg/datadir", xsys},
 		never: network, why: "programs of engines, in children and units; which, pkg/engine says",
 	},
 	{pkg: "pkg/machine", may: all, why: "the real host: pkg/host by disks, filesystems, systemd and the cloud"},
