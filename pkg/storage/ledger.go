@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 
 	"bootagent/pkg/storage/stop"
@@ -35,7 +36,18 @@ type LedgerData struct {
 	Engine  string `json:"engine"`
 	Version string `json:"version,omitempty"`
 	Ready   bool   `json:"ready"`             // it was there and valid once
+	Filled  bool   `json:"filled,omitempty"`  // it was not empty once
 	Staging string `json:"staging,omitempty"` // where it is being initialised
+
+	// Parts are the filesystems, by their UUID, that other data was on when it
+	// held a part of this; by the names of that data.
+	Parts map[string]string `json:"parts,omitempty"`
+}
+
+// Equal tells whether two ledgers say the same of a data directory.
+func (d LedgerData) Equal(other LedgerData) bool {
+	return d.Engine == other.Engine && d.Version == other.Version && d.Ready == other.Ready && d.Filled == other.Filled &&
+		d.Staging == other.Staging && maps.Equal(d.Parts, other.Parts)
 }
 
 const ledgerVersion = 1

@@ -73,6 +73,11 @@ var table = []row{
 	},
 	{pkg: "pkg/child", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/secret", xsys}, never: network, why: "processes that may hang"},
 	{pkg: "pkg/journal", may: []string{"bootagent/pkg/status", "bootagent/pkg/unit", goSystemd, xsys}, never: []string{"net/http"}, why: "journald's socket"},
+	{
+		pkg:   "pkg/machine/engines",
+		may:   []string{"bootagent/pkg/answers", "bootagent/pkg/child", "bootagent/pkg/engine", "bootagent/pkg/host", "bootagent/pkg/regular", "bootagent/pkg/systemd", "bootagent/pkg/unit", "bootagent/pkg/datadir", xsys},
+		never: network, why: "programs of engines, in children and units; which, pkg/engine says",
+	},
 	{pkg: "pkg/machine", may: all, why: "the real host: pkg/host by disks, filesystems, systemd and the cloud"},
 	{
 		pkg: "cmd/bootagent-generator", may: []string{"bootagent/pkg/role", "bootagent/pkg/systemd/guard", "bootagent/pkg/unit"}, never: network,
@@ -91,13 +96,14 @@ var table = []row{
 	{pkg: "pkg/userdata", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "bytes to a Selection: no disk, no network"},
 	{
 		pkg:   "pkg/role",
-		may:   append([]string{"bootagent/pkg/regular", "bootagent/pkg/role/file", "bootagent/pkg/role/find", "bootagent/pkg/role/param", "bootagent/pkg/role/ready", "bootagent/pkg/role/source", "bootagent/pkg/grammar"}, declared...),
+		may:   append([]string{"bootagent/pkg/regular", "bootagent/pkg/role/directory", "bootagent/pkg/role/file", "bootagent/pkg/role/find", "bootagent/pkg/role/param", "bootagent/pkg/role/ready", "bootagent/pkg/role/source", "bootagent/pkg/grammar"}, declared...),
 		never: []string{"net", "net/http", "os/exec"},
 		why:   "role files to a Plan: it reads those and touches nothing",
 	},
 	{pkg: "pkg/role/key", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "declarations of keys, and how they are read; it knows none"},
 	{pkg: "pkg/role/expand", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "values into texts"},
 	{pkg: "pkg/role/find", may: declared, never: effects, why: "how a role file says which disk a volume is; it looks at none"},
+	{pkg: "pkg/role/directory", may: declared, never: effects, why: "how a role file declares a data directory; it looks at none"},
 	{pkg: "pkg/role/ready", may: declared, never: effects, why: "how a role file says what tells that a service serves; it asks none"},
 	{pkg: "pkg/role/file", may: declared, never: effects, why: "how a role file declares configuration files; it writes none"},
 	{pkg: "pkg/role/param", may: declared, never: effects, why: "how a role file declares parameters, and which values fit"},

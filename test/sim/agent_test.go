@@ -81,6 +81,17 @@ var (
 	})
 )
 
+// withSpool has a part of the database in data of its own.
+func withSpool(r *role.Role) *role.Role {
+	with := *r
+	spool := r.Data[0]
+	spool.Name, spool.Dir, spool.Bind, spool.Engine, spool.Plain = "spool", "spool", spoolAt, "none", true
+	with.Data = append(slices.Clone(r.Data), spool)
+	with.Services = slices.Clone(r.Services)
+	with.Services[0].Needs = append(slices.Clone(r.Services[0].Needs), role.Need{Kind: role.KindData, Name: "spool"})
+	return &with
+}
+
 // withPostgres is a role whose database is one of PostgreSQL.
 func withPostgres(r *role.Role) *role.Role {
 	with := *r
@@ -231,7 +242,7 @@ func (a *agent) nextChange(ctx context.Context) (unit string, err error) {
 
 // all has the agent told of all units, as after a new connection.
 func (m *machine) all() {
-	for _, where := range []string{volumeAt, dataDir} {
+	for _, where := range []string{volumeAt, dataDir, spoolAt} {
 		m.changed(mountUnit(where))
 	}
 	m.changed(database)
