@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -66,6 +67,43 @@ func TestAPartOfTheDataThatIsOnAVolumeOfTheRoleIsBoundFirst(t *testing.T) {
 		r.is("data mysql: directory", graph.Failed, "/srv/log/redo is empty, but it holds a part of data", "which was on the filesystem "+l.Data["mysql"].Parts["redo"])
 		r.is("service mariadb.service: grant", graph.Skipped)
 		r.stop()
+	})
+}
+
+// No setting of the engine says where the part of a new database is: the name of
+// the bind does. Each attempt has a directory of its own.
+func TestAPartOfANewDatabaseIsInTheDataWhoseBindHasItsName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := withTwoDisks()
+		m.elsewhere, m.newPart = nil, "redo"
+		failed := false
+		m.fail = func(effect string) error {
+			if strings.HasPrefix(effect, "initialize ") && !failed {
+				failed = true
+				return errors.New("it was cut off")
+			}
+			return nil
+		}
+		r := start(t, withLog(), m)
+		time.Sleep(5 * time.Minute)
+		r.isUp()
+		r.stop()
+		if want := []string{"/var/lib/redo/1", "/var/lib/redo/2"}; !slices.Equal(m.parts, want) {
+			t.Errorf("the part was made in %q, not in %q", m.parts, want)
+		}
+		if l := m.ledgerOf(t, serial); l.Data["mysql"].Parts["redo"] != m.disks[otherSerial].content.UUID {
+			t.Errorf("the ledger says that the part is on %q", l.Data["mysql"].Parts["redo"])
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		m := withTwoDisks()
+		m.elsewhere, m.newPart = nil, "pg_wal"
+		r := start(t, withLog(), m)
+		r.isUp()
+		r.stop()
+		if len(m.parts) > 0 {
+			t.Errorf("data of another name has a part in it: %q", m.parts)
+		}
 	})
 }
 

@@ -35,6 +35,9 @@ type machine struct {
 	given     bool     // the root of the volume has the owner of its data
 	engine    string   // data directory that the engine is set to use
 	inside    string   // the same by settings that are in the data directory, read once it is bound; "" where there are none
+	newPart   string   // as in host.EngineSettings
+	parts     []string // where initialisations were told to make a part elsewhere
+	linked    bool     // the database that was made has a link to its part
 	askedOf   []string // the units whose start it was asked about
 	granted   map[string]bool
 	tokenless map[string]bool // their tokens were deleted
@@ -340,7 +343,12 @@ func (m *machine) Examine(_ context.Context, of host.Data, _ host.EngineSettings
 		return m.examinePlain(d, name), nil
 	}
 	if state, ok := d.names[name]; ok {
-		return host.DirectoryReport{State: state, Reason: "as the test wants it", LastStop: m.lastStop, LastStopSays: "a file of it"}, nil
+		found := host.DirectoryReport{State: state, Reason: "as the test wants it", LastStop: m.lastStop, LastStopSays: "a file of it"}
+		if m.linked {
+			at := m.parts[len(m.parts)-1]
+			found.Elsewhere = []host.Place{{Setting: "the link " + m.newPart, Value: at, Path: at}}
+		}
+		return found, nil
 	}
 	return host.DirectoryReport{State: host.Absent}, nil
 }
@@ -444,7 +452,7 @@ func (m *machine) Settings(_ context.Context, of host.Data, units []string) (hos
 		return host.EngineSettings{}, nil
 	}
 	m.askedOf = units
-	set := host.EngineSettings{DataDirectory: m.engine, Elsewhere: m.elsewhere, Inside: m.inside != ""}
+	set := host.EngineSettings{DataDirectory: m.engine, Elsewhere: m.elsewhere, Inside: m.inside != "", NewPart: m.newPart}
 	if _, bound := m.mounts["/var/lib/mysql"]; bound && set.Inside {
 		set.DataDirectory = m.inside
 	}
@@ -470,6 +478,7 @@ func (m *machine) Initialize(_ context.Context, of host.Data, set host.EngineSet
 		if _, mounted := m.mounts[place.In]; !mounted {
 			panic("a database is made whose part is at " + place.In + ", where nothing is bound")
 		}
+		m.parts, m.linked = append(m.parts, place.Path), m.newPart != ""
 		part, name := m.at(place.In)
 		part.names[name] = host.Ready
 	}

@@ -61,7 +61,7 @@ func (d *Directory) initialize(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.host.Engines.Initialize(ctx, d.at(staging), d.set); err != nil {
+	if err := d.host.Engines.Initialize(ctx, d.at(staging), d.new(staging)); err != nil {
 		return err
 	}
 	made, err := d.host.Directories.Examine(ctx, d.at(staging), d.set)
@@ -85,6 +85,21 @@ func (d *Directory) initialize(ctx context.Context) error {
 		return err
 	}
 	return d.noteReady(ctx, made)
+}
+
+// new returns the settings of the engine for a database that is made in a
+// directory. A part that no setting names has a directory of its own for each
+// attempt: the engine wants an empty one, and nothing is deleted.
+func (d *Directory) new(staging string) host.EngineSettings {
+	set := d.set
+	at := slices.IndexFunc(d.parts, func(part *Directory) bool { return set.NewPart != "" && filepath.Base(part.Bind) == set.NewPart })
+	if at < 0 {
+		return set
+	}
+	part := d.parts[at].Bind
+	path := filepath.Join(part, strings.TrimPrefix(filepath.Base(staging), d.Dir+unfinished))
+	set.Elsewhere = append(slices.Clone(set.Elsewhere), host.Place{Setting: set.NewPart, Value: path, Path: path, In: part})
+	return set
 }
 
 // takeRoot gives the root of a volume that holds nothing to the owner of the
@@ -140,7 +155,7 @@ func (d *Directory) mayInitialize(ctx context.Context) error {
 func (d *Directory) staging(ctx context.Context, noted storage.LedgerData) (string, error) {
 	if strings.HasPrefix(noted.Staging, d.Dir+unfinished) {
 		dir := filepath.Join(d.volume.Mount, noted.Staging)
-		if going, err := d.host.Engines.Initializing(ctx, d.at(dir), d.set); going || err != nil {
+		if going, err := d.host.Engines.Initializing(ctx, d.at(dir), d.new(dir)); going || err != nil {
 			return dir, err
 		}
 		if names, err := d.host.Directories.Names(ctx, dir); err == nil && len(names) == 0 {

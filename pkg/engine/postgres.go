@@ -60,8 +60,12 @@ func (p postgres) Settings(ctx context.Context, ask Asker, services []execstart.
 		}
 		set = s
 	}
+	set.NewPart = postgresWAL
 	return set, nil
 }
+
+// postgresWAL is the directory of the log. It is a link where the log is elsewhere.
+const postgresWAL = "pg_wal"
 
 // onlyCluster is how the only cluster of Debian's is started.
 func onlyCluster(ask Asker) ([]pgstart.Start, error) {
@@ -135,10 +139,16 @@ const postgresConf = "postgresql.conf"
 // the database, and others by password. C.UTF-8 sorts by number, so that no
 // index breaks when an image has another C library.
 func (postgres) Initialize(dir, owner string, set host.EngineSettings) []string {
-	return []string{
+	argv := []string{
 		initdb(set.Program), "--pgdata=" + dir, "--username=" + owner, "--encoding=UTF8", "--locale=C.UTF-8",
 		"--auth-local=peer", "--auth-host=scram-sha-256", "--data-checksums",
 	}
+	for _, place := range set.Elsewhere {
+		if place.Setting == postgresWAL {
+			argv = append(argv, "--waldir="+place.Path)
+		}
+	}
+	return argv
 }
 
 // postgresFiles are relations, maps, the control file and the log, but no
@@ -146,13 +156,13 @@ func (postgres) Initialize(dir, owner string, set host.EngineSettings) []string 
 var postgresFiles = regexp.MustCompile(`^(PG_VERSION|pg_control|pg_filenode\.map|pg_internal\.init|[0-9]+(_[a-z]+)?(\.[0-9]+)?|[0-9A-F]{4,24})$`)
 
 func (postgres) Owns() Owned {
-	return Owned{Dirs: []string{"base", "base/1", "global", "pg_wal", "pg_xact"}, Files: postgresFiles}
+	return Owned{Dirs: []string{"base", "base/1", "global", postgresWAL, "pg_xact"}, Files: postgresFiles}
 }
 
 // Examine looks for the files without which PostgreSQL does not start, and for
 // the marks of an initdb that did not finish, on which it would start.
 func (p postgres) Examine(dir Dir, set host.EngineSettings) host.DirectoryReport {
-	needed := []string{"PG_VERSION", "base", "base/1", "global", postgresControl, "pg_wal", "pg_xact"}
+	needed := []string{"PG_VERSION", "base", "base/1", "global", postgresControl, postgresWAL, "pg_xact"}
 	if set.Inside {
 		needed = append(needed, postgresConf)
 	}

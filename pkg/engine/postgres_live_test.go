@@ -296,6 +296,30 @@ func TestPostgresLastStopIsWhatItsControlFileSays(t *testing.T) {
 	}
 }
 
+// The log of a new database is where other data of the role is, and its server
+// serves with it.
+func TestTheLogOfANewDatabaseIsInAnotherPlace(t *testing.T) {
+	for _, i := range pgInstalls(t) {
+		set := i.settings("-D", i.seen("a"))
+		ok(t, os.MkdirAll(i.path("wal/pg_wal"), 0o700))
+		for _, name := range []string{"wal", "wal/pg_wal"} {
+			ok(t, os.Chown(i.path(name), pgNumber, pgNumber))
+		}
+		set.Elsewhere = []host.Place{{Setting: set.NewPart, Path: i.seen("wal/pg_wal/1"), In: i.seen("wal/pg_wal")}}
+		i.initialize("a", set)
+		got := i.look("a", set)
+		want := host.Place{Setting: "the link pg_wal", Value: i.seen("wal/pg_wal/1"), Path: i.seen("wal/pg_wal/1")}
+		if got.State != host.Ready || len(got.Elsewhere) != 1 || got.Elsewhere[0] != want {
+			t.Errorf("%s: got %+v", i.bin, got)
+		}
+		server, said, up := i.run("a")
+		if !up {
+			t.Fatal(said)
+		}
+		i.end(server, syscall.SIGINT)
+	}
+}
+
 // What bootagent refuses, the server does not start on, and the reverse.
 func TestPostgresIsRefusedWhatItsServerRefuses(t *testing.T) {
 	for _, i := range pgInstalls(t) {

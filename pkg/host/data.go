@@ -135,6 +135,10 @@ type EngineSettings struct {
 	// is where the engine looks for it.
 	Inside bool
 
+	// NewPart is a name for data of the role: of a new database, the engine has a
+	// part in other data whose bind has this name, with no setting that says so.
+	NewPart string
+
 	// Values are further settings that decide which files are its data, by the
 	// engine's own names: "appendonly": "yes".
 	Values map[string]string
