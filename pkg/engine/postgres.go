@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"bootagent/pkg/engine/pgcontrol"
 	"bootagent/pkg/engine/pgstart"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
@@ -196,7 +196,7 @@ func (p postgres) Examine(dir Dir, set host.EngineSettings) host.DirectoryReport
 		return refuse(host.Damaged, again, "%s", reason)
 	case report.Version == "":
 		return refuse(host.Damaged, again, "PG_VERSION has no version of PostgreSQL")
-	case control(dir) == nil:
+	case report.LastStopSays == "":
 		return refuse(host.Damaged, hintRestore, "%s has no state of a database", postgresControl)
 	case len(databases(dir)) < len(postgresDatabases):
 		return refuse(host.Damaged, again, "initdb did not finish: of the %d databases that it makes (%s), it has %d",
@@ -276,46 +276,22 @@ func sameMajor(data, server string) bool {
 	return server == "" || leadingNumber.FindString(server) == data
 }
 
-// control is the beginning of the control file, or nil where it has none. It is in
-// the order of the machine that wrote it: here that of amd64 and arm64.
-func control(dir Dir) []byte {
-	b := dir.Head(postgresControl)
-	if len(b) < 20 {
-		return nil
-	}
-	if layout := binary.LittleEndian.Uint32(b[8:]); layout == 0 || layout > 1<<16 {
-		return nil
-	}
-	return b
-}
-
-// postgresStates are those of the control file, in the words of pg_controldata
-// (DBState in PostgreSQL's pg_control.h).
-var postgresStates = []string{
-	"starting up", "shut down", "shut down in recovery", "shutting down",
-	"in crash recovery", "in archive recovery", "in production",
-}
-
 // lastStop is what the control file says. A base backup has the state of the
 // server that it was made of.
 func (postgres) lastStop(dir Dir) (host.LastStop, string) {
-	b := control(dir)
-	if b == nil {
+	state, ok := pgcontrol.Of(dir.Head(postgresControl))
+	if !ok {
 		return host.StopUnknown, ""
 	}
-	says := "pg_control: unknown state"
-	state := binary.LittleEndian.Uint32(b[16:])
-	if int(state) < len(postgresStates) {
-		says = "pg_control: " + postgresStates[state]
-	}
+	says := "pg_control: " + state.String()
 	switch {
 	case dir.Has("backup_label"):
 		return host.StopUnknown, "backup_label: a base backup, which PostgreSQL recovers when it starts"
 	case dir.Has("recovery.signal"):
 		return host.StopUnknown, "recovery.signal: PostgreSQL recovers from its archive when it starts; " + says
-	case int(state) >= len(postgresStates):
+	case !state.Known():
 		return host.StopUnknown, says
-	case state == 1 || state == 2:
+	case state.Clean():
 		return host.StopClean, says
 	}
 	return host.StopUnclean, says
