@@ -451,6 +451,8 @@ func (m *machine) Settings(_ context.Context, of host.Data, units []string) (hos
 	if of.Engine == "none" {
 		return host.EngineSettings{}, nil
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.askedOf = units
 	set := host.EngineSettings{DataDirectory: m.engine, Elsewhere: m.elsewhere, Inside: m.inside != "", NewPart: m.newPart}
 	if _, bound := m.mounts["/var/lib/mysql"]; bound && set.Inside {

@@ -23,7 +23,7 @@ func (f *filesystem) recordUse(ctx context.Context) error {
 	if err := f.source.keep(); err != nil {
 		return err
 	}
-	before, now := f.current(), stop.Use{Machine: f.host.Machine.ID, BootID: f.host.Machine.BootID, DiskSeq: f.disk.Seq}
+	before, now := f.current(), f.thisUse()
 	if before.Stopped == nil && before.use().Same(now) && !f.fresh {
 		f.last.Store(before.Before)
 		return nil
@@ -49,6 +49,11 @@ func (f *filesystem) recordUse(ctx context.Context) error {
 	f.engines.begin()
 	f.tell()
 	return nil
+}
+
+// thisUse is the use of the volume by this machine in this boot.
+func (f *filesystem) thisUse() stop.Use {
+	return stop.Use{Machine: f.host.Machine.ID, BootID: f.host.Machine.BootID, DiskSeq: f.disk.Seq}
 }
 
 // stopBefore returns how the services had stopped, from the ledger as it was. It is
@@ -116,10 +121,14 @@ func (v *Volume) NoteEngine(ctx context.Context, data, engine string, found host
 // RecordStop writes into the ledger how the services that use the volume stopped,
 // which stopped says, but for when and where. It is nil if none of them ran since the
 // volume was mounted: then they have last stopped as before. If the volume is not
-// mounted, RecordStop does nothing.
+// mounted, or its ledger does not have this use of it yet, RecordStop does nothing:
+// what the ledger says is of a former use.
 func (v *Volume) RecordStop(ctx context.Context, stopped func(context.Context) (*stop.Stop, error)) error {
 	if mounted, err := v.filesystem.isMounted(); err != nil || !mounted || v.filesystem.ledger == nil {
 		return err
+	}
+	if !v.filesystem.current().use().Same(v.filesystem.thisUse()) {
+		return nil
 	}
 	last, err := stopped(ctx)
 	if err != nil {

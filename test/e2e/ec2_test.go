@@ -226,7 +226,8 @@ func TestTheWholeWayOnEC2(t *testing.T) {
 		}
 	})
 
-	second, _ := launch(ctx, t, r, "second", ec2.Launch{}, lab.Config{})
+	config := withFiles(t, r, v, key)
+	second, i := launch(ctx, t, r, "second", ec2.Launch{}, config)
 	step("a second instance takes the volume", second, func(g guest) {
 		g.until(settles, "test -S /run/bootagent/control.sock")
 		g.unlock(key) // maybe before anything asks for it
@@ -236,7 +237,13 @@ func TestTheWholeWayOnEC2(t *testing.T) {
 		}
 		g.healthy()
 		g.t.Log(g.sh("bootagent timeline"))
+	})
+	step("services read what differs from instance to instance", second, func(g guest) { readsFiles(g, r, v, i) })
+	step("the second instance is turned off", second, func(g guest) {
 		g.powerOff()
+		if where := findIn(g.t, replicaPassword, v.Path, second.DiskPath()); len(where) > 0 {
+			g.t.Errorf("the password of a file is in %q", where)
+		}
 		g.inOrder("Stopped mariadb.service", "Unmounted srv-data.mount", "Stopped bootagent-release.service", "Stopped target network.target")
 	})
 }

@@ -90,7 +90,7 @@ func TestLifeOfADatabase(t *testing.T) {
 		g.is("active", "systemctl is-active bootagent-release")
 		g.is("ramfs", "findmnt --noheadings --output FSTYPE /run/bootagent/secrets")
 		g.is("700 root root", "stat --format '%%a %%U %%G' /run/bootagent/secrets")
-		g.is(modes, "cd / && find run/bootagent var/lib/bootagent -maxdepth 2 ! -path 'run/bootagent/secrets/*' -printf '%%m %%u %%p\\n' | sort -k3")
+		g.is(modes, "cd / && find run/bootagent var/lib/bootagent -maxdepth 2 ! -path 'run/bootagent/secrets/*' ! -path 'var/lib/bootagent/answers/*' -printf '%%m %%u %%p\\n' | sort -k3")
 		for _, closed := range []string{"/run/bootagent/inspect", "/run/bootagent/secrets", "/var/lib/bootagent"} {
 			g.says("runuser -u nobody -- ls "+closed, "Permission denied")
 		}
@@ -272,6 +272,7 @@ func TestLifeOfADatabase(t *testing.T) {
 // tokens and the role files. An agent that was started again has no permit/ until it mounts.
 const modes = `755 root run/bootagent
 600 root run/bootagent/control.sock
+755 root run/bootagent/files
 755 root run/bootagent/granted
 644 root run/bootagent/granted/mariadb.service
 700 root run/bootagent/inspect
@@ -288,6 +289,7 @@ const modes = `755 root run/bootagent
 600 root run/bootagent/started/mariadb.service
 644 root run/bootagent/status.json
 700 root var/lib/bootagent
+700 root var/lib/bootagent/answers
 700 root var/lib/bootagent/intents
 600 root var/lib/bootagent/intents/vol0123456789abcdef0.json`
 

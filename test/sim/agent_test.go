@@ -17,6 +17,7 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	declared "bootagent/pkg/role/directory"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/status"
@@ -92,11 +93,13 @@ func withSpool(r *role.Role) *role.Role {
 	return &with
 }
 
-// withPostgres is a role whose database is one of PostgreSQL.
-func withPostgres(r *role.Role) *role.Role {
+// ofEngine is a role whose only data is of another engine.
+func ofEngine(r *role.Role, name string) *role.Role {
 	with := *r
-	with.Data = slices.Clone(r.Data)
-	with.Data[0].Engine = "postgres"
+	with.Data = slices.Clone(r.Data[:1])
+	with.Data[0].Engine = declared.Engine(name)
+	with.Services = slices.Clone(r.Services)
+	with.Services[0].Needs = slices.DeleteFunc(slices.Clone(r.Services[0].Needs), func(n role.Need) bool { return n.Name == "spool" })
 	return &with
 }
 

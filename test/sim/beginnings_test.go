@@ -37,7 +37,9 @@ var beginnings = []beginning{
 	{name: "a volume without the tag that a file has", weight: 1, set: func(w *World, v *ebs) {
 		delete(v.Tags, serverIDTag)
 		w.in(w.between(time.Minute, 8*time.Minute), "a person", "gives the volume its tag", func() {
-			v.becomes(func(*volume.Volume) { w.giveID(v, "8") })
+			if v.Tags[serverIDTag] == "" { // nobody else was quicker
+				v.becomes(func(*volume.Volume) { w.giveID(v, "8") })
+			}
 		})
 	}},
 	{name: "a volume with a tag that does not fit into its file", weight: 1, never: "may have only letters", set: func(_ *World, v *ebs) {
@@ -123,6 +125,13 @@ var beginnings = []beginning{
 		v.place.dirs["mysql"] = d
 		v.log = v.place.clone()
 	}},
+	{name: "a database whose initialisation did not finish", weight: 1, never: "its initialisation did not finish", set: func(w *World, v *ebs) {
+		w.withRows(v)
+		d := v.place.dirs["mysql"]
+		d.state, d.begun = host.Damaged, true
+		v.place.dirs["mysql"] = d
+		v.log = v.place.clone()
+	}},
 	{name: "a database of another user's", weight: 1, never: "it belongs to user number 1000", set: func(w *World, v *ebs) {
 		w.withRows(v)
 		d := v.place.dirs["mysql"]
@@ -137,7 +146,7 @@ var beginnings = []beginning{
 		v.place.dirs["mysql"] = d
 		v.log = v.place.clone()
 	}},
-	{name: "a new volume, for PostgreSQL", weight: 3, set: func(w *World, _ *ebs) { w.role = withPostgres(w.role) }},
+	{name: "a new volume, for PostgreSQL", weight: 3, set: func(w *World, _ *ebs) { w.role = ofEngine(w.role, "postgres") }},
 	{name: "a volume with a database of PostgreSQL", weight: 2, set: func(w *World, v *ebs) { w.withCluster(v, func(*directory) {}) }},
 	{name: "a database of a newer PostgreSQL", weight: 1, never: "it is of PostgreSQL 17, and the version installed here is older: 15.18", set: func(w *World, v *ebs) {
 		w.withCluster(v, func(d *directory) { d.newer = true })
@@ -147,6 +156,20 @@ var beginnings = []beginning{
 	}},
 	{name: "a database of PostgreSQL that initdb did not finish", weight: 1, never: "initdb did not finish: of the 3 databases that it makes (template1, template0, postgres), it has 1", set: func(w *World, v *ebs) {
 		w.withCluster(v, func(d *directory) { d.state = host.Damaged })
+	}},
+	{name: "a new volume, for MySQL", weight: 2, set: func(w *World, _ *ebs) { w.role = ofEngine(w.role, "mysql") }},
+	{name: "a volume with a database of MySQL", weight: 1, set: func(w *World, v *ebs) { w.withMySQL(v, func(*directory) {}) }},
+	{name: "a database of a newer MySQL", weight: 1, never: "MySQL 9.8.0 used it, and the version installed here, 9.7.4, cannot open it", set: func(w *World, v *ebs) {
+		w.withMySQL(v, func(d *directory) { d.newer = true })
+	}},
+	{name: "a database of a MySQL that is too old", weight: 1, never: "MySQL 8.0.36 used it, and the version installed here, 9.7.4, cannot open it", set: func(w *World, v *ebs) {
+		w.withMySQL(v, func(d *directory) { d.older = true })
+	}},
+	{name: "a database of MySQL whose initialisation did not finish", weight: 1, never: "its initialisation did not finish", set: func(w *World, v *ebs) {
+		w.withMySQL(v, func(d *directory) { d.state, d.begun = host.Damaged, true })
+	}},
+	{name: "a database of MariaDB for MySQL", weight: 1, never: "it has data of MariaDB, which MySQL cannot read", set: func(w *World, v *ebs) {
+		w.withMySQL(v, func(d *directory) { d.engine = "mariadb" })
 	}},
 	{name: "a volume that says it was formatted, and is blank", weight: 1, never: "was made on it before", set: func(_ *World, v *ebs) {
 		v.Tags[volume.TagFilesystem] = "made 33333333-3333-4333-8333-333333333333"
@@ -164,16 +187,27 @@ func (w *World) withRows(v *ebs) {
 	w.acked[v.ID] = rows
 }
 
-// withCluster puts a database of PostgreSQL on a volume that a former instance had.
-func (w *World) withCluster(v *ebs, change func(*directory)) {
-	w.role = withPostgres(w.role)
+// withDatabase puts a database of another engine than MariaDB on a volume that a
+// former instance had.
+func (w *World) withDatabase(v *ebs, engine, version string, change func(*directory)) {
+	w.role = ofEngine(w.role, engine)
 	w.withRows(v)
-	v.place.ledger = strings.Replace(v.place.ledger, `"engine":"mariadb","version":"10.11"`, `"engine":"postgres","version":"15"`, 1)
+	v.place.ledger = strings.Replace(v.place.ledger, `"engine":"mariadb","version":"10.11"`, fmt.Sprintf(`"engine":%q,"version":%q`, engine, version), 1)
 	d := v.place.dirs["mysql"]
-	d.engine = "postgres"
+	d.engine = engine
 	change(&d)
 	v.place.dirs["mysql"] = d
 	v.log = v.place.clone()
+}
+
+// withCluster puts a database of PostgreSQL on a volume that a former instance had.
+func (w *World) withCluster(v *ebs, change func(*directory)) {
+	w.withDatabase(v, "postgres", "15", change)
+}
+
+// withMySQL puts a database of MySQL on a volume that a former instance had.
+func (w *World) withMySQL(v *ebs, change func(*directory)) {
+	w.withDatabase(v, "mysql", "9.7.4", change)
 }
 
 // hold has an instance hold a volume that is no machine of the world.

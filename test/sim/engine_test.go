@@ -3,6 +3,7 @@ package sim
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -39,13 +40,16 @@ func (b *blocks) spool() {
 // directories, and what it answers.
 type model struct {
 	files, damaged []string // what is in a directory that is whole, and in a damaged one
+	unfinished     []string // what is in one whose initialisation did not finish
 	dirs           []string // those of them that are directories
 	owner          string
 	uid            uint32
-	versionFile    string // the file that has the version of the engine that used it
-	version, newer string // of the machines' engine, and of one that they cannot go back from
-	older          string // one whose data the machines' engine does not open, or ""
-	heads          map[string]string
+	versionFile    string                      // the file that has the version of the engine that used it
+	version, newer string                      // of the machines' engine, and of one that they cannot go back from
+	older          string                      // one from which they cannot go on, or ""
+	head           func(version string) string // of versionFile; nil is the version itself
+	space          string                      // the file of which the first page is zero until the initialisation ends
+	heads          map[string]string           // of other files
 	settings       host.EngineSettings
 }
 
@@ -53,11 +57,20 @@ type model struct {
 var models = map[string]model{
 	"mariadb": {
 		files:   []string{"aria_log_control", "ibdata1", "mysql", "mysql_upgrade_info"},
-		damaged: []string{"aria_log_control", "mysql"},
-		dirs:    []string{"mysql"},
-		owner:   "mysql", uid: 105,
+		damaged: []string{"aria_log_control", "mysql"}, unfinished: []string{"aria_log_control", "ibdata1", "mysql"},
+		dirs:  []string{"mysql"},
+		owner: "mysql", uid: 105, space: "ibdata1",
 		versionFile: "mysql_upgrade_info", version: "10.11.14-MariaDB", newer: "11.8.9-MariaDB",
 		settings: host.EngineSettings{DataDirectory: dataDir + "/", Version: "10.11.14-MariaDB"},
+	},
+	"mysql": {
+		files:   []string{"#innodb_redo", "ibdata1", "mysql", "mysql.ibd", "sys"},
+		damaged: []string{"#innodb_redo", "mysql", "mysql.ibd"}, unfinished: []string{"#innodb_redo", "ibdata1", "mysql", "mysql.ibd", "sys"},
+		dirs:  []string{"#innodb_redo", "mysql", "sys"},
+		owner: "mysql", uid: 105, space: "ibdata1",
+		versionFile: "mysql.ibd", version: "9.7.4", newer: "9.8.0", older: "8.0.36",
+		head:     mysqlHead,
+		settings: host.EngineSettings{DataDirectory: dataDir + "/", Version: "9.7.4-2"},
 	},
 	"postgres": {
 		files: []string{"PG_VERSION", "base", "base/1", "base/4", "base/5", "global", "global/pg_control", "pg_wal", "pg_xact"},
@@ -72,6 +85,16 @@ var models = map[string]model{
 	"none": {files: []string{"segment"}},
 }
 
+// mysqlHead is the beginning of MySQL's dictionary, which has the version as a
+// number at byte 8.
+func mysqlHead(version string) string {
+	var a, b, c int
+	_, _ = fmt.Sscanf(version, "%d.%d.%d", &a, &b, &c)
+	head := make([]byte, 64)
+	binary.BigEndian.PutUint32(head[8:], uint32(a*10000+b*100+c))
+	return string(head)
+}
+
 // A directory is a data directory, or what may become one.
 type directory struct {
 	state  host.DirectoryState // Foreign where it is empty
@@ -79,6 +102,7 @@ type directory struct {
 	owner  string
 	newer  bool // an engine used it that is newer than the machines have
 	older  bool // an engine made it whose data the machines' does not open
+	begun  bool // where it is damaged: its initialisation did not finish
 	rows   int
 	synced bool // what is in it is on the disk
 	half   bool // it is a copy, and not all of it is there, although it looks so
@@ -90,6 +114,9 @@ func (d directory) names() []string {
 	case host.Foreign:
 		return nil
 	case host.Damaged:
+		if d.begun && models[d.engine].unfinished != nil {
+			return models[d.engine].unfinished
+		}
 		return models[d.engine].damaged
 	}
 	return models[d.engine].files
@@ -154,19 +181,36 @@ func (f files) Names(p string) (names []string, err error) {
 
 func (f files) Head(p string, _ int) []byte {
 	dir, below, there, err := f.within(p)
-	if err != nil || !there || !slices.Contains(dir.names(), below) {
+	if err != nil || !there {
 		return nil
 	}
-	switch m := models[dir.engine]; {
-	case below != m.versionFile:
-		return []byte(m.heads[below])
-	case dir.newer:
-		return []byte(m.newer)
-	case dir.older:
-		return []byte(m.older)
-	default:
-		return []byte(m.version)
+	return dir.head(below)
+}
+
+// head is the beginning of a file in it, or nil.
+func (d directory) head(file string) []byte {
+	m := models[d.engine]
+	switch {
+	case !slices.Contains(d.names(), file):
+		return nil
+	case m.space != "" && file == m.space && d.begun:
+		return make([]byte, 64)
+	case m.space != "" && file == m.space:
+		return []byte(strings.Repeat("x", 64))
+	case file != m.versionFile:
+		return []byte(m.heads[file])
 	}
+	version := m.version
+	switch {
+	case d.newer:
+		version = m.newer
+	case d.older:
+		version = m.older
+	}
+	if m.head == nil {
+		return []byte(version)
+	}
+	return []byte(m.head(version))
 }
 
 // Modified says nothing: this world has no times of files.
@@ -432,7 +476,9 @@ func (e engines) Initialize(ctx context.Context, of host.Data, _ host.EngineSett
 				w.breaks("a new database is made on %s, which holds acknowledged rows", v.ID)
 			}
 			set := func(state host.DirectoryState) {
-				v.change(func(f *filesystem) { f.dirs[name] = directory{state: state, engine: of.Engine, owner: of.Owner} })
+				v.change(func(f *filesystem) {
+					f.dirs[name] = directory{state: state, engine: of.Engine, owner: of.Owner, begun: state == host.Damaged}
+				})
 			}
 			if !m.spoolThere() {
 				w.breaks("a new database is made on %s, and its part is not at %s", v.ID, spoolAt)

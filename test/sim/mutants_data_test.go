@@ -42,6 +42,12 @@ var ofData = []mutant{
 	)},
 	{name: "a database of somebody else's is started", change: isReady("belongs to")},
 	{name: "a database that a newer engine used is started", change: isReady("used it")},
+	{name: "a database of another engine is started", change: isReady("cannot read")},
+	{name: "a database whose initialisation did not finish is started", change: finds(func(path string, found *host.DirectoryReport) {
+		if strings.Contains(found.Reason, "did not finish") && !strings.Contains(path, ".initializing-") {
+			found.State = host.Ready
+		}
+	})},
 	{name: "a database of an older PostgreSQL is started", breaks: "whose version the engine does not open", change: isReady("it is of PostgreSQL 13")},
 	{name: "a database of a newer PostgreSQL is started", change: isReady("it is of PostgreSQL 17")},
 	{name: "a database of PostgreSQL that initdb did not finish is started", change: isReady("initdb did not finish")},

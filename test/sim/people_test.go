@@ -179,7 +179,8 @@ func (w *World) mend() {
 		if m.gone {
 			continue
 		}
-		m.services[database].stopped, m.services[database].sure = false, false
+		s := m.services[database]
+		s.stopped, s.sure, s.limited = false, false, false // as systemctl reset-failed has it
 		w.bring(goodKey)
 		if m.up && m.mayRunWithout() {
 			m.endBypass()

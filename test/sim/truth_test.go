@@ -146,6 +146,8 @@ func (w *World) lookAtService(m *machine, s *service) {
 		wrong = "without a part of its data"
 	case w.hasSpool() && mt.vol.live.dirs["spool"].state != host.Ready:
 		wrong = "without what was in a part of its data"
+	case mt.vol.live.dirs[mt.dir].engine != string(m.world.role.Data[0].Engine):
+		wrong = "on a data directory of another engine"
 	case mt.vol.live.dirs[mt.dir].older:
 		wrong = "on a data directory whose version the engine does not open"
 	case m.staged["root-sql"] != plaintext && !m.mayRunWithout():
@@ -328,11 +330,16 @@ var reasons = []reason{
 	ofVolume("it is of PostgreSQL 1[37]", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && (v.now().dirs["mysql"].newer || v.now().dirs["mysql"].older)
 	}),
-	ofVolume("is not a data directory that (mariadb|postgres) can start on", func(_ *machine, v *ebs) bool {
+	ofVolume("is not a data directory that (mariadb|mysql|postgres) can start on", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].state != host.Ready
 	}),
 	ofVolume("it belongs to user number 1000", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].owner != "mysql"
+	}),
+	ofVolume("MySQL 9.8.0 used it", func(_ *machine, v *ebs) bool { return v.now() != nil && v.now().dirs["mysql"].newer }),
+	ofVolume("MySQL 8.0.36 used it", func(_ *machine, v *ebs) bool { return v.now() != nil && v.now().dirs["mysql"].older }),
+	ofVolume("it has data of MariaDB, which MySQL cannot read", func(m *machine, v *ebs) bool {
+		return v.now() != nil && v.now().dirs["mysql"].engine == "mariadb" && m.world.role.Data[0].Engine == "mysql"
 	}),
 	ofVolume("MariaDB "+models["mariadb"].newer+" used it", func(_ *machine, v *ebs) bool { return v.now() != nil && v.now().dirs["mysql"].newer }),
 	ofVolume("was begun 3 times, and never succeeded", func(_ *machine, v *ebs) bool { return v.now() != nil && len(v.now().dirs) >= 3 }),
