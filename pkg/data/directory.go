@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"reflect"
 
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
@@ -113,7 +114,7 @@ func (d *Directory) noteReady(ctx context.Context, found host.DirectoryReport) e
 		Engine: string(d.Engine), Version: found.Version,
 		Ready: true, Filled: was.Filled || !found.Empty, Parts: parts,
 	}
-	if was.Equal(want) {
+	if reflect.DeepEqual(was, want) {
 		return nil
 	}
 	return d.volume.RecordData(ctx, d.Name, want)

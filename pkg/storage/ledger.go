@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"time"
 
 	"bootagent/pkg/storage/stop"
@@ -44,12 +43,6 @@ type LedgerData struct {
 	Parts map[string]string `json:"parts,omitempty"`
 }
 
-// Equal tells whether two ledgers say the same of a data directory.
-func (d LedgerData) Equal(other LedgerData) bool {
-	return d.Engine == other.Engine && d.Version == other.Version && d.Ready == other.Ready && d.Filled == other.Filled &&
-		d.Staging == other.Staging && maps.Equal(d.Parts, other.Parts)
-}
-
 const ledgerVersion = 1
 
 // DecodeLedger reads a ledger. Nothing at all gives nil; what it does not
@@ -59,8 +52,7 @@ func DecodeLedger(src []byte) (*Ledger, error) {
 		return nil, nil
 	}
 	var l Ledger
-	dec := json.NewDecoder(bytes.NewReader(src))
-	if err := dec.Decode(&l); err != nil {
+	if err := json.NewDecoder(bytes.NewReader(src)).Decode(&l); err != nil {
 		return nil, fmt.Errorf("cannot read the ledger: %w", err)
 	}
 	if l.Version > ledgerVersion {
