@@ -85,7 +85,7 @@ done`
 	t.Run("what a process holds of a disk that is pulled is detached, and named", func(t *testing.T) {
 		g := guest{m, t, ctx}
 		g.sh("systemd-run --unit=sitter --uid=nobody /bin/sh -c 'cd /srv/data && exec sleep infinity'; sleep 1")
-		g.says("bootagent holders /srv/data", "sleep (pid ", " of nobody, by its working directory)")
+		g.says("bootagent holders /srv/data", "sleep (pid ", " of nobody in sitter.service, by its working directory)")
 		g.unplug(last)
 		g.until(settles, "! systemctl is-active mariadb && ! test -e /run/bootagent/granted/mariadb.service")
 		g.is("xfs", "findmnt --noheadings --output FSTYPE /srv/data") // systemd could not unmount it
