@@ -54,7 +54,7 @@ func New(plan role.Plan, h host.Host, log *slog.Logger) *Boot {
 	for _, f := range plan.Files {
 		b.files[f.Name] = files.Add(b.fileConfig(f), f)
 	}
-	for _, d := range plan.Data {
+	for _, d := range dataInOrder(plan.Data) {
 		b.data[d.Name] = data.Add(b.dataConfig(d), d)
 	}
 	for _, s := range plan.Services {

@@ -17,6 +17,7 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/directory"
 	"bootagent/pkg/role/find"
 	"bootagent/pkg/role/ready"
 	"bootagent/pkg/service"
@@ -37,7 +38,7 @@ func plan() role.Plan {
 		}},
 		Data: []role.Data{{
 			Name: "mysql", Volume: "data", Dir: "mysql", Bind: "/var/lib/mysql",
-			Engine: "mariadb", Owner: "mysql", IfAbsent: role.Initialize,
+			Engine: "mariadb", Owner: "mysql", IfAbsent: directory.Initialize,
 		}},
 		Services: []role.Service{{
 			Unit: "mariadb.service",
@@ -296,7 +297,7 @@ func TestRefusals(t *testing.T) {
 		},
 		{
 			name: "a data directory that may not be made", disk: disk{content: xfs, ledger: ledger(storage.Ledger{Volume: volumeID, Role: "mysql", Made: moment()})},
-			plan: func(p *role.Plan) { p.Data[0].IfAbsent = role.Fail },
+			plan: func(p *role.Plan) { p.Data[0].IfAbsent = directory.Fail },
 			step: "data mysql: directory", words: []string{"absent, and the role does not allow bootagent to initialise it"},
 		},
 		{

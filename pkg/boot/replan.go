@@ -96,7 +96,7 @@ func changedData(d role.Data, i int, next []role.Data) []string {
 		return noMore
 	}
 	n := next[i]
-	return changes("volume", d.Volume == n.Volume, "dir", d.Dir == n.Dir, "bind", d.Bind == n.Bind, "engine", d.Engine == n.Engine, "owner", d.Owner == n.Owner)
+	return changes("volume", d.Volume == n.Volume, "dir", d.Dir == n.Dir, "bind", d.Bind == n.Bind, "engine", d.Engine == n.Engine, "owner", d.Owner == n.Owner, "group", d.Group == n.Group, "mode", d.Mode == n.Mode)
 }
 
 func changedSecret(s role.Secret, i int, next []role.Secret) []string {

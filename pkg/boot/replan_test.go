@@ -11,6 +11,7 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/directory"
 	"bootagent/pkg/role/file"
 	"bootagent/pkg/role/find"
 	"bootagent/pkg/service"
@@ -31,7 +32,7 @@ func TestAPlanThatWasReadAnewIsTakenWhereNothingThatStandsIsAnother(t *testing.T
 		"adopt":                      {func(p *role.Plan) { p.Volumes[0].Adopt = true }, nil},
 		"format":                     {func(p *role.Plan) { p.Volumes[0].Format = role.FormatNever }, nil},
 		"wait":                       {func(p *role.Plan) { p.Volumes[0].Timeout++ }, nil},
-		"if-absent":                  {func(p *role.Plan) { p.Data[0].IfAbsent = role.Fail }, nil},
+		"if-absent":                  {func(p *role.Plan) { p.Data[0].IfAbsent = directory.Fail }, nil},
 		"ready":                      {func(p *role.Plan) { p.Services[0].Ready = nil }, nil},
 		"another volume and service": {more, nil},
 		"another file": {func(p *role.Plan) {
@@ -113,8 +114,8 @@ func TestWhatAHintSaysAboutTheRoleFileCountsInABootThatBeginsAnew(t *testing.T) 
 		}, "volume data: prove", func(p *role.Plan) { p.Volumes[0].Format = role.FormatIfBlank }},
 		"if-absent": {func(m *machine, p *role.Plan) {
 			m.disks[serial] = blank()
-			p.Data[0].IfAbsent = role.Fail
-		}, "data mysql: directory", func(p *role.Plan) { p.Data[0].IfAbsent = role.Initialize }},
+			p.Data[0].IfAbsent = directory.Fail
+		}, "data mysql: directory", func(p *role.Plan) { p.Data[0].IfAbsent = directory.Initialize }},
 		"bind": {func(m *machine, p *role.Plan) {
 			m.disks[serial] = blank()
 			p.Data[0].Bind = "/var/lib/other"

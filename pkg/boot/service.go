@@ -15,6 +15,18 @@ import (
 	"bootagent/pkg/unit"
 )
 
+// dataInOrder has plain data first: it may hold a part of other data.
+func dataInOrder(all []role.Data) (ordered []role.Data) {
+	for _, plain := range []bool{true, false} {
+		for _, d := range all {
+			if d.Plain == plain {
+				ordered = append(ordered, d)
+			}
+		}
+	}
+	return ordered
+}
+
 // dataConfig is what a data directory has to know.
 func (b *Boot) dataConfig(d role.Data) data.Config {
 	c := data.Config{Graph: b.Graph, Host: b.host, Volume: b.volumes[d.Volume]}
@@ -28,7 +40,21 @@ func (b *Boot) dataConfig(d role.Data) data.Config {
 			c.Services, c.Files = append(c.Services, s.Unit), append(c.Files, b.filesOf(s.Unit)...)
 		}
 	}
+	for _, other := range b.plan.Data {
+		if other.Plain && !d.Plain && b.needTogether(d.Name, other.Name) {
+			c.Parts = append(c.Parts, b.data[other.Name])
+		}
+	}
 	return c
+}
+
+// needTogether tells whether every service that needs the one data needs the
+// other, too.
+func (b *Boot) needTogether(one, other string) bool {
+	return !slices.ContainsFunc(b.plan.Services, func(s role.Service) bool {
+		return slices.Contains(s.Needs, role.Need{Kind: role.KindData, Name: one}) &&
+			!slices.Contains(s.Needs, role.Need{Kind: role.KindData, Name: other})
+	})
 }
 
 // serviceConfig is what a service has to know. A bypass lets it start without some of

@@ -28,8 +28,16 @@ type machine struct {
 	disks     map[string]*disk
 	mounts    map[string]string // by mount point, the disk's serial or the directory that is bound
 	intents   map[string]host.Intent
+	elsewhere []host.Place         // what the engine is set to put outside of it
+	image     host.DirectoryReport // of the directory of the image that is copied
+	differs   string               // what is not the same in its copy
+	copied    int
+	given     bool     // the root of the volume has the owner of its data
 	engine    string   // data directory that the engine is set to use
 	inside    string   // the same by settings that are in the data directory, read once it is bound; "" where there are none
+	newPart   string   // as in host.EngineSettings
+	parts     []string // where initialisations were told to make a part elsewhere
+	linked    bool     // the database that was made has a link to its part
 	askedOf   []string // the units whose start it was asked about
 	granted   map[string]bool
 	tokenless map[string]bool // their tokens were deleted
@@ -328,10 +336,36 @@ func (m *machine) Examine(_ context.Context, of host.Data, _ host.EngineSettings
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, name := m.at(of.Dir)
+	if of.Dir == "/usr/share/site" {
+		return m.image, nil
+	}
+	if of.Engine == "none" {
+		return m.examinePlain(d, name), nil
+	}
 	if state, ok := d.names[name]; ok {
-		return host.DirectoryReport{State: state, Reason: "as the test wants it", LastStop: m.lastStop, LastStopSays: "a file of it"}, nil
+		found := host.DirectoryReport{State: state, Reason: "as the test wants it", LastStop: m.lastStop, LastStopSays: "a file of it"}
+		if m.linked {
+			at := m.parts[len(m.parts)-1]
+			found.Elsewhere = []host.Place{{Setting: "the link " + m.newPart, Value: at, Path: at}}
+		}
+		return found, nil
 	}
 	return host.DirectoryReport{State: host.Absent}, nil
+}
+
+// examinePlain examines a directory of any files. What was created and has
+// nothing in it yet is Foreign to this machine.
+func (m *machine) examinePlain(d *disk, name string) host.DirectoryReport {
+	state, there := d.names[name]
+	switch {
+	case name == "" && !m.given:
+		return host.DirectoryReport{State: host.Unfit, Reason: "it belongs to root", Empty: len(d.names) == 0}
+	case name == "":
+		return host.DirectoryReport{State: host.Ready, Empty: len(d.names) == 0}
+	case !there:
+		return host.DirectoryReport{State: host.Absent}
+	}
+	return host.DirectoryReport{State: host.Ready, Empty: state == host.Foreign}
 }
 
 func (m *machine) Names(_ context.Context, p string) ([]string, error) {
@@ -360,15 +394,41 @@ func (m *machine) SameDirectory(_ context.Context, a, b string) (bool, error) {
 	return diskA == diskB && restA == restB, nil
 }
 
-func (m *machine) Create(_ context.Context, p, _ string) error {
+func (m *machine) Give(_ context.Context, of host.Data) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	d, name := m.at(p)
+	d, name := m.at(of.Dir)
+	if name != "" {
+		panic(name + " is given away, and is not the root of a volume")
+	}
+	if len(d.names) > 0 {
+		panic("a root is given away that holds something")
+	}
+	m.given = true
+	return m.does("give %s", of.Owner)
+}
+
+func (m *machine) Create(_ context.Context, of host.Data) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, name := m.at(of.Dir)
 	if err := m.does("create %s", name); err != nil {
 		return err
 	}
 	d.names[name] = host.Foreign
 	return nil
+}
+
+func (m *machine) Compare(_ context.Context, _, replica string) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.differs, m.does("compare %s", path.Base(replica))
+}
+
+func (m *machine) Sync(_ context.Context, p string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.does("sync %s", path.Base(p))
 }
 
 func (m *machine) Publish(_ context.Context, staging, p string) error {
@@ -387,21 +447,43 @@ func (m *machine) Publish(_ context.Context, staging, p string) error {
 	return nil
 }
 
-func (m *machine) Settings(_ context.Context, _ host.Data, units []string) (host.EngineSettings, error) {
+func (m *machine) Settings(_ context.Context, of host.Data, units []string) (host.EngineSettings, error) {
+	if of.Engine == "none" {
+		return host.EngineSettings{}, nil
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.askedOf = units
-	set := host.EngineSettings{DataDirectory: m.engine, Inside: m.inside != ""}
+	set := host.EngineSettings{DataDirectory: m.engine, Elsewhere: m.elsewhere, Inside: m.inside != "", NewPart: m.newPart}
 	if _, bound := m.mounts["/var/lib/mysql"]; bound && set.Inside {
 		set.DataDirectory = m.inside
 	}
 	return set, nil
 }
 
-func (m *machine) Initialize(_ context.Context, of host.Data, _ host.EngineSettings) error {
+func (m *machine) Initialize(_ context.Context, of host.Data, set host.EngineSettings) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, name := m.at(of.Dir)
+	if of.From != "" {
+		if err := m.does("copy %s", name); err != nil {
+			return err
+		}
+		m.copied++
+		d.names[name] = host.Ready
+		return nil
+	}
+	if of.Engine == "none" {
+		return nil
+	}
+	for _, place := range set.Elsewhere {
+		if _, mounted := m.mounts[place.In]; !mounted {
+			panic("a database is made whose part is at " + place.In + ", where nothing is bound")
+		}
+		m.parts, m.linked = append(m.parts, place.Path), m.newPart != ""
+		part, name := m.at(place.In)
+		part.names[name] = host.Ready
+	}
 	if d.names[name] == host.Ready {
 		return nil // the command has succeeded and is not forgotten
 	}
@@ -418,7 +500,7 @@ func (m *machine) Initializing(_ context.Context, of host.Data, _ host.EngineSet
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, name := m.at(of.Dir)
-	return d.names[name] == host.Ready, nil
+	return of.Engine != "none" && d.names[name] == host.Ready, nil
 }
 
 func (m *machine) Initialized(context.Context, host.Data) error { return nil }
@@ -600,4 +682,14 @@ func (m *machine) pull(serial string) {
 		delete(m.granted, name)
 		delete(m.started, name)
 	}
+}
+
+// ledgerOf is the ledger of a disk.
+func (m *machine) ledgerOf(t *testing.T, serial string) *storage.Ledger {
+	t.Helper()
+	l, err := storage.DecodeLedger(m.disks[serial].ledger)
+	if err != nil || l == nil {
+		t.Fatalf("disk %s has the ledger %q: %v", serial, m.disks[serial].ledger, err)
+	}
+	return l
 }

@@ -24,26 +24,33 @@ type Config struct {
 	Volume   *storage.Volume // that it is on
 	OnVolume []string        // the names of all data that the plan has on that volume
 	Services []string        // the units that need it; one of them starts the engine
+	Parts    []*Directory    // plain data that all of these services need, too: each may hold a part of this data
 	Files    []*graph.Step   // that write the files of these services, which the engine may read
 }
 
 // A Directory is one data directory of a plan on its way to its engine.
 type Directory struct {
 	role.Data
+	graph    *graph.Graph
 	host     host.Host
 	volume   *storage.Volume
 	onVolume []string
 	services []string
+	parts    []*Directory
 	there    *graph.Step         // the last step
 	set      host.EngineSettings // what askEngine was told
 }
 
 // Add adds the steps of a data directory to a graph.
 func Add(c Config, plan role.Data) *Directory {
-	d := &Directory{Data: plan, host: c.Host, volume: c.Volume, onVolume: c.OnVolume, services: c.Services}
+	d := &Directory{Data: plan, graph: c.Graph, host: c.Host, volume: c.Volume, onVolume: c.OnVolume, services: c.Services, parts: c.Parts}
 	name := "data " + d.Name + ": "
 	engine := c.Graph.Add(name+"engine", d.askEngine, c.Files...).Within(d.volume.Timeout)
-	directory := c.Graph.Add(name+"directory", d.directory, engine, d.volume.Ready())
+	needs := []*graph.Step{engine, d.volume.Ready()}
+	for _, part := range d.parts {
+		needs = append(needs, part.there) // a part is where the engine looks before the engine makes, or finds, the whole
+	}
+	directory := c.Graph.Add(name+"directory", d.directory, needs...)
 	d.there = c.Graph.Add(name+"bind", d.bind, directory)
 	d.volume.Include(directory, d.there)
 	return d
@@ -55,10 +62,13 @@ func (d *Directory) There() *graph.Step { return d.there }
 // On is the volume of the directory.
 func (d *Directory) On() *storage.Volume { return d.volume }
 
+// noted is what the ledger of the volume says of the data.
+func (d *Directory) noted() storage.LedgerData { return d.volume.Ledger().Data[d.Name] }
+
 // path is where the data directory is on its volume.
 func (d *Directory) path() string { return filepath.Join(d.volume.Mount, d.Dir) }
 
 // at is what the host is asked about the data, for one directory of it.
 func (d *Directory) at(dir string) host.Data {
-	return host.Data{Name: d.Name, Engine: string(d.Engine), Owner: d.Owner, Dir: dir}
+	return host.Data{Name: d.Name, Engine: string(d.Engine), Owner: d.Owner, Group: d.Group, Mode: d.Mode, Bind: d.Bind, Dir: dir, From: d.CopyFrom}
 }

@@ -4,48 +4,38 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"reflect"
 
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
+	"bootagent/pkg/role/directory"
 	"bootagent/pkg/storage"
 )
 
 // askEngine makes sure that the engine is set to use the path where the data
-// directory is bound.
+// directory is bound, and keeps all of its data there or in a part.
 func (d *Directory) askEngine(ctx context.Context) error {
-	told, err := d.host.Engines.Settings(ctx, d.at(d.path()), d.services)
+	set, err := d.host.Engines.Settings(ctx, d.at(d.path()), d.services)
 	if err != nil {
 		return err
 	}
-	if err := refuseElsewhere(told.DataDirectory, told.Elsewhere); err != nil {
+	if set.Elsewhere, err = d.inParts(set.Elsewhere); err != nil {
 		return err
 	}
-	set := told.DataDirectory
-	d.set = told
-	if filepath.Clean(set) == d.Bind {
+	d.set = set
+	if set.DataDirectory == "" || filepath.Clean(set.DataDirectory) == d.Bind {
 		return nil
 	}
-	same, err := d.host.Directories.SameDirectory(ctx, set, d.Bind)
+	same, err := d.host.Directories.SameDirectory(ctx, set.DataDirectory, d.Bind)
 	if err != nil {
 		return err
 	}
 	if !same {
 		return fault.Permanent(fault.WithHint(
-			fmt.Errorf("%s uses the data directory %s, by its own settings, and the role binds data %q to %s", d.Engine, set, d.Name, d.Bind),
-			fmt.Sprintf("set bind: %s in the role file, or change the settings of the engine; then: bootagent retry", set)))
+			fmt.Errorf("%s uses the data directory %s, by its own settings, and the role binds data %q to %s", d.Engine, set.DataDirectory, d.Name, d.Bind),
+			fmt.Sprintf("set bind: %s in the role file, or change the settings of the engine; then: bootagent retry", set.DataDirectory)))
 	}
 	return nil
-}
-
-// refuseElsewhere refuses data that is outside of its data directory, where
-// nothing checks it.
-func refuseElsewhere(dir string, places []host.Place) error {
-	if len(places) == 0 {
-		return nil
-	}
-	return fault.Permanent(fault.WithHint(
-		fmt.Errorf("a part of the data is outside of the data directory %s: %s is %s", dir, places[0].Setting, places[0].Value),
-		fmt.Sprintf("stop the engine, move that data into the data directory, and remove %s; then: bootagent retry", places[0].Setting)))
 }
 
 // directory checks the data directory. The engine makes it if the volume never
@@ -71,13 +61,17 @@ func (d *Directory) examine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	switch found.State {
-	case host.Absent:
+	noted := d.noted()
+	switch {
+	case noted.Staging == d.copying() && !noted.Ready:
+		return d.copied(ctx)
+	case found.State == host.Absent, d.Dir == directory.Root && found.Empty && !noted.Ready:
 		return d.initialize(ctx)
-	case host.Ready:
-		if err := refuseElsewhere(d.path(), found.Elsewhere); err != nil {
-			return err
-		}
+	case found.Empty && noted.Filled:
+		return fault.Permanent(fault.WithHint(
+			fmt.Errorf("%s is empty, but the volume's ledger says that it was not", d.path()),
+			"find out what emptied it, and restore what was in it; bootagent does not start a service on an empty directory in its place"))
+	case found.State == host.Ready:
 		if err := d.host.Engines.Initialized(ctx, d.at(d.path())); err != nil {
 			return err
 		}
@@ -85,17 +79,42 @@ func (d *Directory) examine(ctx context.Context) error {
 			return err
 		}
 		return d.noteReady(ctx, found)
-	default:
-		return fault.Permanent(fault.WithHint(
-			fmt.Errorf("%s is not a data directory that %s can start on: it is %s: %s", d.path(), d.Engine, found.State, found.Reason),
-			found.Hint))
 	}
+	return d.refuse(found)
 }
 
-// noteReady writes into the ledger that the data is there.
+// refuse refuses a directory that is not ready.
+func (d *Directory) refuse(found host.DirectoryReport) error {
+	return fault.Permanent(fault.WithHint(
+		fmt.Errorf("%s is not a data directory that %s can start on: it is %s: %s", d.path(), d.service(), found.State, found.Reason),
+		found.Hint))
+}
+
+// service is how texts call what uses the directory.
+func (d *Directory) service() string {
+	if d.Plain {
+		return "its service"
+	}
+	return string(d.Engine)
+}
+
+// noteReady writes into the ledger that the data is there, if all of it is where
+// the role has data.
 func (d *Directory) noteReady(ctx context.Context, found host.DirectoryReport) error {
-	want := storage.LedgerData{Engine: string(d.Engine), Version: found.Version, Ready: true}
-	if d.volume.Ledger().Data[d.Name] == want {
+	linked, err := d.inParts(found.Elsewhere)
+	if err != nil {
+		return err
+	}
+	was := d.noted()
+	parts, err := d.noteParts(ctx, was, append(linked, d.set.Elsewhere...))
+	if err != nil {
+		return err
+	}
+	want := storage.LedgerData{
+		Engine: string(d.Engine), Version: found.Version,
+		Ready: true, Filled: was.Filled || !found.Empty, Parts: parts,
+	}
+	if reflect.DeepEqual(was, want) {
 		return nil
 	}
 	return d.volume.RecordData(ctx, d.Name, want)

@@ -10,7 +10,7 @@ import (
 
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
-	"bootagent/pkg/role"
+	"bootagent/pkg/role/directory"
 	"bootagent/pkg/storage"
 )
 
@@ -18,18 +18,27 @@ import (
 // is ever deleted: a person finds out why they did not finish.
 const unfinishedMax = 3
 
-// initialize lets the engine make a new database in a directory beside the final
-// one, which gets its final name when it is complete and on the disk.
+// unfinished is what the name of one has after that of the directory, before its
+// number.
+const unfinished = ".initializing-"
+
+// initialize lets the engine make a new database, or copies one, in a directory
+// beside the final one, which gets its final name when it is complete and on the
+// disk. Or it waits for a person who copies one.
 func (d *Directory) initialize(ctx context.Context) error {
 	noted, known := d.volume.Ledger().Data[d.Name]
+	is := "absent"
+	if d.Dir == directory.Root {
+		is = "empty"
+	}
 	switch {
 	case noted.Ready:
 		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s is absent, but the volume's ledger says that it was there", d.path()),
 			"find out what removed it, and restore it; bootagent does not make a new database in its place"))
-	case d.IfAbsent != role.Initialize:
+	case d.IfAbsent == directory.Fail:
 		return fault.Permanent(fault.WithHint(
-			fmt.Errorf("%s is absent, and the role does not allow bootagent to initialise it", d.path()),
+			fmt.Errorf("%s is %s, and the role does not allow bootagent to initialise it", d.path(), is),
 			"restore it; or, for a new database, set if-absent: initialize in the role file; then: bootagent retry"))
 	}
 	if !known {
@@ -37,20 +46,36 @@ func (d *Directory) initialize(ctx context.Context) error {
 			return err
 		}
 	}
+	switch {
+	case d.Dir == directory.Root:
+		return d.takeRoot(ctx)
+	case d.IfAbsent == directory.Wait:
+		return d.ask(ctx)
+	}
+	if d.IfAbsent == directory.Copy {
+		if err := d.mayCopy(ctx); err != nil {
+			return err
+		}
+	}
 	staging, err := d.staging(ctx, noted)
 	if err != nil {
 		return err
 	}
-	if err := d.host.Engines.Initialize(ctx, d.at(staging), d.set); err != nil {
+	if err := d.host.Engines.Initialize(ctx, d.at(staging), d.new(staging)); err != nil {
 		return err
 	}
 	made, err := d.host.Directories.Examine(ctx, d.at(staging), d.set)
 	if err != nil {
 		return err
 	}
+	if d.IfAbsent == directory.Copy {
+		if err := d.isWhole(ctx, staging); err != nil {
+			return err
+		}
+	}
 	if made.State != host.Ready {
 		return fault.Permanent(fault.WithHint(
-			fmt.Errorf("%s initialised %s, and it is %s: %s", d.Engine, staging, made.State, made.Reason),
+			fmt.Errorf("%s was made, and it is %s: %s", staging, made.State, made.Reason),
 			fmt.Sprintf("read its log: journalctl --boot --no-pager --unit bootagent-initialize-%s.service; then: bootagent retry, which initialises another directory", d.Name)))
 	}
 	if err := d.host.Directories.Publish(ctx, staging, d.path()); err != nil {
@@ -60,6 +85,37 @@ func (d *Directory) initialize(ctx context.Context) error {
 		return err
 	}
 	return d.noteReady(ctx, made)
+}
+
+// new returns the settings of the engine for a database that is made in a
+// directory. A part that no setting names has a directory of its own for each
+// attempt: the engine wants an empty one, and nothing is deleted.
+func (d *Directory) new(staging string) host.EngineSettings {
+	set := d.set
+	at := slices.IndexFunc(d.parts, func(part *Directory) bool { return set.NewPart != "" && filepath.Base(part.Bind) == set.NewPart })
+	if at < 0 {
+		return set
+	}
+	part := d.parts[at].Bind
+	path := filepath.Join(part, strings.TrimPrefix(filepath.Base(staging), d.Dir+unfinished))
+	set.Elsewhere = append(slices.Clone(set.Elsewhere), host.Place{Setting: set.NewPart, Value: path, Path: path, In: part})
+	return set
+}
+
+// takeRoot gives the root of a volume that holds nothing to the owner of the
+// data. It has its final name from the beginning.
+func (d *Directory) takeRoot(ctx context.Context) error {
+	if err := d.host.Directories.Give(ctx, d.at(d.path())); err != nil {
+		return err
+	}
+	found, err := d.host.Directories.Examine(ctx, d.at(d.path()), d.set)
+	if err != nil {
+		return err
+	}
+	if found.State != host.Ready {
+		return fmt.Errorf("%s was given to %s, and it is %s: %s", d.path(), d.Owner, found.State, found.Reason)
+	}
+	return d.noteReady(ctx, found)
 }
 
 // mayInitialize refuses a filesystem that may have had this data before.
@@ -84,6 +140,8 @@ func (d *Directory) mayInitialize(ctx context.Context) error {
 				d.path(), filepath.Join(d.volume.Mount, storage.LostAndFound)),
 			fmt.Sprintf("list what is in there: ls -lA %s; put the data back in its place, or restore the volume from a snapshot; "+
 				"if you need nothing of it, move it off the volume; then: bootagent retry", filepath.Join(d.volume.Mount, storage.LostAndFound))))
+	case d.Dir == directory.Root && len(strange) > 0:
+		return fmt.Errorf("%s is not empty any more: it holds %q", d.path(), strange[0]) // it was, a moment ago
 	case ledger.Made == nil && len(strange) > 0:
 		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s is absent from a filesystem that bootagent did not make and that holds %q", d.path(), strange[0]),
@@ -95,9 +153,9 @@ func (d *Directory) mayInitialize(ctx context.Context) error {
 // staging returns the directory in which to initialise: the one in which that
 // goes on, or that was left empty, or a new one.
 func (d *Directory) staging(ctx context.Context, noted storage.LedgerData) (string, error) {
-	if noted.Staging != "" {
+	if strings.HasPrefix(noted.Staging, d.Dir+unfinished) {
 		dir := filepath.Join(d.volume.Mount, noted.Staging)
-		if going, err := d.host.Engines.Initializing(ctx, d.at(dir), d.set); going || err != nil {
+		if going, err := d.host.Engines.Initializing(ctx, d.at(dir), d.new(dir)); going || err != nil {
 			return dir, err
 		}
 		if names, err := d.host.Directories.Names(ctx, dir); err == nil && len(names) == 0 {
@@ -109,7 +167,7 @@ func (d *Directory) staging(ctx context.Context, noted storage.LedgerData) (stri
 		return "", err
 	}
 	for n := 1; n <= unfinishedMax; n++ {
-		name := fmt.Sprintf("%s.initializing-%d", d.Dir, n)
+		name := fmt.Sprintf("%s%s%d", d.Dir, unfinished, n)
 		if slices.Contains(there, name) {
 			continue
 		}
@@ -117,7 +175,7 @@ func (d *Directory) staging(ctx context.Context, noted storage.LedgerData) (stri
 			return "", err
 		}
 		dir := filepath.Join(d.volume.Mount, name)
-		return dir, d.host.Directories.Create(ctx, dir, d.Owner)
+		return dir, d.host.Directories.Create(ctx, d.at(dir))
 	}
 	return "", fault.Permanent(fault.WithHint(
 		fmt.Errorf("the initialisation of %s was begun %d times, and never succeeded", d.path(), unfinishedMax),

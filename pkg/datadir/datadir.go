@@ -5,6 +5,7 @@
 package datadir
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -41,6 +42,11 @@ type Files interface {
 
 	// Owner returns the number of a user.
 	Owner(name string) (uid uint32, err error)
+
+	// Group returns the number of a group, and GroupOf that of the group that a
+	// file belongs to.
+	Group(name string) (gid uint32, err error)
+	GroupOf(path string) (gid uint32, err error)
 }
 
 // Host is the files of this machine.
@@ -98,6 +104,25 @@ func (Host) Owner(name string) (uint32, error) {
 	return uid, err
 }
 
+// Group looks up a group in the machine's own accounts.
+func (Host) Group(name string) (uint32, error) {
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		return 0, fmt.Errorf("cannot find the group of a data directory: %w", err)
+	}
+	gid, err := strconv.ParseUint(g.Gid, 10, 32)
+	return uint32(gid), err
+}
+
+// GroupOf returns the number of a file's group.
+func (Host) GroupOf(path string) (uint32, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return 0, err
+	}
+	return info.Sys().(*syscall.Stat_t).Gid, nil
+}
+
 // NamesMax is how many entries of a directory are listed at most.
 const NamesMax = 10000
 
@@ -139,14 +164,17 @@ func Same(a, b string) (bool, error) {
 	return os.SameFile(infoA, infoB), nil
 }
 
-// Create makes an empty directory that only its owner can read. What has the
-// name already is fs.ErrExist. The directory gets its name when it has its
-// owner, so that one that is found after a crash can be used.
-func Create(path, owner string) error {
-	uid, gid, err := ids(owner)
-	if err != nil {
-		return err
-	}
+// An Access is whom a directory belongs to, and who may use it.
+type Access struct {
+	Owner string // name of a user
+	Group string // name of a group; "" is the owner's own
+	Mode  string // octal digits; "" is 0700
+}
+
+// Create makes an empty directory. What has the name already is fs.ErrExist. The
+// directory gets its name when it has its owner, group and mode, so that one that
+// is found after a crash can be used.
+func Create(path string, a Access) error {
 	fresh := path + ".new"
 	if err := os.Mkdir(fresh, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -156,10 +184,56 @@ func Create(path, owner string) error {
 		return err
 	}
 	defer dir.Close()
-	if err := dir.Chown(int(uid), int(gid)); err != nil {
+	if err := a.give(dir); err != nil {
 		return err
 	}
 	return rename(fresh, path)
+}
+
+// Give changes the owner, the group and the mode of a directory, and of nothing
+// that is in it.
+func Give(path string, a Access) error {
+	dir, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := a.give(dir); err != nil {
+		return err
+	}
+	return dir.Sync()
+}
+
+// give sets the mode last: a change of the owner takes bits of it away.
+func (a Access) give(dir *os.File) error {
+	uid, gid, err := ids(a.Owner)
+	if err != nil {
+		return err
+	}
+	if a.Group != "" {
+		if gid, err = (Host{}).Group(a.Group); err != nil {
+			return err
+		}
+	}
+	mode, err := strconv.ParseUint(cmp.Or(a.Mode, "0700"), 8, 12)
+	if err != nil {
+		return fmt.Errorf("cannot read the mode of a directory: %w", err)
+	}
+	if err := dir.Chown(int(uid), int(gid)); err != nil {
+		return err
+	}
+	return unix.Fchmod(int(dir.Fd()), uint32(mode))
+}
+
+// Digits writes a mode as role files do: "0750".
+func Digits(mode fs.FileMode) string {
+	digits := uint32(mode.Perm())
+	for bit, digit := range map[fs.FileMode]uint32{fs.ModeSetuid: unix.S_ISUID, fs.ModeSetgid: unix.S_ISGID, fs.ModeSticky: unix.S_ISVTX} {
+		if mode&bit != 0 {
+			digits |= digit
+		}
+	}
+	return fmt.Sprintf("%04o", digits)
 }
 
 // Publish writes all data of the filesystem to its disk, and then renames the
@@ -170,13 +244,30 @@ func Publish(staging, path string) error {
 		return err
 	}
 	defer dir.Close()
-	if err := unix.Syncfs(int(dir.Fd())); err != nil {
-		return fmt.Errorf("cannot write %s to its disk: %w", staging, err)
+	if err := syncFilesystem(dir); err != nil {
+		return err
 	}
 	if err := rename(staging, path); err != nil {
 		return err
 	}
 	return dir.Sync()
+}
+
+// Sync writes all data of the filesystem of a directory to its disk.
+func Sync(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return syncFilesystem(dir)
+}
+
+func syncFilesystem(dir *os.File) error {
+	if err := unix.Syncfs(int(dir.Fd())); err != nil {
+		return fmt.Errorf("cannot write what is in %s to its disk: %w", dir.Name(), err)
+	}
+	return nil
 }
 
 // rename replaces nothing: the error is fs.ErrExist where the new name is taken.

@@ -48,7 +48,7 @@ func another(t *testing.T) *user.User {
 
 func TestNothingIsMadeForAnOwnerThatTheMachineLacks(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new")
-	if err := Create(path, "nosuchuser"); err == nil || !strings.Contains(err.Error(), "nosuchuser") {
+	if err := Create(path, Access{Owner: "nosuchuser"}); err == nil || !strings.Contains(err.Error(), "nosuchuser") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
@@ -90,7 +90,7 @@ func TestCreateMakesAnEmptyDirectoryForOneUser(t *testing.T) {
 	uid, gid, err := ids(owner)
 	ok(t, err)
 	path := filepath.Join(t.TempDir(), "mysql.initializing-1")
-	ok(t, Create(path, owner))
+	ok(t, Create(path, Access{Owner: owner}))
 	info, err := os.Lstat(path)
 	ok(t, err)
 	stat := info.Sys().(*syscall.Stat_t)
@@ -113,7 +113,7 @@ func TestCreateTakesNothingThatIsThere(t *testing.T) {
 			ok(t, plant(path))
 			before, err := os.Lstat(path)
 			ok(t, err)
-			if err := Create(path, me(t)); !errors.Is(err, fs.ErrExist) {
+			if err := Create(path, Access{Owner: me(t)}); !errors.Is(err, fs.ErrExist) {
 				t.Errorf("got %v", err)
 			}
 			after, err := os.Lstat(path)
@@ -128,13 +128,13 @@ func TestCreateTakesNothingThatIsThere(t *testing.T) {
 func TestCreateGoesOnWhereACrashLeftIt(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mysql.initializing-1")
 	ok(t, os.Mkdir(path+".new", 0o700)) // made, and not yet its owner's
-	ok(t, Create(path, me(t)))
+	ok(t, Create(path, Access{Owner: me(t)}))
 	if info, err := os.Lstat(path); err != nil || !info.IsDir() {
 		t.Errorf("got %v, %v", info, err)
 	}
 	elsewhere := t.TempDir()
 	ok(t, os.Symlink(elsewhere, path+"x.new"))
-	if err := Create(path+"x", me(t)); err == nil {
+	if err := Create(path+"x", Access{Owner: me(t)}); err == nil {
 		t.Error("it went through a link")
 	}
 }
@@ -199,5 +199,38 @@ func TestSame(t *testing.T) {
 	write(t, filepath.Join(dir, "file"), "")
 	if same, err := Same(a, dir+"/file/below"); err == nil {
 		t.Errorf("where it can't tell: %t", same)
+	}
+}
+
+func TestADirectoryGetsItsGroupAndItsMode(t *testing.T) {
+	me := me(t)
+	path := filepath.Join(t.TempDir(), "new")
+	ok(t, Create(path, Access{Owner: me, Mode: "2751"}))
+	info, err := os.Stat(path)
+	ok(t, err)
+	if got := Digits(info.Mode()); got != "2751" {
+		t.Errorf("it has mode %s", got)
+	}
+
+	// Give changes the directory alone.
+	ok(t, os.WriteFile(filepath.Join(path, "file"), nil, 0o640))
+	ok(t, Give(path, Access{Owner: me, Mode: "0750"}))
+	info, err = os.Stat(path)
+	ok(t, err)
+	if got := Digits(info.Mode()); got != "0750" {
+		t.Errorf("it has mode %s", got)
+	}
+	info, err = os.Stat(filepath.Join(path, "file"))
+	ok(t, err)
+	if got := Digits(info.Mode()); got != "0640" {
+		t.Errorf("a file in it has mode %s", got)
+	}
+	link := path + "-link"
+	ok(t, os.Symlink(path, link))
+	if err := Give(link, Access{Owner: me}); err == nil {
+		t.Error("a link was followed")
+	}
+	if err := Give(path, Access{Owner: me, Group: "nosuchgroup"}); err == nil || !strings.Contains(err.Error(), "nosuchgroup") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -23,6 +23,7 @@ func All() []Engine {
 		mysql{},
 		postgres{},
 		redis{},
+		none{}, // the last: it is what is left
 	}
 }
 

@@ -135,12 +135,45 @@ func Examine(files datadir.Files, d host.Data, set host.EngineSettings) (host.Di
 		}
 	}
 	if report.State == host.Ready && belongs != uid {
-		report.State, report.Empty = host.Unfit, false
+		report.State = host.Unfit
 		report.Reason = fmt.Sprintf("%s belongs to user number %d, and %s has number %d on this machine", which, belongs, d.Owner, uid)
 		report.Hint = fmt.Sprintf("if this is the right data, give it to %s: chown -R --no-dereference --from=%d %s: -- %s",
 			d.Owner, belongs, d.Owner, shell.Quote(d.Dir))
 	}
+	if report.State == host.Ready {
+		return report, declared(files, d, mode, &report)
+	}
 	return report, nil
+}
+
+// lostAndFound is the directory of a filesystem for what has lost its name.
+const lostAndFound = "lost+found"
+
+// declared compares the group and the mode of a directory with those that the
+// role file has for it, if it has any.
+func declared(files datadir.Files, d host.Data, mode fs.FileMode, report *host.DirectoryReport) error {
+	if d.Group != "" {
+		want, err := files.Group(d.Group)
+		if err != nil {
+			return err
+		}
+		has, err := files.GroupOf(d.Dir)
+		switch {
+		case err != nil:
+			return err
+		case has != want:
+			report.State = host.Unfit
+			report.Reason = fmt.Sprintf("it belongs to group number %d, and %s has number %d on this machine", has, d.Group, want)
+			report.Hint = fmt.Sprintf("if this is the right data, give it to that group: chgrp %s -- %s; then: bootagent retry", d.Group, shell.Quote(d.Dir))
+			return nil
+		}
+	}
+	if has := datadir.Digits(mode); d.Mode != "" && has != d.Mode {
+		report.State = host.Unfit
+		report.Reason = fmt.Sprintf("it has mode %s, and the role file says %s", has, d.Mode)
+		report.Hint = fmt.Sprintf("if the role file is right: chmod %s -- %s; then: bootagent retry", d.Mode, shell.Quote(d.Dir))
+	}
+	return nil
 }
 
 // strangersMax is of how many files the owner is looked up at most.
@@ -177,7 +210,7 @@ func (d Dir) stranger(owned Owned, uid uint32) (which string, belongs uint32, er
 		return "", uid, nil
 	}
 	for _, name := range slices.Concat(owned.Dirs, d.Names) {
-		if name == "lost+found" || looked >= strangersMax {
+		if name == lostAndFound || looked >= strangersMax {
 			continue
 		}
 		mode, belongs, err := look(name)

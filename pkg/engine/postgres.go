@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"bootagent/pkg/engine/pgcontrol"
 	"bootagent/pkg/engine/pgstart"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
@@ -60,8 +60,12 @@ func (p postgres) Settings(ctx context.Context, ask Asker, services []execstart.
 		}
 		set = s
 	}
+	set.NewPart = postgresWAL
 	return set, nil
 }
+
+// postgresWAL is the directory of the log. It is a link where the log is elsewhere.
+const postgresWAL = "pg_wal"
 
 // onlyCluster is how the only cluster of Debian's is started.
 func onlyCluster(ask Asker) ([]pgstart.Start, error) {
@@ -90,7 +94,7 @@ func (postgres) settings(ctx context.Context, ask Asker, way pgstart.Start) (set
 	if set.Program == "" {
 		return set, fmt.Errorf("cannot ask PostgreSQL for its settings: %s is not installed", strings.Join(way.Servers, " or "))
 	}
-	said, err := ask.Run(ctx, Question{Argv: []string{set.Program, "--version"}})
+	said, err := ask.Run(ctx, Question{Argv: []string{set.Program, "--version"}, OfProgram: true})
 	if err != nil {
 		return set, err
 	}
@@ -135,10 +139,16 @@ const postgresConf = "postgresql.conf"
 // the database, and others by password. C.UTF-8 sorts by number, so that no
 // index breaks when an image has another C library.
 func (postgres) Initialize(dir, owner string, set host.EngineSettings) []string {
-	return []string{
+	argv := []string{
 		initdb(set.Program), "--pgdata=" + dir, "--username=" + owner, "--encoding=UTF8", "--locale=C.UTF-8",
 		"--auth-local=peer", "--auth-host=scram-sha-256", "--data-checksums",
 	}
+	for _, place := range set.Elsewhere {
+		if place.Setting == postgresWAL {
+			argv = append(argv, "--waldir="+place.Path)
+		}
+	}
+	return argv
 }
 
 // postgresFiles are relations, maps, the control file and the log, but no
@@ -146,13 +156,13 @@ func (postgres) Initialize(dir, owner string, set host.EngineSettings) []string 
 var postgresFiles = regexp.MustCompile(`^(PG_VERSION|pg_control|pg_filenode\.map|pg_internal\.init|[0-9]+(_[a-z]+)?(\.[0-9]+)?|[0-9A-F]{4,24})$`)
 
 func (postgres) Owns() Owned {
-	return Owned{Dirs: []string{"base", "base/1", "global", "pg_wal", "pg_xact"}, Files: postgresFiles}
+	return Owned{Dirs: []string{"base", "base/1", "global", postgresWAL, "pg_xact"}, Files: postgresFiles}
 }
 
 // Examine looks for the files without which PostgreSQL does not start, and for
 // the marks of an initdb that did not finish, on which it would start.
 func (p postgres) Examine(dir Dir, set host.EngineSettings) host.DirectoryReport {
-	needed := []string{"PG_VERSION", "base", "base/1", "global", postgresControl, "pg_wal", "pg_xact"}
+	needed := []string{"PG_VERSION", "base", "base/1", "global", postgresControl, postgresWAL, "pg_xact"}
 	if set.Inside {
 		needed = append(needed, postgresConf)
 	}
@@ -186,7 +196,7 @@ func (p postgres) Examine(dir Dir, set host.EngineSettings) host.DirectoryReport
 		return refuse(host.Damaged, again, "%s", reason)
 	case report.Version == "":
 		return refuse(host.Damaged, again, "PG_VERSION has no version of PostgreSQL")
-	case control(dir) == nil:
+	case report.LastStopSays == "":
 		return refuse(host.Damaged, hintRestore, "%s has no state of a database", postgresControl)
 	case len(databases(dir)) < len(postgresDatabases):
 		return refuse(host.Damaged, again, "initdb did not finish: of the %d databases that it makes (%s), it has %d",
@@ -266,46 +276,22 @@ func sameMajor(data, server string) bool {
 	return server == "" || leadingNumber.FindString(server) == data
 }
 
-// control is the beginning of the control file, or nil where it has none. It is in
-// the order of the machine that wrote it: here that of amd64 and arm64.
-func control(dir Dir) []byte {
-	b := dir.Head(postgresControl)
-	if len(b) < 20 {
-		return nil
-	}
-	if layout := binary.LittleEndian.Uint32(b[8:]); layout == 0 || layout > 1<<16 {
-		return nil
-	}
-	return b
-}
-
-// postgresStates are those of the control file, in the words of pg_controldata
-// (DBState in PostgreSQL's pg_control.h).
-var postgresStates = []string{
-	"starting up", "shut down", "shut down in recovery", "shutting down",
-	"in crash recovery", "in archive recovery", "in production",
-}
-
 // lastStop is what the control file says. A base backup has the state of the
 // server that it was made of.
 func (postgres) lastStop(dir Dir) (host.LastStop, string) {
-	b := control(dir)
-	if b == nil {
+	state, ok := pgcontrol.Of(dir.Head(postgresControl))
+	if !ok {
 		return host.StopUnknown, ""
 	}
-	says := "pg_control: unknown state"
-	state := binary.LittleEndian.Uint32(b[16:])
-	if int(state) < len(postgresStates) {
-		says = "pg_control: " + postgresStates[state]
-	}
+	says := "pg_control: " + state.String()
 	switch {
 	case dir.Has("backup_label"):
 		return host.StopUnknown, "backup_label: a base backup, which PostgreSQL recovers when it starts"
 	case dir.Has("recovery.signal"):
 		return host.StopUnknown, "recovery.signal: PostgreSQL recovers from its archive when it starts; " + says
-	case int(state) >= len(postgresStates):
+	case !state.Known():
 		return host.StopUnknown, says
-	case state == 1 || state == 2:
+	case state.Clean():
 		return host.StopClean, says
 	}
 	return host.StopUnclean, says

@@ -10,7 +10,7 @@ import (
 
 // All returns the grammar of the role files that the agent reads.
 func All() role.Grammar {
-	g := role.Grammar{Engines: engine.Names()}
+	g := role.Grammar{Engines: engine.Names(), Plain: engine.Plain()}
 	for _, s := range sources.All(nil) {
 		g.Sources = append(g.Sources, s.Syntax())
 	}

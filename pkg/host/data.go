@@ -1,13 +1,20 @@
 package host
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // Data is one data directory of the plan: what is asked about it.
 type Data struct {
 	Name   string // of the data in the plan; it names the unit that initialises
 	Engine string // name of the engine that keeps its data in it
 	Owner  string // name of the user that the engine runs as
+	Group  string // name of the group that the directory has to belong to, or "": the owner's own where it is made
+	Mode   string // octal digits that the directory has to have, or "": 0700 where it is made
+	Bind   string // absolute path where the engine looks for the data
 	Dir    string // absolute path of the directory that is meant, of all places that the data has on its way
+	From   string // absolute path of the directory of the image that it is copied from; "" where its engine makes it
 }
 
 // Directories reads, makes and names data directories.
@@ -22,9 +29,20 @@ type Directories interface {
 	// SameDirectory tells whether two paths are one directory.
 	SameDirectory(ctx context.Context, a, b string) (bool, error)
 
-	// Create makes an empty directory for its owner. What has the name already
-	// is an error.
-	Create(ctx context.Context, path, owner string) error
+	// Create makes the directory d.Dir, empty, for the data's owner. What has the
+	// name already is an error.
+	Create(ctx context.Context, d Data) error
+
+	// Give gives the directory d.Dir itself to the data's owner, and nothing that
+	// is in it.
+	Give(ctx context.Context, d Data) error
+
+	// Compare says what is not the same in a directory and its copy, with all
+	// that is below them, or "".
+	Compare(ctx context.Context, directory, replica string) (differs string, err error)
+
+	// Sync brings all that was written to the filesystem of a path to its disk.
+	Sync(ctx context.Context, path string) error
 
 	// Publish gives a directory its final name, when all that is in it is on
 	// the disk. It replaces nothing.
@@ -38,8 +56,8 @@ type DirectoryReport struct {
 	Reason  string // why it is not ready: "ibdata1 is missing"
 	Hint    string // what a person can do
 
-	// Empty says that the directory is ready and has none of the engine's files:
-	// the engine takes it for an empty database. Whether data was lost from it,
+	// Empty says that the directory has none of the engine's files, and that the
+	// engine takes it for an empty database. Whether data was lost from it,
 	// its files cannot tell.
 	Empty bool
 
@@ -67,6 +85,7 @@ type Place struct {
 	Setting string // what puts it there: "innodb_undo_directory", "the link pg_wal"
 	Value   string // as it is written
 	Path    string // absolute and clean
+	In      string // the bind of other data of the role that it is in; "" as long as that is not known
 }
 
 // DirectoryState is the state of a data directory.
@@ -88,8 +107,10 @@ type Engines interface {
 	Settings(ctx context.Context, d Data, units []string) (EngineSettings, error)
 
 	// Initialize lets the engine make a new database in the empty directory
-	// d.Dir, for an engine that has these settings. If an earlier agent has
-	// begun that, it goes on.
+	// d.Dir, which it sees as d.Bind, for an engine that has these settings. If
+	// an earlier agent has begun that, it goes on. It does nothing for an engine
+	// to which an empty directory is a database. Where there is a directory
+	// d.From, Initialize copies all that is in it, and the engine makes nothing.
 	Initialize(ctx context.Context, d Data, set EngineSettings) error
 
 	// Initializing tells whether an Initialize of d.Dir runs, or has succeeded
@@ -103,7 +124,7 @@ type Engines interface {
 
 // EngineSettings are the settings of an engine that decide where its data is.
 type EngineSettings struct {
-	DataDirectory string   // absolute and clean
+	DataDirectory string   // absolute and clean; "" where the engine has no setting for it
 	Version       string   // of the engine itself: "10.11.14-MariaDB-0+deb12u2"
 	Files         []string // that its settings name, relative to the data directory
 	Program       string   // absolute path of the server that the services start, or ""
@@ -114,7 +135,21 @@ type EngineSettings struct {
 	// is where the engine looks for it.
 	Inside bool
 
+	// NewPart is a name for data of the role: of a new database, the engine has a
+	// part in other data whose bind has this name, with no setting that says so.
+	NewPart string
+
 	// Values are further settings that decide which files are its data, by the
 	// engine's own names: "appendonly": "yes".
 	Values map[string]string
+}
+
+// Parts are the binds of other data that hold a part of this, each once.
+func (s EngineSettings) Parts() (binds []string) {
+	for _, place := range s.Elsewhere {
+		if !slices.Contains(binds, place.In) {
+			binds = append(binds, place.In)
+		}
+	}
+	return binds
 }

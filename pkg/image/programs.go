@@ -7,6 +7,7 @@ import (
 	"bootagent/pkg/engine"
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/directory"
 )
 
 // A tool is a program that the agent runs.
@@ -54,7 +55,7 @@ func programsOf(r *role.Role) (all []tool) {
 			switch {
 			case !t.Makes:
 				all = append(all, tool{paths: t.Paths, does: "which says where the engine " + of + " keeps its data", get: get})
-			case d.IfAbsent == role.Initialize:
+			case d.IfAbsent == directory.Initialize:
 				all = append(all, tool{paths: t.Paths, does: "which makes the directory " + of, get: get})
 			}
 		}

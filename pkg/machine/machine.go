@@ -17,6 +17,7 @@ import (
 	"bootagent/pkg/bypass"
 	"bootagent/pkg/child"
 	"bootagent/pkg/host"
+	"bootagent/pkg/machine/engines"
 	"bootagent/pkg/probe"
 	"bootagent/pkg/ramfile"
 	"bootagent/pkg/records"
@@ -69,7 +70,7 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 		Intents:     records.Intents(filepath.Join(m.StateDir, "intents")),
 		Mounts:      mounts{m.Manager, m.Children},
 		Directories: directories{m.Children},
-		Engines:     engines{m.Manager, m.Children, answers.Store{Dir: filepath.Join(m.StateDir, "answers"), Log: m.Log}},
+		Engines:     engines.Engines{Manager: m.Manager, Children: m.Children, Answers: answers.Store{Dir: filepath.Join(m.StateDir, "answers"), Log: m.Log}},
 		Units:       u, Runs: u, Grants: u, Jobs: u, Probes: m.probes(), Stops: u, Shutdown: u,
 		Machine: self,
 

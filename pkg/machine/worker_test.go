@@ -34,7 +34,7 @@ func TestAHandDoesWhatItIsToldAndTellsWhatWentWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := directories{c}
-	if err := d.Create(t.Context(), filepath.Join(dir, "data"), me.Username); err != nil {
+	if err := d.Create(t.Context(), host.Data{Owner: me.Username, Dir: filepath.Join(dir, "data")}); err != nil {
 		t.Error(err)
 	}
 	if found, err := d.Names(t.Context(), dir); err != nil || !reflect.DeepEqual(found, []string{"data"}) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"bootagent/pkg/policy"
+	"bootagent/pkg/role/directory"
 	"bootagent/pkg/role/key"
 	"bootagent/pkg/role/source"
 )
@@ -14,6 +15,7 @@ import (
 // programs that need no more than the units of a role.
 type Grammar struct {
 	Engines []string        // names of database engines
+	Plain   []string        // those of them that are services of any kind, which keep any files
 	Sources source.Syntaxes // where secrets come from
 }
 
@@ -47,11 +49,8 @@ func (g Grammar) Permissions(r *Role) policy.Needs {
 	return needs
 }
 
-// What the grammar fills in.
-const (
-	engines = "engines"
-	sources = "sources"
-)
+// sources is what the grammar fills in for where secrets come from.
+const sources = "sources"
 
 // Keys describes the keys of a role file that this grammar reads.
 func (g Grammar) Keys() []key.Key {
@@ -61,7 +60,7 @@ func (g Grammar) Keys() []key.Key {
 	}
 	return key.Fill(keys, func(k *key.Kind) {
 		switch {
-		case k.Filled == engines:
+		case k.Filled == directory.Engines:
 			k.Words = g.Engines
 		case k.Filled == sources && len(g.Sources) > 0:
 			k.Doc, k.Pattern = "`"+strings.Join(g.Sources.Forms(), "`, `")+"`", `^(`+strings.Join(g.Sources.Schemes(), "|")+`)://`

@@ -65,7 +65,6 @@ type reading struct {
 	mounts      []syntax.Place
 	binds       []syntax.Place
 	finds       find.Disks
-	dirs        map[string]string // volume and directory, and its data
 	credentials map[string]string // service and credential, and its secret
 	held        map[string]string // a unit, and the service that it is held with
 }
@@ -85,7 +84,7 @@ func (g Grammar) Decode(file string, src []byte) (*Role, error) {
 	d := reading{
 		grammar: g, role: &Role{File: file, Extra: make(Extra), grammar: g},
 		known: make(map[string][]string), given: make(map[string]bool), finds: make(find.Disks),
-		dirs: make(map[string]string), credentials: make(map[string]string), held: make(map[string]string),
+		credentials: make(map[string]string), held: make(map[string]string),
 	}
 	if root.Version(version) {
 		d.decode(root)

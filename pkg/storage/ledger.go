@@ -35,7 +35,12 @@ type LedgerData struct {
 	Engine  string `json:"engine"`
 	Version string `json:"version,omitempty"`
 	Ready   bool   `json:"ready"`             // it was there and valid once
+	Filled  bool   `json:"filled,omitempty"`  // it was not empty once
 	Staging string `json:"staging,omitempty"` // where it is being initialised
+
+	// Parts are the filesystems, by their UUID, that other data was on when it
+	// held a part of this; by the names of that data.
+	Parts map[string]string `json:"parts,omitempty"`
 }
 
 const ledgerVersion = 1
@@ -47,8 +52,7 @@ func DecodeLedger(src []byte) (*Ledger, error) {
 		return nil, nil
 	}
 	var l Ledger
-	dec := json.NewDecoder(bytes.NewReader(src))
-	if err := dec.Decode(&l); err != nil {
+	if err := json.NewDecoder(bytes.NewReader(src)).Decode(&l); err != nil {
 		return nil, fmt.Errorf("cannot read the ledger: %w", err)
 	}
 	if l.Version > ledgerVersion {

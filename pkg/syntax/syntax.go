@@ -147,6 +147,17 @@ func CheckUser(owner string) error {
 	return fmt.Errorf("not the name of a user: letters, digits, _ and -, beginning with a letter or _, at most %d", userName.most)
 }
 
+// CheckGroup refuses a text that is not the name of a group.
+func CheckGroup(group string) error {
+	switch {
+	case userName.fits(group):
+		return nil
+	case group != "" && strings.Trim(group, "0123456789") == "":
+		return fmt.Errorf("a group's number; write the group's name, such as mysql")
+	}
+	return fmt.Errorf("not the name of a group: letters, digits, _ and -, beginning with a letter or _, at most %d", userName.most)
+}
+
 // credentialName is what a credential can be called: less than systemd allows
 // (credential_name_valid), so that it is a word in a unit file and not hidden
 // as a file.

@@ -20,11 +20,15 @@ type Command struct {
 	Argv        []string
 	User        string   // "" for root
 	Writable    []string // the paths that it may write to
+	Binds       []Bind   // directories that it sees at other paths, too
 	Devices     []string // the block devices that it may use
 	Success     []int    // exit codes other than 0 that mean success
 	Timeout     time.Duration
 	Mounts      []string // the mount points that it uses
 }
+
+// A Bind is a directory that a command sees at another path, too.
+type Bind struct{ From, To string }
 
 // Run runs a command and returns when it has succeeded. If it already runs, Run
 // waits for its end. If it has succeeded before, Run does nothing until Forget is
@@ -47,15 +51,19 @@ func (m *Manager) Run(ctx context.Context, c Command) error {
 	return m.startTransient(ctx, c.Unit, c.properties())
 }
 
-// Going reports whether this command, with the same arguments, runs or has
-// succeeded and is not forgotten.
+// Going reports whether this command, with the same arguments and description,
+// runs or has succeeded and is not forgotten.
 func (m *Manager) Going(ctx context.Context, c Command) (bool, error) {
 	state, err := m.State(ctx, c.Unit)
 	if err != nil || state.Active != "active" && state.Active != "activating" {
 		return false, err
 	}
 	argv, err := m.ExecStart(ctx, c.Unit)
-	return err == nil && slices.Equal(argv, c.Argv), err
+	if err != nil || !slices.Equal(argv, c.Argv) {
+		return false, err
+	}
+	description, err := m.Description(ctx, c.Unit)
+	return err == nil && description == c.Description, err
 }
 
 // Settle waits until the unit of a command does not run any more, however it
@@ -116,6 +124,13 @@ func (c Command) properties() []dbus.Property {
 	if c.User != "" {
 		props = append(props, pid1.Property("User", c.User))
 	}
+	if len(c.Binds) > 0 {
+		binds := make([]bindPath, len(c.Binds))
+		for i, b := range c.Binds {
+			binds[i] = bindPath{Source: b.From, Destination: b.To}
+		}
+		props = append(props, pid1.Property("BindPaths", binds))
+	}
 	if len(c.Devices) > 0 {
 		allow := make([]deviceAllow, len(c.Devices))
 		for i, d := range c.Devices {
@@ -138,6 +153,13 @@ func (c Command) properties() []dbus.Property {
 
 // deviceAllow is an element of DeviceAllow on the bus, (ss).
 type deviceAllow struct{ Path, Access string }
+
+// bindPath is an element of BindPaths on the bus, (ssbt).
+type bindPath struct {
+	Source, Destination string
+	IgnoreMissing       bool
+	Flags               uint64 // MS_REC, or nothing
+}
 
 // exitStatusSet is SuccessExitStatus on the bus, (aiai).
 type exitStatusSet struct{ Codes, Signals []int32 }

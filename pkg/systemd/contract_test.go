@@ -44,9 +44,9 @@ func TestTransientUnitsAreThoseThatWereReviewed(t *testing.T) {
 		Argv: []string{"/sbin/mkfs.xfs", "-q", "/dev/nvme1n1"}, Devices: []string{"/dev/nvme1n1"}, Timeout: 10 * time.Minute,
 	}
 	initialize := Command{
-		Unit: "bootagent-initialize-mysql.service", Description: "Making of the data directory mysql",
-		Argv: []string{"/usr/bin/mariadb-install-db", "--datadir=/srv/data/mysql.initializing-1"}, User: "mysql",
-		Writable: []string{"/srv/data/mysql.initializing-1"}, Success: []int{1, 3}, Timeout: 15 * time.Minute, Mounts: []string{"/srv/data"},
+		Unit: "bootagent-initialize-mysql.service", Description: "Making of the data directory mysql in /srv/data/mysql.initializing-1",
+		Argv: []string{"/usr/bin/mariadb-install-db", "--datadir=/var/lib/mysql"}, User: "mysql",
+		Binds: []Bind{{"/srv/data/mysql.initializing-1", "/var/lib/mysql"}}, Writable: []string{"/var/lib/mysql"}, Success: []int{1, 3}, Timeout: 15 * time.Minute, Mounts: []string{"/srv/data"},
 	}
 	for name, props := range map[string][]dbus.Property{
 		"mount":      data.properties(m.permit(data.Where)),

@@ -34,8 +34,8 @@ const (
 	settles  = 2 * time.Minute // longest that the agent takes to come to rest after something happened
 )
 
-// image is what an operator bakes: Debian, the package, the two example roles, the guards; and units
-// that try to start MariaDB in every other way there is.
+// image is what an operator bakes: Debian, the package, the example roles, the guards; and units that try
+// to start MariaDB in every other way there is.
 func newImage(t *testing.T) *image.Image {
 	t.Helper()
 	return labtest.Image(t, image.Spec{
@@ -71,6 +71,12 @@ WantedBy=sockets.target
 		},
 		Commands: [][]string{
 			{"cp", examples + "mysql.yaml", examples + "web.yaml", "/etc/bootagent/roles.d/"},
+			// Each release of Debian has another PostgreSQL. Its clusters start at boot, as its packages leave them.
+			{"sh", "-c", "sed s/15/$(ls /etc/postgresql)/ " + examples + "postgres.yaml >/etc/bootagent/roles.d/postgres.yaml && rm /etc/postgresql/*/*/start.conf"},
+			// Each write of Redis is on the disk before the client hears of it.
+			{"cp", examples + "redis.yaml", "/etc/bootagent/roles.d/"},
+			{"sed", "-i", "s/^appendonly .*/appendonly yes/; s/^appendfsync .*/appendfsync always/", "/etc/redis/redis.conf"},
+			{"systemctl", "enable", "redis-server.service"},
 			{"systemctl", "enable", "needs-database.service", "poke-database.timer", "front-database.socket"},
 			{"bootagent", "guard", "install"},
 			{"bootagent", "guard", "check"},

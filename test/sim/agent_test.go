@@ -17,6 +17,7 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	declared "bootagent/pkg/role/directory"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
 	"bootagent/pkg/status"
@@ -81,11 +82,24 @@ var (
 	})
 )
 
-// ofEngine is a role whose data is of another engine.
+// withSpool has a part of the database in data of its own.
+func withSpool(r *role.Role) *role.Role {
+	with := *r
+	spool := r.Data[0]
+	spool.Name, spool.Dir, spool.Bind, spool.Engine, spool.Plain = "spool", "spool", spoolAt, "none", true
+	with.Data = append(slices.Clone(r.Data), spool)
+	with.Services = slices.Clone(r.Services)
+	with.Services[0].Needs = append(slices.Clone(r.Services[0].Needs), role.Need{Kind: role.KindData, Name: "spool"})
+	return &with
+}
+
+// ofEngine is a role whose only data is of another engine.
 func ofEngine(r *role.Role, name string) *role.Role {
 	with := *r
-	with.Data = slices.Clone(r.Data)
-	with.Data[0].Engine = role.Engine(name)
+	with.Data = slices.Clone(r.Data[:1])
+	with.Data[0].Engine = declared.Engine(name)
+	with.Services = slices.Clone(r.Services)
+	with.Services[0].Needs = slices.DeleteFunc(slices.Clone(r.Services[0].Needs), func(n role.Need) bool { return n.Name == "spool" })
 	return &with
 }
 
@@ -231,7 +245,7 @@ func (a *agent) nextChange(ctx context.Context) (unit string, err error) {
 
 // all has the agent told of all units, as after a new connection.
 func (m *machine) all() {
-	for _, where := range []string{volumeAt, dataDir} {
+	for _, where := range []string{volumeAt, dataDir, spoolAt} {
 		m.changed(mountUnit(where))
 	}
 	m.changed(database)

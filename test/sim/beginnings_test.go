@@ -108,6 +108,16 @@ var beginnings = []beginning{
 		v.log = v.place.clone()
 		w.acked[v.ID] = 0
 	}},
+	{name: "a database of which a part is empty", weight: 1, never: "spool is empty, but the volume's ledger says that it was not", set: func(w *World, v *ebs) {
+		w.withRows(v)
+		if !w.hasSpool() {
+			w.role = withSpool(w.role)
+		}
+		v.spool()
+		v.place.dirs["spool"] = directory{state: host.Foreign, engine: "none", owner: "mysql", synced: true}
+		v.place.ledger = strings.Replace(v.place.ledger, `"data":{`, `"data":{"spool":{"engine":"none","ready":true,"filled":true},`, 1)
+		v.log = v.place.clone()
+	}},
 	{name: "a database that is damaged", weight: 1, never: "is not a data directory that mariadb can start on", set: func(w *World, v *ebs) {
 		w.withRows(v)
 		d := v.place.dirs["mysql"]

@@ -14,10 +14,27 @@ import (
 
 	"bootagent/pkg/engine"
 	"bootagent/pkg/host"
+	declared "bootagent/pkg/role/directory"
+	"bootagent/pkg/storage"
 )
 
 // dataDir is where the engine of the role looks for its data.
 const dataDir = "/var/lib/mysql"
+
+// spoolAt is where a role may have a part of its database, as data of its own.
+const spoolAt = "/var/lib/spool"
+
+// hasSpool tells whether the role has that part.
+func (w *World) hasSpool() bool { return len(w.role.Data) > 1 }
+
+// spool puts it on a volume that has a database already.
+func (b *blocks) spool() {
+	if b.place == nil || b.place.dirs["mysql"].state == "" {
+		return
+	}
+	b.place.dirs["spool"] = directory{state: host.Ready, engine: "none", owner: "mysql", synced: true}
+	b.log = b.place.clone()
+}
 
 // A model is what the simulated world knows of an engine: the files of its data
 // directories, and what it answers.
@@ -65,6 +82,7 @@ var models = map[string]model{
 		heads:    map[string]string{"global/pg_control": "12345678\x14\x05\x00\x00catv\x06\x00\x00\x00", "postmaster.pid": "-4711\n"},
 		settings: host.EngineSettings{DataDirectory: dataDir, Version: "15.18", Program: "/usr/lib/postgresql/15/bin/postgres"},
 	},
+	"none": {files: []string{"segment"}},
 }
 
 // mysqlHead is the beginning of MySQL's dictionary, which has the version as a
@@ -87,6 +105,7 @@ type directory struct {
 	begun  bool // where it is damaged: its initialisation did not finish
 	rows   int
 	synced bool // what is in it is on the disk
+	half   bool // it is a copy, and not all of it is there, although it looks so
 }
 
 // names are what is in it.
@@ -109,6 +128,9 @@ type files struct{ *machine }
 // within finds the data directory that a path is in, or is, and what the path is
 // below it: "" for the directory itself.
 func (f files) within(p string) (dir directory, below string, there bool, err error) {
+	if below, is := strings.CutPrefix(p, imageDir); is {
+		return directory{state: host.Ready, engine: f.world.engine(), owner: "mysql"}, strings.TrimPrefix(below, "/"), true, nil
+	}
 	v, name, err := f.at(p)
 	if err != nil || v == nil || name == "" {
 		return dir, "", false, err
@@ -140,7 +162,7 @@ func (f files) Names(p string) (names []string, err error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case v == nil:
+	case v == nil && !strings.HasPrefix(p, imageDir):
 		return nil, fs.ErrNotExist
 	case name == "":
 		return sortedKeys(v.live.dirs), nil
@@ -206,6 +228,10 @@ func (files) Owner(name string) (uint32, error) {
 	return 1000, nil
 }
 
+// Group and GroupOf know one group: the role files of this world name none.
+func (files) Group(string) (uint32, error)   { return 5, nil }
+func (files) GroupOf(string) (uint32, error) { return 5, nil }
+
 type directories struct{ *agent }
 
 // at finds the volume and the directory that a path is in.
@@ -250,7 +276,15 @@ func (d directories) SameDirectory(ctx context.Context, a, b string) (same bool,
 	return same && err == nil, err
 }
 
-func (d directories) Create(ctx context.Context, p, owner string) error {
+func (d directories) Give(ctx context.Context, of host.Data) error {
+	return d.call(ctx, "give", of.Dir, effect{do: func() error {
+		d.machine.world.breaks("%s is given to %s, and no role of this world has a whole volume", of.Dir, of.Owner)
+		return errStorage
+	}})
+}
+
+func (d directories) Create(ctx context.Context, of host.Data) error {
+	p := of.Dir
 	return d.call(ctx, "create", p, effect{do: func() error {
 		v, name, err := d.machine.at(p)
 		switch {
@@ -263,8 +297,40 @@ func (d directories) Create(ctx context.Context, p, owner string) error {
 		if _, there := v.live.dirs[name]; there {
 			return fmt.Errorf("cannot rename: %s is there", p)
 		}
-		v.change(func(f *filesystem) { f.dirs[name] = directory{state: host.Foreign, owner: owner} })
+		v.change(func(f *filesystem) {
+			f.dirs[name] = directory{state: host.Foreign, engine: emptyOf(of.Engine), owner: of.Owner}
+		})
 		return nil
+	}})
+}
+
+// emptyOf is whose data an empty directory has: nobody's, but for services that
+// keep any files.
+func emptyOf(e string) string {
+	if e == "none" {
+		return e
+	}
+	return ""
+}
+
+func (d directories) Compare(ctx context.Context, directory, replica string) (differs string, err error) {
+	err = d.call(ctx, "asks", "whether "+replica+" is as "+directory, effect{do: func() error {
+		v, name, err := d.machine.at(replica)
+		if err == nil && v.live.dirs[name].half {
+			differs = "2 files, and 1 in the copy"
+		}
+		return err
+	}})
+	return differs, err
+}
+
+func (d directories) Sync(ctx context.Context, p string) error {
+	return d.call(ctx, "sync", p, effect{do: func() error {
+		v, _, err := d.machine.at(p)
+		if err == nil {
+			v.sync("")
+		}
+		return err
 	}})
 }
 
@@ -302,9 +368,87 @@ type engines struct{ *agent }
 func (e engines) Settings(ctx context.Context, of host.Data, _ []string) (set host.EngineSettings, err error) {
 	err = e.call(ctx, "asks", "the engine for its settings", effect{bound: time.Minute, do: func() error {
 		set = models[of.Engine].settings
+		if of.Engine != "none" && e.machine.world.hasSpool() {
+			set.Elsewhere = []host.Place{{Setting: "innodb_undo_directory", Value: spoolAt + "/undo", Path: spoolAt + "/undo"}}
+		}
 		return nil
 	}})
 	return set, err
+}
+
+// spoolThere tells whether the part of the database is bound, if the role has one.
+func (m *machine) spoolThere() bool {
+	mt := m.mounts[spoolAt]
+	return !m.world.hasSpool() || mt != nil && !mt.dead && mt.dir == "spool"
+}
+
+// imageDir is a directory of the image that a role may copy.
+const imageDir = "/usr/share/database"
+
+// absent has the role do another thing where its database is not there.
+func (w *World) absent(what declared.IfAbsent) {
+	with := *w.role
+	with.Data = slices.Clone(with.Data)
+	for i := range with.Data {
+		if with.Data[i].Name == "mysql" {
+			with.Data[i].IfAbsent = what
+			if what == declared.Copy {
+				with.Data[i].CopyFrom = imageDir
+			}
+		}
+	}
+	w.role = &with
+}
+
+// engine is the engine of the role's database.
+func (w *World) engine() string { return string(w.role.Data[0].Engine) }
+
+// hasDatabase tells whether the ledger says that the database was there.
+func (f *filesystem) hasDatabase() bool {
+	l, err := storage.DecodeLedger([]byte(f.ledger))
+	return err == nil && l != nil && l.Data["mysql"].Ready
+}
+
+// copyByHand has a person copy the database to where the agent waits for it, step
+// by step: most do as they were told, and some copy to the final name at once.
+func (w *World) copyByHand() {
+	w.in(w.between(5*time.Second, 40*time.Second), "", "", func() {
+		w.copyByHand()
+		v := w.theVolume()
+		if v == nil || v.live == nil || v.live.hasDatabase() {
+			return
+		}
+		const asked, final = "mysql.copying", "mysql"
+		copied, waiting := v.live.dirs[asked]
+		d, there := v.live.dirs[final]
+		tell := func(what string) { w.tell("a person", "%s", what) }
+		half := directory{state: host.Ready, engine: w.engine(), owner: "mysql", half: true}
+		v.change(func(f *filesystem) {
+			switch {
+			case there && d.half, there && d.state != host.Ready:
+				tell("goes on with the copy at " + final)
+				d.half, d.state = false, host.Ready
+				f.dirs[final] = d
+			case there && waiting:
+				tell("removes " + asked)
+				delete(f.dirs, asked)
+			case there || !waiting:
+			case copied.half:
+				copied.half = false
+				f.dirs[asked] = copied
+			case copied.state == host.Ready:
+				tell("renames " + asked)
+				f.dirs[final] = copied
+				delete(f.dirs, asked)
+			case w.oneIn(3):
+				tell("copies half of the database to " + final)
+				f.dirs[final] = half
+			default:
+				tell("copies half of the database to " + asked)
+				f.dirs[asked] = half
+			}
+		})
+	})
 }
 
 const initializeUnit = "bootagent-initialize-mysql"
@@ -312,6 +456,9 @@ const initializeUnit = "bootagent-initialize-mysql"
 func (e engines) Initialize(ctx context.Context, of host.Data, _ host.EngineSettings) error {
 	m, dir := e.machine, of.Dir
 	w := m.world
+	if of.Engine == "none" {
+		return nil
+	}
 	return e.call(ctx, "initialize", dir, effect{
 		bound: 15 * time.Minute,
 		do: func() error {
@@ -333,14 +480,30 @@ func (e engines) Initialize(ctx context.Context, of host.Data, _ host.EngineSett
 					f.dirs[name] = directory{state: state, engine: of.Engine, owner: of.Owner, begun: state == host.Damaged}
 				})
 			}
+			if !m.spoolThere() {
+				w.breaks("a new database is made on %s, and its part is not at %s", v.ID, spoolAt)
+			}
 			set(host.Damaged)
 			c := &command{about: dir, on: volumeAt}
 			bad := w.oneIn(30) && w.faults.act()
+			half := of.From != "" && w.oneIn(8) && w.faults.act() // somebody writes to the directory of the image
 			m.runCommand(initializeUnit, c, w.between(time.Second, 6*time.Second), func() error {
 				if bad {
 					return errors.New("it failed")
 				}
 				set(host.Ready)
+				if half {
+					v.change(func(f *filesystem) {
+						d := f.dirs[name]
+						d.half = true
+						f.dirs[name] = d
+					})
+				}
+				if w.hasSpool() {
+					v.change(func(f *filesystem) {
+						f.dirs["spool"] = directory{state: host.Ready, engine: "none", owner: of.Owner}
+					})
+				}
 				w.count(m.id, "initialize")
 				return nil
 			})
@@ -353,6 +516,9 @@ func (e engines) Initialize(ctx context.Context, of host.Data, _ host.EngineSett
 
 func (e engines) Initializing(ctx context.Context, of host.Data, _ host.EngineSettings) (going bool, err error) {
 	dir := of.Dir
+	if of.Engine == "none" {
+		return false, nil
+	}
 	err = e.call(ctx, "asks", "whether "+dir+" is being initialised", effect{do: func() error {
 		c := e.machine.commands[initializeUnit]
 		going = c != nil && c.about == dir && !c.failed
@@ -361,7 +527,10 @@ func (e engines) Initializing(ctx context.Context, of host.Data, _ host.EngineSe
 	return going && err == nil, err
 }
 
-func (e engines) Initialized(ctx context.Context, _ host.Data) error {
+func (e engines) Initialized(ctx context.Context, of host.Data) error {
+	if of.Engine == "none" {
+		return nil
+	}
 	return e.call(ctx, "asks", "to forget that it was initialised", effect{do: func() error {
 		if c := e.machine.commands[initializeUnit]; c != nil && c.running {
 			e.machine.cutCommand(initializeUnit)

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -74,6 +75,21 @@ var found = []scenario{
 			}
 			v := w.theVolume()
 			v.lvm, v.scribbled = false, false // wipefs
+			m.retry()
+		}},
+	},
+	{
+		name: "a part of the database is in data that the service does not need, and a person says in the role file that it does",
+		set: func(w *World, _ *ebs) {
+			w.role = withSpool(w.role)
+			all := w.role.Services[0].Needs
+			w.role.Services[0].Needs = slices.DeleteFunc(slices.Clone(all), func(n role.Need) bool { return n.Name == "spool" })
+		},
+		then: []func(*World, *machine){func(w *World, m *machine) {
+			if words, truly := m.explained(); !truly || !strings.Contains(words, "innodb_undo_directory is "+spoolAt+"/undo") {
+				w.breaks("it does not say what is outside of the data directory: %s", words)
+			}
+			w.role = withSpool(exampleRole())
 			m.retry()
 		}},
 	},

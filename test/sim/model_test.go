@@ -41,6 +41,8 @@ func (s shelf) Names(p string) (names []string, err error) {
 func (s shelf) Head(p string, _ int) []byte       { return s.head(strings.TrimPrefix(p, "/data/")) }
 func (s shelf) Link(string) string                { return "" }
 func (s shelf) Modified(string) time.Time         { return time.Time{} }
+func (s shelf) Group(string) (uint32, error)      { return 5, nil }
+func (s shelf) GroupOf(string) (uint32, error)    { return 5, nil }
 func (s shelf) Owner(name string) (uint32, error) { return models[s.engine].uid, nil }
 
 // What the world takes for a state of a directory, its engine says of it.
@@ -53,7 +55,7 @@ func TestEachStateOfEachModelIsWhatItsEngineSays(t *testing.T) {
 			says  string
 		}{
 			{directory{state: host.Ready}, false, host.Ready, ""},
-			{directory{state: host.Damaged}, false, host.Damaged, ""},
+			{directory{state: host.Damaged}, m.damaged == nil, host.Damaged, ""},
 			{directory{state: host.Damaged, begun: true}, m.unfinished == nil, host.Damaged, "did not finish"},
 			{directory{state: host.Ready, newer: true}, m.newer == "", host.Unfit, strings.TrimSpace(m.newer)},
 			{directory{state: host.Ready, older: true}, m.older == "", host.Unfit, strings.TrimSpace(m.older)},

@@ -119,6 +119,9 @@ type seams struct {
 	examine    func(context.Context, host.Data, host.EngineSettings) (host.DirectoryReport, error)
 	names      func(context.Context, string) ([]string, error)
 	publish    func(context.Context, string, string) error
+	compare    func(context.Context, string, string) (string, error)
+	sync       func(context.Context, string) error
+	settings   func(context.Context, host.Data, []string) (host.EngineSettings, error)
 	initialize func(context.Context, host.Data, host.EngineSettings) error
 	staged     func(host.Secret) (string, error)
 	writeFile  func(context.Context, host.File) (bool, error)
@@ -161,9 +164,10 @@ func newSeams(a *agent, h host.Host) *seams {
 		at: h.Mounts.At, mount: h.Mounts.Mount, stale: h.Mounts.Stale, unmount: h.Mounts.Unmount,
 
 		examine: h.Directories.Examine, names: h.Directories.Names, publish: h.Directories.Publish,
-		initialize: h.Engines.Initialize,
-		writeFile:  h.Files.Write,
-		staged:     h.Secrets.Staged, unlock: h.Secrets.Unlock, fetch: h.Secrets.Fetch, open: h.Secrets.Open,
+		compare: h.Directories.Compare, sync: h.Directories.Sync,
+		settings: h.Engines.Settings, initialize: h.Engines.Initialize,
+		writeFile: h.Files.Write,
+		staged:    h.Secrets.Staged, unlock: h.Secrets.Unlock, fetch: h.Secrets.Fetch, open: h.Secrets.Open,
 
 		state: h.Units.State, await: h.Units.Await, restarts: h.Runs.Restarts, ended: h.Runs.Ended, began: h.Runs.Began,
 		grant: h.Grants.Grant, granted: h.Grants.Granted, revoke: h.Grants.Revoke, bypassed: h.Bypasses.Bypassed,
@@ -357,8 +361,18 @@ func (s seamDirectories) Examine(ctx context.Context, d host.Data, set host.Engi
 	return s.examine(ctx, d, set)
 }
 
+func (s seamDirectories) Compare(ctx context.Context, directory, replica string) (string, error) {
+	return s.compare(ctx, directory, replica)
+}
+
+func (s seamDirectories) Sync(ctx context.Context, path string) error { return s.sync(ctx, path) }
+
 func (s seamDirectories) Publish(ctx context.Context, staging, p string) error {
 	return s.publish(ctx, staging, p)
+}
+
+func (s seamEngines) Settings(ctx context.Context, d host.Data, units []string) (host.EngineSettings, error) {
+	return s.settings(ctx, d, units)
 }
 
 func (s seamEngines) Initialize(ctx context.Context, d host.Data, set host.EngineSettings) error {

@@ -69,6 +69,32 @@ var ofData = []mutant{
 			return at(where)
 		}
 	}},
+	{name: "a part of the data is used that the service does not need", change: func(s *seams) {
+		settings := s.settings
+		s.settings = func(ctx context.Context, d host.Data, units []string) (host.EngineSettings, error) {
+			set, err := settings(ctx, d, units)
+			set.Elsewhere = nil
+			return set, err
+		}
+	}},
+	{name: "a part of the data that was emptied passes for a new one", breaks: "without what was in a part of its data", change: finds(func(path string, found *host.DirectoryReport) {
+		if strings.HasSuffix(path, "/spool") {
+			found.Empty = false
+		}
+	})},
+	{name: "a copy by hand is taken before all of it is there", breaks: "on half of a copy", change: func(s *seams) {
+		names := s.names
+		s.names = func(ctx context.Context, path string) ([]string, error) {
+			all, err := names(ctx, path)
+			return slices.DeleteFunc(slices.Clone(all), func(name string) bool { return name == "mysql.copying" && slices.Contains(all, "mysql") }), err
+		}
+	}},
+	{name: "a copy by hand is taken before it is on the disk", change: func(s *seams) {
+		s.sync = func(context.Context, string) error { return nil }
+	}},
+	{name: "half of a copy passes for a whole one", breaks: "on half of a copy", change: func(s *seams) {
+		s.compare = func(context.Context, string, string) (string, error) { return "", nil }
+	}},
 
 	// Secrets and keys.
 	{name: "what nobody sealed is taken for the secret", change: func(s *seams) {

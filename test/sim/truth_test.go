@@ -3,7 +3,9 @@ package sim
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,6 +46,9 @@ func (w *World) checkGrant(m *machine, mounts []string) {
 		if len(mounts) < 2 {
 			w.breaks("%s grants its service for the mounts %v", m.id, mounts)
 		}
+	}
+	if w.hasSpool() && !slices.Contains(mounts, spoolAt) {
+		w.breaks("%s grants its service without a part of its data, for the mounts %v", m.id, mounts)
 	}
 	w.checkFiles(m)
 	if mt := m.mounts[volumeAt]; mt != nil && mt.vol.mayStillSayStopped() {
@@ -135,6 +140,12 @@ func (w *World) lookAtService(m *machine, s *service) {
 		wrong = "on a data directory of another user's"
 	case mt.vol.live.dirs[mt.dir].newer:
 		wrong = "on a data directory that a newer engine used"
+	case mt.vol.live.dirs[mt.dir].half:
+		wrong = "on half of a copy"
+	case !m.spoolThere():
+		wrong = "without a part of its data"
+	case w.hasSpool() && mt.vol.live.dirs["spool"].state != host.Ready:
+		wrong = "without what was in a part of its data"
 	case mt.vol.live.dirs[mt.dir].engine != string(m.world.role.Data[0].Engine):
 		wrong = "on a data directory of another engine"
 	case mt.vol.live.dirs[mt.dir].older:
@@ -303,6 +314,18 @@ var reasons = []reason{
 	}),
 	ofVolume("is absent, but the volume's ledger says that it was there", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].state == ""
+	}),
+	ofVolume("is empty, but the volume's ledger says that it was not", func(_ *machine, v *ebs) bool {
+		return v.now() != nil && v.now().dirs["spool"].state != host.Ready
+	}),
+	because("no data of the role is bound that the same services need", func(m *machine) bool {
+		return m.world.hasSpool() && len(m.world.role.Services[0].Needs) < len(withSpool(hastyRole()).Services[0].Needs)
+	}),
+	ofVolume("somebody to (copy data|finish the copy)", func(_ *machine, v *ebs) bool {
+		return v.now() != nil && !v.now().hasDatabase()
+	}),
+	ofVolume("is not a whole copy of", func(_ *machine, v *ebs) bool {
+		return v.now() != nil && slices.ContainsFunc(slices.Collect(maps.Values(v.now().dirs)), func(d directory) bool { return d.half })
 	}),
 	ofVolume("it is of PostgreSQL 1[37]", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && (v.now().dirs["mysql"].newer || v.now().dirs["mysql"].older)

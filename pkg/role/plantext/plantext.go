@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/directory"
 	"bootagent/pkg/role/file"
 	"bootagent/pkg/role/ready"
 )
@@ -86,15 +87,32 @@ func (p printer) volume(v role.Volume) {
 func (p printer) data(d role.Data, mount string) {
 	p.head("data", d.Name)
 	p.row("volume", d.Volume)
-	p.row("dir", d.Dir+" ("+mount+"/"+d.Dir+")")
+	if d.Dir == directory.Root {
+		p.row("dir", d.Dir+" (all of the volume, "+mount+")")
+	} else {
+		p.row("dir", d.Dir+" ("+mount+"/"+d.Dir+")")
+	}
 	p.row("bind", d.Bind)
 	p.row("engine", string(d.Engine))
 	p.row("owner", d.Owner)
-	if d.IfAbsent == role.Initialize {
-		p.row("if-absent", string(d.IfAbsent)+": make an empty database, if the volume never had one")
-	} else {
-		p.row("if-absent", string(d.IfAbsent))
+	if d.Group != "" {
+		p.row("group", d.Group)
 	}
+	if d.Mode != "" {
+		p.row("mode", d.Mode)
+	}
+	what := string(d.IfAbsent)
+	switch {
+	case d.IfAbsent == directory.Initialize && d.Plain:
+		what += ": make an empty directory, if the volume never had one"
+	case d.IfAbsent == directory.Initialize:
+		what += ": make an empty database, if the volume never had one"
+	case d.IfAbsent == directory.Copy:
+		what += ": copy " + d.CopyFrom + ", if the volume never had it"
+	case d.IfAbsent == directory.Wait:
+		what += ": wait until a person has copied it, if the volume never had it"
+	}
+	p.row("if-absent", what)
 	if len(d.Beside) > 0 {
 		p.row("beside", strings.Join(d.Beside, ", "))
 	}

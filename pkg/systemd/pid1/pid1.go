@@ -114,6 +114,20 @@ func (c *Conn) ExecStart(ctx context.Context, service string) ([]string, error) 
 	return execArgv(p.Value.Value()), nil
 }
 
+// Description returns the description of a unit.
+func (c *Conn) Description(ctx context.Context, unit string) (string, error) {
+	conn, err := c.connection()
+	if err != nil {
+		return "", err
+	}
+	p, err := conn.GetUnitPropertyContext(ctx, unit, "Description")
+	if err != nil {
+		return "", fmt.Errorf("cannot ask systemd about %s: %w", unit, err)
+	}
+	text, _ := p.Value.Value().(string)
+	return text, nil
+}
+
 // execArgv returns the arguments of the first command of an ExecStart, which is
 // a(sasbttttuii) on the bus.
 func execArgv(v any) []string {
