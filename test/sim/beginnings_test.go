@@ -148,6 +148,18 @@ var beginnings = []beginning{
 	{name: "a database of PostgreSQL that initdb did not finish", weight: 1, never: "initdb did not finish: of the 3 databases that it makes (template1, template0, postgres), it has 1", set: func(w *World, v *ebs) {
 		w.withCluster(v, func(d *directory) { d.state = host.Damaged })
 	}},
+	{name: "a new volume, for Redis", weight: 3, set: func(w *World, _ *ebs) { w.role = withRedis(w.role) }},
+	{name: "a volume with a database of Redis", weight: 2, set: func(w *World, v *ebs) { w.withKeys(v, func(*directory) {}) }},
+	{name: "a database of Redis that a newer one used", weight: 1, never: "dump.rdb has format 12, of Redis 8.0.6, and Redis 7.0.15 reads up to 10", set: func(w *World, v *ebs) {
+		w.withKeys(v, func(d *directory) { d.newer = true })
+	}},
+	{name: "a database of Redis that is damaged", weight: 1, never: "dump.rdb does not begin as a dump", set: func(w *World, v *ebs) {
+		w.withKeys(v, func(d *directory) { d.state = host.Damaged })
+	}},
+	{name: "a database of Redis whose files are gone", weight: 1, never: "is empty, but the volume's ledger says that it was not", set: func(w *World, v *ebs) {
+		w.withKeys(v, func(d *directory) { d.bare, d.lost, d.rows = true, true, 0 })
+		w.acked[v.ID] = 0
+	}},
 	{name: "a volume that says it was formatted, and is blank", weight: 1, never: "was made on it before", set: func(_ *World, v *ebs) {
 		v.Tags[volume.TagFilesystem] = "made 33333333-3333-4333-8333-333333333333"
 	}},

@@ -43,6 +43,7 @@ type model struct {
 	versionFile    string // the file that has the version of the engine that used it
 	version, newer string // of the machines' engine, and of one that they cannot go back from
 	older          string // one whose data the machines' engine does not open, or ""
+	torn           string // what that file has in a damaged directory, "" for the version
 	heads          map[string]string
 	settings       host.EngineSettings
 }
@@ -68,6 +69,12 @@ var models = map[string]model{
 		settings: host.EngineSettings{DataDirectory: dataDir, Version: "15.18", Program: "/usr/lib/postgresql/15/bin/postgres"},
 	},
 	"none": {files: []string{"segment"}},
+	"redis": {
+		files: []string{"dump.rdb"}, damaged: []string{"dump.rdb"},
+		owner: "mysql", uid: 105,
+		versionFile: "dump.rdb", torn: "REDI", version: "REDIS0010\xfa\x09redis-ver\x067.0.15\xfa", newer: "REDIS0012\xfa\x09redis-ver\x058.0.6\xfa",
+		settings: host.EngineSettings{DataDirectory: dataDir, Version: "Redis 7.0.15", Values: map[string]string{"appendonly": "no", "save": "yes"}},
+	},
 }
 
 // A directory is a data directory, or what may become one.
@@ -77,16 +84,18 @@ type directory struct {
 	owner  string
 	newer  bool // an engine used it that is newer than the machines have
 	older  bool // an engine made it whose data the machines' does not open
+	bare   bool // it is ready, and nothing is in it yet, or any more
+	lost   bool // somebody removed what was in it
 	rows   int
 	synced bool // what is in it is on the disk
 }
 
 // names are what is in it.
 func (d directory) names() []string {
-	switch d.state {
-	case host.Foreign:
+	switch {
+	case d.state == host.Foreign || d.bare:
 		return nil
-	case host.Damaged:
+	case d.state == host.Damaged:
 		return models[d.engine].damaged
 	}
 	return models[d.engine].files
@@ -115,7 +124,7 @@ func (f files) Lstat(p string) (mode fs.FileMode, uid uint32, err error) {
 	case !there || below != "" && !slices.Contains(dir.names(), below):
 		return 0, 0, fs.ErrNotExist
 	case below == "" || slices.Contains(models[dir.engine].dirs, below):
-		mode = fs.ModeDir
+		mode = fs.ModeDir | 0o700
 	}
 	uid, err = f.Owner(dir.owner)
 	return mode, uid, err
@@ -154,6 +163,8 @@ func (f files) Head(p string, _ int) []byte {
 	switch m := models[dir.engine]; {
 	case below != m.versionFile:
 		return []byte(m.heads[below])
+	case dir.state == host.Damaged && m.torn != "":
+		return []byte(m.torn)
 	case dir.newer:
 		return []byte(m.newer)
 	case dir.older:
@@ -247,9 +258,7 @@ func (d directories) Create(ctx context.Context, of host.Data) error {
 		if _, there := v.live.dirs[name]; there {
 			return fmt.Errorf("cannot rename: %s is there", p)
 		}
-		v.change(func(f *filesystem) {
-			f.dirs[name] = directory{state: host.Foreign, engine: emptyOf(of.Engine), owner: of.Owner}
-		})
+		v.change(func(f *filesystem) { f.dirs[name] = created(of) })
 		return nil
 	}})
 }
@@ -316,7 +325,7 @@ const initializeUnit = "bootagent-initialize-mysql"
 func (e engines) Initialize(ctx context.Context, of host.Data, _ host.EngineSettings) error {
 	m, dir := e.machine, of.Dir
 	w := m.world
-	if of.Engine == "none" {
+	if of.Engine == "none" || takesEmpty(of.Engine) {
 		return nil
 	}
 	return e.call(ctx, "initialize", dir, effect{
@@ -366,7 +375,7 @@ func (e engines) Initialize(ctx context.Context, of host.Data, _ host.EngineSett
 
 func (e engines) Initializing(ctx context.Context, of host.Data, _ host.EngineSettings) (going bool, err error) {
 	dir := of.Dir
-	if of.Engine == "none" {
+	if of.Engine == "none" || takesEmpty(of.Engine) {
 		return false, nil
 	}
 	err = e.call(ctx, "asks", "whether "+dir+" is being initialised", effect{do: func() error {
@@ -378,7 +387,7 @@ func (e engines) Initializing(ctx context.Context, of host.Data, _ host.EngineSe
 }
 
 func (e engines) Initialized(ctx context.Context, of host.Data) error {
-	if of.Engine == "none" {
+	if of.Engine == "none" || takesEmpty(of.Engine) {
 		return nil
 	}
 	return e.call(ctx, "asks", "to forget that it was initialised", effect{do: func() error {

@@ -1,0 +1,63 @@
+package sim
+
+import (
+	"slices"
+	"strings"
+
+	"bootagent/pkg/host"
+	"bootagent/pkg/role"
+)
+
+// withRedis is the role with Redis in the place of MariaDB.
+func withRedis(r *role.Role) *role.Role {
+	with := *r
+	with.Data = slices.Clone(r.Data[:1])
+	with.Data[0].Engine = "redis"
+	with.Services = slices.Clone(r.Services)
+	with.Services[0].Needs = slices.DeleteFunc(slices.Clone(r.Services[0].Needs), func(n role.Need) bool { return n.Name == "spool" })
+	return &with
+}
+
+// withKeys puts a database of Redis on a volume that a former instance had, and
+// changes it.
+func (w *World) withKeys(v *ebs, change func(*directory)) {
+	w.role = withRedis(w.role)
+	w.withRows(v)
+	d := v.place.dirs["mysql"]
+	d.engine = "redis"
+	change(&d)
+	v.place.dirs["mysql"] = d
+	v.place.ledger = strings.Replace(v.place.ledger, `"engine":"mariadb","version":"10.11","ready":true`, `"engine":"redis","ready":true,"filled":true`, 1)
+	v.log = v.place.clone()
+}
+
+// loses has somebody remove all that is in the directory of the database, while
+// the volume is not mounted.
+func (w *World) loses(v *ebs) {
+	d := v.log.dirs["mysql"]
+	d.bare, d.lost, d.rows = true, true, 0
+	v.log.dirs["mysql"] = d
+	v.place = v.log.clone()
+	w.acked[v.ID] = 0
+}
+
+// restores has somebody put it back, while the volume is mounted.
+func (w *World) restores(v *ebs) {
+	v.change(func(f *filesystem) {
+		d := f.dirs["mysql"]
+		d.bare, d.lost = false, false
+		f.dirs["mysql"] = d
+	})
+	v.sync("mysql")
+}
+
+// takesEmpty tells whether an empty directory is a database to an engine.
+func takesEmpty(engine string) bool { return engine == "redis" }
+
+// created is a directory that has just been made for an engine.
+func created(of host.Data) directory {
+	if takesEmpty(of.Engine) {
+		return directory{state: host.Ready, engine: of.Engine, owner: of.Owner, bare: true}
+	}
+	return directory{state: host.Foreign, engine: emptyOf(of.Engine), owner: of.Owner}
+}
