@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"bootagent/pkg/data"
 	"bootagent/pkg/files"
@@ -17,6 +18,7 @@ import (
 	"bootagent/pkg/role"
 	"bootagent/pkg/service"
 	"bootagent/pkg/storage"
+	"bootagent/pkg/storage/stop"
 	"bootagent/pkg/unit"
 )
 
@@ -31,7 +33,9 @@ type Boot struct {
 	secrets  map[string]*secret
 	files    map[string]*files.File
 	services []*service.Service
-	unlocked *graph.Step // nil where no secret needs a key
+	unlocked *graph.Step              // nil where no secret needs a key
+	left     atomic.Pointer[[]string] // see LeftAlone
+	bypassed map[string]host.Bypass   // that are in force, by unit
 }
 
 // New adds the steps of a plan. This is the whole way of a boot:
@@ -42,8 +46,9 @@ func New(plan role.Plan, h host.Host, log *slog.Logger) *Boot {
 		files: make(map[string]*files.File),
 	}
 	b.RetryWithin = h.RetryWithin
+	b.applyBypasses()
 	for _, v := range plan.Volumes {
-		b.volumes[v.Name] = storage.Add(storage.Config{Graph: b.Graph, Host: h, Role: plan.Role, Log: log, Release: b.release}, v)
+		b.volumes[v.Name] = storage.Add(storage.Config{Graph: b.Graph, Host: b.host, Role: plan.Role, Log: log, Release: b.release}, v)
 	}
 	b.addSecrets(plan.Secrets)
 	for _, f := range plan.Files {
@@ -53,7 +58,7 @@ func New(plan role.Plan, h host.Host, log *slog.Logger) *Boot {
 		b.data[d.Name] = data.Add(b.dataConfig(d), d)
 	}
 	for _, s := range plan.Services {
-		b.services = append(b.services, service.Add(b.serviceConfig(s.Needs), s))
+		b.services = append(b.services, service.Add(b.serviceConfig(s), s))
 	}
 	return b
 }
@@ -202,7 +207,7 @@ func (b *Boot) StoppedServices(ctx context.Context) error {
 	}
 	var errs []error
 	for _, v := range b.ordered() {
-		stopped := func(ctx context.Context) (bool, string, error) {
+		stopped := func(ctx context.Context) (*stop.Stop, error) {
 			errs = append(errs, b.noteFilled(ctx, v))
 			return b.stopped(ctx, v)
 		}

@@ -150,6 +150,16 @@ func (m *machine) Record(volume string, _ host.Find, id name.VolumeID) error {
 	return m.does("record %s", id)
 }
 
+func (m *machine) All() map[string]host.Recorded {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make(map[string]host.Recorded)
+	for volume, id := range m.records {
+		all[volume] = host.Recorded{ID: id, Find: host.Find{Tags: map[string]string{"cluster": "orders"}}}
+	}
+	return all
+}
+
 // inEC2 is the plan with its volume found by a tag, and a cloud that has a new
 // one.
 func inEC2() (*machine, role.Plan) {

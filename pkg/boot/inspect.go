@@ -11,7 +11,7 @@ import (
 // a grant, a note that a person stopped a service, a staged secret, a configuration
 // file. All of these are files, which root can delete.
 func (b *Boot) Inspect(ctx context.Context) error {
-	var errs []error
+	errs := []error{b.lookForLeft(ctx)}
 	for _, s := range b.services {
 		errs = append(errs, s.Inspect(ctx))
 	}

@@ -28,11 +28,14 @@ type machine struct {
 	disks     map[string]*disk
 	mounts    map[string]string // by mount point, the disk's serial or the directory that is bound
 	intents   map[string]host.Intent
-	elsewhere []host.Place // what the engine is set to put outside of it
-	given     bool         // the root of the volume has the owner of its data
-	engine    string       // data directory that the engine is set to use
-	inside    string       // the same by settings that are in the data directory, read once it is bound; "" where there are none
-	askedOf   []string     // the units whose start it was asked about
+	elsewhere []host.Place         // what the engine is set to put outside of it
+	image     host.DirectoryReport // of the directory of the image that is copied
+	differs   string               // what is not the same in its copy
+	copied    int
+	given     bool     // the root of the volume has the owner of its data
+	engine    string   // data directory that the engine is set to use
+	inside    string   // the same by settings that are in the data directory, read once it is bound; "" where there are none
+	askedOf   []string // the units whose start it was asked about
 	granted   map[string]bool
 	tokenless map[string]bool // their tokens were deleted
 	started   map[string]bool
@@ -44,11 +47,13 @@ type machine struct {
 	cloud     cloud
 	safe      safe
 
-	sameErr  error                    // of SameDirectory
-	mounted  uint64                   // device that is mounted, where it is not the disk's any more
-	stale    bool                     // that device is gone
-	slow     time.Duration            // what an unmount takes
-	lastStop host.LastStop            // what the engine's files say
+	sameErr  error         // of SameDirectory
+	mounted  uint64        // device that is mounted, where it is not the disk's any more
+	stale    bool          // that device is gone
+	slow     time.Duration // what an unmount takes
+	lastStop host.LastStop // what the engine's files say
+	bypasses map[string]host.Bypass
+	boundTo  []string                 // the last grant
 	released map[string]time.Time     // by boot
 	began    map[string]time.Duration // by unit
 	held     string                   // the one mount point of that device, "" for all
@@ -97,7 +102,7 @@ func newMachine() *machine {
 
 func (m *machine) world() host.Host {
 	return host.Host{
-		Volumes: &m.cloud, Records: m, Releases: m,
+		Volumes: &m.cloud, Records: m, Releases: m, Bypasses: m,
 		Disks: m, Filesystems: m, Ledgers: m, Intents: m, Mounts: m,
 		Directories: m, Engines: m, Secrets: &m.safe, Files: m, Units: m, Runs: m, Grants: m, Jobs: m, Probes: m, Stops: m, Shutdown: m,
 		Machine: host.Machine{ID: "machine", BootID: "boot"}, UnlockWithin: 24 * time.Hour,
@@ -328,6 +333,9 @@ func (m *machine) Examine(_ context.Context, of host.Data, _ host.EngineSettings
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, name := m.at(of.Dir)
+	if of.Dir == "/usr/share/site" {
+		return m.image, nil
+	}
 	if of.Engine == "none" {
 		return m.examinePlain(d, name), nil
 	}
@@ -403,6 +411,18 @@ func (m *machine) Create(_ context.Context, of host.Data) error {
 	return nil
 }
 
+func (m *machine) Compare(_ context.Context, _, replica string) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.differs, m.does("compare %s", path.Base(replica))
+}
+
+func (m *machine) Sync(_ context.Context, p string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.does("sync %s", path.Base(p))
+}
+
 func (m *machine) Publish(_ context.Context, staging, p string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -435,6 +455,14 @@ func (m *machine) Initialize(_ context.Context, of host.Data, set host.EngineSet
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	d, name := m.at(of.Dir)
+	if of.From != "" {
+		if err := m.does("copy %s", name); err != nil {
+			return err
+		}
+		m.copied++
+		d.names[name] = host.Ready
+		return nil
+	}
 	if of.Engine == "none" {
 		return nil
 	}
@@ -477,8 +505,40 @@ func (m *machine) Grant(_ context.Context, unit string, mounts []string) error {
 	if m.granted[unit] {
 		return nil
 	}
-	m.granted[unit] = true
+	m.granted[unit], m.boundTo = true, mounts
 	return m.does("grant %s", unit)
+}
+
+func (m *machine) Revoke(_ context.Context, unit string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.granted, unit)
+	delete(m.started, unit)
+	m.units[unit] = aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
+	return m.does("revoke %s", unit)
+}
+
+func (m *machine) Bypassed() (map[string]host.Bypass, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.bypasses), nil
+}
+
+func (m *machine) Bypass(b host.Bypass) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.bypasses == nil {
+		m.bypasses = make(map[string]host.Bypass)
+	}
+	m.bypasses[b.Unit] = b
+	return nil
+}
+
+func (m *machine) EndBypass(unit string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.bypasses, unit)
+	return nil
 }
 
 func (m *machine) Granted(_ context.Context, unit string) (bool, error) {

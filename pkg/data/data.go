@@ -31,6 +31,7 @@ type Config struct {
 // A Directory is one data directory of a plan on its way to its engine.
 type Directory struct {
 	role.Data
+	graph    *graph.Graph
 	host     host.Host
 	volume   *storage.Volume
 	onVolume []string
@@ -42,7 +43,7 @@ type Directory struct {
 
 // Add adds the steps of a data directory to a graph.
 func Add(c Config, plan role.Data) *Directory {
-	d := &Directory{Data: plan, host: c.Host, volume: c.Volume, onVolume: c.OnVolume, services: c.Services, parts: c.Parts}
+	d := &Directory{Data: plan, graph: c.Graph, host: c.Host, volume: c.Volume, onVolume: c.OnVolume, services: c.Services, parts: c.Parts}
 	name := "data " + d.Name + ": "
 	engine := c.Graph.Add(name+"engine", d.askEngine, c.Files...).Within(d.volume.Timeout)
 	needs := []*graph.Step{engine, d.volume.Ready()}
@@ -69,5 +70,5 @@ func (d *Directory) path() string { return filepath.Join(d.volume.Mount, d.Dir) 
 
 // at is what the host is asked about the data, for one directory of it.
 func (d *Directory) at(dir string) host.Data {
-	return host.Data{Name: d.Name, Engine: string(d.Engine), Owner: d.Owner, Group: d.Group, Mode: d.Mode, Bind: d.Bind, Dir: dir}
+	return host.Data{Name: d.Name, Engine: string(d.Engine), Owner: d.Owner, Group: d.Group, Mode: d.Mode, Bind: d.Bind, Dir: dir, From: d.CopyFrom}
 }

@@ -63,6 +63,8 @@ func (d *Directory) examine(ctx context.Context) error {
 	}
 	noted := d.noted()
 	switch {
+	case noted.Staging == d.copying() && !noted.Ready:
+		return d.copied(ctx)
 	case found.State == host.Absent, d.Dir == directory.Root && found.Empty && !noted.Ready:
 		return d.initialize(ctx)
 	case found.Empty && noted.Filled:
@@ -78,6 +80,11 @@ func (d *Directory) examine(ctx context.Context) error {
 		}
 		return d.noteReady(ctx, found)
 	}
+	return d.refuse(found)
+}
+
+// refuse refuses a directory that is not ready.
+func (d *Directory) refuse(found host.DirectoryReport) error {
 	return fault.Permanent(fault.WithHint(
 		fmt.Errorf("%s is not a data directory that %s can start on: it is %s: %s", d.path(), d.service(), found.State, found.Reason),
 		found.Hint))

@@ -18,8 +18,13 @@ import (
 // is ever deleted: a person finds out why they did not finish.
 const unfinishedMax = 3
 
-// initialize lets the engine make a new database in a directory beside the final
-// one, which gets its final name when it is complete and on the disk.
+// unfinished is what the name of one has after that of the directory, before its
+// number.
+const unfinished = ".initializing-"
+
+// initialize lets the engine make a new database, or copies one, in a directory
+// beside the final one, which gets its final name when it is complete and on the
+// disk. Or it waits for a person who copies one.
 func (d *Directory) initialize(ctx context.Context) error {
 	noted, known := d.volume.Ledger().Data[d.Name]
 	is := "absent"
@@ -31,7 +36,7 @@ func (d *Directory) initialize(ctx context.Context) error {
 		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s is absent, but the volume's ledger says that it was there", d.path()),
 			"find out what removed it, and restore it; bootagent does not make a new database in its place"))
-	case d.IfAbsent != directory.Initialize:
+	case d.IfAbsent == directory.Fail:
 		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s is %s, and the role does not allow bootagent to initialise it", d.path(), is),
 			"restore it; or, for a new database, set if-absent: initialize in the role file; then: bootagent retry"))
@@ -41,8 +46,16 @@ func (d *Directory) initialize(ctx context.Context) error {
 			return err
 		}
 	}
-	if d.Dir == directory.Root {
+	switch {
+	case d.Dir == directory.Root:
 		return d.takeRoot(ctx)
+	case d.IfAbsent == directory.Wait:
+		return d.ask(ctx)
+	}
+	if d.IfAbsent == directory.Copy {
+		if err := d.mayCopy(ctx); err != nil {
+			return err
+		}
 	}
 	staging, err := d.staging(ctx, noted)
 	if err != nil {
@@ -55,9 +68,14 @@ func (d *Directory) initialize(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if d.IfAbsent == directory.Copy {
+		if err := d.isWhole(ctx, staging); err != nil {
+			return err
+		}
+	}
 	if made.State != host.Ready {
 		return fault.Permanent(fault.WithHint(
-			fmt.Errorf("%s initialised %s, and it is %s: %s", d.Engine, staging, made.State, made.Reason),
+			fmt.Errorf("%s was made, and it is %s: %s", staging, made.State, made.Reason),
 			fmt.Sprintf("read its log: journalctl --boot --no-pager --unit bootagent-initialize-%s.service; then: bootagent retry, which initialises another directory", d.Name)))
 	}
 	if err := d.host.Directories.Publish(ctx, staging, d.path()); err != nil {
@@ -120,7 +138,7 @@ func (d *Directory) mayInitialize(ctx context.Context) error {
 // staging returns the directory in which to initialise: the one in which that
 // goes on, or that was left empty, or a new one.
 func (d *Directory) staging(ctx context.Context, noted storage.LedgerData) (string, error) {
-	if noted.Staging != "" {
+	if strings.HasPrefix(noted.Staging, d.Dir+unfinished) {
 		dir := filepath.Join(d.volume.Mount, noted.Staging)
 		if going, err := d.host.Engines.Initializing(ctx, d.at(dir), d.set); going || err != nil {
 			return dir, err
@@ -134,7 +152,7 @@ func (d *Directory) staging(ctx context.Context, noted storage.LedgerData) (stri
 		return "", err
 	}
 	for n := 1; n <= unfinishedMax; n++ {
-		name := fmt.Sprintf("%s.initializing-%d", d.Dir, n)
+		name := fmt.Sprintf("%s%s%d", d.Dir, unfinished, n)
 		if slices.Contains(there, name) {
 			continue
 		}

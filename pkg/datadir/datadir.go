@@ -244,13 +244,30 @@ func Publish(staging, path string) error {
 		return err
 	}
 	defer dir.Close()
-	if err := unix.Syncfs(int(dir.Fd())); err != nil {
-		return fmt.Errorf("cannot write %s to its disk: %w", staging, err)
+	if err := syncFilesystem(dir); err != nil {
+		return err
 	}
 	if err := rename(staging, path); err != nil {
 		return err
 	}
 	return dir.Sync()
+}
+
+// Sync writes all data of the filesystem of a directory to its disk.
+func Sync(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return syncFilesystem(dir)
+}
+
+func syncFilesystem(dir *os.File) error {
+	if err := unix.Syncfs(int(dir.Fd())); err != nil {
+		return fmt.Errorf("cannot write what is in %s to its disk: %w", dir.Name(), err)
+	}
+	return nil
 }
 
 // rename replaces nothing: the error is fs.ErrExist where the new name is taken.

@@ -14,6 +14,7 @@ type Data struct {
 	Mode   string // octal digits that the directory has to have, or "": 0700 where it is made
 	Bind   string // absolute path where the engine looks for the data
 	Dir    string // absolute path of the directory that is meant, of all places that the data has on its way
+	From   string // absolute path of the directory of the image that it is copied from; "" where its engine makes it
 }
 
 // Directories reads, makes and names data directories.
@@ -35,6 +36,13 @@ type Directories interface {
 	// Give gives the directory d.Dir itself to the data's owner, and nothing that
 	// is in it.
 	Give(ctx context.Context, d Data) error
+
+	// Compare says what is not the same in a directory and its copy, with all
+	// that is below them, or "".
+	Compare(ctx context.Context, directory, replica string) (differs string, err error)
+
+	// Sync brings all that was written to the filesystem of a path to its disk.
+	Sync(ctx context.Context, path string) error
 
 	// Publish gives a directory its final name, when all that is in it is on
 	// the disk. It replaces nothing.
@@ -101,7 +109,8 @@ type Engines interface {
 	// Initialize lets the engine make a new database in the empty directory
 	// d.Dir, which it sees as d.Bind, for an engine that has these settings. If
 	// an earlier agent has begun that, it goes on. It does nothing for an engine
-	// to which an empty directory is a database.
+	// to which an empty directory is a database. Where there is a directory
+	// d.From, Initialize copies all that is in it, and the engine makes nothing.
 	Initialize(ctx context.Context, d Data, set EngineSettings) error
 
 	// Initializing tells whether an Initialize of d.Dir runs, or has succeeded

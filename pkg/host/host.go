@@ -34,6 +34,7 @@ type Host struct {
 	Jobs        Jobs
 	Probes      Probes
 	Stops       Stops
+	Bypasses    Bypasses
 	Shutdown    Shutdown
 	Machine     Machine
 
@@ -74,6 +75,10 @@ type Secrets interface {
 
 	// Fetch returns what the source of a secret holds.
 	Fetch(ctx context.Context, s Secret) (Payload, error)
+
+	// StageNothing stages an empty line for a unit in place of a secret, unless the
+	// secret is staged. Staged does not tell of it.
+	StageNothing(s Secret, unit string) error
 
 	// Open decrypts a secret and stages it. fault.Pending says that none of
 	// the keys fits, and that a person may bring another.
@@ -144,6 +149,10 @@ type Grants interface {
 	// It does not wait for the jobs that it queues: they run after the agent's
 	// own start.
 	Grant(ctx context.Context, unit string, mounts []string) error
+
+	// Revoke takes the grant of a service away, which stops the service. It does
+	// not wait for that.
+	Revoke(ctx context.Context, unit string) error
 
 	// Granted reports whether a service is granted, and not about to lose its
 	// grant.

@@ -72,6 +72,15 @@ type Records interface {
 
 	RecordedTag(id name.VolumeID, key string) (value string, there bool, err error)
 	RecordTag(id name.VolumeID, key, value string) error
+
+	// All returns all that are recorded of this instance, by the volume of the plan.
+	All() map[string]Recorded
+}
+
+// Recorded says which EBS volume this instance had mounted for a volume of a plan.
+type Recorded struct {
+	Find Find          `json:"find"` // how the role said which it is
+	ID   name.VolumeID `json:"id"`
 }
 
 // Releases tells how the last shutdown of the machine ended.

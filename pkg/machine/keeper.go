@@ -13,6 +13,7 @@ import (
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
+	"bootagent/pkg/bypass"
 	"bootagent/pkg/files"
 	"bootagent/pkg/grammar"
 	"bootagent/pkg/host"
@@ -145,6 +146,9 @@ func AnyGranted() bool {
 
 // Held returns the services that have a guard and no grant.
 func (k *Keeper) Held() []string { return guard.Held("/") }
+
+// Bypassed returns the bypasses that are in force.
+func (k *Keeper) Bypassed() (map[string]host.Bypass, error) { return bypass.Below(k.RunDir).Bypassed() }
 
 // WarnOfGuards logs which services of a plan could start before they are granted.
 func (k *Keeper) WarnOfGuards(ctx context.Context, plan role.Plan) {

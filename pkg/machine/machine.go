@@ -14,8 +14,10 @@ import (
 	"bootagent/pkg/aws/diagnose"
 	"bootagent/pkg/aws/s3"
 	"bootagent/pkg/block"
+	"bootagent/pkg/bypass"
 	"bootagent/pkg/child"
 	"bootagent/pkg/host"
+	"bootagent/pkg/machine/engines"
 	"bootagent/pkg/probe"
 	"bootagent/pkg/ramfile"
 	"bootagent/pkg/records"
@@ -60,6 +62,7 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 	u := units{m.Manager}
 	h := host.Host{
 		Records:     records.New(filepath.Join(m.StateDir, "volumes.json"), self.ID, m.Log),
+		Bypasses:    bypass.Below(m.RunDir),
 		Releases:    release.Kept(m.StateDir),
 		Disks:       d,
 		Filesystems: filesystems{m.Manager, d},
@@ -67,7 +70,7 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 		Intents:     records.Intents(filepath.Join(m.StateDir, "intents")),
 		Mounts:      mounts{m.Manager, m.Children},
 		Directories: directories{m.Children},
-		Engines:     engines{m.Manager, m.Children, answers.Store{Dir: filepath.Join(m.StateDir, "answers"), Log: m.Log}},
+		Engines:     engines.Engines{Manager: m.Manager, Children: m.Children, Answers: answers.Store{Dir: filepath.Join(m.StateDir, "answers"), Log: m.Log}},
 		Units:       u, Runs: u, Grants: u, Jobs: u, Probes: m.probes(), Stops: u, Shutdown: u,
 		Machine: self,
 

@@ -38,6 +38,8 @@ const (
 	sameDirectory taskKind = "same-directory"
 	create        taskKind = "create"
 	give          taskKind = "give"
+	compare       taskKind = "compare"
+	syncAll       taskKind = "sync"
 	publish       taskKind = "publish"
 	connect       taskKind = "connect"   // to the socket at Path
 	findDisk      taskKind = "find-disk" // whose serial number is Path
@@ -64,6 +66,10 @@ func (t task) do(ctx context.Context) (answer any, err error) {
 		return nil, datadir.Create(t.Path, datadir.Access{Owner: t.Data.Owner, Group: t.Data.Group, Mode: t.Data.Mode})
 	case give:
 		return nil, datadir.Give(t.Path, datadir.Access{Owner: t.Data.Owner, Group: t.Data.Group, Mode: t.Data.Mode})
+	case compare:
+		return datadir.Compare(ctx, t.Path, t.Other)
+	case syncAll:
+		return nil, datadir.Sync(t.Path)
 	case publish:
 		return nil, datadir.Publish(t.Other, t.Path)
 	case connect:
@@ -84,6 +90,8 @@ func (t task) words() string {
 		sameDirectory: "the directory %s to be looked at",
 		create:        "the directory %s to be made",
 		give:          "the directory %s to get its owner",
+		compare:       "the directory %s to be compared with its copy",
+		syncAll:       "the data of %s to be brought to its disk",
 		publish:       "the data of %s to be brought to its disk",
 		findDisk:      "the disk with serial %s to tell which it is",
 	}[t.Do]
@@ -115,13 +123,19 @@ const (
 	// syncWithin bounds the sync of a filesystem, to which all that was
 	// written to it meanwhile belongs.
 	syncWithin = 10 * time.Minute
+
+	// compareWithin bounds the look at each file of a directory and its copy.
+	compareWithin = time.Hour
 )
 
 // reach does a task in a worker, for as long as that may take.
 func reach(ctx context.Context, c *child.Group, t task, answer any) error {
 	within := reachWithin
-	if t.Do == publish {
+	switch t.Do {
+	case publish, syncAll:
 		within = syncWithin
+	case compare:
+		within = compareWithin
 	}
 	doing := fmt.Sprintf(t.words(), t.Path)
 	hint := lookAtKernel
@@ -169,6 +183,15 @@ func (d directories) Create(ctx context.Context, of host.Data) error {
 
 func (d directories) Give(ctx context.Context, of host.Data) error {
 	return reach(ctx, d.children, task{Do: give, Path: of.Dir, Data: of}, nil)
+}
+
+func (d directories) Compare(ctx context.Context, directory, replica string) (differs string, err error) {
+	err = reach(ctx, d.children, task{Do: compare, Path: directory, Other: replica}, &differs)
+	return differs, err
+}
+
+func (d directories) Sync(ctx context.Context, path string) error {
+	return reach(ctx, d.children, task{Do: syncAll, Path: path}, nil)
 }
 
 func (d directories) Publish(ctx context.Context, staging, path string) error {

@@ -37,16 +37,10 @@ func New(file, instance string, log *slog.Logger) *Records {
 
 var _ host.Records = (*Records)(nil)
 
-// A recorded is the volume of the cloud that an instance had mounted.
-type recorded struct {
-	Find host.Find     `json:"find"` // how the role said which it is
-	ID   name.VolumeID `json:"id"`
-}
-
 // recordsOf is what the file holds.
 type recordsOf struct {
-	Instance string              `json:"instance"`
-	Volumes  map[string]recorded `json:"volumes"` // by name
+	Instance string                   `json:"instance"`
+	Volumes  map[string]host.Recorded `json:"volumes"` // by name
 
 	Tags map[name.VolumeID]map[string]string `json:"tags,omitempty"` // that were read
 }
@@ -63,10 +57,13 @@ func (r *Records) read() recordsOf {
 		r.log.Warn("cannot tell which volumes were mounted before, and asks EC2", "error", err)
 	}
 	if err != nil || all.Instance != r.instance || all.Volumes == nil {
-		return recordsOf{Instance: r.instance, Volumes: make(map[string]recorded)}
+		return recordsOf{Instance: r.instance, Volumes: make(map[string]host.Recorded)}
 	}
 	return all
 }
+
+// All returns all that are recorded of this instance.
+func (r *Records) All() map[string]host.Recorded { return r.read().Volumes }
 
 // Recorded returns which EBS volume the instance had mounted for a volume that was
 // found like this, or "".
@@ -79,7 +76,7 @@ func (r *Records) Recorded(volume string, find host.Find) (name.VolumeID, error)
 
 // Record keeps which EBS volume is mounted for a volume.
 func (r *Records) Record(volume string, find host.Find, id name.VolumeID) error {
-	err := r.change(func(all *recordsOf) { all.Volumes[volume] = recorded{find, id} })
+	err := r.change(func(all *recordsOf) { all.Volumes[volume] = host.Recorded{Find: find, ID: id} })
 	if err != nil {
 		return fmt.Errorf("cannot record which volume is mounted: %w", err)
 	}

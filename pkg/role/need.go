@@ -104,3 +104,25 @@ func (d *reading) allNeeds(s servicing) []Need {
 	slices.SortFunc(needs, func(a, b Need) int { return strings.Compare(a.String(), b.String()) })
 	return slices.Compact(needs)
 }
+
+// MountsOf returns the mount points of the volumes and data that a service of the plan
+// stands on, sorted.
+func (p *Plan) MountsOf(unit string) (at []string) {
+	i := slices.IndexFunc(p.Services, func(s Service) bool { return s.Unit == unit })
+	if i < 0 {
+		return nil
+	}
+	needs := slices.Clone(p.Services[i].Needs)
+	for _, d := range p.Data {
+		if slices.Contains(needs, Need{KindData, d.Name}) {
+			at, needs = append(at, d.Bind), append(needs, Need{KindVolume, d.Volume})
+		}
+	}
+	for _, v := range p.Volumes {
+		if slices.Contains(needs, Need{KindVolume, v.Name}) {
+			at = append(at, v.Mount)
+		}
+	}
+	slices.Sort(at)
+	return slices.Compact(at)
+}

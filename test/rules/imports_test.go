@@ -73,6 +73,11 @@ var table = []row{
 	},
 	{pkg: "pkg/child", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/secret", xsys}, never: network, why: "processes that may hang"},
 	{pkg: "pkg/journal", may: []string{"bootagent/pkg/status", "bootagent/pkg/unit", goSystemd, xsys}, never: []string{"net/http"}, why: "journald's socket"},
+	{
+		pkg:   "pkg/machine/engines",
+		may:   []string{"bootagent/pkg/answers", "bootagent/pkg/child", "bootagent/pkg/engine", "bootagent/pkg/host", "bootagent/pkg/regular", "bootagent/pkg/systemd", "bootagent/pkg/unit", "bootagent/pkg/datadir", xsys},
+		never: network, why: "programs of engines, in children and units; which, pkg/engine says",
+	},
 	{pkg: "pkg/machine", may: all, why: "the real host: pkg/host by disks, filesystems, systemd and the cloud"},
 	{
 		pkg: "cmd/bootagent-generator", may: []string{"bootagent/pkg/role", "bootagent/pkg/systemd/guard", "bootagent/pkg/unit"}, never: network,
@@ -190,6 +195,8 @@ var table = []row{
 		pkg: "pkg/service", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/unit"}, never: effects,
 		why: "a service from its grant to its stop; of what it stands on it knows mount points and disks, and no volumes of the plan",
 	},
+	{pkg: "pkg/bypass", may: []string{"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/unit", renameio}, never: []string{"net", "net/http", "os/exec"}, why: "files in /run"},
+	{pkg: "pkg/bypass/byhand", may: all, why: "a command: it asks the agent, and starts a service where no agent can"},
 	{pkg: "pkg/release", may: []string{renameio}, never: []string{"net", "net/http", "os/exec"}, why: "one file"},
 	{pkg: "pkg/storage/stop", never: effects, why: "how services stopped, in words; a ledger keeps it"},
 	{

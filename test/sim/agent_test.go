@@ -220,6 +220,8 @@ func (keeper) Granted(string) bool { return false }
 
 func (keeper) Held() []string { return []string{database} }
 
+func (k keeper) Bypassed() (map[string]host.Bypass, error) { return bypasses(k).Bypassed() }
+
 func (keeper) WarnOfGuards(context.Context, role.Plan) {}
 
 // nextChange is the next unit that may have changed.

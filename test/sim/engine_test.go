@@ -13,6 +13,8 @@ import (
 
 	"bootagent/pkg/engine"
 	"bootagent/pkg/host"
+	declared "bootagent/pkg/role/directory"
+	"bootagent/pkg/storage"
 )
 
 // dataDir is where the engine of the role looks for its data.
@@ -88,6 +90,7 @@ type directory struct {
 	lost   bool // somebody removed what was in it
 	rows   int
 	synced bool // what is in it is on the disk
+	half   bool // it is a copy, and not all of it is there, although it looks so
 }
 
 // names are what is in it.
@@ -107,6 +110,9 @@ type files struct{ *machine }
 // within finds the data directory that a path is in, or is, and what the path is
 // below it: "" for the directory itself.
 func (f files) within(p string) (dir directory, below string, there bool, err error) {
+	if below, is := strings.CutPrefix(p, imageDir); is {
+		return directory{state: host.Ready, engine: f.world.engine(), owner: "mysql"}, strings.TrimPrefix(below, "/"), true, nil
+	}
 	v, name, err := f.at(p)
 	if err != nil || v == nil || name == "" {
 		return dir, "", false, err
@@ -138,7 +144,7 @@ func (f files) Names(p string) (names []string, err error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case v == nil:
+	case v == nil && !strings.HasPrefix(p, imageDir):
 		return nil, fs.ErrNotExist
 	case name == "":
 		return sortedKeys(v.live.dirs), nil
@@ -272,6 +278,27 @@ func emptyOf(e string) string {
 	return ""
 }
 
+func (d directories) Compare(ctx context.Context, directory, replica string) (differs string, err error) {
+	err = d.call(ctx, "asks", "whether "+replica+" is as "+directory, effect{do: func() error {
+		v, name, err := d.machine.at(replica)
+		if err == nil && v.live.dirs[name].half {
+			differs = "2 files, and 1 in the copy"
+		}
+		return err
+	}})
+	return differs, err
+}
+
+func (d directories) Sync(ctx context.Context, p string) error {
+	return d.call(ctx, "sync", p, effect{do: func() error {
+		v, _, err := d.machine.at(p)
+		if err == nil {
+			v.sync("")
+		}
+		return err
+	}})
+}
+
 func (d directories) Publish(ctx context.Context, staging, p string) error {
 	do := func(rename bool) error {
 		v, from, err := d.machine.at(staging)
@@ -320,6 +347,75 @@ func (m *machine) spoolThere() bool {
 	return !m.world.hasSpool() || mt != nil && !mt.dead && mt.dir == "spool"
 }
 
+// imageDir is a directory of the image that a role may copy.
+const imageDir = "/usr/share/database"
+
+// absent has the role do another thing where its database is not there.
+func (w *World) absent(what declared.IfAbsent) {
+	with := *w.role
+	with.Data = slices.Clone(with.Data)
+	for i := range with.Data {
+		if with.Data[i].Name == "mysql" {
+			with.Data[i].IfAbsent = what
+			if what == declared.Copy {
+				with.Data[i].CopyFrom = imageDir
+			}
+		}
+	}
+	w.role = &with
+}
+
+// engine is the engine of the role's database.
+func (w *World) engine() string { return string(w.role.Data[0].Engine) }
+
+// hasDatabase tells whether the ledger says that the database was there.
+func (f *filesystem) hasDatabase() bool {
+	l, err := storage.DecodeLedger([]byte(f.ledger))
+	return err == nil && l != nil && l.Data["mysql"].Ready
+}
+
+// copyByHand has a person copy the database to where the agent waits for it, step
+// by step: most do as they were told, and some copy to the final name at once.
+func (w *World) copyByHand() {
+	w.in(w.between(5*time.Second, 40*time.Second), "", "", func() {
+		w.copyByHand()
+		v := w.theVolume()
+		if v == nil || v.live == nil || v.live.hasDatabase() {
+			return
+		}
+		const asked, final = "mysql.copying", "mysql"
+		copied, waiting := v.live.dirs[asked]
+		d, there := v.live.dirs[final]
+		tell := func(what string) { w.tell("a person", "%s", what) }
+		half := directory{state: host.Ready, engine: w.engine(), owner: "mysql", half: true}
+		v.change(func(f *filesystem) {
+			switch {
+			case there && d.half, there && d.state != host.Ready:
+				tell("goes on with the copy at " + final)
+				d.half, d.state = false, host.Ready
+				f.dirs[final] = d
+			case there && waiting:
+				tell("removes " + asked)
+				delete(f.dirs, asked)
+			case there || !waiting:
+			case copied.half:
+				copied.half = false
+				f.dirs[asked] = copied
+			case copied.state == host.Ready:
+				tell("renames " + asked)
+				f.dirs[final] = copied
+				delete(f.dirs, asked)
+			case w.oneIn(3):
+				tell("copies half of the database to " + final)
+				f.dirs[final] = half
+			default:
+				tell("copies half of the database to " + asked)
+				f.dirs[asked] = half
+			}
+		})
+	})
+}
+
 const initializeUnit = "bootagent-initialize-mysql"
 
 func (e engines) Initialize(ctx context.Context, of host.Data, _ host.EngineSettings) error {
@@ -353,11 +449,19 @@ func (e engines) Initialize(ctx context.Context, of host.Data, _ host.EngineSett
 			set(host.Damaged)
 			c := &command{about: dir, on: volumeAt}
 			bad := w.oneIn(30) && w.faults.act()
+			half := of.From != "" && w.oneIn(8) && w.faults.act() // somebody writes to the directory of the image
 			m.runCommand(initializeUnit, c, w.between(time.Second, 6*time.Second), func() error {
 				if bad {
 					return errors.New("it failed")
 				}
 				set(host.Ready)
+				if half {
+					v.change(func(f *filesystem) {
+						d := f.dirs[name]
+						d.half = true
+						f.dirs[name] = d
+					})
+				}
 				if w.hasSpool() {
 					v.change(func(f *filesystem) {
 						f.dirs["spool"] = directory{state: host.Ready, engine: "none", owner: of.Owner}

@@ -321,6 +321,31 @@ var found = []scenario{
 		},
 	},
 	{
+		name: "a person bypasses what holds the service, which lacks its key",
+		set:  func(w *World, _ *ebs) { w.keys = secret.DefaultProviders() },
+		then: []func(*World, *machine){
+			all(mustRun(false), bypassedFor(false)),
+			all(mustRun(true), func(_ *World, m *machine) { m.restart() }),
+			all(mustRun(true), mustTellBypass, pulledAndBack),
+			all(mustRun(true), endedBypass),
+			all(mustRun(false), bypassedFor(false)),
+			all(mustRun(true), func(_ *World, m *machine) { m.shutDown(m.boot) }),
+			all(mustRun(false), mustTellStop("is started by a bypass, by alice: it is needed now")),
+			func(w *World, _ *machine) { w.bring(goodKey) },
+		},
+	},
+	{
+		name: "a person bypasses what holds the service, which lacks its volume",
+		set:  func(w *World, v *ebs) { w.withRows(v); w.cloud.hold(v) },
+		then: []func(*World, *machine){
+			bypassedFor(false),
+			all(mustRun(false), bypassedFor(true)),
+			all(mustRun(true), func(w *World, m *machine) { m.restart() }),
+			func(w *World, _ *machine) { w.cloud.detach(w.theVolume()) },
+			all(mustRun(true), endedBypass),
+		},
+	},
+	{
 		name: "the probe of the service hangs, again and again",
 		set:  func(w *World, _ *ebs) { w.role, w.mute = hasty("http: http://127.0.0.1/health"), true },
 		then: []func(*World, *machine){

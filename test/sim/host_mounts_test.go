@@ -72,6 +72,7 @@ func (ms mounts) Mount(ctx context.Context, mt host.Mount) error {
 					d.vol.open()
 				}
 			}
+			w.checkMount(m, mt.Where)
 			m.mounts[mt.Where] = mounted
 			m.changed(mountUnit(mt.Where))
 			if !mt.Inspect {

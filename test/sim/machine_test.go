@@ -35,6 +35,8 @@ type machine struct {
 
 	released release // the last shutdown
 
+	bypasses map[string]host.Bypass // in /run; World.mu guards it
+
 	plugged          map[string]*disk
 	seq              uint64
 	mounts           map[string]*mount
@@ -85,6 +87,7 @@ func (m *machine) clear() {
 	m.stopping, m.after = false, nil
 	m.files = map[string]string{}
 	m.world.mu.Lock()
+	m.bypasses = map[string]host.Bypass{}
 	m.told = host.Instance{}
 	m.world.mu.Unlock()
 }
@@ -186,7 +189,7 @@ func (m *machine) shutDownFurther() {
 
 func (a *agent) world() host.Host {
 	return host.Host{
-		Volumes: a.volumes, Records: records{a}, Releases: releases{a}, Disks: disks{a}, Filesystems: filesystems{a}, Ledgers: ledgers{a},
+		Volumes: a.volumes, Records: records{a}, Releases: releases{a}, Bypasses: bypasses{a}, Disks: disks{a}, Filesystems: filesystems{a}, Ledgers: ledgers{a},
 		Mounts: mounts{a}, Directories: directories{a}, Engines: engines{a}, Secrets: a.secrets(), Files: configFiles{a}, Units: units{a}, Runs: units{a}, Grants: units{a}, Jobs: units{a}, Probes: probes{a}, Stops: units{a}, Shutdown: units{a},
 		Machine:      host.Machine{ID: a.machine.id, BootID: a.machine.bootID()},
 		UnlockWithin: time.Hour,

@@ -119,6 +119,8 @@ type seams struct {
 	examine    func(context.Context, host.Data, host.EngineSettings) (host.DirectoryReport, error)
 	names      func(context.Context, string) ([]string, error)
 	publish    func(context.Context, string, string) error
+	compare    func(context.Context, string, string) (string, error)
+	sync       func(context.Context, string) error
 	settings   func(context.Context, host.Data, []string) (host.EngineSettings, error)
 	initialize func(context.Context, host.Data, host.EngineSettings) error
 	staged     func(host.Secret) (string, error)
@@ -134,6 +136,8 @@ type seams struct {
 	began            func(context.Context, string) (time.Duration, error)
 	grant            func(context.Context, string, []string) error
 	granted          func(context.Context, string) (bool, error)
+	revoke           func(context.Context, string) error
+	bypassed         func() (map[string]host.Bypass, error)
 	startOnce        func(context.Context, string) error
 	start            func(context.Context, string) error
 	kill             func(context.Context, string) error
@@ -160,12 +164,13 @@ func newSeams(a *agent, h host.Host) *seams {
 		at: h.Mounts.At, mount: h.Mounts.Mount, stale: h.Mounts.Stale, unmount: h.Mounts.Unmount,
 
 		examine: h.Directories.Examine, names: h.Directories.Names, publish: h.Directories.Publish,
+		compare: h.Directories.Compare, sync: h.Directories.Sync,
 		settings: h.Engines.Settings, initialize: h.Engines.Initialize,
 		writeFile: h.Files.Write,
 		staged:    h.Secrets.Staged, unlock: h.Secrets.Unlock, fetch: h.Secrets.Fetch, open: h.Secrets.Open,
 
 		state: h.Units.State, await: h.Units.Await, restarts: h.Runs.Restarts, ended: h.Runs.Ended, began: h.Runs.Began,
-		grant: h.Grants.Grant, granted: h.Grants.Granted,
+		grant: h.Grants.Grant, granted: h.Grants.Granted, revoke: h.Grants.Revoke, bypassed: h.Bypasses.Bypassed,
 		startOnce: h.Jobs.StartOnce, start: h.Jobs.Start, kill: h.Jobs.Kill, probe: h.Probes.Probe,
 		stoppedByHand: h.Stops.StoppedByHand, setStoppedByHand: h.Stops.SetStoppedByHand,
 		stopping: h.Shutdown.Stopping,
@@ -180,6 +185,7 @@ func (s *seams) host() host.Host {
 	h.Mounts, h.Directories, h.Engines = seamMounts{h.Mounts, s}, seamDirectories{h.Directories, s}, seamEngines{h.Engines, s}
 	h.Secrets, h.Files = seamSecrets{h.Secrets, s}, seamFiles{h.Files, s}
 	h.Units, h.Runs, h.Grants, h.Jobs = seamUnits{h.Units, s}, seamRuns{h.Runs, s}, seamGrants{h.Grants, s}, seamJobs{h.Jobs, s}
+	h.Bypasses = seamBypasses{h.Bypasses, s}
 	h.Probes, h.Stops, h.Shutdown = seamProbes{h.Probes, s}, seamStops{h.Stops, s}, seamShutdown{h.Shutdown, s}
 	return h
 }
@@ -257,6 +263,10 @@ type (
 	}
 	seamGrants struct {
 		host.Grants
+		*seams
+	}
+	seamBypasses struct {
+		host.Bypasses
 		*seams
 	}
 	seamJobs struct {
@@ -351,6 +361,12 @@ func (s seamDirectories) Examine(ctx context.Context, d host.Data, set host.Engi
 	return s.examine(ctx, d, set)
 }
 
+func (s seamDirectories) Compare(ctx context.Context, directory, replica string) (string, error) {
+	return s.compare(ctx, directory, replica)
+}
+
+func (s seamDirectories) Sync(ctx context.Context, path string) error { return s.sync(ctx, path) }
+
 func (s seamDirectories) Publish(ctx context.Context, staging, p string) error {
 	return s.publish(ctx, staging, p)
 }
@@ -400,6 +416,10 @@ func (s seamGrants) Grant(ctx context.Context, unit string, mounts []string) err
 func (s seamGrants) Granted(ctx context.Context, unit string) (bool, error) {
 	return s.granted(ctx, unit)
 }
+
+func (s seamGrants) Revoke(ctx context.Context, unit string) error { return s.revoke(ctx, unit) }
+
+func (s seamBypasses) Bypassed() (map[string]host.Bypass, error) { return s.bypassed() }
 
 func (s seamJobs) StartOnce(ctx context.Context, unit string) error { return s.startOnce(ctx, unit) }
 func (s seamJobs) Start(ctx context.Context, unit string) error     { return s.start(ctx, unit) }

@@ -94,6 +94,19 @@ var ofData = []mutant{
 		}
 	}},
 	{name: "a database of Redis that a newer one used is started", change: isReady("has format")},
+	{name: "a copy by hand is taken before all of it is there", breaks: "on half of a copy", change: func(s *seams) {
+		names := s.names
+		s.names = func(ctx context.Context, path string) ([]string, error) {
+			all, err := names(ctx, path)
+			return slices.DeleteFunc(slices.Clone(all), func(name string) bool { return name == "mysql.copying" && slices.Contains(all, "mysql") }), err
+		}
+	}},
+	{name: "a copy by hand is taken before it is on the disk", change: func(s *seams) {
+		s.sync = func(context.Context, string) error { return nil }
+	}},
+	{name: "half of a copy passes for a whole one", breaks: "on half of a copy", change: func(s *seams) {
+		s.compare = func(context.Context, string, string) (string, error) { return "", nil }
+	}},
 
 	// Secrets and keys.
 	{name: "what nobody sealed is taken for the secret", change: func(s *seams) {

@@ -126,6 +126,8 @@ var acts = []act{
 			}
 		}
 	}},
+	{"bypasses what holds the database on", func(_ *World, m *machine) { m.bypass(false) }},
+	{"ends the bypass on", func(_ *World, m *machine) { m.endBypass() }},
 	{"ends, in favour of another,", func(w *World, m *machine) { w.cloud.replace(m) }},
 	{"attaches the volume, from the console, to", func(w *World, m *machine) {
 		if v := w.theVolume(); v != nil && !v.MultiAttach {
@@ -179,6 +181,9 @@ func (w *World) mend() {
 		}
 		m.services[database].stopped, m.services[database].sure = false, false
 		w.bring(goodKey)
+		if m.up && m.mayRunWithout() {
+			m.endBypass()
+		}
 		if m.up {
 			m.retry()
 		}

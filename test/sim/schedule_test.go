@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	declared "bootagent/pkg/role/directory"
 	"bootagent/pkg/storage"
 	volume "bootagent/pkg/storage/ebs"
 )
@@ -72,6 +73,17 @@ func (w *World) begin(forced bool, so *beginning) beginning {
 	if !forced && w.oneIn(4) {
 		w.role = withSpool(w.role)
 		w.tell("the world", "has a role that keeps a part of its database in data of its own")
+	}
+	if made := w.chance.IntN(6); !forced && b.name == beginnings[0].name && !w.hasSpool() { // a part would have to be copied, too
+		switch made {
+		case 0:
+			w.absent(declared.Wait)
+			w.tell("the world", "has a role that waits for a copy by hand")
+			w.copyByHand()
+		case 1:
+			w.absent(declared.Copy)
+			w.tell("the world", "has a role that copies a directory of its image")
+		}
 	}
 	v := w.cloud.add()
 	if b.set(w, v); w.hasSpool() && v.place != nil && v.place.dirs["spool"].state == "" {

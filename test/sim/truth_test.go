@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -32,6 +33,9 @@ func (w *World) checkMake(v *ebs) {
 
 // checkGrant is asked before a service is granted.
 func (w *World) checkGrant(m *machine, mounts []string) {
+	if m.unproven() {
+		return
+	}
 	on := map[string]bool{}
 	for _, where := range mounts {
 		on[where] = m.mounts[where] != nil && !m.mounts[where].stopping
@@ -50,7 +54,7 @@ func (w *World) checkGrant(m *machine, mounts []string) {
 	if mt := m.mounts[volumeAt]; mt != nil && mt.vol.mayStillSayStopped() {
 		w.breaks("%s grants its service, and a power cut may leave a ledger that says that it has stopped", m.id)
 	}
-	if m.staged["root-sql"] != plaintext {
+	if m.staged["root-sql"] != plaintext && !m.mayRunWithout() {
 		w.breaks("%s grants its service with the secret %q", m.id, m.staged["root-sql"])
 	}
 }
@@ -61,7 +65,7 @@ func (w *World) checkFiles(m *machine) {
 	told := m.told
 	w.mu.Unlock()
 	switch {
-	case !m.hasFiles():
+	case !m.hasFiles() && !m.mayRunWithout():
 		w.breaks("%s grants its service with the file %q", m.id, m.files[serverIDFile])
 	case told.ID != m.id || told.PrivateIPv4 == "":
 		w.breaks("%s grants its service, which is told to be on %+v", m.id, told)
@@ -114,6 +118,9 @@ func (w *World) lookAtService(m *machine, s *service) {
 	}
 	mt, on := m.mounts[dataDir], m.mounts[volumeAt]
 	wrong := ""
+	if m.unproven() {
+		return
+	}
 	switch {
 	case mt == nil || on == nil:
 		wrong = "without its volume"
@@ -135,15 +142,17 @@ func (w *World) lookAtService(m *machine, s *service) {
 		wrong = "on a data directory that a newer engine used"
 	case mt.vol.live.dirs[mt.dir].lost:
 		wrong = "on an empty directory, whose data somebody removed"
+	case mt.vol.live.dirs[mt.dir].half:
+		wrong = "on half of a copy"
 	case !m.spoolThere():
 		wrong = "without a part of its data"
 	case w.hasSpool() && mt.vol.live.dirs["spool"].state != host.Ready:
 		wrong = "without what was in a part of its data"
 	case mt.vol.live.dirs[mt.dir].older:
 		wrong = "on a data directory whose version the engine does not open"
-	case m.staged["root-sql"] != plaintext:
+	case m.staged["root-sql"] != plaintext && !m.mayRunWithout():
 		wrong = "without its secret"
-	case !m.hasFiles():
+	case !m.hasFiles() && !m.mayRunWithout():
 		wrong = "without its files"
 	case saysStopped(mt.vol.log) || saysStopped(mt.vol.live):
 		wrong = "and its volume's ledger, as a power cut leaves it, says that it has stopped"
@@ -313,6 +322,12 @@ var reasons = []reason{
 		return m.world.hasSpool() && len(m.world.role.Services[0].Needs) < len(withSpool(hastyRole()).Services[0].Needs)
 	}),
 	ofVolume("has format 12, of Redis 8.0.6", func(_ *machine, v *ebs) bool { return v.now() != nil && v.now().dirs["mysql"].newer }),
+	ofVolume("somebody to (copy data|finish the copy)", func(_ *machine, v *ebs) bool {
+		return v.now() != nil && !v.now().hasDatabase()
+	}),
+	ofVolume("is not a whole copy of", func(_ *machine, v *ebs) bool {
+		return v.now() != nil && slices.ContainsFunc(slices.Collect(maps.Values(v.now().dirs)), func(d directory) bool { return d.half })
+	}),
 	ofVolume("it is of PostgreSQL 1[37]", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && (v.now().dirs["mysql"].newer || v.now().dirs["mysql"].older)
 	}),

@@ -20,7 +20,8 @@ type Data struct {
 	Group    string   `json:"group,omitempty"` // group name; "" is the owner's own where the directory is made, and any where it is there
 	Mode     string   `json:"mode,omitempty"`  // octal digits; "" is 0700 where the directory is made, and any where it is there
 	IfAbsent IfAbsent `json:"if-absent"`
-	Beside   []string `json:"beside,omitempty"` // former data of the volume, beside which it may be initialised
+	CopyFrom string   `json:"copy-from,omitempty"` // directory of the image, with Copy
+	Beside   []string `json:"beside,omitempty"`    // former data of the volume, beside which it may be initialised
 }
 
 // Root is the dir of data that has its whole volume.
@@ -32,11 +33,14 @@ type Engine string
 // IfAbsent says what to do where a volume has no such data directory yet.
 type IfAbsent string
 
-// Initialize has the engine make a new, empty database, on a filesystem that
-// never held one; Fail, the default, makes its absence an error.
+// Fail, the default, makes its absence an error. The others apply to a filesystem
+// that never held this data: Initialize has the engine make a new, empty database,
+// Copy copies a directory of the image, Wait waits for a person who copies it.
 const (
 	Fail       IfAbsent = "fail"
 	Initialize IfAbsent = "initialize"
+	Copy       IfAbsent = "copy"
+	Wait       IfAbsent = "wait"
 )
 
 // A File is what the role file around a data directory knows.
@@ -58,6 +62,8 @@ func Kind(names, example string) key.Kind {
 func Read(f *File, e strictyaml.Entry) Data {
 	d := reading{Data: Data{IfAbsent: Fail}}
 	d.Name, _ = e.Key.Name()
-	keys.Decode(f, e.Value, "data "+strictyaml.Quote(e.Key.String()), &d)
+	what := "data " + strictyaml.Quote(e.Key.String())
+	keys.Decode(f, e.Value, what, &d)
+	d.together(what)
 	return d.Data
 }

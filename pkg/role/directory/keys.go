@@ -13,7 +13,8 @@ import (
 // A reading is a Data that is being read.
 type reading struct {
 	Data
-	root strictyaml.Value // dir, where that is Root
+	root   strictyaml.Value // dir, where that is Root
+	absent strictyaml.Value // if-absent
 }
 
 var nameKind = key.Kind{Type: key.Text, Doc: "a name", Pattern: `^[a-z][a-z0-9-]{0,62}$`}
@@ -84,8 +85,26 @@ var keys = key.Table[*File, reading]{
 		},
 	},
 	{
-		key.Key{Name: "if-absent", Says: "What happens where the directory is not there: `initialize` makes a new, empty database, on a filesystem that never held this data.", Unset: "`fail`", Kind: key.OneOf(Fail, Initialize)},
-		key.Word[*File](func(d *reading) *IfAbsent { return &d.IfAbsent }),
+		key.Key{Name: "if-absent", Says: "What happens where the directory is not there: `initialize` makes a new, empty database, `copy` copies a directory of the image, and `wait` waits until a person has copied it. All of them apply to a filesystem that never held this data.", Unset: "`fail`", Kind: key.OneOf(Fail, Initialize, Copy, Wait)},
+		func(_ *File, r key.Reader, d *reading) {
+			word, _ := r.Word()
+			d.IfAbsent, d.absent = IfAbsent(word), r.Value
+		},
+	},
+	{
+		key.Key{Name: "copy-from", Says: "The directory of the image that `if-absent: copy` copies.", Unset: "none", With: "if-absent", Kind: key.Kind{Type: key.Text, Doc: "an absolute path", Pattern: `^/`, Example: "copy-from: /usr/share/site"}},
+		func(_ *File, r key.Reader, d *reading) {
+			path, ok := r.TextOf("an absolute path")
+			if ok {
+				if err := syntax.CheckPath(path); err != nil {
+					r.Failf("%s: copy-from %s: %v", r.What, strictyaml.Quote(path), err)
+				}
+			}
+			if ok && d.IfAbsent != Copy {
+				r.Failf("%s: copy-from applies to if-absent: %s only; write that, or leave copy-from out", r.What, Copy)
+			}
+			d.CopyFrom = path
+		},
 	},
 	{
 		key.Key{
@@ -145,11 +164,22 @@ func readEngine(f *File, r key.Reader, d *reading) {
 	}
 }
 
+// together refuses what does not go together.
+func (d *reading) together(what string) {
+	switch {
+	case !d.absent.Given():
+	case d.IfAbsent == Copy && d.CopyFrom == "":
+		d.absent.Failf("%s: if-absent: %s needs the directory that is copied; write copy-from: /usr/share/site", what, Copy)
+	case d.Dir == Root && (d.IfAbsent == Copy || d.IfAbsent == Wait):
+		d.absent.Failf("%s: if-absent: %s needs a directory that gets its name when it is complete, and dir: %s has its name already; name a directory of the volume", what, d.IfAbsent, Root)
+	}
+}
+
 // readBeside reads the names of data that the role had before.
 func readBeside(_ *File, r key.Reader, d *reading) {
 	list, ok := r.List()
-	if ok && d.IfAbsent != Initialize {
-		r.Failf("%s: beside applies to if-absent: %s only; write that, or leave beside out", r.What, Initialize)
+	if ok && (d.IfAbsent == Fail || d.IfAbsent == "") {
+		r.Failf("%s: beside applies to if-absent: %s, %s or %s; write one of them, or leave beside out", r.What, Initialize, Copy, Wait)
 	}
 	for _, entry := range list {
 		name, ok := entry.Name()

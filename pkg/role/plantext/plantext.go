@@ -101,13 +101,18 @@ func (p printer) data(d role.Data, mount string) {
 	if d.Mode != "" {
 		p.row("mode", d.Mode)
 	}
-	if d.IfAbsent == directory.Initialize && d.Plain {
-		p.row("if-absent", string(d.IfAbsent)+": make an empty directory, if the volume never had one")
-	} else if d.IfAbsent == directory.Initialize {
-		p.row("if-absent", string(d.IfAbsent)+": make an empty database, if the volume never had one")
-	} else {
-		p.row("if-absent", string(d.IfAbsent))
+	what := string(d.IfAbsent)
+	switch {
+	case d.IfAbsent == directory.Initialize && d.Plain:
+		what += ": make an empty directory, if the volume never had one"
+	case d.IfAbsent == directory.Initialize:
+		what += ": make an empty database, if the volume never had one"
+	case d.IfAbsent == directory.Copy:
+		what += ": copy " + d.CopyFrom + ", if the volume never had it"
+	case d.IfAbsent == directory.Wait:
+		what += ": wait until a person has copied it, if the volume never had it"
 	}
+	p.row("if-absent", what)
 	if len(d.Beside) > 0 {
 		p.row("beside", strings.Join(d.Beside, ", "))
 	}

@@ -209,6 +209,10 @@ func write(dir *os.Root, name string, plaintext []byte) (err error) {
 // UnknownVersion is the version of a secret that is staged without a version.
 const UnknownVersion = "unknown"
 
+// Nothing is the version of an empty line that is staged in place of a secret: systemd
+// does not start a service one of whose credentials is missing.
+const Nothing = "nothing"
+
 // Staged returns the version of the secret that is staged, or "" where none is.
 func (s Store) Staged(unit, name string) (version string, err error) {
 	if err := errors.Join(CheckName(unit), CheckName(name)); err != nil {

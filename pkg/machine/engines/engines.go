@@ -1,4 +1,7 @@
-package machine
+// Package engines asks the database engines of this machine, and has them make new
+// databases. It runs their programs as the owner of the data: in a child to answer
+// a question, and in a unit of their own to make something.
+package engines
 
 import (
 	"context"
@@ -18,27 +21,28 @@ import (
 	"bootagent/pkg/unit"
 )
 
-// engines are programs of the image, which run as the owner of the data: in a
-// child to answer a question, and in a unit of their own to initialise.
-type engines struct {
-	manager  *systemd.Manager
-	children *child.Group
-	answers  answers.Store
+// Engines are those of this machine.
+type Engines struct {
+	Manager  *systemd.Manager
+	Children *child.Group
+	Answers  answers.Store
 }
 
 const (
 	askWithin        = time.Minute
 	initializeWithin = 15 * time.Minute
+	copyWithin       = 2 * time.Hour
 )
 
-func (e engines) Settings(ctx context.Context, d host.Data, units []string) (set host.EngineSettings, err error) {
+// Settings asks an engine how it is set.
+func (e Engines) Settings(ctx context.Context, d host.Data, units []string) (set host.EngineSettings, err error) {
 	of, err := engine.Named(d.Engine)
 	if err != nil {
 		return set, err
 	}
 	services := make([]execstart.Service, len(units))
 	for i, name := range units {
-		if services[i], err = e.manager.StartOf(ctx, name); err != nil {
+		if services[i], err = e.Manager.StartOf(ctx, name); err != nil {
 			return set, err
 		}
 		if services[i], err = services[i].LoadEnvironment(); err != nil {
@@ -50,14 +54,14 @@ func (e engines) Settings(ctx context.Context, d host.Data, units []string) (set
 
 // An asker asks the engine of the data.
 type asker struct {
-	engines
+	Engines
 	data host.Data
 }
 
 func (a asker) Run(ctx context.Context, q engine.Question) ([]byte, error) {
 	ask := func() ([]byte, error) { return a.ask(ctx, a.data, q) }
 	if q.OfProgram {
-		return a.answers.Of(q.Argv, ask)
+		return a.Answers.Of(q.Argv, ask)
 	}
 	return ask()
 }
@@ -80,12 +84,12 @@ func (asker) Glob(pattern string) ([]string, error) {
 }
 
 // ask runs a question as the owner of the data, and returns what it printed.
-func (e engines) ask(ctx context.Context, d host.Data, q engine.Question) ([]byte, error) {
+func (e Engines) ask(ctx context.Context, d host.Data, q engine.Question) ([]byte, error) {
 	owner, home, err := child.As(d.Owner)
 	if err != nil {
 		return nil, err
 	}
-	return e.children.Run(ctx, child.Task{
+	return e.Children.Run(ctx, child.Task{
 		Key: "engine of " + d.Name, Doing: q.Argv[0] + " to tell its data directory", Within: askWithin,
 		Hint: "runuser --user=" + d.Owner + " -- " + strings.Join(q.Argv, " "),
 		Late: fmt.Errorf("%s did not tell its data directory within %s", d.Engine, askWithin),
@@ -93,40 +97,59 @@ func (e engines) ask(ctx context.Context, d host.Data, q engine.Question) ([]byt
 	}, owner, q.Argv[0], q.Argv[1:]...)
 }
 
-// command initialises a directory.
-func (e engines) command(d host.Data, set host.EngineSettings) (systemd.Command, error) {
+// command makes what is in a directory at first. It has no arguments where
+// nothing is run.
+func (e Engines) command(d host.Data, set host.EngineSettings) (systemd.Command, error) {
 	of, err := engine.Named(d.Engine)
 	if err != nil {
 		return systemd.Command{}, err
 	}
-	parts := set.Parts()
-	return systemd.Command{
+	c := systemd.Command{
 		Unit: unitOf(d), Description: "Making of the data directory " + d.Name + " in " + d.Dir,
-		Argv: of.Initialize(d.Bind, d.Owner, set), User: d.Owner,
-		Binds: []systemd.Bind{{From: d.Dir, To: d.Bind}}, Writable: append([]string{d.Bind}, parts...),
-		Timeout: initializeWithin, Mounts: append([]string{filepath.Dir(d.Dir)}, parts...),
-	}, nil
+		Timeout: initializeWithin, Mounts: []string{filepath.Dir(d.Dir)},
+	}
+	if d.From != "" {
+		c.Argv, c.Writable, c.Timeout = copyCommand(d.From, d.Dir), []string{d.Dir}, copyWithin
+		return c, nil
+	}
+	parts := set.Parts()
+	c.Argv, c.User, c.Binds = of.Initialize(d.Bind, d.Owner, set), d.Owner, []systemd.Bind{{From: d.Dir, To: d.Bind}}
+	c.Writable, c.Mounts = append([]string{d.Bind}, parts...), append(c.Mounts, parts...)
+	return c, nil
+}
+
+// copyCommand copies all that is in a directory into an empty one, with owners,
+// modes, times, links, holes, access control lists and extended attributes: what
+// cp(1) cannot keep of these is an error.
+func copyCommand(from, to string) []string {
+	return []string{
+		"/bin/cp", "--recursive", "--no-dereference", "--preserve=mode,ownership,timestamps,links,xattr", "--sparse=auto",
+		"--no-target-directory", "--", from, to,
+	}
 }
 
 // unitOf is the unit that initialises a data directory.
 func unitOf(d host.Data) string { return unit.CommandOn("initialize", d.Name) }
 
-func (e engines) Initialize(ctx context.Context, d host.Data, set host.EngineSettings) error {
+// Initialize makes what is in a directory at first.
+func (e Engines) Initialize(ctx context.Context, d host.Data, set host.EngineSettings) error {
 	c, err := e.command(d, set)
 	if err != nil || c.Argv == nil {
 		return err // to some engines an empty directory is a database
 	}
-	return e.manager.Run(ctx, c)
+	return e.Manager.Run(ctx, c)
 }
 
-func (e engines) Initializing(ctx context.Context, d host.Data, set host.EngineSettings) (bool, error) {
+// Initializing tells whether that goes on, or is done and not forgotten.
+func (e Engines) Initializing(ctx context.Context, d host.Data, set host.EngineSettings) (bool, error) {
 	c, err := e.command(d, set)
 	if err != nil || c.Argv == nil {
 		return false, err
 	}
-	return e.manager.Going(ctx, c)
+	return e.Manager.Going(ctx, c)
 }
 
-func (e engines) Initialized(ctx context.Context, d host.Data) error {
-	return e.manager.Forget(ctx, unitOf(d))
+// Initialized forgets it.
+func (e Engines) Initialized(ctx context.Context, d host.Data) error {
+	return e.Manager.Forget(ctx, unitOf(d))
 }
