@@ -198,7 +198,7 @@ func (b *Boot) StartAgain(ctx context.Context) error {
 }
 
 // StoppedServices notes in each volume's ledger how the services that use it
-// were stopped. It does so only while the machine shuts down: at any other
+// were stopped, and which of its data directories are not empty any more. It does so only while the machine shuts down: at any other
 // time the services go on without the agent.
 func (b *Boot) StoppedServices(ctx context.Context) error {
 	stopping, err := b.host.Shutdown.Stopping(ctx)
@@ -207,7 +207,11 @@ func (b *Boot) StoppedServices(ctx context.Context) error {
 	}
 	var errs []error
 	for _, v := range b.ordered() {
-		if err := v.RecordStop(ctx, func(ctx context.Context) (*stop.Stop, error) { return b.stopped(ctx, v) }); err != nil {
+		stopped := func(ctx context.Context) (*stop.Stop, error) {
+			errs = append(errs, b.noteFilled(ctx, v))
+			return b.stopped(ctx, v)
+		}
+		if err := v.RecordStop(ctx, stopped); err != nil {
 			errs = append(errs, fmt.Errorf("volume %s: %w", v.Name, err))
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"bootagent/pkg/data"
@@ -113,6 +114,20 @@ func (b *Boot) release(ctx context.Context, v *storage.Volume) (err error) {
 		}
 	}
 	return err
+}
+
+// noteFilled notes which data directories of a volume are not empty any more.
+func (b *Boot) noteFilled(ctx context.Context, v *storage.Volume) error {
+	var errs []error
+	for _, d := range b.plan.Data {
+		if d.Volume != v.Name {
+			continue
+		}
+		if err := b.data[d.Name].NoteFilled(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("data %s: %w", d.Name, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // stopped says how the services that stand on a volume stopped, or nil if none of them

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/storage"
 	"bootagent/pkg/storage/stop"
@@ -213,5 +214,33 @@ func TestIfNoServiceRanTheyHaveStoppedAsBefore(t *testing.T) {
 				t.Errorf("it was mounted at 5 s, and the service started at %s: the ledger says %s", began, m.disks[serial].ledger)
 			}
 		}
+	})
+}
+
+// What is empty when its service is started may hold data when it has stopped.
+func TestTheLedgerTellsWhatWasWrittenIntoAnEmptyDirectory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		m.disks[serial] = blank()
+		r := start(t, plain("mysql"), m)
+		r.isUp()
+		r.stop()
+		if l := m.ledgerOf(t, serial); l.Data["mysql"].Filled {
+			t.Error("the ledger says that the new directory is not empty")
+		}
+		m.stopping = true
+		m.units["mariadb.service"] = aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success"}}
+		m.disks[serial].names["mysql"] = host.Ready
+		if err := r.StoppedServices(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if l := m.ledgerOf(t, serial); !l.Data["mysql"].Filled || l.Stopped == nil || !l.Stopped.Clean {
+			t.Errorf("the ledger says %+v", l)
+		}
+		m.reboot()
+		m.disks[serial].names["mysql"] = host.Foreign
+		r = start(t, plain("mysql"), m)
+		r.is("data mysql: directory", graph.Failed, "is empty, but the volume's ledger says that it was not")
+		r.stop()
 	})
 }

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -88,6 +89,22 @@ func (d *Directory) refuse(found host.DirectoryReport) error {
 	return fault.Permanent(fault.WithHint(
 		fmt.Errorf("%s is not a data directory that %s can start on: it is %s: %s", d.path(), d.service(), found.State, found.Reason),
 		found.Hint))
+}
+
+// NoteFilled writes into the ledger that the directory is not empty any more. A
+// directory that was empty when its service was started is looked at again once the
+// service has stopped: whether what is in it was lost later, its files cannot tell.
+func (d *Directory) NoteFilled(ctx context.Context) error {
+	if was := d.noted(); !was.Ready || was.Filled {
+		return nil
+	}
+	found, err := d.host.Directories.Examine(ctx, d.at(d.path()), d.set)
+	if err != nil || found.Empty || found.State == host.Absent {
+		return err
+	}
+	filled := d.noted()
+	filled.Filled, filled.Version = true, cmp.Or(found.Version, filled.Version)
+	return d.volume.RecordData(ctx, d.Name, filled)
 }
 
 // service is how texts call what uses the directory.

@@ -171,6 +171,18 @@ var beginnings = []beginning{
 	{name: "a database of MariaDB for MySQL", weight: 1, never: "it has data of MariaDB, which MySQL cannot read", set: func(w *World, v *ebs) {
 		w.withMySQL(v, func(d *directory) { d.engine = "mariadb" })
 	}},
+	{name: "a new volume, for Redis", weight: 3, set: func(w *World, _ *ebs) { w.role = ofEngine(w.role, "redis") }},
+	{name: "a volume with a database of Redis", weight: 2, set: func(w *World, v *ebs) { w.withKeys(v, func(*directory) {}) }},
+	{name: "a database of Redis that a newer one used", weight: 1, never: "dump.rdb has format 12, of Redis 8.0.6, and Redis 7.0.15 reads up to 10", set: func(w *World, v *ebs) {
+		w.withKeys(v, func(d *directory) { d.newer = true })
+	}},
+	{name: "a database of Redis that is damaged", weight: 1, never: "dump.rdb does not begin as a dump", set: func(w *World, v *ebs) {
+		w.withKeys(v, func(d *directory) { d.state = host.Damaged })
+	}},
+	{name: "a database of Redis whose files are gone", weight: 1, never: "is empty, but the volume's ledger says that it was not", set: func(w *World, v *ebs) {
+		w.withKeys(v, func(d *directory) { d.bare, d.lost, d.rows = true, true, 0 })
+		w.acked[v.ID] = 0
+	}},
 	{name: "a volume that says it was formatted, and is blank", weight: 1, never: "was made on it before", set: func(_ *World, v *ebs) {
 		v.Tags[volume.TagFilesystem] = "made 33333333-3333-4333-8333-333333333333"
 	}},
@@ -188,11 +200,11 @@ func (w *World) withRows(v *ebs) {
 }
 
 // withDatabase puts a database of another engine than MariaDB on a volume that a
-// former instance had.
-func (w *World) withDatabase(v *ebs, engine, version string, change func(*directory)) {
+// former instance had, and what the ledger says of it.
+func (w *World) withDatabase(v *ebs, engine, ledger string, change func(*directory)) {
 	w.role = ofEngine(w.role, engine)
 	w.withRows(v)
-	v.place.ledger = strings.Replace(v.place.ledger, `"engine":"mariadb","version":"10.11"`, fmt.Sprintf(`"engine":%q,"version":%q`, engine, version), 1)
+	v.place.ledger = strings.Replace(v.place.ledger, `"engine":"mariadb","version":"10.11","ready":true`, fmt.Sprintf(`"engine":%q,%s`, engine, ledger), 1)
 	d := v.place.dirs["mysql"]
 	d.engine = engine
 	change(&d)
@@ -202,12 +214,12 @@ func (w *World) withDatabase(v *ebs, engine, version string, change func(*direct
 
 // withCluster puts a database of PostgreSQL on a volume that a former instance had.
 func (w *World) withCluster(v *ebs, change func(*directory)) {
-	w.withDatabase(v, "postgres", "15", change)
+	w.withDatabase(v, "postgres", `"version":"15","ready":true`, change)
 }
 
 // withMySQL puts a database of MySQL on a volume that a former instance had.
 func (w *World) withMySQL(v *ebs, change func(*directory)) {
-	w.withDatabase(v, "mysql", "9.7.4", change)
+	w.withDatabase(v, "mysql", `"version":"9.7.4","ready":true`, change)
 }
 
 // hold has an instance hold a volume that is no machine of the world.

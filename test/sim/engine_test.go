@@ -50,6 +50,7 @@ type model struct {
 	head           func(version string) string // of versionFile; nil is the version itself
 	space          string                      // the file of which the first page is zero until the initialisation ends
 	heads          map[string]string           // of other files
+	torn           string                      // the beginning of versionFile in a damaged directory, or ""
 	settings       host.EngineSettings
 }
 
@@ -83,6 +84,13 @@ var models = map[string]model{
 		settings: host.EngineSettings{DataDirectory: dataDir, Version: "15.18", Program: "/usr/lib/postgresql/15/bin/postgres"},
 	},
 	"none": {files: []string{"segment"}},
+	"redis": {
+		files: []string{"dump.rdb"}, damaged: []string{"dump.rdb"},
+		owner: "mysql", uid: 105,
+		versionFile: "dump.rdb", torn: "REDI", version: "7.0.15", newer: "8.0.6",
+		head:     redisHead,
+		settings: host.EngineSettings{DataDirectory: dataDir, Version: "Redis 7.0.15", Values: map[string]string{"appendonly": "no", "save": "yes"}},
+	},
 }
 
 // mysqlHead is the beginning of MySQL's dictionary, which has the version as a
@@ -95,6 +103,13 @@ func mysqlHead(version string) string {
 	return string(head)
 }
 
+// redisHead is the beginning of a dump of Redis, which has the format's number and
+// the version of the server that wrote it.
+func redisHead(version string) string {
+	format := map[string]string{"7.0.15": "0010", "8.0.6": "0012"}[version]
+	return fmt.Sprintf("REDIS%s\xfa\x09redis-ver%c%s\xfa", format, len(version), version)
+}
+
 // A directory is a data directory, or what may become one.
 type directory struct {
 	state  host.DirectoryState // Foreign where it is empty
@@ -103,6 +118,8 @@ type directory struct {
 	newer  bool // an engine used it that is newer than the machines have
 	older  bool // an engine made it whose data the machines' does not open
 	begun  bool // where it is damaged: its initialisation did not finish
+	bare   bool // it is ready, and nothing is in it yet, or any more
+	lost   bool // somebody removed what was in it
 	rows   int
 	synced bool // what is in it is on the disk
 	half   bool // it is a copy, and not all of it is there, although it looks so
@@ -110,10 +127,10 @@ type directory struct {
 
 // names are what is in it.
 func (d directory) names() []string {
-	switch d.state {
-	case host.Foreign:
+	switch {
+	case d.state == host.Foreign || d.bare:
 		return nil
-	case host.Damaged:
+	case d.state == host.Damaged:
 		if d.begun && models[d.engine].unfinished != nil {
 			return models[d.engine].unfinished
 		}
@@ -148,7 +165,7 @@ func (f files) Lstat(p string) (mode fs.FileMode, uid uint32, err error) {
 	case !there || below != "" && !slices.Contains(dir.names(), below):
 		return 0, 0, fs.ErrNotExist
 	case below == "" || slices.Contains(models[dir.engine].dirs, below):
-		mode = fs.ModeDir
+		mode = fs.ModeDir | 0o700
 	}
 	uid, err = f.Owner(dir.owner)
 	return mode, uid, err
@@ -199,6 +216,8 @@ func (d directory) head(file string) []byte {
 		return []byte(strings.Repeat("x", 64))
 	case file != m.versionFile:
 		return []byte(m.heads[file])
+	case d.state == host.Damaged && m.torn != "":
+		return []byte(m.torn)
 	}
 	version := m.version
 	switch {
@@ -297,9 +316,7 @@ func (d directories) Create(ctx context.Context, of host.Data) error {
 		if _, there := v.live.dirs[name]; there {
 			return fmt.Errorf("cannot rename: %s is there", p)
 		}
-		v.change(func(f *filesystem) {
-			f.dirs[name] = directory{state: host.Foreign, engine: emptyOf(of.Engine), owner: of.Owner}
-		})
+		v.change(func(f *filesystem) { f.dirs[name] = created(of) })
 		return nil
 	}})
 }
@@ -456,7 +473,7 @@ const initializeUnit = "bootagent-initialize-mysql"
 func (e engines) Initialize(ctx context.Context, of host.Data, _ host.EngineSettings) error {
 	m, dir := e.machine, of.Dir
 	w := m.world
-	if of.Engine == "none" {
+	if of.Engine == "none" || takesEmpty(of.Engine) {
 		return nil
 	}
 	return e.call(ctx, "initialize", dir, effect{
@@ -516,7 +533,7 @@ func (e engines) Initialize(ctx context.Context, of host.Data, _ host.EngineSett
 
 func (e engines) Initializing(ctx context.Context, of host.Data, _ host.EngineSettings) (going bool, err error) {
 	dir := of.Dir
-	if of.Engine == "none" {
+	if of.Engine == "none" || takesEmpty(of.Engine) {
 		return false, nil
 	}
 	err = e.call(ctx, "asks", "whether "+dir+" is being initialised", effect{do: func() error {
@@ -528,7 +545,7 @@ func (e engines) Initializing(ctx context.Context, of host.Data, _ host.EngineSe
 }
 
 func (e engines) Initialized(ctx context.Context, of host.Data) error {
-	if of.Engine == "none" {
+	if of.Engine == "none" || takesEmpty(of.Engine) {
 		return nil
 	}
 	return e.call(ctx, "asks", "to forget that it was initialised", effect{do: func() error {

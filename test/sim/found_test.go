@@ -397,6 +397,22 @@ var found = []scenario{
 		},
 	},
 	{
+		name: "a new database of Redis has been used, and somebody removes its files while the machine is off",
+		set:  func(w *World, _ *ebs) { w.role = ofEngine(w.role, "redis") },
+		then: []func(*World, *machine){
+			func(w *World, m *machine) {
+				m.shutDown(func() {
+					w.loses(w.theVolume())
+					m.boot()
+				})
+			},
+			all(mustBe(status.Failed, "is empty, but the volume's ledger says that it was not"), func(w *World, m *machine) {
+				w.restores(w.theVolume())
+				m.retry()
+			}),
+		},
+	},
+	{
 		name: "the volume is unmounted after a new agent has found it mounted",
 		then: []func(*World, *machine){func(w *World, m *machine) {
 			w.faults.at = []moment{{step: "volume data: mount", op: "started", do: func(_ *World, m *machine) { m.tornDown() }}}

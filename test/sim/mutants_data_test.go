@@ -82,6 +82,24 @@ var ofData = []mutant{
 			found.Empty = false
 		}
 	})},
+	{name: "an empty directory of Redis passes for a new database", breaks: "on an empty directory, whose data somebody removed", change: finds(func(path string, found *host.DirectoryReport) {
+		if strings.HasSuffix(path, "/mysql") {
+			found.Empty = false
+		}
+	})},
+	{name: "a new database of Redis is never noted to have data", breaks: "on an empty directory, whose data somebody removed", change: func(s *seams) {
+		write := s.writeLedger
+		s.writeLedger = func(ctx context.Context, path string, ledger []byte) error {
+			return write(ctx, path, edited(ledger, func(l *storage.Ledger) {
+				d := l.Data["mysql"]
+				d.Filled = d.Filled && d.Engine != "redis"
+				if l.Data != nil {
+					l.Data["mysql"] = d
+				}
+			}))
+		}
+	}},
+	{name: "a database of Redis that a newer one used is started", change: isReady("has format")},
 	{name: "a copy by hand is taken before all of it is there", breaks: "on half of a copy", change: func(s *seams) {
 		names := s.names
 		s.names = func(ctx context.Context, path string) ([]string, error) {

@@ -138,6 +138,7 @@ func (m *machine) write(s *service, turn int) {
 			s.vol.change(func(f *filesystem) {
 				d := f.dirs[s.dir]
 				d.rows++
+				d.bare = false
 				f.dirs[s.dir] = d
 			})
 			if w.oneIn(3) {

@@ -140,6 +140,8 @@ func (w *World) lookAtService(m *machine, s *service) {
 		wrong = "on a data directory of another user's"
 	case mt.vol.live.dirs[mt.dir].newer:
 		wrong = "on a data directory that a newer engine used"
+	case mt.vol.live.dirs[mt.dir].lost:
+		wrong = "on an empty directory, whose data somebody removed"
 	case mt.vol.live.dirs[mt.dir].half:
 		wrong = "on half of a copy"
 	case !m.spoolThere():
@@ -316,11 +318,12 @@ var reasons = []reason{
 		return v.now() != nil && v.now().dirs["mysql"].state == ""
 	}),
 	ofVolume("is empty, but the volume's ledger says that it was not", func(_ *machine, v *ebs) bool {
-		return v.now() != nil && v.now().dirs["spool"].state != host.Ready
+		return v.now() != nil && (v.now().dirs["spool"].state != host.Ready || v.now().dirs["mysql"].lost)
 	}),
 	because("no data of the role is bound that the same services need", func(m *machine) bool {
 		return m.world.hasSpool() && len(m.world.role.Services[0].Needs) < len(withSpool(hastyRole()).Services[0].Needs)
 	}),
+	ofVolume("has format 12, of Redis 8.0.6", func(_ *machine, v *ebs) bool { return v.now() != nil && v.now().dirs["mysql"].newer }),
 	ofVolume("somebody to (copy data|finish the copy)", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && !v.now().hasDatabase()
 	}),
@@ -330,7 +333,7 @@ var reasons = []reason{
 	ofVolume("it is of PostgreSQL 1[37]", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && (v.now().dirs["mysql"].newer || v.now().dirs["mysql"].older)
 	}),
-	ofVolume("is not a data directory that (mariadb|mysql|postgres) can start on", func(_ *machine, v *ebs) bool {
+	ofVolume("is not a data directory that (mariadb|mysql|postgres|redis) can start on", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].state != host.Ready
 	}),
 	ofVolume("it belongs to user number 1000", func(_ *machine, v *ebs) bool {
