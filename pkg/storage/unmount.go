@@ -35,15 +35,6 @@ func (v *Volume) UnmountStale(ctx context.Context, where string) error {
 	return nil
 }
 
-// tidy unmounts what an agent that died left mounted to be inspected.
-func (f *filesystem) tidy(ctx context.Context) error {
-	_, left, err := f.host.Mounts.At(f.inspectAt())
-	if err != nil || !left {
-		return err
-	}
-	return f.unmount(ctx, f.inspectAt())
-}
-
 const (
 	// unmountWithin is how long an unmount takes at most: systemd gives one up
 	// after 10 min, and it may have to be tried again.
