@@ -92,6 +92,11 @@ e2e: prerequisites package summary ## run the end-to-end tests in virtual machin
 	cd test && $(summary) -to $(results) -live -budget 30m e2e -count=1 -p 1 -timeout 60m ./e2e/...
 	$(total) e2e
 
+powercut: prerequisites package ## cut the power of machines with each engine CUTS times, and count the rows that clients saw committed (1 min a cut)
+	cd test && go test ./e2e -count=1 -timeout 0 -v -run NoCommitIsLost -cuts $(CUTS) -cut-seed $$RANDOM
+
+CUTS ?= 200
+
 demo: prerequisites package ## run the README's example in virtual machines, and print what happens (5 min)
 	cd test && go run ./demo
 
@@ -122,4 +127,4 @@ prerequisites:
 summary:
 	cd test && go build -buildvcs=false -o $(summary) ./summary
 
-.PHONY: help build package package-doc test unit simulated sim fleet lab e2e demo figures proof-table lint clean prerequisites summary
+.PHONY: help build package package-doc test unit simulated sim fleet lab e2e demo powercut figures proof-table lint clean prerequisites summary

@@ -11,10 +11,12 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"bootagent/pkg/command"
 	"bootagent/pkg/journal"
 	"bootagent/pkg/machine"
+	"bootagent/pkg/release"
 	"bootagent/pkg/role"
 	"bootagent/pkg/systemd"
 	"bootagent/pkg/systemd/holder"
@@ -24,13 +26,13 @@ import (
 func releaseCommand() command.Command {
 	return command.Command{
 		Name: "release", Summary: "release the volumes at shutdown", RunBy: "bootagent-release.service",
-		Setup: func(*flag.FlagSet) command.Action { return release },
+		Setup: func(*flag.FlagSet) command.Action { return releaseAtShutdown },
 	}
 }
 
-// release logs, at shutdown, which volumes systemd has unmounted, and which it
+// releaseAtShutdown logs, at shutdown, which volumes systemd has unmounted, and which it
 // could not unmount.
-func release(ctx context.Context, _ []string, _ io.Writer) error {
+func releaseAtShutdown(ctx context.Context, _ []string, _ io.Writer) error {
 	log, flush := journal.New(os.Stderr)
 	defer flush()
 	src, err := os.ReadFile(machine.PlanFile(runDir))
@@ -49,20 +51,36 @@ func release(ctx context.Context, _ []string, _ io.Writer) error {
 		log.Warn("cannot tell whether the machine shuts down; going on as if it does", "error", err)
 		stopping = true
 	}
-	return releaseVolumes(ctx, plan, stopping, log)
+	unmounted, err := releaseVolumes(ctx, plan, stopping, log)
+	if stopping {
+		err = errors.Join(err, keepRelease(unmounted))
+	}
+	return err
 }
 
-// releaseVolumes releases the volumes that are unmounted. While the machine
-// runs on, as when a person stops the unit, what is mounted may be in use.
-func releaseVolumes(ctx context.Context, plan role.Plan, stopping bool, log *slog.Logger) error {
+// keepRelease keeps for the next boot which volumes this shutdown has released. If
+// the agent did not run, nobody else knows that the machine did shut down.
+func keepRelease(unmounted []string) error {
+	bootID, err := machine.BootID()
+	if err != nil {
+		return err
+	}
+	return release.Release{BootID: bootID, At: time.Now().UTC().Truncate(time.Second), Unmounted: unmounted}.Keep(stateDir)
+}
+
+// releaseVolumes releases the volumes that are unmounted, and returns their names.
+// While the machine runs on, as when a person stops the unit, what is mounted may be
+// in use.
+func releaseVolumes(ctx context.Context, plan role.Plan, stopping bool, log *slog.Logger) (unmounted []string, err error) {
 	var mounted []string
 	for _, v := range plan.Volumes {
 		_, is, err := systemd.MountedAt(v.Mount)
 		if err != nil {
-			return err
+			return unmounted, err
 		}
 		switch {
 		case !is:
+			unmounted = append(unmounted, v.Name)
 			log.Info("volume released", "volume", v.Name, "at", v.Mount)
 		case !stopping:
 			log.Info("volume stays mounted, as the machine does not shut down", "volume", v.Name, "at", v.Mount)
@@ -71,9 +89,9 @@ func releaseVolumes(ctx context.Context, plan role.Plan, stopping bool, log *slo
 		}
 	}
 	if len(mounted) > 0 {
-		return fmt.Errorf("still mounted at shutdown: %s", strings.Join(mounted, ", "))
+		return unmounted, fmt.Errorf("still mounted at shutdown: %s", strings.Join(mounted, ", "))
 	}
-	return nil
+	return unmounted, nil
 }
 
 // heldAt is a mount point, and who holds what is mounted there.

@@ -18,6 +18,7 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/status"
 )
 
 // A Config says what an agent works with.
@@ -53,8 +54,9 @@ type Reporter interface {
 	Identifying(progress []graph.Progress)
 
 	// Booting says how a role comes up, after how the agent learnt of it, and
-	// by unit what holds the services that may not start yet.
-	Booting(role string, held map[string]graph.Progress, progress []graph.Progress)
+	// by unit what holds the services that may not start yet. Told has the role,
+	// and what is told of it beside its steps.
+	Booting(told status.Status, held map[string]graph.Progress, progress []graph.Progress)
 
 	// NoPlan says why there is no plan, and which services are held for ever.
 	NoPlan(why error, held []string)
@@ -252,7 +254,21 @@ func (a *Agent) report(b *boot.Boot, by *Lesson, progress []graph.Progress) {
 	a.mu.Lock()
 	progress = slices.Concat(a.identified, progress)
 	a.mu.Unlock()
-	a.Report.Booting(by.Plan.Role, held, progress)
+	a.Report.Booting(status.Status{Role: by.Plan.Role, Volumes: volumesOf(b)}, held, progress)
+}
+
+// volumesOf are the volumes of which it is known how their services had stopped.
+func volumesOf(b *boot.Boot) (volumes []status.Volume) {
+	last := b.LastStops()
+	for _, name := range slices.Sorted(maps.Keys(last)) {
+		stop := last[name]
+		v := status.Volume{Name: name, LastStop: status.LastStop{At: stop.At, On: stop.On, Clean: stop.Clean, Why: stop.Why, Text: stop.String()}}
+		for _, e := range stop.Engines {
+			v.LastStop.Engines = append(v.LastStop.Engines, status.EngineStop{Data: e.Data, Engine: e.Name, Clean: e.Clean, Says: e.Says})
+		}
+		volumes = append(volumes, v)
+	}
+	return volumes
 }
 
 // followUnits runs steps again that a change of a unit invalidates.

@@ -75,9 +75,9 @@ func (r *reported) Ready() {
 	r.ready = true
 }
 
-func (r *reported) Identifying([]graph.Progress)                                {}
-func (r *reported) Booting(string, map[string]graph.Progress, []graph.Progress) {}
-func (r *reported) SetProblem(_, _ string)                                      {}
+func (r *reported) Identifying([]graph.Progress)                                       {}
+func (r *reported) Booting(status.Status, map[string]graph.Progress, []graph.Progress) {}
+func (r *reported) SetProblem(_, _ string)                                             {}
 
 // now is what was reported last.
 func (r *reported) now() (status.Status, bool) {

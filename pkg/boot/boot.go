@@ -7,8 +7,10 @@ package boot
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 
+	"bootagent/pkg/data"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
@@ -24,7 +26,7 @@ type Boot struct {
 	host     host.Host
 	log      *slog.Logger
 	volumes  map[string]*storage.Volume
-	data     map[string]*data
+	data     map[string]*data.Directory
 	secrets  map[string]*secret
 	services []*service.Service
 	unlocked *graph.Step // nil where no secret needs a key
@@ -34,20 +36,14 @@ type Boot struct {
 func New(plan role.Plan, h host.Host, log *slog.Logger) *Boot {
 	b := &Boot{
 		Graph: graph.New(), plan: plan, host: h, log: log,
-		volumes: make(map[string]*storage.Volume), data: make(map[string]*data), secrets: make(map[string]*secret),
+		volumes: make(map[string]*storage.Volume), data: make(map[string]*data.Directory), secrets: make(map[string]*secret),
 	}
 	b.RetryWithin = h.RetryWithin
 	for _, v := range plan.Volumes {
 		b.volumes[v.Name] = storage.Add(storage.Config{Graph: b.Graph, Host: h, Role: plan.Role, Log: log, Release: b.release}, v)
 	}
 	for _, d := range plan.Data {
-		dir := &data{Data: d, boot: b, volume: b.volumes[d.Volume]}
-		name := "data " + d.Name + ": "
-		engine := b.Add(name+"engine", dir.askEngine).Within(dir.volume.Timeout)
-		directory := b.Add(name+"directory", dir.directory, engine, dir.volume.Ready())
-		dir.there = b.Add(name+"bind", dir.bind, directory)
-		dir.volume.Include(directory, dir.there)
-		b.data[d.Name] = dir
+		b.data[d.Name] = data.Add(b.dataConfig(d), d)
 	}
 	b.addSecrets(plan.Secrets)
 	for _, s := range plan.Services {
@@ -122,7 +118,7 @@ func (b *Boot) unmounted(where string) {
 	}
 	for _, d := range b.plan.Data {
 		if d.Bind == where {
-			b.Invalidate(b.data[d.Name].there, why, b.data[d.Name].volume.Device())
+			b.Invalidate(b.data[d.Name].There(), why, b.data[d.Name].On().Device())
 		}
 	}
 }
@@ -195,10 +191,12 @@ func (b *Boot) StoppedServices(ctx context.Context) error {
 	if err != nil || !stopping {
 		return err
 	}
+	var errs []error
 	for _, v := range b.ordered() {
-		if err := v.RecordStop(ctx, func(ctx context.Context) string { return b.uncleanStop(ctx, v) }); err != nil {
-			return err
+		stopped := func(ctx context.Context) (bool, string, error) { return b.stopped(ctx, v) }
+		if err := v.RecordStop(ctx, stopped); err != nil {
+			errs = append(errs, fmt.Errorf("volume %s: %w", v.Name, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }

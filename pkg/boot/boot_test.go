@@ -21,6 +21,7 @@ import (
 	"bootagent/pkg/role/ready"
 	"bootagent/pkg/service"
 	"bootagent/pkg/storage"
+	"bootagent/pkg/storage/stop"
 	"bootagent/pkg/unit"
 )
 
@@ -568,7 +569,7 @@ func TestALocalDiskThatAnotherMachineDidNotLetGoIsTold(t *testing.T) {
 			m := newMachine()
 			ledger := storage.Ledger{Volume: volumeID, Role: "mysql", UUID: "u", Made: moment(), Instance: "another", BootID: "its"}
 			if stopped {
-				ledger.Stopped = &storage.Stop{At: *moment(), Clean: true}
+				ledger.Stopped = &stop.Stop{At: *moment(), Clean: true}
 			}
 			src, err := ledger.Encode()
 			if err != nil {
@@ -839,46 +840,6 @@ func TestRetryForgetsThatAPersonStoppedAServiceThatIsNotGrantedYet(t *testing.T)
 	})
 }
 
-func TestTheLedgerTellsHowTheServicesStopped(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		state aUnit
-		why   string
-	}{
-		{"clean", aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success"}}, ""},
-		{"killed", aUnit{host.UnitState{Active: "failed"}, host.Ended{Result: "timeout"}}, "mariadb.service is failed: timeout"},
-		{"left a process", aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Processes: true}}, "mariadb.service left processes behind"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				m := newMachine()
-				m.disks[serial] = blank()
-				r := start(t, plan(), m)
-				r.isUp()
-				r.stop()
-				if err := r.StoppedServices(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-				if l, _ := storage.DecodeLedger(m.disks[serial].ledger); l.Stopped != nil {
-					t.Error("it noted a stop though the machine goes on")
-				}
-				m.stopping = true
-				m.units["mariadb.service"] = c.state
-				if err := r.StoppedServices(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-				l, err := storage.DecodeLedger(m.disks[serial].ledger)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if l.Stopped == nil || l.Stopped.Clean != (c.why == "") || l.Stopped.Why != c.why {
-					t.Errorf("the ledger says %+v", l.Stopped)
-				}
-			})
-		})
-	}
-}
-
 // A service that hangs keeps its mounts, so systemd tells of none that goes.
 func TestADirectoryWhoseDiskIsGoneStartsOverFromTheDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -890,7 +851,7 @@ func TestADirectoryWhoseDiskIsGoneStartsOverFromTheDisk(t *testing.T) {
 		m.mu.Lock()
 		m.disks[serial].plugged, m.sameErr = false, errors.New("input/output error")
 		m.mu.Unlock()
-		r.Recheck(r.data["mysql"].there, "somebody looks", graph.Done)
+		r.Recheck(r.data["mysql"].There(), "somebody looks", graph.Done)
 		synctest.Wait()
 		r.is("volume data: device", graph.Waiting, serial)
 

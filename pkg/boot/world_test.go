@@ -42,6 +42,9 @@ type machine struct {
 	mounted  uint64                   // device that is mounted, where it is not the disk's any more
 	stale    bool                     // that device is gone
 	slow     time.Duration            // what an unmount takes
+	lastStop host.LastStop            // what the engine's files say
+	released map[string]time.Time     // by boot
+	began    map[string]time.Duration // by unit
 	held     string                   // the one mount point of that device, "" for all
 	restarts map[string]host.Restarts // of a unit, by itself
 	activeAt map[string]time.Time     // since when one is
@@ -58,7 +61,7 @@ type machine struct {
 
 // A disk holds at most one filesystem.
 type disk struct {
-	dev      uint64
+	dev, seq uint64
 	plugged  bool
 	content  host.Content
 	ledger   []byte
@@ -88,11 +91,19 @@ func newMachine() *machine {
 
 func (m *machine) world() host.Host {
 	return host.Host{
-		Volumes: &m.cloud, Records: m,
+		Volumes: &m.cloud, Records: m, Releases: m,
 		Disks: m, Filesystems: m, Ledgers: m, Intents: m, Mounts: m,
 		Directories: m, Engines: m, Secrets: &m.safe, Units: m, Runs: m, Grants: m, Jobs: m, Probes: m, Stops: m, Shutdown: m,
 		Machine: host.Machine{ID: "machine", BootID: "boot"}, UnlockWithin: 24 * time.Hour,
 	}
+}
+
+func (m *machine) Released(bootID, _ string) (time.Time, error) { return m.released[bootID], nil }
+
+func (m *machine) Began(_ context.Context, unit string) (time.Duration, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.began[unit], nil
 }
 
 // state is all that a run leaves: what is on the disks, what is mounted, noted
@@ -140,7 +151,7 @@ func (m *machine) Find(_ context.Context, serial string) (host.Disk, bool, error
 	if d == nil || !d.plugged {
 		return host.Disk{}, false, nil
 	}
-	return host.Disk{Serial: serial, Path: "/dev/nvme1n1", Link: serial, Dev: d.dev, Size: gib}, true, nil
+	return host.Disk{Serial: serial, Path: "/dev/nvme1n1", Link: serial, Dev: d.dev, Seq: d.seq, Size: gib}, true, nil
 }
 
 func (m *machine) Appear(ctx context.Context, serial string) (host.Disk, error) {
@@ -341,7 +352,7 @@ func (m *machine) Examine(_ context.Context, of host.Data, _ host.EngineSettings
 	defer m.mu.Unlock()
 	d, name := m.at(of.Dir)
 	if state, ok := d.names[name]; ok {
-		return host.DirectoryReport{State: state, Reason: "as the test wants it"}, nil
+		return host.DirectoryReport{State: state, Reason: "as the test wants it", LastStop: m.lastStop, LastStopSays: "a file of it"}, nil
 	}
 	return host.DirectoryReport{State: host.Absent}, nil
 }

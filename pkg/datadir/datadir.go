@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,8 +30,11 @@ type Files interface {
 	// lists NamesMax, and the error is ErrMany.
 	Names(path string) ([]string, error)
 
-	// Head returns the beginning of a regular file, at most 64 bytes, or nil.
-	Head(path string) []byte
+	// Head returns the beginning of a regular file, at most so many bytes, or nil.
+	Head(path string, most int) []byte
+
+	// Modified returns when a regular file was last written, or the zero time.
+	Modified(path string) time.Time
 
 	// Link returns where a symbolic link points to, as it is written, or "".
 	Link(path string) string
@@ -56,7 +60,7 @@ func (Host) Names(path string) ([]string, error) { return Names(path) }
 
 // Head reads the beginning of a regular file, and of nothing else: the owner of
 // the directory can put a link to a secret there, or a pipe that blocks.
-func (Host) Head(path string) []byte {
+func (Host) Head(path string, most int) []byte {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil
@@ -65,9 +69,18 @@ func (Host) Head(path string) []byte {
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return nil
 	}
-	text := make([]byte, 64)
-	n, _ := f.Read(text)
+	text := make([]byte, most)
+	n, _ := io.ReadFull(f, text)
 	return text[:n]
+}
+
+// Modified returns the time of a regular file.
+func (Host) Modified(path string) time.Time {
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return time.Time{}
+	}
+	return info.ModTime()
 }
 
 // Link reads a symbolic link.

@@ -22,6 +22,7 @@ import (
 func All() []Engine {
 	return []Engine{
 		mariadb{},
+		redis{},
 	}
 }
 
@@ -147,7 +148,7 @@ func starts(services []execstart.Service, p execstart.Program) (all []Question, 
 
 // agreed returns the settings that an engine has in all ways in which it is
 // started. It is an error if two of them have two data directories.
-func agreed(name string, ways []Question, settings func(way Question) (host.EngineSettings, error)) (set host.EngineSettings, err error) {
+func agreed[W any](name string, ways []W, settings func(way W) (host.EngineSettings, error)) (set host.EngineSettings, err error) {
 	for i, way := range ways {
 		s, err := settings(way)
 		switch {

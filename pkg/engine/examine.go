@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"bootagent/pkg/datadir"
 	"bootagent/pkg/host"
@@ -41,7 +42,24 @@ func (d Dir) Has(name string) bool {
 
 // Head returns the beginning of a regular file below the directory, at most 64
 // bytes, or nil.
-func (d Dir) Head(name string) []byte { return d.files.Head(filepath.Join(d.path, name)) }
+func (d Dir) Head(name string) []byte { return d.files.Head(filepath.Join(d.path, name), 64) }
+
+// textMax bounds a file that is read as a whole, in bytes.
+const textMax = 16 << 10
+
+// Text returns a regular file below the directory. It is nil where there is none,
+// or where it is too large.
+func (d Dir) Text(name string) []byte {
+	text := d.files.Head(filepath.Join(d.path, name), textMax+1)
+	if len(text) > textMax {
+		return nil
+	}
+	return text
+}
+
+// Modified returns when a regular file below the directory was last written, or
+// the zero time.
+func (d Dir) Modified(name string) time.Time { return d.files.Modified(filepath.Join(d.path, name)) }
 
 // Link returns where a symbolic link below the directory points to, as it is
 // written, or "" where there is none of that name.
@@ -117,7 +135,7 @@ func Examine(files datadir.Files, d host.Data, set host.EngineSettings) (host.Di
 		}
 	}
 	if report.State == host.Ready && belongs != uid {
-		report.State = host.Unfit
+		report.State, report.Empty = host.Unfit, false
 		report.Reason = fmt.Sprintf("%s belongs to user number %d, and %s has number %d on this machine", which, belongs, d.Owner, uid)
 		report.Hint = fmt.Sprintf("if this is the right data, give it to %s: chown -R --no-dereference --from=%d %s: -- %s",
 			d.Owner, belongs, d.Owner, shell.Quote(d.Dir))

@@ -111,13 +111,22 @@ func TestATooLargeLedgerIsRefusedAndTheOldOneStays(t *testing.T) {
 // disk after it lost its power.
 func TestLedgerSurvivesACrash(t *testing.T) {
 	onEach(t, func(t *testing.T, image, root string) {
-		write(t, root, "first")
-		write(t, root, "second")
-		after := filepath.Join(t.TempDir(), "after")
+		write(t, root, `{"stopped":{"clean":true}}`)
+		write(t, root, `{"generation":2}`)
+		after, without := filepath.Join(t.TempDir(), "after"), filepath.Join(t.TempDir(), "without")
 		succeed(t, "cp", "--sparse=always", image, after)
+		// A ledger that is not synced is not there, or this test would show nothing.
+		if err := unix.Setxattr(root, attribute, []byte(`{"generation":3}`), 0); err != nil {
+			t.Fatal(err)
+		}
+		succeed(t, "cp", "--sparse=always", image, without)
 		succeed(t, "umount", root) // two mounts of one UUID are refused
-		if got := read(t, mount(t, after)); got != "second" {
-			t.Errorf("got %q", got)
+		for copied, says := range map[string]string{after: "the ledger that was written", without: "what was not synced"} {
+			root := mount(t, copied)
+			if got := read(t, root); got != `{"generation":2}` {
+				t.Errorf("%s: got %q", says, got)
+			}
+			succeed(t, "umount", root)
 		}
 	})
 }

@@ -38,6 +38,11 @@ type DirectoryReport struct {
 	Reason  string // why it is not ready: "ibdata1 is missing"
 	Hint    string // what a person can do
 
+	// Empty says that the directory is ready and has none of the engine's files:
+	// the engine takes it for an empty database. Whether data was lost from it,
+	// its files cannot tell.
+	Empty bool
+
 	// Elsewhere is what links in the directory put outside of it.
 	Elsewhere []Place
 
@@ -103,4 +108,8 @@ type EngineSettings struct {
 	Files         []string // that its settings name, relative to the data directory
 	Program       string   // absolute path of the server that the services start, or ""
 	Elsewhere     []Place  // what its settings put outside of the data directory
+
+	// Values are further settings that decide which files are its data, by the
+	// engine's own names: "appendonly": "yes".
+	Values map[string]string
 }

@@ -16,6 +16,7 @@ import (
 type Host struct {
 	Volumes     Volumes // nil if no volume of the plan is an EBS volume
 	Records     Records
+	Releases    Releases
 	Disks       Disks
 	Filesystems Filesystems
 	Ledgers     Ledgers
@@ -97,6 +98,10 @@ type Units interface {
 type Runs interface {
 	// Restarts returns how often systemd itself has started a service again.
 	Restarts(ctx context.Context, unit string) (Restarts, error)
+
+	// Began returns when a unit, of any type, last ceased to be inactive: the time
+	// since the kernel was started, or 0 if it was inactive since then.
+	Began(ctx context.Context, unit string) (time.Duration, error)
 
 	// Ended returns how a unit that is inactive or failed has ended.
 	Ended(ctx context.Context, unit string) (Ended, error)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"bootagent/pkg/aws/name"
 )
@@ -65,6 +66,14 @@ type Origin struct {
 type Records interface {
 	Recorded(volume string, find Find) (name.VolumeID, error) // "" if there is none
 	Record(volume string, find Find, id name.VolumeID) error
+}
+
+// Releases tells how the last shutdown of the machine ended.
+type Releases interface {
+	// Released returns when a volume of the plan was found unmounted by the
+	// shutdown that ended a boot of this machine. It is zero if the boot ended
+	// without one, or if that is not known any more.
+	Released(bootID, volume string) (time.Time, error)
 }
 
 // Disks finds and reads the disks of the machine. It writes to none.

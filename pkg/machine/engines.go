@@ -105,15 +105,15 @@ func unitOf(d host.Data) string { return unit.CommandOn("initialize", d.Name) }
 
 func (e engines) Initialize(ctx context.Context, d host.Data, set host.EngineSettings) error {
 	c, err := e.command(d, set)
-	if err != nil {
-		return err
+	if err != nil || c.Argv == nil {
+		return err // to some engines an empty directory is a database
 	}
 	return e.manager.Run(ctx, c)
 }
 
 func (e engines) Initializing(ctx context.Context, d host.Data, set host.EngineSettings) (bool, error) {
 	c, err := e.command(d, set)
-	if err != nil {
+	if err != nil || c.Argv == nil {
 		return false, err
 	}
 	return e.manager.Going(ctx, c)

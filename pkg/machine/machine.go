@@ -15,6 +15,7 @@ import (
 	"bootagent/pkg/block"
 	"bootagent/pkg/child"
 	"bootagent/pkg/host"
+	"bootagent/pkg/release"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/secret/credential"
 	"bootagent/pkg/secret/sources"
@@ -55,6 +56,7 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 	u := units{m.Manager}
 	h := host.Host{
 		Records:     records{filepath.Join(m.StateDir, "volumes.json"), self.ID, m.Log},
+		Releases:    release.Kept(m.StateDir),
 		Disks:       d,
 		Filesystems: filesystems{m.Manager, d},
 		Ledgers:     ledgers{m.Children},
@@ -91,8 +93,14 @@ func (m *Machine) self(identity host.Identity) (self host.Machine, err error) {
 		}
 		id = strings.TrimSpace(string(src))
 	}
-	bootID, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return host.Machine{ID: id, BootID: strings.TrimSpace(string(bootID))}, err
+	bootID, err := BootID()
+	return host.Machine{ID: id, BootID: bootID}, err
+}
+
+// BootID is what the kernel calls this boot of the machine.
+func BootID() (string, error) {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(id)), err
 }
 
 // secrets are those of S3 or of files. On a local machine objects is nil.

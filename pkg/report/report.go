@@ -85,9 +85,10 @@ func (r *Reporter) SetProblem(part, why string) {
 // Identifying reports how the agent learns which plan the machine has.
 func (r *Reporter) Identifying(progress []graph.Progress) { r.Report(OfIdentify(progress)) }
 
-// Booting reports how a role comes up, and what holds its services, by unit.
-func (r *Reporter) Booting(role string, held map[string]graph.Progress, progress []graph.Progress) {
-	r.Report(Of(role, held, progress))
+// Booting reports how a role comes up, and what holds its services, by unit. Told
+// has the role, and what is told of it beside its steps.
+func (r *Reporter) Booting(told status.Status, held map[string]graph.Progress, progress []graph.Progress) {
+	r.Report(Of(told, held, progress))
 	r.reportHeld(held)
 	if Settled(progress) {
 		r.Ready()

@@ -9,10 +9,12 @@ import (
 	"bootagent/pkg/status"
 )
 
-// Of returns the status of a role from the progress of its boot. The values of
-// held, by unit, are the steps that hold the units.
-func Of(role string, held map[string]graph.Progress, progress []graph.Progress) status.Status {
-	s := status.Status{Role: role, State: status.Ready}
+// Of returns the status of a role from the progress of its boot, and from what is
+// told of it beside that. The values of held, by unit, are the steps that hold the
+// units.
+func Of(told status.Status, held map[string]graph.Progress, progress []graph.Progress) status.Status {
+	s := told
+	s.State = status.Ready
 	var worst *graph.Progress
 	up := false
 	for i, p := range progress {
@@ -50,7 +52,7 @@ func Of(role string, held map[string]graph.Progress, progress []graph.Progress) 
 // the progress of that. The role is not ready when all steps are done, because
 // the boot then begins.
 func OfIdentify(progress []graph.Progress) status.Status {
-	s := Of("", nil, progress)
+	s := Of(status.Status{}, nil, progress)
 	if s.State == status.Ready {
 		s.State, s.Reason = status.Starting, "the plan is made"
 	}

@@ -141,7 +141,7 @@ func TestStateOfARoleIsThatOfItsWorstStep(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := Of("mysql", nil, c.progress)
+			s := Of(status.Status{Role: "mysql"}, nil, c.progress)
 			if s.Role != "mysql" || s.State != c.state || s.Reason != c.reason || s.Hint != c.hint {
 				t.Errorf("got %s: %q, hint %q; want %s: %q, hint %q", s.State, s.Reason, s.Hint, c.state, c.reason, c.hint)
 			}
@@ -155,7 +155,7 @@ func TestStateOfARoleIsThatOfItsWorstStep(t *testing.T) {
 func TestStepsAreToldWhole(t *testing.T) {
 	retried := again(waiting(device(""), attach), graph.Waiting, broken)
 	retried.RetryAt = later
-	steps := Of("mysql", nil, []graph.Progress{device(graph.Done), retried}).Steps
+	steps := Of(status.Status{Role: "mysql"}, nil, []graph.Progress{device(graph.Done), retried}).Steps
 	if want := (status.Step{Name: "volume data: device", State: "done", Since: since}); steps[0] != want {
 		t.Errorf("got %+v", steps[0])
 	}
@@ -171,19 +171,19 @@ func TestStepsAreToldWhole(t *testing.T) {
 func TestHowOftenAStepHasFailedIsTold(t *testing.T) {
 	p := gaveUp(again(device(""), graph.Failed, broken))
 	p.FailsAt = later
-	s := Of("mysql", nil, []graph.Progress{p}).Steps[0]
+	s := Of(status.Status{Role: "mysql"}, nil, []graph.Progress{p}).Steps[0]
 	if s.Tries != 7 || !s.Failing.Equal(since.Add(-time.Hour)) || s.FirstError != "it was new" || s.Error != "it is broken" || !s.Until.Equal(later) {
 		t.Errorf("got %+v", s)
 	}
 	p.First, p.Failures = p.Err, 1
-	if s := Of("mysql", nil, []graph.Progress{p}).Steps[0]; s.FirstError != "" {
+	if s := Of(status.Status{Role: "mysql"}, nil, []graph.Progress{p}).Steps[0]; s.FirstError != "" {
 		t.Errorf("one error is told twice: %+v", s)
 	}
 }
 
 func TestHeldServicesAreToldInOrder(t *testing.T) {
 	by := waiting(device(""), attach)
-	s := Of("mysql", map[string]graph.Progress{"b.service": by, "a.service": by}, []graph.Progress{by})
+	s := Of(status.Status{Role: "mysql"}, map[string]graph.Progress{"b.service": by, "a.service": by}, []graph.Progress{by})
 	if len(s.Held) != 2 || s.Held[0].Unit != "a.service" || s.Held[1].Unit != "b.service" || s.Held[0].Why != by.String() {
 		t.Errorf("got %+v", s.Held)
 	}

@@ -58,6 +58,13 @@ func (s *Service) diskGone(ctx context.Context) (string, error) {
 	return "", nil
 }
 
+// RanSince reports whether the service was started at some time, or later: since
+// counts from the start of the kernel.
+func (s *Service) RanSince(ctx context.Context, since time.Duration) (bool, error) {
+	began, err := s.Host.Runs.Began(ctx, s.Unit)
+	return err == nil && began >= since, err
+}
+
 // UncleanStop says what was not clean about how the service stopped, or "".
 func (s *Service) UncleanStop(ctx context.Context) string {
 	state, err := s.Host.Units.State(ctx, s.Unit)
@@ -68,6 +75,14 @@ func (s *Service) UncleanStop(ctx context.Context) string {
 	switch {
 	case err != nil:
 		return err.Error()
+	case state.Active != "inactive" && state.Active != "failed":
+		return s.Unit + " had not stopped"
+	case ended.Result == "timeout":
+		return s.Unit + " was killed when it had not stopped within TimeoutStopSec= of its unit"
+	case ended.Result == "watchdog":
+		return s.Unit + " was killed by its watchdog"
+	case ended.Died != "" && ended.Result != "success":
+		return fmt.Sprintf("%s failed: %s", s.Unit, ended.Died)
 	case state.Active != "inactive":
 		return fmt.Sprintf("%s is %s: %s", s.Unit, state.Active, ended.Result)
 	case ended.Result != "success":

@@ -62,6 +62,7 @@ type Status struct {
 	Hint     string    `json:"hint,omitempty"`       // what a person can do
 	Warnings []string  `json:"warnings,omitempty"`   // what is to be known although all is well
 	Held     []Held    `json:"held,omitempty"`       // services that may not start
+	Volumes  []Volume  `json:"volumes,omitempty"`
 	Steps    []Step    `json:"steps,omitempty"`
 }
 
@@ -89,6 +90,30 @@ func (s Status) Left() Status {
 type Held struct {
 	Unit string `json:"unit"`
 	Why  string `json:"why"`
+}
+
+// Volume is a volume that is in use.
+type Volume struct {
+	Name     string   `json:"name"`
+	LastStop LastStop `json:"last_stop"`
+}
+
+// LastStop is how the services on a volume had stopped before it was taken into use.
+type LastStop struct {
+	At      time.Time    `json:"at,omitzero"`
+	On      string       `json:"on,omitempty"` // the machine that had the volume
+	Clean   bool         `json:"clean"`
+	Why     string       `json:"why,omitempty"`     // it was not clean
+	Engines []EngineStop `json:"engines,omitempty"` // what the engines' own files say
+	Text    string       `json:"text"`              // all of it, in words
+}
+
+// EngineStop is what the files of a database engine say of its last stop.
+type EngineStop struct {
+	Data   string `json:"data"`
+	Engine string `json:"engine"`
+	Clean  bool   `json:"clean"`
+	Says   string `json:"says,omitempty"` // what says so
 }
 
 // Step is one step of the way.
@@ -175,6 +200,9 @@ func (s Status) Print(w io.Writer) {
 	}
 	for _, h := range s.Held {
 		fmt.Fprintf(w, "%s is held: %s\n", oneLine(h.Unit), oneLine(h.Why))
+	}
+	for _, v := range s.Volumes {
+		fmt.Fprintf(w, "volume %s: %s\n", oneLine(v.Name), oneLine(v.LastStop.Text))
 	}
 	width := 0
 	for _, st := range s.Steps {

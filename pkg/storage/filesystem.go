@@ -24,6 +24,7 @@ type filesystem struct {
 
 	content host.Content // what the step "prove" read
 	proven  bool         // the disk is this volume, read as it is now
+	fresh   bool         // this agent has mounted it, and not taken it into use yet
 
 	// Several data directories may write into the ledger at once. This is a lock
 	// that a simulated world can see a step wait for.
@@ -77,6 +78,8 @@ func (f *filesystem) open(ctx context.Context) error {
 		return f.wasUnmounted()
 	}
 	if !mounted {
+		f.fresh = true
+		f.last.Store(nil)
 		err := f.host.Mounts.Mount(ctx, host.Mount{
 			What: f.disk.Link, Where: f.Mount, Type: string(f.Filesystem),
 			Options: f.options(),
@@ -97,27 +100,6 @@ func (f *filesystem) open(ctx context.Context) error {
 		err = errors.Join(err, f.unmount(ctx, f.Mount))
 	}
 	return err
-}
-
-// recordUse writes into the ledger that this machine has the volume now, and has
-// the source keep which disk it is.
-func (f *filesystem) recordUse(ctx context.Context) error {
-	if err := f.source.keep(); err != nil {
-		return err
-	}
-	self, before := f.host.Machine, f.current()
-	if before.BootID == self.BootID && before.Stopped == nil {
-		return nil
-	}
-	if !f.source.exclusive() && before.Instance != "" && before.Instance != self.ID && before.Stopped == nil {
-		graph.Warn(ctx, fmt.Sprintf("the ledger of disk %s says that %s had it last and did not stop: "+
-			"if that machine still runs, it must not use this disk", f.disk.Serial, before.Instance))
-	}
-	return f.record(ctx, func(l *Ledger) {
-		l.Generation++
-		l.Instance, l.BootID = self.ID, self.BootID
-		l.Stopped = nil
-	})
 }
 
 // options are those of every mount of the volume's filesystem.

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"bootagent/pkg/storage/stop"
 )
 
 // A Ledger is what a volume says of itself: small JSON, kept as an extended
@@ -16,14 +18,16 @@ type Ledger struct {
 	Volume     string                `json:"volume"` // the ID of the EBS volume that it was written on, or the serial number of another disk
 	UUID       string                `json:"uuid"`   // of the filesystem
 	Role       string                `json:"role"`
-	Made       *time.Time            `json:"made,omitempty"`    // when bootagent made the filesystem
-	Closed     bool                  `json:"closed,omitempty"`  // the volume's tag says that it was made, too
-	Adopted    *time.Time            `json:"adopted,omitempty"` // when it took one that was there
-	Data       map[string]LedgerData `json:"data,omitempty"`    // by name
-	Generation int                   `json:"generation"`        // boots that mounted it
-	Instance   string                `json:"instance"`          // the last machine that did
-	BootID     string                `json:"boot_id"`           // in this boot of its
-	Stopped    *Stop                 `json:"stopped,omitempty"` // nil while it is in use
+	Made       *time.Time            `json:"made,omitempty"`     // when bootagent made the filesystem
+	Closed     bool                  `json:"closed,omitempty"`   // the volume's tag says that it was made, too
+	Adopted    *time.Time            `json:"adopted,omitempty"`  // when it took one that was there
+	Data       map[string]LedgerData `json:"data,omitempty"`     // by name
+	Generation int                   `json:"generation"`         // how often it was taken into use
+	Instance   string                `json:"instance"`           // the last machine that did
+	BootID     string                `json:"boot_id"`            // in this boot of its
+	DiskSeq    uint64                `json:"disk_seq,omitempty"` // the kernel's number of the disk as it was plugged in then
+	Stopped    *stop.Stop            `json:"stopped,omitempty"`  // how its services stopped; nil while it is in use
+	Before     *stop.Stop            `json:"before,omitempty"`   // how they had stopped before it was taken into use; nil if that is not known
 }
 
 // LedgerData is what a ledger says of one data directory.
@@ -32,13 +36,6 @@ type LedgerData struct {
 	Version string `json:"version,omitempty"`
 	Ready   bool   `json:"ready"`             // it was there and valid once
 	Staging string `json:"staging,omitempty"` // where it is being initialised
-}
-
-// Stop says how the services that use a volume were last stopped.
-type Stop struct {
-	At    time.Time `json:"at"`
-	Clean bool      `json:"clean"`         // each by its own will, to the last process
-	Why   string    `json:"why,omitempty"` // it was not clean
 }
 
 const ledgerVersion = 1
@@ -61,6 +58,11 @@ func DecodeLedger(src []byte) (*Ledger, error) {
 		return nil, fmt.Errorf("the ledger is damaged: it has no version, or names no volume, filesystem or role")
 	}
 	return &l, nil
+}
+
+// use is who has, or had last, the volume.
+func (l *Ledger) use() stop.Use {
+	return stop.Use{Machine: l.Instance, BootID: l.BootID, DiskSeq: l.DiskSeq}
 }
 
 // Encode writes a ledger.

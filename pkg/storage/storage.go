@@ -11,10 +11,12 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/storage/stop"
 )
 
 // A Config is what a volume needs to know of the boot that it is part of.
@@ -46,6 +48,9 @@ type Volume struct {
 	mounted *graph.Step   // the volume is mounted
 	ready   *graph.Step   // its ledger says that this machine has it
 	steps   []*graph.Step // all that are about its disk, in their order
+
+	last    atomic.Pointer[stop.Stop] // see LastStop
+	engines asked
 
 	known known     // of its disk, by which events are told apart
 	disk  host.Disk // that the source found, from the step "device" on
@@ -112,20 +117,6 @@ func (v *Volume) RecordData(ctx context.Context, name string, d LedgerData) erro
 		}
 		l.Data[name] = d
 	})
-}
-
-// RecordStop writes into the ledger how the services that use the volume ended.
-// Unclean says what was not clean about that, or "". Where the volume is not
-// mounted, RecordStop does nothing.
-func (v *Volume) RecordStop(ctx context.Context, unclean func(context.Context) string) error {
-	if mounted, err := v.filesystem.isMounted(); err != nil || !mounted || v.filesystem.ledger == nil {
-		return err
-	}
-	stop := Stop{At: *now(), Clean: true}
-	if why := unclean(ctx); why != "" {
-		stop.Clean, stop.Why = false, why
-	}
-	return v.filesystem.record(ctx, func(l *Ledger) { l.Stopped = &stop })
 }
 
 // Strange returns the names in the root directory of the mounted volume, without

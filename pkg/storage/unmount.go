@@ -45,8 +45,8 @@ const (
 	unmountIsSlow = 5 * time.Second
 )
 
-// unmount unmounts, also where ctx has ended: what was mounted to be inspected
-// may not stay.
+// unmount unmounts, also where ctx has ended: what was mounted and then refused may
+// not stay.
 func (v *Volume) unmount(ctx context.Context, where string) error {
 	until := time.Now().Add(unmountWithin)
 	told := make(chan func(), 1)

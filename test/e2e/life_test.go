@@ -248,6 +248,7 @@ func TestLifeOfADatabase(t *testing.T) {
 		if got := g.row(); got != "first order" {
 			t.Errorf("after the second boot the row is %q", got)
 		}
+		g.says("bootagent status; journalctl -b --no-pager -u bootagent", "volume data: stopped cleanly 20", "\nvolume data: stopped cleanly ")
 		g.healthy()
 		g.is("", "journalctl --no-pager _PID=1 | grep -i 'ordering cycle'") // of this boot, or of the shutdown before
 		g.is("", "journalctl -b --no-pager -u bootagent | grep -i 'daemon-reload'")

@@ -44,6 +44,6 @@
 //	                     not boot on every host that has /dev/kvm.
 //	BOOTAGENT_LAB_KEEP   the folder where labtest keeps the files of failed machines (default: build/lab)
 //
-// Limits: Kill is not a power cut, because the host keeps data that the guest wrote and did not flush.
+// Limits: Kill is a power cut for disks with a volatile cache only.
 // A booted machine cannot be snapshotted, because QEMU cannot migrate NVMe devices.
 package lab

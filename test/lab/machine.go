@@ -20,6 +20,8 @@ type Config struct {
 	Dir   string                // the machine's folder, made if necessary; console.log and qemu.log stay in it
 	Files map[string]image.File // by absolute path; on the disk before the first boot
 
+	Cache qemu.WriteCache // of the root disk
+
 	// The rest is for QEMU: see [qemu.Config].
 	Ports          []int             // TCP ports of the guest that clients on this host can reach, at Addr
 	Servers        map[string]string // Unix sockets of this host, by the address at which the guest reaches them
@@ -52,7 +54,7 @@ func New(ctx context.Context, img *image.Image, cfg Config, log *slog.Logger) (*
 		return nil, fmt.Errorf("cannot make a machine: %w", err)
 	}
 	m := &Machine{config: cfg, kernel: img.Kernel(), log: log.With("machine", filepath.Base(cfg.Dir))}
-	m.disks[0] = &qemu.Disk{Path: m.path("disk.raw"), Serial: RootSerial}
+	m.disks[0] = &qemu.Disk{Path: m.path("disk.raw"), Serial: RootSerial, Cache: cfg.Cache}
 	if err := img.Copy(ctx, m.DiskPath(), cfg.Files); err != nil {
 		return nil, fmt.Errorf("cannot make a machine: %w", err)
 	}
@@ -244,8 +246,8 @@ func (m *Machine) waitOff(ctx context.Context, p *qemu.Process) error {
 	return nil
 }
 
-// Kill turns the machine off at once. Unlike in a power cut, no data that the guest has written to its
-// disks is lost, even if it was not flushed.
+// Kill turns the machine off at once. On disks with a [qemu.Volatile] cache it is a power cut: what the
+// guest has not flushed is lost. On others nothing is lost that was written.
 func (m *Machine) Kill() {
 	if p := m.running(); p != nil {
 		p.Stop()

@@ -107,15 +107,18 @@ var table = []row{
 	{pkg: "pkg/syntax", may: []string{"bootagent/pkg/unit"}, never: effects, why: "names on the machine; it looks at none"},
 	{pkg: "pkg/aws/name", never: effects, why: "names in AWS; it asks nobody"},
 	{pkg: "pkg/settings", may: []string{"bootagent/pkg/secret", "bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"}, why: "one file to Settings"},
-	{pkg: "pkg/boot", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/service", "bootagent/pkg/storage", "bootagent/pkg/unit"}, never: effects, why: "the way of a boot decides; every effect is behind an interface of pkg/host"},
+	{pkg: "pkg/boot", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/data", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/service", "bootagent/pkg/storage", "bootagent/pkg/unit"}, never: effects, why: "the way of a boot decides; every effect is behind an interface of pkg/host"},
 	{pkg: "pkg/mountinfo", never: effects, why: "text of mountinfo to mounts; the one parser of it, which every package that reads the file may import"},
 	{pkg: "pkg/block", may: []string{"bootagent/pkg/mountinfo", xsys}, never: network, why: "ioctls of disks; no cloud"},
 	{pkg: "pkg/blankproof", may: []string{"bootagent/pkg/blankproof/signature", "bootagent/pkg/block", "bootagent/pkg/program", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "reads of a disk that pkg/block describes, blkid and wipefs as programs; it writes to no disk"},
 	{pkg: "pkg/blankproof/signature", may: []string{"bootagent/pkg/block"}, never: effects, why: "the table of formats and their marks; it is data, and takes of pkg/block its units"},
 	{pkg: "pkg/filesystem", may: []string{xsys}, never: network, why: "extended attributes and statx; no volumes"},
 	{pkg: "pkg/datadir", may: []string{xsys}, never: network, why: "renameat2, which never replaces; no engines, no volumes, no units"},
+	{pkg: "pkg/engine/redisconf", may: []string{"bootagent/pkg/engine/redistest"}, never: effects, why: "the settings of Redis; its caller reads the files"},
+	{pkg: "pkg/engine/redisdump", may: []string{"bootagent/pkg/engine/redisconf"}, never: effects, why: "the files of Redis; its caller reads them"},
+	{pkg: "pkg/engine/redistest", never: []string{"net/http"}, why: "real servers for the tests of both; no program imports it"},
 	{
-		pkg: "pkg/engine", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/shell", "bootagent/pkg/systemd/execstart"}, never: effects,
+		pkg: "pkg/engine", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/engine/redisconf", "bootagent/pkg/engine/redisdump", "bootagent/pkg/engine/redistest", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/shell", "bootagent/pkg/systemd/execstart"}, never: effects,
 		why: "one file for each engine; it reads files by pkg/datadir, and asks and runs nothing; no volumes",
 	},
 	{
@@ -165,13 +168,19 @@ var table = []row{
 		why: "it asks the metadata service, and no other, by sockets that it may have to mark; it knows no plans",
 	},
 	{
-		pkg: "pkg/storage", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role"}, never: effects,
+		pkg: "pkg/storage", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage/stop"}, never: effects,
 		why: "a volume as layers; of a plan it knows volumes, and no services",
+	},
+	{
+		pkg: "pkg/data", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage"}, never: effects,
+		why: "a data directory from its engine's settings to its bind; of services it knows names",
 	},
 	{
 		pkg: "pkg/service", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/unit"}, never: effects,
 		why: "a service from its grant to its stop; of what it stands on it knows mount points and disks, and no volumes of the plan",
 	},
+	{pkg: "pkg/release", may: []string{renameio}, never: []string{"net", "net/http", "os/exec"}, why: "one file"},
+	{pkg: "pkg/storage/stop", never: effects, why: "how services stopped, in words; a ledger keeps it"},
 	{
 		pkg: "pkg/storage/diskinfo", may: []string{"bootagent/pkg/blankproof", "bootagent/pkg/block", "bootagent/pkg/host"}, never: effects,
 		why: "a disk and its proof in the types of pkg/host; the simulated world uses it, too",

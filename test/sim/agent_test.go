@@ -18,6 +18,7 @@ import (
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
+	"bootagent/pkg/status"
 	volume "bootagent/pkg/storage/ebs"
 )
 
@@ -44,7 +45,7 @@ type agent struct {
 	// World.mu guards these.
 	dead     bool
 	actors   map[string]string // by goroutine
-	role     string            // that boots; "" before there is a plan
+	told     status.Status     // as it was reported last, without what follows from progress; it has no role before there is a plan
 	progress []graph.Progress  // as it was reported last
 	held     map[string]graph.Progress
 	noPlan   error // why there is no plan, as it was reported; nil where it learns or boots

@@ -49,6 +49,8 @@ type ebs struct {
 	minor   uint32 // of the disk that it was last
 	stuck   bool   // its next attach does not end
 
+	clean bool // the services that were last started on it have stopped cleanly
+
 	unsound     bool // its filesystem is not mended without being asked
 	unmountable bool // the kernel refuses it
 }

@@ -103,7 +103,7 @@ func (f files) Names(p string) ([]string, error) {
 	return dir.names(), nil
 }
 
-func (f files) Head(p string) []byte {
+func (f files) Head(p string, _ int) []byte {
 	v, name, err := f.at(path.Dir(p))
 	if err != nil || v == nil || v.live.dirs[name].state != host.Ready {
 		return nil
@@ -118,6 +118,9 @@ func (f files) Head(p string) []byte {
 		return []byte(m.version)
 	}
 }
+
+// Modified says nothing: this world has no times of files.
+func (files) Modified(string) time.Time { return time.Time{} }
 
 // Link finds no links: this world has none in its data directories.
 func (files) Link(string) string { return "" }

@@ -245,6 +245,41 @@ var found = []scenario{
 		},
 	},
 	{
+		name: "the power is cut, and at the next shutdown the service had not started",
+		set:  func(w *World, _ *ebs) { w.keys = secret.DefaultProviders() },
+		then: []func(*World, *machine){
+			func(w *World, _ *machine) { w.bring(goodKey) },
+			func(_ *World, m *machine) { m.powerCut() },
+			all(mustTellStop("lost its power"), func(_ *World, m *machine) { m.shutDown(m.boot) }),
+			all(mustTellStop("lost its power"), func(w *World, _ *machine) { w.bring(goodKey) }),
+		},
+	},
+	{
+		name: "the machine shuts down while its agent does not run",
+		then: []func(*World, *machine){
+			func(_ *World, m *machine) {
+				m.agent.kill()
+				m.shutDown(m.boot)
+			},
+			mustTellStop("nobody noted how its services stopped before the shutdown"),
+			func(_ *World, m *machine) { m.shutDown(m.boot) },
+			mustTellStop("stopped cleanly"),
+		},
+	},
+	{
+		name: "the service stops cleanly at one shutdown, and was killed before the next",
+		then: []func(*World, *machine){
+			func(_ *World, m *machine) { m.shutDown(m.boot) },
+			mustTellStop("stopped cleanly"),
+			func(_ *World, m *machine) {
+				m.services[database].crashes = 1
+				m.dies(m.services[database])
+				m.shutDown(m.boot)
+			},
+			mustTellStop("mariadb.service failed: it was killed by SIGSEGV"),
+		},
+	},
+	{
 		name: "the volume is unmounted after a new agent has found it mounted",
 		then: []func(*World, *machine){func(w *World, m *machine) {
 			w.faults.at = []moment{{step: "volume data: mount", op: "started", do: func(_ *World, m *machine) { m.tornDown() }}}

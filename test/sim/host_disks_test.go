@@ -93,7 +93,7 @@ func (f filesystems) Format(ctx context.Context, d host.Disk, fstype, uuid strin
 				return fmt.Errorf("the start of %s ended as %q", name, "failed")
 			}
 			w.checkMake(v)
-			v.half = true
+			v.half, v.clean = true, true // no service has run on it
 			v.place, v.log = nil, nil
 			c := &command{about: about, dev: disk.dev(), cut: func() {
 				switch w.chance.IntN(3) {
@@ -223,6 +223,10 @@ func (l ledgers) ReadLedger(ctx context.Context, root string) (ledger []byte, er
 }
 
 func (l ledgers) WriteLedger(ctx context.Context, root string, ledger []byte) error {
+	return l.write(ctx, root, ledger, true)
+}
+
+func (l ledgers) write(ctx context.Context, root string, ledger []byte, sync bool) error {
 	return l.call(ctx, "write", "the ledger at "+root, effect{do: func() error {
 		mt := l.machine.mounts[root]
 		switch {
@@ -230,7 +234,9 @@ func (l ledgers) WriteLedger(ctx context.Context, root string, ledger []byte) er
 			return errStorage
 		}
 		mt.vol.change(func(f *filesystem) { f.ledger = string(ledger) })
-		mt.vol.sync("-")
+		if sync {
+			mt.vol.sync("-")
+		}
 		l.machine.world.count(l.machine.id, "ledger")
 		return nil
 	}})

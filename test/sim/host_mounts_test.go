@@ -40,7 +40,7 @@ func (ms mounts) Mount(ctx context.Context, mt host.Mount) error {
 			if at != nil {
 				return nil // it is active, and that is what was wanted
 			}
-			mounted := &mount{where: mt.Where, on: mt.On}
+			mounted := &mount{where: mt.Where, on: mt.On, since: time.Now()}
 			if mt.Type == "" {
 				on := m.mounts[mt.On]
 				dir := path.Base(mt.What)
@@ -64,7 +64,7 @@ func (ms mounts) Mount(ctx context.Context, mt host.Mount) error {
 				if !d.read {
 					w.breaks("%s is mounted at %s, and was not read before", d.vol.ID, mt.Where)
 				}
-				mounted.vol, mounted.dev = d.vol, d.dev()
+				mounted.vol, mounted.dev, mounted.clean = d.vol, d.dev(), d.vol.clean
 				if d.vol.live == nil {
 					d.vol.open()
 				}

@@ -31,6 +31,8 @@ type machine struct {
 	facts   file[*host.Identity]
 	kept    file[bool] // the sealed secret
 
+	released release // the last shutdown
+
 	plugged          map[string]*disk
 	seq              uint64
 	mounts           map[string]*mount
@@ -122,6 +124,8 @@ func (m *machine) off() {
 	m.clear()
 }
 
+func (m *machine) bootID() string { return fmt.Sprintf("boot %d of %s", m.booted, m.id) }
+
 func (m *machine) powerCut() {
 	m.world.tell(m.id, "the power is cut")
 	m.off()
@@ -160,6 +164,9 @@ func (m *machine) shutDownFurther() {
 		return
 	}
 	then := m.after
+	if len(m.mounts) == 0 {
+		m.released = release{m.bootID(), time.Now()}
+	}
 	m.world.tell(m.id, "is off")
 	m.off()
 	then()
@@ -169,9 +176,9 @@ func (m *machine) shutDownFurther() {
 
 func (a *agent) world() host.Host {
 	return host.Host{
-		Volumes: a.volumes, Records: records{a}, Disks: disks{a}, Filesystems: filesystems{a}, Ledgers: ledgers{a},
+		Volumes: a.volumes, Records: records{a}, Releases: releases{a}, Disks: disks{a}, Filesystems: filesystems{a}, Ledgers: ledgers{a},
 		Mounts: mounts{a}, Directories: directories{a}, Engines: engines{a}, Secrets: a.secrets(), Units: units{a}, Runs: units{a}, Grants: units{a}, Jobs: units{a}, Probes: units{a}, Stops: units{a}, Shutdown: units{a},
-		Machine:      host.Machine{ID: a.machine.id, BootID: fmt.Sprintf("boot %d of %s", a.machine.booted, a.machine.id)},
+		Machine:      host.Machine{ID: a.machine.id, BootID: a.machine.bootID()},
 		UnlockWithin: time.Hour,
 		NewUUID: func() string {
 			n := a.machine.world.drawFor("uuid " + a.name)

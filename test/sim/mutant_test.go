@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	life "bootagent/pkg/agent"
 	"bootagent/pkg/aws/name"
@@ -126,6 +127,7 @@ type seams struct {
 	await            func(context.Context, string, func(host.UnitState) bool) (host.UnitState, error)
 	restarts         func(context.Context, string) (host.Restarts, error)
 	ended            func(context.Context, string) (host.Ended, error)
+	began            func(context.Context, string) (time.Duration, error)
 	grant            func(context.Context, string, []string) error
 	granted          func(context.Context, string) (bool, error)
 	startOnce        func(context.Context, string) error
@@ -162,7 +164,7 @@ func newSeams(a *agent, h host.Host) *seams {
 		initialize: h.Engines.Initialize,
 		staged:     h.Secrets.Staged, unlock: h.Secrets.Unlock, fetch: h.Secrets.Fetch, open: h.Secrets.Open,
 
-		state: h.Units.State, await: h.Units.Await, restarts: h.Runs.Restarts, ended: h.Runs.Ended,
+		state: h.Units.State, await: h.Units.Await, restarts: h.Runs.Restarts, ended: h.Runs.Ended, began: h.Runs.Began,
 		grant: h.Grants.Grant, granted: h.Grants.Granted,
 		startOnce: h.Jobs.StartOnce, start: h.Jobs.Start, kill: h.Jobs.Kill, probe: h.Probes.Probe,
 		stoppedByHand: h.Stops.StoppedByHand, setStoppedByHand: h.Stops.SetStoppedByHand,
@@ -375,6 +377,10 @@ func (s seamRuns) Restarts(ctx context.Context, unit string) (host.Restarts, err
 
 func (s seamRuns) Ended(ctx context.Context, unit string) (host.Ended, error) {
 	return s.ended(ctx, unit)
+}
+
+func (s seamRuns) Began(ctx context.Context, unit string) (time.Duration, error) {
+	return s.seams.began(ctx, unit)
 }
 
 func (s seamGrants) Grant(ctx context.Context, unit string, mounts []string) error {

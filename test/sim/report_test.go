@@ -15,10 +15,10 @@ import (
 // A reporter shows the world what the agent reports.
 type reporter struct{ *agent }
 
-func (r reporter) Identifying(p []graph.Progress) { r.report("", nil, p) }
+func (r reporter) Identifying(p []graph.Progress) { r.report(status.Status{}, nil, p) }
 
-func (r reporter) Booting(role string, held map[string]graph.Progress, p []graph.Progress) {
-	r.report(role, held, p)
+func (r reporter) Booting(told status.Status, held map[string]graph.Progress, p []graph.Progress) {
+	r.report(told, held, p)
 }
 
 func (r reporter) NoPlan(err error, _ []string) {
@@ -39,14 +39,14 @@ func (r reporter) SetProblem(_, why string) {
 	w.read(why)
 }
 
-func (a *agent) report(role string, held map[string]graph.Progress, p []graph.Progress) {
+func (a *agent) report(told status.Status, held map[string]graph.Progress, p []graph.Progress) {
 	w := a.machine.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	a.noPlan = nil // it began anew
 	p = w.mutant.tell(p)
-	a.role, a.held, a.progress = role, held, p
-	if role != "" && w.early == "" {
+	a.told, a.held, a.progress = told, held, p
+	if told.Role != "" && w.early == "" {
 		w.early = early(p)
 	}
 	for _, s := range p {
@@ -66,7 +66,7 @@ func early(p []graph.Progress) string {
 	case is(graph.Running, graph.Waiting, graph.Failed) || !is(graph.Pending, graph.Skipped):
 		return "" // a step is at work, which is what is told; or all is done
 	}
-	if s := report.Of("", nil, p); s.State == status.Ready {
+	if s := report.Of(status.Status{}, nil, p); s.State == status.Ready {
 		return "the role is told to be ready, and not all is done"
 	}
 	return ""

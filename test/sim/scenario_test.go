@@ -237,10 +237,10 @@ func (s scenario) prove(as *mutant) error {
 // status is what bootagent status tells.
 func (m *machine) status() status.Status {
 	a := m.agent
-	if a.role == "" {
+	if a.told.Role == "" {
 		return report.OfIdentify(a.progress)
 	}
-	return report.Of(a.role, a.held, a.progress)
+	return report.Of(a.told, a.held, a.progress)
 }
 
 // idle tells whether the agent is at no step, and is to be told nothing that it

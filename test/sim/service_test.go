@@ -22,9 +22,10 @@ type service struct {
 	sub      string // "auto-restart" between two lives
 	restarts int    // of itself, since it was last started otherwise
 	since    time.Time
-	died     string // of what, until it lives again
-	byItself bool   // its last end
-	crashes  int    // how often it is still to die by itself
+	began    time.Time // it was last started
+	died     string    // of what, until it lives again
+	byItself bool      // its last end
+	crashes  int       // how often it is still to die by itself
 
 	stopped bool // by a person, for good
 	sure    bool // and the agent has had the time to see it
@@ -44,9 +45,10 @@ func (m *machine) startService(unit string) {
 // comesUp starts the database on whatever is where it looks for its data.
 func (m *machine) comesUp(s *service) {
 	s.active, s.sub, s.died, s.turn = "activating", "", "", s.turn+1
-	s.vol, s.dir = nil, ""
+	s.vol, s.dir, s.began = nil, "", time.Now()
 	if mt := m.mounts[dataDir]; mt != nil {
 		s.vol, s.dir = mt.vol, mt.dir
+		s.vol.clean = false
 	}
 	m.changed(s.unit)
 	turn, w := s.turn, m.world
@@ -105,6 +107,10 @@ func (m *machine) exits(s *service) {
 		return
 	}
 	s.active, s.sub, s.job, s.result, s.byItself, s.turn = "inactive", "", "", "success", true, s.turn+1
+	if s.vol != nil && s.vol.live != nil {
+		s.vol.sync(s.dir)
+		s.vol.clean = true
+	}
 	m.world.tell(m.id, "%s ends by itself", s.unit)
 	m.changed(s.unit)
 }
@@ -158,6 +164,7 @@ func (m *machine) stopService(s *service, clean bool) {
 		s.active, s.job, s.result = "inactive", "", "success"
 		if mt := m.mounts[dataDir]; mt != nil && !mt.dead && s.vol != nil && s.vol.live != nil && clean {
 			s.vol.sync(s.dir)
+			s.vol.clean = true
 		}
 		w.tell(m.id, "%s has stopped", s.unit)
 		m.changed(s.unit)

@@ -25,9 +25,11 @@ type mount struct {
 	dev      uint64
 	dir      string // of the volume, for one that is bound
 	on       string // mount point that it goes with
-	byPerson bool   // who is free to mount what he likes
-	dead     bool   // its disk is gone
-	pinned   bool   // a process holds it, so that it can only be detached
+	since    time.Time
+	clean    bool // the services had stopped cleanly when it was mounted
+	byPerson bool // who is free to mount what he likes
+	dead     bool // its disk is gone
+	pinned   bool // a process holds it, so that it can only be detached
 	stopping bool
 }
 

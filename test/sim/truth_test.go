@@ -41,6 +41,9 @@ func (w *World) checkGrant(m *machine, mounts []string) {
 			w.breaks("%s grants its service for the mounts %v", m.id, mounts)
 		}
 	}
+	if mt := m.mounts[volumeAt]; mt != nil && mt.vol.mayStillSayStopped() {
+		w.breaks("%s grants its service, and a power cut may leave a ledger that says that it has stopped", m.id)
+	}
 	if m.staged["root-sql"] != plaintext {
 		w.breaks("%s grants its service with the secret %q", m.id, m.staged["root-sql"])
 	}
@@ -70,6 +73,7 @@ func (w *World) look() {
 		if m.agent != nil {
 			w.lookAtWaits(m.agent)
 			w.lookAtReady(m)
+			w.lookAtStop(m)
 		}
 	}
 	for _, v := range w.cloud.volumes {
@@ -112,6 +116,8 @@ func (w *World) lookAtService(m *machine, s *service) {
 		wrong = "on a data directory that a newer engine used"
 	case m.staged["root-sql"] != plaintext:
 		wrong = "without its secret"
+	case saysStopped(mt.vol.log) || saysStopped(mt.vol.live):
+		wrong = "and its volume's ledger, as a power cut leaves it, says that it has stopped"
 	}
 	if wrong != "" {
 		w.breaks("%s runs on %s %s", s.unit, m.id, wrong)
@@ -185,7 +191,7 @@ func (m *machine) saysReady() bool {
 	w, booting := m.world, m.agent.boot() != nil
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !booting || m.agent.role == "" || m.agent.dead {
+	if !booting || m.agent.told.Role == "" || m.agent.dead {
 		return false
 	}
 	for _, p := range m.agent.progress {

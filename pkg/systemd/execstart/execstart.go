@@ -22,6 +22,8 @@ type Service struct {
 	EnvironmentFiles []string // EnvironmentFile=: paths, or patterns of paths
 	Unset            []string // UnsetEnvironment=: NAME or NAME=VALUE
 	Root             string   // RootDirectory= or RootImage=, or ""
+	WorkingDirectory string   // "" is /, "~" the home directory of its user; it may have the prefix -, or ! as systemd tells it
+	Sandbox          Sandbox
 }
 
 // An Exec is one command of a service.

@@ -40,6 +40,15 @@ func (c *Conn) startOf(ctx context.Context, unit string) (s execstart.Service, e
 		{"UnsetEnvironment", func(v any) { s.Unset = words(v) }},
 		{"RootDirectory", func(v any) { s.Root += text(v) }},
 		{"RootImage", func(v any) { s.Root += text(v) }},
+		{"WorkingDirectory", func(v any) { s.WorkingDirectory = text(v) }},
+		{"ProtectSystem", func(v any) { s.Sandbox.ProtectSystem = text(v) }},
+		{"ProtectHome", func(v any) { s.Sandbox.ProtectHome = text(v) }},
+		{"PrivateTmp", func(v any) { s.Sandbox.PrivateTmp = v == true }},
+		{"ReadWritePaths", func(v any) { s.Sandbox.ReadWrite = words(v) }},
+		{"ReadOnlyPaths", func(v any) { s.Sandbox.ReadOnly = words(v) }},
+		{"InaccessiblePaths", func(v any) { s.Sandbox.Inaccessible = words(v) }},
+		{"TemporaryFileSystem", func(v any) { s.Sandbox.Temporary = firsts(v) }},
+		{"StateDirectory", func(v any) { s.Sandbox.State = words(v) }},
 	} {
 		var got *dbus.Property
 		if got, err = conn.GetServicePropertyContext(ctx, unit, p.name); err != nil {

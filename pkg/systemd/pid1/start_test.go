@@ -11,7 +11,7 @@ import (
 )
 
 // toldEx is how the bus tells an entry of ExecStartEx, and toldFile one of
-// EnvironmentFiles.
+// EnvironmentFiles, and toldTemporary one of TemporaryFileSystem.
 type (
 	toldEx struct {
 		Path             string
@@ -25,6 +25,7 @@ type (
 		Path     string
 		Optional bool
 	}
+	toldTemporary struct{ Path, Options string }
 )
 
 func TestHowAServiceIsStartedIsWhatSystemdHasLoaded(t *testing.T) {
@@ -39,6 +40,10 @@ func TestHowAServiceIsStartedIsWhatSystemdHasLoaded(t *testing.T) {
 		"EnvironmentFiles": godbus.MakeVariant([]toldFile{{"/run/mysqld/wsrep-new-cluster", true}, {"/etc/default/mariadb", false}}),
 		"UnsetEnvironment": godbus.MakeVariant([]string{"LANG"}),
 		"RootDirectory":    godbus.MakeVariant("/srv/root"),
+		"WorkingDirectory": godbus.MakeVariant("!/srv"), "ProtectSystem": godbus.MakeVariant("strict"), "ProtectHome": godbus.MakeVariant("read-only"),
+		"PrivateTmp": godbus.MakeVariant(true), "ReadWritePaths": godbus.MakeVariant([]string{"-/var/lib/redis"}),
+		"ReadOnlyPaths": godbus.MakeVariant([]string{"/a"}), "InaccessiblePaths": godbus.MakeVariant([]string{"/b"}),
+		"TemporaryFileSystem": godbus.MakeVariant([]toldTemporary{{"/c", "ro"}}), "StateDirectory": godbus.MakeVariant([]string{"d"}),
 	}}
 	got, err := c.StartOf(t.Context(), "mariadb@a.service")
 	ok(t, err)
@@ -51,7 +56,11 @@ func TestHowAServiceIsStartedIsWhatSystemdHasLoaded(t *testing.T) {
 		Environment:      []string{"LANG=C", `MYSQLD_OPTS=--a "b c" --d`, "MYSQLD_MULTI_INSTANCE=--defaults-group-suffix=.a"},
 		EnvironmentFiles: []string{"/run/mysqld/wsrep-new-cluster", "/etc/default/mariadb"},
 		Unset:            []string{"LANG"},
-		Root:             "/srv/root",
+		Root:             "/srv/root", WorkingDirectory: "!/srv",
+		Sandbox: execstart.Sandbox{
+			ProtectSystem: "strict", ProtectHome: "read-only", PrivateTmp: true, ReadWrite: []string{"-/var/lib/redis"},
+			ReadOnly: []string{"/a"}, Inaccessible: []string{"/b"}, Temporary: []string{"/c"}, State: []string{"d"},
+		},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -91,6 +91,16 @@ func (c *Conn) ended(ctx context.Context, unit string) (Ended, error) {
 	}, nil
 }
 
+// Began returns when a unit last ceased to be inactive, as CLOCK_MONOTONIC counts.
+// It is 0 if the unit was inactive in all of this boot.
+func (c *Conn) Began(ctx context.Context, unit string) (time.Duration, error) {
+	p, err := c.properties(ctx, unit, "InactiveExitTimestampMonotonic")
+	if err != nil {
+		return 0, fmt.Errorf("cannot ask systemd when %s was started: %w", unit, err)
+	}
+	return p.time("InactiveExitTimestampMonotonic"), nil
+}
+
 // Restarts says how often systemd has restarted a service by itself.
 type Restarts struct {
 	Count  int           // NRestarts: restarts since anybody else started the service

@@ -20,6 +20,7 @@ func needed() map[string]string {
 		"debugfs":            "e2fsprogs",
 		"mkfs.ext4":          "e2fsprogs",
 		"mmdebstrap":         "mmdebstrap",
+		"nbdkit":             "nbdkit",
 		"qemu-system-x86_64": "qemu-system-x86",
 		"socat":              "socat",
 		"tar":                "tar",

@@ -34,7 +34,7 @@ type Config struct {
 
 // arguments returns QEMU's command line. QEMU's descriptor 3 is the monitor, 4 the line to the guest
 // agent.
-func (c Config) arguments() ([]string, error) {
+func (c Config) arguments(servers [Slots]*server) ([]string, error) {
 	accel := os.Getenv("BOOTAGENT_LAB_ACCEL")
 	if accel == "" {
 		accel = "tcg,thread=multi"
@@ -66,7 +66,7 @@ func (c Config) arguments() ([]string, error) {
 		if disk == nil {
 			continue
 		}
-		blockdev, err := json.Marshal(disk.blockdev(slot))
+		blockdev, err := json.Marshal(disk.blockdev(slot, servers[slot]))
 		if err != nil {
 			return nil, err
 		}

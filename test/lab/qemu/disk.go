@@ -18,6 +18,10 @@ type Disk struct {
 	// BadSectors are sectors of 512 bytes that the guest can't read: each read that touches one fails
 	// with an I/O error. Writes succeed and do not repair them. A change applies from the next Plug on.
 	BadSectors []int64
+
+	// Cache is where data stays that the guest has not flushed. A change applies from the next Plug or
+	// Start on. A disk that is not in the HostCache has no BadSectors.
+	Cache WriteCache
 }
 
 // NewDisk makes a sparse file of size bytes, all zero. It fails if the file exists.
@@ -40,9 +44,15 @@ func portName(slot int) string   { return fmt.Sprintf("port%d", slot) }
 func deviceName(slot int) string { return fmt.Sprintf("disk%d", slot) }
 func nodeName(slot int) string   { return fmt.Sprintf("image%d", slot) }
 
-// blockdev returns the arguments of QMP's blockdev-add. QEMU does not flush the file: the host outlives
-// the machine, so data that a killed QEMU has written is not lost.
-func (d *Disk) blockdev(slot int) map[string]any {
+// blockdev returns the arguments of QMP's blockdev-add, for a disk that s serves. Without s, QEMU does
+// not flush the file: the host outlives the machine, so data that a killed QEMU has written is not lost.
+func (d *Disk) blockdev(slot int, s *server) map[string]any {
+	if s != nil {
+		return map[string]any{
+			"driver": "raw", "node-name": nodeName(slot),
+			"file": map[string]any{"driver": "nbd", "server": map[string]any{"type": "unix", "path": s.socket()}},
+		}
+	}
 	file := map[string]any{"driver": "file", "filename": d.Path}
 	if len(d.BadSectors) > 0 {
 		var inject []map[string]any
@@ -69,7 +79,13 @@ func (d *Disk) device(slot int) map[string]any {
 
 // Plug plugs a disk into an empty slot. The guest sees it in less than a second.
 func (p *Process) Plug(ctx context.Context, slot int, d *Disk) error {
-	if err := p.Monitor.Do(ctx, "blockdev-add", d.blockdev(slot), nil); err != nil {
+	s, err := d.serve()
+	if err != nil {
+		return err
+	}
+	p.keep(slot, s)
+	if err := p.Monitor.Do(ctx, "blockdev-add", d.blockdev(slot, s), nil); err != nil {
+		p.keep(slot, nil)
 		return err
 	}
 	if err := p.Monitor.Do(ctx, "device_add", d.device(slot), nil); err != nil {
@@ -97,5 +113,7 @@ func (p *Process) Unplug(ctx context.Context, slot int) error {
 }
 
 func (p *Process) closeFile(ctx context.Context, slot int) error {
-	return p.Monitor.Do(ctx, "blockdev-del", map[string]any{"node-name": nodeName(slot)}, nil)
+	err := p.Monitor.Do(ctx, "blockdev-del", map[string]any{"node-name": nodeName(slot)}, nil)
+	p.keep(slot, nil)
+	return err
 }

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"runtime"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"bootagent/test/lab/program"
@@ -25,20 +26,40 @@ type Process struct {
 
 	process *os.Process
 	ports   map[int]int // the guest's TCP ports, and the ports of this host that lead there
-	exited  chan struct{}
-	err     error // of the process, once exited is closed
+
+	mu      sync.Mutex
+	servers [Slots]*server // of the disks that are not in the host's cache
+
+	exited chan struct{}
+	err    error // of the process, once exited is closed
 }
 
 // Start starts QEMU, which writes its messages to log and is killed when this process ends.
 func Start(ctx context.Context, c Config, log *os.File) (*Process, error) {
-	args, err := c.arguments()
-	if err != nil {
-		return nil, err
+	var servers [Slots]*server
+	var err error
+	for slot, disk := range c.Disks {
+		if disk != nil && err == nil {
+			servers[slot], err = disk.serve()
+		}
 	}
-	return start(ctx, args, log)
+	var args []string
+	if err == nil {
+		args, err = c.arguments(servers)
+	}
+	var p *Process
+	if err == nil {
+		p, err = start(ctx, args, servers, log)
+	}
+	if err != nil {
+		for _, s := range servers {
+			s.drop()
+		}
+	}
+	return p, err
 }
 
-func start(ctx context.Context, args []string, log *os.File) (*Process, error) {
+func start(ctx context.Context, args []string, servers [Slots]*server, log *os.File) (*Process, error) {
 	path, err := program.Path("qemu-system-x86_64")
 	if err != nil {
 		return nil, err
@@ -60,7 +81,7 @@ func start(ctx context.Context, args []string, log *os.File) (*Process, error) {
 	cmd.ExtraFiles = []*os.File{monitorFile, guestFile}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 
-	p := &Process{Guest: newGuest(guestConn), exited: make(chan struct{})}
+	p := &Process{Guest: newGuest(guestConn), servers: servers, exited: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		// The kernel sends the signal when the thread that started the process ends (prctl(2)), so
@@ -73,6 +94,9 @@ func start(ctx context.Context, args []string, log *os.File) (*Process, error) {
 			p.err = cmd.Wait()
 			monitorConn.Close()
 			guestConn.Close()
+			for slot := range p.servers {
+				p.keep(slot, nil)
+			}
 			close(p.exited)
 		}
 	}()
@@ -90,6 +114,14 @@ func start(ctx context.Context, args []string, log *os.File) (*Process, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// keep drops the server of the disk that was in a slot, and keeps that of the disk that is there now.
+func (p *Process) keep(slot int, s *server) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.servers[slot].drop()
+	p.servers[slot] = s
 }
 
 // PID returns the process ID of QEMU.
@@ -111,7 +143,8 @@ func (p *Process) Alive() bool {
 	}
 }
 
-// Stop kills QEMU and returns when it has exited.
+// Stop kills QEMU and returns when it has exited. Disks in a cache of their own lose what was not
+// flushed.
 func (p *Process) Stop() {
 	_ = p.process.Kill() // fails only if QEMU has exited
 	<-p.exited
