@@ -13,6 +13,7 @@ import (
 	"bootagent/pkg/child"
 	"bootagent/pkg/command"
 	"bootagent/pkg/fault"
+	"bootagent/pkg/filesystem/introduce"
 	"bootagent/pkg/status"
 )
 
@@ -58,7 +59,7 @@ func commands() command.List {
 			Summary: "make a filesystem on a disk that is proven blank", RunBy: "bootagent-make-SERIAL.service",
 		},
 		{
-			Name: "introduce", Args: "--type TYPE --serial SERIAL --sequence N --ledger LEDGER [--empty] DEVICE", Raw: introduce,
+			Name: "introduce", Args: "--type TYPE --serial SERIAL --sequence N --ledger LEDGER [--empty] DEVICE", Raw: introduce.Run,
 			Summary: "write the first ledger of a filesystem", RunBy: "bootagent-introduce-SERIAL.service",
 		},
 		{Name: child.Command, Summary: "do for the agent what may hang", RunBy: "the agent", Raw: worker},

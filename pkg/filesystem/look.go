@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -69,6 +70,13 @@ func made(root, fstype string) ([]string, error) {
 	return slices.DeleteFunc(names, func(name string) bool { return name == lostAndFound }), nil
 }
 
+// The kernel may still unmount what a process held that has just ended. Then the
+// filesystem is busy for a moment.
+const (
+	busyTries = 40
+	busyRest  = 50 * time.Millisecond
+)
+
 // hold mounts a filesystem for as long as do takes, and attaches the mount to no
 // directory. So nobody else can enter it or learn of it: systemd makes no unit for
 // it, and no program that watches for mounts, such as xfs_healer_start(8), starts
@@ -76,6 +84,10 @@ func made(root, fstype string) ([]string, error) {
 // happens.
 func hold(device string, dev uint64, fstype string, readOnly bool, do func(root string) error) error {
 	mount, err := mountDetached(device, fstype, readOnly)
+	for try := 1; errors.Is(err, unix.EBUSY) && try < busyTries; try++ {
+		time.Sleep(busyRest)
+		mount, err = mountDetached(device, fstype, readOnly)
+	}
 	if err != nil {
 		return fmt.Errorf("cannot mount the %s filesystem on %s: %w", fstype, device, errors.Join(err, ErrUnmountable))
 	}

@@ -13,6 +13,7 @@ import (
 	"bootagent/pkg/block"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/filesystem"
+	"bootagent/pkg/filesystem/introduce"
 	"bootagent/pkg/host"
 	"bootagent/pkg/systemd"
 	"bootagent/pkg/unit"
@@ -103,23 +104,10 @@ func (f filesystems) Introduce(ctx context.Context, d host.Disk, fstype string, 
 	}
 	c := systemd.Command{
 		Unit: introduceUnit(d), Description: "First ledger of the filesystem on disk " + d.Serial,
-		Argv: IntroduceCommand(fstype, d, ledger, empty), Devices: []string{d.Path}, Timeout: introduceWithin,
+		Argv: introduce.Command(fstype, d, ledger, empty), Devices: []string{d.Path}, Timeout: introduceWithin,
 	}
 	tried := try(f.disks.children, c.Unit, d.Path)
 	return unmountable(ctx, tried, d.Link, fstype, f.run(ctx, c))
-}
-
-// IntroduceCommand is the command of a unit that writes the first ledger of a
-// filesystem.
-func IntroduceCommand(fstype string, d host.Disk, ledger []byte, empty bool) []string {
-	argv := []string{
-		systemd.Agent, "introduce", "--type", fstype,
-		"--serial", d.Serial, "--sequence", fmt.Sprint(d.Seq), "--ledger", string(ledger),
-	}
-	if empty {
-		argv = append(argv, "--empty")
-	}
-	return append(argv, "--", d.Path)
 }
 
 func (f filesystems) run(ctx context.Context, c systemd.Command) error {

@@ -1,4 +1,4 @@
-package main
+package introduce
 
 import (
 	"errors"
@@ -11,7 +11,6 @@ import (
 
 	"bootagent/pkg/command"
 	"bootagent/pkg/host"
-	"bootagent/pkg/machine"
 )
 
 // No ledger is written to a disk that is not named by all that tells it from
@@ -21,14 +20,14 @@ func TestIntroduceRefusesADiskThatIsNotNamedByAll(t *testing.T) {
 	if err := os.WriteFile(file, []byte("data"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	whole := machine.IntroduceCommand("xfs", host.Disk{Serial: "vol0123456789abcdef0", Seq: 7, Path: file}, []byte("{}"), true)[2:]
+	whole := Command("xfs", host.Disk{Serial: "vol0123456789abcdef0", Seq: 7, Path: file}, []byte("{}"), true)[2:]
 	for flag := 0; flag < 8; flag += 2 {
 		args := slices.Delete(slices.Clone(whole), flag, flag+2)
-		if err := introduce(t.Context(), args, io.Discard); !errors.As(err, new(*command.UsageError)) {
+		if err := Run(t.Context(), args, io.Discard); !errors.As(err, new(*command.UsageError)) {
 			t.Errorf("%q: %v", args, err)
 		}
 	}
-	err := introduce(t.Context(), whole, io.Discard)
+	err := Run(t.Context(), whole, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "no ledger is written to "+file+`: it is disk "" with sequence number 0 now, not vol0123456789abcdef0 with 7`) {
 		t.Errorf("got %v", err)
 	}

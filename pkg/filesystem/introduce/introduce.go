@@ -1,4 +1,7 @@
-package main
+// Package introduce is the command bootagent introduce, which writes the first ledger
+// of a filesystem. It runs in a unit of its own, because the agent may write to no
+// disk.
+package introduce
 
 import (
 	"context"
@@ -14,11 +17,25 @@ import (
 	"bootagent/pkg/block"
 	"bootagent/pkg/command"
 	"bootagent/pkg/filesystem"
+	"bootagent/pkg/host"
 )
 
-// introduce writes the first ledger of the filesystem on a disk, unless it has one.
+// Command returns the command of a unit that introduces the filesystem on a disk:
+// it writes a ledger, or, with empty, none if the filesystem holds a file already.
+func Command(fstype string, d host.Disk, ledger []byte, empty bool) []string {
+	argv := []string{
+		"/usr/bin/bootagent", "introduce", "--type", fstype,
+		"--serial", d.Serial, "--sequence", fmt.Sprint(d.Seq), "--ledger", string(ledger),
+	}
+	if empty {
+		argv = append(argv, "--empty")
+	}
+	return append(argv, "--", d.Path)
+}
+
+// Run writes the first ledger of the filesystem on a disk, unless it has one.
 // What it opens, identifies and mounts is one descriptor.
-func introduce(_ context.Context, args []string, _ io.Writer) error {
+func Run(_ context.Context, args []string, _ io.Writer) error {
 	var fstype, serial, ledger, device string
 	var empty bool
 	var seq uint64 // 0 where the kernel, before Linux 5.15, has none
