@@ -497,3 +497,13 @@ func BenchmarkRun(b *testing.B) {
 		run(root, []string{early}, "", &kernel{})
 	}
 }
+
+// A template that a broken file names has no grant: its instances wait until the
+// file is mended.
+func TestATemplateOfABrokenFileIsHeld(t *testing.T) {
+	m := newMachine(t)
+	m.write("etc/bootagent/roles.d/db.yaml", "version: 1\nrole: db\nservices:\n  pg@main.service: {also-guard: [pg@.service]\n",
+		"usr/lib/systemd/system/pg@.service", "[Service]\nExecStart=/usr/bin/pg\n")
+	guards, _ := m.generate()
+	expect(t, guards, guard.Hold{Unit: "pg@main.service", Service: "pg@main.service"}, guard.Hold{Unit: "pg@.service", Service: "pg@held.service"})
+}

@@ -79,8 +79,19 @@ func (rs *roles) read(path string) {
 	}
 	rs.problems = append(rs.problems, err.Error())
 	for _, name := range named(text) {
-		rs.guessed = append(rs.guessed, guard.Hold{Unit: name, Service: unit.ServiceOf(name)})
+		rs.guessed = append(rs.guessed, guard.Hold{Unit: name, Service: grantedTo(name)})
 	}
+}
+
+// grantedTo returns the service whose grant lets a unit start that a broken file
+// names. A template has no grant of its own; its instances wait for the file to be
+// mended.
+func grantedTo(name string) string {
+	service := unit.ServiceOf(name)
+	if unit.IsTemplate(service) {
+		return unit.Instantiate(service, "held")
+	}
+	return service
 }
 
 // readFile returns the content of a role file, as far as it can be read. It does not

@@ -34,8 +34,13 @@ func named(text []byte) []string {
 			if isKey = isKey || strings.HasPrefix(strings.TrimLeft(rest, " \t\"'"), ":"); isKey {
 				key = word
 			}
-			about := strings.Contains(key, "guard") || strings.HasPrefix(key, "service")
-			if (isKey || about) && unit.MayHold(word) == nil && !slices.Contains(units, word) {
+			with := strings.Contains(key, "guard") && !isKey
+			about := with || strings.HasPrefix(key, "service")
+			may := unit.MayHold
+			if with {
+				may = unit.MayHoldWith // a template, too
+			}
+			if (isKey || about) && may(word) == nil && !slices.Contains(units, word) {
 				units = append(units, word)
 			}
 		}

@@ -30,7 +30,7 @@ func TestNamed(t *testing.T) {
 		{"probes", "x.service: {ready: {unit: a.service}}\ny.service:\n  ready:\n    \"unit\": 'b.service'\n", "x.service y.service"},
 		{"settings that no role file has", "x.service: {after: ssh.service, wants: [a.service]}\nrequires:\n  - b.service\n", "x.service"},
 		{"paths", "at: /srv/a.service\nservices: /b.service/\nalso-guard: [/c.service]\n", ""},
-		{"templates", "services: {a@.service: {}}", ""},
+		{"templates", "services: {a@.service: {}, a@b.service: {also-guard: [a@.service, c@.timer]}}", "a@b.service a@.service c@.timer"},
 		{"what a boot needs", "services: {bootagent.service: {}, bootagent-role.service: {}, systemd-udevd.service: {}, dbus.service: {}, dbus.socket: {}}", ""},
 		{"other kinds", "services: {a.target: {}, b.mount: {}, c.slice: {}, .service: {}}", ""},
 		{"the beginning of a name", "services: {mariadb.servic", ""},
@@ -90,7 +90,7 @@ func FuzzNamed(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte, at int) {
 		units := named(text)
 		for i, name := range units {
-			if unit.MayHold(name) != nil {
+			if unit.MayHoldWith(name) != nil {
 				t.Errorf("%q named, which can't be held", name)
 			}
 			if slices.Contains(units[:i], name) {

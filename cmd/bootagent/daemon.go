@@ -14,6 +14,7 @@ import (
 	"bootagent/pkg/agent"
 	"bootagent/pkg/block"
 	"bootagent/pkg/boot"
+	"bootagent/pkg/bypass/byhand"
 	"bootagent/pkg/child"
 	"bootagent/pkg/command"
 	"bootagent/pkg/control"
@@ -133,7 +134,7 @@ func background(ctx context.Context, a *agent.Agent, reporter *report.Reporter, 
 // serveControl serves the control API, and makes again what somebody deleted of
 // what the agent keeps in /run/bootagent.
 func serveControl(ctx context.Context, a *agent.Agent, reporter *report.Reporter, log *slog.Logger) error {
-	server := control.NewServer(log, controlSocket, control.Commands{Retry: a.Retry, Unlock: a.Unlock, KeysMax: secret.KeysTextMax})
+	server := control.NewServer(log, controlSocket, byhand.Commands(a))
 	defer server.Close()
 	tick := time.NewTicker(inspectEvery)
 	defer tick.Stop()

@@ -88,6 +88,9 @@ func printReport(out io.Writer, report image.Report) {
 	for _, words := range report.Checked {
 		fmt.Fprintf(out, "checked %s\n", words)
 	}
+	for _, words := range report.Suggested {
+		fmt.Fprintf(out, "suggestion: %s\n", words)
+	}
 	for _, words := range report.Unchecked {
 		fmt.Fprintf(out, "not checked: %s\n", words)
 	}

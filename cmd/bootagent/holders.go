@@ -18,7 +18,8 @@ func holdersCommand() command.Command {
 		Args:    "MOUNTPOINT",
 		Summary: "show which processes use a mounted filesystem",
 		About: "Print which processes hold the filesystem that is mounted there, by their working or root\n" +
-			"directory, an open file or a mapped file. Only root sees the processes of other users.",
+			"directory, an open file, a mapped file, or a mount in a namespace of their own; and what is\n" +
+			"mounted below it. Only root sees the processes of other users.",
 		Examples: []string{"bootagent holders /srv/data"},
 		Least:    1, Most: 1,
 		Setup: func(*flag.FlagSet) command.Action { return holders },

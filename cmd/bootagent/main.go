@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"bootagent/pkg/bypass/byhand"
 	"bootagent/pkg/child"
 	"bootagent/pkg/command"
 	"bootagent/pkg/fault"
@@ -28,6 +29,9 @@ const (
 	stateDir      = "/var/lib/bootagent"
 )
 
+// bypasses are where a person's bypasses are asked for, and kept.
+var bypasses = byhand.Machine{Socket: controlSocket, RunDir: runDir}
+
 // Exit codes of all commands. status, wait and inspect have more.
 const (
 	exitFailed = 1
@@ -42,6 +46,7 @@ func commands() command.List {
 		timelineCommand(),
 		retryCommand(),
 		unlockCommand(),
+		byhand.Command(bypasses),
 		planCommand(),
 		validateCommand(),
 		iamCommand(),

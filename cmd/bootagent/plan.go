@@ -26,8 +26,8 @@ func planCommand() command.Command {
 		Name:    "plan",
 		Args:    "[--json] [--steps] [--roles DIR] [--user-data FILE]",
 		Summary: "show what the agent would do on this instance",
-		About: "Print what the agent would do on this instance: its volumes, data directories, secrets and\n" +
-			"services. This changes nothing.",
+		About: "Print what the agent would do on this instance: its volumes, data directories, secrets, files\n" +
+			"and services. This changes nothing.",
 		Examples: []string{"bootagent plan", "bootagent plan --roles roles.d --user-data user-data"},
 		Setup: func(f *flag.FlagSet) command.Action {
 			asJSON := f.Bool("json", false, "print the plan as JSON")
@@ -68,7 +68,7 @@ func planOf(ctx context.Context, dir, userData string) (role.Plan, error) {
 }
 
 // example is the instance with which user-data from a file is tried.
-var example = host.Instance{ID: "i-0123456789abcdef0", Zone: "eu-central-1a", Region: "eu-central-1", Type: "m7g.large"}
+var example = host.Instance{ID: "i-0123456789abcdef0", Zone: "eu-central-1a", Region: "eu-central-1", Type: "m7g.large", PrivateIPv4: "10.0.0.17"}
 
 // identityOf returns the identity and the user-data of this machine, or of the
 // example with user-data from a file.

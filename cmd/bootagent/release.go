@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"bootagent/pkg/bypass"
 	"bootagent/pkg/command"
 	"bootagent/pkg/journal"
 	"bootagent/pkg/machine"
@@ -35,6 +36,16 @@ func releaseCommand() command.Command {
 func releaseAtShutdown(ctx context.Context, _ []string, _ io.Writer) error {
 	log, flush := journal.New(os.Stderr)
 	defer flush()
+	stopping, err := pid1.New(log).Stopping(ctx)
+	if err != nil {
+		log.Warn("cannot tell whether the machine shuts down; going on as if it does", "error", err)
+		stopping = true
+	}
+	if stopping {
+		if err := bypass.Below(runDir).EndAll(); err != nil {
+			log.Error("cannot end the bypasses", "error", err)
+		}
+	}
 	src, err := os.ReadFile(machine.PlanFile(runDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // the agent has said why there is no plan, and mounted nothing
@@ -45,11 +56,6 @@ func releaseAtShutdown(ctx context.Context, _ []string, _ io.Writer) error {
 	}
 	if err != nil {
 		return fmt.Errorf("cannot tell which volumes there are: %w", err)
-	}
-	stopping, err := pid1.New(log).Stopping(ctx)
-	if err != nil {
-		log.Warn("cannot tell whether the machine shuts down; going on as if it does", "error", err)
-		stopping = true
 	}
 	unmounted, err := releaseVolumes(ctx, plan, stopping, log)
 	if stopping {

@@ -46,6 +46,9 @@ func showStatus(asJSON bool, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if s.State == status.Gone {
+		s.Bypassed = bypasses.InForce()
+	}
 	if asJSON {
 		err = printJSON(out, s)
 	} else {

@@ -58,8 +58,9 @@ type Reporter interface {
 	// and what is told of it beside its steps.
 	Booting(told status.Status, held map[string]graph.Progress, progress []graph.Progress)
 
-	// NoPlan says why there is no plan, and which services are held for ever.
-	NoPlan(why error, held []string)
+	// NoPlan says why there is no plan, which services are held for that, and which
+	// a person has started all the same.
+	NoPlan(why error, held []string, bypassed []status.Bypass)
 
 	// Ready says that the boot of the machine need not wait for the agent any
 	// more.
@@ -71,12 +72,13 @@ type Reporter interface {
 
 // A Keeper keeps what others read of the agent, and tells what they did.
 type Keeper interface {
-	// Plan keeps the plan and the role files that are in force.
-	Plan(role.Plan) error
+	// Plan keeps the plan and the role files that are in force, and tells services
+	// which instance this is.
+	Plan(role.Plan, host.Instance) error
 
 	// Check makes again what somebody deleted, a plan that is in force among it.
 	// nil is that no plan is in force.
-	Check(*role.Plan) error
+	Check(*role.Plan, host.Instance) error
 
 	// Granted reports whether a unit has the file of a grant, and so may start,
 	// even before an agent that was restarted has checked what it stands on.
@@ -84,6 +86,9 @@ type Keeper interface {
 
 	// Held returns the services that have a guard and no grant.
 	Held() []string
+
+	// Bypassed returns the bypasses that are in force, by unit.
+	Bypassed() (map[string]host.Bypass, error)
 
 	// WarnOfGuards says which services of a plan are not held.
 	WarnOfGuards(context.Context, role.Plan)
@@ -107,6 +112,7 @@ type Agent struct {
 	next       *Lesson        // to start over with; nil is to learn everything
 	again      context.CancelCauseFunc
 	identified []graph.Progress
+	noPlan     error // why there is no plan; nil if there is one, or it is being made
 }
 
 // New returns an agent.
@@ -127,7 +133,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.mu.Lock()
 		next := a.next
 		a.next, a.again = nil, again
-		a.graph, a.boot, a.lesson = nil, nil, nil
+		a.graph, a.boot, a.lesson, a.noPlan = nil, nil, nil, nil
 		a.mu.Unlock()
 		err := a.once(now, next)
 		again(nil)
@@ -156,7 +162,7 @@ func (a *Agent) once(ctx context.Context, learnt *Lesson) error {
 
 // bootBy makes the plan true and keeps it so until ctx ends.
 func (a *Agent) bootBy(ctx context.Context, learnt *Lesson) error {
-	if err := a.Keep.Plan(learnt.Plan); err != nil {
+	if err := a.Keep.Plan(learnt.Plan, learnt.Identity.Instance); err != nil {
 		return err
 	}
 	a.Keep.WarnOfGuards(ctx, learnt.Plan)
@@ -172,8 +178,25 @@ func (a *Agent) bootBy(ctx context.Context, learnt *Lesson) error {
 // withoutPlan says why there is no plan. The boot of the machine goes on, and
 // what is held stays held.
 func (a *Agent) withoutPlan(err error) {
-	a.Report.NoPlan(err, a.Keep.Held())
+	a.mu.Lock()
+	a.noPlan = err
+	a.mu.Unlock()
+	a.reportNoPlan(err)
 	a.Report.Ready()
+}
+
+// reportNoPlan says why there is no plan. Which services are held changes without the
+// agent: a person may bypass what holds them.
+func (a *Agent) reportNoPlan(err error) {
+	inForce, readErr := a.Keep.Bypassed()
+	if readErr != nil {
+		a.Log.Error("cannot tell of all bypasses", "error", readErr)
+	}
+	var bypassed []status.Bypass
+	for _, unit := range slices.Sorted(maps.Keys(inForce)) {
+		bypassed = append(bypassed, bypassOf(inForce[unit], []string{"there is no plan"}))
+	}
+	a.Report.NoPlan(err, a.Keep.Held(), bypassed)
 }
 
 // begin says which graph runs from now on.
@@ -205,13 +228,17 @@ func (a *Agent) Ping() {
 // caller repeats it, because nobody tells of that.
 func (a *Agent) Inspect(ctx context.Context) {
 	a.mu.Lock()
-	b, by := a.boot, a.lesson
+	b, by, noPlan := a.boot, a.lesson, a.noPlan
 	a.mu.Unlock()
-	var inForce *role.Plan
-	if b != nil {
-		inForce = &by.Plan
+	if noPlan != nil {
+		a.reportNoPlan(noPlan)
 	}
-	err := a.Keep.Check(inForce)
+	var inForce *role.Plan
+	var of host.Instance
+	if b != nil {
+		inForce, of = &by.Plan, by.Identity.Instance
+	}
+	err := a.Keep.Check(inForce, of)
 	if b != nil {
 		err = errors.Join(err, b.Inspect(ctx))
 	}
@@ -251,10 +278,11 @@ func (a *Agent) serve(ctx context.Context, b *boot.Boot, by *Lesson) error {
 func (a *Agent) report(b *boot.Boot, by *Lesson, progress []graph.Progress) {
 	held := b.Held(progress)
 	maps.DeleteFunc(held, func(unit string, _ graph.Progress) bool { return a.Keep.Granted(unit) })
+	told := status.Status{Role: by.Plan.Role, Volumes: volumesOf(b), Bypassed: bypassesOf(b, progress), LeftAlone: b.LeftAlone()}
 	a.mu.Lock()
 	progress = slices.Concat(a.identified, progress)
 	a.mu.Unlock()
-	a.Report.Booting(status.Status{Role: by.Plan.Role, Volumes: volumesOf(b)}, held, progress)
+	a.Report.Booting(told, held, progress)
 }
 
 // volumesOf are the volumes of which it is known how their services had stopped.
@@ -269,6 +297,18 @@ func volumesOf(b *boot.Boot) (volumes []status.Volume) {
 		volumes = append(volumes, v)
 	}
 	return volumes
+}
+
+// bypassesOf are the bypasses that are in force, and what their services lack.
+func bypassesOf(b *boot.Boot, progress []graph.Progress) (all []status.Bypass) {
+	for _, lack := range b.Bypassed(progress) {
+		all = append(all, bypassOf(lack.Bypass, lack.Steps))
+	}
+	return all
+}
+
+func bypassOf(b host.Bypass, lacks []string) status.Bypass {
+	return status.Bypass{Unit: b.Unit, Reason: b.Reason, By: b.By, At: b.At, WithoutProof: b.WithoutProof, Lacks: lacks}
 }
 
 // followUnits runs steps again that a change of a unit invalidates.

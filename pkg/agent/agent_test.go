@@ -61,12 +61,12 @@ func (r *reported) tell(s status.Status) {
 	r.last = s
 }
 
-func (r *reported) NoPlan(why error, _ []string) {
+func (r *reported) NoPlan(why error, _ []string, bypassed []status.Bypass) {
 	state := status.Failed
 	if errors.Is(why, plan.ErrNoRole) {
 		state = status.Idle
 	}
-	r.tell(status.Status{State: state, Reason: why.Error(), Hint: fault.HintOf(why)})
+	r.tell(status.Status{State: state, Bypassed: bypassed, Reason: why.Error(), Hint: fault.HintOf(why)})
 }
 
 func (r *reported) Ready() {
@@ -89,11 +89,12 @@ func (r *reported) now() (status.Status, bool) {
 // keepsNothing is the Keeper of a machine on which no unit is held.
 type keepsNothing struct{}
 
-func (keepsNothing) Plan(role.Plan) error                    { return nil }
-func (keepsNothing) Check(*role.Plan) error                  { return nil }
-func (keepsNothing) Granted(string) bool                     { return false }
-func (keepsNothing) Held() []string                          { return nil }
-func (keepsNothing) WarnOfGuards(context.Context, role.Plan) {}
+func (keepsNothing) Plan(role.Plan, host.Instance) error       { return nil }
+func (keepsNothing) Check(*role.Plan, host.Instance) error     { return nil }
+func (keepsNothing) Granted(string) bool                       { return false }
+func (keepsNothing) Held() []string                            { return nil }
+func (keepsNothing) Bypassed() (map[string]host.Bypass, error) { return nil, nil }
+func (keepsNothing) WarnOfGuards(context.Context, role.Plan)   {}
 
 // An alive agent runs until the test ends.
 type alive struct {

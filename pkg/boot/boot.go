@@ -9,13 +9,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"bootagent/pkg/data"
+	"bootagent/pkg/files"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/service"
 	"bootagent/pkg/storage"
+	"bootagent/pkg/storage/stop"
 	"bootagent/pkg/unit"
 )
 
@@ -28,8 +31,11 @@ type Boot struct {
 	volumes  map[string]*storage.Volume
 	data     map[string]*data.Directory
 	secrets  map[string]*secret
+	files    map[string]*files.File
 	services []*service.Service
-	unlocked *graph.Step // nil where no secret needs a key
+	unlocked *graph.Step              // nil where no secret needs a key
+	left     atomic.Pointer[[]string] // see LeftAlone
+	bypassed map[string]host.Bypass   // that are in force, by unit
 }
 
 // New adds the steps of a plan. This is the whole way of a boot:
@@ -37,17 +43,22 @@ func New(plan role.Plan, h host.Host, log *slog.Logger) *Boot {
 	b := &Boot{
 		Graph: graph.New(), plan: plan, host: h, log: log,
 		volumes: make(map[string]*storage.Volume), data: make(map[string]*data.Directory), secrets: make(map[string]*secret),
+		files: make(map[string]*files.File),
 	}
 	b.RetryWithin = h.RetryWithin
+	b.applyBypasses()
 	for _, v := range plan.Volumes {
-		b.volumes[v.Name] = storage.Add(storage.Config{Graph: b.Graph, Host: h, Role: plan.Role, Log: log, Release: b.release}, v)
+		b.volumes[v.Name] = storage.Add(storage.Config{Graph: b.Graph, Host: b.host, Role: plan.Role, Log: log, Release: b.release}, v)
+	}
+	b.addSecrets(plan.Secrets)
+	for _, f := range plan.Files {
+		b.files[f.Name] = files.Add(b.fileConfig(f), f)
 	}
 	for _, d := range plan.Data {
 		b.data[d.Name] = data.Add(b.dataConfig(d), d)
 	}
-	b.addSecrets(plan.Secrets)
 	for _, s := range plan.Services {
-		b.services = append(b.services, service.Add(b.serviceConfig(s.Needs), s))
+		b.services = append(b.services, service.Add(b.serviceConfig(s), s))
 	}
 	return b
 }
@@ -165,10 +176,13 @@ func (b *Boot) Follow(ctx context.Context, next func(context.Context) (unit stri
 	}
 }
 
-// RetryNow runs every failed step again, and starts every service that could
+// RetryNow runs every failed step again, writes the files again that have tags, and starts every service that could
 // run and does not, those that a person stopped among them.
 func (b *Boot) RetryNow(ctx context.Context) error {
 	err := b.StartAgain(ctx)
+	for _, f := range b.files {
+		f.Again("bootagent retry")
+	}
 	b.Retry()
 	return err
 }
@@ -193,8 +207,7 @@ func (b *Boot) StoppedServices(ctx context.Context) error {
 	}
 	var errs []error
 	for _, v := range b.ordered() {
-		stopped := func(ctx context.Context) (bool, string, error) { return b.stopped(ctx, v) }
-		if err := v.RecordStop(ctx, stopped); err != nil {
+		if err := v.RecordStop(ctx, func(ctx context.Context) (*stop.Stop, error) { return b.stopped(ctx, v) }); err != nil {
 			errs = append(errs, fmt.Errorf("volume %s: %w", v.Name, err))
 		}
 	}

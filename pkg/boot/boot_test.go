@@ -45,7 +45,7 @@ func plan() role.Plan {
 				{Kind: role.KindData, Name: "mysql"},
 				{Kind: role.KindVolume, Name: "data"},
 			},
-			Ready: &ready.Ready{Unit: "mysql-ready.service", Timeout: time.Minute},
+			Ready: &ready.Ready{Unit: "mysql-ready.service", Interval: ready.Interval, Timeout: time.Minute},
 		}},
 	}
 }
@@ -120,7 +120,8 @@ func (r *run) isUp() { r.t.Helper(); r.is("service mariadb.service: up", graph.D
 func TestTheWayOfABootIsAsItWasReviewed(t *testing.T) {
 	cloud := withSecret()
 	cloud.Volumes[0].Find = find.Find{Tags: map[string]string{"cluster": "orders"}}
-	for file, p := range map[string]role.Plan{"testdata/mysql.graph": plan(), "testdata/cloud.graph": cloud} {
+	_, files := withFiles()
+	for file, p := range map[string]role.Plan{"testdata/mysql.graph": plan(), "testdata/cloud.graph": cloud, "testdata/files.graph": files} {
 		got := New(p, host.Host{}, nil).String()
 		golden.Check(t, file, got)
 	}
@@ -379,6 +380,27 @@ func TestADiskIsReadAsItsVolumeIsToBeProven(t *testing.T) {
 			t.Errorf("it was read as %+v", m.readAs)
 		}
 	})
+}
+
+// Settings that are in the data directory are known when that is bound, which is
+// before its service is granted.
+func TestAnEngineThatItsOwnDirectoryLeadsElsewhereIsRefused(t *testing.T) {
+	for inside, wants := range map[string]graph.State{"/var/lib/mysql": graph.Done, "/srv/other": graph.Failed} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMachine()
+			m.disks[serial] = blank()
+			m.inside = inside
+			r := start(t, plan(), m)
+			if wants == graph.Done {
+				r.isUp()
+			} else {
+				r.is("data mysql: directory", graph.Done)
+				r.is("data mysql: bind", graph.Failed, "mariadb uses the data directory /srv/other", "bind: /srv/other")
+				r.is("service mariadb.service: grant", graph.Skipped)
+			}
+			r.stop()
+		})
+	}
 }
 
 func TestAnEngineThatLooksElsewhereIsRefused(t *testing.T) {

@@ -117,6 +117,26 @@ func (c *cloud) Intend(_ context.Context, id name.VolumeID, intent host.Intent) 
 	return nil
 }
 
+func (c *cloud) Tags(_ context.Context, id name.VolumeID) (map[string]string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.volumes[id].tags), c.ask()
+}
+
+func (m *machine) RecordedTag(id name.VolumeID, key string) (value string, there bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	value, there = m.tags[string(id)+" "+key]
+	return value, there, nil
+}
+
+func (m *machine) RecordTag(id name.VolumeID, key, value string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tags[string(id)+" "+key] = value
+	return m.does("record tag %s of %s", key, id)
+}
+
 func (m *machine) Recorded(volume string, _ host.Find) (name.VolumeID, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -128,6 +148,16 @@ func (m *machine) Record(volume string, _ host.Find, id name.VolumeID) error {
 	defer m.mu.Unlock()
 	m.records[volume] = id
 	return m.does("record %s", id)
+}
+
+func (m *machine) All() map[string]host.Recorded {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make(map[string]host.Recorded)
+	for volume, id := range m.records {
+		all[volume] = host.Recorded{ID: id, Find: host.Find{Tags: map[string]string{"cluster": "orders"}}}
+	}
+	return all
 }
 
 // inEC2 is the plan with its volume found by a tag, and a cloud that has a new
@@ -331,5 +361,6 @@ func (m *machine) reboot() {
 	clear(m.started)
 	clear(m.units)
 	clear(m.safe.staged)
+	clear(m.files)
 	m.safe.keys = nil
 }

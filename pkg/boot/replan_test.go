@@ -11,6 +11,7 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/file"
 	"bootagent/pkg/role/find"
 	"bootagent/pkg/service"
 )
@@ -26,13 +27,20 @@ func TestAPlanThatWasReadAnewIsTakenWhereNothingThatStandsIsAnother(t *testing.T
 		edit  func(p *role.Plan)
 		words []string // of the refusal; nil is that it is taken
 	}{
-		"nothing":                       {func(*role.Plan) {}, nil},
-		"adopt":                         {func(p *role.Plan) { p.Volumes[0].Adopt = true }, nil},
-		"format":                        {func(p *role.Plan) { p.Volumes[0].Format = role.FormatNever }, nil},
-		"wait":                          {func(p *role.Plan) { p.Volumes[0].Timeout++ }, nil},
-		"if-absent":                     {func(p *role.Plan) { p.Data[0].IfAbsent = role.Fail }, nil},
-		"ready":                         {func(p *role.Plan) { p.Services[0].Ready = nil }, nil},
-		"another volume and service":    {more, nil},
+		"nothing":                    {func(*role.Plan) {}, nil},
+		"adopt":                      {func(p *role.Plan) { p.Volumes[0].Adopt = true }, nil},
+		"format":                     {func(p *role.Plan) { p.Volumes[0].Format = role.FormatNever }, nil},
+		"wait":                       {func(p *role.Plan) { p.Volumes[0].Timeout++ }, nil},
+		"if-absent":                  {func(p *role.Plan) { p.Data[0].IfAbsent = role.Fail }, nil},
+		"ready":                      {func(p *role.Plan) { p.Services[0].Ready = nil }, nil},
+		"another volume and service": {more, nil},
+		"another file": {func(p *role.Plan) {
+			more(p)
+			p.Files = []file.File{{Name: "x", Owner: "root", Mode: file.All, Services: []string{"logger.service"}}}
+		}, nil},
+		"another text of a file": {func(p *role.Plan) {
+			p.Files = []file.File{{Name: "x", Owner: "root", Mode: file.All, Content: file.Text{{Text: "x"}}, Services: []string{"mariadb.service"}}}
+		}, nil},
 		"another role":                  {func(p *role.Plan) { p.Role = "web" }, []string{"role mysql is in force, and the new one is web"}},
 		"another disk":                  {func(p *role.Plan) { p.Volumes[0].Find.Serial = "vol1" }, []string{"volume data is mounted at /srv/data: find has changed"}},
 		"another mount point":           {func(p *role.Plan) { p.Volumes[0].Mount = "/srv/other" }, []string{"volume data is mounted at /srv/data: mount has changed"}},

@@ -25,32 +25,52 @@ func (b *Boot) dataConfig(d role.Data) data.Config {
 	}
 	for _, s := range b.plan.Services {
 		if slices.Contains(s.Needs, role.Need{Kind: role.KindData, Name: d.Name}) {
-			c.Services = append(c.Services, s.Unit)
+			c.Services, c.Files = append(c.Services, s.Unit), append(c.Files, b.filesOf(s.Unit)...)
 		}
 	}
 	return c
 }
 
-// serviceConfig is what a service with these needs has to know.
-func (b *Boot) serviceConfig(needs []role.Need) service.Config {
-	c := service.Config{Graph: b.Graph, Host: b.host, Log: b.log, Unmounted: b.unmounted}
-	for _, need := range needs {
+// serviceConfig is what a service has to know. A bypass lets it start without some of
+// its needs, or without all of them.
+func (b *Boot) serviceConfig(s role.Service) service.Config {
+	c := service.Config{Graph: b.Graph, Host: b.host, Log: b.log, Mounts: b.plan.MountsOf(s.Unit), Unmounted: b.unmounted}
+	for _, need := range s.Needs {
 		switch need.Kind {
 		case role.KindVolume:
-			v := b.volumes[need.Name]
-			c.After = append(c.After, v.Ready())
-			c.Mounts, c.Volumes = append(c.Mounts, v.Mount), append(c.Volumes, v)
+			c.Volumes = append(c.Volumes, b.volumes[need.Name])
 		case role.KindData:
-			d := b.data[need.Name]
-			c.After = append(c.After, d.There())
-			c.Mounts, c.Volumes = append(c.Mounts, d.On().Mount, d.Bind), append(c.Volumes, d.On())
-		case role.KindSecret:
-			c.After = append(c.After, b.secrets[need.Name].opened)
+			c.Volumes = append(c.Volumes, b.data[need.Name].On())
 		}
 	}
-	slices.Sort(c.Mounts)
-	c.Mounts = slices.Compact(c.Mounts)
+	if bypass, ok := b.bypassed[s.Unit]; ok {
+		c.Bypass = &bypass
+		c.After = b.after(s.Needs, func(k role.NeedKind) bool { return isProof(k) && !bypass.WithoutProof })
+		c.Secrets = b.secretsOf(s.Unit)
+		return c
+	}
+	c.After = b.after(s.Needs, func(role.NeedKind) bool { return true })
 	return c
+}
+
+// after are the last steps of the needs of some kinds.
+func (b *Boot) after(needs []role.Need, of func(role.NeedKind) bool) (steps []*graph.Step) {
+	for _, need := range needs {
+		if !of(need.Kind) {
+			continue
+		}
+		switch need.Kind {
+		case role.KindVolume:
+			steps = append(steps, b.volumes[need.Name].Ready())
+		case role.KindData:
+			steps = append(steps, b.data[need.Name].There())
+		case role.KindSecret:
+			steps = append(steps, b.secrets[need.Name].opened)
+		case role.KindFile:
+			steps = append(steps, b.files[need.Name].Written())
+		}
+	}
+	return steps
 }
 
 // release waits until the services that stand on a volume have stopped, if they
@@ -69,26 +89,36 @@ func (b *Boot) release(ctx context.Context, v *storage.Volume) (err error) {
 	return err
 }
 
-// stopped says how the services that stand on a volume stopped: whether any of them
-// ran since the volume was mounted, and what was not clean about it, or "".
-func (b *Boot) stopped(ctx context.Context, v *storage.Volume) (ran bool, why string, err error) {
+// stopped says how the services that stand on a volume stopped, or nil if none of them
+// ran since the volume was mounted.
+func (b *Boot) stopped(ctx context.Context, v *storage.Volume) (last *stop.Stop, err error) {
 	mounted, err := b.host.Runs.Began(ctx, unit.MountAt(v.Mount))
 	if err != nil {
-		return false, "", err
+		return nil, err
 	}
 	for _, s := range b.services {
 		if !slices.Contains(s.Volumes, service.Volume(v)) {
 			continue
 		}
-		since, err := s.RanSince(ctx, mounted)
+		ran, err := s.RanSince(ctx, mounted)
 		if err != nil {
-			return ran, why, err
+			return nil, err
 		}
-		if since {
-			ran, why = true, cmp.Or(why, s.UncleanStop(ctx))
+		if !ran {
+			continue
+		}
+		if last == nil {
+			last = new(stop.Stop)
+		}
+		last.Why = cmp.Or(last.Why, s.UncleanStop(ctx))
+		if s.Bypass != nil {
+			last.Bypass = s.Bypass.String()
 		}
 	}
-	return ran, why, nil
+	if last != nil {
+		last.Clean = last.Why == ""
+	}
+	return last, nil
 }
 
 // LastStops says of each volume, by name, how the services on it had stopped before

@@ -11,6 +11,7 @@ import (
 
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
+	"bootagent/pkg/role/ready"
 	"bootagent/pkg/service"
 )
 
@@ -165,12 +166,12 @@ func TestAStopWhileTheServiceIsProbedIsSeen(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newMachine()
 				m.disks[serial] = blank()
-				m.probing = func(ctx context.Context) error {
+				m.probing = func(ctx context.Context) (string, error) {
 					if c.hangs {
 						<-ctx.Done()
-						return ctx.Err()
+						return "", ctx.Err()
 					}
-					return errors.New("it does not answer")
+					return "", errors.New("it does not answer")
 				}
 				r := start(t, plan(), m)
 				time.Sleep(5 * time.Second)
@@ -209,7 +210,7 @@ func TestAServiceThatNeverServesHasFailedAndIsAskedOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine()
 		m.disks[serial] = blank()
-		m.probing = func(context.Context) error { return errors.New("it does not answer") }
+		m.probing = func(context.Context) (string, error) { return "", errors.New("it does not answer") }
 		r := start(t, plan(), m)
 		time.Sleep(59 * time.Second)
 		synctest.Wait()
@@ -262,7 +263,7 @@ func TestAFailedServiceThatIsStartedByAPersonBeginsAnew(t *testing.T) {
 			r.live(m, aUnit{host.UnitState{Active: "failed"}, host.Ended{Result: "exit-code", Ran: true}}, 0)
 			r.is(upStep, graph.Failed, "mariadb.service failed: exit-code")
 			m.mu.Lock()
-			m.probing = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+			m.probing = func(ctx context.Context) (string, error) { <-ctx.Done(); return "", ctx.Err() }
 			m.mu.Unlock()
 			r.live(m, active, restarts)
 			if p := r.step(upStep); p.State != graph.Waiting || p.CountsAsFailed == anew {
@@ -329,3 +330,102 @@ func TestAGrantThatIsLostAndNobodyToldOfIsMadeAgain(t *testing.T) {
 
 // hangs is after how long a service whose disk is gone is killed.
 const hangs = 30 * time.Second
+
+// probed is the plan with another probe, which answers what answer says.
+func probed(t *testing.T, r ready.Ready, answer func(context.Context) (string, error)) (*run, *machine) {
+	m := newMachine()
+	m.disks[serial] = blank()
+	m.probing = answer
+	p := plan()
+	p.Services[0].Ready = &r
+	return start(t, p, m), m
+}
+
+// tcp is a probe by a connection, with small limits.
+var tcp = ready.Ready{TCP: "127.0.0.1:3306", Interval: 5 * time.Second, TryTimeout: 10 * time.Second, Timeout: time.Minute}
+
+func TestTheLastAnswerOfAProbeIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer, err := "", errors.New("connection refused")
+		r, m := probed(t, tcp, func(context.Context) (string, error) { return answer, err })
+		time.Sleep(7 * time.Second)
+		synctest.Wait()
+		r.is(upStep, graph.Waiting, "to serve, as tcp 127.0.0.1:3306 tells; the last answer is: connection refused")
+		m.mu.Lock()
+		err = errors.New("no route to host")
+		m.mu.Unlock()
+		time.Sleep(tcp.Interval)
+		synctest.Wait()
+		r.is(upStep, graph.Waiting, "the last answer is: no route to host")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		r.is(upStep, graph.Failed, "mariadb.service is active but did not serve within 1m0s: no route to host")
+		m.mu.Lock()
+		answer, err = "it accepts a connection", nil
+		m.mu.Unlock()
+		time.Sleep(tcp.Interval)
+		synctest.Wait()
+		r.isUp()
+		if got := r.step(upStep).Answer; got != answer {
+			t.Errorf("the answer is %q", got)
+		}
+		r.stop()
+	})
+}
+
+// One that hangs has no more than its limit, and is asked again after a rest.
+func TestAProbeThatHangsIsEndedAndAskedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var asked []time.Duration
+		r, _ := probed(t, tcp, func(ctx context.Context) (string, error) {
+			asked = append(asked, time.Since(began).Round(time.Second))
+			<-ctx.Done()
+			return "", context.Cause(ctx)
+		})
+		time.Sleep(58 * time.Second)
+		synctest.Wait()
+		r.is(upStep, graph.Waiting, "the last answer is: no answer within 10s")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		r.is(upStep, graph.Failed, "did not serve within 1m0s: no answer within")
+		r.stop()
+		for i, at := range asked[1:] {
+			if rest := at - asked[i]; rest != tcp.TryTimeout+tcp.Interval {
+				t.Errorf("tries %s and %s after the start", asked[i], at)
+			}
+		}
+		if len(asked) < 7 {
+			t.Errorf("it was asked at %s only", asked)
+		}
+	})
+}
+
+// The limit is systemd's: the agent does not lift it, and says what does.
+func TestAServiceThatHitItsStartLimitStaysDownUntilAPersonStartsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m := upToNow(t)
+		for n := range 5 {
+			r.live(m, crashed, n)
+			r.live(m, active, n+1)
+		}
+		hit := aUnit{UnitState: host.UnitState{Active: "failed", Sub: "failed"}, Ended: host.Ended{Result: "start-limit-hit", Ran: true, Died: "it was killed by SIGSEGV"}}
+		r.live(m, hit, 5)
+		r.is(upStep, graph.Failed, "mariadb.service was started too often, and systemd does not start it again (StartLimitBurst= of its unit, it was killed by SIGSEGV)",
+			"systemctl reset-failed mariadb.service && systemctl start mariadb.service")
+		starts := func() (n int) {
+			for _, e := range m.effects {
+				if e == "start mariadb.service" {
+					n++
+				}
+			}
+			return n
+		}
+		if time.Sleep(24 * time.Hour); starts() != 1 {
+			t.Errorf("it was started %d times", starts())
+		}
+		r.live(m, active, 0)
+		r.isUp()
+		r.stop()
+	})
+}

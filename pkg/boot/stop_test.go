@@ -18,6 +18,7 @@ func TestTheLedgerTellsHowTheServicesStopped(t *testing.T) {
 		why   string
 	}{
 		{"clean", aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success"}}, ""},
+		{"not even killed", aUnit{host.UnitState{Active: "failed"}, host.Ended{Result: "timeout", Processes: true}}, "mariadb.service had not stopped within TimeoutStopSec= of its unit, and still runs"},
 		{"killed", aUnit{host.UnitState{Active: "failed"}, host.Ended{Result: "timeout"}}, "mariadb.service was killed when it had not stopped within TimeoutStopSec= of its unit"},
 		{"left a process", aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Processes: true}}, "mariadb.service left processes behind"},
 	} {

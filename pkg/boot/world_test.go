@@ -15,6 +15,7 @@ import (
 
 	"bootagent/pkg/aws/name"
 	"bootagent/pkg/host"
+	"bootagent/pkg/role/ready"
 	"bootagent/pkg/storage"
 )
 
@@ -28,6 +29,7 @@ type machine struct {
 	mounts    map[string]string // by mount point, the disk's serial or the directory that is bound
 	intents   map[string]host.Intent
 	engine    string   // data directory that the engine is set to use
+	inside    string   // the same by settings that are in the data directory, read once it is bound; "" where there are none
 	askedOf   []string // the units whose start it was asked about
 	granted   map[string]bool
 	tokenless map[string]bool // their tokens were deleted
@@ -35,20 +37,24 @@ type machine struct {
 	byHand    map[string]bool
 	units     map[string]aUnit
 	records   map[string]name.VolumeID // by the volume's name
+	tags      map[string]string        // that were read, by volume and key
+	files     map[string]string        // of the role
 	cloud     cloud
 	safe      safe
 
-	sameErr  error                    // of SameDirectory
-	mounted  uint64                   // device that is mounted, where it is not the disk's any more
-	stale    bool                     // that device is gone
-	slow     time.Duration            // what an unmount takes
-	lastStop host.LastStop            // what the engine's files say
+	sameErr  error         // of SameDirectory
+	mounted  uint64        // device that is mounted, where it is not the disk's any more
+	stale    bool          // that device is gone
+	slow     time.Duration // what an unmount takes
+	lastStop host.LastStop // what the engine's files say
+	bypasses map[string]host.Bypass
+	boundTo  []string                 // the last grant
 	released map[string]time.Time     // by boot
 	began    map[string]time.Duration // by unit
 	held     string                   // the one mount point of that device, "" for all
 	restarts map[string]host.Restarts // of a unit, by itself
 	activeAt map[string]time.Time     // since when one is
-	probing  func(context.Context) error
+	probing  func(context.Context) (string, error)
 
 	unmountAfter int // looks at what is mounted at /srv/data; 0 is never
 
@@ -71,7 +77,7 @@ type disk struct {
 
 func newMachine() *machine {
 	m := &machine{
-		records: make(map[string]name.VolumeID),
+		records: make(map[string]name.VolumeID), tags: make(map[string]string), files: make(map[string]string),
 		disks:   make(map[string]*disk),
 		mounts:  make(map[string]string),
 		intents: make(map[string]host.Intent),
@@ -91,9 +97,9 @@ func newMachine() *machine {
 
 func (m *machine) world() host.Host {
 	return host.Host{
-		Volumes: &m.cloud, Records: m, Releases: m,
+		Volumes: &m.cloud, Records: m, Releases: m, Bypasses: m,
 		Disks: m, Filesystems: m, Ledgers: m, Intents: m, Mounts: m,
-		Directories: m, Engines: m, Secrets: &m.safe, Units: m, Runs: m, Grants: m, Jobs: m, Probes: m, Stops: m, Shutdown: m,
+		Directories: m, Engines: m, Secrets: &m.safe, Files: m, Units: m, Runs: m, Grants: m, Jobs: m, Probes: m, Stops: m, Shutdown: m,
 		Machine: host.Machine{ID: "machine", BootID: "boot"}, UnlockWithin: 24 * time.Hour,
 	}
 }
@@ -412,7 +418,11 @@ func (m *machine) Publish(_ context.Context, staging, p string) error {
 
 func (m *machine) Settings(_ context.Context, _ host.Data, units []string) (host.EngineSettings, error) {
 	m.askedOf = units
-	return host.EngineSettings{DataDirectory: m.engine}, nil
+	set := host.EngineSettings{DataDirectory: m.engine, Inside: m.inside != ""}
+	if _, bound := m.mounts["/var/lib/mysql"]; bound && set.Inside {
+		set.DataDirectory = m.inside
+	}
+	return set, nil
 }
 
 func (m *machine) Initialize(_ context.Context, of host.Data, _ host.EngineSettings) error {
@@ -451,8 +461,40 @@ func (m *machine) Grant(_ context.Context, unit string, mounts []string) error {
 	if m.granted[unit] {
 		return nil
 	}
-	m.granted[unit] = true
+	m.granted[unit], m.boundTo = true, mounts
 	return m.does("grant %s", unit)
+}
+
+func (m *machine) Revoke(_ context.Context, unit string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.granted, unit)
+	delete(m.started, unit)
+	m.units[unit] = aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success", Ran: true}}
+	return m.does("revoke %s", unit)
+}
+
+func (m *machine) Bypassed() (map[string]host.Bypass, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.bypasses), nil
+}
+
+func (m *machine) Bypass(b host.Bypass) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.bypasses == nil {
+		m.bypasses = make(map[string]host.Bypass)
+	}
+	m.bypasses[b.Unit] = b
+	return nil
+}
+
+func (m *machine) EndBypass(unit string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.bypasses, unit)
+	return nil
 }
 
 func (m *machine) Granted(_ context.Context, unit string) (bool, error) {
@@ -497,12 +539,12 @@ func (m *machine) Kill(_ context.Context, name string) error {
 	return m.does("kill %s", name)
 }
 
-func (m *machine) Probe(ctx context.Context, unit string) error {
+func (m *machine) Probe(ctx context.Context, _ string, probe ready.Ready) (string, error) {
 	m.mu.Lock()
-	err, probing := m.does("probe %s", unit), m.probing
+	err, probing := m.does("probe %s", probe), m.probing
 	m.mu.Unlock()
 	if err != nil || probing == nil {
-		return err
+		return "", err
 	}
 	return probing(ctx)
 }

@@ -27,6 +27,7 @@ type Command struct {
 	Exits    []string // its exit codes, if there are more than 0, 1 and 2
 	RunBy    string   // the unit that runs it; "" for a command for people, which the help lists
 	Binary   bool     // its output may be binary
+	Mixed    bool     // its flags may stand after its arguments
 
 	Least, Most int // how many arguments it has, without flags; Most < 0 is any number
 
@@ -87,6 +88,12 @@ func (c *Command) parseAndRun(ctx context.Context, args []string, out io.Writer)
 	}
 	if err := flags.Parse(args); err != nil {
 		return flagError(flags, err)
+	}
+	if c.Mixed && flags.NArg() > 0 {
+		verb = append(verb, flags.Arg(0))
+		if err := flags.Parse(flags.Args()[1:]); err != nil {
+			return flagError(flags, err)
+		}
 	}
 	switch n := flags.NArg(); {
 	case n < c.Least:

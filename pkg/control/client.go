@@ -46,6 +46,28 @@ func (c Client) Unlock(ctx context.Context, keys []byte) (Answer, error) {
 	return c.ask(ctx, "unlock", body)
 }
 
+// Bypass starts a held service although not all that it needs is there. ErrNoPlan and
+// ErrUnreachable say that the agent cannot do it.
+func (c Client) Bypass(ctx context.Context, want BypassRequest) (Answer, error) {
+	return c.askJSON(ctx, "bypass", want)
+}
+
+// EndBypass ends a bypass. ErrNoPlan and ErrUnreachable say that the agent cannot do it.
+func (c Client) EndBypass(ctx context.Context, unit string) (Answer, error) {
+	return c.askJSON(ctx, "end-bypass", BypassRequest{Unit: unit})
+}
+
+// ErrUnreachable says that no agent answers.
+var ErrUnreachable = errors.New("cannot reach the agent")
+
+func (c Client) askJSON(ctx context.Context, name string, body any) (Answer, error) {
+	src, err := json.Marshal(body)
+	if err != nil {
+		return Answer{}, err
+	}
+	return c.ask(ctx, name, src)
+}
+
 func (c Client) ask(ctx context.Context, name string, body []byte) (Answer, error) {
 	client := http.Client{Timeout: askWithin, Transport: &http.Transport{
 		DisableKeepAlives: true, // the command ends after one answer
@@ -94,7 +116,7 @@ func unreachable(err error) error {
 	if connected && !os.IsTimeout(err) || errors.Is(err, fs.ErrPermission) {
 		hint = "run this as root: the agent answers root only"
 	}
-	return fault.WithHint(fmt.Errorf("cannot reach the agent: %w", err), hint)
+	return fault.WithHint(fmt.Errorf("%w: %w", ErrUnreachable, err), hint)
 }
 
 // notUnderstood is the error for an answer that is not of this API.

@@ -8,13 +8,18 @@
 //
 //	POST /v1/retry                      -> 200 {"message": "..."}
 //	POST /v1/unlock {"keys": "BASE64"}  -> 200 {"message": "..."}
+//	POST /v1/bypass {"unit": "...", "reason": "...", "by": "...", "without_proof": false}
+//	                                    -> 200 {"message": "..."}
+//	POST /v1/end-bypass {"unit": "..."} -> 200 {"message": "..."}
 //
 // Each error, also one about the path, the method or the version, is
 //
-//	{"message": "...", "hint": "...", "permanent": false}
+//	{"message": "...", "hint": "...", "permanent": false, "code": "no-plan"}
 //
 // with a status of 400 or more. Hint says what a person can do, and permanent
-// that the same request fails again until a person has corrected something.
+// that the same request fails again until a person has corrected something. Code is
+// there only for what a program may act on: "no-plan" says that the agent has no plan
+// for the unit of a bypass.
 //
 // The body of unlock is a secret. Server and client bound it, clear it after
 // use, and never log or quote it.
@@ -41,6 +46,11 @@ type Commands struct {
 	// server clears keys when Unlock returns.
 	Unlock func(ctx context.Context, keys []byte) (message string, err error)
 
+	// Bypass starts a held service although not all that it needs is there, and
+	// EndBypass ends that. Their error may be ErrNoPlan.
+	Bypass    func(ctx context.Context, want BypassRequest) (message string, err error)
+	EndBypass func(ctx context.Context, unit string) (message string, err error)
+
 	KeysMax int // the most bytes of keys that Unlock accepts
 }
 
@@ -53,6 +63,20 @@ type Answer struct {
 type unlockRequest struct {
 	Keys []byte `json:"keys"`
 }
+
+// BypassRequest is the body of bypass, and of end-bypass, which has a unit only.
+type BypassRequest struct {
+	Unit         string `json:"unit"`
+	Reason       string `json:"reason,omitempty"`
+	By           string `json:"by,omitempty"` // the user who asks
+	WithoutProof bool   `json:"without_proof,omitempty"`
+}
+
+// ErrNoPlan says that the agent has no plan for the unit of a bypass.
+var ErrNoPlan = errors.New("the agent has no plan")
+
+// codeNoPlan is ErrNoPlan in JSON.
+const codeNoPlan = "no-plan"
 
 // encode returns the request as JSON, in the one buffer that the caller clears:
 // encoding/json would keep a copy of it.
@@ -69,16 +93,24 @@ type problem struct {
 	Message   string `json:"message"`
 	Hint      string `json:"hint,omitempty"`
 	Permanent bool   `json:"permanent"`
+	Code      string `json:"code,omitempty"`
 }
 
 func asProblem(err error) problem {
-	return problem{Message: err.Error(), Hint: fault.HintOf(err), Permanent: fault.IsPermanent(err)}
+	p := problem{Message: err.Error(), Hint: fault.HintOf(err), Permanent: fault.IsPermanent(err)}
+	if errors.Is(err, ErrNoPlan) {
+		p.Code = codeNoPlan
+	}
+	return p
 }
 
 // err returns the error that the problem was made of, as far as JSON holds it:
 // with its message, its hint, and whether it is permanent.
 func (p problem) err() error {
 	err := errors.New(p.Message)
+	if p.Code == codeNoPlan {
+		err = &noPlanError{p.Message}
+	}
 	if p.Hint != "" {
 		err = fault.WithHint(err, p.Hint)
 	}
@@ -87,3 +119,9 @@ func (p problem) err() error {
 	}
 	return err
 }
+
+// A noPlanError is ErrNoPlan with the words of the agent.
+type noPlanError struct{ message string }
+
+func (e *noPlanError) Error() string { return e.message }
+func (e *noPlanError) Unwrap() error { return ErrNoPlan }

@@ -60,14 +60,18 @@ func TestErrorsKeepTheirHintAndWhetherTheyArePermanent(t *testing.T) {
 	} {
 		fail := func() (string, error) { return "", err }
 		commands := Commands{
-			Retry:   func(context.Context) (string, error) { return fail() },
-			Unlock:  func(context.Context, []byte) (string, error) { return fail() },
-			KeysMax: keysMax,
+			Retry:     func(context.Context) (string, error) { return fail() },
+			Unlock:    func(context.Context, []byte) (string, error) { return fail() },
+			Bypass:    func(context.Context, BypassRequest) (string, error) { return fail() },
+			EndBypass: func(context.Context, string) (string, error) { return fail() },
+			KeysMax:   keysMax,
 		}
 		c := Client{serveAnyone(t, handler{commands})}
 		_, retryErr := c.Retry(t.Context())
 		_, unlockErr := c.Unlock(t.Context(), []byte("key"))
-		for command, got := range map[string]error{"retry": retryErr, "unlock": unlockErr} {
+		_, bypassErr := c.Bypass(t.Context(), BypassRequest{Unit: "mariadb.service"})
+		_, endErr := c.EndBypass(t.Context(), "mariadb.service")
+		for command, got := range map[string]error{"retry": retryErr, "unlock": unlockErr, "bypass": bypassErr, "end-bypass": endErr} {
 			if got == nil || got.Error() != "cannot "+command+": "+err.Error() ||
 				fault.HintOf(got) != fault.HintOf(err) || fault.IsPermanent(got) != fault.IsPermanent(err) {
 				t.Errorf("%s: %s gets %v, hint %q, permanent: %v", name, command, got, fault.HintOf(got), fault.IsPermanent(got))
@@ -78,9 +82,11 @@ func TestErrorsKeepTheirHintAndWhetherTheyArePermanent(t *testing.T) {
 
 func TestRequestsThatAreNotOfTheAPIAreRefused(t *testing.T) {
 	commands := Commands{
-		Retry:   func(context.Context) (string, error) { t.Error("it ran"); return "", nil },
-		Unlock:  func(context.Context, []byte) (string, error) { t.Error("it ran"); return "", nil },
-		KeysMax: keysMax,
+		Retry:     func(context.Context) (string, error) { t.Error("it ran"); return "", nil },
+		Unlock:    func(context.Context, []byte) (string, error) { t.Error("it ran"); return "", nil },
+		Bypass:    func(context.Context, BypassRequest) (string, error) { t.Error("it ran"); return "", nil },
+		EndBypass: func(context.Context, string) (string, error) { t.Error("it ran"); return "", nil },
+		KeysMax:   keysMax,
 	}
 	long := base64.StdEncoding.EncodeToString(make([]byte, keysMax+1))
 	for name, c := range map[string]struct {
@@ -88,10 +94,10 @@ func TestRequestsThatAreNotOfTheAPIAreRefused(t *testing.T) {
 		code               int
 		message, hint      string
 	}{
-		"an unknown path":      {"POST", "/", "", 404, `the control API has no path "/": it has /v1/retry and /v1/unlock`, ""},
+		"an unknown path":      {"POST", "/", "", 404, `the control API has no path "/": it has /v1/ followed by retry, unlock, bypass, end-bypass`, ""},
 		"no version":           {"POST", "/retry", "", 404, `no path "/retry"`, ""},
 		"no number":            {"POST", "/v1x/retry", "", 404, `no path "/v1x/retry"`, ""},
-		"an unknown command":   {"POST", "/v1/lock", "", 404, `has no command "lock": it has retry and unlock`, ""},
+		"an unknown command":   {"POST", "/v1/lock", "", 404, `has no command "lock": it has retry, unlock, bypass, end-bypass`, ""},
 		"no command":           {"POST", "/v1/", "", 404, `has no command ""`, ""},
 		"a wrong method":       {"GET", "/v1/unlock", "", 405, "the method GET is not allowed for /v1/unlock: use POST", ""},
 		"a newer version":      {"POST", "/v2/retry", "", 404, "the agent speaks version 1 of the control API, and the request is version 2", "systemctl restart bootagent"},
@@ -101,6 +107,9 @@ func TestRequestsThatAreNotOfTheAPIAreRefused(t *testing.T) {
 		"a body of text":       {"POST", "/v1/unlock", "AGE-SECRET-KEY-1", 400, "the body is not", ""},
 		"keys that are text":   {"POST", "/v1/unlock", `{"keys":"AGE-SECRET-KEY-1"}`, 400, "the body is not", ""},
 		"keys that are long":   {"POST", "/v1/unlock", `{"keys":"` + long + `"}`, 413, "the keys have more than 1000 bytes", ""},
+		"a bypass of no unit":  {"POST", "/v1/bypass", `{"reason": "down"}`, 400, "it names no unit", ""},
+		"a bypass with more":   {"POST", "/v1/bypass", `{"unit": "a.service", "force": true}`, 400, `unknown field "force"`, ""},
+		"an end of no bypass":  {"POST", "/v1/end-bypass", "", 400, "the body is not that of end-bypass", ""},
 		"a body that is large": {"POST", "/v1/unlock", strings.Repeat("x", 1<<16), 413, "the body has more than", ""},
 	} {
 		w := httptest.NewRecorder()
@@ -121,6 +130,29 @@ func TestRequestsThatAreNotOfTheAPIAreRefused(t *testing.T) {
 	handler{commands}.ServeHTTP(w, httptest.NewRequest("POST", "/v1/unlock", body))
 	if w.Code != 400 || !strings.Contains(w.Body.String(), "the body is incomplete") {
 		t.Errorf("a body that breaks off: status %d, %s", w.Code, w.Body)
+	}
+}
+
+func TestABypassReachesTheAgentAsItWasAsked(t *testing.T) {
+	want := BypassRequest{Unit: "mariadb.service", Reason: "the secrets are away", By: "alice", WithoutProof: true}
+	noPlan := fmt.Errorf("%w for nginx.service", ErrNoPlan)
+	c := Client{serveAnyone(t, handler{Commands{
+		Bypass: func(_ context.Context, got BypassRequest) (string, error) {
+			if got != want {
+				t.Errorf("got %+v", got)
+			}
+			return "it is granted", nil
+		},
+		EndBypass: func(_ context.Context, unit string) (string, error) { return "", noPlan },
+	}})}
+	if answer, err := c.Bypass(t.Context(), want); err != nil || answer.Message != "it is granted" {
+		t.Errorf("got %+v, %v", answer, err)
+	}
+	if _, err := c.EndBypass(t.Context(), "nginx.service"); !errors.Is(err, ErrNoPlan) || !strings.Contains(err.Error(), noPlan.Error()) {
+		t.Errorf("got %v, want %v", err, noPlan)
+	}
+	if _, err := (Client{filepath.Join(t.TempDir(), "none")}).Bypass(t.Context(), want); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("without an agent: got %v", err)
 	}
 }
 

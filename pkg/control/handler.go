@@ -1,11 +1,14 @@
 package control
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,12 +38,29 @@ func (h handler) answer(r *http.Request) (message string, code int, err error) {
 	switch {
 	case err != nil:
 		return "", http.StatusNotFound, err
-	case name != "retry" && name != "unlock":
-		return "", http.StatusNotFound, fault.Permanent(fmt.Errorf("version %d of the control API has no command %q: it has retry and unlock", version, name))
+	case !slices.Contains(names, name):
+		return "", http.StatusNotFound, fault.Permanent(fmt.Errorf("version %d of the control API has no command %q: it has %s", version, name, strings.Join(names, ", ")))
 	case r.Method != http.MethodPost:
 		return "", http.StatusMethodNotAllowed, fault.Permanent(fmt.Errorf("the method %s is not allowed for %s: use POST", r.Method, r.URL.Path))
 	case name == "retry":
 		message, err = h.commands.Retry(r.Context())
+	case name == "bypass", name == "end-bypass":
+		var want BypassRequest
+		body, code, err := readBody(r.Body, bypassMax)
+		if err != nil {
+			return "", code, err
+		}
+		decoder := json.NewDecoder(bytes.NewReader(body))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(&want); err != nil || want.Unit == "" {
+			return "", http.StatusBadRequest, fault.Permanent(fmt.Errorf("the body is not that of %s, such as {\"unit\": \"mariadb.service\"}: %w", name, cmp.Or(err, errNoUnit)))
+		}
+		if name == "end-bypass" {
+			message, err = h.commands.EndBypass(r.Context(), want.Unit)
+		} else {
+			message, err = h.commands.Bypass(r.Context(), want)
+		}
+		return message, codeOf(err), err
 	default:
 		body, code, err := readBody(r.Body, bodyMax(h.commands.KeysMax))
 		defer clear(body)
@@ -62,6 +82,14 @@ func (h handler) answer(r *http.Request) (message string, code int, err error) {
 	return message, codeOf(err), err
 }
 
+// names are the commands of the API.
+var names = []string{"retry", "unlock", "bypass", "end-bypass"}
+
+// bypassMax is the most bytes of the body of bypass.
+const bypassMax = 4 << 10
+
+var errNoUnit = errors.New("it names no unit")
+
 // codeOf returns the status for the error of a command: a client may repeat
 // what was answered with 503.
 func codeOf(err error) int {
@@ -81,7 +109,7 @@ func commandOf(path string) (name string, err error) {
 	asked, err := strconv.ParseUint(number, 10, 31)
 	switch {
 	case !found || !slash || err != nil:
-		return "", fault.Permanent(fmt.Errorf("the control API has no path %q: it has /v%d/retry and /v%d/unlock", path, version, version))
+		return "", fault.Permanent(fmt.Errorf("the control API has no path %q: it has /v%d/ followed by %s", path, version, strings.Join(names, ", ")))
 	case asked > version:
 		return "", fault.Refuse("restart the agent, which is older than this command: systemctl restart bootagent",
 			"the agent speaks version %d of the control API, and the request is version %d", version, asked)

@@ -12,7 +12,13 @@ import (
 
 // bind mounts the data directory where its engine looks for it.
 func (d *Directory) bind(ctx context.Context) error {
-	return d.unlessGone(ctx, d.mountBind(ctx))
+	if err := d.unlessGone(ctx, d.mountBind(ctx)); err != nil {
+		return err
+	}
+	if d.set.Inside {
+		return d.unlessGone(ctx, d.askEngine(ctx))
+	}
+	return nil
 }
 
 func (d *Directory) mountBind(ctx context.Context) error {

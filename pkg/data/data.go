@@ -24,6 +24,7 @@ type Config struct {
 	Volume   *storage.Volume // that it is on
 	OnVolume []string        // the names of all data that the plan has on that volume
 	Services []string        // the units that need it; one of them starts the engine
+	Files    []*graph.Step   // that write the files of these services, which the engine may read
 }
 
 // A Directory is one data directory of a plan on its way to its engine.
@@ -41,7 +42,7 @@ type Directory struct {
 func Add(c Config, plan role.Data) *Directory {
 	d := &Directory{Data: plan, host: c.Host, volume: c.Volume, onVolume: c.OnVolume, services: c.Services}
 	name := "data " + d.Name + ": "
-	engine := c.Graph.Add(name+"engine", d.askEngine).Within(d.volume.Timeout)
+	engine := c.Graph.Add(name+"engine", d.askEngine, c.Files...).Within(d.volume.Timeout)
 	directory := c.Graph.Add(name+"directory", d.directory, engine, d.volume.Ready())
 	d.there = c.Graph.Add(name+"bind", d.bind, directory)
 	d.volume.Include(directory, d.there)

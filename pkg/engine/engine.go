@@ -7,8 +7,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,6 +20,8 @@ import (
 func All() []Engine {
 	return []Engine{
 		mariadb{},
+		mysql{},
+		postgres{},
 		redis{},
 	}
 }
@@ -68,12 +68,18 @@ type Asker interface {
 
 // A Question is a command that asks an engine for its settings, and variables
 // for its environment.
-type Question struct{ Argv, Env []string }
+type Question struct {
+	Argv, Env []string
+
+	// OfProgram says that the answer depends on nothing but the program: it may
+	// be one that was given before, by the same program.
+	OfProgram bool
+}
 
 // A Tool is a program of an engine. One of its paths has to exist.
 type Tool struct {
-	Paths []string
-	Makes bool // it makes new databases; otherwise it tells the settings
+	Paths []string // patterns, as of path.Match
+	Makes bool     // it makes new databases; otherwise it tells the settings
 }
 
 // Owned are files that an engine cannot do without.
@@ -101,24 +107,6 @@ func Named(name string) (Engine, error) {
 		"unknown engine %q (known engines: %s)", name, strings.Join(Names(), ", "))
 }
 
-// asStarted returns the questions to an engine that answers ask when it gets the
-// arguments of its service first. The program of ask is replaced by the one that
-// the service starts, where that has a path.
-func asStarted(services []execstart.Service, p execstart.Program, ask []string) (all []Question, err error) {
-	started, err := starts(services, p)
-	if err != nil || len(services) == 0 {
-		return []Question{{Argv: ask}}, err
-	}
-	for _, q := range started {
-		program := ask[0]
-		if filepath.IsAbs(q.Argv[0]) {
-			program = q.Argv[0]
-		}
-		all = append(all, Question{slices.Concat([]string{program}, q.Argv[1:], ask[1:]), q.Env})
-	}
-	return all, nil
-}
-
 // starts returns the commands by which services start a program, each once. It
 // is an error if there are services, and none of them does.
 func starts(services []execstart.Service, p execstart.Program) (all []Question, err error) {
@@ -130,7 +118,7 @@ func starts(services []execstart.Service, p execstart.Program) (all []Question, 
 		if argv == nil {
 			continue // it needs the data, and is another program
 		}
-		q := Question{argv, s.Environment}
+		q := Question{Argv: argv, Env: s.Environment}
 		if !slices.ContainsFunc(all, func(known Question) bool {
 			return slices.Equal(known.Argv, q.Argv) && slices.Equal(known.Env, q.Env)
 		}) {
@@ -170,19 +158,3 @@ func agreed[W any](name string, ways []W, settings func(way W) (host.EngineSetti
 	}
 	return set, nil
 }
-
-// An ElsewhereError is an engine whose settings put a part of its data outside
-// of its data directory, where nothing checks it.
-type ElsewhereError struct{ Setting, Value, Directory string }
-
-func (e *ElsewhereError) Error() string {
-	return fmt.Sprintf("the settings of the engine put data outside of its data directory %s: %s is %s", e.Directory, e.Setting, e.Value)
-}
-
-// Hint is what a person can do.
-func (e *ElsewhereError) Hint() string {
-	return fmt.Sprintf("stop the engine, move that data into the data directory, and remove %s from the engine's settings; then: bootagent retry", e.Setting)
-}
-
-// Permanent says that trying again does not help.
-func (e *ElsewhereError) Permanent() bool { return true }

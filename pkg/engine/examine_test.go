@@ -16,14 +16,14 @@ import (
 	"bootagent/pkg/host"
 )
 
-func ok(t *testing.T, err error) {
+func ok(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-func write(t *testing.T, path, text string) {
+func write(t testing.TB, path, text string) {
 	t.Helper()
 	ok(t, os.WriteFile(path, []byte(text), 0o600))
 }
@@ -55,7 +55,7 @@ func mariadbDir(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "mysql")
 	ok(t, os.MkdirAll(filepath.Join(dir, "mysql"), 0o700))
-	for _, name := range []string{"ibdata1", "aria_log_control", "ib_logfile0"} {
+	for _, name := range []string{"ibdata1", "aria_log_control", "ib_logfile0", "ib_buffer_pool"} {
 		write(t, filepath.Join(dir, name), "data")
 	}
 	return dir
@@ -73,7 +73,7 @@ func TestExamineTellsTheStateAndWhatToDo(t *testing.T) {
 		restore = "restore the directory from a backup, then: bootagent retry; bootagent changes nothing in it"
 		itself  = "put it there itself, with everything that belongs to it, because bootagent follows no links; or " + restore
 		away    = "move it away, or set another dir: for the data in the role file; then: bootagent retry"
-		mysqls  = "use it on an instance with MySQL, or load a dump of it into a new database of MariaDB; bootagent changes nothing in it; if it is here by mistake, " + away
+		mysqls  = "use it on an instance with MySQL (engine: mysql), or load a dump of it into a new database of MariaDB; bootagent changes nothing in it; if it is here by mistake, " + away
 	)
 	remove := func(names ...string) func(t *testing.T, dir string) {
 		return func(t *testing.T, dir string) {
@@ -82,7 +82,7 @@ func TestExamineTellsTheStateAndWhatToDo(t *testing.T) {
 			}
 		}
 	}
-	empty := remove("ibdata1", "mysql", "aria_log_control", "ib_logfile0")
+	empty := remove("ibdata1", "mysql", "aria_log_control", "ib_logfile0", "ib_buffer_pool")
 	for name, c := range map[string]struct {
 		does func(t *testing.T, dir string)
 		want host.DirectoryReport

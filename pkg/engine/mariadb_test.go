@@ -13,22 +13,26 @@ import (
 	"time"
 
 	"bootagent/pkg/datadir"
+	"bootagent/pkg/engine/innodb"
+	"bootagent/pkg/engine/mycnf"
+	"bootagent/pkg/fault"
 	"bootagent/pkg/golden"
 	"bootagent/pkg/host"
 	"bootagent/pkg/systemd/execstart"
 )
 
 func TestCommandsAreThoseThatWereReviewed(t *testing.T) {
-	questions, err := new(mariadb).questions(nil)
-	if err != nil || len(questions) != 1 || questions[0].Env != nil {
-		t.Fatal(questions, err)
-	}
-	ask := questions[0].Argv
-	initialize := new(mariadb).Initialize("/srv/data/mysql.initializing-1", "mysql", host.EngineSettings{})
-	golden.Check(t, "testdata/mariadb-commands.golden",
-		"ask:\n  "+strings.Join(ask, "\n  ")+"\ninitialize:\n  "+strings.Join(initialize, "\n  ")+"\n")
-	if slices.Contains(initialize, "--force") {
-		t.Error("the engine is forced")
+	for _, e := range []Engine{mariadb{}, mysql{}} {
+		asked := &fake{}
+		if _, err := e.Settings(t.Context(), asked, nil); err == nil {
+			t.Error("from nothing, there are settings")
+		}
+		initialize := e.Initialize("/srv/data/mysql.initializing-1", "mysql", host.EngineSettings{Options: []string{"--defaults-file=/etc/my2.cnf"}})
+		golden.Check(t, "testdata/"+e.Name()+"-commands.golden",
+			"ask:\n  "+strings.Join(asked.asked[0].Argv, "\n  ")+"\ninitialize:\n  "+strings.Join(initialize, "\n  ")+"\n")
+		if slices.Contains(initialize, "--force") {
+			t.Error("the engine is forced")
+		}
 	}
 }
 
@@ -36,7 +40,12 @@ func TestCommandsAreThoseThatWereReviewed(t *testing.T) {
 // other values for some of them.
 func page(t *testing.T, with map[string]string) []byte {
 	t.Helper()
-	text, err := os.ReadFile("testdata/mariadbd-help.txt")
+	return pageOf(t, "testdata/mariadbd-help.txt", with)
+}
+
+func pageOf(t *testing.T, file string, with map[string]string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,53 +65,57 @@ func TestSettingsAreReadFromTheEnginesOwnHelp(t *testing.T) {
 		want host.EngineSettings
 		err  string
 	}{
-		"Debian's": {nil, host.EngineSettings{DataDirectory: "/var/lib/mysql", Version: "10.11.18-MariaDB-0+deb12u1", Files: []string{"ibdata1"}}, ""},
+		"Debian's": {nil, host.EngineSettings{DataDirectory: "/var/lib/mysql", Version: "10.11.19-MariaDB-0+deb12u1", Files: []string{"ibdata1"}}, ""},
 		"a directory with a space": {
 			map[string]string{"datadir": "/srv/my data/", "aria-log-dir-path": "/srv/my data/"},
-			host.EngineSettings{DataDirectory: "/srv/my data", Version: "10.11.18-MariaDB-0+deb12u1", Files: []string{"ibdata1"}},
+			host.EngineSettings{DataDirectory: "/srv/my data", Version: "10.11.19-MariaDB-0+deb12u1", Files: []string{"ibdata1"}},
 			"",
 		},
 		"two tablespaces": {
 			map[string]string{"innodb-data-file-path": "ib1:12M;./ib2:12M:autoextend"},
-			host.EngineSettings{DataDirectory: "/var/lib/mysql", Version: "10.11.18-MariaDB-0+deb12u1", Files: []string{"ib1", "ib2"}},
+			host.EngineSettings{DataDirectory: "/var/lib/mysql", Version: "10.11.19-MariaDB-0+deb12u1", Files: []string{"ib1", "ib2"}},
 			"",
 		},
 		"the same directory in other words": {
 			map[string]string{"innodb-undo-directory": "./", "innodb-data-home-dir": "/var/lib/../lib/mysql", "innodb-log-group-home-dir": "."},
-			host.EngineSettings{DataDirectory: "/var/lib/mysql", Version: "10.11.18-MariaDB-0+deb12u1", Files: []string{"ibdata1"}},
+			host.EngineSettings{DataDirectory: "/var/lib/mysql", Version: "10.11.19-MariaDB-0+deb12u1", Files: []string{"ibdata1"}},
 			"",
 		},
-		"no directory":          {map[string]string{"datadir": "(No default value)"}, host.EngineSettings{}, "prints no datadir"},
+		"no directory":          {map[string]string{"datadir": "(No default value)"}, host.EngineSettings{}, "tells no datadir"},
 		"a relative directory":  {map[string]string{"datadir": "./"}, host.EngineSettings{}, "not an absolute path"},
-		"the tablespace":        {map[string]string{"innodb-data-home-dir": "/srv/ibd"}, host.EngineSettings{}, "innodb_data_home_dir is /srv/ibd"},
-		"the undo logs":         {map[string]string{"innodb-undo-directory": "./undo"}, host.EngineSettings{}, "innodb_undo_directory is ./undo"},
-		"the redo log":          {map[string]string{"innodb-log-group-home-dir": "/fast"}, host.EngineSettings{}, "innodb_log_group_home_dir is /fast"},
-		"Aria's log":            {map[string]string{"aria-log-dir-path": "/fast/aria/"}, host.EngineSettings{}, "aria_log_dir_path is /fast/aria/"},
-		"a tablespace, by path": {map[string]string{"innodb-data-file-path": "ibdata1:12M;/big/ib2:12M:autoextend"}, host.EngineSettings{}, "innodb_data_file_path is ibdata1:12M;/big/ib2:12M:autoextend"},
-		"another root":          {map[string]string{"chroot": "/jail"}, host.EngineSettings{}, "chroot is /jail"},
+		"the tablespace":        {map[string]string{"innodb-data-home-dir": "/srv/ibd"}, host.EngineSettings{}, "innodb_data_home_dir is /srv/ibd at /srv/ibd"},
+		"the undo logs":         {map[string]string{"innodb-undo-directory": "../undo"}, host.EngineSettings{}, "innodb_undo_directory is ../undo at /var/lib/undo"},
+		"the redo log":          {map[string]string{"innodb-log-group-home-dir": "/fast"}, host.EngineSettings{}, "innodb_log_group_home_dir is /fast at /fast"},
+		"Aria's log":            {map[string]string{"aria-log-dir-path": "/fast/aria/"}, host.EngineSettings{}, "aria_log_dir_path is /fast/aria/ at /fast/aria"},
+		"a tablespace, by path": {map[string]string{"innodb-data-file-path": "ibdata1:12M;/big/ib2:12M:autoextend"}, host.EngineSettings{}, "innodb_data_file_path is ibdata1:12M;/big/ib2:12M:autoextend at /big/ib2"},
+		"the binary log":        {map[string]string{"log-bin": "/var/log/mysql/bin"}, host.EngineSettings{}, "log_bin is /var/log/mysql/bin at /var/log/mysql/bin"},
+		"another root":          {map[string]string{"chroot": "/jail"}, host.EngineSettings{}, "to change its root directory to /jail, so that its data directory /var/lib/mysql is another one"},
 	} {
-		got, err := new(mariadb).answer(page(t, c.with))
+		got, err := readSettings(t, mariadb{}, page(t, c.with))
 		switch {
 		case c.err == "":
-			if err != nil || got.DataDirectory != c.want.DataDirectory || got.Version != c.want.Version || !slices.Equal(got.Files, c.want.Files) {
+			if err != nil || got.DataDirectory != c.want.DataDirectory || got.Version != c.want.Version || !slices.Equal(got.Files, c.want.Files) || got.Elsewhere != nil || got.Values[mycnf.Scratch] != "ibtmp1" {
 				t.Errorf("%s: got %+v, %v", name, got, err)
+			}
+		case strings.Contains(c.err, " at "):
+			if err != nil || len(got.Elsewhere) != 1 || fmt.Sprintf("%s is %s at %s", got.Elsewhere[0].Setting, got.Elsewhere[0].Value, got.Elsewhere[0].Path) != c.err {
+				t.Errorf("%s: got %+v, %v; want %s", name, got.Elsewhere, err, c.err)
 			}
 		case err == nil || !strings.Contains(err.Error(), c.err):
 			t.Errorf("%s: got %+v, %v; want %s", name, got, err, c.err)
-		case strings.Contains(c.err, " is "):
-			e := (*ElsewhereError)(nil)
-			if !errors.As(err, &e) || !e.Permanent() || !strings.Contains(e.Hint(), "remove "+e.Setting+" from the engine's settings") {
-				t.Errorf("%s: got %v", name, err)
-			}
+		case strings.Contains(c.err, "another one") && (!fault.IsPermanent(err) || fault.HintOf(err) == ""):
+			t.Errorf("%s: got %v", name, err)
 		}
-	}
-	if got, err := new(mariadb).answer(nil); err == nil {
-		t.Errorf("from nothing, got %+v", got)
 	}
 }
 
+// readSettings are those of a server that prints this, and has no option files.
+func readSettings(t testing.TB, e Engine, help []byte) (host.EngineSettings, error) {
+	return e.Settings(t.Context(), &fake{program: help, answered: help, fails: errors.New("no option files")}, nil)
+}
+
 func TestAnEngineIsAskedAsItsServicesStartIt(t *testing.T) {
-	const help = " --verbose --help"
+	const help = ""
 	exec := func(path string, args ...string) []execstart.Exec {
 		return []execstart.Exec{{Path: path, Argv: append([]string{path}, args...)}}
 	}
@@ -148,7 +161,7 @@ func TestAnEngineIsAskedAsItsServicesStartIt(t *testing.T) {
 		if c.Commands != nil {
 			web.Commands = exec("/usr/bin/web")
 		}
-		got, err := new(mariadb).questions([]execstart.Service{c.Service, web})
+		got, err := starts([]execstart.Service{c.Service, web}, mariadbProgram)
 		if err != nil {
 			e := (*execstart.UnclearError)(nil)
 			if !errors.As(err, &e) || !strings.Contains(err.Error(), c.want) || !e.Permanent() || e.Hint() == "" {
@@ -157,7 +170,7 @@ func TestAnEngineIsAskedAsItsServicesStartIt(t *testing.T) {
 			continue
 		}
 		if len(got) != 1 || strings.Join(got[0].Argv, " ") != c.want || !slices.Equal(got[0].Env, c.Environment) {
-			t.Errorf("%s:\ngot  %q\nwant %s", name, got, c.want)
+			t.Errorf("%s:\ngot  %+v\nwant %s", name, got, c.want)
 		}
 	}
 }
@@ -166,9 +179,9 @@ func TestServicesThatStartTheEngineInTwoWaysAreBothAsked(t *testing.T) {
 	start := func(unit string, args ...string) execstart.Service {
 		return execstart.Service{Unit: unit, Commands: []execstart.Exec{{Path: "/usr/sbin/mariadbd", Argv: append([]string{"mariadbd"}, args...)}}}
 	}
-	got, err := new(mariadb).questions([]execstart.Service{start("a.service"), start("b.service", "--x"), start("c.service")})
+	got, err := starts([]execstart.Service{start("a.service"), start("b.service", "--x"), start("c.service")}, mariadbProgram)
 	if err != nil || len(got) != 2 {
-		t.Errorf("got %q, %v", got, err)
+		t.Errorf("got %+v, %v", got, err)
 	}
 }
 
@@ -263,7 +276,7 @@ func TestVersionFileIsNotTrusted(t *testing.T) {
 			dir := mariadbDir(t)
 			plant(t, filepath.Join(dir, "mariadb_upgrade_info"))
 			read := make(chan string, 1)
-			go func() { read <- mariadbVersion(Dir{path: dir, files: datadir.Host{}}) }()
+			go func() { read <- innodb.MariaDBVersion(Dir{path: dir, files: datadir.Host{}}, nil) }()
 			select {
 			case version := <-read:
 				if version != "" {
@@ -283,7 +296,7 @@ func FuzzStart(f *testing.F) {
 	f.Add("/usr/sbin/mariadbd", "$O", "${O}$$", "O=\"x")
 	f.Fuzz(func(t *testing.T, program, one, two, env string) {
 		s := execstart.Service{Unit: "x.service", Commands: []execstart.Exec{{Path: program, Argv: []string{program, one, two}}}, Environment: strings.Split(env, "\n")}
-		got, err := new(mariadb).questions([]execstart.Service{s})
+		got, err := starts([]execstart.Service{s}, mariadbProgram)
 		if err != nil {
 			if !errors.As(err, new(*execstart.UnclearError)) {
 				t.Errorf("got %v", err)
@@ -291,8 +304,8 @@ func FuzzStart(f *testing.F) {
 			return
 		}
 		argv := got[0].Argv
-		if len(got) != 1 || !filepath.IsAbs(argv[0]) || !slices.Equal(argv[len(argv)-2:], []string{"--verbose", "--help"}) {
-			t.Errorf("got %q", got)
+		if len(got) != 1 || argv[0] != "mariadbd" && argv[0] != "mysqld" && !filepath.IsAbs(argv[0]) {
+			t.Errorf("got %+v", got)
 		}
 	})
 }
@@ -304,7 +317,7 @@ func FuzzAnswer(f *testing.F) {
 	}
 	f.Add(text)
 	f.Fuzz(func(t *testing.T, output []byte) {
-		if s, err := new(mariadb).answer(output); err == nil && !filepath.IsAbs(s.DataDirectory) {
+		if s, err := readSettings(t, mariadb{}, output); err == nil && !filepath.IsAbs(s.DataDirectory) {
 			t.Errorf("got %+v", s)
 		}
 	})

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -141,7 +142,7 @@ func (r redis) settings(ctx context.Context, ask Asker, way redisWay) (set host.
 	if err != nil {
 		return set, err
 	}
-	set.Version = serverVersion(string(output))
+	set.Version = redisdump.Server(string(output))
 	return set, nil
 }
 
@@ -163,23 +164,6 @@ func workingDirectory(s execstart.Service) string {
 		return ""
 	}
 	return dir
-}
-
-// versionOutput is "Redis server v=7.0.15 sha=...", or Valkey's.
-var versionOutput = regexp.MustCompile(`(?m)^(Redis |Valkey )?[Ss]erver v=([0-9]+(\.[0-9]+)*)`)
-
-// serverVersion is the name and version of a server: "Valkey 8.1.1". It is ""
-// where the output is not of the kind that is known.
-func serverVersion(output string) string {
-	found := versionOutput.FindStringSubmatch(output)
-	if found == nil {
-		return ""
-	}
-	name := strings.TrimSpace(found[1])
-	if name == "" {
-		name = "Valkey" // 7.2 says no name
-	}
-	return name + " " + found[2]
 }
 
 // Examine looks for what the server loads: a dump, or append-only files, which
@@ -263,24 +247,37 @@ func (c *content) look() {
 	c.dump, c.single, c.appendDir = option(dumpName, "dump.rdb"), option(appendName, "appendonly.aof"), option(appendDir, "appendonlydir")
 	c.manifest = filepath.Join(c.appendDir, c.single+".manifest")
 	c.hasDump, c.hasSingle, c.hasManifest = c.dir.Has(c.dump), c.dir.Has(c.single), c.dir.Has(c.manifest)
-	there := c.dir.List(c.appendDir)
-	c.appendDirIsFilled = slices.ContainsFunc(there, func(name string) bool { return strings.HasPrefix(name, c.single+".") })
+	c.appendDirIsFilled = slices.ContainsFunc(c.dir.List(c.appendDir), func(name string) bool { return strings.HasPrefix(name, c.single+".") })
 	switch {
 	case c.hasManifest:
-		names, wrong := redisdump.Listed(c.dir.Text(c.manifest))
-		for _, name := range names {
-			c.parts = append(c.parts, filepath.Join(c.appendDir, name))
-			// A server that upgrades the one file of an older one writes its name
-			// first, and then moves it.
-			if wrong == "" && !slices.Contains(there, name) && !(len(names) == 1 && name == c.single && c.hasSingle) {
-				wrong = name + ", which it lists, is missing"
+		for range 3 {
+			text := c.dir.Text(c.manifest)
+			// A server that runs replaces the manifest, and then removes what the
+			// former one listed.
+			if c.readManifest(text); c.broken == "" || bytes.Equal(text, c.dir.Text(c.manifest)) {
+				return
 			}
-		}
-		if wrong != "" {
-			c.broken = fmt.Sprintf("%s: %s", c.manifest, wrong)
 		}
 	case c.appendDirIsFilled && !c.hasSingle:
 		c.broken = fmt.Sprintf("%s is missing, and there are append-only files: the server would start without them", c.manifest)
+	}
+}
+
+// readManifest finds the append-only files that a manifest lists.
+func (c *content) readManifest(text []byte) {
+	names, wrong := redisdump.Listed(text)
+	c.parts, c.broken = nil, ""
+	for _, name := range names {
+		part := filepath.Join(c.appendDir, name)
+		c.parts = append(c.parts, part)
+		// A server that upgrades the one file of an older one lists it first, and
+		// then moves it.
+		if wrong == "" && !c.dir.Has(part) && !(len(names) == 1 && name == c.single && c.hasSingle) {
+			wrong = name + ", which it lists, is missing"
+		}
+	}
+	if wrong != "" {
+		c.broken = fmt.Sprintf("%s: %s", c.manifest, wrong)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bootagent/pkg/datadir"
+	"bootagent/pkg/engine/redisdump"
 	"bootagent/pkg/engine/redistest"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
@@ -330,7 +331,7 @@ func TestADirectoryOfRedisIsReadyWhereTheServerFindsItsKeys(t *testing.T) {
 	for _, server := range redistest.Servers(t) {
 		output, err := exec.Command(server, "--version").Output()
 		ok(t, err)
-		version := serverVersion(string(output))
+		version := redisdump.Server(string(output))
 		for name, c := range redisDirectories {
 			t.Run(version+", "+name, func(t *testing.T) {
 				t.Parallel()
@@ -388,6 +389,28 @@ func TestADirectoryOfRedisIsExaminedUnderTheNamesInTheSettings(t *testing.T) {
 	}
 }
 
+// An agent that is started again looks at the directory of a server that runs,
+// and may just replace its append-only files.
+func TestADirectoryOfRedisIsReadyWhileTheServerRewritesItsFiles(t *testing.T) {
+	for _, server := range redistest.Servers(t) {
+		dir := t.TempDir()
+		s := started(t, server, dir, "--appendonly", "yes")
+		s.Do("SET", "k", "v")
+		set := host.EngineSettings{Values: map[string]string{"appendonly": "yes"}}
+		for end := time.Now().Add(800 * time.Millisecond); time.Now().Before(end); {
+			if strings.Contains(s.Do("INFO", "persistence")[0], "aof_rewrite_in_progress:0") {
+				s.Do("BGREWRITEAOF")
+			}
+			for range 50 {
+				got, err := Examine(datadir.Host{}, host.Data{Engine: "redis", Owner: me(t), Dir: dir}, set)
+				if err != nil || got.State != host.Ready || got.Empty {
+					t.Fatalf("got %+v, %v", got, err)
+				}
+			}
+		}
+	}
+}
+
 func TestADirectoryThatItsOwnerCannotWriteIsRefused(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "redis")
 	ok(t, os.Mkdir(dir, 0o500))
@@ -404,7 +427,7 @@ func TestAnEmptyDirectoryOfAnotherUserIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	ok(t, os.Chown(dir, 12345, 12345))
 	got, err := Examine(datadir.Host{}, host.Data{Engine: "redis", Owner: me(t), Dir: dir}, host.EngineSettings{})
-	if err != nil || got.State != host.Unfit || got.Empty || !strings.Contains(got.Reason, "it belongs to user number 12345") {
+	if err != nil || got.State != host.Unfit || !strings.Contains(got.Reason, "it belongs to user number 12345") {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
@@ -414,7 +437,7 @@ func BenchmarkVersionOfRedis(b *testing.B) {
 	for _, server := range redistest.Servers(b) {
 		b.Run(filepath.Base(server), func(b *testing.B) {
 			for b.Loop() {
-				if output, err := exec.Command(server, "--version").Output(); err != nil || serverVersion(string(output)) == "" {
+				if output, err := exec.Command(server, "--version").Output(); err != nil || redisdump.Server(string(output)) == "" {
 					b.Fatal(err)
 				}
 			}

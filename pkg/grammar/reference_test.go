@@ -100,7 +100,10 @@ func jsonSchema(k key.Kind) map[string]any {
 	case key.Integer, key.Boolean:
 		s["type"] = k.Type
 	case key.List:
-		s["type"], s["items"], s["uniqueItems"] = "array", jsonSchema(*k.Entry), true
+		s["type"], s["items"] = "array", jsonSchema(*k.Entry)
+		if !k.Repeats {
+			s["uniqueItems"] = true
+		}
 		if k.Least > 0 {
 			s["minItems"] = k.Least
 		}

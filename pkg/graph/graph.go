@@ -56,6 +56,7 @@ type Step struct {
 	started        time.Time // when its function was last started
 	wait           Wait
 	warning        string    // see Warn
+	answer         string    // see Answer
 	err            error     // why it failed last, until it is Done
 	first          error     // the first of these failures
 	blocked        error     // why it is Skipped

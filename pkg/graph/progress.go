@@ -36,6 +36,7 @@ type Progress struct {
 	Err     error     // why it Failed, also while it is retried, or was Skipped
 	RetryAt time.Time
 	Serves  bool   // it is Done when a service is ready
+	Answer  string // the last that it got
 	Warning string // what people should know of it, even if it is Done
 
 	// Of a step that fails again and again:
@@ -51,7 +52,7 @@ func (g *Graph) progress() []Progress {
 	for i, st := range g.steps {
 		all[i] = Progress{
 			Step: st.name, State: st.state, Since: st.since, Started: st.started, Wait: st.wait, Err: st.err,
-			RetryAt: st.retryAt, Serves: st.serves, Warning: st.warning,
+			RetryAt: st.retryAt, Serves: st.serves, Answer: st.answer, Warning: st.warning,
 			Failures: st.failures, FailingSince: st.failingSince, First: st.first, FailsAt: g.due(st), CountsAsFailed: st.countsAsFailed,
 		}
 		switch {
@@ -93,6 +94,9 @@ func (p Progress) String() string {
 	switch p.State {
 	case Waiting:
 		text += fmt.Sprintf(" until %s for %s", until(p.Since, p.Wait.Until), p.Wait.For)
+		if p.Answer != "" {
+			text += "; the last answer is: " + p.Answer
+		}
 	case Failed:
 		return fmt.Sprintf("%s failed at %s%s: %v", p.Step, clock(p.Since), p.often(), p.why())
 	}

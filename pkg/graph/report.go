@@ -44,6 +44,12 @@ func Warn(ctx context.Context, warning string) {
 	report(ctx, func(step *Step) { step.warning = warning })
 }
 
+// Answer says what the last answer was that the step got whose function got ctx, in a
+// few words. It stays until the step runs again.
+func Answer(ctx context.Context, text string) {
+	report(ctx, func(step *Step) { step.answer = text })
+}
+
 // SetFailed makes the step whose function got ctx Failed, while the function goes
 // on to look whether the cause has gone: people are told, and the step can still
 // become Done.

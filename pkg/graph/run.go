@@ -95,7 +95,7 @@ func (g *Graph) start(ctx context.Context, log *slog.Logger, step *Step) {
 	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, runningKey{}, running{g, step, step.failingSince}))
 	step.become(Running)
 	step.started = step.since
-	step.cancel, step.warning = cancel, ""
+	step.cancel, step.warning, step.answer = cancel, "", ""
 	step.log = log.With("step", step.name)
 	wrap := g.Wrap
 	if wrap == nil {

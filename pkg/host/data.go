@@ -107,7 +107,12 @@ type EngineSettings struct {
 	Version       string   // of the engine itself: "10.11.14-MariaDB-0+deb12u2"
 	Files         []string // that its settings name, relative to the data directory
 	Program       string   // absolute path of the server that the services start, or ""
+	Options       []string // of its command line, that say which files have its settings
 	Elsewhere     []Place  // what its settings put outside of the data directory
+
+	// Inside says that settings are in the data directory, and are known when that
+	// is where the engine looks for it.
+	Inside bool
 
 	// Values are further settings that decide which files are its data, by the
 	// engine's own names: "appendonly": "yes".

@@ -5,9 +5,11 @@ package host
 import (
 	"bytes"
 	"context"
+	"io/fs"
 	"strings"
 	"time"
 
+	"bootagent/pkg/role/ready"
 	"bootagent/pkg/role/source"
 )
 
@@ -25,12 +27,14 @@ type Host struct {
 	Directories Directories
 	Engines     Engines
 	Secrets     Secrets
+	Files       Files
 	Units       Units
 	Runs        Runs
 	Grants      Grants
 	Jobs        Jobs
 	Probes      Probes
 	Stops       Stops
+	Bypasses    Bypasses
 	Shutdown    Shutdown
 	Machine     Machine
 
@@ -72,6 +76,10 @@ type Secrets interface {
 	// Fetch returns what the source of a secret holds.
 	Fetch(ctx context.Context, s Secret) (Payload, error)
 
+	// StageNothing stages an empty line for a unit in place of a secret, unless the
+	// secret is staged. Staged does not tell of it.
+	StageNothing(s Secret, unit string) error
+
 	// Open decrypts a secret and stages it. fault.Pending says that none of
 	// the keys fits, and that a person may bring another.
 	Open(ctx context.Context, s Secret, p Payload) error
@@ -83,6 +91,34 @@ type Payload struct {
 	Version   string        // tells payloads of the same secret apart
 	Encrypted bool          // it is encrypted
 	Stale     string        // that it comes from the cache, and why; "" if it is fresh from its source
+}
+
+// Files writes the configuration files of a role.
+type Files interface {
+	// Write makes a file so, in one step, unless it is so already: changed says
+	// which. The secrets in it are staged. A secret that can't be put in is a
+	// permanent error.
+	Write(ctx context.Context, f File) (changed bool, err error)
+
+	// Written reports whether there is a file of that name.
+	Written(name string) (bool, error)
+}
+
+// A File is a small configuration file, as services are to find it.
+type File struct {
+	Name    string
+	Owner   string // user name
+	Group   string // name, or "" for the group of the owner
+	Mode    fs.FileMode
+	Content []Piece
+}
+
+// A Piece is a part of a file: some text, or a secret that is put in when the file
+// is written.
+type Piece struct {
+	Text   string
+	Secret *Secret // nil for a text
+	Quoted bool    // the secret stands between double quotes, in an environment file
 }
 
 // Units says what systemd's units are doing.
@@ -114,6 +150,10 @@ type Grants interface {
 	// own start.
 	Grant(ctx context.Context, unit string, mounts []string) error
 
+	// Revoke takes the grant of a service away, which stops the service. It does
+	// not wait for that.
+	Revoke(ctx context.Context, unit string) error
+
 	// Granted reports whether a service is granted, and not about to lose its
 	// grant.
 	Granted(ctx context.Context, unit string) (bool, error)
@@ -137,8 +177,10 @@ type Jobs interface {
 
 // Probes asks whether a service is ready.
 type Probes interface {
-	// Probe starts a oneshot unit and returns when it has succeeded.
-	Probe(ctx context.Context, unit string) error
+	// Probe asks a service once, and returns what it answered, in a few words;
+	// "" is nothing but that it serves. An error says why it does not serve. ctx
+	// bounds the time; the cause of its end is then the error.
+	Probe(ctx context.Context, service string, probe ready.Ready) (answer string, err error)
 }
 
 // Stops keeps which services a person stopped. A new agent has to know it.
@@ -195,10 +237,11 @@ type Metadata interface {
 
 // An Instance is an EC2 instance. It is zero on a machine that is not in a cloud.
 type Instance struct {
-	ID     string
-	Zone   string // such as eu-central-1a
-	Region string
-	Type   string // such as m7g.large
+	ID          string
+	Zone        string // such as eu-central-1a
+	Region      string
+	Type        string // such as m7g.large
+	PrivateIPv4 string // its primary private IPv4 address; "" where it is not known
 }
 
 // An Identity is what the cloud tells an instance of itself.

@@ -24,6 +24,9 @@ type Volumes interface {
 	// neither forces nor detaches.
 	Attach(ctx context.Context, id name.VolumeID) error
 
+	// Tags returns all tags of a volume.
+	Tags(ctx context.Context, id name.VolumeID) (map[string]string, error)
+
 	// Origin says what EC2 knows of a volume that is taken for new.
 	Origin(ctx context.Context, id name.VolumeID) (Origin, error)
 
@@ -62,10 +65,22 @@ type Origin struct {
 }
 
 // Records keeps which EBS volume this very instance had mounted for a volume of
-// the plan.
+// the plan, and the tags that were read of it.
 type Records interface {
 	Recorded(volume string, find Find) (name.VolumeID, error) // "" if there is none
 	Record(volume string, find Find, id name.VolumeID) error
+
+	RecordedTag(id name.VolumeID, key string) (value string, there bool, err error)
+	RecordTag(id name.VolumeID, key, value string) error
+
+	// All returns all that are recorded of this instance, by the volume of the plan.
+	All() map[string]Recorded
+}
+
+// Recorded says which EBS volume this instance had mounted for a volume of a plan.
+type Recorded struct {
+	Find Find          `json:"find"` // how the role said which it is
+	ID   name.VolumeID `json:"id"`
 }
 
 // Releases tells how the last shutdown of the machine ended.

@@ -28,6 +28,7 @@ type Report struct {
 	Problems  []string // where it is, what is wrong, and what to do
 	Checked   []string // what was checked without a problem; each continues "checked "
 	Unchecked []string // what was not checked, and why; each continues "not checked: "
+	Suggested []string // what would be better, and how; each continues "suggestion: "
 	Install   bool     // bootagent guard install repairs some of the problems
 }
 
@@ -80,7 +81,9 @@ func (i Image) Check(ctx context.Context) (Report, error) {
 	}
 	i.checkReady(units, &r)
 	i.checkOwners(units, &r)
+	i.checkFiles(units, &r)
 	i.checkPrograms(units, set, &r)
+	i.checkStops(units, &r)
 	i.checkMounts(units, &r)
 	if i.Kept {
 		i.checkLeftovers(units, set, &r)
@@ -106,7 +109,7 @@ func (i Image) checkReady(units *unitfile.Tree, r *Report) {
 	before, checked := len(r.Problems), []string{}
 	for _, ro := range i.Roles {
 		for _, s := range ro.Services {
-			if s.Ready == nil || slices.Contains(checked, s.Ready.Unit) {
+			if s.Ready == nil || s.Ready.Unit == "" || slices.Contains(checked, s.Ready.Unit) {
 				continue
 			}
 			checked = append(checked, s.Ready.Unit)
@@ -124,7 +127,7 @@ func (i Image) checkReady(units *unitfile.Tree, r *Report) {
 // image, and among those that systemd-sysusers creates at boot.
 func (i Image) checkOwners(units *unitfile.Tree, r *Report) {
 	before, owners := len(r.Problems), []string{}
-	known := users(units)
+	known := accounts(units, "passwd", "u", "u!")
 	for _, ro := range i.Roles {
 		for _, d := range ro.Data {
 			if slices.Contains(owners, d.Owner) {
@@ -137,35 +140,17 @@ func (i Image) checkOwners(units *unitfile.Tree, r *Report) {
 			}
 		}
 	}
+	for _, ro := range i.Roles {
+		for _, s := range ro.Services {
+			if s.Ready != nil && s.Ready.User != "" && !known[s.Ready.User] {
+				r.problem("%s: the probe of %s runs as %s, but that user is neither in %s nor in a file of sysusers.d: install the package that creates the user, or set another user",
+					ro.File, s.Unit, s.Ready.User, units.Path("/etc/passwd"))
+			}
+		}
+	}
 	if len(owners) > 0 {
 		r.check(before, Count(len(owners), "owner")+" of data: found ("+strings.Join(owners, ", ")+")")
 	}
-}
-
-func users(units *unitfile.Tree) map[string]bool {
-	known := make(map[string]bool)
-	for _, file := range []string{"/etc/passwd", "/usr/lib/passwd"} {
-		text, _ := units.Read(file)
-		for line := range strings.Lines(string(text)) {
-			name, _, _ := strings.Cut(line, ":")
-			known[strings.TrimSpace(name)] = true
-		}
-	}
-	for _, dir := range []string{"/etc/sysusers.d", "/run/sysusers.d", "/usr/local/lib/sysusers.d", "/usr/lib/sysusers.d"} {
-		entries, _ := units.ReadDir(dir)
-		for _, entry := range entries {
-			if !strings.HasSuffix(entry.Name(), ".conf") {
-				continue
-			}
-			text, _ := units.Read(path.Join(dir, entry.Name()))
-			for line := range strings.Lines(string(text)) {
-				if words := strings.Fields(line); len(words) > 1 && (words[0] == "u" || words[0] == "u!") {
-					known[words[1]] = true
-				}
-			}
-		}
-	}
-	return known
 }
 
 func (i Image) checkPrograms(units *unitfile.Tree, set settings.Settings, r *Report) {
@@ -186,17 +171,34 @@ func (i Image) checkPrograms(units *unitfile.Tree, set settings.Settings, r *Rep
 				continue
 			}
 			asked = append(asked, p.paths[0])
-			found := slices.IndexFunc(p.paths, func(name string) bool { return executable(units, name) })
-			if found < 0 {
+			found := firstExecutable(units, p.paths)
+			if found == "" {
 				r.problem("%s: there is no executable %s, %s: %s in the image", ro.File, p.name(), p.does, p.get)
 				continue
 			}
-			there = append(there, p.paths[found])
+			there = append(there, found)
 		}
 	}
 	if len(there) > 0 {
 		r.check(before, Count(len(there), "program")+": found ("+strings.Join(there, ", ")+")")
 	}
+}
+
+// firstExecutable returns the first program of a list of patterns, or "".
+func firstExecutable(units *unitfile.Tree, patterns []string) string {
+	for _, pattern := range patterns {
+		names := []string{pattern}
+		if strings.Contains(pattern, "*") {
+			names, _ = filepath.Glob(units.Path(pattern))
+			for i, name := range names {
+				names[i] = filepath.Join("/", strings.TrimPrefix(name, units.Path("/")))
+			}
+		}
+		if i := slices.IndexFunc(names, func(name string) bool { return executable(units, name) }); i >= 0 {
+			return names[i]
+		}
+	}
+	return ""
 }
 
 func executable(units *unitfile.Tree, name string) bool {

@@ -153,10 +153,40 @@ func TestWhatAnImageLacksIsTold(t *testing.T) {
 	}{
 		{"no ready unit", map[string]string{"usr/lib/systemd/system/mysql-ready.service": "gone"}, []string{"db.yaml: the ready unit of mariadb.service: mysql-ready.service: has no unit file"}},
 		{"a ready unit that is masked", map[string]string{"etc/systemd/system/mysql-ready.service": "-> /dev/null"}, []string{"mysql-ready.service: is masked, so nothing can start it: systemctl --root "}},
+		{
+			"no program and no user of a probe",
+			map[string]string{"etc/bootagent/roles.d/db.yaml": strings.Replace(dbRole, "unit: mysql-ready.service", "command: [/usr/bin/mysqladmin, ping], user: prober", 1)},
+			[]string{"the probe of mariadb.service runs as prober, but that user is neither in ", "there is no executable /usr/bin/mysqladmin, which probes mariadb.service: install it in the image"},
+		},
 		{"no owner", map[string]string{"etc/passwd": "root:x:0:0::/root:/bin/sh\nmysqlx:x:1:1::/:\n"}, []string{`data "mysql" has the owner mysql, but that user is neither in `}},
 		{"an owner that is made at boot", map[string]string{"etc/passwd": "", "usr/lib/sysusers.d/mysql.conf": "#u x\nu mysql - \"MySQL\" /var/lib/mysql\n"}, nil},
+		{"no owner of a file", map[string]string{"etc/bootagent/roles.d/db.yaml": dbRole + "files: {x: {content: x, owner: redis, services: [mariadb.service]}}\n"}, []string{`db.yaml: file "x" has the owner redis, but that user is neither in `}},
+		{"no group of a file", map[string]string{"etc/bootagent/roles.d/db.yaml": dbRole + "files: {x: {content: x, owner: mysql, group: dba, services: [mariadb.service]}}\n"}, []string{`db.yaml: file "x" has the group dba, but that group is neither in `}},
+		{"an owner and a group of a file", map[string]string{
+			"etc/bootagent/roles.d/db.yaml": dbRole + "files: {x: {content: x, group: dba, services: [mariadb.service]}}\n",
+			"usr/lib/sysusers.d/mysql.conf": "g dba -\n",
+		}, nil},
 		{"no mkfs", map[string]string{"usr/sbin/mkfs.xfs": "gone"}, []string{`there is no executable /sbin/mkfs.xfs, which makes the filesystem of volume "data": install xfsprogs in the image`}},
 		{"a program that can't be run", map[string]string{"usr/sbin/mkfs.xfs": "text"}, []string{"there is no executable /sbin/mkfs.xfs"}},
+		{
+			"an engine whose path has its version",
+			map[string]string{
+				"etc/bootagent/roles.d/db.yaml":          strings.Replace(dbRole, "engine: mariadb", "engine: postgres", 1),
+				"usr/lib/postgresql/15/bin/postgres":     "#!",
+				"usr/lib/postgresql/15/bin/initdb":       "text",
+				"usr/lib/postgresql/16/bin/initdb":       "#!",
+				"usr/lib/postgresql/README/postgres.txt": "text",
+			},
+			nil,
+		},
+		{
+			"no engine whose path has its version",
+			map[string]string{
+				"etc/bootagent/roles.d/db.yaml":      strings.Replace(dbRole, "engine: mariadb", "engine: postgres", 1),
+				"usr/lib/postgresql/15/bin/postgres": "#!",
+			},
+			[]string{`there is no executable initdb, which makes the directory of data "mysql": install the engine postgres in the image`},
+		},
 		{"no tool of several places", map[string]string{"usr/bin/blkid": "gone"}, []string{`there is no executable blkid, which says what is on the disk of volume "data": install util-linux`}},
 		{
 			"no program that brings a key",

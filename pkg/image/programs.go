@@ -11,7 +11,7 @@ import (
 
 // A tool is a program that the agent runs.
 type tool struct {
-	paths []string // one of these has to exist
+	paths []string // one of these has to exist; patterns, as of path.Match
 	does  string   // "which makes the filesystem of volume \"data\""
 	get   string   // "install xfsprogs"
 }
@@ -57,6 +57,11 @@ func programsOf(r *role.Role) (all []tool) {
 			case d.IfAbsent == role.Initialize:
 				all = append(all, tool{paths: t.Paths, does: "which makes the directory " + of, get: get})
 			}
+		}
+	}
+	for _, s := range r.Services {
+		if s.Ready != nil && len(s.Ready.Command) > 0 {
+			all = append(all, tool{paths: s.Ready.Command[:1], does: "which probes " + s.Unit, get: "install it"})
 		}
 	}
 	return all

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"bootagent/pkg/answers"
 	"bootagent/pkg/child"
 	"bootagent/pkg/engine"
 	"bootagent/pkg/host"
@@ -22,6 +23,7 @@ import (
 type engines struct {
 	manager  *systemd.Manager
 	children *child.Group
+	answers  answers.Store
 }
 
 const (
@@ -53,7 +55,11 @@ type asker struct {
 }
 
 func (a asker) Run(ctx context.Context, q engine.Question) ([]byte, error) {
-	return a.ask(ctx, a.data, q)
+	ask := func() ([]byte, error) { return a.ask(ctx, a.data, q) }
+	if q.OfProgram {
+		return a.answers.Of(q.Argv, ask)
+	}
+	return ask()
 }
 
 // settingsMax bounds a file of an engine's settings, in bytes.

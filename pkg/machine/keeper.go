@@ -13,7 +13,10 @@ import (
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 
+	"bootagent/pkg/bypass"
+	"bootagent/pkg/files"
 	"bootagent/pkg/grammar"
+	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/systemd"
 	"bootagent/pkg/systemd/guard"
@@ -30,6 +33,10 @@ type Keeper struct {
 
 	lock *os.File
 }
+
+// InstanceFile is the environment file that tells services which instance this is,
+// below a RunDir.
+func InstanceFile(runDir string) string { return filepath.Join(runDir, "instance.env") }
 
 // PlanFile is the file of the plan that is in force, below a RunDir.
 func PlanFile(runDir string) string { return filepath.Join(runDir, "plan.json") }
@@ -58,8 +65,12 @@ func takeLock(dir string) (*os.File, error) {
 	return lock, nil
 }
 
-// Plan keeps a plan and the role files.
-func (k *Keeper) Plan(plan role.Plan) error {
+// Plan keeps a plan and the role files, and which instance this is. A machine that
+// is none has no file that says so.
+func (k *Keeper) Plan(plan role.Plan, of host.Instance) error {
+	if err := k.keepInstance(of); err != nil {
+		return fmt.Errorf("cannot tell services which instance this is: %w", err)
+	}
 	if err := keepRoles(k.RolesDir, filepath.Join(k.RunDir, "roles.d")); err != nil {
 		return err
 	}
@@ -68,6 +79,17 @@ func (k *Keeper) Plan(plan role.Plan) error {
 		return err
 	}
 	return renameio.WriteFile(PlanFile(k.RunDir), src, 0o600)
+}
+
+func (k *Keeper) keepInstance(of host.Instance) error {
+	file := InstanceFile(k.RunDir)
+	if of == (host.Instance{}) {
+		if err := os.Remove(file); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	return renameio.WriteFile(file, files.InstanceEnv(of), 0o644, renameio.WithStaticPermissions(0o644))
 }
 
 // keepRoles copies the role files that can be read, so that the generator guards
@@ -91,7 +113,7 @@ func keepRoles(from, to string) error {
 }
 
 // Check makes the lock again if somebody deleted its file, and the plan in force.
-func (k *Keeper) Check(inForce *role.Plan) error {
+func (k *Keeper) Check(inForce *role.Plan, of host.Instance) error {
 	_, err := os.Lstat(filepath.Join(k.RunDir, "lock"))
 	if errors.Is(err, fs.ErrNotExist) {
 		var lock *os.File
@@ -103,8 +125,9 @@ func (k *Keeper) Check(inForce *role.Plan) error {
 	if inForce == nil {
 		return err
 	}
-	if _, missing := os.Lstat(PlanFile(k.RunDir)); missing != nil {
-		err = errors.Join(err, k.Plan(*inForce))
+	_, missing := os.Lstat(PlanFile(k.RunDir))
+	if _, untold := os.Lstat(InstanceFile(k.RunDir)); missing != nil || untold != nil && of != (host.Instance{}) {
+		err = errors.Join(err, k.Plan(*inForce, of))
 	}
 	return err
 }
@@ -123,6 +146,9 @@ func AnyGranted() bool {
 
 // Held returns the services that have a guard and no grant.
 func (k *Keeper) Held() []string { return guard.Held("/") }
+
+// Bypassed returns the bypasses that are in force.
+func (k *Keeper) Bypassed() (map[string]host.Bypass, error) { return bypass.Below(k.RunDir).Bypassed() }
 
 // WarnOfGuards logs which services of a plan could start before they are granted.
 func (k *Keeper) WarnOfGuards(ctx context.Context, plan role.Plan) {

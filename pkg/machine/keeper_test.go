@@ -1,6 +1,8 @@
 package machine
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -8,6 +10,8 @@ import (
 	"testing"
 
 	"bootagent/pkg/grammar"
+	"bootagent/pkg/host"
+	"bootagent/pkg/role"
 	"bootagent/pkg/systemd/guard"
 )
 
@@ -37,6 +41,46 @@ func unitsIn(t *testing.T, dir string) string {
 		}
 	}
 	return strings.Join(all, " ")
+}
+
+func TestServicesAreToldWhichInstanceThisIs(t *testing.T) {
+	k := Keeper{RunDir: t.TempDir(), RolesDir: t.TempDir()}
+	if err := k.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	defer k.Unlock()
+	file := filepath.Join(k.RunDir, "instance.env")
+	says := func(want string) {
+		t.Helper()
+		if got, err := os.ReadFile(file); err != nil || string(got) != want {
+			t.Errorf("it says %q, %v", got, err)
+		}
+		if info, err := os.Lstat(file); err != nil || info.Mode() != 0o644 {
+			t.Errorf("it is %v, %v", info, err)
+		}
+	}
+	of := host.Instance{ID: "i-1", Region: "eu-central-1"}
+	if err := k.Plan(role.Plan{}, of); err != nil {
+		t.Fatal(err)
+	}
+	says("INSTANCE_ID=\"i-1\"\nREGION=\"eu-central-1\"\n")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Check(&role.Plan{}, of); err != nil {
+		t.Fatal(err)
+	}
+	says("INSTANCE_ID=\"i-1\"\nREGION=\"eu-central-1\"\n")
+
+	// A local machine is none, also where it was one before.
+	for range 2 {
+		if err := errors.Join(k.Plan(role.Plan{}, host.Instance{}), k.Check(&role.Plan{}, host.Instance{})); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("there is a file: %v", err)
+		}
+	}
 }
 
 func TestRolesInForceAreKept(t *testing.T) {

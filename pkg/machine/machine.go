@@ -10,11 +10,16 @@ import (
 	"path/filepath"
 	"strings"
 
+	"bootagent/pkg/answers"
 	"bootagent/pkg/aws/diagnose"
 	"bootagent/pkg/aws/s3"
 	"bootagent/pkg/block"
+	"bootagent/pkg/bypass"
 	"bootagent/pkg/child"
 	"bootagent/pkg/host"
+	"bootagent/pkg/probe"
+	"bootagent/pkg/ramfile"
+	"bootagent/pkg/records"
 	"bootagent/pkg/release"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/secret/credential"
@@ -55,16 +60,17 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 	d := disks{block.Host(), m.Children, m.RunDir}
 	u := units{m.Manager}
 	h := host.Host{
-		Records:     records{filepath.Join(m.StateDir, "volumes.json"), self.ID, m.Log},
+		Records:     records.New(filepath.Join(m.StateDir, "volumes.json"), self.ID, m.Log),
+		Bypasses:    bypass.Below(m.RunDir),
 		Releases:    release.Kept(m.StateDir),
 		Disks:       d,
 		Filesystems: filesystems{m.Manager, d},
 		Ledgers:     ledgers{m.Children},
-		Intents:     intents{filepath.Join(m.StateDir, "intents")},
+		Intents:     records.Intents(filepath.Join(m.StateDir, "intents")),
 		Mounts:      mounts{m.Manager, m.Children},
 		Directories: directories{m.Children},
-		Engines:     engines{m.Manager, m.Children},
-		Units:       u, Runs: u, Grants: u, Jobs: u, Probes: u, Stops: u, Shutdown: u,
+		Engines:     engines{m.Manager, m.Children, answers.Store{Dir: filepath.Join(m.StateDir, "answers"), Log: m.Log}},
+		Units:       u, Runs: u, Grants: u, Jobs: u, Probes: m.probes(), Stops: u, Shutdown: u,
 		Machine: self,
 
 		UnlockWithin: c.Settings.UnlockWithin, RetryWithin: c.Settings.RetryWithin,
@@ -79,6 +85,7 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 		})
 	}
 	h.Secrets = m.secrets(c.Settings.Keys, objects)
+	h.Files = configFiles{ramfile.Dir{Root: filepath.Join(m.RunDir, "files"), Check: credential.OnRamfs}, m.staging()}
 	return h, nil
 }
 
@@ -103,6 +110,18 @@ func BootID() (string, error) {
 	return strings.TrimSpace(string(id)), err
 }
 
+// probes ask the services of the role.
+func (m *Machine) probes() probe.Host {
+	return probe.Host{Manager: m.Manager, Log: m.Log, RunDir: m.RunDir, Unix: func(ctx context.Context, path string) error {
+		return m.Children.Do(ctx, child.Task{Key: string(connect) + " " + path}, task{Do: connect, Path: path}, nil)
+	}}
+}
+
+// staging is where secrets are staged.
+func (m *Machine) staging() credential.Store {
+	return credential.Store{Root: filepath.Join(m.RunDir, "secrets")}
+}
+
 // secrets are those of S3 or of files. On a local machine objects is nil.
 func (m *Machine) secrets(keys []secret.ProviderConfig, objects sources.Objects) *secret.Secrets {
 	run := func(ctx context.Context, argv []string) ([]byte, error) {
@@ -111,7 +130,7 @@ func (m *Machine) secrets(keys []secret.ProviderConfig, objects sources.Objects)
 	return &secret.Secrets{
 		Keys: m.Keys, Providers: secret.Providers(keys, run), Sources: sources.All(objects),
 		Cache: secret.Cache(filepath.Join(m.StateDir, "secrets")),
-		Store: credential.Store{Root: filepath.Join(m.RunDir, "secrets")},
+		Store: m.staging(),
 		Log:   m.Log,
 	}
 }

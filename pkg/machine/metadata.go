@@ -68,7 +68,7 @@ func (m *Metadata) Cached() (host.Identity, time.Time, error) {
 
 // Identity is what the metadata service says, as package host has it.
 func Identity(f imds.Metadata) host.Identity {
-	who := host.Instance{ID: f.Identity.ID, Zone: f.Identity.Zone, Region: f.Identity.Region, Type: f.Identity.Type}
+	who := host.Instance{ID: f.Identity.ID, Zone: f.Identity.Zone, Region: f.Identity.Region, Type: f.Identity.Type, PrivateIPv4: f.Identity.PrivateIPv4}
 	return host.Identity{Instance: who, UserData: f.UserData, RoleTag: f.RoleTag}
 }
 

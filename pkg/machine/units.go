@@ -12,8 +12,6 @@ import (
 // units are the services of the role.
 type units struct{ *systemd.Manager }
 
-func (u units) Probe(ctx context.Context, unit string) error { return u.StartAndWait(ctx, unit) }
-
 func (u units) State(ctx context.Context, unit string) (host.UnitState, error) {
 	s, err := u.Manager.State(ctx, unit)
 	return asUnitState(s), err

@@ -14,6 +14,7 @@ import (
 	"bootagent/pkg/engine"
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/host"
+	"bootagent/pkg/probe"
 )
 
 // A task is one call to a disk or into a filesystem that may hang: the filesystem
@@ -41,6 +42,7 @@ const (
 	sameDirectory taskKind = "same-directory"
 	create        taskKind = "create"
 	publish       taskKind = "publish"
+	connect       taskKind = "connect"   // to the socket at Path
 	findDisk      taskKind = "find-disk" // whose serial number is Path
 	lookAt        taskKind = "look-at"   // the filesystem on a device
 )
@@ -66,6 +68,8 @@ func (t task) do(ctx context.Context) (answer any, err error) {
 		return nil, datadir.Create(t.Path, t.Owner)
 	case publish:
 		return nil, datadir.Publish(t.Other, t.Path)
+	case connect:
+		return nil, probe.Connect(ctx, "unix", t.Path)
 	case findDisk:
 		return block.Host().Find(ctx, t.Path)
 	case lookAt:

@@ -16,6 +16,7 @@ type Mount struct {
 	Major, Minor uint32 // the device number of what is mounted, as in st_dev
 	Point        string // the path where it is mounted
 	Source       string // what was mounted, as the filesystem names it: "/dev/nvme1n1", "tmpfs"
+	Private      bool   // an unmount in another mount namespace does not reach it (mount_namespaces(7))
 }
 
 // Parse returns the mounts of the text of a mountinfo file in the order of the
@@ -56,6 +57,9 @@ func parseLine(line string) (Mount, error) {
 	if errMajor != nil || errMinor != nil {
 		return m, fmt.Errorf("cannot parse the line %q of mountinfo: its device number is %q, not MAJOR:MINOR", line, fields[2])
 	}
+	m.Private = !slices.ContainsFunc(fields[min(6, dash):dash], func(tag string) bool {
+		return strings.HasPrefix(tag, "shared:") || strings.HasPrefix(tag, "master:")
+	})
 	m.Major, m.Minor, m.Source = uint32(ma), uint32(mi), Unescape(fields[dash+2])
 	return m, nil
 }

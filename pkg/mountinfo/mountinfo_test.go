@@ -18,12 +18,12 @@ const lines = `21 27 0:19 / /proc rw,nosuid,nodev,noexec,relatime shared:12 - pr
 
 func TestParseGivesDeviceMountPointAndSourceInTheOrderOfTheFile(t *testing.T) {
 	want := []Mount{
-		{0, 19, "/proc", "proc"},
-		{259, 3, "/srv/data", "/dev/nvme1n1"},
-		{4095, 1048575, "/srv/a b\tc\nd\\e", "/dev/my disk"},
-		{259, 5, `/srv/\040`, "/dev/nvme3n1"}, // an escaped backslash does not start an escape
-		{0, 44, "/srv/empty", ""},
-		{0, 45, "/srv/no\u00a0break", "tmpfs"}, // the kernel escapes no other space
+		{0, 19, "/proc", "proc", false},
+		{259, 3, "/srv/data", "/dev/nvme1n1", false},
+		{4095, 1048575, "/srv/a b\tc\nd\\e", "/dev/my disk", true},
+		{259, 5, `/srv/\040`, "/dev/nvme3n1", true}, // an escaped backslash does not start an escape
+		{0, 44, "/srv/empty", "", true},
+		{0, 45, "/srv/no\u00a0break", "tmpfs", true}, // the kernel escapes no other space
 	}
 	var got []Mount
 	for m, err := range Parse(lines) {

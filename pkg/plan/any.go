@@ -13,6 +13,7 @@ import (
 var standIns = map[string]string{
 	"${instance.id}": "stand-in.id", "${instance.zone}": "stand-in.zone",
 	"${instance.region}": "stand-in.region", "${instance.type}": "stand-in.type",
+	"${instance.private-ipv4}": "stand-in.private-ipv4",
 }
 
 // OfAny returns the role that all instances with a selection have, with the
@@ -22,6 +23,7 @@ func OfAny(from Source, sel userdata.Selection, roles []*role.Role) (*role.Role,
 	plan, err := From(from, sel, roles, host.Instance{
 		ID: standIns["${instance.id}"], Zone: standIns["${instance.zone}"],
 		Region: standIns["${instance.region}"], Type: standIns["${instance.type}"],
+		PrivateIPv4: standIns["${instance.private-ipv4}"],
 	})
 	if err != nil {
 		return nil, err

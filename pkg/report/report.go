@@ -95,9 +95,10 @@ func (r *Reporter) Booting(told status.Status, held map[string]graph.Progress, p
 	}
 }
 
-// NoPlan reports why there is no plan, and that units are held for that.
-func (r *Reporter) NoPlan(err error, units []string) {
-	s := status.Status{State: status.Failed, Reason: err.Error(), Hint: fault.HintOf(err)}
+// NoPlan reports why there is no plan, that units are held for that, and which a person
+// has started all the same.
+func (r *Reporter) NoPlan(err error, units []string, bypassed []status.Bypass) {
+	s := status.Status{State: status.Failed, Bypassed: bypassed, Reason: err.Error(), Hint: fault.HintOf(err)}
 	if errors.Is(err, plan.ErrNoRole) {
 		s.State = status.Idle
 	}

@@ -70,7 +70,7 @@ func Settled(progress []graph.Progress) bool {
 }
 
 func stepOf(p graph.Progress) status.Step {
-	step := status.Step{Name: p.Step, State: string(p.State), Since: p.Since, For: p.Wait.For, Hint: hintOf(p), Warning: p.Warning}
+	step := status.Step{Name: p.Step, State: string(p.State), Since: p.Since, For: p.Wait.For, Hint: hintOf(p), Answer: p.Answer, Warning: p.Warning}
 	if !p.Started.IsZero() {
 		step.Began = &p.Started
 	}

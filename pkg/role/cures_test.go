@@ -47,13 +47,13 @@ func TestTheFirstCureIsTheRightOne(t *testing.T) {
 		{"a space that can't be seen", "version: 1\nrole: db\u200b\n" + services, `2:9: a space that can't be seen (U+200B) stands here; replace it by a plain space or remove it`},
 		{"curly quotes", volume("find: {serial: “a”}"), `4:33: “ is not a quote of YAML; use " or '`},
 		{"a template", volume("find: {serial: {{ disk }}}"), `4:33: a template was not rendered: {{ ... }} or {% ... %} stands here; render it first`},
-		{"a template in quotes", volume(`find: {serial: "{{ disk }}"}`), `4:33: a template was not rendered: {{ ... }} or {% ... %} stands here; role files have expansions of their own: ${params.NAME} or ${instance.id}, .zone, .region, .type`},
+		{"a template in quotes", volume(`find: {serial: "{{ disk }}"}`), `4:33: a template was not rendered: {{ ... }} or {% ... %} stands here; role files have expansions of their own: ${params.NAME} or ${instance.id}, .zone, .region, .type, .private-ipv4`},
 
 		{"tags of AWS's tools", volume("find: {tags: [{Key: a, Value: b}]}"), `4:31: tags in find of volume "data" must be a map, not a list; write tags: {cluster: orders, holds: mysql}`},
 		{"one tag of AWS's tools", volume("find: {tags: {Key: a, Value: b}}"), `4:31: tags in find of volume "data": this is the form of AWS's tools; write tags: {cluster: orders, holds: mysql}`},
 		{"tags as text", volume("find: {tags: a=b}"), `4:31: tags in find of volume "data" must be a map, not text; write tags: {cluster: orders, holds: mysql}`},
 		{"an id without find", volume("find: vol-01234567"), `4:24: find of volume "data" must be a map, not text; write find: {tags: {cluster: orders}}`},
-		{"the short name of a parameter", volume(`find: {serial: "${cluster}"}`), `4:33: volume "data": serial: unknown name "cluster" in ${...}; did you mean ${params.cluster}? (known: ${params.NAME} or ${instance.id}, .zone, .region, .type)`},
+		{"the short name of a parameter", volume(`find: {serial: "${cluster}"}`), `4:33: volume "data": serial: unknown name "cluster" in ${...}; did you mean ${params.cluster}? (known: ${params.NAME} or ${instance.id}, .zone, .region, .type, .private-ipv4)`},
 
 		{"2d", volume("timeout: 2d"), `4:27: "timeout" in volume "data" is too long: at most 24h is allowed`},
 		{"1 day", volume("timeout: 1d"), `4:27: "timeout" in volume "data" is not a duration; write 24h`},

@@ -24,6 +24,7 @@ var sections = []section{
 	volumeSection,
 	dataSection,
 	secretSection,
+	fileSection,
 	serviceSection,
 }
 
@@ -44,7 +45,6 @@ const (
 
 var (
 	nameKind    = key.Kind{Type: key.Text, Doc: "a name", Pattern: namePattern}
-	textKind    = key.Kind{Type: key.Text, Doc: "text"}
 	pathKind    = key.Kind{Type: key.Text, Doc: "an absolute path", Pattern: pathPattern}
 	serviceKind = key.Kind{Type: key.Text, Doc: "a service", Pattern: `\.service$`}
 )

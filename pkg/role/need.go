@@ -8,7 +8,7 @@ import (
 	"bootagent/pkg/strictyaml"
 )
 
-// A Need names a volume, a data directory or a secret of the same role.
+// A Need names a volume, a data directory, a secret or a file of the same role.
 type Need struct {
 	Kind NeedKind `json:"kind"`
 	Name string   `json:"name"`
@@ -25,13 +25,14 @@ const (
 	KindVolume NeedKind = "volume"
 	KindData   NeedKind = "data"
 	KindSecret NeedKind = "secret"
+	KindFile   NeedKind = "file"
 )
 
 // needSections are the keys of the file whose names a service can need.
 var needSections = []struct {
 	kind    NeedKind
 	section string
-}{{KindVolume, "volumes"}, {KindData, "data"}, {KindSecret, "secrets"}}
+}{{KindVolume, "volumes"}, {KindData, "data"}, {KindSecret, "secrets"}, {KindFile, "files"}}
 
 // needWords are all words that a service can need.
 func (d *reading) needWords() (words []string, lost bool) {
@@ -61,7 +62,7 @@ func (d *reading) readNeeds(r key.Reader) (needs []Need) {
 		if len(words) > 0 {
 			word, ok = entry.OneOf(words...)
 		} else if word, is := entry.TextOf("what the service needs"); is {
-			entry.Failf("%s can't need %s: the role has no volumes, data or secrets", r.What, strictyaml.Quote(word))
+			entry.Failf("%s can't need %s: the role has no volumes, data, secrets or files", r.What, strictyaml.Quote(word))
 		}
 		need := parseNeed(word)
 		if ok && slices.Contains(needs, need) {
@@ -74,13 +75,13 @@ func (d *reading) readNeeds(r key.Reader) (needs []Need) {
 
 // allNeeds are what a service needs: what it says, or else all volumes and data
 // of the role; the volume of the data that it needs, since the service has to
-// stop when either goes; and the secrets that are for it, whatever it says,
-// since it can't start without the credentials that its guard names.
+// stop when either goes; and the secrets and files that are for it, whatever it
+// says, since it can't start without them.
 func (d *reading) allNeeds(s servicing) []Need {
 	needs := s.Needs
 	if words, _ := d.needWords(); !s.chosen {
 		for _, word := range words {
-			if need := parseNeed(word); need.Kind != KindSecret {
+			if need := parseNeed(word); need.Kind == KindVolume || need.Kind == KindData {
 				needs = append(needs, need)
 			}
 		}
@@ -95,6 +96,33 @@ func (d *reading) allNeeds(s servicing) []Need {
 			needs = append(needs, Need{KindSecret, secret.Name})
 		}
 	}
+	for _, file := range d.role.Files {
+		if slices.Contains(file.Services, s.Unit) {
+			needs = append(needs, Need{KindFile, file.Name})
+		}
+	}
 	slices.SortFunc(needs, func(a, b Need) int { return strings.Compare(a.String(), b.String()) })
 	return slices.Compact(needs)
+}
+
+// MountsOf returns the mount points of the volumes and data that a service of the plan
+// stands on, sorted.
+func (p *Plan) MountsOf(unit string) (at []string) {
+	i := slices.IndexFunc(p.Services, func(s Service) bool { return s.Unit == unit })
+	if i < 0 {
+		return nil
+	}
+	needs := slices.Clone(p.Services[i].Needs)
+	for _, d := range p.Data {
+		if slices.Contains(needs, Need{KindData, d.Name}) {
+			at, needs = append(at, d.Bind), append(needs, Need{KindVolume, d.Volume})
+		}
+	}
+	for _, v := range p.Volumes {
+		if slices.Contains(needs, Need{KindVolume, v.Name}) {
+			at = append(at, v.Mount)
+		}
+	}
+	slices.Sort(at)
+	return slices.Compact(at)
 }

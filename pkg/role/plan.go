@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"bootagent/pkg/role/expand"
+	"bootagent/pkg/role/file"
 	"bootagent/pkg/role/find"
 	"bootagent/pkg/strictyaml"
 )
@@ -15,12 +16,13 @@ import (
 // that the user-data and the instance give. It has no expansions. Every list is
 // sorted by name, so that two plans from the same input are equal.
 type Plan struct {
-	Role     string    `json:"role"`
-	Volumes  []Volume  `json:"volumes,omitempty"`
-	Data     []Data    `json:"data,omitempty"`
-	Secrets  []Secret  `json:"secrets,omitempty"`
-	Services []Service `json:"services,omitempty"`
-	Extra    Extra     `json:"extra,omitempty"`
+	Role     string      `json:"role"`
+	Volumes  []Volume    `json:"volumes,omitempty"`
+	Data     []Data      `json:"data,omitempty"`
+	Secrets  []Secret    `json:"secrets,omitempty"`
+	Files    []file.File `json:"files,omitempty"`
+	Services []Service   `json:"services,omitempty"`
+	Extra    Extra       `json:"extra,omitempty"`
 }
 
 // Extra has the values of keys that have no field of their own in Role and Plan,
@@ -49,15 +51,16 @@ type selection struct {
 // An Instance is what expansions can put in of an EC2 instance. It is zero on a
 // local machine.
 type Instance struct {
-	ID     string // ${instance.id}
-	Zone   string // ${instance.zone}, such as eu-central-1a
-	Region string // ${instance.region}
-	Type   string // ${instance.type}
+	ID          string // ${instance.id}
+	Zone        string // ${instance.zone}, such as eu-central-1a
+	Region      string // ${instance.region}
+	Type        string // ${instance.type}
+	PrivateIPv4 string // ${instance.private-ipv4}
 }
 
 // values are what an instance gives to expansions; the parameters are missing.
 func (i Instance) values() expand.Values {
-	known := map[string]string{"id": i.ID, "zone": i.Zone, "region": i.Region, "type": i.Type}
+	known := map[string]string{"id": i.ID, "zone": i.Zone, "region": i.Region, "type": i.Type, "private-ipv4": i.PrivateIPv4}
 	return expand.Values{
 		Params: make(map[string]string), Local: i == Instance{},
 		Instance: func(name string) string { return known[name] },

@@ -16,6 +16,8 @@ import (
 	"strings"
 
 	"bootagent/pkg/regular"
+	"bootagent/pkg/role/file"
+	"bootagent/pkg/role/param"
 	"bootagent/pkg/strictyaml"
 )
 
@@ -24,10 +26,11 @@ import (
 type Role struct {
 	Name     string
 	File     string // where it was read
-	Params   []Param
+	Params   []param.Param
 	Volumes  []Volume // what finds them may have expansions
 	Data     []Data
-	Secrets  []Secret // their sources may have expansions
+	Secrets  []Secret    // their sources may have expansions
+	Files    []file.File // their texts may have expansions
 	Services []Service
 	Extra    Extra
 

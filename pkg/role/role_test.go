@@ -53,7 +53,7 @@ func TestARefusedFileTellsAllItsMistakes(t *testing.T) {
 }
 
 // anInstance is one on which every expansion has a value.
-var anInstance = role.Instance{ID: "i-0123456789abcdef0", Zone: "eu-central-1a", Region: "eu-central-1", Type: "m7g.large"}
+var anInstance = role.Instance{ID: "i-0123456789abcdef0", Zone: "eu-central-1a", Region: "eu-central-1", Type: "m7g.large", PrivateIPv4: "10.0.0.17"}
 
 func planJSON(t *testing.T, r *role.Role, params, volumes map[string]string) string {
 	t.Helper()
@@ -98,6 +98,7 @@ func TestThePlanOfARoleIsWhole(t *testing.T) {
 				"bound-to-serial":   "QEMU-7",
 			},
 		},
+		{file: "testdata/plan/files.yaml", params: map[string]string{"cluster": "the orders"}},
 	} {
 		t.Run(filepath.Base(c.file), func(t *testing.T) {
 			r, err := decodeFile(t, c.file)
@@ -114,13 +115,14 @@ func TestAPlanSharesNothingWithItsRole(t *testing.T) {
 	for file, volumes := range map[string]map[string]string{
 		"full":  {"bound": "b"},
 		"cloud": {"bound-to-id": "vol-00000001", "bound-to-serial": "b"},
+		"files": nil,
 	} {
 		r, err := decodeFile(t, "testdata/plan/"+file+".yaml")
 		if err != nil {
 			t.Fatal(err)
 		}
 		params := map[string]string{"first": "7"}
-		if file == "cloud" {
+		if file != "full" {
 			params = map[string]string{"cluster": "orders"}
 		}
 		before := planJSON(t, r, params, volumes)
@@ -138,6 +140,14 @@ func TestAPlanSharesNothingWithItsRole(t *testing.T) {
 		for i := range plan.Secrets {
 			plan.Secrets[i].From.Ref = "x"
 			clear(plan.Secrets[i].Services)
+		}
+		for i := range plan.Files {
+			f := &plan.Files[i]
+			f.Owner = "x"
+			clear(f.Content)
+			clear(f.Env)
+			clear(f.Services)
+			clear(f.Patterns)
 		}
 		for i := range plan.Services {
 			s := &plan.Services[i]

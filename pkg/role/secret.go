@@ -54,7 +54,7 @@ var secretKeys = key.Table[*reading, secreting]{
 			Name: "services", Says: "The services that get it. They need it, whatever their `needs` say.",
 			Kind: key.Kind{Type: key.List, Doc: "a list of services of the role", Entry: &serviceKind, Least: 1, Example: "services: [mariadb.service]"},
 		},
-		readSecretServices,
+		func(d *reading, r key.Reader, s *secreting) { s.Services = d.servicesOf(r) },
 	},
 }
 
@@ -82,10 +82,10 @@ func readSecrets(d *reading, value strictyaml.Value) {
 	byName(d.role.Secrets, func(s Secret) string { return s.Name })
 }
 
-// readSecretServices reads the services that get a secret. Where a service is
+// servicesOf reads the services that a secret or a file is for. Where a service is
 // missing or misnamed in the role file, that is the mistake to mend first, and
 // its name here is none.
-func readSecretServices(d *reading, r key.Reader, s *secreting) {
+func (d *reading) servicesOf(r key.Reader) (units []string) {
 	list, ok := r.List()
 	if ok && len(list) == 0 {
 		r.Failf("%s is for no service; name at least one service of this role", r.What)
@@ -99,13 +99,14 @@ func readSecretServices(d *reading, r key.Reader, s *secreting) {
 		}
 		switch {
 		case !ok:
-		case slices.Contains(s.Services, unit):
+		case slices.Contains(units, unit):
 			entry.Failf("%s names %s twice", r.What, unit)
 		default:
-			s.Services = append(s.Services, unit)
+			units = append(units, unit)
 		}
 	}
-	slices.Sort(s.Services)
+	slices.Sort(units)
+	return units
 }
 
 // planSecrets puts into each source what the instance has.

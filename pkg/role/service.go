@@ -37,10 +37,10 @@ var serviceKeys = key.Table[*reading, servicing]{
 	{
 		key.Key{
 			Name: "needs", Says: "What has to be there before it starts. Who needs data needs its volume.",
-			Unset: "all volumes, all data, and the secrets that are for it",
+			Unset: "all volumes, all data, and the secrets and files that are for it",
 			Kind: key.Kind{
-				Type: key.List, Doc: "a list of `volume.NAME`, `data.NAME`, `secret.NAME`", Example: "needs: [data.mysql]",
-				Entry: &key.Kind{Type: key.Text, Pattern: `^(volume|data|secret)\.[a-z][a-z0-9-]{0,62}$`},
+				Type: key.List, Doc: "a list of `volume.NAME`, `data.NAME`, `secret.NAME`, `file.NAME`", Example: "needs: [data.mysql]",
+				Entry: &key.Kind{Type: key.Text, Pattern: `^((volume|data|secret)\.[a-z][a-z0-9-]{0,62}|file\.[a-z][a-z0-9.-]{0,62})$`},
 			},
 		},
 		func(d *reading, r key.Reader, s *servicing) { s.chosen, s.Needs = true, d.readNeeds(r) },
@@ -51,7 +51,7 @@ var serviceKeys = key.Table[*reading, servicing]{
 	},
 	{
 		key.Key{
-			Name: "also-guard", Says: "Further units that are held with it. What starts the service by itself is found anyway.", Unset: "none",
+			Name: "also-guard", Says: "Further units that are held with it. A template such as `mariadb@.service` stands for all of its instances. What starts the service by itself is found anyway.", Unset: "none",
 			Kind: key.Kind{Type: key.List, Doc: "a list of services, sockets, timers or paths", Entry: &key.Kind{Type: key.Text, Pattern: `\.(service|socket|timer|path)$`}, Example: "also-guard: [backup.timer]"},
 		},
 		readAlsoGuard,
@@ -90,13 +90,18 @@ func readServices(d *reading, value strictyaml.Value) {
 	byName(d.role.Services, func(s Service) string { return s.Unit })
 }
 
-// unit checks the name of a unit that is to be held.
+// unit checks the name of a unit that is to be held for itself.
 func (d *reading) unit(v strictyaml.Value, types ...string) bool {
+	return d.unitThat(v, unit.MayHold, types...)
+}
+
+// unitThat checks the name of a unit, of which may says why it can't be held.
+func (d *reading) unitThat(v strictyaml.Value, may func(name string) error, types ...string) bool {
 	name, ok := v.TextOf("the name of a unit that ends in " + strings.Join(types, ", "))
 	if !ok {
 		return false
 	}
-	if err := checkUnit(name, types...); err != nil {
+	if err := checkUnit(name, may, types...); err != nil {
 		v.Failf("unit %s %v", strictyaml.Quote(name), err)
 		return false
 	}
@@ -105,7 +110,7 @@ func (d *reading) unit(v strictyaml.Value, types ...string) bool {
 
 // checkUnit refuses a text that is not a unit of one of the types, and units
 // that must not wait for the agent.
-func checkUnit(name string, types ...string) error {
+func checkUnit(name string, may func(name string) error, types ...string) error {
 	if !slices.Contains(types, path.Ext(name)) {
 		var near string
 		if path.Ext(name) == "" && unit.MayHold(name+types[0]) == nil {
@@ -113,7 +118,7 @@ func checkUnit(name string, types ...string) error {
 		}
 		return fmt.Errorf("must end in %s%s", strings.Join(types, ", "), near)
 	}
-	return unit.MayHold(name)
+	return may(name)
 }
 
 // hold notes that a unit is held with a service: one guard names one grant.
@@ -128,7 +133,7 @@ func (d *reading) hold(v strictyaml.Value, service string) {
 func readAlsoGuard(d *reading, r key.Reader, s *servicing) {
 	list, _ := r.List()
 	for _, v := range list {
-		if d.unit(v, unit.HeldTypes()...) {
+		if d.unitThat(v, unit.MayHoldWith, unit.HeldTypes()...) {
 			d.hold(v, s.Unit)
 			s.AlsoGuard = append(s.AlsoGuard, v.String())
 		}

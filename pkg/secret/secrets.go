@@ -57,7 +57,7 @@ func (s *Secrets) Staged(of host.Secret) (version string, err error) {
 	for i, unit := range of.Services {
 		staged, err := s.Store.Staged(unit, of.Credential)
 		switch {
-		case err != nil || staged == "":
+		case err != nil || staged == "" || staged == credential.Nothing:
 			return "", err
 		case i > 0 && staged != version:
 			staged = credential.UnknownVersion
@@ -65,6 +65,15 @@ func (s *Secrets) Staged(of host.Secret) (version string, err error) {
 		version = staged
 	}
 	return version, nil
+}
+
+// StageNothing stages an empty line for a unit in place of a secret, unless the
+// secret is staged.
+func (s *Secrets) StageNothing(of host.Secret, unit string) error {
+	if staged, err := s.Store.Staged(unit, of.Credential); err != nil || staged != "" {
+		return err
+	}
+	return s.Store.Stage(unit, of.Credential, []byte("\n"), credential.Nothing)
 }
 
 // NeedsKey reports whether the payloads of a secret's source are encrypted, so that

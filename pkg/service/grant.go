@@ -11,10 +11,14 @@ import (
 // Grant lets the service start, now that all it needs is there, and starts
 // it, unless a person had stopped it.
 func (s *Service) Grant(ctx context.Context) error {
+	var on []string
 	for _, where := range s.Mounts {
 		_, mounted, err := s.Host.Mounts.At(where)
 		if err != nil {
 			return err
+		}
+		if !mounted && s.Unproven() {
+			continue
 		}
 		if !mounted {
 			s.Unmounted(where) // systemd may not have told
@@ -29,8 +33,14 @@ func (s *Service) Grant(ctx context.Context) error {
 			s.Unmounted(where)
 			return fmt.Errorf("the disk is gone that is mounted at %s", where)
 		}
+		on = append(on, where)
 	}
-	if err := s.Host.Grants.Grant(ctx, s.Unit, s.Mounts); err != nil {
+	for _, secret := range s.Secrets {
+		if err := s.Host.Secrets.StageNothing(secret, s.Unit); err != nil {
+			return err
+		}
+	}
+	if err := s.Host.Grants.Grant(ctx, s.Unit, on); err != nil {
 		return err
 	}
 	graph.Observed(ctx) // what was told of the grant is older than this one
@@ -62,7 +72,7 @@ func (s *Service) lostGrant(ctx context.Context, grant string) {
 		standing = standing && err == nil && !stale
 	}
 	from := []*graph.Step{s.granted}
-	if standing {
+	if standing && !s.revoked.Load() {
 		if err := s.setByHand(true); err != nil {
 			s.Log.Error("cannot note that a person stopped a service", "unit", s.Unit, "error", err)
 		}
@@ -71,6 +81,15 @@ func (s *Service) lostGrant(ctx context.Context, grant string) {
 		from = append(from, v.Device())
 	}
 	s.Graph.Invalidate(s.granted, "the grant of "+s.Unit+" is gone", from...)
+}
+
+// Unproven tells whether the service starts on what there is, without proof.
+func (s *Service) Unproven() bool { return s.Bypass != nil && s.Bypass.WithoutProof }
+
+// Revoke takes the grant away, which stops the service, until it is granted anew.
+func (s *Service) Revoke(ctx context.Context) error {
+	s.revoked.Store(true)
+	return s.Host.Grants.Revoke(ctx, s.Unit)
 }
 
 // StartAgain forgets that a person stopped the service, and starts it if it is

@@ -27,7 +27,10 @@ type Config struct {
 
 	After   []*graph.Step // the last steps of what the service needs
 	Mounts  []string      // the mount points that it stands on, sorted
+	Secrets []host.Secret // those that it gets even if they are not there, see host.Bypass
 	Volumes []Volume      // those that it stands on
+
+	Bypass *host.Bypass // a person's order to start it all the same; nil if there is none
 
 	// Unmounted starts over from the disk of a mount point where nothing is
 	// mounted any more, or something whose disk is gone.
@@ -53,6 +56,7 @@ type Service struct {
 	granted *graph.Step
 	up      *graph.Step
 	byHand  atomic.Bool // a person stopped it, as far as this agent knows
+	revoked atomic.Bool // the agent has taken its grant away, see Revoke
 
 	// What comeUp knows of it.
 	restarts atomic.Int64 // of its own unit, as they were last counted

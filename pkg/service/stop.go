@@ -77,6 +77,8 @@ func (s *Service) UncleanStop(ctx context.Context) string {
 		return err.Error()
 	case state.Active != "inactive" && state.Active != "failed":
 		return s.Unit + " had not stopped"
+	case ended.Result == "timeout" && ended.Processes: // SendSIGKILL=no
+		return s.Unit + " had not stopped within TimeoutStopSec= of its unit, and still runs"
 	case ended.Result == "timeout":
 		return s.Unit + " was killed when it had not stopped within TimeoutStopSec= of its unit"
 	case ended.Result == "watchdog":

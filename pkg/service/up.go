@@ -4,16 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 )
-
-// probeEvery is the rest between two probes of a service that does not serve.
-const probeEvery = 2 * time.Second
 
 // comeUp waits until the service is active, stays so where it did not before,
 // and its probe, if it has one, says that it serves. What it waits for in vain
@@ -40,6 +36,11 @@ func (s *Service) ended(ctx context.Context, state host.UnitState) error {
 	ended, err := s.Host.Runs.Ended(ctx, s.Unit)
 	if err != nil {
 		return err
+	}
+	if state.Active == "failed" && ended.Result == startLimit {
+		return fault.Permanent(fault.WithHint(
+			fmt.Errorf("%s was started too often, and systemd does not start it again (%s)", s.Unit, joined("StartLimitBurst= of its unit", ended.Died)),
+			fmt.Sprintf("journalctl -u %s tells why it ended; then, to start it: systemctl reset-failed %s && systemctl start %s", s.Unit, s.Unit, s.Unit)))
 	}
 	if state.Active == "failed" {
 		return fault.Permanent(fault.WithHint(fmt.Errorf("%s failed: %s", s.Unit, joined(ended.Result, ended.Died)), look))
@@ -71,6 +72,10 @@ func (s *Service) ended(ctx context.Context, state host.UnitState) error {
 	}
 	return fault.Permanent(fault.WithHint(fmt.Errorf("%s was stopped by hand", s.Unit), again))
 }
+
+// startLimit is the Result= of a service that was started more often than its unit
+// allows (systemd.unit(5), StartLimitBurst=).
+const startLimit = "start-limit-hit"
 
 func joined(result, died string) string {
 	if died == "" {
@@ -262,60 +267,3 @@ func (s *Service) hold(ctx context.Context, began time.Time, r host.Restarts) (b
 	}
 	return false, err
 }
-
-// probe runs the service's probe until it succeeds, for as long as the service
-// is active.
-func (s *Service) probe(ctx context.Context) (serves bool, err error) {
-	if s.Ready == nil {
-		return true, nil
-	}
-	up, down := context.WithCancelCause(ctx)
-	var watching sync.WaitGroup
-	defer watching.Wait()
-	defer down(nil)
-	watching.Go(func() {
-		for up.Err() == nil {
-			if _, err := s.Host.Units.Await(up, s.Unit, func(u host.UnitState) bool { return u.Active != "active" }); err == nil {
-				down(errDown)
-				return
-			}
-			select {
-			case <-time.After(probeEvery):
-			case <-up.Done():
-			}
-		}
-	})
-	until := time.Now().Add(s.Ready.Timeout)
-	hint := "systemctl status " + s.Ready.Unit
-	defer graph.SetWaiting(ctx, graph.Wait{For: s.Unit + " to serve, as " + s.Ready.Unit + " tells", Until: until, Hint: hint})()
-	for {
-		limit := s.Ready.Timeout // once it has failed
-		if left := time.Until(until); left > 0 {
-			limit = left
-		}
-		once, cancel := context.WithTimeout(up, limit)
-		err := s.Host.Probes.Probe(once, s.Ready.Unit)
-		cancel()
-		if err == nil {
-			return true, nil
-		}
-		if time.Until(until) <= 0 && up.Err() == nil {
-			graph.SetFailed(ctx, fault.WithHint(fmt.Errorf("%s is active but did not serve within %s: %w", s.Unit, s.Ready.Timeout, err), hint))
-		}
-		rest := probeEvery
-		if left := time.Until(until); left > 0 {
-			rest = min(rest, left)
-		}
-		select {
-		case <-time.After(rest):
-		case <-up.Done():
-			if ctx.Err() != nil {
-				return false, context.Cause(ctx)
-			}
-			return false, nil
-		}
-	}
-}
-
-// errDown ends a probe whose service is not active any more.
-var errDown = errors.New("the service is not active any more")

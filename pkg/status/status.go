@@ -52,18 +52,20 @@ func (s State) Final() bool { return s == Ready || s == Idle || s == Failed || s
 
 // Status is the state of the agent and of its role.
 type Status struct {
-	Version  int       `json:"version"` // of this format
-	Agent    Agent     `json:"agent"`
-	Role     string    `json:"role,omitempty"`
-	State    State     `json:"state"`
-	Last     State     `json:"last_state,omitempty"` // that was told, where the agent is gone
-	Since    time.Time `json:"since"`                // when it came into this state
-	Reason   string    `json:"reason,omitempty"`     // why it is not ready
-	Hint     string    `json:"hint,omitempty"`       // what a person can do
-	Warnings []string  `json:"warnings,omitempty"`   // what is to be known although all is well
-	Held     []Held    `json:"held,omitempty"`       // services that may not start
-	Volumes  []Volume  `json:"volumes,omitempty"`
-	Steps    []Step    `json:"steps,omitempty"`
+	Version   int       `json:"version"` // of this format
+	Agent     Agent     `json:"agent"`
+	Role      string    `json:"role,omitempty"`
+	State     State     `json:"state"`
+	Last      State     `json:"last_state,omitempty"` // that was told, where the agent is gone
+	Since     time.Time `json:"since"`                // when it came into this state
+	Reason    string    `json:"reason,omitempty"`     // why it is not ready
+	Hint      string    `json:"hint,omitempty"`       // what a person can do
+	Warnings  []string  `json:"warnings,omitempty"`   // what is to be known although all is well
+	Bypassed  []Bypass  `json:"bypassed,omitempty"`   // services that a person's order started
+	Held      []Held    `json:"held,omitempty"`       // services that may not start
+	Volumes   []Volume  `json:"volumes,omitempty"`
+	LeftAlone []string  `json:"left_alone,omitempty"` // volumes of a former role that are attached, in words
+	Steps     []Step    `json:"steps,omitempty"`
 }
 
 // Agent says which agent wrote a status.
@@ -84,6 +86,30 @@ func (s Status) Left() Status {
 	s.State, s.Last = Gone, s.State
 	s.Hint = "systemctl start bootagent; if that fails: journalctl --unit=bootagent --boot --lines=50 --no-pager"
 	return s
+}
+
+// Bypass is a service that a person has started although not all that it needs is
+// there.
+type Bypass struct {
+	Unit         string    `json:"unit"`
+	Reason       string    `json:"reason"`
+	By           string    `json:"by"`
+	At           time.Time `json:"at"`
+	WithoutProof bool      `json:"without_proof,omitempty"`
+	Lacks        []string  `json:"lacks,omitempty"` // steps that are not done, in words
+}
+
+// line says it in one line.
+func (b Bypass) line() string {
+	text := fmt.Sprintf("BYPASS of %s by %s since %s", oneLine(b.Unit), oneLine(b.By), b.At.Local().Format(time.DateTime))
+	if b.WithoutProof {
+		text += ", WITHOUT PROOF of its data"
+	}
+	text += ": " + oneLine(b.Reason)
+	if len(b.Lacks) == 0 {
+		return text + "; all that it needs is there now"
+	}
+	return text + "; it lacks: " + oneLine(strings.Join(b.Lacks, "; "))
 }
 
 // Held is a service that may not start, and why.
@@ -121,9 +147,10 @@ type Step struct {
 	Name    string     `json:"name"`
 	State   string     `json:"state"`
 	Since   time.Time  `json:"since"`
-	Began   *time.Time `json:"began,omitempty"` // when it was last started
-	For     string     `json:"for,omitempty"`   // what it waits for
-	Until   *time.Time `json:"until,omitempty"` // when it gives up, or has failed if it goes on so
+	Began   *time.Time `json:"began,omitempty"`  // when it was last started
+	For     string     `json:"for,omitempty"`    // what it waits for
+	Until   *time.Time `json:"until,omitempty"`  // when it gives up, or has failed if it goes on so
+	Answer  string     `json:"answer,omitempty"` // the last that it got from what it asks
 	Error   string     `json:"error,omitempty"`
 	Hint    string     `json:"hint,omitempty"`
 	RetryAt *time.Time `json:"retry_at,omitempty"`
@@ -186,6 +213,9 @@ func (s Status) Line() string {
 	if s.Reason != "" {
 		line += ": " + oneLine(s.Reason)
 	}
+	for i := len(s.Bypassed) - 1; i >= 0; i-- {
+		line = fmt.Sprintf("BYPASS of %s in force; %s", oneLine(s.Bypassed[i].Unit), line)
+	}
 	for _, warning := range s.Warnings {
 		line += "; " + oneLine(warning)
 	}
@@ -198,11 +228,18 @@ func (s Status) Print(w io.Writer) {
 	if s.Hint != "" {
 		fmt.Fprintln(w, "  hint:", oneLine(s.Hint))
 	}
+	for _, b := range s.Bypassed {
+		fmt.Fprintln(w, b.line())
+		fmt.Fprintf(w, "  to end it: bootagent bypass %s --end\n", oneLine(b.Unit))
+	}
 	for _, h := range s.Held {
 		fmt.Fprintf(w, "%s is held: %s\n", oneLine(h.Unit), oneLine(h.Why))
 	}
 	for _, v := range s.Volumes {
 		fmt.Fprintf(w, "volume %s: %s\n", oneLine(v.Name), oneLine(v.LastStop.Text))
+	}
+	for _, left := range s.LeftAlone {
+		fmt.Fprintln(w, oneLine(left))
 	}
 	width := 0
 	for _, st := range s.Steps {
@@ -224,6 +261,9 @@ func (s Step) detail() string {
 	}
 	if s.Until != nil && s.For != "" {
 		parts = append(parts, "until "+s.beside(*s.Until))
+	}
+	if s.Answer != "" && s.Error == "" {
+		parts = append(parts, "(answer: "+oneLine(s.Answer)+")")
 	}
 	if s.Error != "" {
 		parts = append(parts, oneLine(s.Error))

@@ -340,3 +340,34 @@ func TestAWaitOverMidnightTellsItsDay(t *testing.T) {
 		t.Errorf("got %q", s.detail())
 	}
 }
+
+func TestABypassIsToldFirst(t *testing.T) {
+	at := time.Date(2026, 11, 28, 3, 4, 0, 0, time.Local)
+	s := Status{
+		Role: "mysql", State: Degraded, Since: at, Reason: "key: waiting",
+		Bypassed: []Bypass{
+			{Unit: "mariadb.service", Reason: "secrets are down", By: "alice", At: at, Lacks: []string{"key: waiting since 03:00:00"}},
+			{Unit: "nginx.service", Reason: "a\nb", By: "bob", At: at, WithoutProof: true},
+		},
+	}
+	var b strings.Builder
+	s.Print(&b)
+	want := `BYPASS of mariadb.service in force; BYPASS of nginx.service in force; mysql: degraded since 2026-11-28 03:04:00: key: waiting
+BYPASS of mariadb.service by alice since 2026-11-28 03:04:00: secrets are down; it lacks: key: waiting since 03:00:00
+  to end it: bootagent bypass mariadb.service --end
+BYPASS of nginx.service by bob since 2026-11-28 03:04:00, WITHOUT PROOF of its data: a; b; all that it needs is there now
+  to end it: bootagent bypass nginx.service --end
+`
+	if b.String() != want {
+		t.Errorf("got\n%swant\n%s", &b, want)
+	}
+}
+
+func TestHowTheServicesOfAVolumeStoppedIsTold(t *testing.T) {
+	s := Status{Role: "mysql", State: Ready, Volumes: []Volume{{Name: "data", LastStop: LastStop{Clean: true, Text: "stopped cleanly 2026-11-28 10:04 on i-0abc"}}}}
+	var b strings.Builder
+	s.Print(&b)
+	if !strings.Contains(b.String(), "\nvolume data: stopped cleanly 2026-11-28 10:04 on i-0abc\n") {
+		t.Errorf("got\n%s", &b)
+	}
+}

@@ -72,6 +72,13 @@ type known struct {
 	holds  string // what udev saw on it
 }
 
+// KnownSerial is Serial for callers that are no step of the volume.
+func (v *Volume) KnownSerial() string {
+	v.known.mu.Lock()
+	defer v.known.mu.Unlock()
+	return v.known.serial
+}
+
 // is says which disk is meant.
 func (k *known) is(serial string) {
 	k.mu.Lock()

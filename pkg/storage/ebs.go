@@ -50,7 +50,7 @@ func (e *ebs) find(ctx context.Context) error {
 			return err
 		}
 	}
-	return e.await(ctx, func(ctx context.Context) (err error) {
+	return e.volume.Await(ctx, func(ctx context.Context) (err error) {
 		e.id, err = v.host.Volumes.FindVolume(ctx, e.wanted())
 		if err == nil {
 			v.known.is(e.id.Serial())
@@ -64,7 +64,7 @@ func (e *ebs) claim(ctx context.Context) error {
 	if e.here {
 		return nil
 	}
-	return e.await(ctx, func(ctx context.Context) error { return e.volume.host.Volumes.Claim(ctx, e.id) })
+	return e.volume.Await(ctx, func(ctx context.Context) error { return e.volume.host.Volumes.Claim(ctx, e.id) })
 }
 
 // attach attaches the volume to this instance once nobody else has it.
@@ -72,7 +72,7 @@ func (e *ebs) attach(ctx context.Context) error {
 	if e.here {
 		return nil
 	}
-	return e.await(ctx, func(ctx context.Context) error { return e.volume.host.Volumes.Attach(ctx, e.id) })
+	return e.volume.Await(ctx, func(ctx context.Context) error { return e.volume.host.Volumes.Attach(ctx, e.id) })
 }
 
 // How long to rest between two questions to EC2, at the most: while a volume is
@@ -84,17 +84,19 @@ const (
 	askAnyway = 10 * time.Minute
 )
 
-// await waits for EC2 for as long as the role lets the volume take. Then the step
-// has failed. But nothing tells the agent when somebody detaches the volume after
-// all, so the agent keeps asking.
-func (e *ebs) await(ctx context.Context, ask func(context.Context) error) error {
-	v := e.volume
+// Await asks EC2 something about the volume, until the error is no *fault.Pending,
+// for as long as the role lets the volume take. Then the step has failed. But nothing
+// tells the agent when somebody detaches the volume after all, so the agent keeps
+// asking.
+func (v *Volume) Await(ctx context.Context, ask func(context.Context) error) error {
 	err := v.graph.AwaitSince(ctx, graph.Since(ctx), askVolume, v.Timeout, ask)
 	if expired := (*fault.Expired)(nil); errors.As(err, &expired) {
 		return v.graph.KeepAsking(ctx, expired, askVolume, askAnyway, ask)
 	}
 	return err
 }
+
+func (e *ebs) volumeID() string { return string(e.id) }
 
 func (e *ebs) serial() string { return e.id.Serial() }
 

@@ -45,6 +45,10 @@ type source interface {
 	intent(ctx context.Context) (host.Intent, error)
 	intend(ctx context.Context, intent host.Intent) error
 
+	// volumeID is the ID of the EBS volume, or "" if it is not known yet, or the
+	// disk is not known to be one.
+	volumeID() string
+
 	// remote reports whether intents are kept by a cloud: each costs a request
 	// to its API, and what was written may not be read at once.
 	remote() bool

@@ -28,6 +28,9 @@ func (d *serial) intend(ctx context.Context, intent host.Intent) error {
 	return d.volume.host.Intents.Intend(ctx, d.serial(), intent)
 }
 
+// volumeID is "": a serial number alone does not say that the disk is an EBS volume.
+func (d *serial) volumeID() string { return "" }
+
 func (d *serial) remote() bool { return false }
 
 // exclusive is false: nobody says who else has the disk.

@@ -113,21 +113,25 @@ func (v *Volume) NoteEngine(ctx context.Context, data, engine string, found host
 	return nil
 }
 
-// RecordStop writes into the ledger how the services that use the volume ended:
-// stopped says whether any of them ran since the volume was mounted, and what was
-// not clean about how they ended, or "". If none ran, they have last stopped as
-// before. If the volume is not mounted, RecordStop does nothing.
-func (v *Volume) RecordStop(ctx context.Context, stopped func(context.Context) (ran bool, unclean string, err error)) error {
+// RecordStop writes into the ledger how the services that use the volume stopped,
+// which stopped says, but for when and where. It is nil if none of them ran since the
+// volume was mounted: then they have last stopped as before. If the volume is not
+// mounted, RecordStop does nothing.
+func (v *Volume) RecordStop(ctx context.Context, stopped func(context.Context) (*stop.Stop, error)) error {
 	if mounted, err := v.filesystem.isMounted(); err != nil || !mounted || v.filesystem.ledger == nil {
 		return err
 	}
-	ran, why, err := stopped(ctx)
+	last, err := stopped(ctx)
 	if err != nil {
 		return err
 	}
-	last := &stop.Stop{At: *now(), On: v.host.Machine.ID, Clean: why == "", Why: why}
-	if before := v.filesystem.current().Before; !ran && before != nil {
-		last = before
+	if last == nil {
+		last = v.filesystem.current().Before
+	} else {
+		last.At, last.On = *now(), v.host.Machine.ID
+	}
+	if last == nil { // no service ever ran on it
+		last = &stop.Stop{At: *now(), On: v.host.Machine.ID, Clean: true}
 	}
 	if err := v.filesystem.record(ctx, func(l *Ledger) { l.Stopped = last }); err != nil {
 		return err

@@ -91,6 +91,9 @@ func (v *Volume) Lost(why string) { v.graph.Invalidate(v.mounted, why, v.device)
 // which disk is meant.
 func (v *Volume) Serial() string { return v.source.serial() }
 
+// ID is the ID of the EBS volume, or "" if it is not known, or the disk is not one.
+func (v *Volume) ID() string { return v.source.volumeID() }
+
 // Dev is the device number of what is mounted from the volume, as in st_dev.
 func (v *Volume) Dev() uint64 { return v.disk.Dev }
 

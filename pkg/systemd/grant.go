@@ -110,6 +110,12 @@ func (m *Manager) Granted(ctx context.Context, service string) (bool, error) {
 	return err == nil && state.Active == "active" && state.Job != "stop" && state.Job != "restart", err
 }
 
+// Revoke stops the grant of a service, and with it the service. It does not wait for
+// the end of that.
+func (m *Manager) Revoke(ctx context.Context, service string) error {
+	return m.BeginStop(ctx, unit.GrantOf(service))
+}
+
 // KeepGrant makes the file of an active grant again if somebody has deleted it,
 // and reports whether it did. The grant removes the file when it ends. If it
 // ends meanwhile, KeepGrant removes the file.

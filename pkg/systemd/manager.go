@@ -40,6 +40,10 @@ func NewManager(run string, log *slog.Logger) (*Manager, error) {
 	return m, nil
 }
 
+// Beside returns a Manager for another program than the agent, such as a command of a
+// person. It leaves what the agent keeps in run as it is.
+func Beside(run string, log *slog.Logger) *Manager { return newManager(pid1.New(log), run, log) }
+
 func newManager(conn *pid1.Conn, run string, log *slog.Logger) *Manager {
 	return &Manager{
 		Conn: conn, log: log, run: run,

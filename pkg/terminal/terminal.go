@@ -3,10 +3,12 @@
 package terminal
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,6 +53,25 @@ func hideTyping(in *os.File, ask string) (restore func(), err error) {
 	}
 	fmt.Fprintln(os.Stderr, ask)
 	return func() { unix.IoctlSetTermios(fd, unix.TCSETS, shown) }, nil
+}
+
+// ReadLine reads one line that a person types, without its end.
+func ReadLine(ctx context.Context, in *os.File) (string, error) {
+	type read struct {
+		line string
+		err  error
+	}
+	done := make(chan read, 1)
+	go func() { // a read from a terminal does not end with ctx
+		line, err := bufio.NewReader(io.LimitReader(in, 4096)).ReadString('\n')
+		done <- read{strings.TrimSpace(line), err}
+	}()
+	select {
+	case r := <-done:
+		return r.line, r.err
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
 }
 
 // Is reports whether a file is a terminal.

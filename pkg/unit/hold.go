@@ -8,9 +8,20 @@ import (
 	"strings"
 )
 
-// MayHold returns why a role can't hold a unit of this name, or nil. The error
-// continues the name: "ssh.service" + " is needed to log in ...".
+// MayHold returns why a role can't hold a unit of this name for itself, or nil. The
+// error continues the name: "ssh.service" + " is needed to log in ...".
 func MayHold(name string) error {
+	if err := MayHoldWith(name); err != nil || !IsTemplate(name) {
+		return err
+	}
+	return fmt.Errorf("is a template, and systemd never starts a template; name an instance of it, such as %s@main%s, and list the template under also-guard of that to hold all other instances",
+		Prefix(name), path.Ext(name))
+}
+
+// MayHoldWith returns why a role can't hold a unit of this name with another one, or
+// nil. A template stands for all of its instances that the role does not name. The
+// error is as that of MayHold.
+func MayHoldWith(name string) error {
 	kind := path.Ext(name)
 	switch {
 	case !slices.Contains(HeldTypes(), kind):
@@ -20,8 +31,6 @@ func MayHold(name string) error {
 			len(name), MaxName-len(grantPrefix))
 	case !Valid(name):
 		return errors.New(`is not a valid unit name: systemd allows letters, digits and : - _ . \ @, and no @ at the beginning`)
-	case IsTemplate(name):
-		return fmt.Errorf("is a template, and systemd never starts a template; name an instance of it, such as %s@main%s", Prefix(name), kind)
 	}
 	if why := Needed(name); why != "" {
 		return errors.New(why)

@@ -187,6 +187,8 @@ func TestAnotherRole(t *testing.T) {
 	g.says("systemctl status bootagent", "web: ready since")
 	g.healthy()
 
+	t.Run("a service is probed in each way", func(t *testing.T) { probes(guest{g.Machine, t, ctx}) })
+
 	t.Run("user-data that breaks is told, and what runs goes on", func(t *testing.T) {
 		g := guest{g.Machine, t, ctx}
 		for _, c := range []struct{ userData, want string }{

@@ -24,6 +24,8 @@ var wallTimes = map[string]string{
 	"pkg/storage/stop/stop.go Local":    "told: when services stopped",
 	"cmd/bootagent/release.go Truncate": "kept: when the volumes were released",
 	"cmd/bootagent/release.go UTC":      "kept: when the volumes were released",
+	"pkg/bypass/byhand/byhand.go UTC":   "kept: when a bypass was given",
+	"pkg/bypass/byhand/byhand.go Local": "told: when a bypass was given",
 	"pkg/storage/whose.go Truncate":     "kept: in the ledger",
 	"pkg/storage/whose.go UTC":          "kept: in the ledger",
 	"pkg/aws/imds/credentials.go UTC":   "told: when credentials expired",

@@ -27,6 +27,7 @@ func TestExampleRolesAreValid(t *testing.T) {
 	for name, selection := range map[string]string{
 		"mysql":     "#bootagent\nversion: 1\nrole: mysql\nparams: {disk: vol0123456789abcdef0}\n",
 		"mysql-ec2": "#bootagent\nversion: 1\nrole: mysql-ec2\nparams: {cluster: orders}\n",
+		"postgres":  "#bootagent\nversion: 1\nrole: postgres\nparams: {disk: vol0123456789abcdef0}\n",
 		"redis":     "#bootagent\nversion: 1\nrole: redis\nparams: {disk: vol0123456789abcdef0}\n",
 		"web":       "#bootagent\nversion: 1\nrole: web\n",
 	} {

@@ -65,7 +65,7 @@ var table = []row{
 	{pkg: "pkg/buildinfo", never: effects, why: "the version of the program; it asks nobody"},
 	{pkg: "pkg/fault", never: effects, why: "kinds of errors; whoever makes or reads one may import it"},
 	{pkg: "pkg/graph", may: []string{"bootagent/pkg/fault"}, never: effects, why: "steps; it knows no plan"},
-	{pkg: "pkg/host", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/role/source"}, never: effects, why: "what is asked of the machine and the cloud; it asks nobody"},
+	{pkg: "pkg/host", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/role/ready", "bootagent/pkg/role/source"}, never: effects, why: "what is asked of the machine and the cloud; it asks nobody"},
 	{pkg: "pkg/plan", may: slices.Concat(learns, []string{"bootagent/pkg/aws/cli", "bootagent/pkg/aws/imds", "bootagent/pkg/grammar"}), never: effects, why: "user-data and role files to a Plan; it reads nothing itself"},
 	{
 		pkg: "pkg/agent", may: slices.Concat(learns, []string{"bootagent/pkg/boot", "bootagent/pkg/graph", "bootagent/pkg/plan", "bootagent/pkg/status", "bootagent/pkg/unit", "bootagent/pkg/machine"}),
@@ -91,7 +91,7 @@ var table = []row{
 	{pkg: "pkg/userdata", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "bytes to a Selection: no disk, no network"},
 	{
 		pkg:   "pkg/role",
-		may:   append([]string{"bootagent/pkg/regular", "bootagent/pkg/role/find", "bootagent/pkg/role/ready", "bootagent/pkg/role/source", "bootagent/pkg/grammar"}, declared...),
+		may:   append([]string{"bootagent/pkg/regular", "bootagent/pkg/role/file", "bootagent/pkg/role/find", "bootagent/pkg/role/param", "bootagent/pkg/role/ready", "bootagent/pkg/role/source", "bootagent/pkg/grammar"}, declared...),
 		never: []string{"net", "net/http", "os/exec"},
 		why:   "role files to a Plan: it reads those and touches nothing",
 	},
@@ -99,6 +99,8 @@ var table = []row{
 	{pkg: "pkg/role/expand", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "values into texts"},
 	{pkg: "pkg/role/find", may: declared, never: effects, why: "how a role file says which disk a volume is; it looks at none"},
 	{pkg: "pkg/role/ready", may: declared, never: effects, why: "how a role file says what tells that a service serves; it asks none"},
+	{pkg: "pkg/role/file", may: declared, never: effects, why: "how a role file declares configuration files; it writes none"},
+	{pkg: "pkg/role/param", may: declared, never: effects, why: "how a role file declares parameters, and which values fit"},
 	{pkg: "pkg/role/source", may: declared, never: effects, why: "how a role file writes sources; it knows none"},
 	{
 		pkg: "pkg/grammar", may: append([]string{"bootagent/pkg/engine", "bootagent/pkg/role", "bootagent/pkg/secret/sources"}, declared...), never: effects,
@@ -107,7 +109,10 @@ var table = []row{
 	{pkg: "pkg/syntax", may: []string{"bootagent/pkg/unit"}, never: effects, why: "names on the machine; it looks at none"},
 	{pkg: "pkg/aws/name", never: effects, why: "names in AWS; it asks nobody"},
 	{pkg: "pkg/settings", may: []string{"bootagent/pkg/secret", "bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"}, why: "one file to Settings"},
-	{pkg: "pkg/boot", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/data", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/service", "bootagent/pkg/storage", "bootagent/pkg/unit"}, never: effects, why: "the way of a boot decides; every effect is behind an interface of pkg/host"},
+	{pkg: "pkg/boot", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/data", "bootagent/pkg/fault", "bootagent/pkg/files", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/role/file", "bootagent/pkg/service", "bootagent/pkg/storage", "bootagent/pkg/unit"}, never: effects, why: "the way of a boot decides; every effect is behind an interface of pkg/host"},
+	{pkg: "pkg/files", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role/file"}, never: effects, why: "the way of a file decides; of what it is put together of, it knows values and steps"},
+	{pkg: "pkg/ramfile", never: []string{"net", "net/http", "os/exec"}, why: "it writes files for others to read; it knows nothing of what is in them"},
+	{pkg: "pkg/records", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/host", renameio}, never: []string{"net", "net/http", "os/exec"}, why: "files of the machine's own disk"},
 	{pkg: "pkg/mountinfo", never: effects, why: "text of mountinfo to mounts; the one parser of it, which every package that reads the file may import"},
 	{pkg: "pkg/block", may: []string{"bootagent/pkg/mountinfo", xsys}, never: network, why: "ioctls of disks; no cloud"},
 	{pkg: "pkg/blankproof", may: []string{"bootagent/pkg/blankproof/signature", "bootagent/pkg/block", "bootagent/pkg/program", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "reads of a disk that pkg/block describes, blkid and wipefs as programs; it writes to no disk"},
@@ -115,13 +120,18 @@ var table = []row{
 	{pkg: "pkg/filesystem", may: []string{"bootagent/pkg/datadir", xsys}, never: network, why: "extended attributes, statx and mounts that are attached nowhere; no volumes"},
 	{pkg: "pkg/filesystem/introduce", may: []string{"bootagent/pkg/block", "bootagent/pkg/command", "bootagent/pkg/filesystem", "bootagent/pkg/host", xsys}, never: network, why: "a command: it identifies a disk, and has pkg/filesystem write to it"},
 	{pkg: "pkg/datadir", may: []string{xsys}, never: network, why: "renameat2, which never replaces; no engines, no volumes, no units"},
+	{pkg: "pkg/engine/pgstart", may: []string{"bootagent/pkg/systemd/execstart"}, never: effects, why: "how a service starts PostgreSQL; its caller asks and reads"},
 	{pkg: "pkg/engine/redisconf", may: []string{"bootagent/pkg/engine/redistest"}, never: effects, why: "the settings of Redis; its caller reads the files"},
 	{pkg: "pkg/engine/redisdump", may: []string{"bootagent/pkg/engine/redisconf"}, never: effects, why: "the files of Redis; its caller reads them"},
 	{pkg: "pkg/engine/redistest", never: []string{"net/http"}, why: "real servers for the tests of both; no program imports it"},
 	{
-		pkg: "pkg/engine", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/engine/redisconf", "bootagent/pkg/engine/redisdump", "bootagent/pkg/engine/redistest", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/shell", "bootagent/pkg/systemd/execstart"}, never: effects,
+		pkg: "pkg/engine", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/engine/innodb", "bootagent/pkg/engine/mycnf", "bootagent/pkg/engine/pgstart", "bootagent/pkg/engine/redisconf", "bootagent/pkg/engine/redisdump", "bootagent/pkg/engine/redistest", "bootagent/pkg/engine/release", "bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/shell", "bootagent/pkg/systemd/execstart"}, never: effects,
 		why: "one file for each engine; it reads files by pkg/datadir, and asks and runs nothing; no volumes",
 	},
+	{pkg: "pkg/answers", may: []string{renameio}, never: []string{"net", "net/http", "os/exec"}, why: "what programs answered, in files; who makes one runs them"},
+	{pkg: "pkg/engine/mycnf", may: []string{"bootagent/pkg/fault", "bootagent/pkg/host"}, never: effects, why: "options of MySQL and MariaDB to settings; its caller runs what it asks"},
+	{pkg: "pkg/engine/innodb", may: []string{"bootagent/pkg/engine/release", "bootagent/pkg/host"}, never: effects, why: "the files of MySQL and MariaDB; its caller reads them"},
+	{pkg: "pkg/engine/release", never: effects, why: "versions of MySQL and MariaDB; text to rules"},
 	{
 		pkg: "pkg/secret",
 		may: []string{
@@ -151,7 +161,7 @@ var table = []row{
 	},
 	{pkg: "pkg/systemd/pid1/pid1test", may: []string{goSystemd, godbus}, never: []string{"net/http", "os/exec"}, why: "a PID 1 for the tests of both; no program imports it"},
 	{pkg: "pkg/systemd/execstart", may: []string{"bootagent/pkg/shell", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "settings of a service to the command that it runs; of files it reads those of EnvironmentFile="},
-	{pkg: "pkg/systemd/holder", may: []string{xsys}, never: []string{"net", "net/http", "os/exec"}, why: "it reads /proc and asks nobody"},
+	{pkg: "pkg/systemd/holder", may: []string{"bootagent/pkg/mountinfo", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "it reads /proc and asks nobody"},
 	{
 		pkg: "pkg/systemd/guard", may: []string{"bootagent/pkg/shell", "bootagent/pkg/systemd/unitfile", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"},
 		why: "the generator links it",
@@ -180,6 +190,8 @@ var table = []row{
 		pkg: "pkg/service", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/unit"}, never: effects,
 		why: "a service from its grant to its stop; of what it stands on it knows mount points and disks, and no volumes of the plan",
 	},
+	{pkg: "pkg/bypass", may: []string{"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/unit", renameio}, never: []string{"net", "net/http", "os/exec"}, why: "files in /run"},
+	{pkg: "pkg/bypass/byhand", may: all, why: "a command: it asks the agent, and starts a service where no agent can"},
 	{pkg: "pkg/release", may: []string{renameio}, never: []string{"net", "net/http", "os/exec"}, why: "one file"},
 	{pkg: "pkg/storage/stop", never: effects, why: "how services stopped, in words; a ledger keeps it"},
 	{
@@ -206,7 +218,11 @@ var table = []row{
 	{pkg: "pkg/control", may: []string{"bootagent/pkg/fault", xsys}, never: []string{"os/exec"}, why: "HTTP over a Unix socket; it knows no plans, and no keys but their bytes"},
 	{pkg: "pkg/command", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "arguments to flags, and help: it knows no command"},
 	{pkg: "pkg/terminal", may: []string{xsys}, never: []string{"net", "net/http", "os/exec", "syscall"}, why: "what a person types"},
-	{pkg: "pkg/role/plantext", may: []string{"bootagent/pkg/role"}, never: effects, why: "a plan to text"},
+	{
+		pkg: "pkg/probe", may: []string{"bootagent/pkg/role/ready", "bootagent/pkg/systemd", "bootagent/pkg/unit", goSystemd, xsys}, never: []string{"os/exec"},
+		why: "connections, requests and programs that ask the services of this machine; it decides nothing",
+	},
+	{pkg: "pkg/role/plantext", may: []string{"bootagent/pkg/role", "bootagent/pkg/role/file"}, never: effects, why: "a plan to text"},
 	{pkg: "pkg/status", may: []string{fsnotify, xsys}, never: []string{"net", "net/http", "os/exec", "syscall"}, why: "how a state came about is not its concern"},
 }
 

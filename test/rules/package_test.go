@@ -108,6 +108,7 @@ func contents(t *testing.T) map[string]fs.FileMode {
 		"/usr/share/doc/bootagent/copyright":                       0o644,
 		"/usr/share/doc/bootagent/examples/roles.d/mysql.yaml":     0o644,
 		"/usr/share/doc/bootagent/examples/roles.d/mysql-ec2.yaml": 0o644,
+		"/usr/share/doc/bootagent/examples/roles.d/postgres.yaml":  0o644,
 		"/usr/share/doc/bootagent/examples/roles.d/redis.yaml":     0o644,
 		"/usr/share/doc/bootagent/examples/roles.d/web.yaml":       0o644,
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -66,14 +67,34 @@ var example = sync.OnceValue(func() string {
 })
 
 // exampleRole is that of the example, and hastyRole one of little patience that
-// asks whether the service is ready.
+// asks whether the service is ready, and has a file.
 var (
 	exampleRole = sync.OnceValue(func() *role.Role { return decode(example()) })
-	hastyRole   = sync.OnceValue(func() *role.Role {
-		text := strings.Replace(example(), "timeout: 20m", "timeout: 5m", 1)
-		return decode(strings.Replace(text, "mariadb.service: {}", "mariadb.service: {ready: {unit: "+probe+", timeout: 2m}}", 1))
+	hastyRole   = sync.OnceValue(func() *role.Role { return hasty("unit: " + probe) })
+	hastyRoles  = sync.OnceValue(func() (all []*role.Role) {
+		for _, way := range []string{
+			"unit: " + probe, "tcp: 127.0.0.1:3306", "unix: /run/mysqld/mysqld.sock", "http: http://127.0.0.1:8080/health", "command: [/usr/bin/mysqladmin, ping]",
+		} {
+			all = append(all, hasty(way))
+		}
+		return all
 	})
 )
+
+// withPostgres is a role whose database is one of PostgreSQL.
+func withPostgres(r *role.Role) *role.Role {
+	with := *r
+	with.Data = slices.Clone(r.Data)
+	with.Data[0].Engine = "postgres"
+	return &with
+}
+
+// hasty is the hasty role that asks in a way.
+func hasty(way string) *role.Role {
+	text := strings.Replace(example(), "timeout: 20m", "timeout: 5m", 1)
+	text = strings.Replace(text, "mariadb.service: {}", "mariadb.service: {ready: {"+way+", timeout: 2m}}", 1)
+	return decode(strings.Replace(text, "services:\n  mariadb", filesOfRole+"services:\n  mariadb", 1))
+}
 
 func decode(text string) *role.Role {
 	r, err := grammar.All().Decode("mysql-ec2.yaml", []byte(text))
@@ -178,16 +199,17 @@ func (in inputs) Roles() (roles []*role.Role, err error) {
 	return roles, err
 }
 
-// A keeper keeps nothing: the world has no file of an agent's that others read.
+// A keeper keeps nothing but what Plan notes: the world has no other file of an
+// agent's that others read.
 type keeper struct{ *agent }
 
-func (keeper) Plan(role.Plan) error { return nil }
-
-func (keeper) Check(*role.Plan) error { return nil }
+func (keeper) Check(*role.Plan, host.Instance) error { return nil }
 
 func (keeper) Granted(string) bool { return false }
 
 func (keeper) Held() []string { return []string{database} }
+
+func (k keeper) Bypassed() (map[string]host.Bypass, error) { return bypasses(k).Bypassed() }
 
 func (keeper) WarnOfGuards(context.Context, role.Plan) {}
 

@@ -34,6 +34,15 @@ var beginnings = []beginning{
 		w.withRows(v)
 		w.cloud.add()
 	}},
+	{name: "a volume without the tag that a file has", weight: 1, set: func(w *World, v *ebs) {
+		delete(v.Tags, serverIDTag)
+		w.in(w.between(time.Minute, 8*time.Minute), "a person", "gives the volume its tag", func() {
+			v.becomes(func(*volume.Volume) { w.giveID(v, "8") })
+		})
+	}},
+	{name: "a volume with a tag that does not fit into its file", weight: 1, never: "may have only letters", set: func(_ *World, v *ebs) {
+		v.Tags[serverIDTag] = unfitID
+	}},
 	{name: "a volume with the remains of LVM", weight: 1, never: "LVM2", set: func(_ *World, v *ebs) {
 		v.lvm = true
 	}},
@@ -118,10 +127,24 @@ var beginnings = []beginning{
 		v.place.dirs["mysql"] = d
 		v.log = v.place.clone()
 	}},
+	{name: "a new volume, for PostgreSQL", weight: 3, set: func(w *World, _ *ebs) { w.role = withPostgres(w.role) }},
+	{name: "a volume with a database of PostgreSQL", weight: 2, set: func(w *World, v *ebs) { w.withCluster(v, func(*directory) {}) }},
+	{name: "a database of a newer PostgreSQL", weight: 1, never: "it is of PostgreSQL 17, and the version installed here is older: 15.18", set: func(w *World, v *ebs) {
+		w.withCluster(v, func(d *directory) { d.newer = true })
+	}},
+	{name: "a database of an older PostgreSQL", weight: 1, never: "it is of PostgreSQL 13, and the version installed here is newer: 15.18", set: func(w *World, v *ebs) {
+		w.withCluster(v, func(d *directory) { d.older = true })
+	}},
+	{name: "a database of PostgreSQL that initdb did not finish", weight: 1, never: "initdb did not finish: of the 3 databases that it makes (template1, template0, postgres), it has 1", set: func(w *World, v *ebs) {
+		w.withCluster(v, func(d *directory) { d.state = host.Damaged })
+	}},
 	{name: "a volume that says it was formatted, and is blank", weight: 1, never: "was made on it before", set: func(_ *World, v *ebs) {
 		v.Tags[volume.TagFilesystem] = "made 33333333-3333-4333-8333-333333333333"
 	}},
 }
+
+// unfitID is the value of a tag that would be more than a number in a file.
+const unfitID = "7 skip-grant-tables"
 
 // withRows puts a database on a volume that a former instance had.
 func (w *World) withRows(v *ebs) {
@@ -129,6 +152,18 @@ func (w *World) withRows(v *ebs) {
 	v.ours(v.ID, "22222222-2222-4222-8222-222222222222", rows)
 	v.Tags[volume.TagSelf] = string(v.ID)
 	w.acked[v.ID] = rows
+}
+
+// withCluster puts a database of PostgreSQL on a volume that a former instance had.
+func (w *World) withCluster(v *ebs, change func(*directory)) {
+	w.role = withPostgres(w.role)
+	w.withRows(v)
+	v.place.ledger = strings.Replace(v.place.ledger, `"engine":"mariadb","version":"10.11"`, `"engine":"postgres","version":"15"`, 1)
+	d := v.place.dirs["mysql"]
+	d.engine = "postgres"
+	change(&d)
+	v.place.dirs["mysql"] = d
+	v.log = v.place.clone()
 }
 
 // hold has an instance hold a volume that is no machine of the world.

@@ -67,6 +67,7 @@ func (c *cloud) add() *ebs {
 		Tags: map[string]string{"cluster": "orders", "holds": "mysql"},
 	}, minor: uint32(n)}
 	c.volumes = append(c.volumes, v)
+	c.world.giveID(v, firstID)
 	return v
 }
 

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,8 @@ type model struct {
 	uid            uint32
 	versionFile    string // the file that has the version of the engine that used it
 	version, newer string // of the machines' engine, and of one that they cannot go back from
+	older          string // one whose data the machines' engine does not open, or ""
+	heads          map[string]string
 	settings       host.EngineSettings
 }
 
@@ -39,6 +42,16 @@ var models = map[string]model{
 		versionFile: "mysql_upgrade_info", version: "10.11.14-MariaDB", newer: "11.8.9-MariaDB",
 		settings: host.EngineSettings{DataDirectory: dataDir + "/", Version: "10.11.14-MariaDB"},
 	},
+	"postgres": {
+		files: []string{"PG_VERSION", "base", "base/1", "base/4", "base/5", "global", "global/pg_control", "pg_wal", "pg_xact"},
+		// An initdb that was cut off: a server would start on it.
+		damaged: []string{"PG_VERSION", "base", "base/1", "global", "global/pg_control", "pg_wal", "pg_xact", "postmaster.pid"},
+		dirs:    []string{"base", "base/1", "base/4", "base/5", "global", "pg_wal", "pg_xact"},
+		owner:   "mysql", uid: 105,
+		versionFile: "PG_VERSION", version: "15\n", newer: "17\n", older: "13\n",
+		heads:    map[string]string{"global/pg_control": "12345678\x14\x05\x00\x00catv\x06\x00\x00\x00", "postmaster.pid": "-4711\n"},
+		settings: host.EngineSettings{DataDirectory: dataDir, Version: "15.18", Program: "/usr/lib/postgresql/15/bin/postgres"},
+	},
 }
 
 // A directory is a data directory, or what may become one.
@@ -47,6 +60,7 @@ type directory struct {
 	engine string              // whose data it has, "" where it has none
 	owner  string
 	newer  bool // an engine used it that is newer than the machines have
+	older  bool // an engine made it whose data the machines' does not open
 	rows   int
 	synced bool // what is in it is on the disk
 }
@@ -65,28 +79,33 @@ func (d directory) names() []string {
 // files are the files of a machine, as the world's goroutine sees them.
 type files struct{ *machine }
 
-func (f files) Lstat(p string) (mode fs.FileMode, uid uint32, err error) {
+// within finds the data directory that a path is in, or is, and what the path is
+// below it: "" for the directory itself.
+func (f files) within(p string) (dir directory, below string, there bool, err error) {
 	v, name, err := f.at(p)
-	if err != nil {
-		return 0, 0, err
+	if err != nil || v == nil || name == "" {
+		return dir, "", false, err
 	}
-	if v != nil {
-		if dir, there := v.live.dirs[name]; there {
-			uid, err = f.Owner(dir.owner)
-			return fs.ModeDir, uid, err
-		}
-		if dir, there := v.live.dirs[path.Dir(name)]; there && slices.Contains(dir.names(), path.Base(name)) {
-			uid, err = f.Owner(dir.owner)
-			if slices.Contains(models[dir.engine].dirs, path.Base(name)) {
-				mode = fs.ModeDir
-			}
-			return mode, uid, err
-		}
-	}
-	return 0, 0, fs.ErrNotExist
+	name, below, _ = strings.Cut(name, "/")
+	dir, there = v.live.dirs[name]
+	return dir, below, there, nil
 }
 
-func (f files) Names(p string) ([]string, error) {
+func (f files) Lstat(p string) (mode fs.FileMode, uid uint32, err error) {
+	dir, below, there, err := f.within(p)
+	switch {
+	case err != nil:
+		return 0, 0, err
+	case !there || below != "" && !slices.Contains(dir.names(), below):
+		return 0, 0, fs.ErrNotExist
+	case below == "" || slices.Contains(models[dir.engine].dirs, below):
+		mode = fs.ModeDir
+	}
+	uid, err = f.Owner(dir.owner)
+	return mode, uid, err
+}
+
+func (f files) Names(p string) (names []string, err error) {
 	v, name, err := f.at(p)
 	switch {
 	case err != nil:
@@ -96,24 +115,30 @@ func (f files) Names(p string) ([]string, error) {
 	case name == "":
 		return sortedKeys(v.live.dirs), nil
 	}
-	dir, there := v.live.dirs[name]
-	if !there {
-		return nil, fs.ErrNotExist // also a directory of the engine's own, whose files this world does not have
+	dir, below, there, err := f.within(p)
+	if err != nil || !there || below != "" && !slices.Contains(models[dir.engine].dirs, below) {
+		return nil, errors.Join(err, fs.ErrNotExist)
 	}
-	return dir.names(), nil
+	for _, name := range dir.names() {
+		if path.Dir(name) == cmp.Or(below, ".") {
+			names = append(names, path.Base(name))
+		}
+	}
+	return names, nil
 }
 
 func (f files) Head(p string, _ int) []byte {
-	v, name, err := f.at(path.Dir(p))
-	if err != nil || v == nil || v.live.dirs[name].state != host.Ready {
+	dir, below, there, err := f.within(p)
+	if err != nil || !there || !slices.Contains(dir.names(), below) {
 		return nil
 	}
-	dir := v.live.dirs[name]
 	switch m := models[dir.engine]; {
-	case path.Base(p) != m.versionFile:
-		return nil
+	case below != m.versionFile:
+		return []byte(m.heads[below])
 	case dir.newer:
 		return []byte(m.newer)
+	case dir.older:
+		return []byte(m.older)
 	default:
 		return []byte(m.version)
 	}

@@ -31,7 +31,7 @@ var allSteps = []string{
 	"instance: metadata", "instance: plan",
 	"volume: find", "volume: claim", "volume: attach", "volume: device", "volume: prove", "volume: prepare", "volume: mount", "volume: ledger", "volume: intent",
 	"data: engine", "data: directory", "data: bind",
-	"key", "secret: fetch", "secret: decrypt",
+	"key", "secret: fetch", "secret: decrypt", "file: write",
 	"service: grant", "service: up",
 }
 

@@ -8,6 +8,7 @@ import (
 	"bootagent/pkg/role"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/status"
+	volume "bootagent/pkg/storage/ebs"
 )
 
 // found are boots that the agent has to live through: those that it once did
@@ -223,6 +224,30 @@ var found = []scenario{
 		then: []func(*World, *machine){func(w *World, m *machine) { apisAway(w); m.shutDown(m.boot) }},
 	},
 	{
+		name: "the machine is started again without EC2, and a file has a tag",
+		set:  func(w *World, _ *ebs) { w.role = hastyRole() },
+		then: []func(*World, *machine){func(w *World, m *machine) {
+			away(w, "asks", "EC2")
+			m.shutDown(m.boot)
+		}},
+	},
+	{
+		name: "a tag is changed, and a person says bootagent retry",
+		set:  func(w *World, _ *ebs) { w.role = hastyRole() },
+		then: []func(*World, *machine){
+			func(w *World, _ *machine) {
+				v := w.theVolume()
+				v.becomes(func(*volume.Volume) { w.giveID(v, "99") })
+			},
+			retried,
+			func(w *World, m *machine) {
+				if !strings.HasPrefix(m.files[serverIDFile], "server_id=99 ") {
+					w.breaks("a person's tag is not in the file %q", m.files[serverIDFile])
+				}
+			},
+		},
+	},
+	{
 		name: "the service ends by itself, and its disk is pulled and comes back",
 		then: []func(*World, *machine){
 			func(_ *World, m *machine) { m.exits(m.services[database]) },
@@ -277,6 +302,82 @@ var found = []scenario{
 				m.shutDown(m.boot)
 			},
 			mustTellStop("mariadb.service failed: it was killed by SIGSEGV"),
+		},
+	},
+	{
+		name: "a person bypasses what holds the service, which lacks its key",
+		set:  func(w *World, _ *ebs) { w.keys = secret.DefaultProviders() },
+		then: []func(*World, *machine){
+			all(mustRun(false), bypassedFor(false)),
+			all(mustRun(true), func(_ *World, m *machine) { m.restart() }),
+			all(mustRun(true), mustTellBypass, pulledAndBack),
+			all(mustRun(true), endedBypass),
+			all(mustRun(false), bypassedFor(false)),
+			all(mustRun(true), func(_ *World, m *machine) { m.shutDown(m.boot) }),
+			all(mustRun(false), mustTellStop("is started by a bypass, by alice: it is needed now")),
+			func(w *World, _ *machine) { w.bring(goodKey) },
+		},
+	},
+	{
+		name: "a person bypasses what holds the service, which lacks its volume",
+		set:  func(w *World, v *ebs) { w.withRows(v); w.cloud.hold(v) },
+		then: []func(*World, *machine){
+			bypassedFor(false),
+			all(mustRun(false), bypassedFor(true)),
+			all(mustRun(true), func(w *World, m *machine) { m.restart() }),
+			func(w *World, _ *machine) { w.cloud.detach(w.theVolume()) },
+			all(mustRun(true), endedBypass),
+		},
+	},
+	{
+		name: "the probe of the service hangs, again and again",
+		set:  func(w *World, _ *ebs) { w.role, w.mute = hasty("http: http://127.0.0.1/health"), true },
+		then: []func(*World, *machine){
+			all(after(time.Minute), mustBe(status.Waiting, "the last answer is: no answer within 10s")),
+			all(after(3*time.Minute), mustBe(status.Failed, "is active but did not serve within 2m0s: no answer within 10s")),
+			func(w *World, _ *machine) { w.mute = false },
+		},
+	},
+	{
+		name: "the probe of the service lies, and the service dies",
+		set:  func(w *World, _ *ebs) { w.role, w.lies = hasty("tcp: 127.0.0.1:3306"), true },
+		then: []func(*World, *machine){
+			func(_ *World, m *machine) {
+				m.services[database].crashes = 3
+				m.dies(m.services[database])
+			},
+			all(after(20*time.Second), mustBe(status.Waiting, "this is restart")),
+			func(_ *World, m *machine) { m.services[database].crashes = 0 },
+			after(5 * time.Minute), stopByHand,
+			all(after(time.Minute), mustBe(status.Failed, "was stopped by hand")), retried,
+		},
+	},
+	{
+		name: "the service is killed at its stop limit",
+		then: []func(*World, *machine){
+			func(_ *World, m *machine) {
+				m.services[database].slow = true
+				m.shutDown(m.boot)
+			},
+			after(3 * time.Minute),
+			mustTellStop("mariadb.service was killed when it had not stopped within TimeoutStopSec= of its unit"),
+		},
+	},
+	{
+		name: "the service hits its start limit, and a person lifts it",
+		then: []func(*World, *machine){
+			func(_ *World, m *machine) {
+				s := m.services[database]
+				s.crashes, s.limited = 1, true
+				m.dies(s)
+			},
+			all(after(time.Minute), mustBe(status.Failed, "was started too often, and systemd does not start it again"), counted("start", 1)),
+			func(_ *World, m *machine) { m.retry() },
+			all(after(time.Minute), mustBe(status.Failed, "was started too often")),
+			func(_ *World, m *machine) {
+				m.services[database].limited, m.services[database].crashes = false, 0
+				m.startService(database)
+			},
 		},
 	},
 	{

@@ -69,6 +69,7 @@ func (ms mounts) Mount(ctx context.Context, mt host.Mount) error {
 					d.vol.open()
 				}
 			}
+			w.checkMount(m, mt.Where)
 			m.mounts[mt.Where] = mounted
 			m.changed(mountUnit(mt.Where))
 			w.count(m.id, "mount")

@@ -112,25 +112,6 @@ func (u units) Kill(ctx context.Context, unit string) error {
 	}})
 }
 
-func (u units) Probe(ctx context.Context, unit string) error {
-	w, ready := u.machine.world, time.Time{}
-	return u.call(ctx, "probe", unit, effect{
-		bound: time.Minute,
-		do: func() error {
-			ready = time.Now().Add(w.between(50*time.Millisecond, 2*time.Second))
-			w.in(time.Until(ready), u.machine.id, "", func() {})
-			return nil
-		},
-		until: func() bool { return !time.Now().Before(ready) && !w.mute },
-		result: func() error {
-			if u.machine.services[database].active != "active" {
-				return fmt.Errorf("the start of %s ended as %q", unit, "failed")
-			}
-			return nil
-		},
-	})
-}
-
 func (u units) State(ctx context.Context, unit string) (s host.UnitState, err error) {
 	err = u.call(ctx, "asks", "how "+unit+" is", effect{do: func() error { s = u.machine.state(unit); return nil }})
 	return s, err

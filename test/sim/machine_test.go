@@ -30,8 +30,11 @@ type machine struct {
 	records file[map[string]name.VolumeID]
 	facts   file[*host.Identity]
 	kept    file[bool] // the sealed secret
+	tags    file[map[string]string]
 
 	released release // the last shutdown
+
+	bypasses map[string]host.Bypass // in /run; World.mu guards it
 
 	plugged          map[string]*disk
 	seq              uint64
@@ -42,6 +45,8 @@ type machine struct {
 	started          map[string]bool
 	byHand           map[string]bool
 	staged, versions map[string]string // secrets, and their versions
+	files            map[string]string // of the role
+	told             host.Instance     // which instance it is; World.mu guards it
 	stopping         bool
 	pins             bool   // a process is in the volume, and stays when its disk goes
 	after            func() // the shutdown
@@ -79,6 +84,11 @@ func (m *machine) clear() {
 	m.commands, m.started, m.byHand, m.staged, m.versions = map[string]*command{}, map[string]bool{}, map[string]bool{}, map[string]string{}, map[string]string{}
 	m.services = map[string]*service{database: {unit: database, active: "inactive", result: "success"}}
 	m.stopping, m.after = false, nil
+	m.files = map[string]string{}
+	m.world.mu.Lock()
+	m.bypasses = map[string]host.Bypass{}
+	m.told = host.Instance{}
+	m.world.mu.Unlock()
 }
 
 // boot boots the machine, in its time.
@@ -120,6 +130,7 @@ func (m *machine) off() {
 	m.records.cut(m.world)
 	m.facts.cut(m.world)
 	m.kept.cut(m.world)
+	m.tags.cut(m.world)
 	m.up, m.agent = false, nil
 	m.clear()
 }
@@ -139,6 +150,7 @@ func (m *machine) shutDown(then func()) {
 	}
 	m.stopping, m.after = true, then
 	for _, unit := range sortedKeys(m.services) {
+		m.services[unit].slow = m.services[unit].slow || m.world.oneIn(8) && m.world.faults.act()
 		m.stopService(m.services[unit], true)
 	}
 }
@@ -176,8 +188,8 @@ func (m *machine) shutDownFurther() {
 
 func (a *agent) world() host.Host {
 	return host.Host{
-		Volumes: a.volumes, Records: records{a}, Releases: releases{a}, Disks: disks{a}, Filesystems: filesystems{a}, Ledgers: ledgers{a},
-		Mounts: mounts{a}, Directories: directories{a}, Engines: engines{a}, Secrets: a.secrets(), Units: units{a}, Runs: units{a}, Grants: units{a}, Jobs: units{a}, Probes: units{a}, Stops: units{a}, Shutdown: units{a},
+		Volumes: a.volumes, Records: records{a}, Releases: releases{a}, Bypasses: bypasses{a}, Disks: disks{a}, Filesystems: filesystems{a}, Ledgers: ledgers{a},
+		Mounts: mounts{a}, Directories: directories{a}, Engines: engines{a}, Secrets: a.secrets(), Files: configFiles{a}, Units: units{a}, Runs: units{a}, Grants: units{a}, Jobs: units{a}, Probes: probes{a}, Stops: units{a}, Shutdown: units{a},
 		Machine:      host.Machine{ID: a.machine.id, BootID: a.machine.bootID()},
 		UnlockWithin: time.Hour,
 		NewUUID: func() string {

@@ -23,7 +23,7 @@ func (d metadata) Ask(ctx context.Context) (facts host.Identity, err error) {
 		bound: 5 * time.Second,
 		do: func() error {
 			facts = host.Identity{
-				Instance: host.Instance{ID: m.id, Zone: zone, Region: region, Type: "t3.micro"}, UserData: []byte(m.userData),
+				Instance: host.Instance{ID: m.id, Zone: zone, Region: region, Type: "t3.micro", PrivateIPv4: "10.0.0.17"}, UserData: []byte(m.userData),
 			}
 			return nil
 		},

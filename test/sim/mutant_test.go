@@ -10,6 +10,7 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/ready"
 )
 
 // A mutant is a mistake that somebody could make in the agent. It changes how
@@ -22,6 +23,7 @@ type mutant struct {
 	change func(*seams)                                  // what it asks, and what its steps do
 	role   func(*role.Role)                              // that it reads
 	misses func(a *agent, event string) bool             // the event of a unit, of a disk, or that a key was brought
+	untold bool                                          // it tells services not which instance this is
 	report func([]graph.Progress) (now []graph.Progress) // what it tells of its steps
 }
 
@@ -97,6 +99,8 @@ type seams struct {
 	origin     func(context.Context, name.VolumeID) (host.Origin, error)
 	intent     func(context.Context, name.VolumeID) (host.Intent, error)
 	intend     func(context.Context, name.VolumeID, host.Intent) error
+	tags       func(context.Context, name.VolumeID) (map[string]string, error)
+	recordTag  func(name.VolumeID, string, string) error
 	recorded   func(string, host.Find) (name.VolumeID, error)
 	record     func(string, host.Find, name.VolumeID) error
 
@@ -119,6 +123,7 @@ type seams struct {
 	publish    func(context.Context, string, string) error
 	initialize func(context.Context, host.Data, host.EngineSettings) error
 	staged     func(host.Secret) (string, error)
+	writeFile  func(context.Context, host.File) (bool, error)
 	unlock     func(context.Context) error
 	fetch      func(context.Context, host.Secret) (host.Payload, error)
 	open       func(context.Context, host.Secret, host.Payload) error
@@ -130,10 +135,12 @@ type seams struct {
 	began            func(context.Context, string) (time.Duration, error)
 	grant            func(context.Context, string, []string) error
 	granted          func(context.Context, string) (bool, error)
+	revoke           func(context.Context, string) error
+	bypassed         func() (map[string]host.Bypass, error)
 	startOnce        func(context.Context, string) error
 	start            func(context.Context, string) error
 	kill             func(context.Context, string) error
-	probe            func(context.Context, string) error
+	probe            func(context.Context, string, ready.Ready) (string, error)
 	stoppedByHand    func(string) (bool, error)
 	setStoppedByHand func(string, bool) error
 	stopping         func(context.Context) (bool, error)
@@ -147,6 +154,7 @@ func newSeams(a *agent, h host.Host) *seams {
 
 		findVolume: h.Volumes.FindVolume, claim: h.Volumes.Claim, attach: h.Volumes.Attach,
 		origin: h.Volumes.Origin, intent: h.Volumes.Intent, intend: h.Volumes.Intend,
+		tags: h.Volumes.Tags, recordTag: h.Records.RecordTag,
 		recorded: h.Records.Recorded, record: h.Records.Record,
 
 		findDisk: h.Disks.Find, readDisk: h.Disks.Read,
@@ -162,10 +170,11 @@ func newSeams(a *agent, h host.Host) *seams {
 
 		examine: h.Directories.Examine, names: h.Directories.Names, publish: h.Directories.Publish,
 		initialize: h.Engines.Initialize,
+		writeFile:  h.Files.Write,
 		staged:     h.Secrets.Staged, unlock: h.Secrets.Unlock, fetch: h.Secrets.Fetch, open: h.Secrets.Open,
 
 		state: h.Units.State, await: h.Units.Await, restarts: h.Runs.Restarts, ended: h.Runs.Ended, began: h.Runs.Began,
-		grant: h.Grants.Grant, granted: h.Grants.Granted,
+		grant: h.Grants.Grant, granted: h.Grants.Granted, revoke: h.Grants.Revoke, bypassed: h.Bypasses.Bypassed,
 		startOnce: h.Jobs.StartOnce, start: h.Jobs.Start, kill: h.Jobs.Kill, probe: h.Probes.Probe,
 		stoppedByHand: h.Stops.StoppedByHand, setStoppedByHand: h.Stops.SetStoppedByHand,
 		stopping: h.Shutdown.Stopping,
@@ -178,8 +187,9 @@ func (s *seams) host() host.Host {
 	h.Volumes, h.Records = seamVolumes{h.Volumes, s}, seamRecords{h.Records, s}
 	h.Disks, h.Filesystems, h.Ledgers = seamDisks{h.Disks, s}, seamFilesystems{h.Filesystems, s}, seamLedgers{h.Ledgers, s}
 	h.Mounts, h.Directories, h.Engines = seamMounts{h.Mounts, s}, seamDirectories{h.Directories, s}, seamEngines{h.Engines, s}
-	h.Secrets = seamSecrets{h.Secrets, s}
+	h.Secrets, h.Files = seamSecrets{h.Secrets, s}, seamFiles{h.Files, s}
 	h.Units, h.Runs, h.Grants, h.Jobs = seamUnits{h.Units, s}, seamRuns{h.Runs, s}, seamGrants{h.Grants, s}, seamJobs{h.Jobs, s}
+	h.Bypasses = seamBypasses{h.Bypasses, s}
 	h.Probes, h.Stops, h.Shutdown = seamProbes{h.Probes, s}, seamStops{h.Stops, s}, seamShutdown{h.Shutdown, s}
 	return h
 }
@@ -243,6 +253,10 @@ type (
 		host.Secrets
 		*seams
 	}
+	seamFiles struct {
+		host.Files
+		*seams
+	}
 	seamUnits struct {
 		host.Units
 		*seams
@@ -253,6 +267,10 @@ type (
 	}
 	seamGrants struct {
 		host.Grants
+		*seams
+	}
+	seamBypasses struct {
+		host.Bypasses
 		*seams
 	}
 	seamJobs struct {
@@ -290,6 +308,16 @@ func (s seamVolumes) Intent(ctx context.Context, of name.VolumeID) (host.Intent,
 func (s seamVolumes) Intend(ctx context.Context, of name.VolumeID, intent host.Intent) error {
 	return s.intend(ctx, of, intent)
 }
+
+func (s seamVolumes) Tags(ctx context.Context, of name.VolumeID) (map[string]string, error) {
+	return s.tags(ctx, of)
+}
+
+func (s seamRecords) RecordTag(id name.VolumeID, key, value string) error {
+	return s.recordTag(id, key, value)
+}
+
+func (s seamFiles) Write(ctx context.Context, f host.File) (bool, error) { return s.writeFile(ctx, f) }
 
 func (s seamRecords) Recorded(volume string, find host.Find) (name.VolumeID, error) {
 	return s.recorded(volume, find)
@@ -391,11 +419,17 @@ func (s seamGrants) Granted(ctx context.Context, unit string) (bool, error) {
 	return s.granted(ctx, unit)
 }
 
+func (s seamGrants) Revoke(ctx context.Context, unit string) error { return s.revoke(ctx, unit) }
+
+func (s seamBypasses) Bypassed() (map[string]host.Bypass, error) { return s.bypassed() }
+
 func (s seamJobs) StartOnce(ctx context.Context, unit string) error { return s.startOnce(ctx, unit) }
 func (s seamJobs) Start(ctx context.Context, unit string) error     { return s.start(ctx, unit) }
 func (s seamJobs) Kill(ctx context.Context, unit string) error      { return s.kill(ctx, unit) }
-func (s seamProbes) Probe(ctx context.Context, unit string) error   { return s.probe(ctx, unit) }
-func (s seamStops) StoppedByHand(unit string) (bool, error)         { return s.stoppedByHand(unit) }
+func (s seamProbes) Probe(ctx context.Context, service string, r ready.Ready) (string, error) {
+	return s.probe(ctx, service, r)
+}
+func (s seamStops) StoppedByHand(unit string) (bool, error) { return s.stoppedByHand(unit) }
 
 func (s seamStops) SetStoppedByHand(unit string, stopped bool) error {
 	return s.setStoppedByHand(unit, stopped)

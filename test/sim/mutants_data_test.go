@@ -42,6 +42,9 @@ var ofData = []mutant{
 	)},
 	{name: "a database of somebody else's is started", change: isReady("belongs to")},
 	{name: "a database that a newer engine used is started", change: isReady("used it")},
+	{name: "a database of an older PostgreSQL is started", breaks: "whose version the engine does not open", change: isReady("it is of PostgreSQL 13")},
+	{name: "a database of a newer PostgreSQL is started", change: isReady("it is of PostgreSQL 17")},
+	{name: "a database of PostgreSQL that initdb did not finish is started", change: isReady("initdb did not finish")},
 	{name: "a new database is started where it was made, and gets no name", change: func(s *seams) {
 		s.publish = func(context.Context, string, string) error { return nil }
 	}},

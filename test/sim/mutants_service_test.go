@@ -7,6 +7,7 @@ import (
 
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/ready"
 )
 
 // The mistakes about services and their grants.
@@ -69,9 +70,22 @@ var ofServices = []mutant{
 	{name: "what ended by itself was stopped by a person", change: func(s *seams) {
 		answers(&s.ended, func(_ string, e *host.Ended) { e.ByItself = false })
 	}},
+	{name: "that a start limit was hit is not told", breaks: "was started too often", change: func(s *seams) {
+		answers(&s.ended, func(_ string, e *host.Ended) {
+			if e.Result == "start-limit-hit" {
+				e.Result = "signal"
+			}
+		})
+	}},
 	{name: "the probe does not see that its service was stopped", change: func(s *seams) { s.awaitsNothingWhileProbing() }},
 	{name: "a probe that was never asked has succeeded", change: func(s *seams) {
-		s.probe = func(context.Context, string) error { return nil }
+		s.probe = func(context.Context, string, ready.Ready) (string, error) { return "", nil }
+	}},
+	{name: "a try of a probe has no limit", breaks: "that one try may take", change: func(s *seams) {
+		probe := s.probe
+		s.probe = func(ctx context.Context, service string, r ready.Ready) (string, error) {
+			return probe(context.WithoutCancel(ctx), service, r)
+		}
 	}},
 	{name: "what stops as the machine shuts down was stopped by a person", change: func(s *seams) {
 		stopping := s.stopping
@@ -100,10 +114,10 @@ var ofServices = []mutant{
 func (s *seams) awaitsNothingWhileProbing() {
 	probing := make(chan struct{}, 1)
 	await, probe := s.await, s.probe
-	s.probe = func(ctx context.Context, unit string) error {
+	s.probe = func(ctx context.Context, service string, r ready.Ready) (string, error) {
 		probing <- struct{}{}
 		defer func() { <-probing }()
-		return probe(ctx, unit)
+		return probe(ctx, service, r)
 	}
 	s.await = func(ctx context.Context, unit string, until func(host.UnitState) bool) (host.UnitState, error) {
 		if strings.Contains(s.agent.actor(), ": ") {

@@ -131,6 +131,12 @@ var ofSteps = []mutant{
 		}
 		return all
 	}},
+	{name: "what a probe answered last is not told", breaks: "does not tell what its probe answered last", report: func(all []graph.Progress) []graph.Progress {
+		for i := range all {
+			all[i].Answer = ""
+		}
+		return all
+	}},
 	{name: "the role is ready when its service is granted", report: func(all []graph.Progress) []graph.Progress {
 		last := len(all) - 1
 		if all[last].Step == upStep && all[last-1].State == graph.Done {

@@ -11,7 +11,7 @@ import (
 // Mutants are mistakes that somebody could make in the agent, each of which
 // breaks a promise.
 func mutants() []mutant {
-	return slices.Concat(ofVolumes, ofData, ofServices, ofSteps, ofStops)
+	return slices.Concat(ofVolumes, ofData, ofFiles, ofServices, ofSteps, ofStops, ofBypasses)
 }
 
 // MutantSeeds is how many schedules a mutant may go through without being found.

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -81,7 +82,8 @@ var acts = []act{
 		})
 	}},
 	{"starts the database on", func(_ *World, m *machine) {
-		m.services[database].stopped, m.services[database].sure = false, false
+		s := m.services[database]
+		s.stopped, s.sure, s.limited = false, false, false // as systemctl reset-failed has it
 		m.startService(database)
 	}},
 	{"says bootagent retry on", func(w *World, m *machine) {
@@ -112,6 +114,11 @@ var acts = []act{
 		w.sealed = wrong[w.chance.IntN(len(wrong))]
 	}},
 	{"uploads the right secret again, not only for", func(w *World, _ *machine) { w.sealed = sealedSecret() }},
+	{"gives the volume another tag, not only for", func(w *World, _ *machine) {
+		if v := w.theVolume(); v != nil && v.Tags[serverIDTag] != unfitID {
+			v.becomes(func(*volume.Volume) { w.giveID(v, fmt.Sprint(100+len(w.serverIDs[v.ID]))) })
+		}
+	}},
 	{"says pvcreate, of the wrong disk, on", func(_ *World, m *machine) {
 		for _, serial := range sortedKeys(m.plugged) {
 			if v := m.plugged[serial].vol; v.blank() && strings.HasPrefix(v.Tags[volume.TagFilesystem], "making ") {
@@ -119,6 +126,8 @@ var acts = []act{
 			}
 		}
 	}},
+	{"bypasses what holds the database on", func(_ *World, m *machine) { m.bypass(false) }},
+	{"ends the bypass on", func(_ *World, m *machine) { m.endBypass() }},
 	{"ends, in favour of another,", func(w *World, m *machine) { w.cloud.replace(m) }},
 	{"attaches the volume, from the console, to", func(w *World, m *machine) {
 		if v := w.theVolume(); v != nil && !v.MultiAttach {
@@ -172,6 +181,9 @@ func (w *World) mend() {
 		}
 		m.services[database].stopped, m.services[database].sure = false, false
 		w.bring(goodKey)
+		if m.up && m.mayRunWithout() {
+			m.endBypass()
+		}
 		if m.up {
 			m.retry()
 		}

@@ -21,7 +21,7 @@ func (r reporter) Booting(told status.Status, held map[string]graph.Progress, p 
 	r.report(told, held, p)
 }
 
-func (r reporter) NoPlan(err error, _ []string) {
+func (r reporter) NoPlan(err error, _ []string, _ []status.Bypass) {
 	w := r.machine.world
 	w.mu.Lock()
 	defer w.mu.Unlock()

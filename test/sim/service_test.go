@@ -26,6 +26,8 @@ type service struct {
 	died     string    // of what, until it lives again
 	byItself bool      // its last end
 	crashes  int       // how often it is still to die by itself
+	limited  bool      // it has hit its start limit: systemd starts it no more
+	slow     bool      // it does not stop in its time, and is killed
 
 	stopped bool // by a person, for good
 	sure    bool // and the agent has had the time to see it
@@ -37,7 +39,7 @@ func (s *service) runs() bool {
 
 // startService queues a start.
 func (m *machine) startService(unit string) {
-	if s := m.services[unit]; s.job == "" && (s.active == "inactive" || s.active == "failed") {
+	if s := m.services[unit]; s.job == "" && !s.limited && (s.active == "inactive" || s.active == "failed") {
 		s.job, s.restarts, s.died = "start", 0, ""
 	}
 }
@@ -83,6 +85,9 @@ func (m *machine) comesUp(s *service) {
 	})
 }
 
+// stopLimit is TimeoutStopSec= of the service's unit.
+const stopLimit = 90 * time.Second
+
 // restartRest is RestartSec= of the service's unit.
 const restartRest = 5 * time.Second
 
@@ -94,6 +99,12 @@ func (m *machine) dies(s *service) {
 	turn := s.turn
 	m.world.in(restartRest, m.id, "", func() {
 		if s.turn != turn {
+			return
+		}
+		if s.limited = s.limited || m.world.oneIn(30) && m.world.faults.act(); s.limited {
+			s.active, s.sub, s.result, s.turn = "failed", "failed", "start-limit-hit", s.turn+1
+			m.world.tell(m.id, "%s has hit its start limit", s.unit)
+			m.changed(s.unit)
 			return
 		}
 		s.restarts++
@@ -157,8 +168,18 @@ func (m *machine) stopService(s *service, clean bool) {
 		w.tell(m.id, "%s hangs, as its disk is gone", s.unit)
 		return
 	}
-	w.in(w.between(200*time.Millisecond, 5*time.Second), m.id, "", func() {
+	took := w.between(200*time.Millisecond, 5*time.Second)
+	if s.slow {
+		took = stopLimit
+	}
+	w.in(took, m.id, "", func() {
 		if s.turn != turn {
+			return
+		}
+		if s.slow {
+			s.active, s.job, s.result, s.died, s.slow = "failed", "", "timeout", "it was killed by SIGKILL", false
+			w.tell(m.id, "%s is killed at its stop limit", s.unit)
+			m.changed(s.unit)
 			return
 		}
 		s.active, s.job, s.result = "inactive", "", "success"

@@ -11,6 +11,7 @@ import (
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
+	"bootagent/pkg/role/ready"
 	volume "bootagent/pkg/storage/ebs"
 )
 
@@ -30,6 +31,9 @@ func (w *World) checkMake(v *ebs) {
 
 // checkGrant is asked before a service is granted.
 func (w *World) checkGrant(m *machine, mounts []string) {
+	if m.unproven() {
+		return
+	}
 	on := map[string]bool{}
 	for _, where := range mounts {
 		on[where] = m.mounts[where] != nil && !m.mounts[where].stopping
@@ -41,11 +45,25 @@ func (w *World) checkGrant(m *machine, mounts []string) {
 			w.breaks("%s grants its service for the mounts %v", m.id, mounts)
 		}
 	}
+	w.checkFiles(m)
 	if mt := m.mounts[volumeAt]; mt != nil && mt.vol.mayStillSayStopped() {
 		w.breaks("%s grants its service, and a power cut may leave a ledger that says that it has stopped", m.id)
 	}
-	if m.staged["root-sql"] != plaintext {
+	if m.staged["root-sql"] != plaintext && !m.mayRunWithout() {
 		w.breaks("%s grants its service with the secret %q", m.id, m.staged["root-sql"])
+	}
+}
+
+// checkFiles is asked with checkGrant.
+func (w *World) checkFiles(m *machine) {
+	w.mu.Lock()
+	told := m.told
+	w.mu.Unlock()
+	switch {
+	case !m.hasFiles() && !m.mayRunWithout():
+		w.breaks("%s grants its service with the file %q", m.id, m.files[serverIDFile])
+	case told.ID != m.id || told.PrivateIPv4 == "":
+		w.breaks("%s grants its service, which is told to be on %+v", m.id, told)
 	}
 }
 
@@ -95,6 +113,9 @@ func (w *World) lookAtService(m *machine, s *service) {
 	}
 	mt, on := m.mounts[dataDir], m.mounts[volumeAt]
 	wrong := ""
+	if m.unproven() {
+		return
+	}
 	switch {
 	case mt == nil || on == nil:
 		wrong = "without its volume"
@@ -114,8 +135,12 @@ func (w *World) lookAtService(m *machine, s *service) {
 		wrong = "on a data directory of another user's"
 	case mt.vol.live.dirs[mt.dir].newer:
 		wrong = "on a data directory that a newer engine used"
-	case m.staged["root-sql"] != plaintext:
+	case mt.vol.live.dirs[mt.dir].older:
+		wrong = "on a data directory whose version the engine does not open"
+	case m.staged["root-sql"] != plaintext && !m.mayRunWithout():
 		wrong = "without its secret"
+	case !m.hasFiles() && !m.mayRunWithout():
+		wrong = "without its files"
 	case saysStopped(mt.vol.log) || saysStopped(mt.vol.live):
 		wrong = "and its volume's ledger, as a power cut leaves it, says that it has stopped"
 	}
@@ -123,6 +148,9 @@ func (w *World) lookAtService(m *machine, s *service) {
 		w.breaks("%s runs on %s %s", s.unit, m.id, wrong)
 	}
 }
+
+// answersWithin is after how long a probe has an answer, or none in its time.
+const answersWithin = ready.TryTimeout + 5*time.Second
 
 // waitSlack is how long after its deadline a wait may still be told.
 const waitSlack = 15 * time.Second
@@ -137,6 +165,8 @@ func (w *World) lookAtWaits(a *agent) {
 			w.breaks("%s: step %s waits and does not say for what", a.name, p.Step)
 		case p.State == graph.Waiting && time.Since(p.Wait.Until) > waitSlack:
 			w.breaks("%s: step %s waits for %s past its deadline", a.name, p.Step, p.Wait.For)
+		case p.State == graph.Waiting && p.Answer == "" && probed(p.Wait.For) && time.Since(p.Since) > answersWithin:
+			w.breaks("%s: step %s does not tell what its probe answered last", a.name, p.Step)
 		case p.State == graph.Running && time.Since(p.Since) > 20*time.Minute:
 			w.breaks("%s: step %s has run for 20 minutes without a word", a.name, p.Step)
 		case p.State == graph.Failed && (p.Err == nil || p.Err.Error() == ""):
@@ -272,7 +302,10 @@ var reasons = []reason{
 	ofVolume("is absent, but the volume's ledger says that it was there", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].state == ""
 	}),
-	ofVolume("is not a data directory that mariadb can start on", func(_ *machine, v *ebs) bool {
+	ofVolume("it is of PostgreSQL 1[37]", func(_ *machine, v *ebs) bool {
+		return v.now() != nil && (v.now().dirs["mysql"].newer || v.now().dirs["mysql"].older)
+	}),
+	ofVolume("is not a data directory that (mariadb|postgres) can start on", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].state != host.Ready
 	}),
 	ofVolume("it belongs to user number 1000", func(_ *machine, v *ebs) bool {
@@ -280,6 +313,8 @@ var reasons = []reason{
 	}),
 	ofVolume("MariaDB "+models["mariadb"].newer+" used it", func(_ *machine, v *ebs) bool { return v.now() != nil && v.now().dirs["mysql"].newer }),
 	ofVolume("was begun 3 times, and never succeeded", func(_ *machine, v *ebs) bool { return v.now() != nil && len(v.now().dirs) >= 3 }),
+	ofVolume("for the tag "+serverIDTag+" on volume", func(_ *machine, v *ebs) bool { return v.Tags[serverIDTag] == "" }),
+	ofVolume("the tag "+serverIDTag+" of volume data .* may have only letters", func(_ *machine, v *ebs) bool { return v.Tags[serverIDTag] == unfitID }),
 	because("(the|another) age identity", func(m *machine) bool {
 		return m.agent != nil && len(m.agent.keys) == 0 || m.agent.keys[0] != goodKey
 	}),
@@ -295,7 +330,8 @@ var reasons = []reason{
 	because("to stay up: this is restart|to start again: this is restart", func(m *machine) bool {
 		return m.services[database].restarts > 0 || m.services[database].sub == "auto-restart"
 	}),
-	because("mariadb.service failed", func(m *machine) bool { return m.services[database].active == "failed" }),
+	because("mariadb.service was started too often.*systemctl reset-failed mariadb.service", func(m *machine) bool { return m.services[database].limited }),
+	because("mariadb.service failed", func(m *machine) bool { s := m.services[database]; return s.active == "failed" && !s.limited }),
 	because("unknown role", func(m *machine) bool { return m.userData == badUserData }),
 	ofVolume(`it seems to be stuck|to be attached as`, func(m *machine, v *ebs) bool {
 		return v.holder() != nil && v.holder().State == volume.Attaching || m.world.cloud.instances[m.id].cutOff
@@ -332,4 +368,9 @@ func (m *machine) explained() (words string, truly bool) {
 		words = m.agent.noPlan.Error()
 	}
 	return words, false
+}
+
+// probed tells whether a probe with a limit for each try is waited for.
+func probed(what string) bool {
+	return strings.Contains(what, " to serve, as ") && !strings.Contains(what, probe)
 }

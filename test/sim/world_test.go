@@ -36,11 +36,15 @@ type World struct {
 	faults faults
 	quiet  time.Time // since when nothing goes wrong any more; zero before
 	boots  int
-	acked  map[name.VolumeID]int   // rows that were acknowledged, by volume
+	acked  map[name.VolumeID]int // rows that were acknowledged, by volume
+
+	serverIDs map[name.VolumeID][]string // that its tag ever said, of those that fit
+
 	sealed []byte                  // the secret, as it lies in S3
 	role   *role.Role              // that the image has
 	keys   []secret.ProviderConfig // that the agent is set to use
 	mute   bool                    // no probe comes to an end
+	lies   bool                    // probes succeed, whatever the service does
 	counts map[string]int          // of what changed something, by machine and what it was
 	mutant *mutant                 // that the agents are; nil is none
 
@@ -102,8 +106,11 @@ func newWorld(seed uint64) *World {
 	w := &World{
 		seed: seed, chance: rand.New(rand.NewPCG(seed, 0x5eed)), began: time.Now(),
 		wake: make(chan struct{}, 1), acked: make(map[name.VolumeID]int), drawn: make(map[string]uint64), counts: make(map[string]int),
-		sealed: sealedSecret(), role: hastyRole(), keys: secret.DefaultProviders(),
+		serverIDs: make(map[name.VolumeID][]string),
+		sealed:    sealedSecret(), keys: secret.DefaultProviders(),
 	}
+	w.role = hastyRoles()[seed%uint64(len(hastyRoles()))]
+	w.lies = seed%7 == 3
 	w.cloud = newCloud(w)
 	return w
 }

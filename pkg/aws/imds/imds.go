@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -37,6 +38,8 @@ type Identity struct {
 	Type   string `json:"type"` // m7g.large
 	Zone   string `json:"zone"` // eu-central-1a
 	Region string `json:"region"`
+
+	PrivateIPv4 string `json:"privateIPv4,omitempty"` // 10.0.0.17, the primary one; "" if the service did not tell it
 }
 
 // Metadata are all that the choice of a role needs to know of an instance.
@@ -125,7 +128,7 @@ func (c *Client) Identity(ctx context.Context) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	id := Identity{ID: doc.InstanceID, Type: doc.InstanceType, Zone: doc.AvailabilityZone, Region: doc.Region}
+	id := Identity{ID: doc.InstanceID, Type: doc.InstanceType, Zone: doc.AvailabilityZone, Region: doc.Region, PrivateIPv4: doc.PrivateIP}
 	if err := id.check(); err != nil {
 		return Identity{}, c.badAnswer(what, x, err)
 	}
@@ -161,6 +164,9 @@ func (id Identity) check() error {
 		if part.text == "" || strings.Trim(part.text, "abcdefghijklmnopqrstuvwxyz0123456789-.") != "" {
 			return errors.New("it has no " + part.name)
 		}
+	}
+	if addr, err := netip.ParseAddr(id.PrivateIPv4); id.PrivateIPv4 != "" && (err != nil || !addr.Is4()) {
+		return errors.New("its private address is no IPv4 address")
 	}
 	return nil
 }

@@ -229,6 +229,8 @@ func TestAnIdentityThatIsNoneIsRefused(t *testing.T) {
 		strings.ReplaceAll(document, "eu-central-1a", ""):                "it has no availability zone",
 		strings.ReplaceAll(document, "eu-central-1\"", "*\""):            "it has no region",
 		strings.ReplaceAll(document, "m7g.large", "m7g/large"):           "it has no instance type",
+		strings.ReplaceAll(document, "10.158.112.84", "fd00::1"):         "its private address is no IPv4 address",
+		strings.ReplaceAll(document, "10.158.112.84", "10.0.0.1\\nX=1"):  "its private address is no IPv4 address",
 	} {
 		s := newService(t, map[string]string{documentPath: answer})
 		id, err := New(s.url).Identity(t.Context())

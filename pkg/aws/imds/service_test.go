@@ -47,7 +47,7 @@ const document = `{
   "version" : "2017-09-30"
 }`
 
-var identity = Identity{ID: "i-0123456789abcdef0", Type: "m7g.large", Zone: "eu-central-1a", Region: "eu-central-1"}
+var identity = Identity{ID: "i-0123456789abcdef0", Type: "m7g.large", Zone: "eu-central-1a", Region: "eu-central-1", PrivateIPv4: "10.158.112.84"}
 
 // newService starts a service with an identity and the given items.
 func newService(t *testing.T, items map[string]string) *service {

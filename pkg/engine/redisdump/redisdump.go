@@ -6,6 +6,7 @@ package redisdump
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -55,6 +56,23 @@ func Parse(head []byte) (h Head) {
 		}
 	}
 	return h
+}
+
+// versionOutput is "Redis server v=7.0.15 sha=...", or Valkey's.
+var versionOutput = regexp.MustCompile(`(?m)^(Redis |Valkey )?[Ss]erver v=([0-9]+(\.[0-9]+)*)`)
+
+// Server is the name and version of a server, "Valkey 8.1.1", of what its
+// --version prints. It is "" where that is not of a kind that is known.
+func Server(output string) string {
+	found := versionOutput.FindStringSubmatch(output)
+	if found == nil {
+		return ""
+	}
+	name := strings.TrimSpace(found[1])
+	if name == "" {
+		name = "Valkey" // 7.2 says no name
+	}
+	return name + " " + found[2]
 }
 
 // A formatOf says which format of dumps a server writes. It reads all before.

@@ -24,10 +24,10 @@ const (
 )
 
 // instanceValues are the names of what an instance has.
-var instanceValues = []string{"id", "zone", "region", "type"}
+var instanceValues = []string{"id", "zone", "region", "type", "private-ipv4"}
 
 // Form says which expansions there are.
-const Form = "${params.NAME} or ${instance.id}, .zone, .region, .type"
+const Form = "${params.NAME} or ${instance.id}, .zone, .region, .type, .private-ipv4"
 
 // A reference is what an expansion stands for: ${params.cluster} for the value
 // of the parameter "cluster".
@@ -57,7 +57,7 @@ func (p Parameters) Check(text string, whole, part func(string) error) error {
 		}
 	}
 	for _, match := range expansion.FindAllStringSubmatch(text, -1) {
-		if err := p.known(refer(match[1])); err != nil {
+		if err := p.Known(match[1]); err != nil {
 			return err
 		}
 	}
@@ -72,8 +72,9 @@ func (p Parameters) Check(text string, whole, part func(string) error) error {
 	return nil
 }
 
-// known refuses a reference to a value that does not exist.
-func (p Parameters) known(r reference) error {
+// Known refuses a name that has no value, such as params.cluster or instance.id.
+func (p Parameters) Known(name string) error {
+	r := refer(name)
 	switch {
 	case r.scope == ofParams && (p == nil || slices.Contains(p, r.name)):
 		return nil
@@ -114,7 +115,7 @@ type Values struct {
 func (v Values) Put(text string) (string, error) {
 	var err error
 	expanded := expansion.ReplaceAllStringFunc(text, func(match string) string {
-		value, problem := v.of(refer(expansion.FindStringSubmatch(match)[1]))
+		value, problem := v.Of(expansion.FindStringSubmatch(match)[1])
 		if err == nil {
 			err = problem
 		}
@@ -126,7 +127,9 @@ func (v Values) Put(text string) (string, error) {
 	return expanded, nil
 }
 
-func (v Values) of(ref reference) (string, error) {
+// Of returns the value of a name that Known accepts.
+func (v Values) Of(name string) (string, error) {
+	ref := refer(name)
 	if ref.scope == ofParams {
 		return v.Params[ref.name], nil
 	}

@@ -36,6 +36,7 @@ type Kind struct {
 	OneOf   []string // of these keys of an Object there is exactly one
 	Least   int      // how many entries there are at least
 	Expands bool     // expansions ${...} may stand in it
+	Repeats bool     // an entry of a List may stand there twice
 	Filled  string   // who fills in what it may be, where that is known elsewhere
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/file"
+	"bootagent/pkg/role/ready"
 )
 
 // Print prints a plan: each volume, data directory, secret and service, with the
@@ -31,6 +33,9 @@ func Print(out io.Writer, plan role.Plan) {
 		p.row("from", s.From.String())
 		p.row("credential", s.Credential)
 		p.row("services", strings.Join(s.Services, ", "))
+	}
+	for _, f := range plan.Files {
+		p.file(f)
 	}
 	for _, s := range plan.Services {
 		p.service(s)
@@ -95,6 +100,30 @@ func (p printer) data(d role.Data, mount string) {
 	}
 }
 
+// file prints a file as the role file has it: with what stands for the values of
+// volumes and secrets.
+func (p printer) file(f file.File) {
+	p.head("file", f.Name)
+	p.row("path", f.Path())
+	for i, line := range strings.Split(strings.TrimSuffix(f.Content.String(), "\n"), "\n") {
+		if len(f.Content) > 0 {
+			p.row([]string{"content", ""}[min(i, 1)], line)
+		}
+	}
+	for i, v := range f.Env {
+		p.row([]string{"env", ""}[min(i, 1)], v.Name+"="+v.Value.String())
+	}
+	for _, put := range slices.Sorted(maps.Keys(f.Patterns)) {
+		p.row("patterns", "${"+put+"} has to match "+f.Patterns[put])
+	}
+	p.row("owner", f.Owner)
+	if f.Group != "" {
+		p.row("group", f.Group)
+	}
+	p.row("mode", string(f.Mode))
+	p.row("services", strings.Join(f.Services, ", "))
+}
+
 func (p printer) service(s role.Service) {
 	p.head("service", s.Unit)
 	var needs []string
@@ -106,7 +135,7 @@ func (p printer) service(s role.Service) {
 	}
 	p.row("needs", strings.Join(needs, ", "))
 	if s.Ready != nil {
-		p.row("ready", "when "+s.Ready.Unit+" succeeds, within "+duration(s.Ready.Timeout))
+		p.row("ready", "when "+serves(*s.Ready)+", within "+duration(s.Ready.Timeout))
 	} else {
 		p.row("ready", "when systemd reports that it is active")
 	}
@@ -116,6 +145,21 @@ func (p printer) service(s role.Service) {
 	} else {
 		p.row("imds", "no access to the instance metadata service")
 	}
+}
+
+// serves says when a probe says that its service serves.
+func serves(r ready.Ready) string {
+	switch {
+	case r.TCP != "", r.Unix != "":
+		return r.TCP + r.Unix + " accepts a connection"
+	case r.HTTP != "":
+		return r.HTTP + " answers with a status of 200 to 299"
+	case r.User != "":
+		return r.String() + " exits with 0, as the user " + r.User
+	case len(r.Command) > 0:
+		return r.String() + " exits with 0, as the user of the service"
+	}
+	return r.Unit + " succeeds"
 }
 
 // duration is a duration as a role file has it: 20m, not 20m0s.

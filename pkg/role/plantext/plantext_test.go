@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/file"
 	"bootagent/pkg/role/find"
 	"bootagent/pkg/role/ready"
 	"bootagent/pkg/role/source"
@@ -22,8 +23,12 @@ func TestThePrintedPlanLacksNothing(t *testing.T) {
 			{Name: "logs", Find: find.Find{ID: "vol-0123456789abcdef0"}, Filesystem: role.Ext4, Format: role.FormatNever, Mount: "/srv/logs", Timeout: time.Hour},
 			{Name: "more", Find: find.Find{Tags: map[string]string{"cluster": "orders", "holds": "more-data"}}, Filesystem: role.XFS, Format: role.FormatIfBlank, Mount: "/srv/more", Timeout: 90 * time.Second},
 		},
-		Data:     []role.Data{{Name: "db", Volume: "data", Dir: "subdir", Bind: "/var/lib/mysql", Engine: "mariadb", Owner: "own", IfAbsent: role.Initialize, Beside: []string{"former"}}},
-		Secrets:  []role.Secret{{Name: "root-sql", From: source.Source{Scheme: "s3", Ref: "orders-secrets/root.age"}, Credential: "root.sql", Services: []string{"mariadb.service"}}},
+		Data:    []role.Data{{Name: "db", Volume: "data", Dir: "subdir", Bind: "/var/lib/mysql", Engine: "mariadb", Owner: "own", IfAbsent: role.Initialize, Beside: []string{"former"}}},
+		Secrets: []role.Secret{{Name: "root-sql", From: source.Source{Scheme: "s3", Ref: "orders-secrets/root.age"}, Credential: "root.sql", Services: []string{"mariadb.service"}}},
+		Files: []file.File{
+			{Name: "id.cnf", Content: file.Text{{Text: "[mysqld]\n"}, {Put: "volume.data.tag.id"}, {Text: " or so"}}, Owner: "filer", Group: "filers", Mode: file.OfGroup, Services: []string{"mariadb.service"}, Patterns: map[string]string{"volume.data.tag.id": "[0-9]"}},
+			{Name: "vars", Env: []file.Variable{{Name: "A", Value: file.Text{{Put: "secret.root-sql"}}}}, Owner: "root", Mode: file.OfOwner, Services: []string{"mariadb.service"}},
+		},
 		Services: []role.Service{{Unit: "mariadb.service", Needs: []role.Need{{Kind: role.KindData, Name: "db"}}, Ready: &ready.Ready{Unit: "probe.service", Timeout: 15 * time.Minute}, AlsoGuard: []string{"backup.timer"}, IMDS: true}},
 	}
 	var printed strings.Builder

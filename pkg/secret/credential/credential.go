@@ -41,9 +41,9 @@ func OnRamfs(root *os.File) error {
 	if err := unix.Fstatfs(int(root.Fd()), &fs); err != nil {
 		return fmt.Errorf("cannot tell what %s is on: %w", root.Name(), err)
 	}
-	if fs.Type != unix.RAMFS_MAGIC {
-		return fault.WithHint(fmt.Errorf("%s is not on ramfs, so what is in it could be written to a disk", filepath.Clean(root.Name())),
-			"systemctl start run-bootagent-secrets.mount")
+	if dir := filepath.Clean(root.Name()); fs.Type != unix.RAMFS_MAGIC {
+		return fault.WithHint(fmt.Errorf("%s is not on ramfs, so what is in it could be written to a disk", dir),
+			"systemctl start run-bootagent-"+filepath.Base(dir)+".mount")
 	}
 	return nil
 }
@@ -209,6 +209,10 @@ func write(dir *os.Root, name string, plaintext []byte) (err error) {
 // UnknownVersion is the version of a secret that is staged without a version.
 const UnknownVersion = "unknown"
 
+// Nothing is the version of an empty line that is staged in place of a secret: systemd
+// does not start a service one of whose credentials is missing.
+const Nothing = "nothing"
+
 // Staged returns the version of the secret that is staged, or "" where none is.
 func (s Store) Staged(unit, name string) (version string, err error) {
 	if err := errors.Join(CheckName(unit), CheckName(name)); err != nil {
@@ -239,6 +243,27 @@ func (s Store) Staged(unit, name string) (version string, err error) {
 		return "", fmt.Errorf("cannot tell which version of %s is staged for %s: %w", name, unit, err)
 	}
 	return string(text), nil
+}
+
+// Read returns the secret that is staged for a unit.
+func (s Store) Read(unit, name string) (plaintext []byte, err error) {
+	err = errors.Join(CheckName(unit), CheckName(name))
+	if err == nil {
+		plaintext, err = s.read(unit, name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %s as it is staged for %s: %w", name, unit, err)
+	}
+	return plaintext, nil
+}
+
+func (s Store) read(unit, name string) ([]byte, error) {
+	root, err := s.open()
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return root.ReadFile(unit + "/" + name)
 }
 
 // CheckName refuses a name that is not one of a file, or is hidden.

@@ -3,6 +3,7 @@ package credential
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -229,11 +230,29 @@ func TestAnEmptySecretIsNotStaged(t *testing.T) {
 	}
 }
 
+func TestWhatIsStagedCanBeRead(t *testing.T) {
+	s := anywhere(t.TempDir())
+	if got, err := s.Read(unit, "s"); err == nil || !errors.Is(err, fs.ErrNotExist) || got != nil {
+		t.Errorf("before it is staged: %q, %v", got, err)
+	}
+	if err := s.Stage(unit, "s", []byte(canary), "v1"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Read(unit, "s"); err != nil || string(got) != canary {
+		t.Errorf("got %q, %v", got, err)
+	}
+	for _, name := range []string{"../" + unit + "/s", ".versions", ""} {
+		if got, err := s.Read(unit, name); err == nil || got != nil {
+			t.Errorf("%q: got %q", name, got)
+		}
+	}
+}
+
 func TestStageRefusesADisk(t *testing.T) {
 	root := t.TempDir()
 	err := Store{Root: root}.Stage(unit, "s", []byte(canary), "v1")
 	want := "cannot stage s for mariadb.service: " + root + " is not on ramfs, so what is in it could be written to a disk\n" +
-		"    hint: systemctl start run-bootagent-secrets.mount"
+		"    hint: systemctl start run-bootagent-" + filepath.Base(root) + ".mount"
 	if words(err) != want {
 		t.Errorf("got %s", words(err))
 	}

@@ -40,6 +40,12 @@ func (v *Volumes) Intend(ctx context.Context, id name.VolumeID, intent host.Inte
 	return v.tag(ctx, id, TagFilesystem, intentText(intent))
 }
 
+// Tags returns all tags of a volume.
+func (v *Volumes) Tags(ctx context.Context, id name.VolumeID) (map[string]string, error) {
+	vol, err := v.describe(ctx, id)
+	return vol.Tags, err
+}
+
 // Origin returns what EC2 knows of a volume besides what is on it.
 func (v *Volumes) Origin(ctx context.Context, id name.VolumeID) (host.Origin, error) {
 	vol, err := v.describe(ctx, id)

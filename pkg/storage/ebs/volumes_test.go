@@ -244,6 +244,7 @@ func TestWhatEC2Answers(t *testing.T) {
 				"claim":  func(ctx context.Context, v *Volumes) error { return v.Claim(ctx, vol) },
 				"origin": func(ctx context.Context, v *Volumes) error { _, err := v.Origin(ctx, vol); return err },
 				"intent": func(ctx context.Context, v *Volumes) error { _, err := v.Intent(ctx, vol); return err },
+				"tags":   func(ctx context.Context, v *Volumes) error { _, err := v.Tags(ctx, vol); return err },
 			} {
 				t.Run(what, func(t *testing.T) {
 					c := newCloud()

@@ -13,6 +13,7 @@ type Stop struct {
 	On      string    `json:"on,omitempty"`      // the machine that had the volume
 	Clean   bool      `json:"clean"`             // each ended by its own will, to the last process
 	Why     string    `json:"why,omitempty"`     // it was not clean
+	Bypass  string    `json:"bypass,omitempty"`  // a service had run by a bypass: which, by whom, and why
 	Engines []Engine  `json:"engines,omitempty"` // what the engines' own files say of it
 }
 
@@ -38,6 +39,9 @@ func (s Stop) String() string {
 	}
 	if s.Why != "" {
 		text += ": " + s.Why
+	}
+	if s.Bypass != "" {
+		text += "; " + s.Bypass
 	}
 	for _, e := range s.Engines {
 		text += e.beside(s.Clean)

@@ -140,7 +140,7 @@ func (h Hold) serviceSettings() string {
 	var b strings.Builder
 	if !h.IMDS {
 		b.WriteString("IPAddressDeny=" + imds4 + " " + imds6 + "\n")
-		b.WriteString("InaccessiblePaths=-" + imdsSocket + "\n")
+		b.WriteString("InaccessiblePaths=-" + MetadataSocket + "\n")
 	}
 	for _, name := range h.Credentials {
 		b.WriteString("LoadCredential=" + name + ":" + Staged(h.Service, name) + "\n")

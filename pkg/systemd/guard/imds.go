@@ -8,10 +8,15 @@ import (
 	"bootagent/pkg/systemd/unitfile"
 )
 
-// imdsSocket is the socket of systemd-imdsd, which systemd has since version 261.
+// MetadataSocket is the socket of systemd-imdsd, which systemd has since version 261.
 // It asks the metadata service for any process of root. IPAddressDeny= does not
 // apply to processes that use it.
-const imdsSocket = "/run/systemd/io.systemd.InstanceMetadata"
+const MetadataSocket = "/run/systemd/io.systemd.InstanceMetadata"
+
+// MetadataAddresses are the addresses of the metadata service.
+func MetadataAddresses() []netip.Addr {
+	return []netip.Addr{netip.MustParseAddr(imds4), netip.MustParseAddr(imds6)}
+}
 
 // openings returns how a service could reach the metadata service in spite of its
 // guard, and what to do about it.
@@ -34,7 +39,7 @@ func (t *tree) openings(name string) (openings []string) {
 		openings = append(openings, by+" lets it reach the metadata service: its empty IPAddressDeny= undoes that of the guard; remove that setting")
 	}
 	if by := hidden.undoneBy; by != "" {
-		openings = append(openings, by+" lets it reach the metadata service by "+imdsSocket+
+		openings = append(openings, by+" lets it reach the metadata service by "+MetadataSocket+
 			": its empty InaccessiblePaths= undoes that of the guard; remove that setting")
 	}
 	for _, slice := range t.Slices(name) {
@@ -97,7 +102,7 @@ func (d *denial) followPaths(s unitfile.Setting, file string) {
 		if d.made {
 			d.undoneBy = file
 		}
-	case hides(s.Value, imdsSocket):
+	case hides(s.Value, MetadataSocket):
 		d.made, d.undoneBy = true, ""
 	}
 }

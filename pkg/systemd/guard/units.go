@@ -115,6 +115,11 @@ func (t *tree) checkWork(name string) []Problem {
 	return []Problem{{Unit: name, unholdable: true, Detail: detail + " (and list " + name + " under also-guard of it, if that has to be held, too)"}}
 }
 
+// RunsNothing reports whether all programs that a service starts do nothing.
+func RunsNothing(units *unitfile.Tree, own string) bool {
+	return (&tree{units, root{units.Root}}).runsNothing(own)
+}
+
 // runsNothing reports whether all programs that a service starts do nothing.
 func (t *tree) runsNothing(own string) bool {
 	var starts []string

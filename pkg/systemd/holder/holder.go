@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,15 +26,18 @@ const Within = 5 * time.Second
 const maxNamed = 8
 
 // Find returns one line for each process that holds what is mounted at the path
-// where: by its working directory, its root directory, an open file or a mapped
-// file. It reads proc(5), which is mounted at proc, as far as it has permission,
-// and it stops when ctx ends. It touches nothing below the path, because that
-// may hang.
+// where: by its working directory, its root directory, an open file, a mapped
+// file, or a mount in a namespace of its own, which an unmount here leaves. A mount
+// below the path has a line, too. Find reads proc(5), which is mounted at proc, as
+// far as it has permission, and it stops when ctx ends. It touches nothing below
+// the path, because that may hang.
 func Find(ctx context.Context, proc, where string) (holders []string, err error) {
 	entries, err := os.ReadDir(proc)
 	if err != nil {
 		return nil, err
 	}
+	names := namespaces{proc: proc, seen: make(map[string]bool)}
+	holders = names.here(where)
 	more := 0
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
@@ -44,6 +48,9 @@ func Find(ctx context.Context, proc, where string) (holders []string, err error)
 			return append(holders, "and perhaps others: the search took too long"), nil
 		}
 		how := holds(filepath.Join(proc, e.Name()), where)
+		if how == "" {
+			how = names.holds(filepath.Join(proc, e.Name()))
+		}
 		switch {
 		case how == "":
 		case len(holders) == maxNamed:
@@ -100,7 +107,7 @@ func describe(process string, pid int, how string) string {
 	if comm, err := os.ReadFile(filepath.Join(process, "comm")); err == nil {
 		name = strings.TrimSuffix(string(comm), "\n")
 	}
-	if strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if strings.ContainsFunc(name, strange) {
 		name = strconv.Quote(name)
 	}
 	owner := ""
@@ -111,5 +118,22 @@ func describe(process string, pid int, how string) string {
 			owner = " of " + u.Username
 		}
 	}
-	return fmt.Sprintf("%s (pid %d%s, by %s)", name, pid, owner, how)
+	return fmt.Sprintf("%s (pid %d%s%s, by %s)", name, pid, owner, within(process), how)
 }
+
+// within says in which unit of systemd a process runs, or "". It is the last of the
+// path of its cgroup: user@1000.service has units of its own.
+func within(process string) string {
+	text, _ := os.ReadFile(filepath.Join(process, "cgroup"))
+	_, path, _ := strings.Cut(strings.TrimSpace(string(text)), "::")
+	parts := strings.Split(path, "/")
+	slices.Reverse(parts)
+	for _, name := range parts {
+		if ext := filepath.Ext(name); (ext == ".service" || ext == ".scope") && !strings.ContainsFunc(name, strange) {
+			return " in " + name
+		}
+	}
+	return ""
+}
+
+func strange(r rune) bool { return r <= ' ' || r > '~' }

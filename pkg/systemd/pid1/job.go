@@ -23,6 +23,18 @@ func (c *Conn) Start(ctx context.Context, unit string) error {
 	return nil
 }
 
+// BeginStop queues a stop job. A unit that systemd does not know is no error.
+func (c *Conn) BeginStop(ctx context.Context, unit string) error {
+	conn, err := c.connection()
+	if err != nil {
+		return err
+	}
+	if _, err := conn.StopUnitContext(ctx, unit, "replace", nil); err != nil && !IsError(err, "NoSuchUnit") {
+		return fmt.Errorf("cannot stop %s: %w", unit, err)
+	}
+	return nil
+}
+
 // Restart queues a restart job. A unit that does not run is started.
 func (c *Conn) Restart(ctx context.Context, unit string) error {
 	conn, err := c.connection()

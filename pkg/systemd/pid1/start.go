@@ -21,6 +21,15 @@ func (c *Conn) StartOf(ctx context.Context, unit string) (execstart.Service, err
 	return s, nil
 }
 
+// UserOf returns the User= of a service, or "" where it has none.
+func (c *Conn) UserOf(ctx context.Context, unit string) (string, error) {
+	p, err := c.properties(ctx, unit, "User")
+	if err != nil {
+		return "", fmt.Errorf("cannot ask systemd which user %s runs as: %w", unit, err)
+	}
+	return text(p["User"]), nil
+}
+
 func (c *Conn) startOf(ctx context.Context, unit string) (s execstart.Service, err error) {
 	s.Unit = unit
 	conn, err := c.connection()

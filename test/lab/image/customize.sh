@@ -1,16 +1,21 @@
 #!/bin/sh
 # Configures the base of the lab's images. mmdebstrap runs it with the root as $1.
 # An operator does the like when baking an image. MariaDB and nginx stay enabled, as their packages
-# leave them; bootagent holds them.
+# leave them; bootagent holds them. PostgreSQL and Redis would start in the images whose roles do not
+# name them, so an image that has their roles enables them.
 set -eu
 root=$1
 
 rm -f "$root"/etc/dpkg/dpkg.cfg.d/99mmdebstrap
 
-# An image has no state: remove the database that Debian's postinst made, but keep its directory.
-for dir in "$root"/var/lib/mysql "$root"/var/lib/mariadb; do
+# An image has no state: remove the databases that Debian's postinsts made, but keep their directories.
+for dir in "$root"/var/lib/mysql "$root"/var/lib/mariadb "$root"/var/lib/postgresql/*/* "$root"/var/lib/redis; do
 	[ ! -d "$dir" ] || find "$dir" -mindepth 1 -delete
 done
+for cluster in "$root"/etc/postgresql/*/*; do
+	echo manual >"$cluster"/start.conf
+done
+systemctl --root="$root" --quiet disable redis-server.service
 # Empty and not "uninitialized": each machine makes an ID, and skips the presets of a first boot, which
 # take 3 s (and would enable every unit of Debian, including MariaDB's sockets).
 : >"$root"/etc/machine-id
