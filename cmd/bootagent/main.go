@@ -63,10 +63,7 @@ func commands() command.List {
 			Name: "mkfs", Args: "--type TYPE --uuid UUID --serial SERIAL --sequence N DEVICE", Raw: mkfs,
 			Summary: "make a filesystem on a disk that is proven blank", RunBy: "bootagent-make-SERIAL.service",
 		},
-		{
-			Name: "introduce", Args: "--type TYPE --serial SERIAL --sequence N --ledger LEDGER [--empty] DEVICE", Raw: introduce.Run,
-			Summary: "write the first ledger of a filesystem", RunBy: "bootagent-introduce-SERIAL.service",
-		},
+		introduce.Command(),
 		{Name: child.Command, Summary: "do for the agent what may hang", RunBy: "the agent", Raw: worker},
 	}
 }

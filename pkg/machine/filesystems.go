@@ -104,7 +104,7 @@ func (f filesystems) Introduce(ctx context.Context, d host.Disk, fstype string, 
 	}
 	c := systemd.Command{
 		Unit: introduceUnit(d), Description: "First ledger of the filesystem on disk " + d.Serial,
-		Argv: introduce.Command(fstype, d, ledger, empty), Devices: []string{d.Path}, Timeout: introduceWithin,
+		Argv: introduce.Argv(fstype, d, ledger, empty), Devices: []string{d.Path}, Timeout: introduceWithin,
 	}
 	tried := try(f.disks.children, c.Unit, d.Path)
 	return unmountable(ctx, tried, d.Link, fstype, f.run(ctx, c))

@@ -20,9 +20,17 @@ import (
 	"bootagent/pkg/host"
 )
 
-// Command returns the command of a unit that introduces the filesystem on a disk:
+// Command returns the command, for the list of the program's commands.
+func Command() command.Command {
+	return command.Command{
+		Name: "introduce", Args: "--type TYPE --serial SERIAL --sequence N --ledger LEDGER [--empty] DEVICE", Raw: run,
+		Summary: "write the first ledger of a filesystem", RunBy: "bootagent-introduce-SERIAL.service",
+	}
+}
+
+// Argv returns the command line of a unit that introduces the filesystem on a disk:
 // it writes a ledger, or, with empty, none if the filesystem holds a file already.
-func Command(fstype string, d host.Disk, ledger []byte, empty bool) []string {
+func Argv(fstype string, d host.Disk, ledger []byte, empty bool) []string {
 	argv := []string{
 		"/usr/bin/bootagent", "introduce", "--type", fstype,
 		"--serial", d.Serial, "--sequence", fmt.Sprint(d.Seq), "--ledger", string(ledger),
@@ -33,9 +41,9 @@ func Command(fstype string, d host.Disk, ledger []byte, empty bool) []string {
 	return append(argv, "--", d.Path)
 }
 
-// Run writes the first ledger of the filesystem on a disk, unless it has one.
+// run writes the first ledger of the filesystem on a disk, unless it has one.
 // What it opens, identifies and mounts is one descriptor.
-func Run(_ context.Context, args []string, _ io.Writer) error {
+func run(_ context.Context, args []string, _ io.Writer) error {
 	var fstype, serial, ledger, device string
 	var empty bool
 	var seq uint64 // 0 where the kernel, before Linux 5.15, has none
