@@ -58,7 +58,7 @@ type inspection struct {
 
 func (i inspection) run(ctx context.Context, device string, out io.Writer) error {
 	if i.report != "" {
-		i.task.Tell = func(read, of block.Bytes) { machine.WriteProof(i.report, machine.Proof{Read: read, Of: of}) }
+		i.task.Tell = func(read, of block.Bytes) { blankproof.WriteProof(i.report, blankproof.Proof{Read: read, Of: of}) }
 	}
 	found, err := blankproof.Host().Prove(ctx, device, i.task)
 	switch {
@@ -76,7 +76,7 @@ func (i inspection) run(ctx context.Context, device string, out io.Writer) error
 	}
 	switch {
 	case i.report != "":
-		err = machine.WriteProof(i.report, machine.Proof{Report: &found})
+		err = blankproof.WriteProof(i.report, blankproof.Proof{Report: &found})
 	case i.json:
 		err = json.NewEncoder(out).Encode(found)
 	case i.blank && code != 0:

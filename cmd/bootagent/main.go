@@ -14,6 +14,7 @@ import (
 	"bootagent/pkg/child"
 	"bootagent/pkg/command"
 	"bootagent/pkg/fault"
+	"bootagent/pkg/filesystem/introduce"
 	"bootagent/pkg/status"
 )
 
@@ -62,6 +63,7 @@ func commands() command.List {
 			Name: "mkfs", Args: "--type TYPE --uuid UUID --serial SERIAL --sequence N DEVICE", Raw: mkfs,
 			Summary: "make a filesystem on a disk that is proven blank", RunBy: "bootagent-make-SERIAL.service",
 		},
+		introduce.Command(),
 		{Name: child.Command, Summary: "do for the agent what may hang", RunBy: "the agent", Raw: worker},
 	}
 }

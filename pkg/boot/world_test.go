@@ -220,6 +220,35 @@ func (m *machine) Check(context.Context, host.Disk, string) error {
 	return m.does("check")
 }
 
+func (m *machine) Look(_ context.Context, d host.Disk, _ string) (host.Look, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	on := m.disks[d.Serial]
+	if err := m.does("look at %s", d.Serial); err != nil {
+		return host.Look{}, err
+	}
+	if !on.plugged || on.content.Filesystem == "" {
+		return host.Look{}, fmt.Errorf("cannot look at %s", d.Serial)
+	}
+	if on.ledger != nil {
+		return host.Look{Ledger: on.ledger}, nil
+	}
+	return host.Look{Names: slices.Collect(maps.Keys(on.names))}, nil
+}
+
+func (m *machine) Introduce(_ context.Context, d host.Disk, _ string, ledger []byte, empty bool) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	on := m.disks[d.Serial]
+	if err := m.does("introduce %s", d.Serial); err != nil {
+		return err
+	}
+	if on.ledger == nil && (!empty || len(on.names) == 0) {
+		on.ledger = ledger
+	}
+	return nil
+}
+
 // at is the disk that is mounted at or above a path, and the rest of the path.
 func (m *machine) at(p string) (*disk, string) {
 	for where := p; where != "/"; where = path.Dir(where) {

@@ -144,12 +144,27 @@ type Filesystems interface {
 	// forces, and goes on where an agent that died left it.
 	Format(ctx context.Context, disk Disk, filesystem, uuid string) error
 
-	// Settle waits until no Format runs on the disk.
+	// Settle waits until no Format and no Introduce runs on the disk.
 	Settle(ctx context.Context, disk Disk) error
 
 	// Check mends what the filesystem's own checker mends without being
 	// asked, before the first mount, and refuses what it would not.
 	Check(ctx context.Context, disk Disk, filesystem string) error
+
+	// Look returns what the filesystem on a disk says of itself. It does not
+	// change a byte of the disk, and nobody else sees the filesystem mounted.
+	Look(ctx context.Context, disk Disk, filesystem string) (Look, error)
+
+	// Introduce writes the first ledger of a filesystem and brings it to where
+	// Look sees it. It writes nothing if there is a ledger already, or, with
+	// empty, if there is a file that mkfs does not leave. Look tells.
+	Introduce(ctx context.Context, disk Disk, filesystem string, ledger []byte, empty bool) error
+}
+
+// A Look is what a filesystem says of itself.
+type Look struct {
+	Ledger []byte   // nil if there is none
+	Names  []string // in its root directory that mkfs does not leave there, if there is no ledger
 }
 
 // Ledgers keeps a volume's ledger on the root directory of its filesystem.
@@ -199,5 +214,4 @@ type Mount struct {
 	Type    string // "" for a directory, which is bound
 	Options []string
 	On      string // mount point that it goes with, for a directory
-	Inspect bool   // only to look at: not part of the role
 }

@@ -2,7 +2,6 @@ package machine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -78,32 +77,6 @@ const (
 	ExitOtherDisk = 5 // than --serial and --sequence say
 )
 
-// A Proof is what a child tells the agent while it reads a disk: how far it has
-// come, and in the end what is there.
-type Proof struct {
-	Read   block.Bytes        `json:"read,omitempty"`
-	Of     block.Bytes        `json:"of,omitempty"`
-	Report *blankproof.Report `json:"report,omitempty"`
-}
-
-// WriteProof puts a proof into a file that is there.
-func WriteProof(path string, p Proof) error {
-	text, err := json.Marshal(p)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, text, 0o600)
-}
-
-// ReadProof reads what a child wrote last. It may be in the middle of that.
-func ReadProof(path string) (p Proof, err error) {
-	text, err := os.ReadFile(path)
-	if err == nil {
-		err = json.Unmarshal(text, &p)
-	}
-	return p, err
-}
-
 const (
 	// tellEvery is how often the status tells how far a disk is read, and
 	// tellAfter how long that has to take before it does; a gp3 volume's first
@@ -148,7 +121,7 @@ func readDisk(ctx context.Context, c *child.Group, runDir string, disk block.Dis
 	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != ExitNotBlank && exit.ExitCode() != ExitInUse) {
 		return blankproof.Report{}, err
 	}
-	p, err := ReadProof(file.Name())
+	p, err := blankproof.ReadProof(file.Name())
 	if err == nil && p.Report == nil {
 		err = errors.New("it holds no report")
 	}
@@ -171,10 +144,10 @@ type watch struct {
 func (w watch) run(step context.Context, path string, stalled context.CancelCauseFunc, over <-chan struct{}) {
 	done := func() {}
 	defer func() { done() }()
-	var last Proof
+	var last blankproof.Proof
 	since := w.began
 	for {
-		if p, err := ReadProof(path); err == nil && p.Read != last.Read {
+		if p, err := blankproof.ReadProof(path); err == nil && p.Read != last.Read {
 			last, since = p, time.Now()
 		}
 		if time.Since(since) >= blankproof.StallsAfter {
@@ -192,7 +165,7 @@ func (w watch) run(step context.Context, path string, stalled context.CancelCaus
 }
 
 // words say how far the reading is, and when it will be over if it goes on so.
-func (w watch) words(p Proof, now time.Time) string {
+func (w watch) words(p blankproof.Proof, now time.Time) string {
 	what := "disk " + w.serial
 	if w.whole {
 		what = "all of disk " + w.serial

@@ -16,12 +16,12 @@ func TestTheStatusTellsHowFarADiskIsRead(t *testing.T) {
 	began := time.Date(2026, 11, 27, 12, 0, 0, 0, time.Local)
 	for _, test := range []struct {
 		whole bool
-		p     Proof
+		p     blankproof.Proof
 		want  string
 	}{
-		{false, Proof{}, "disk vol1 to be read"},
-		{true, Proof{}, "all of disk vol1 to be read"},
-		{true, Proof{Read: 25 * block.GiB, Of: 100 * block.GiB}, "all of disk vol1 to be read, 25.0 GiB of 100.0 GiB so far; at this speed until 2026-11-27 12:20:00"},
+		{false, blankproof.Proof{}, "disk vol1 to be read"},
+		{true, blankproof.Proof{}, "all of disk vol1 to be read"},
+		{true, blankproof.Proof{Read: 25 * block.GiB, Of: 100 * block.GiB}, "all of disk vol1 to be read, 25.0 GiB of 100.0 GiB so far; at this speed until 2026-11-27 12:20:00"},
 	} {
 		w := watch{serial: "vol1", whole: test.whole, began: began}
 		if got := w.words(test.p, began.Add(5*time.Minute)); got != test.want {
@@ -33,7 +33,7 @@ func TestTheStatusTellsHowFarADiskIsRead(t *testing.T) {
 func TestAReadingThatStallsIsEnded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "proof")
 	tell := func(read block.Bytes) {
-		if err := WriteProof(path, Proof{Read: read, Of: block.TiB}); err != nil {
+		if err := blankproof.WriteProof(path, blankproof.Proof{Read: read, Of: block.TiB}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"bootagent/pkg/block"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/filesystem"
+	"bootagent/pkg/filesystem/introduce"
 	"bootagent/pkg/host"
 	"bootagent/pkg/systemd"
 	"bootagent/pkg/unit"
@@ -27,9 +28,15 @@ type filesystems struct {
 const (
 	makeWithin  = 10 * time.Minute
 	checkWithin = time.Hour // a whole e2fsck of a large, damaged filesystem
+
+	// introduceWithin is as long as a mount may take: replaying the log of a large
+	// XFS filesystem takes minutes on a slow volume.
+	introduceWithin = 10 * time.Minute
 )
 
 func makeUnit(d host.Disk) string { return unit.CommandOn("make", d.Serial) }
+
+func introduceUnit(d host.Disk) string { return unit.CommandOn("introduce", d.Serial) }
 
 func (f filesystems) Format(ctx context.Context, d host.Disk, fstype, uuid string) error {
 	if _, err := f.disks.same(ctx, d); err != nil {
@@ -52,10 +59,15 @@ func (f filesystems) Format(ctx context.Context, d host.Disk, fstype, uuid strin
 }
 
 func (f filesystems) Settle(ctx context.Context, d host.Disk) error {
-	if err := f.manager.Settle(ctx, makeUnit(d)); err != nil {
-		return err
+	for _, name := range []string{makeUnit(d), introduceUnit(d)} {
+		if err := f.manager.Settle(ctx, name); err != nil {
+			return err
+		}
+		if err := f.manager.Forget(ctx, name); err != nil {
+			return err
+		}
 	}
-	return f.manager.Forget(ctx, makeUnit(d))
+	return nil
 }
 
 func (f filesystems) Check(ctx context.Context, d host.Disk, fstype string) error {
@@ -72,6 +84,30 @@ func (f filesystems) Check(ctx context.Context, d host.Disk, fstype string) erro
 	}
 	tried := try(f.disks.children, c.Unit, d.Path)
 	return unmended(ctx, tried, d.Link, f.run(ctx, c))
+}
+
+// Look mounts the filesystem in a child, whose end unmounts it.
+func (f filesystems) Look(ctx context.Context, d host.Disk, fstype string) (seen host.Look, err error) {
+	if _, err := f.disks.same(ctx, d); err != nil {
+		return host.Look{}, err
+	}
+	tried := try(f.disks.children, "", d.Path)
+	err = reach(ctx, f.disks.children, task{Do: lookAt, Path: d.Path, Dev: d.Dev, Filesystem: fstype}, &seen)
+	return seen, unmountable(ctx, tried, d.Link, fstype, err)
+}
+
+// Introduce mounts the filesystem in a unit of its own, because the agent may write
+// to no disk.
+func (f filesystems) Introduce(ctx context.Context, d host.Disk, fstype string, ledger []byte, empty bool) error {
+	if _, err := f.disks.same(ctx, d); err != nil {
+		return err
+	}
+	c := systemd.Command{
+		Unit: introduceUnit(d), Description: "First ledger of the filesystem on disk " + d.Serial,
+		Argv: introduce.Argv(fstype, d, ledger, empty), Devices: []string{d.Path}, Timeout: introduceWithin,
+	}
+	tried := try(f.disks.children, c.Unit, d.Path)
+	return unmountable(ctx, tried, d.Link, fstype, f.run(ctx, c))
 }
 
 func (f filesystems) run(ctx context.Context, c systemd.Command) error {

@@ -8,6 +8,7 @@ import (
 
 	"bootagent/pkg/child"
 	"bootagent/pkg/fault"
+	"bootagent/pkg/filesystem"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/systemd"
@@ -26,7 +27,7 @@ func (mounts) At(where string) (uint64, bool, error) { return systemd.MountedAt(
 func (m mounts) Mount(ctx context.Context, mt host.Mount) error {
 	tried := try(m.children, unit.MountAt(mt.Where), mt.What)
 	if err := m.manager.Mount(ctx, systemd.Mount(mt)); err != nil {
-		return unmountable(ctx, tried, mt, err)
+		return unmountable(ctx, tried, mt.What, mt.Type, err)
 	}
 	return nil
 }
@@ -51,8 +52,8 @@ func hasFailed(err error) bool {
 
 // unmountable is what a mount failed with, what the kernel says of it, and what
 // a person can do. Nothing that is hinted at changes the disk.
-func unmountable(ctx context.Context, r refusal, mt host.Mount, err error) error {
-	if mt.Type == "" || !hasFailed(err) {
+func unmountable(ctx context.Context, r refusal, device, fstype string, err error) error {
+	if fstype == "" || !hasFailed(err) && !errors.Is(err, filesystem.ErrUnmountable) {
 		return err
 	}
 	err = r.quote(ctx, err)
@@ -60,15 +61,16 @@ func unmountable(ctx context.Context, r refusal, mt host.Mount, err error) error
 		"unknown incompatible features", "unknown read-only compatible features", // fs/xfs/libxfs/xfs_sb.c
 		"unsupported optional features", // fs/ext4/super.c
 		"unknown filesystem type",       // mount(8)
+		"fsopen: no such device",        // fsopen(2)
 	} {
 		if strings.Contains(err.Error(), newer) {
-			return fault.Permanent(fault.WithHint(err, "the kernel of this image does not know this kind of "+mt.Type+
+			return fault.Permanent(fault.WithHint(err, "the kernel of this image does not know this kind of "+fstype+
 				": give the instance an image whose kernel does; nothing was changed"))
 		}
 	}
 	look := "e2fsck -fn "
-	if mt.Type == "xfs" {
+	if fstype == "xfs" {
 		look = "xfs_repair -n "
 	}
-	return fault.WithHint(err, "see what is wrong, which changes nothing: "+look+mt.What+"; before anything is mended, take a snapshot of the volume")
+	return fault.WithHint(err, "see what is wrong, which changes nothing: "+look+device+"; before anything is mended, take a snapshot of the volume")
 }

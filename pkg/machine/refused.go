@@ -21,7 +21,7 @@ import (
 // A refusal is the journal's account of something that PID 1 tried and that
 // failed. The agent may not read the kernel's log itself.
 type refusal struct {
-	unit    string        // whose program failed
+	unit    string        // whose program failed, or ""
 	device  string        // the kernel's name of the disk, or ""
 	since   time.Duration // of the monotonic clock, when it was tried
 	journal func(ctx context.Context, argv ...string) ([]byte, error)
@@ -73,8 +73,14 @@ func (r refusal) quote(ctx context.Context, err error) error {
 
 // lines are those of the kernel about the disk, and those of the program.
 func (r refusal) lines(ctx context.Context) (kernel, program []string) {
-	out, err := r.journal(ctx, "--boot", "--quiet", "--no-pager", "--lines=300", "--output=json",
-		"--output-fields=MESSAGE,_TRANSPORT", "_TRANSPORT=kernel", "+", "_SYSTEMD_UNIT="+r.unit)
+	argv := []string{
+		"--boot", "--quiet", "--no-pager", "--lines=300", "--output=json",
+		"--output-fields=MESSAGE,_TRANSPORT", "_TRANSPORT=kernel",
+	}
+	if r.unit != "" {
+		argv = append(argv, "+", "_SYSTEMD_UNIT="+r.unit)
+	}
+	out, err := r.journal(ctx, argv...)
 	if err != nil {
 		return nil, nil
 	}

@@ -11,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"bootagent/pkg/fault"
+	"bootagent/pkg/filesystem"
 	"bootagent/pkg/host"
 	"bootagent/pkg/systemd/pid1"
 )
@@ -95,11 +98,13 @@ func TestAMountThatFailsHasAHintThatChangesNothing(t *testing.T) {
 		{damaged, host.Mount{What: link, Type: "xfs"}, errMount, "xfs_repair -n " + link, false},
 		{damaged, host.Mount{What: link, Type: "ext4"}, errMount, "e2fsck -fn " + link, false},
 		{features, host.Mount{What: link, Type: "xfs"}, errMount, "does not know this kind of xfs", true},
+		{damaged, host.Mount{What: link, Type: "xfs"}, fmt.Errorf("looked at: %w", filesystem.ErrUnmountable), "xfs_repair -n " + link, false},
+		{refused(), host.Mount{What: link, Type: "xfs"}, fmt.Errorf("fsopen: %w: %w", unix.ENODEV, filesystem.ErrUnmountable), "does not know this kind of xfs", true},
 		{damaged, host.Mount{What: "/srv/data/mysql"}, errMount, "", false}, // it is bound
 		{damaged, host.Mount{What: link, Type: "xfs"}, &pid1.JobError{Result: "assert"}, "", false},
 		{damaged, host.Mount{What: link, Type: "xfs"}, errors.New("no systemd"), "", false},
 	} {
-		err := unmountable(t.Context(), c.r, c.mt, c.err)
+		err := unmountable(t.Context(), c.r, c.mt.What, c.mt.Type, c.err)
 		if hint := fault.HintOf(err); !errors.Is(err, c.err) || c.hint == "" && hint != "" || !strings.Contains(hint, c.hint) || strings.Contains(hint, " -L") {
 			t.Errorf("%v of %+v: the hint is %q", c.err, c.mt, hint)
 		}

@@ -26,6 +26,9 @@ type task struct {
 	Ledger []byte    `json:",omitempty"`
 	Data   host.Data // for examine, create and give
 	Set    host.EngineSettings
+
+	Dev        uint64 `json:",omitempty"` // of the device, for look-at
+	Filesystem string `json:",omitempty"` // its type, for look-at
 }
 
 type taskKind string
@@ -43,6 +46,7 @@ const (
 	publish       taskKind = "publish"
 	connect       taskKind = "connect"   // to the socket at Path
 	findDisk      taskKind = "find-disk" // whose serial number is Path
+	lookAt        taskKind = "look-at"   // the filesystem on a device
 )
 
 // do does the task in this process.
@@ -76,6 +80,9 @@ func (t task) do(ctx context.Context) (answer any, err error) {
 		return nil, probe.Connect(ctx, "unix", t.Path)
 	case findDisk:
 		return block.Host().Find(ctx, t.Path)
+	case lookAt:
+		ledger, names, err := filesystem.Look(t.Path, t.Dev, t.Filesystem)
+		return host.Look{Ledger: ledger, Names: names}, err
 	}
 	return nil, fmt.Errorf("there is no task %q", t.Do)
 }
@@ -94,6 +101,7 @@ func (t task) words() string {
 		syncAll:       "the data of %s to be brought to its disk",
 		publish:       "the data of %s to be brought to its disk",
 		findDisk:      "the disk with serial %s to tell which it is",
+		lookAt:        "the filesystem on %s to be looked at",
 	}[t.Do]
 }
 
@@ -110,7 +118,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 }
 
 // sentinels are the errors of tasks that their callers ask for.
-var sentinels = []error{block.ErrAbsent}
+var sentinels = []error{block.ErrAbsent, filesystem.ErrUnmountable}
 
 // lookAtKernel is a hint for what hangs.
 const lookAtKernel = "journalctl --dmesg --priority=warning --no-pager tells of a disk that does not answer"
@@ -139,7 +147,7 @@ func reach(ctx context.Context, c *child.Group, t task, answer any) error {
 	}
 	doing := fmt.Sprintf(t.words(), t.Path)
 	hint := lookAtKernel
-	if t.Do != findDisk {
+	if t.Do != findDisk && t.Do != lookAt {
 		hint += "; where somebody has frozen the filesystem: fsfreeze --unfreeze " + t.Path
 	}
 	return c.Do(ctx, child.Task{

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"bootagent/pkg/child"
+	"bootagent/pkg/filesystem"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 )
@@ -57,6 +58,10 @@ func TestAHandDoesWhatItIsToldAndTellsWhatWentWrong(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if err := reach(t.Context(), c, task{Do: "nothing"}, nil); err == nil || !strings.Contains(err.Error(), `there is no task "nothing"`) {
+		t.Errorf("got %v", err)
+	}
+	err = reach(t.Context(), c, task{Do: lookAt, Path: "/absent", Filesystem: "xfs"}, nil)
+	if !errors.Is(err, filesystem.ErrUnmountable) || !strings.Contains(err.Error(), "cannot mount the xfs filesystem on /absent") {
 		t.Errorf("got %v", err)
 	}
 	if _, there, err := (disks{children: c}).Find(t.Context(), "absent"); there || err != nil {

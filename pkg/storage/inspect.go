@@ -2,7 +2,6 @@ package storage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -24,9 +23,6 @@ func (f *filesystem) inspect(ctx context.Context) error {
 		return err
 	}
 	if err := f.host.Filesystems.Settle(ctx, f.disk); err != nil {
-		return err
-	}
-	if err := f.tidy(ctx); err != nil {
 		return err
 	}
 	content, err := f.host.Disks.Read(ctx, f.disk, host.Reading{
@@ -83,40 +79,15 @@ func (f *filesystem) refuse(ctx context.Context, content host.Content, intent ho
 	return nil
 }
 
-// inspectAt is where the filesystem is mounted to be inspected: no service looks
-// for it there.
-func (f *filesystem) inspectAt() string { return "/run/bootagent/inspect/" + f.Name }
-
-// mountToInspect mounts the filesystem at inspectAt for as long as do takes.
-// Read-only means that not even its log is replayed.
-func (f *filesystem) mountToInspect(ctx context.Context, readOnly bool, do func(root string) error) error {
-	m := host.Mount{What: f.disk.Link, Where: f.inspectAt(), Type: string(f.Filesystem), Inspect: true}
-	m.Options = append(f.options(), "noexec")
-	if readOnly {
-		m.Options = append(m.Options, withoutRecovery(f.Filesystem)...)
+// look reads the ledger without changing a byte of the disk, and where there is
+// none also the names in the root directory that mkfs does not leave there.
+func (f *filesystem) look(ctx context.Context) (*Ledger, []string, error) {
+	seen, err := f.host.Filesystems.Look(ctx, f.disk, string(f.Filesystem))
+	if err != nil {
+		return nil, nil, err
 	}
-	if err := f.host.Mounts.Mount(ctx, m); err != nil {
-		return err
-	}
-	err := f.onDevice(m.Where)
-	if err == nil {
-		err = do(m.Where)
-	}
-	return errors.Join(err, f.unmount(ctx, m.Where))
-}
-
-// readLedger reads the ledger without changing a byte of the disk, and where
-// there is none also the names in the root directory that mkfs does not leave
-// there.
-func (f *filesystem) readLedger(ctx context.Context) (ledger *Ledger, names []string, err error) {
-	err = f.mountToInspect(ctx, true, func(root string) (err error) {
-		if ledger, err = f.read(ctx, root); err != nil || ledger != nil {
-			return err
-		}
-		names, err = f.names(ctx, root)
-		return err
-	})
-	return ledger, names, err
+	ledger, err := f.decode(seen.Ledger)
+	return ledger, seen.Names, err
 }
 
 // readOnlyMount is the command by which a person inspects the filesystem without
@@ -136,16 +107,6 @@ func withoutRecovery(t role.FilesystemType) []string {
 // LostAndFound is the directory where a checker puts what has lost its name.
 // mkfs.ext4 makes it, and leaves it empty; xfs_repair(8) makes it when it has to.
 const LostAndFound = "lost+found"
-
-// names are those in the root directory of the filesystem that mkfs does not
-// leave there.
-func (f *filesystem) names(ctx context.Context, root string) ([]string, error) {
-	names, err := f.host.Directories.Names(ctx, root)
-	if err != nil || f.Filesystem == role.XFS {
-		return names, err
-	}
-	return withoutLostAndFound(ctx, f.host.Directories, root, names)
-}
 
 // withoutLostAndFound takes lost+found out of the names in a root directory if
 // it is empty: only then it says nothing.

@@ -35,15 +35,6 @@ func (v *Volume) UnmountStale(ctx context.Context, where string) error {
 	return nil
 }
 
-// tidy unmounts what an agent that died left mounted to be inspected.
-func (f *filesystem) tidy(ctx context.Context) error {
-	_, left, err := f.host.Mounts.At(f.inspectAt())
-	if err != nil || !left {
-		return err
-	}
-	return f.unmount(ctx, f.inspectAt())
-}
-
 const (
 	// unmountWithin is how long an unmount takes at most: systemd gives one up
 	// after 10 min, and it may have to be tried again.
@@ -54,8 +45,8 @@ const (
 	unmountIsSlow = 5 * time.Second
 )
 
-// unmount unmounts, also where ctx has ended: what was mounted to be inspected
-// may not stay.
+// unmount unmounts, also where ctx has ended: what was mounted and then refused may
+// not stay.
 func (v *Volume) unmount(ctx context.Context, where string) error {
 	until := time.Now().Add(unmountWithin)
 	told := make(chan func(), 1)

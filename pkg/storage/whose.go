@@ -14,7 +14,7 @@ import (
 // check makes sure by its ledger that the filesystem is the volume of this plan,
 // and has its own checker mend it.
 func (f *filesystem) check(ctx context.Context) error {
-	ledger, names, err := f.readLedger(ctx)
+	ledger, names, err := f.look(ctx)
 	if err == nil && ledger != nil {
 		err = f.accept(ledger)
 	}
@@ -82,30 +82,28 @@ func (f *filesystem) withoutLedger(ctx context.Context, names []string) error {
 	return fault.Refuse(adopt, "%s without a ledger: it was not made by bootagent", what)
 }
 
-// introduce writes the first ledger of a filesystem. It mounts and unmounts the
-// filesystem for that, which brings the ledger to its final place on the disk:
-// readLedger could not see it in the log.
+// introduce gives a filesystem its first ledger, and makes sure of it. Meanwhile the
+// log is replayed, which may hold a ledger or files that were not seen before.
 func (f *filesystem) introduce(ctx context.Context, l Ledger) error {
 	l.Volume, l.Role = ledgerVolume(f.disk.Serial), f.role
-	return f.mountToInspect(ctx, false, func(root string) error {
-		// The log is replayed by now, and may hold more than readLedger saw.
-		there, err := f.read(ctx, root)
-		if err != nil {
-			return err
-		}
-		if there != nil {
-			return f.accept(there)
-		}
-		names, err := f.names(ctx, root)
-		if err != nil {
-			return err
-		}
-		if l.Made != nil && len(names) > 0 {
-			return fault.Refuse("see what is on it, which changes nothing: "+f.readOnlyMount(),
-				"the filesystem %s on disk %s was taken for just made, but it holds %s", l.UUID, f.disk.Serial, listed(names))
-		}
-		return f.write(ctx, root, &l)
-	})
+	src, err := l.Encode()
+	if err != nil {
+		return err
+	}
+	if err := f.host.Filesystems.Introduce(ctx, f.disk, string(f.Filesystem), src, l.Made != nil); err != nil {
+		return err
+	}
+	there, names, err := f.look(ctx)
+	switch {
+	case err != nil:
+		return err
+	case there != nil:
+		return f.accept(there)
+	case l.Made != nil && len(names) > 0:
+		return fault.Refuse("see what is on it, which changes nothing: "+f.readOnlyMount(),
+			"the filesystem %s on disk %s was taken for just made, but it holds %s", l.UUID, f.disk.Serial, listed(names))
+	}
+	return fmt.Errorf("the ledger of the filesystem %s on disk %s was written, and is not there", l.UUID, f.disk.Serial)
 }
 
 // hintLost is what a person does about a filesystem that lost its ledger.
@@ -129,6 +127,11 @@ func (f *filesystem) read(ctx context.Context, root string) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
+	return f.decode(src)
+}
+
+// decode decodes a ledger, which is nil if there is none.
+func (f *filesystem) decode(src []byte) (*Ledger, error) {
 	l, err := DecodeLedger(src)
 	if err != nil {
 		hint := f.hintLedger()

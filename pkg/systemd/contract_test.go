@@ -35,10 +35,6 @@ func TestTransientUnitsAreThoseThatWereReviewed(t *testing.T) {
 	const agent = "/run/bootagent"
 	m := newManager(nil, agent, nil)
 	bind := Mount{What: "/srv/data/mysql", Where: "/var/lib/mysql", On: "/srv/data", Options: []string{"bind", "nosuid", "nodev"}}
-	inspect := Mount{
-		What: data.What, Where: "/run/bootagent/inspect/data", Type: "xfs",
-		Options: []string{"nosuid", "nodev", "noexec", "ro", "norecovery"}, Inspect: true,
-	}
 	make := Command{
 		Unit: mkfs.Unit, Description: "Making of the filesystem on disk vol1",
 		Argv: []string{"/sbin/mkfs.xfs", "-q", "/dev/nvme1n1"}, Devices: []string{"/dev/nvme1n1"}, Timeout: 10 * time.Minute,
@@ -51,7 +47,6 @@ func TestTransientUnitsAreThoseThatWereReviewed(t *testing.T) {
 	for name, props := range map[string][]dbus.Property{
 		"mount":      data.properties(m.permit(data.Where)),
 		"bind":       bind.properties(m.permit(bind.Where)),
-		"inspect":    inspect.properties(m.permit(inspect.Where)),
 		"grant":      m.grantProperties("mariadb.service", []string{"/srv/data", "/var/lib/mysql"}),
 		"make":       make.properties(),
 		"initialize": initialize.properties(),

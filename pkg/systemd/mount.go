@@ -23,7 +23,6 @@ type Mount struct {
 	Type    string // of the filesystem, "" for a bind mount
 	Options []string
 	On      string // mount point that this mount is bound to, or ""
-	Inspect bool   // only for an inspection: systemd forgets it after the unmount
 }
 
 // mountTimeout limits one mount or unmount. Replaying the log of a large XFS
@@ -42,64 +41,13 @@ func (m *Manager) Mount(ctx context.Context, mt Mount) error {
 	if err := privateDir(filepath.Dir(permit)); err != nil {
 		return err
 	}
-	if mt.Inspect {
-		// Nobody else may enter a mount that is only inspected: a process whose
-		// working directory is in it would prevent the unmount.
-		if err := privateDir(filepath.Dir(mt.Where)); err != nil {
-			return err
-		}
-	}
 	if err := os.WriteFile(permit, nil, 0o600); err != nil {
 		return err
 	}
 	defer os.Remove(permit)
 
-	start := m.startTransient
-	if mt.Inspect {
-		start = m.startAnew
-	}
-	if err := start(ctx, unit.MountAt(mt.Where), mt.properties(permit)); err != nil {
+	if err := m.startTransient(ctx, unit.MountAt(mt.Where), mt.properties(permit)); err != nil {
 		return fmt.Errorf("cannot mount %s at %s: %w", mt.What, mt.Where, err)
-	}
-	return nil
-}
-
-// startAnew makes a transient unit as startTransient does, but it never starts a
-// unit that was loaded for an earlier inspection, which may have other options.
-// Such a unit stays loaded only while another unit requires it, as
-// xfs_healer@.service requires each mount, and is active or failed. Those units
-// are stopped with it, and their failures are forgotten.
-func (m *Manager) startAnew(ctx context.Context, name string, props []dbus.Property) error {
-	for try := 1; ; try++ {
-		err := m.StartTransientAndWait(ctx, name, props)
-		if try == unmountTries || !pid1.IsError(err, "UnitExists") && !pid1.IsError(err, "TransactionIsDestructive") {
-			return err
-		}
-		if err := m.stopMount(ctx, name); err != nil && !gaveWay(err) {
-			return err
-		}
-		if err := m.resetRequiring(ctx, name); err != nil {
-			return err
-		}
-		select {
-		case <-time.After(time.Duration(try) * m.unmountRest):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
-func (m *Manager) resetRequiring(ctx context.Context, name string) error {
-	for _, kind := range []string{"RequiredBy", "BoundBy"} {
-		units, err := m.Units(ctx, name, kind)
-		if err != nil {
-			return err
-		}
-		for _, requiring := range units {
-			if err := m.ResetFailed(ctx, requiring); err != nil {
-				return err
-			}
-		}
 	}
 	return nil
 }
@@ -127,9 +75,6 @@ func (mt Mount) properties(permit string) []dbus.Property {
 	}
 	if mt.On != "" {
 		props = append(props, dbus.PropBindsTo(unit.MountAt(mt.On)), dbus.PropAfter(unit.MountAt(mt.On)))
-	}
-	if mt.Inspect {
-		props = append(props, pid1.Property("CollectMode", "inactive-or-failed"))
 	}
 	return props
 }

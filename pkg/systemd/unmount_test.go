@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"bootagent/pkg/systemd/pid1/pid1test"
-	"bootagent/pkg/unit"
 )
 
 // stand has a disk mounted at /srv/data, of which sysfs tells, or which is gone.
@@ -152,29 +151,6 @@ func TestAnUnmountThatSomebodyElsesJobCancelsIsTriedAgain(t *testing.T) {
 	}
 }
 
-// A unit that requires a look keeps it loaded, with its options: one that has
-// failed, and one that was started when the look was over.
-func TestALookIsNeverThatOfAnEarlierOne(t *testing.T) {
-	for _, active := range []string{"failed", "active"} {
-		p, m, run := newPID1(t)
-		m.unmountRest = time.Millisecond
-		where := filepath.Join(run, "inspect/data")
-		look := Mount{What: data.What, Where: where, Type: "xfs", Options: []string{"ro"}, Inspect: true}
-		ok(t, m.Mount(t.Context(), look))
-		const healer = "xfs_healer@data.service"
-		p.Units[unit.MountAt(where)].Active = "inactive"
-		p.Units[healer] = &pid1test.Unit{Active: active, Requires: unit.MountAt(where)}
-		look.Options = nil
-		ok(t, m.Mount(t.Context(), look))
-		if got := p.Units[unit.MountAt(where)].Props["Options"].Value(); got != "" {
-			t.Errorf("it was mounted with the options of the look before: %q", got)
-		}
-		if p.Units[healer] != nil {
-			t.Errorf("the unit that is %s is still there", active)
-		}
-	}
-}
-
 // A command that stands on a disk that is gone is not let finish: it can't.
 func TestACommandOnADiskThatIsGoneIsKilled(t *testing.T) {
 	for gone, want := range map[bool][]string{true: {"bootagent-initialize-mysql.service"}, false: nil} {
@@ -191,11 +167,10 @@ func TestACommandOnADiskThatIsGoneIsKilled(t *testing.T) {
 
 func TestOnlyRootMayEnterWhatTheAgentKeeps(t *testing.T) {
 	_, m, run := newPID1(t)
-	ok(t, os.MkdirAll(filepath.Join(run, "inspect"), 0o755)) // as systemd makes it
-	ok(t, m.Mount(t.Context(), Mount{What: data.What, Where: filepath.Join(run, "inspect/data"), Inspect: true}))
+	ok(t, m.Mount(t.Context(), data))
 	ok(t, m.SetStoppedByHand("mariadb.service", true))
 	ok(t, touch(m.started("mariadb.service")))
-	for _, dir := range []string{"inspect", "permit", "started", "stopped"} {
+	for _, dir := range []string{"permit", "started", "stopped"} {
 		if info, err := os.Stat(filepath.Join(run, dir)); err != nil || info.Mode().Perm() != 0o700 {
 			t.Errorf("%s: %v, %v", dir, info.Mode(), err)
 		}

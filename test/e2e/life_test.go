@@ -91,7 +91,7 @@ func TestLifeOfADatabase(t *testing.T) {
 		g.is("ramfs", "findmnt --noheadings --output FSTYPE /run/bootagent/secrets")
 		g.is("700 root root", "stat --format '%%a %%U %%G' /run/bootagent/secrets")
 		g.is(modes, "cd / && find run/bootagent var/lib/bootagent -maxdepth 2 ! -path 'run/bootagent/secrets/*' ! -path 'var/lib/bootagent/answers/*' -printf '%%m %%u %%p\\n' | sort -k3")
-		for _, closed := range []string{"/run/bootagent/inspect", "/run/bootagent/secrets", "/var/lib/bootagent"} {
+		for _, closed := range []string{"/run/bootagent/secrets", "/var/lib/bootagent"} {
 			g.says("runuser -u nobody -- ls "+closed, "Permission denied")
 		}
 		g.says("bootagent daemon; echo exit $?", "another agent runs", "exit 1")
@@ -294,8 +294,6 @@ const modes = `755 root run/bootagent
 755 root run/bootagent/files
 755 root run/bootagent/granted
 644 root run/bootagent/granted/mariadb.service
-700 root run/bootagent/inspect
-755 root run/bootagent/inspect/data
 600 root run/bootagent/lock
 600 root run/bootagent/plan.json
 755 root run/bootagent/roles.d

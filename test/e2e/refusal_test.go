@@ -79,7 +79,8 @@ done`
 		g.is("mysql", "ls /srv/data")
 		g.is("1", "journalctl -b --no-pager _PID=1 | grep -c 'Started mariadb.service'")
 		g.is("active", "systemctl is-active mariadb")
-		g.is("active", "systemctl is-active healer@srv-data") // it was there all the time
+		g.is("active", "systemctl is-active healer@srv-data")                                                                                          // it was there all the time
+		g.is("healer@srv-data.service\nhealer@var-lib-mysql.service", "journalctl -b --no-pager _PID=1 | grep -o 'healer@[^ :]*[.]service' | sort -u") // nothing was started on what was only looked at
 	})
 
 	t.Run("what a process holds of a disk that is pulled is detached, and named", func(t *testing.T) {

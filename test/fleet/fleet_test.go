@@ -139,7 +139,7 @@ func (f *fleet) world(m *member) host.Host {
 		Volumes:     ebs.New(api, ebs.Instance{ID: m.id, Zone: "eu-central-1a", Region: f.cloud.Region(), Role: "mysql"}),
 		Records:     machine,
 		Disks:       disks{machine: machine},
-		Filesystems: filesystems{},
+		Filesystems: filesystems{machine: machine},
 		Ledgers:     machine,
 		Mounts:      machine,
 		Machine:     host.Machine{ID: m.id, BootID: "boot"},
@@ -156,7 +156,6 @@ type machine struct {
 
 	mu      sync.Mutex
 	mounted bool
-	looking bool
 }
 
 func (*machine) Recorded(string, host.Find) (name.VolumeID, error) { return "", nil }
@@ -165,34 +164,27 @@ func (*machine) WriteLedger(context.Context, string, []byte) error { return nil 
 func (*machine) Stale(string) (bool, error)                        { return false, nil }
 func (m *machine) serial() string                                  { return name.VolumeID(m.member.volume).Serial() }
 
-func (m *machine) at(where string) *bool {
-	if where == "/srv/data" {
-		return &m.mounted
-	}
-	return &m.looking
-}
-
 func (m *machine) ReadLedger(context.Context, string) ([]byte, error) {
 	return (&storage.Ledger{Volume: m.member.volume, UUID: "0f0b9c3e-7d1f-4b64-8f4e-5b8a3f1b2c3d", Role: "mysql"}).Encode()
 }
 
-func (m *machine) At(where string) (uint64, bool, error) {
+func (m *machine) At(string) (uint64, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return 1, *m.at(where), nil
+	return 1, m.mounted, nil
 }
 
-func (m *machine) Mount(_ context.Context, mount host.Mount) error {
+func (m *machine) Mount(context.Context, host.Mount) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	*m.at(mount.Where) = true
+	m.mounted = true
 	return nil
 }
 
-func (m *machine) Unmount(_ context.Context, where string) error {
+func (m *machine) Unmount(context.Context, string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	*m.at(where) = false
+	m.mounted = false
 	return nil
 }
 
@@ -224,10 +216,18 @@ func (disks) Read(context.Context, host.Disk, host.Reading) (host.Content, error
 	return host.Content{Filesystem: "xfs", UUID: "0f0b9c3e-7d1f-4b64-8f4e-5b8a3f1b2c3d", Words: "has an XFS filesystem"}, nil
 }
 
-type filesystems struct{ host.Filesystems }
+type filesystems struct {
+	host.Filesystems
+	*machine
+}
 
 func (filesystems) Settle(context.Context, host.Disk) error        { return nil }
 func (filesystems) Check(context.Context, host.Disk, string) error { return nil }
+
+func (f filesystems) Look(ctx context.Context, _ host.Disk, _ string) (host.Look, error) {
+	ledger, err := f.ReadLedger(ctx, "")
+	return host.Look{Ledger: ledger}, err
+}
 
 // calls are those of some time, by action.
 type calls struct {

@@ -172,9 +172,6 @@ func (f files) Lstat(p string) (mode fs.FileMode, uid uint32, err error) {
 }
 
 func (f files) Names(p string) (names []string, err error) {
-	if mt := f.mounts[p]; mt != nil && !mt.dead && mt.inspected != nil {
-		return sortedKeys(mt.inspected.dirs), nil
-	}
 	v, name, err := f.at(p)
 	switch {
 	case err != nil:

@@ -52,7 +52,7 @@ var found = []scenario{
 	{
 		name: "EC2 is late to tell the tag of a filesystem that an agent made before it died",
 		set:  func(w *World, _ *ebs) { w.cloud.lag, w.cloud.late = 20*time.Second, true },
-		at: []moment{{step: "volume data: prepare", op: "write", do: func(_ *World, m *machine) {
+		at: []moment{{step: "volume data: prepare", op: "introduce", do: func(_ *World, m *machine) {
 			m.crash("before it has written the ledger")
 		}}},
 	},

@@ -120,13 +120,78 @@ func (f filesystems) Format(ctx context.Context, d host.Disk, fstype, uuid strin
 
 func (f filesystems) Settle(ctx context.Context, d host.Disk) error {
 	m := f.machine
+	made, introduced := m.ended(makeUnit(d)), m.ended(introduceUnit(d))
 	return f.call(ctx, "asks", "that no mkfs runs on "+d.Serial, effect{
 		do:    func() error { return nil },
-		until: m.ended(makeUnit(d)),
+		until: func() bool { return made() && introduced() },
 		result: func() error {
 			delete(m.commands, makeUnit(d))
+			delete(m.commands, introduceUnit(d))
 			return nil
 		},
+	})
+}
+
+func (f filesystems) Look(ctx context.Context, d host.Disk, fstype string) (seen host.Look, err error) {
+	err = f.call(ctx, "asks", "what the filesystem on "+d.Serial+" says", effect{bound: 2 * time.Minute, do: func() error {
+		disk, err := f.same(d)
+		if err != nil {
+			return err
+		}
+		place := disk.vol.place
+		switch {
+		case place == nil || place.kind != fstype:
+			return errStorage
+		case place.ledger != "":
+			seen.Ledger = []byte(place.ledger)
+		default:
+			seen.Names = sortedKeys(place.dirs)
+		}
+		return nil
+	}})
+	return seen, err
+}
+
+func introduceUnit(d host.Disk) string { return "bootagent-introduce-" + d.Serial }
+
+func (f filesystems) Introduce(ctx context.Context, d host.Disk, fstype string, ledger []byte, empty bool) error {
+	m := f.machine
+	w := m.world
+	name := introduceUnit(d)
+	return f.call(ctx, "introduce", "the filesystem on "+d.Serial, effect{
+		bound: 10 * time.Minute,
+		do: func() error {
+			disk, err := f.same(d)
+			if err != nil {
+				return err
+			}
+			v := disk.vol
+			if v.place == nil || v.place.kind != fstype || v.live != nil {
+				return errStorage
+			}
+			write := func() {
+				v.open()
+				if v.live.ledger != "" || empty && len(v.live.dirs) > 0 {
+					return
+				}
+				v.change(func(f *filesystem) { f.ledger = string(ledger) })
+			}
+			c := &command{about: "the first ledger of " + d.Serial, dev: disk.dev(), cut: func() {
+				if w.oneIn(2) {
+					write()
+					v.cut(w)
+				}
+			}}
+			m.runCommand(name, c, w.between(50*time.Millisecond, 2*time.Second), func() error {
+				write()
+				v.close()
+				w.count(m.id, "ledger")
+				return nil
+			})
+			return nil
+		},
+		until:  m.ended(name),
+		result: m.outcome(name),
 	})
 }
 
@@ -152,8 +217,6 @@ func (l ledgers) ReadLedger(ctx context.Context, root string) (ledger []byte, er
 		switch {
 		case mt == nil || mt.dead:
 			return errStorage
-		case mt.inspected != nil:
-			ledger = []byte(mt.inspected.ledger)
 		default:
 			ledger = []byte(mt.vol.live.ledger)
 		}
@@ -171,9 +234,6 @@ func (l ledgers) write(ctx context.Context, root string, ledger []byte, sync boo
 		mt := l.machine.mounts[root]
 		switch {
 		case mt == nil || mt.dead:
-			return errStorage
-		case mt.inspected != nil:
-			l.machine.world.breaks("a ledger is written to %s, which is mounted to be read only", root)
 			return errStorage
 		}
 		mt.vol.change(func(f *filesystem) { f.ledger = string(ledger) })

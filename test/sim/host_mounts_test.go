@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 	"time"
 
@@ -59,25 +58,21 @@ func (ms mounts) Mount(ctx context.Context, mt host.Mount) error {
 						d = m.plugged[serial]
 					}
 				}
-				if d == nil || d.vol.place == nil || d.vol.place.kind != mt.Type || d.vol.unmountable && !mt.Inspect {
+				if d == nil || d.vol.place == nil || d.vol.place.kind != mt.Type || d.vol.unmountable {
 					return failed("failed")
 				}
-				if !mt.Inspect && !d.read {
+				if !d.read {
 					w.breaks("%s is mounted at %s, and was not read before", d.vol.ID, mt.Where)
 				}
 				mounted.vol, mounted.dev, mounted.clean = d.vol, d.dev(), d.vol.clean
-				if slices.Contains(mt.Options, "ro") {
-					mounted.inspected = d.vol.place.clone()
-				} else if d.vol.live == nil {
+				if d.vol.live == nil {
 					d.vol.open()
 				}
 			}
 			w.checkMount(m, mt.Where)
 			m.mounts[mt.Where] = mounted
 			m.changed(mountUnit(mt.Where))
-			if !mt.Inspect {
-				w.count(m.id, "mount")
-			}
+			w.count(m.id, "mount")
 			return nil
 		},
 		until: func() bool { return !time.Now().Before(ready) },

@@ -9,10 +9,9 @@ import (
 )
 
 const (
-	volumeAt  = "/srv/data"
-	inspectAt = "/run/bootagent/inspect/data"
-	database  = "mariadb.service"
-	probe     = "mysql-ready.service"
+	volumeAt = "/srv/data"
+	database = "mariadb.service"
+	probe    = "mysql-ready.service"
 )
 
 // A machine is an instance as it is from within: what is on its own disk
@@ -124,7 +123,7 @@ func (m *machine) off() {
 		}
 	}
 	for _, where := range sortedKeys(m.mounts) {
-		if mt := m.mounts[where]; !mt.dead && mt.inspected == nil && mt.dir == "" {
+		if mt := m.mounts[where]; !mt.dead && mt.dir == "" {
 			mt.vol.cut(m.world)
 		}
 	}

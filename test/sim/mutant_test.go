@@ -109,6 +109,8 @@ type seams struct {
 	format      func(context.Context, host.Disk, string, string) error
 	settle      func(context.Context, host.Disk) error
 	check       func(context.Context, host.Disk, string) error
+	look        func(context.Context, host.Disk) (host.Look, error)
+	introduce   func(ctx context.Context, d host.Disk, ledger []byte, empty bool) error
 	readLedger  func(context.Context, string) ([]byte, error)
 	writeLedger func(context.Context, string, []byte) error
 	at          func(string) (uint64, bool, error)
@@ -160,6 +162,12 @@ func newSeams(a *agent, h host.Host) *seams {
 
 		findDisk: h.Disks.Find, readDisk: h.Disks.Read,
 		format: h.Filesystems.Format, settle: h.Filesystems.Settle, check: h.Filesystems.Check,
+		look: func(ctx context.Context, d host.Disk) (host.Look, error) {
+			return h.Filesystems.Look(ctx, d, string(role.XFS))
+		},
+		introduce: func(ctx context.Context, d host.Disk, ledger []byte, empty bool) error {
+			return h.Filesystems.Introduce(ctx, d, string(role.XFS), ledger, empty)
+		},
 		readLedger: h.Ledgers.ReadLedger, writeLedger: h.Ledgers.WriteLedger,
 		at: h.Mounts.At, mount: h.Mounts.Mount, stale: h.Mounts.Stale, unmount: h.Mounts.Unmount,
 
@@ -338,6 +346,14 @@ func (s seamFilesystems) Settle(ctx context.Context, d host.Disk) error { return
 
 func (s seamFilesystems) Check(ctx context.Context, d host.Disk, t string) error {
 	return s.check(ctx, d, t)
+}
+
+func (s seamFilesystems) Look(ctx context.Context, d host.Disk, _ string) (host.Look, error) {
+	return s.look(ctx, d)
+}
+
+func (s seamFilesystems) Introduce(ctx context.Context, d host.Disk, _ string, ledger []byte, empty bool) error {
+	return s.introduce(ctx, d, ledger, empty)
 }
 
 func (s seamLedgers) ReadLedger(ctx context.Context, root string) ([]byte, error) {

@@ -96,6 +96,7 @@ func edited(ledger []byte, change func(*storage.Ledger)) []byte {
 func readsLedger(change func(*storage.Ledger)) func(*seams) {
 	return func(s *seams) {
 		answers(&s.readLedger, func(_ string, ledger *[]byte) { *ledger = edited(*ledger, change) })
+		answers(&s.look, func(_ host.Disk, seen *host.Look) { seen.Ledger = edited(seen.Ledger, change) })
 	}
 }
 
@@ -105,6 +106,10 @@ func writesLedger(change func(*storage.Ledger)) func(*seams) {
 		write := s.writeLedger
 		s.writeLedger = func(ctx context.Context, root string, ledger []byte) error {
 			return write(ctx, root, edited(ledger, change))
+		}
+		introduce := s.introduce
+		s.introduce = func(ctx context.Context, d host.Disk, ledger []byte, empty bool) error {
+			return introduce(ctx, d, edited(ledger, change), empty)
 		}
 	}
 }

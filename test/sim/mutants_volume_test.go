@@ -190,25 +190,19 @@ var ofVolumes = []mutant{
 	{name: "a volume counts as attached before it is", change: func(s *seams) {
 		s.attach = func(context.Context, name.VolumeID) error { return nil }
 	}},
-	{name: "what is mounted to be inspected stays mounted", change: func(s *seams) {
-		unmount := s.unmount
-		s.unmount = func(ctx context.Context, where string) error {
-			if where == inspectAt {
-				return nil
-			}
-			return unmount(ctx, where)
-		}
+	{name: "the first ledger counts as written whatever became of it", change: func(s *seams) {
+		s.introduce = func(context.Context, host.Disk, []byte, bool) error { return nil }
 	}},
 	{name: "a mount of a disk that is gone passes for one that is there", change: func(s *seams) {
 		says(&s.stale, func(_ string, stale *bool) { *stale = false })
 	}},
 }
 
-// noNames says of every filesystem that is inspected that it holds no file.
+// noNames says of every filesystem without a ledger that it holds no file.
 func noNames(s *seams) {
-	answers(&s.names, func(path string, names *[]string) {
-		if path == inspectAt {
-			*names = nil
-		}
-	})
+	answers(&s.look, func(_ host.Disk, seen *host.Look) { seen.Names = nil })
+	introduce := s.introduce
+	s.introduce = func(ctx context.Context, d host.Disk, ledger []byte, _ bool) error {
+		return introduce(ctx, d, ledger, false)
+	}
 }

@@ -20,18 +20,17 @@ func grantUnit(service string) string { return unit.GrantOf(service) }
 
 // A mount is a mount unit that is active.
 type mount struct {
-	where     string
-	vol       *ebs
-	dev       uint64
-	dir       string      // of the volume, for one that is bound
-	on        string      // mount point that it goes with
-	inspected *filesystem // what is seen of one that was mounted only to inspect it
-	since     time.Time
-	clean     bool // the services had stopped cleanly when it was mounted
-	byPerson  bool // who is free to mount what he likes
-	dead      bool // its disk is gone
-	pinned    bool // a process holds it, so that it can only be detached
-	stopping  bool
+	where    string
+	vol      *ebs
+	dev      uint64
+	dir      string // of the volume, for one that is bound
+	on       string // mount point that it goes with
+	since    time.Time
+	clean    bool // the services had stopped cleanly when it was mounted
+	byPerson bool // who is free to mount what he likes
+	dead     bool // its disk is gone
+	pinned   bool // a process holds it, so that it can only be detached
+	stopping bool
 }
 
 // A grant is the unit that a service is bound to.
@@ -54,7 +53,7 @@ type command struct {
 
 // changed tells the agent of a unit.
 func (m *machine) changed(unit string) {
-	if a := m.agent; a != nil && unit != mountUnit(inspectAt) && !slices.Contains(a.changes, unit) && !m.world.mutant.deaf(a, unit) {
+	if a := m.agent; a != nil && !slices.Contains(a.changes, unit) && !m.world.mutant.deaf(a, unit) {
 		a.changes = append(a.changes, unit)
 	}
 }
@@ -160,10 +159,10 @@ func (m *machine) used(where string) bool {
 
 func (m *machine) unmounted(mt *mount) {
 	delete(m.mounts, mt.where)
-	if d := m.plugged[mt.vol.ID.Serial()]; d != nil && mt.inspected == nil && mt.where == volumeAt {
+	if d := m.plugged[mt.vol.ID.Serial()]; d != nil && mt.where == volumeAt {
 		d.read = false // whoever mounts it next has to read it first
 	}
-	if mt.dir == "" && !mt.dead && mt.inspected == nil {
+	if mt.dir == "" && !mt.dead {
 		mt.vol.close()
 	}
 	m.changed(mountUnit(mt.where))

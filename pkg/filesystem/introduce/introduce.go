@@ -1,0 +1,95 @@
+// Package introduce is the command bootagent introduce, which writes the first ledger
+// of a filesystem. It runs in a unit of its own, because the agent may write to no
+// disk.
+package introduce
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/block"
+	"bootagent/pkg/command"
+	"bootagent/pkg/filesystem"
+	"bootagent/pkg/host"
+)
+
+// Command returns the command, for the list of the program's commands.
+func Command() command.Command {
+	return command.Command{
+		Name: "introduce", Args: "--type TYPE --serial SERIAL --sequence N --ledger LEDGER [--empty] DEVICE", Raw: run,
+		Summary: "write the first ledger of a filesystem", RunBy: "bootagent-introduce-SERIAL.service",
+	}
+}
+
+// Argv returns the command line of a unit that introduces the filesystem on a disk:
+// it writes a ledger, or, with empty, none if the filesystem holds a file already.
+func Argv(fstype string, d host.Disk, ledger []byte, empty bool) []string {
+	argv := []string{
+		"/usr/bin/bootagent", "introduce", "--type", fstype,
+		"--serial", d.Serial, "--sequence", fmt.Sprint(d.Seq), "--ledger", string(ledger),
+	}
+	if empty {
+		argv = append(argv, "--empty")
+	}
+	return append(argv, "--", d.Path)
+}
+
+// run writes the first ledger of the filesystem on a disk, unless it has one.
+// What it opens, identifies and mounts is one descriptor.
+func run(_ context.Context, args []string, _ io.Writer) error {
+	var fstype, serial, ledger, device string
+	var empty bool
+	var seq uint64 // 0 where the kernel, before Linux 5.15, has none
+	const notGiven = math.MaxUint64
+	err := command.Parse("introduce", args, func(f *flag.FlagSet) func([]string) {
+		f.StringVar(&fstype, "type", "", "")
+		f.StringVar(&serial, "serial", "", "")
+		f.Uint64Var(&seq, "sequence", notGiven, "")
+		f.StringVar(&ledger, "ledger", "", "")
+		f.BoolVar(&empty, "empty", false, "")
+		return func(args []string) { device = args[0] }
+	}, 1, 1)
+	if err == nil && (fstype == "" || serial == "" || ledger == "" || seq == notGiven) {
+		err = command.Misuse(errors.New("introduce wants --type, --serial, --sequence and --ledger: it writes to no disk that is not named by all of them"))
+	}
+	if err != nil {
+		return err
+	}
+	disk, err := os.Open(device)
+	if err != nil {
+		return err
+	}
+	defer disk.Close()
+	dev, err := sameDisk(disk, serial, seq)
+	if err != nil {
+		return fmt.Errorf("no ledger is written to %s: %w", device, err)
+	}
+	return filesystem.Introduce(block.DescriptorPath(disk), dev, fstype, []byte(ledger), empty)
+}
+
+// sameDisk returns the number of an opened disk, and refuses another disk.
+func sameDisk(disk *os.File, serial string, seq uint64) (uint64, error) {
+	is, err := block.Serial(disk)
+	if err != nil {
+		return 0, err
+	}
+	now, err := block.DiskSequence(disk)
+	if err != nil {
+		return 0, err
+	}
+	if is != serial || now != seq {
+		return 0, fmt.Errorf("it is disk %q with sequence number %d now, not %s with %d", is, now, serial, seq)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(disk.Fd()), &st); err != nil {
+		return 0, os.NewSyscallError("fstat", err)
+	}
+	return st.Rdev, nil
+}
