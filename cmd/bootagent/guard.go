@@ -14,7 +14,6 @@ import (
 	"bootagent/pkg/grammar"
 	"bootagent/pkg/image"
 	"bootagent/pkg/machine"
-	"bootagent/pkg/role"
 	"bootagent/pkg/shell"
 	"bootagent/pkg/systemd/guard"
 )
@@ -69,7 +68,7 @@ func checkGuards(ctx context.Context, root string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	report, err := image.Image{Root: dir, Roles: roles, Kept: root != "" || !hasRun(), Bind: bindOf(dir)}.Check(ctx)
+	report, err := image.Image{Root: dir, Roles: roles, Kept: root != "" || !hasRun(), Bind: machine.BindOf(dir, runDir)}.Check(ctx)
 	printReport(out, report)
 	if err != nil {
 		return err
@@ -81,15 +80,6 @@ func checkGuards(ctx context.Context, root string, out io.Writer) error {
 		}
 	}
 	return err
-}
-
-// bindOf is how it is found out where the roles of a root bind what is bound to
-// auto: this machine is asked, and an image is not.
-func bindOf(root string) func(context.Context, role.Plan) (role.Plan, error) {
-	if root != "/" {
-		return nil
-	}
-	return func(ctx context.Context, plan role.Plan) (role.Plan, error) { return machine.Bind(ctx, runDir, plan) }
 }
 
 func printReport(out io.Writer, report image.Report) {

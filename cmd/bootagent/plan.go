@@ -10,7 +10,6 @@ import (
 	"bootagent/pkg/aws/imds"
 	"bootagent/pkg/boot"
 	"bootagent/pkg/command"
-	"bootagent/pkg/fault"
 	"bootagent/pkg/grammar"
 	"bootagent/pkg/host"
 	"bootagent/pkg/machine"
@@ -38,7 +37,7 @@ func planCommand() command.Command {
 			return func(ctx context.Context, _ []string, out io.Writer) error {
 				plan, err := planOf(ctx, *dir, *userData)
 				if err == nil && *dir == rolesDir && *userData == "" {
-					plan, err = bound(ctx, plan)
+					plan, err = machine.BindIfTold(ctx, runDir, plan)
 				}
 				switch {
 				case err != nil:
@@ -69,19 +68,6 @@ func planOf(ctx context.Context, dir, userData string) (role.Plan, error) {
 	}
 	made, _, err := plan.Select(set, func() ([]*role.Role, error) { return grammar.All().Load(dir) }, from, facts)
 	return made, err
-}
-
-// bound is the plan of this machine with a path for all data that is bound to auto,
-// if the engines tell it now. What could not be bound is an error.
-func bound(ctx context.Context, plan role.Plan) (role.Plan, error) {
-	with, err := machine.Bind(ctx, runDir, plan)
-	switch {
-	case fault.IsPermanent(err):
-		return plan, err
-	case err != nil:
-		return plan, nil // the plan says that the agent asks
-	}
-	return with, nil
 }
 
 // example is the instance with which user-data from a file is tried.

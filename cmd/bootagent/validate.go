@@ -12,6 +12,7 @@ import (
 	"bootagent/pkg/command"
 	"bootagent/pkg/grammar"
 	"bootagent/pkg/image"
+	"bootagent/pkg/machine"
 	"bootagent/pkg/plan"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
@@ -109,7 +110,7 @@ func validateUnits(ctx context.Context, root string, roles []*role.Role, out io.
 	for _, p := range problems {
 		fmt.Fprintln(out, p)
 	}
-	report, err := image.Image{Root: root, Roles: roles, Bind: bindOf(root)}.Units(ctx)
+	report, err := image.Image{Root: root, Roles: roles, Bind: machine.BindOf(root, runDir)}.Units(ctx)
 	if err != nil {
 		return err
 	}
