@@ -19,6 +19,7 @@ type check struct {
 	part  string   // a pattern of names of subtests; empty means the whole tests
 	on    []string // the names of the platforms on which make platforms runs it; make test runs all on the first
 	ci    []string // those on which make test runs it, too
+	plain bool     // it needs no virtual machine, and make test runs it
 }
 
 // checks are what is tried on the platforms. Each row of the page has a cell for each of them.
@@ -53,6 +54,10 @@ func checks() []check {
 		{
 			name: "disk of someone else", says: "refused, and not one byte of it changes",
 			pkg: "e2e", tests: "^TestADiskOfSomeoneElse$", on: debian,
+		},
+		{
+			name: "rpm", says: "installed, upgraded and erased in a root with systemd, and refused without what its scripts run",
+			pkg: "rules", tests: "^TestRPM", plain: true,
 		},
 	}
 }

@@ -23,8 +23,11 @@ type result struct {
 // results are those of all suites: by package and name of the test, and for each the latest of each platform.
 type results map[string]map[string]result
 
+// plain is the platform of tests that need no virtual machine.
+var plain = image.Platform{Name: "plain"}
+
 // read reads the results of all suites in a directory. A test without an attribute "platform" ran on that
-// of the test that it is a part of.
+// of the test that it is a part of, or on no virtual machine.
 func read(dir string) (results, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	if err != nil {
@@ -55,7 +58,7 @@ func read(dir string) (results, error) {
 func (all results) add(name string, r result) {
 	on := r.Attributes["platform"]
 	if on == "" {
-		return
+		on = plain.Name
 	}
 	if all[name] == nil {
 		all[name] = map[string]result{}
@@ -159,6 +162,9 @@ func page(all results) string {
 	row(header...)
 	row(line...)
 	for _, c := range checks() {
+		if c.plain {
+			continue
+		}
 		cells := []string{c.name}
 		for _, on := range image.Platforms() {
 			cells = append(cells, all.cell(c, on))
@@ -166,10 +172,18 @@ func page(all results) string {
 		row(cells...)
 	}
 
+	b.WriteString("\nThese need no virtual machine:\n\n")
+	row("", "result")
+	row("---", "---")
+	for _, c := range checks() {
+		if c.plain {
+			row(c.name, all.cell(c, plain))
+		}
+	}
+
 	b.WriteString("\nThe tests:\n\n")
 	for _, c := range checks() {
-		name, _, _ := strings.Cut(strings.Trim(c.tests, "^"), "$")
-		fmt.Fprintf(&b, "- %s: %s. `%s` in `test/%s`\n", c.name, c.says, name, c.pkg)
+		fmt.Fprintf(&b, "- %s: %s. `%s` in `test/%s`\n", c.name, c.says, strings.NewReplacer("^", "", "$", "").Replace(c.tests), c.pkg)
 	}
 	return b.String()
 }

@@ -43,6 +43,9 @@ var suites = map[string]string{
 		"bootagent/test/demo TestTheDemoSucceeds": {"How": "", "Attributes": {"platform": "trixie"}}}}`,
 	"trixie-ci": `{"Ended": "2026-11-21T09:00:00Z", "Tests": {
 		"bootagent/test/demo TestTheDemoSucceeds": {"How": "pass", "Attributes": {"platform": "trixie"}}}}`,
+	"rules": `{"Ended": "2026-11-20T10:00:00Z", "Tests": {
+		"bootagent/test/rules TestRPMIsInstalledUpgradedAndErased": {"How": "pass"},
+		"bootagent/test/rules TestRPMIsRefusedWithoutWhatItRuns": {"How": "skip"}}}`,
 	"old": `{"Suite": "old", "Passed": 3}`,
 }
 
@@ -66,8 +69,13 @@ func TestEachCellSaysHowItsTestsEnded(t *testing.T) {
 		{"life of Redis", "trixie", notRun},
 		{"demo", "trixie", "**fails**"}, // the latest
 		{"demo", "sid", notRun},
+		{"rpm", plain.Name, "holds"},
 	} {
-		if got := all.cell(column(t, want.check), named(t, want.platform)); got != want.says {
+		on := plain
+		if want.platform != plain.Name {
+			on = named(t, want.platform)
+		}
+		if got := all.cell(column(t, want.check), on); got != want.says {
 			t.Errorf("%s on %s: got %q, want %q", want.check, want.platform, got, want.says)
 		}
 	}
@@ -122,8 +130,11 @@ func TestEachCheckIsATest(t *testing.T) {
 			}
 			source.Write(text)
 		}
-		name, _, _ := strings.Cut(strings.Trim(c.tests, "^"), "$")
-		if !strings.Contains(source.String(), "func "+name+"(t *testing.T)") {
+		name, _, _ := strings.Cut(strings.TrimPrefix(c.tests, "^"), "/")
+		if whole, found := strings.CutSuffix(name, "$"); found {
+			name = whole + "(t *testing.T)"
+		}
+		if !strings.Contains(source.String(), "func "+name) {
 			t.Errorf("%s: test/%s has no %s", c.name, c.pkg, name)
 		}
 		if part := strings.ReplaceAll(strings.Trim(c.part, "^"), "_", " "); !strings.Contains(source.String(), `"`+part) {
