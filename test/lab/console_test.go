@@ -3,6 +3,9 @@ package lab
 import (
 	"os"
 	"testing"
+
+	"bootagent/test/lab/image"
+	"bootagent/test/lab/qemu"
 )
 
 func TestConsoleIsPlainText(t *testing.T) {
@@ -24,5 +27,13 @@ func TestAMachineTellsItsVersions(t *testing.T) {
 	}
 	if got := toldVersions("hello\n"); got != (Versions{}) {
 		t.Errorf("without a boot: got %+v", got)
+	}
+}
+
+func TestEachPlatformHasAComputer(t *testing.T) {
+	for _, on := range image.Platforms() {
+		if qemu.Console(on.Architecture) == "" {
+			t.Errorf("%s: nothing runs machines with %s", on.Name, on.Architecture)
+		}
 	}
 }
