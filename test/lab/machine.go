@@ -133,8 +133,6 @@ func (m *Machine) commandLine() string {
 		// it as unstable. When that happened while the kernel compared the counters of its two CPUs, the
 		// kernel hung: one CPU skipped the comparison, and the other waited for it.
 		"tsc=reliable",
-		// A getty would hang up other programs that write to the line. The base masks that of amd64.
-		"systemd.mask=serial-getty@ttyAMA0.service",
 		// systemd writes the name of each unit that it starts or stops to the console.
 		"systemd.show_status=yes", "systemd.status_unit_format=name",
 	}, " ")
