@@ -55,8 +55,8 @@ func checks() []check {
 			pkg: "e2e", tests: "^TestADiskOfSomeoneElse$", on: debian,
 		},
 		{
-			name: "rpm", says: "installed, upgraded and erased in a root with systemd, and refused without what its scripts run",
-			pkg: "rules", tests: "^TestRPM", plain: true,
+			name: "rpm", says: "installed, upgraded and erased in a root with systemd",
+			pkg: "rules", tests: "^TestRPMIsInstalledUpgradedAndErased$", plain: true,
 		},
 	}
 }
