@@ -22,7 +22,7 @@ func Platforms() []Platform {
 	return []Platform{
 		{Name: "bookworm", Release: "bookworm", Systemd: 252},
 		{Name: "trixie", Release: "trixie", Systemd: 257, extra: "apparmor"},
-		{Name: "sid", Release: "sid", Systemd: 262, Moves: true, extra: "apparmor"},
+		{Name: "sid", Release: "sid", Systemd: 262, Moves: true, extra: "apparmor systemd-imds"},
 	}
 }
 
