@@ -26,6 +26,19 @@ var found = []scenario{
 		then: []func(*World, *machine){pulledAndBack},
 	},
 	{
+		name: "an attach hangs, and the agent takes it back and tries another device name",
+		set:  func(_ *World, v *ebs) { v.stuck = true },
+	},
+	{
+		name: "an attach hangs, and EC2 does what it is asked to and says that it failed",
+		set:  func(_ *World, v *ebs) { v.stuck = true },
+		at: []moment{{step: "volume data: attach", op: "detach", do: func(w *World, m *machine) {
+			_ = w.cloud.takeBack(m, w.theVolume().ID, m.id, "/dev/sdf")
+			w.faults.last = []lasting{{op: "detach", err: refusal(volume.DetachVolume, 500, "InternalError", "An internal error has occurred")}}
+		}}},
+		then: []func(*World, *machine){after(3 * time.Minute)},
+	},
+	{
 		name: "a process holds what is mounted of a disk that is pulled and comes back",
 		then: []func(*World, *machine){func(w *World, m *machine) {
 			m.pins = true

@@ -172,7 +172,7 @@ func (w *World) mend() {
 			return strings.Contains(name, ".initializing-") && d.state != host.Ready && len(v.live.dirs) >= 3
 		})
 	}
-	if a := v.holder(); a != nil && (w.machine(a.Instance) == nil && a.Instance == "i-0000000000000beef" || a.State == volume.Attaching) {
+	if a := v.holder(); a != nil && (w.machine(a.Instance) == nil && a.Instance == "i-0000000000000beef" || a.State == volume.Attaching || a.State == volume.Detaching) {
 		w.cloud.detach(v)
 	}
 	v.stuck = false

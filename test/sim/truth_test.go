@@ -368,8 +368,11 @@ var reasons = []reason{
 	because("mariadb.service was started too often.*systemctl reset-failed mariadb.service", func(m *machine) bool { return m.services[database].limited && !m.services[database].refused }),
 	because("mariadb.service failed", func(m *machine) bool { s := m.services[database]; return s.active == "failed" && !s.limited }),
 	because("unknown role", func(m *machine) bool { return m.userData == badUserData }),
-	ofVolume(`it seems to be stuck|to be attached as`, func(m *machine, v *ebs) bool {
-		return v.holder() != nil && v.holder().State == volume.Attaching || m.world.cloud.instances[m.id].cutOff
+	ofVolume(`to be attached as`, func(m *machine, v *ebs) bool {
+		return v.holder() != nil && v.holder().State == volume.Attaching && time.Since(v.holder().Since) > 2*time.Minute || m.world.cloud.instances[m.id].cutOff
+	}),
+	ofVolume(`its attach as /dev/[a-z]+ hung|to be detached from this instance \(detaching\)`, func(_ *machine, v *ebs) bool {
+		return v.holder() != nil && v.holder().State == volume.Detaching
 	}),
 	happened("does not allow ec2:"),
 	happened("is not a valid EBS device name"),
