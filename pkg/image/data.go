@@ -2,11 +2,9 @@ package image
 
 import (
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
-	"bootagent/pkg/role"
 	"bootagent/pkg/role/directory"
 	"bootagent/pkg/shell"
 	"bootagent/pkg/systemd/unitfile"
@@ -39,43 +37,15 @@ func (i Image) checkLeft(units *unitfile.Tree, r *Report) {
 	var told []string
 	for _, ro := range i.Roles {
 		for _, d := range ro.Data {
-			for _, dir := range boundIn(units, d) {
-				names := slices.DeleteFunc(units.List(dir), func(name string) bool { return name == "lost+found" })
-				if len(names) == 0 || slices.Contains(told, dir) {
-					continue
-				}
-				told = append(told, dir)
-				real, err := units.Resolve(dir)
-				if err != nil {
-					continue
-				}
-				r.Suggested = append(r.Suggested, fmt.Sprintf(
-					"%s: %s, to which data %q is bound, has %q and more in the image, such as a database that a package made: a server that is started without its service would use it. If nothing of it is needed: find %s -mindepth 1 -delete",
-					ro.File, units.Path(dir), d.Name, names[0], shell.Quote(units.Path(real))))
+			names := slices.DeleteFunc(units.List(d.Bind), func(name string) bool { return name == "lost+found" })
+			real, err := units.Resolve(d.Bind)
+			if d.Bind == "" || len(names) == 0 || err != nil || slices.Contains(told, d.Bind) {
+				continue
 			}
+			told = append(told, d.Bind)
+			r.Suggested = append(r.Suggested, fmt.Sprintf(
+				"%s: %s, to which data %q is bound, has %q and more in the image, such as a database that a package made: a server that is started without its service would use it. If nothing of it is needed: find %s -mindepth 1 -delete",
+				ro.File, units.Path(d.Bind), d.Name, names[0], shell.Quote(units.Path(real))))
 		}
 	}
-}
-
-// usual are the directories, as patterns, in which the packages of an engine make a
-// database, for data whose bind is auto in an image that can't be asked.
-var usual = map[directory.Engine][]string{
-	"mariadb":  {"/var/lib/mysql", "/var/lib/mariadb"},
-	"mysql":    {"/var/lib/mysql"},
-	"postgres": {"/var/lib/postgresql/*/*", "/var/lib/pgsql/data"},
-	"redis":    {"/var/lib/redis", "/var/lib/valkey"},
-}
-
-// boundIn are the directories of the image to which data is bound, or may be.
-func boundIn(units *unitfile.Tree, d role.Data) (dirs []string) {
-	if d.Bind != "" {
-		return []string{d.Bind}
-	}
-	for _, pattern := range usual[d.Engine] {
-		found, _ := filepath.Glob(units.Path(pattern))
-		for _, dir := range found {
-			dirs = append(dirs, filepath.Join("/", strings.TrimPrefix(dir, units.Path("/"))))
-		}
-	}
-	return dirs
 }
