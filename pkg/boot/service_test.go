@@ -429,23 +429,3 @@ func TestAServiceThatHitItsStartLimitStaysDownUntilAPersonStartsIt(t *testing.T)
 		r.stop()
 	})
 }
-
-// Whatever starts a held service does so in vain, and systemd counts that to its start
-// limit: the agent's own start is not refused for it.
-func TestAServiceThatWasRefusedTooOftenWhileItWasHeldStartsWhenItIsGranted(t *testing.T) {
-	for held, want := range map[bool]graph.State{true: graph.Done, false: graph.Failed} {
-		synctest.Test(t, func(t *testing.T) {
-			m := newMachine()
-			m.disks[serial] = blank()
-			m.units["mariadb.service"] = aUnit{UnitState: host.UnitState{Active: "failed", Sub: "failed"}, Ended: host.Ended{Result: "start-limit-hit"}}
-			m.refused = map[string]bool{"mariadb.service": held}
-			r := start(t, plan(), m)
-			if want == graph.Done {
-				r.isUp()
-			} else {
-				r.is("service mariadb.service: grant", graph.Failed)
-			}
-			r.stop()
-		})
-	}
-}

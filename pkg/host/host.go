@@ -168,12 +168,6 @@ type Jobs interface {
 	// StartOnce starts a unit, once for each grant.
 	StartOnce(ctx context.Context, unit string) error
 
-	// ForgetRefused has systemd forget the starts of a unit that were refused as the
-	// unit was held: they count to its start limit (systemd.unit(5),
-	// StartLimitBurst=). If its last start was not refused so, a limit that it hit
-	// stays.
-	ForgetRefused(ctx context.Context, unit string) error
-
 	// Start starts a unit, without waiting for it.
 	Start(ctx context.Context, unit string) error
 

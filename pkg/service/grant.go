@@ -48,9 +48,6 @@ func (s *Service) Grant(ctx context.Context) error {
 	if err != nil || byHand || s.byHand.Load() {
 		return err
 	}
-	if err := s.Host.Jobs.ForgetRefused(ctx, s.Unit); err != nil {
-		return err
-	}
 	return s.Host.Jobs.StartOnce(ctx, s.Unit)
 }
 

@@ -153,18 +153,6 @@ func (m *Manager) StartOnce(ctx context.Context, service string) error {
 	return touch(mark)
 }
 
-// ForgetRefused resets the start limit of a service, and its failure, if the guard
-// refused its last start, or if there was none. From version 250, systemd counts a start
-// whose assertions then fail (unit_start in src/core/unit.c). A service that its
-// guard let start has hit its limit by its own failures.
-func (m *Manager) ForgetRefused(ctx context.Context, service string) error {
-	let, err := m.Asserted(ctx, service)
-	if err != nil || let {
-		return err
-	}
-	return m.ResetFailed(ctx, service)
-}
-
 // StoppedByHand reports whether SetStoppedByHand noted that a person stopped the
 // service.
 func (m *Manager) StoppedByHand(service string) (bool, error) { return exists(m.byHand(service)) }

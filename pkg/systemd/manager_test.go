@@ -158,20 +158,6 @@ func TestAUnitIsStartedOnceForEachGrant(t *testing.T) {
 	equal(t, "files", files(t, run), []string{"started/mariadb.service"}) // absent.service is tried again
 }
 
-// Starts that the guard refused count to the start limit of a held service. A limit that
-// the service hit while its guard let it start is systemd's to keep.
-func TestOnlyAStartLimitThatTheGuardCausedIsLifted(t *testing.T) {
-	for asserted, want := range map[bool]string{false: "inactive", true: "failed"} {
-		p, m, _ := newPID1(t)
-		p.Add("mariadb.service", "failed")
-		u := p.Units["mariadb.service"]
-		u.Props = map[string]godbus.Variant{"AssertResult": godbus.MakeVariant(asserted)}
-		if ok(t, m.ForgetRefused(t.Context(), "mariadb.service")); u.Active != want {
-			t.Errorf("its assertions held: %t, and it is %s, not %s", asserted, u.Active, want)
-		}
-	}
-}
-
 // A mount that goes before the grant on it has begun fails the grant, and the
 // start that was queued behind it.
 func TestAUnitIsStartedAgainAfterAGrantThatNeverBegan(t *testing.T) {

@@ -442,22 +442,6 @@ var found = []scenario{
 		},
 	},
 	{
-		name: "something starts the service again and again while it is held",
-		set:  func(w *World, _ *ebs) { w.keys = secret.DefaultProviders() },
-		then: []func(*World, *machine){
-			func(w *World, m *machine) {
-				m.poke(m.services[database])
-				w.bring(goodKey)
-			},
-			all(mustRun(true), func(w *World, _ *machine) { w.cloud.detach(w.theVolume()) }),
-			func(w *World, m *machine) {
-				m.poke(m.services[database])
-				_ = w.cloud.attach(w.theVolume().ID, m.id, "/dev/sdf")
-			},
-			mustRun(true),
-		},
-	},
-	{
 		name: "a new database of Redis has been used, and somebody removes its files while the machine is off",
 		set:  func(w *World, _ *ebs) { w.role = ofEngine(w.role, "redis") },
 		then: []func(*World, *machine){

@@ -80,20 +80,6 @@ func (u units) StartOnce(ctx context.Context, unit string) error {
 	})
 }
 
-func (u units) ForgetRefused(ctx context.Context, unit string) error {
-	return u.call(ctx, "forget", "the refused starts of "+unit, effect{do: func() error {
-		s := u.machine.services[unit]
-		if !s.refused {
-			return nil
-		}
-		if s.refused, s.limited = false, false; s.active == "failed" {
-			s.active, s.sub, s.result = "inactive", "", "success"
-			u.machine.changed(unit)
-		}
-		return nil
-	}})
-}
-
 func (u units) Start(ctx context.Context, unit string) error {
 	return u.call(ctx, "start", unit, effect{do: func() error { u.machine.agentStarts(unit); return nil }})
 }

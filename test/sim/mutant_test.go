@@ -141,7 +141,6 @@ type seams struct {
 	granted          func(context.Context, string) (bool, error)
 	revoke           func(context.Context, string) error
 	bypassed         func() (map[string]host.Bypass, error)
-	forgetRefused    func(context.Context, string) error
 	startOnce        func(context.Context, string) error
 	start            func(context.Context, string) error
 	kill             func(context.Context, string) error
@@ -181,7 +180,7 @@ func newSeams(a *agent, h host.Host) *seams {
 
 		state: h.Units.State, await: h.Units.Await, restarts: h.Runs.Restarts, ended: h.Runs.Ended, began: h.Runs.Began,
 		grant: h.Grants.Grant, granted: h.Grants.Granted, revoke: h.Grants.Revoke, bypassed: h.Bypasses.Bypassed,
-		forgetRefused: h.Jobs.ForgetRefused, startOnce: h.Jobs.StartOnce, start: h.Jobs.Start, kill: h.Jobs.Kill, probe: h.Probes.Probe,
+		startOnce: h.Jobs.StartOnce, start: h.Jobs.Start, kill: h.Jobs.Kill, probe: h.Probes.Probe,
 		stoppedByHand: h.Stops.StoppedByHand, setStoppedByHand: h.Stops.SetStoppedByHand,
 		stopping: h.Shutdown.Stopping,
 	}
@@ -438,10 +437,6 @@ func (s seamGrants) Granted(ctx context.Context, unit string) (bool, error) {
 func (s seamGrants) Revoke(ctx context.Context, unit string) error { return s.revoke(ctx, unit) }
 
 func (s seamBypasses) Bypassed() (map[string]host.Bypass, error) { return s.bypassed() }
-
-func (s seamJobs) ForgetRefused(ctx context.Context, unit string) error {
-	return s.forgetRefused(ctx, unit)
-}
 
 func (s seamJobs) StartOnce(ctx context.Context, unit string) error { return s.startOnce(ctx, unit) }
 func (s seamJobs) Start(ctx context.Context, unit string) error     { return s.start(ctx, unit) }

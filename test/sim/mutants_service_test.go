@@ -77,20 +77,6 @@ var ofServices = []mutant{
 			}
 		})
 	}},
-	{name: "a service that was started too often while it was held stays down", change: func(s *seams) {
-		s.forgetRefused = func(context.Context, string) error { return nil }
-	}},
-	{name: "a start limit that a service hit by itself is lifted", breaks: "was started too often", change: func(s *seams) {
-		s.forgetRefused = func(ctx context.Context, unit string) error {
-			return s.agent.call(ctx, "forget", "the start limit of "+unit, effect{do: func() error {
-				d := s.agent.machine.services[unit]
-				if d.limited = false; d.active == "failed" {
-					d.active, d.result = "inactive", "success"
-				}
-				return nil
-			}})
-		}
-	}},
 	{name: "the probe does not see that its service was stopped", change: func(s *seams) { s.awaitsNothingWhileProbing() }},
 	{name: "a probe that was never asked has succeeded", change: func(s *seams) {
 		s.probe = func(context.Context, string, ready.Ready) (string, error) { return "", nil }

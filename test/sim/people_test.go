@@ -127,7 +127,6 @@ var acts = []act{
 		}
 	}},
 	{"upgrades the engine, to one that looks elsewhere, on", func(_ *World, m *machine) { m.upgrade() }},
-	{"starts the database, again and again, while it is held on", func(_ *World, m *machine) { m.poke(m.services[database]) }},
 	{"bypasses what holds the database on", func(_ *World, m *machine) { m.bypass(false) }},
 	{"ends the bypass on", func(_ *World, m *machine) { m.endBypass() }},
 	{"ends, in favour of another,", func(w *World, m *machine) { w.cloud.replace(m) }},

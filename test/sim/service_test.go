@@ -27,7 +27,6 @@ type service struct {
 	byItself bool      // its last end
 	crashes  int       // how often it is still to die by itself
 	limited  bool      // it has hit its start limit: systemd starts it no more
-	refused  bool      // its last start was refused, as it was held
 	slow     bool      // it does not stop in its time, and is killed
 
 	stopped bool // by a person, for good
@@ -45,22 +44,10 @@ func (m *machine) startService(unit string) {
 	}
 }
 
-// poke has something start a service again and again while it is held, as a timer or
-// a program does that needs it, until it has hit its start limit.
-func (m *machine) poke(s *service) {
-	g := m.grants[s.unit]
-	if m.stopping || g != nil && (g.active || g.starting) || s.job != "" || s.runs() || s.limited {
-		return
-	}
-	s.refused, s.limited = true, true
-	s.active, s.sub, s.result, s.turn = "failed", "failed", "start-limit-hit", s.turn+1
-	m.changed(s.unit)
-}
-
 // comesUp starts the database on whatever is where it looks for its data.
 func (m *machine) comesUp(s *service) {
 	s.active, s.sub, s.died, s.turn = "activating", "", "", s.turn+1
-	s.vol, s.dir, s.began, s.refused = nil, "", time.Now(), false
+	s.vol, s.dir, s.began = nil, "", time.Now()
 	if mt := m.mounts[m.looksWhere()]; mt != nil {
 		s.vol, s.dir = mt.vol, mt.dir
 		s.vol.clean = false

@@ -132,7 +132,7 @@ func (m *machine) progressService(s *service) bool {
 		return true
 	case s.job == "start" && !s.runs() && (g == nil || !g.starting):
 		if held {
-			s.job, s.refused = "", true // its assertion does not hold
+			s.job = "" // its assertion does not hold
 			m.changed(s.unit)
 			return true
 		}

@@ -388,7 +388,7 @@ var reasons = []reason{
 	because("to stay up: this is restart|to start again: this is restart", func(m *machine) bool {
 		return m.services[database].restarts > 0 || m.services[database].sub == "auto-restart"
 	}),
-	because("mariadb.service was started too often.*systemctl reset-failed mariadb.service", func(m *machine) bool { return m.services[database].limited && !m.services[database].refused }),
+	because("mariadb.service was started too often.*systemctl reset-failed mariadb.service", func(m *machine) bool { return m.services[database].limited }),
 	because("mariadb.service failed", func(m *machine) bool { s := m.services[database]; return s.active == "failed" && !s.limited }),
 	because("unknown role", func(m *machine) bool { return m.userData == badUserData }),
 	ofVolume(`to be attached as`, func(m *machine, v *ebs) bool {

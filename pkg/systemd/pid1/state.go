@@ -101,16 +101,6 @@ func (c *Conn) Began(ctx context.Context, unit string) (time.Duration, error) {
 	return p.time("InactiveExitTimestampMonotonic"), nil
 }
 
-// Asserted reports whether the assertions of a unit held when it was last to be
-// started. They did not if it never was.
-func (c *Conn) Asserted(ctx context.Context, unit string) (bool, error) {
-	p, err := c.properties(ctx, unit, "AssertResult")
-	if err != nil {
-		return false, fmt.Errorf("cannot ask systemd whether the assertions of %s held: %w", unit, err)
-	}
-	return p["AssertResult"] == true, nil
-}
-
 // Restarts says how often systemd has restarted a service by itself.
 type Restarts struct {
 	Count  int           // NRestarts: restarts since anybody else started the service
@@ -164,7 +154,7 @@ func (c *Conn) properties(ctx context.Context, unit string, names ...string) (pr
 	p := make(properties, len(names))
 	for _, name := range names {
 		ask := conn.GetServicePropertyContext
-		if strings.HasPrefix(name, "Active") || strings.HasPrefix(name, "Inactive") || strings.HasPrefix(name, "Assert") {
+		if strings.HasPrefix(name, "Active") || strings.HasPrefix(name, "Inactive") {
 			ask = conn.GetUnitPropertyContext
 		}
 		got, err := ask(ctx, unit, name)
