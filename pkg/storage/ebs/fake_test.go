@@ -29,6 +29,7 @@ type cloud struct {
 	late      map[string]bool    // actions that are done though their answer is an error
 	calls     []string           // actions, and of an attach the device name
 	tagged    []string           // keys of the tags that were set
+	modified  map[name.VolumeID]Modification
 }
 
 const (
@@ -98,6 +99,19 @@ func (c *cloud) Instance(ctx context.Context, id string) (Instance, error) {
 	instance := *i
 	instance.Devices = maps.Clone(i.Devices)
 	return instance, nil
+}
+
+func (c *cloud) Modification(ctx context.Context, id name.VolumeID) (Modification, error) {
+	done, err := c.begin(ctx, DescribeVolumesModifications)
+	defer done()
+	if err != nil {
+		return Modification{}, err
+	}
+	m, there := c.modified[id]
+	if !there {
+		return m, refusal(DescribeVolumesModifications, "InvalidVolumeModification.NotFound", "Modification for volume '%s' does not exist.", id)
+	}
+	return m, nil
 }
 
 func (c *cloud) Attach(ctx context.Context, volume name.VolumeID, instance, device string) error {
