@@ -46,7 +46,7 @@ func (f filesystems) Grow(ctx context.Context, g host.Growth) error {
 	if !hasFailed(err) {
 		return err
 	}
-	return fault.WithHint(tried.quote(ctx, err), "see what the kernel says: journalctl --dmesg --priority=warning --no-pager; then: bootagent grow --dry-run VOLUME")
+	return fault.WithHint(tried.quote(ctx, err), "see what the kernel says: journalctl --dmesg --priority=warning --no-pager; the filesystem is in use as it was")
 }
 
 // tell says now and then how large the filesystem is by now.
