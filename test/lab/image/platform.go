@@ -25,6 +25,7 @@ func Platforms() []Platform {
 		{Name: "bookworm", Title: "Debian 12", Release: "bookworm", Architecture: "amd64", Systemd: 252},
 		{Name: "trixie", Title: "Debian 13", Release: "trixie", Architecture: "amd64", Systemd: 257, extra: "apparmor"},
 		{Name: "sid", Title: "Debian sid", Release: "sid", Architecture: "amd64", Systemd: 262, Moves: true, extra: "apparmor systemd-imds"},
+		{Name: "arm64", Title: "Debian 12, arm64", Release: "bookworm", Architecture: "arm64", Systemd: 252},
 	}
 }
 
