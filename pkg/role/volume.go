@@ -24,6 +24,7 @@ type Volume struct {
 	Timeout    time.Duration  `json:"timeout"`               // for the whole way of the volume
 	Adopt      bool           `json:"adopt,omitempty"`       // take a filesystem that has no ledger
 	Disposable bool           `json:"disposable,omitempty"`  // of the volumes that it may be, an empty one is as good as any
+	Grow       bool           `json:"grow,omitempty"`        // make the filesystem as large as the disk when that is larger
 }
 
 // FilesystemType is a kind of filesystem that a volume may hold.
@@ -118,6 +119,10 @@ var volumeKeys = key.Table[*reading, Volume]{
 				r.Failf("%s: disposable applies to pick: %s only; leave it out", r.What, find.AnyFree)
 			}
 		},
+	},
+	{
+		key.Key{Name: "grow", Says: "Whether the filesystem is made as large as its disk, while it is in use, when the disk is larger.", Unset: "`false`: the status says so, and `bootagent grow` does it", Kind: key.Kind{Type: key.Boolean}},
+		func(d *reading, r key.Reader, v *Volume) { v.Grow, _ = r.Bool() },
 	},
 }
 
