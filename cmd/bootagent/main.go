@@ -16,6 +16,7 @@ import (
 	"bootagent/pkg/fault"
 	"bootagent/pkg/filesystem/introduce"
 	"bootagent/pkg/status"
+	"bootagent/pkg/systemd/imdsd"
 )
 
 // The files of the agent; see FILES in bootagent(8).
@@ -64,6 +65,7 @@ func commands() command.List {
 			Summary: "make a filesystem on a disk that is proven blank", RunBy: "bootagent-make-SERIAL.service",
 		},
 		introduce.Command(),
+		imdsd.Command(),
 		{Name: child.Command, Summary: "do for the agent what may hang", RunBy: "the agent", Raw: worker},
 	}
 }
