@@ -14,8 +14,11 @@ import (
 	"bootagent/pkg/child"
 	"bootagent/pkg/command"
 	"bootagent/pkg/fault"
+	"bootagent/pkg/filesystem/growfs"
 	"bootagent/pkg/filesystem/introduce"
+	"bootagent/pkg/machine"
 	"bootagent/pkg/status"
+	grow "bootagent/pkg/storage/grow/byhand"
 	"bootagent/pkg/systemd/imdsd"
 )
 
@@ -48,6 +51,7 @@ func commands() command.List {
 		retryCommand(),
 		unlockCommand(),
 		byhand.Command(bypasses),
+		grow.Command(controlSocket),
 		planCommand(),
 		validateCommand(),
 		iamCommand(),
@@ -65,8 +69,9 @@ func commands() command.List {
 			Summary: "make a filesystem on a disk that is proven blank", RunBy: "bootagent-make-SERIAL.service",
 		},
 		introduce.Command(),
+		growfs.Command(),
 		imdsd.Command(),
-		{Name: child.Command, Summary: "do for the agent what may hang", RunBy: "the agent", Raw: worker},
+		{Name: child.Command, Summary: "do for the agent what may hang", RunBy: "the agent", Raw: machine.Worker},
 	}
 }
 

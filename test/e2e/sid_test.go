@@ -48,6 +48,8 @@ func onSid(t *testing.T) *image.Image {
 
 			// systemd-imdsd bars the way to the metadata service, unless another .network file comes first.
 			"/etc/systemd/system/systemd-imds-early-network.service.d/locked.conf": {Data: []byte("[Service]\nEnvironment=SYSTEMD_PROC_CMDLINE=systemd.imds.network=locked\n")},
+			// An emulated machine may take longer than the default until udev knows the firmware, by which imdsd knows EC2.
+			"/etc/systemd/system/sys-devices-virtual-dmi-id.device.d/slow.conf": {Data: []byte("[Unit]\nJobRunningTimeoutSec=5min\n")},
 			"/usr/local/bin/asks-imds":            {Data: []byte(asksIMDS), Mode: 0o755},
 			"/etc/systemd/system/allowed.service": {Data: []byte("[Service]\nType=oneshot\nRemainAfterExit=yes\nUser=nobody\nExecStart=/usr/local/bin/asks-imds\n")},
 			"/etc/systemd/system/denied.service":  {Data: []byte("[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/local/bin/asks-imds\n")},
