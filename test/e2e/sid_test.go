@@ -21,7 +21,7 @@ ask() { printf '%s /latest/%s HTTP/1.1\r\nHost: imds\r\nConnection: close\r\n%s\
 token=$(ask PUT api/token 'X-aws-ec2-metadata-token-ttl-seconds: 60')
 echo "by the network: $(ask GET meta-data/instance-id "X-aws-ec2-metadata-token: $token")"
 question='{"method":"io.systemd.InstanceMetadata.Get","parameters":{"key":"/meta-data/instance-id"}}'
-echo "by imdsd: $(printf '%s\0' "$question" | nc -w 5 -U /run/systemd/io.systemd.InstanceMetadata | tr '\0' '\n')"
+echo "by imdsd: $(printf '%s\0' "$question" | nc -w 15 -U /run/systemd/io.systemd.InstanceMetadata | tr '\0' '\n')"
 `
 
 // onSid is what an operator bakes for EC2 on Debian's newest: its MariaDB is confined by AppArmor and
