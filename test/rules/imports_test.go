@@ -179,6 +179,10 @@ var table = []row{
 	},
 	{pkg: "pkg/systemd/unitfile", may: []string{"bootagent/pkg/systemd/unitfile/unitfiletest", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"}, why: "unit files as systemd reads them; the generator links it"},
 	{
+		pkg: "pkg/systemd/imdsd", may: []string{"bootagent/pkg/command", "bootagent/pkg/systemd/guard", xsys}, never: []string{"net/http", "os/exec"},
+		why: "two BPF programs, and the command that pins them; it asks no metadata service",
+	},
+	{
 		pkg: "pkg/apparmor", may: []string{"bootagent/pkg/program", "bootagent/pkg/shell", "bootagent/pkg/systemd/guard", "bootagent/pkg/systemd/unitfile", renameio}, never: []string{"net", "net/http", "os/exec"},
 		why: "profiles and their local files, and apparmor_parser as a program; the caller says what services are given",
 	},
@@ -190,7 +194,7 @@ var table = []row{
 		why:   "files of an image, and systemd's verifier as a program; it asks no machine and changes nothing",
 	},
 	{
-		pkg: "pkg/aws/imds", may: []string{"bootagent/pkg/aws/cli", aws, awsIMDS, awsRole, smithy, renameio, xsys}, never: []string{"os/exec"},
+		pkg: "pkg/aws/imds", may: []string{"bootagent/pkg/aws/cli", "bootagent/pkg/systemd/guard", aws, awsIMDS, awsRole, smithy, renameio, xsys}, never: []string{"os/exec"},
 		why: "it asks the metadata service, and no other, by sockets that it may have to mark; it knows no plans",
 	},
 	{
