@@ -85,6 +85,7 @@ func (i Image) Check(ctx context.Context) (Report, error) {
 	i.checkPrograms(units, set, &r)
 	i.checkStops(units, &r)
 	i.checkMounts(units, &r)
+	i.checkSELinux(units, &r)
 	if i.Kept {
 		i.checkLeftovers(units, set, &r)
 	} else {

@@ -32,9 +32,10 @@ type Config struct {
 // A Machine is a computer with a root disk of its own. It is on or off. Several goroutines may call its
 // methods at the same time.
 type Machine struct {
-	config Config
-	kernel string
-	log    *slog.Logger
+	config  Config
+	kernel  string
+	selinux bool
+	log     *slog.Logger
 
 	plugging sync.Mutex // held while disks change; guards disks
 	disks    [qemu.Slots]*qemu.Disk
@@ -53,7 +54,7 @@ func New(ctx context.Context, img *image.Image, cfg Config, log *slog.Logger) (*
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("cannot make a machine: %w", err)
 	}
-	m := &Machine{config: cfg, kernel: img.Kernel(), log: log.With("machine", filepath.Base(cfg.Dir))}
+	m := &Machine{config: cfg, kernel: img.Kernel(), selinux: img.Platform.SELinux, log: log.With("machine", filepath.Base(cfg.Dir))}
 	m.disks[0] = &qemu.Disk{Path: m.path("disk.raw"), Serial: RootSerial, Cache: cfg.Cache}
 	if err := img.Copy(ctx, m.DiskPath(), cfg.Files); err != nil {
 		return nil, fmt.Errorf("cannot make a machine: %w", err)
@@ -119,8 +120,8 @@ func (m *Machine) untilPID1(ctx context.Context, within time.Duration) error {
 }
 
 // commandLine is the kernel's. There is no initrd: the kernel has NVMe and ext4 built in.
-func commandLine() string {
-	return strings.Join([]string{
+func commandLine(selinux bool) string {
+	words := []string{
 		"root=" + image.Root(), "rw", "rootwait",
 		"console=ttyS0",
 		"panic=-1",        // reboots at once, and -no-reboot makes QEMU exit then
@@ -131,7 +132,11 @@ func commandLine() string {
 		"tsc=reliable",
 		// systemd writes the name of each unit that it starts or stops to the console.
 		"systemd.show_status=yes", "systemd.status_unit_format=name",
-	}, " ")
+	}
+	if selinux {
+		words = append(words, "security=selinux", "selinux=1", "enforcing=1")
+	}
+	return strings.Join(words, " ")
 }
 
 // Start turns the machine on.
@@ -152,7 +157,7 @@ func (m *Machine) Start(ctx context.Context) error {
 		return fmt.Errorf("cannot start the machine: %w", err)
 	}
 	p, err := qemu.Start(ctx, qemu.Config{
-		Kernel: m.kernel, CommandLine: commandLine(), Console: m.path("console.log"), Disks: m.disks,
+		Kernel: m.kernel, CommandLine: commandLine(m.selinux), Console: m.path("console.log"), Disks: m.disks,
 		Ports: m.config.Ports, Servers: m.config.Servers, Capture: m.config.Capture,
 		UUID: m.config.UUID, AssetTag: m.config.AssetTag,
 	}, log)

@@ -16,7 +16,8 @@ type filesystem struct {
 	kind   string
 	uuid   string
 	ledger string
-	made   bool // by the agent
+	made   bool   // by the agent
+	label  string // of its root directory: the path that the agent labelled it like, "" where it labelled none
 	dirs   map[string]directory
 }
 

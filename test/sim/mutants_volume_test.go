@@ -191,7 +191,21 @@ var ofVolumes = []mutant{
 		s.attach = func(context.Context, name.VolumeID) error { return nil }
 	}},
 	{name: "the first ledger counts as written whatever became of it", change: func(s *seams) {
-		s.introduce = func(context.Context, host.Disk, []byte, bool) error { return nil }
+		s.introduce = func(context.Context, host.Disk, host.Introduction) error { return nil }
+	}},
+	{name: "a new filesystem is labelled like another directory", change: func(s *seams) {
+		introduce := s.introduce
+		s.introduce = func(ctx context.Context, d host.Disk, i host.Introduction) error {
+			i.Mount = dataDir
+			return introduce(ctx, d, i)
+		}
+	}},
+	{name: "a new data directory is labelled like nothing", change: func(s *seams) {
+		create := s.create
+		s.create = func(ctx context.Context, d host.Data) error {
+			d.Bind = ""
+			return create(ctx, d)
+		}
 	}},
 	{name: "a mount of a disk that is gone passes for one that is there", change: func(s *seams) {
 		says(&s.stale, func(_ string, stale *bool) { *stale = false })
@@ -202,7 +216,8 @@ var ofVolumes = []mutant{
 func noNames(s *seams) {
 	answers(&s.look, func(_ host.Disk, seen *host.Look) { seen.Names = nil })
 	introduce := s.introduce
-	s.introduce = func(ctx context.Context, d host.Disk, ledger []byte, _ bool) error {
-		return introduce(ctx, d, ledger, false)
+	s.introduce = func(ctx context.Context, d host.Disk, i host.Introduction) error {
+		i.Made = false
+		return introduce(ctx, d, i)
 	}
 }

@@ -14,6 +14,7 @@ type Platform struct {
 	Release string // of Debian
 	Systemd int    // its version
 	Moves   bool   // the release changes daily, so what fails on it may be new
+	SELinux bool   // the kernel enforces the policy of the platform
 	extra   string // packages in addition to those of every platform
 }
 
@@ -23,6 +24,7 @@ func Platforms() []Platform {
 		{Name: "bookworm", Release: "bookworm", Systemd: 252},
 		{Name: "trixie", Release: "trixie", Systemd: 257, extra: "apparmor"},
 		{Name: "sid", Release: "sid", Systemd: 262, Moves: true, extra: "apparmor"},
+		{Name: "selinux", Release: "trixie", Systemd: 257, SELinux: true, extra: "auditd policycoreutils selinux-policy-default selinux-utils"},
 	}
 }
 
