@@ -61,7 +61,7 @@ func unbindable(err error, enforced bool) error {
 	if !enforced || !hasFailed(err) {
 		return err
 	}
-	return fault.WithHint(err, "SELinux enforces its policy here; see what it has denied: ausearch --message AVC --start boot; "+
+	return fault.WithHint(err, "SELinux enforces its policy here; see what it has denied: ausearch --message AVC --start today; "+
 		"allow binds by bootagent's module: semodule --install="+selinux.Module+"; "+
 		"or by a boolean: setsebool -P allow_mount_anyfile on, which is mount_anyfile in Red Hat's family; then: bootagent retry")
 }

@@ -27,7 +27,7 @@ services:
 
 // denials are what the kernel has denied the agent, its generator, mount(8) and the database since the
 // machine was started. Each is a line.
-const denials = `ausearch --message AVC,USER_AVC,SELINUX_ERR --start boot --raw 2>/dev/null | grep denied |
+const denials = `ausearch --message AVC,USER_AVC,SELINUX_ERR --start today --raw 2>/dev/null | grep denied |
 	grep -E 'comm="?(bootagent|mariadb|mysql|mount|umount)|:mysqld_t:|:mount_t:'`
 
 // TestSELinuxEnforced boots an instance whose kernel enforces the policy of its distribution, with the
