@@ -18,7 +18,7 @@ type filesystem struct {
 	ledger string
 	made   bool // by the agent
 	size   int64
-	label  string // of its root directory: the path that the agent labelled it like, "" where it labelled none
+	label  string // the SELinux type that the agent gave to its root directory, "" where it gave none
 	dirs   map[string]directory
 }
 

@@ -123,7 +123,7 @@ type directory struct {
 	rows   int
 	synced bool   // what is in it is on the disk
 	half   bool   // it is a copy, and not all of it is there, although it looks so
-	label  string // the path that the agent labelled it like, "" where it labelled none
+	label  string // the SELinux type that the agent gave to it, "" where it gave none
 }
 
 // names are what is in it.

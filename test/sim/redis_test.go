@@ -43,5 +43,10 @@ func created(of host.Data) directory {
 	return directory{state: host.Foreign, engine: emptyOf(of.Engine), owner: of.Owner, label: labelLike(of.Bind)}
 }
 
-// labelLike is the label of something that the agent makes to be like a path.
-func labelLike(path string) string { return cmp.Or(path, "nothing") }
+// labelLike is the type that the policy of the world gives to a path. Both paths at
+// which MariaDB may look have one.
+func labelLike(path string) string {
+	return cmp.Or(map[string]string{
+		volumeAt: "var_t", spoolAt: "var_lib_t", dataDir: "mysqld_db_t", otherDir: "mysqld_db_t",
+	}[path], "unlabeled_t")
+}

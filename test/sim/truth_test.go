@@ -71,8 +71,8 @@ func (w *World) checkLabels(m *machine) {
 		if mt.dir != "" {
 			label = mt.vol.live.dirs[mt.dir].label
 		}
-		if label != "" && label != where {
-			w.breaks("%s grants its service, and what is at %s has the SELinux label of %s", m.id, where, label)
+		if label != "" && label != labelLike(where) {
+			w.breaks("%s grants its service, and what is at %s has the SELinux type %s", m.id, where, label)
 		}
 	}
 }
