@@ -111,7 +111,9 @@ func (i Image) Check(ctx context.Context) (Report, error) {
 	i.checkStops(units, &r)
 	i.checkMounts(units, &r)
 	i.checkSELinux(units, &r)
+	i.checkCopies(units, &r)
 	if i.Kept {
+		i.checkLeft(units, &r)
 		i.checkLeftovers(units, set, &r)
 	} else {
 		r.Unchecked = append(r.Unchecked, "keys and kept state: an agent has run on this machine, so it may have both")
