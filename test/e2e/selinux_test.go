@@ -103,5 +103,6 @@ func TestSELinuxEnforced(t *testing.T) {
 	g.until(settles, "bootagent status | grep -q 'setsebool -P allow_mount_anyfile on'")
 	g.sh("semodule --install=/usr/share/selinux/packages/bootagent.cil; bootagent retry; systemctl start mariadb")
 	g.until(settles, "bootagent wait --timeout 2m")
-	made()
+	g.is("active", "systemctl is-active mariadb")
+	label("/var/lib/mysql/ibdata1", "mysqld_db_t")
 }
