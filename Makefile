@@ -103,7 +103,7 @@ platforms: prerequisites package summary ## run the demo and the lives of engine
 		BOOTAGENT_LAB_PLATFORM=$$on $(summary) -to $(results) $$(go run ./platforms suite $$on) || status=1; done; \
 		$(total) $(PLATFORMS) && exit $$status
 
-PLATFORMS ?= bookworm trixie sid arm64
+PLATFORMS ?= bookworm trixie sid arm64 selinux
 
 platforms-page: ## write docs/platforms.md from the results of make test and make platforms
 	cd test && go run ./platforms page $(results)

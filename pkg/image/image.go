@@ -110,6 +110,7 @@ func (i Image) Check(ctx context.Context) (Report, error) {
 	i.checkPrograms(units, set, &r)
 	i.checkStops(units, &r)
 	i.checkMounts(units, &r)
+	i.checkSELinux(units, &r)
 	i.checkCopies(units, &r)
 	if i.Kept {
 		i.checkLeft(units, &r)

@@ -124,7 +124,7 @@ func (m *Machine) untilPID1(ctx context.Context, within time.Duration) error {
 
 // commandLine is the kernel's. There is no initrd: the kernel has NVMe and ext4 built in.
 func (m *Machine) commandLine() string {
-	return strings.Join([]string{
+	words := []string{
 		"root=" + image.Root(), "rw", "rootwait",
 		"console=" + qemu.Console(m.on.Architecture),
 		"panic=-1",        // reboots at once, and -no-reboot makes QEMU exit then
@@ -140,7 +140,11 @@ func (m *Machine) commandLine() string {
 		"systemd.mask=serial-getty@ttyAMA0.service",
 		// systemd writes the name of each unit that it starts or stops to the console.
 		"systemd.show_status=yes", "systemd.status_unit_format=name",
-	}, " ")
+	}
+	if m.on.SELinux {
+		words = append(words, "security=selinux", "selinux=1", "enforcing=1")
+	}
+	return strings.Join(words, " ")
 }
 
 // Start turns the machine on.

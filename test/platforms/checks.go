@@ -56,6 +56,10 @@ func checks() []check {
 			pkg: "e2e", tests: "^TestADiskOfSomeoneElse$", on: debian,
 		},
 		{
+			name: "SELinux enforced", says: "a new volume and a second boot of MariaDB with a secret and a file, and nothing of it is denied",
+			pkg: "e2e", tests: "^TestSELinuxEnforced$", on: []string{"selinux"},
+		},
+		{
 			name: "rpm", says: "installed, upgraded and erased in a root with systemd",
 			pkg: "rules", tests: "^TestRPMIsInstalledUpgradedAndErased$", plain: true,
 		},

@@ -16,25 +16,27 @@ import (
 	"bootagent/pkg/command"
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/host"
+	"bootagent/pkg/selinux"
 )
 
 // Command returns the command, for the list of the program's commands.
 func Command() command.Command {
 	return command.Command{
-		Name: "introduce", Args: "--type TYPE --serial SERIAL --sequence N --ledger LEDGER [--empty] DEVICE", Raw: run,
+		Name: "introduce", Args: "--type TYPE --serial SERIAL --sequence N --ledger LEDGER [--made --mount DIR] DEVICE", Raw: run,
 		Summary: "write the first ledger of a filesystem", RunBy: "bootagent-introduce-SERIAL.service",
 	}
 }
 
 // Argv returns the command line of a unit that introduces the filesystem on a disk:
-// it writes a ledger, or, with empty, none if the filesystem holds a file already.
-func Argv(fstype string, d host.Disk, ledger []byte, empty bool) []string {
+// it writes a ledger. Of one that was just made, it writes none if the filesystem
+// holds a file already, and it labels the root directory.
+func Argv(d host.Disk, i host.Introduction) []string {
 	argv := []string{
-		"/usr/bin/bootagent", "introduce", "--type", fstype,
-		"--serial", d.Serial, "--sequence", fmt.Sprint(d.Seq), "--ledger", string(ledger),
+		"/usr/bin/bootagent", "introduce", "--type", i.Filesystem,
+		"--serial", d.Serial, "--sequence", fmt.Sprint(d.Seq), "--ledger", string(i.Ledger),
 	}
-	if empty {
-		argv = append(argv, "--empty")
+	if i.Made {
+		argv = append(argv, "--made", "--mount", i.Mount)
 	}
 	return append(argv, "--", d.Path)
 }
@@ -42,8 +44,8 @@ func Argv(fstype string, d host.Disk, ledger []byte, empty bool) []string {
 // run writes the first ledger of the filesystem on a disk, unless it has one.
 // What it opens, identifies and mounts is one descriptor.
 func run(_ context.Context, args []string, _ io.Writer) error {
-	var fstype, serial, ledger, device string
-	var empty bool
+	var fstype, serial, ledger, mount, device string
+	var made bool
 	var seq uint64 // 0 where the kernel, before Linux 5.15, has none
 	const notGiven = math.MaxUint64
 	err := command.Parse("introduce", args, func(f *flag.FlagSet) func([]string) {
@@ -51,9 +53,13 @@ func run(_ context.Context, args []string, _ io.Writer) error {
 		f.StringVar(&serial, "serial", "", "")
 		f.Uint64Var(&seq, "sequence", notGiven, "")
 		f.StringVar(&ledger, "ledger", "", "")
-		f.BoolVar(&empty, "empty", false, "")
+		f.BoolVar(&made, "made", false, "")
+		f.StringVar(&mount, "mount", "", "")
 		return func(args []string) { device = args[0] }
 	}, 1, 1)
+	if err == nil && made && mount == "" {
+		err = command.Misuse(errors.New("introduce wants --mount with --made: what was just made has no label yet"))
+	}
 	if err == nil && (fstype == "" || serial == "" || ledger == "" || seq == notGiven) {
 		err = command.Misuse(errors.New("introduce wants --type, --serial, --sequence and --ledger: it writes to no disk that is not named by all of them"))
 	}
@@ -69,5 +75,11 @@ func run(_ context.Context, args []string, _ io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("no ledger is written to %s: %w", device, err)
 	}
-	return filesystem.Introduce(block.DescriptorPath(disk), dev, fstype, []byte(ledger), empty)
+	var root selinux.Label
+	if made {
+		if root, err = selinux.Kernel.Of(mount); err != nil {
+			return err
+		}
+	}
+	return filesystem.Introduce(block.DescriptorPath(disk), dev, fstype, []byte(ledger), made, root)
 }
