@@ -23,14 +23,9 @@ type Modification struct {
 	Started  time.Time
 }
 
-// Resizer is hardware that can give a volume that is plugged in another size. Other hardware sees the new
-// size when the volume is plugged in again.
-type Resizer interface {
-	Resize(ctx context.Context, v Volume) error
-}
-
-// ModifyVolume makes a volume larger. It is modifying, optimizing and completed, each for its delay; the
-// machine that has the volume sees the new size when it is optimizing.
+// ModifyVolume makes a volume larger. It is modifying, optimizing and completed, each for its delay. When it is
+// optimizing, its backing file has the new size. A machine sees that when it is switched on or the volume is
+// plugged in again: QEMU gives an NVMe disk no other size before.
 func (e *EC2) ModifyVolume(id string, size int) (Modification, error) {
 	m := Modification{State: Modifying, To: size, Started: time.Now()}
 	err := e.change(func(s *State) error {
@@ -52,41 +47,16 @@ func (e *EC2) ModifyVolume(id string, size int) (Modification, error) {
 	if err != nil {
 		return Modification{}, err
 	}
-	e.env.Later(e.delay().Modify, func(ctx context.Context) {
+	e.env.Later(e.delay().Modify, func(context.Context) {
 		if e.becomesModified(id, Modifying, Optimizing) != nil {
 			return // it has failed, or is deleted by now
 		}
-		e.resize(ctx, id)
+		if v, there := e.Volume(id); there && v.Path != "" {
+			_ = os.Truncate(v.Path, int64(v.Size)<<30) // who uses the file sees that it is not larger
+		}
 		e.env.Later(e.delay().Optimize, func(context.Context) { _ = e.becomesModified(id, Optimizing, Completed) })
 	})
 	return m, nil
-}
-
-// resize gives the volume its new size where it is plugged in, and else its backing file.
-func (e *EC2) resize(ctx context.Context, id string) {
-	v, there := e.Volume(id)
-	if !there {
-		return
-	}
-	plugged := false
-	for _, a := range v.Attachments {
-		locked, machine, ok := e.lockSlot(ctx, ends{id, a.InstanceID})
-		if !ok {
-			return
-		}
-		if resizer, can := machine.(Resizer); can && locked.plugged {
-			plugged = true
-			if err := resizer.Resize(ctx, v); err != nil {
-				e.env.Log.Error("cannot resize a volume", "volume", id, "error", err)
-			}
-		}
-		locked.unlock()
-	}
-	if !plugged && v.Path != "" {
-		if err := os.Truncate(v.Path, int64(v.Size)<<30); err != nil {
-			e.env.Log.Error("cannot resize a volume", "volume", id, "error", err)
-		}
-	}
 }
 
 // FailModification fails the modification of a volume that is modifying. The volume stays as it was.

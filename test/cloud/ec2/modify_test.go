@@ -1,7 +1,7 @@
 package ec2_test
 
 import (
-	"context"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,54 +14,36 @@ import (
 	"bootagent/test/cloud/ec2"
 )
 
-// resizable is hardware that records the size that a volume was given.
-type resizable struct {
-	machine
-	size int
-}
-
-func (r *resizable) Resize(_ context.Context, v ec2.Volume) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.size = v.Size
-	return nil
-}
-
-// A volume is larger for its machine once its modification is optimizing, and a second one has to wait.
+// The file of a volume is larger once its modification is optimizing, and a second one has to wait.
 func TestAModificationTakesItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := cloudtest.New(t, cloud.Config{Delays: ec2.Delays{Modify: 10 * time.Second, Optimize: time.Minute}})
-		i := cloudtest.Launch(t, c, ec2.Launch{})
-		hardware := &resizable{}
-		i.SetHardware(hardware)
+		c := cloudtest.New(t, cloud.Config{Dir: t.TempDir(), Delays: ec2.Delays{Modify: 10 * time.Second, Optimize: time.Minute}})
 		v := cloudtest.Volume(t, c, ec2.Volume{Size: 8})
-		cloudtest.Must(t, c.EC2.Attach(v.ID, i.ID, "/dev/sdf"))
-		cloudtest.Must(t, c.EC2.WaitVolume(t.Context(), v.ID, ec2.Attached))
-		is := func(state string, size, seen int) {
+		is := func(state string, size int64) {
 			t.Helper()
 			synctest.Wait()
 			now, _ := c.EC2.Volume(v.ID)
-			hardware.mu.Lock()
-			defer hardware.mu.Unlock()
-			if now.Modification.State != state || now.Size != size || hardware.size != seen {
-				t.Errorf("it is %s with %d GiB, and the machine sees %d; want %s, %d, %d", now.Modification.State, now.Size, hardware.size, state, size, seen)
+			file, err := os.Stat(v.Path)
+			cloudtest.Must(t, err)
+			if now.Modification.State != state || int64(now.Size) != size || file.Size() != size<<30 {
+				t.Errorf("it is %s with %d GiB, and its file has %d bytes; want %s, %d", now.Modification.State, now.Size, file.Size(), state, size)
 			}
 		}
 		_, err := c.EC2.ModifyVolume(v.ID, 10)
 		cloudtest.Must(t, err)
-		is(ec2.Modifying, 8, 0)
+		is(ec2.Modifying, 8)
 		if _, err := c.EC2.ModifyVolume(v.ID, 12); err == nil {
 			t.Error("a second modification began")
 		}
 		time.Sleep(11 * time.Second)
-		is(ec2.Optimizing, 10, 10)
+		is(ec2.Optimizing, 10)
 		time.Sleep(time.Minute)
-		is(ec2.Completed, 10, 10)
+		is(ec2.Completed, 10)
 		_, err = c.EC2.ModifyVolume(v.ID, 12)
 		cloudtest.Must(t, err)
 		cloudtest.Must(t, c.EC2.FailModification(v.ID, "a fault"))
 		time.Sleep(11 * time.Second)
-		is(ec2.ModifyFailed, 10, 10)
+		is(ec2.ModifyFailed, 10)
 		if _, err := c.EC2.ModifyVolume(v.ID, 10); err == nil {
 			t.Error("it was modified to the size that it has")
 		}

@@ -149,16 +149,6 @@ func (h *hardware) Plug(ctx context.Context, v ec2.Volume) error {
 	return nil
 }
 
-// Resize gives the disk of a volume the volume's size.
-func (h *hardware) Resize(ctx context.Context, v ec2.Volume) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.disks[v.ID] == nil {
-		return fmt.Errorf("volume %s is not plugged in", v.ID)
-	}
-	return h.machine.Resize(ctx, h.disks[v.ID], int64(v.Size)<<30)
-}
-
 // Unplug unplugs the disk of a volume.
 func (h *hardware) Unplug(ctx context.Context, v ec2.Volume) error {
 	h.mu.Lock()
