@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"os"
 	"testing"
 
 	"bootagent/test/lab"
@@ -33,10 +32,7 @@ const denials = `ausearch --message AVC,USER_AVC,SELINUX_ERR --start today --raw
 // TestSELinuxEnforced boots an instance whose kernel enforces the policy of its distribution, with the
 // module of the package: a new volume, and the same one again.
 func TestSELinuxEnforced(t *testing.T) {
-	const platform = "selinux"
-	if os.Getenv(image.Variable) != platform {
-		t.Skipf("this is for one platform: %s=%s", image.Variable, platform)
-	}
+	on(t, "selinux")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*runFor)
 	defer cancel()
 	key := newKey(t)

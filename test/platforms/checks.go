@@ -56,6 +56,10 @@ func checks() []check {
 			pkg: "e2e", tests: "^TestADiskOfSomeoneElse$", on: debian,
 		},
 		{
+			name: "AppArmor and systemd-imdsd", says: "a confined database reads what its role gives it; with `imds: allow` a service passes the lock to the metadata service, others do not",
+			pkg: "e2e", tests: "^TestAppArmorLetsInWhatTheRoleGives$", on: []string{"sid"},
+		},
+		{
 			name: "SELinux enforced", says: "a new volume and a second boot of MariaDB with a secret and a file, and nothing of it is denied",
 			pkg: "e2e", tests: "^TestSELinuxEnforced$", on: []string{"selinux"},
 		},

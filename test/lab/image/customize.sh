@@ -21,12 +21,6 @@ systemctl --root="$root" --quiet disable redis-server.service
 : >"$root"/etc/machine-id
 rm -f "$root"/var/lib/systemd/random-seed "$root"/var/lib/dbus/machine-id
 
-# Most profiles of the package apparmor confine nothing: they are for user namespaces of desktop programs,
-# and loading all of them takes an emulated machine a minute.
-if [ -d "$root"/etc/apparmor.d ]; then
-	find "$root"/etc/apparmor.d -maxdepth 1 -type f -exec grep -lF 'flags=(unconfined)' {} + | xargs -r rm
-fi
-
 echo lab >"$root"/etc/hostname
 : >"$root"/etc/fstab # the kernel mounts the root read-write
 
