@@ -111,6 +111,7 @@ func (i Image) Check(ctx context.Context) (Report, error) {
 	i.checkStops(units, &r)
 	i.checkMounts(units, &r)
 	i.checkSELinux(units, &r)
+	i.checkPass(units, &r)
 	i.checkCopies(units, &r)
 	if i.Kept {
 		i.checkLeft(units, &r)

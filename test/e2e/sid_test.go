@@ -24,6 +24,9 @@ question='{"method":"io.systemd.InstanceMetadata.Get","parameters":{"key":"/meta
 echo "by imdsd: $(printf '%s\0' "$question" | nc -w 15 -U /run/systemd/io.systemd.InstanceMetadata | tr '\0' '\n')"
 `
 
+// asksIMDSOnce is a service that asks at each of its starts.
+const asksIMDSOnce = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/local/bin/asks-imds\n"
+
 // on skips a test that is for another platform than the one that was chosen.
 func on(t *testing.T, platform string) {
 	t.Helper()
@@ -54,8 +57,8 @@ func onSid(t *testing.T) *image.Image {
 			// An emulated machine may take longer than the default until udev knows the firmware, by which imdsd knows EC2.
 			"/etc/systemd/system/sys-devices-virtual-dmi-id.device.d/slow.conf": {Data: []byte("[Unit]\nJobRunningTimeoutSec=5min\n")},
 			"/usr/local/bin/asks-imds":            {Data: []byte(asksIMDS), Mode: 0o755},
-			"/etc/systemd/system/allowed.service": {Data: []byte("[Service]\nType=oneshot\nRemainAfterExit=yes\nUser=nobody\nExecStart=/usr/local/bin/asks-imds\n")},
-			"/etc/systemd/system/denied.service":  {Data: []byte("[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/local/bin/asks-imds\n")},
+			"/etc/systemd/system/allowed.service": {Data: []byte(asksIMDSOnce + "User=nobody\n")},
+			"/etc/systemd/system/denied.service":  {Data: []byte(asksIMDSOnce)},
 		},
 		Commands: [][]string{{"rm", "/etc/systemd/network/80-dhcp.network"}, {"bootagent", "guard", "install"}, {"bootagent", "guard", "check"}},
 	})
