@@ -96,6 +96,7 @@ func (i Image) Check(ctx context.Context) (Report, error) {
 	if i.held, i.granted, err = i.checkGuards(&r); err != nil {
 		return r, err
 	}
+	i.bind(ctx, &r)
 	if err := i.checkConfined(&r); err != nil {
 		return r, err
 	}
@@ -103,7 +104,6 @@ func (i Image) Check(ctx context.Context) (Report, error) {
 	if err != nil {
 		r.problem("%v", err)
 	}
-	i.bind(ctx, &r)
 	i.checkReady(units, &r)
 	i.checkOwners(units, &r)
 	i.checkFiles(units, &r)
