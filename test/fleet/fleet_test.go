@@ -141,6 +141,7 @@ func (f *fleet) world(m *member) host.Host {
 		Disks:       disks{machine: machine},
 		Filesystems: filesystems{machine: machine},
 		Ledgers:     machine,
+		Growths:     machine,
 		Mounts:      machine,
 		Machine:     host.Machine{ID: m.id, BootID: "boot"},
 	}
@@ -151,20 +152,36 @@ type machine struct {
 	host.Records
 	host.Ledgers
 	host.Mounts
+	host.Growths
 	fleet  *fleet
 	member *member
 
 	mu      sync.Mutex
 	mounted bool
+	ledger  []byte // that was written
 }
 
 func (*machine) Recorded(string, host.Find) (name.VolumeID, error) { return "", nil }
 func (*machine) Record(string, host.Find, name.VolumeID) error     { return nil }
-func (*machine) WriteLedger(context.Context, string, []byte) error { return nil }
 func (*machine) Stale(string) (bool, error)                        { return false, nil }
 func (m *machine) serial() string                                  { return name.VolumeID(m.member.volume).Serial() }
 
+// Size is that of a filesystem that takes all of its disk.
+func (*machine) Size(_ context.Context, d host.Disk, _, _ string) (int64, error) { return d.Size, nil }
+
+func (m *machine) WriteLedger(_ context.Context, _ string, ledger []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ledger = ledger
+	return nil
+}
+
 func (m *machine) ReadLedger(context.Context, string) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ledger != nil {
+		return m.ledger, nil
+	}
 	return (&storage.Ledger{Volume: m.member.volume, UUID: "0f0b9c3e-7d1f-4b64-8f4e-5b8a3f1b2c3d", Role: "mysql"}).Encode()
 }
 
