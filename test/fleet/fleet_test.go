@@ -112,7 +112,8 @@ func (f *fleet) boot() {
 			b.Run(f.ctx, func(progress []graph.Progress) {
 				m.mu.Lock()
 				defer m.mu.Unlock()
-				if last := progress[len(progress)-1]; last.State == graph.Done && m.up.IsZero() {
+				done := !slices.ContainsFunc(progress, func(p graph.Progress) bool { return p.State != graph.Done })
+				if done && m.up.IsZero() {
 					m.up = time.Now()
 				}
 			})
@@ -140,34 +141,35 @@ func (f *fleet) world(m *member) host.Host {
 		Records:     machine,
 		Disks:       disks{machine: machine},
 		Filesystems: filesystems{machine: machine},
+		Growths:     growths{},
 		Ledgers:     machine,
-		Growths:     machine,
 		Mounts:      machine,
 		Machine:     host.Machine{ID: m.id, BootID: "boot"},
 	}
 }
+
+// No filesystem here is smaller than its disk.
+type growths struct{ host.Growths }
+
+func (growths) Size(_ context.Context, d host.Disk, _, _ string) (int64, error) { return d.Size, nil }
 
 // A machine is what of it the story of a volume asks for.
 type machine struct {
 	host.Records
 	host.Ledgers
 	host.Mounts
-	host.Growths
 	fleet  *fleet
 	member *member
 
 	mu      sync.Mutex
 	mounted bool
-	ledger  []byte // that was written
+	ledger  []byte // that this boot has written
 }
 
 func (*machine) Recorded(string, host.Find) (name.VolumeID, error) { return "", nil }
 func (*machine) Record(string, host.Find, name.VolumeID) error     { return nil }
 func (*machine) Stale(string) (bool, error)                        { return false, nil }
 func (m *machine) serial() string                                  { return name.VolumeID(m.member.volume).Serial() }
-
-// Size is that of a filesystem that takes all of its disk.
-func (*machine) Size(_ context.Context, d host.Disk, _, _ string) (int64, error) { return d.Size, nil }
 
 func (m *machine) WriteLedger(_ context.Context, _ string, ledger []byte) error {
 	m.mu.Lock()
