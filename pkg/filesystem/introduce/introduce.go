@@ -9,20 +9,21 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math"
 	"os"
+	"slices"
 
 	"bootagent/pkg/block"
 	"bootagent/pkg/command"
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/host"
 	"bootagent/pkg/selinux"
+	"bootagent/pkg/storage/diskinfo"
 )
 
 // Command returns the command, for the list of the program's commands.
 func Command() command.Command {
 	return command.Command{
-		Name: "introduce", Args: "--type TYPE --serial SERIAL --sequence N --ledger LEDGER [--made --mount DIR] DEVICE", Raw: run,
+		Name: "introduce", Args: "--type TYPE --serial SERIAL --sequence N --size BYTES --ledger LEDGER [--made --mount DIR] DEVICE", Raw: run,
 		Summary: "write the first ledger of a filesystem", RunBy: "bootagent-introduce-SERIAL.service",
 	}
 }
@@ -31,10 +32,7 @@ func Command() command.Command {
 // it writes a ledger. Of one that was just made, it writes none if the filesystem
 // holds a file already, and it labels the root directory.
 func Argv(d host.Disk, i host.Introduction) []string {
-	argv := []string{
-		"/usr/bin/bootagent", "introduce", "--type", i.Filesystem,
-		"--serial", d.Serial, "--sequence", fmt.Sprint(d.Seq), "--ledger", string(i.Ledger),
-	}
+	argv := slices.Concat([]string{"/usr/bin/bootagent", "introduce"}, diskinfo.Named(d, i.Filesystem).Args(), []string{"--ledger", string(i.Ledger)})
 	if i.Made {
 		argv = append(argv, "--made", "--mount", i.Mount)
 	}
@@ -44,36 +42,36 @@ func Argv(d host.Disk, i host.Introduction) []string {
 // run writes the first ledger of the filesystem on a disk, unless it has one.
 // What it opens, identifies and mounts is one descriptor.
 func run(_ context.Context, args []string, _ io.Writer) error {
-	var fstype, serial, ledger, mount, device string
+	var of block.Named
+	var ledger, mount string
 	var made bool
-	var seq uint64 // 0 where the kernel, before Linux 5.15, has none
-	const notGiven = math.MaxUint64
 	err := command.Parse("introduce", args, func(f *flag.FlagSet) func([]string) {
-		f.StringVar(&fstype, "type", "", "")
-		f.StringVar(&serial, "serial", "", "")
-		f.Uint64Var(&seq, "sequence", notGiven, "")
+		of.Flags(f)
 		f.StringVar(&ledger, "ledger", "", "")
 		f.BoolVar(&made, "made", false, "")
 		f.StringVar(&mount, "mount", "", "")
-		return func(args []string) { device = args[0] }
+		return func(args []string) { of.Path = args[0] }
 	}, 1, 1)
 	if err == nil && made && mount == "" {
 		err = command.Misuse(errors.New("introduce wants --mount with --made: what was just made has no label yet"))
 	}
-	if err == nil && (fstype == "" || serial == "" || ledger == "" || seq == notGiven) {
-		err = command.Misuse(errors.New("introduce wants --type, --serial, --sequence and --ledger: it writes to no disk that is not named by all of them"))
+	if err == nil && (!of.Whole() || ledger == "") {
+		err = command.Misuse(errors.New("introduce wants --type, --serial, --sequence, --size and --ledger: it writes to no disk that is not named by all of them"))
 	}
 	if err != nil {
 		return err
 	}
-	disk, err := os.Open(device)
+	disk, err := os.Open(of.Path)
 	if err != nil {
 		return err
 	}
 	defer disk.Close()
-	dev, err := block.SameDisk(disk, serial, seq)
+	dev, err := of.Is(disk)
+	if err == nil {
+		err = of.HasSize(disk)
+	}
 	if err != nil {
-		return fmt.Errorf("no ledger is written to %s: %w", device, err)
+		return fmt.Errorf("no ledger is written to %s: %w", of.Path, err)
 	}
 	var root selinux.Label
 	if made {
@@ -81,5 +79,5 @@ func run(_ context.Context, args []string, _ io.Writer) error {
 			return err
 		}
 	}
-	return filesystem.Introduce(block.DescriptorPath(disk), dev, fstype, []byte(ledger), made, root)
+	return filesystem.Introduce(block.DescriptorPath(disk), dev, of.Filesystem, []byte(ledger), made, root)
 }
