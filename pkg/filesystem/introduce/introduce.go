@@ -23,18 +23,18 @@ import (
 // Command returns the command, for the list of the program's commands.
 func Command() command.Command {
 	return command.Command{
-		Name: "introduce", Args: "--type TYPE --serial SERIAL --sequence N --size BYTES --ledger LEDGER [--made --mount DIR] DEVICE", Raw: run,
+		Name: "introduce", Args: "--type TYPE --serial SERIAL --sequence N --size BYTES --ledger LEDGER [--made MOUNT] DEVICE", Raw: run,
 		Summary: "write the first ledger of a filesystem", RunBy: "bootagent-introduce-SERIAL.service",
 	}
 }
 
 // Argv returns the command line of a unit that introduces the filesystem on a disk:
 // it writes a ledger. Of one that was just made, it writes none if the filesystem
-// holds a file already, and it labels the root directory.
+// holds a file already, and it labels the root directory like the mount point.
 func Argv(d host.Disk, i host.Introduction) []string {
 	argv := slices.Concat([]string{"/usr/bin/bootagent", "introduce"}, diskinfo.Named(d, i.Filesystem).Args(), []string{"--ledger", string(i.Ledger)})
 	if i.Made {
-		argv = append(argv, "--made", "--mount", i.Mount)
+		argv = append(argv, "--made", i.Mount)
 	}
 	return append(argv, "--", d.Path)
 }
@@ -44,16 +44,15 @@ func Argv(d host.Disk, i host.Introduction) []string {
 func run(_ context.Context, args []string, _ io.Writer) error {
 	var of block.Named
 	var ledger, mount string
-	var made bool
+	made := false
 	err := command.Parse("introduce", args, func(f *flag.FlagSet) func([]string) {
 		of.Flags(f)
 		f.StringVar(&ledger, "ledger", "", "")
-		f.BoolVar(&made, "made", false, "")
-		f.StringVar(&mount, "mount", "", "")
+		f.Func("made", "", func(value string) error { made, mount = true, value; return nil })
 		return func(args []string) { of.Path = args[0] }
 	}, 1, 1)
 	if err == nil && made && mount == "" {
-		err = command.Misuse(errors.New("introduce wants --mount with --made: what was just made has no label yet"))
+		err = command.Misuse(errors.New("introduce wants the mount point with --made: what was just made has no label yet"))
 	}
 	if err == nil && (!of.Whole() || ledger == "") {
 		err = command.Misuse(errors.New("introduce wants --type, --serial, --sequence, --size and --ledger: it writes to no disk that is not named by all of them"))

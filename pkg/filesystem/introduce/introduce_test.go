@@ -29,9 +29,10 @@ func TestIntroduceRefusesADiskThatIsNotNamedByAll(t *testing.T) {
 			t.Errorf("%q: %v", args, err)
 		}
 	}
-	mount := slices.Index(whole, "--mount")
-	if err := run(t.Context(), slices.Delete(slices.Clone(whole), mount, mount+2), io.Discard); !errors.As(err, new(*command.UsageError)) {
-		t.Errorf("without --mount: %v", err)
+	nowhere := slices.Clone(whole)
+	nowhere[slices.Index(whole, "--made")+1] = ""
+	if err := run(t.Context(), nowhere, io.Discard); !errors.As(err, new(*command.UsageError)) {
+		t.Errorf("without a mount point: %v", err)
 	}
 	err := run(t.Context(), whole, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "no ledger is written to "+file+`: it is disk "" with sequence number 0 now, not vol0123456789abcdef0 with 7`) {
