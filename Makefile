@@ -92,6 +92,11 @@ e2e: prerequisites package summary ## run the end-to-end tests in virtual machin
 	cd test && $(summary) -to $(results) -live -budget 30m e2e -count=1 -p 1 -timeout 60m ./e2e/...
 	$(total) e2e
 
+contract: prerequisites package ## make each engine go through each situation in virtual machines, and write docs/contract.md (12 min)
+	rm -f $(results)/contract-*.jsonl
+	-cd test && go test ./e2e -count=1 -timeout 40m -v -run Contract
+	cd test && go test ./contract -count=1 -update
+
 powercut: prerequisites package ## cut the power of machines with each engine CUTS times, and count the rows that clients saw committed (1 min a cut)
 	cd test && go test ./e2e -count=1 -timeout 0 -v -run NoCommitIsLost -cuts $(CUTS) -cut-seed $$RANDOM
 
@@ -127,4 +132,4 @@ prerequisites:
 summary:
 	cd test && go build -buildvcs=false -o $(summary) ./summary
 
-.PHONY: help build package package-doc test unit simulated sim fleet lab e2e demo powercut figures proof-table lint clean prerequisites summary
+.PHONY: help build package package-doc test unit simulated sim fleet lab e2e demo contract powercut figures proof-table lint clean prerequisites summary

@@ -25,6 +25,7 @@ func TestExampleRolesAreValid(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, selection := range map[string]string{
+		"kafka":     "#bootagent\nversion: 1\nrole: kafka\nparams: {disk: vol0123456789abcdef0}\n",
 		"mysql":     "#bootagent\nversion: 1\nrole: mysql\nparams: {disk: vol0123456789abcdef0}\n",
 		"mysql-ec2": "#bootagent\nversion: 1\nrole: mysql-ec2\nparams: {cluster: orders}\n",
 		"postgres":  "#bootagent\nversion: 1\nrole: postgres\nparams: {disk: vol0123456789abcdef0}\n",

@@ -106,6 +106,7 @@ func contents(t *testing.T) map[string]fs.FileMode {
 		"/usr/share/man/man8/bootagent.8.gz":                          0o644,
 		"/usr/share/doc/bootagent/changelog.gz":                       0o644,
 		"/usr/share/doc/bootagent/copyright":                          0o644,
+		"/usr/share/doc/bootagent/examples/roles.d/kafka.yaml":        0o644,
 		"/usr/share/doc/bootagent/examples/roles.d/mysql.yaml":        0o644,
 		"/usr/share/doc/bootagent/examples/roles.d/mysql-ec2.yaml":    0o644,
 		"/usr/share/doc/bootagent/examples/roles.d/mysql-server.yaml": 0o644,
