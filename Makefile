@@ -20,7 +20,7 @@ export SOURCE_DATE_EPOCH := $(shell packaging/changelog date)
 tool := go tool -modfile=test/tools.mod
 
 help: ## list the targets; the times are budgets on two cores without KVM
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
 # Building
 
@@ -92,6 +92,21 @@ e2e: prerequisites package summary ## run the end-to-end tests in virtual machin
 	cd test && $(summary) -to $(results) -live -budget 30m e2e -count=1 -p 1 -timeout 60m ./e2e/...
 	$(total) e2e
 
+debian13: prerequisites package summary ## run the demo on Debian 13, with systemd 257 (4 min; the first time 6)
+	cd test && export BOOTAGENT_LAB_PLATFORM=trixie && $(summary) -to $(results) -budget 4m $$(go run ./platforms suite -ci trixie)
+	$(total) trixie-ci
+
+# Each platform has its own suite. What changes daily is only reported.
+platforms: prerequisites package summary ## run the demo and the lives of engines on all platforms of docs/platforms.md (90 min)
+	status=0; cd test; for on in $(PLATFORMS); do \
+		BOOTAGENT_LAB_PLATFORM=$$on $(summary) -to $(results) $$(go run ./platforms suite $$on) || status=1; done; \
+		$(total) $(PLATFORMS) && exit $$status
+
+PLATFORMS ?= bookworm trixie sid
+
+platforms-page: ## write docs/platforms.md from the results of make test and make platforms
+	cd test && go run ./platforms page $(results)
+
 contract: prerequisites package ## make each engine go through each situation in virtual machines, and write docs/contract.md (12 min)
 	rm -f $(results)/contract-*.jsonl
 	-cd test && go test ./e2e -count=1 -timeout 40m -v -run Contract
@@ -132,4 +147,4 @@ prerequisites:
 summary:
 	cd test && go build -buildvcs=false -o $(summary) ./summary
 
-.PHONY: help build package package-doc test unit simulated sim fleet lab e2e demo contract powercut figures proof-table lint clean prerequisites summary
+.PHONY: help build package package-doc test unit simulated sim fleet lab e2e debian13 platforms platforms-page demo contract powercut figures proof-table lint clean prerequisites summary

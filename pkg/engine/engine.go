@@ -7,6 +7,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -133,6 +134,21 @@ func starts(services []execstart.Service, p execstart.Program) (all []Question, 
 		return nil, services[0].Unclear(p, "it has no ExecStart=; is the package of the engine installed, and was systemctl daemon-reload run?")
 	}
 	return nil, services[0].Unclear(p, "neither it nor another service of the role that needs the data runs %s", strings.Join(p.Names, " or "))
+}
+
+// installed returns the first path of a program that is there: distributions have
+// it in different directories.
+func installed(ask Asker, paths []string) (string, error) {
+	for _, pattern := range paths {
+		there, err := ask.Glob(pattern)
+		if err != nil {
+			return "", err
+		}
+		if len(there) > 0 {
+			return there[0], nil
+		}
+	}
+	return "", fmt.Errorf("%s is not installed", strings.Join(paths, " or "))
 }
 
 // agreed returns the settings that an engine has in all ways in which it is

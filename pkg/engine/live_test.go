@@ -121,7 +121,14 @@ func (i installation) Run(ctx context.Context, q Question) ([]byte, error) {
 func (i installation) Read(path string) ([]byte, error) {
 	return os.ReadFile(filepath.Join(i.root, path))
 }
-func (i installation) Glob(string) ([]string, error) { return nil, errors.New("not asked") }
+
+func (i installation) Glob(pattern string) ([]string, error) {
+	found, err := filepath.Glob(filepath.Join(i.root, pattern))
+	for n := range found {
+		found[n] = strings.TrimPrefix(found[n], strings.TrimSuffix(i.root, "/"))
+	}
+	return found, err
+}
 
 // look examines a directory, whoever owns it.
 func (i installation) look(t *testing.T, name string, set host.EngineSettings) host.DirectoryReport {

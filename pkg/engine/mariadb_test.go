@@ -27,7 +27,7 @@ func TestCommandsAreThoseThatWereReviewed(t *testing.T) {
 		if _, err := e.Settings(t.Context(), asked, nil); err == nil {
 			t.Error("from nothing, there are settings")
 		}
-		initialize := e.Initialize("/srv/data/mysql.initializing-1", "mysql", host.EngineSettings{Options: []string{"--defaults-file=/etc/my2.cnf"}})
+		initialize := e.Initialize("/srv/data/mysql.initializing-1", "mysql", host.EngineSettings{Program: asked.asked[0].Argv[0], Options: []string{"--defaults-file=/etc/my2.cnf"}})
 		golden.Check(t, "testdata/"+e.Name()+"-commands.golden",
 			"ask:\n  "+strings.Join(asked.asked[0].Argv, "\n  ")+"\ninitialize:\n  "+strings.Join(initialize, "\n  ")+"\n")
 		if slices.Contains(initialize, "--force") {

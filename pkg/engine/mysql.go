@@ -33,12 +33,8 @@ func (m mysql) Settings(ctx context.Context, ask Asker, services []execstart.Ser
 
 // Initialize reads the same option files as the service, because some settings
 // are for ever: lower_case_table_names, innodb_page_size.
-func (m mysql) Initialize(dir, _ string, set host.EngineSettings) []string {
-	server := set.Program
-	if server == "" {
-		server = m.Tools()[0].Paths[0]
-	}
-	return mycnf.Initialize(server, dir, set.Options)
+func (mysql) Initialize(dir, _ string, set host.EngineSettings) []string {
+	return mycnf.Initialize(set.Program, dir, set.Options)
 }
 
 var mysqlFiles = regexp.MustCompile(`^(ibdata|ib_logfile|ibtmp|ib_buffer_pool|undo_|#ib_|binlog|auto\.cnf|mysqld-auto\.cnf|relay-log)` +

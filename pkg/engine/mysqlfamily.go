@@ -20,18 +20,22 @@ func askFamily(ctx context.Context, ask Asker, e Engine, services []execstart.Se
 	if err != nil {
 		return host.EngineSettings{}, err
 	}
-	server := e.Tools()[0].Paths[0]
 	if len(services) == 0 {
-		ways = []Question{{Argv: []string{server}}}
+		ways = []Question{{Argv: p.Names[:1]}}
 	}
 	run := func(ctx context.Context, argv, env []string, ofProgram bool) ([]byte, error) {
 		return ask.Run(ctx, Question{Argv: argv, Env: env, OfProgram: ofProgram})
 	}
 	return agreed(e.Name(), ways, func(way Question) (host.EngineSettings, error) {
-		if !filepath.IsAbs(way.Argv[0]) {
-			way.Argv = append([]string{server}, way.Argv[1:]...)
+		argv := way.Argv
+		if !filepath.IsAbs(argv[0]) {
+			server, err := installed(ask, e.Tools()[0].Paths)
+			if err != nil {
+				return host.EngineSettings{}, fmt.Errorf("cannot ask %s for its settings: %w", s.Title, err)
+			}
+			argv = append([]string{server}, argv[1:]...)
 		}
-		return s.Ask(ctx, run, way.Argv, way.Env)
+		return s.Ask(ctx, run, argv, way.Env)
 	})
 }
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +20,14 @@ type fake struct {
 	printed  string // what my_print_defaults prints
 	fails    error  // of my_print_defaults
 	answered []byte // what the server prints with its settings
+	there    string // the only program that is there; "" means that all are
+}
+
+func (f *fake) Glob(path string) ([]string, error) {
+	if f.there == "" || f.there == path {
+		return []string{path}, nil
+	}
+	return nil, nil
 }
 
 func (f *fake) Run(_ context.Context, q Question) ([]byte, error) {
@@ -121,6 +130,35 @@ func TestTheToolBesideAServerOfItsOwnDirectoryIsUsed(t *testing.T) {
 		f := &fake{program: pageOf(t, "testdata/mysqld-help.txt", nil)}
 		if _, err := (mysql{}).Settings(t.Context(), f, serviceOf("mysql.service", server)); err != nil || f.asked[1].Argv[0] != want {
 			t.Errorf("%s: asked %+v, %v", server, f.asked, err)
+		}
+	}
+}
+
+// Without a service that says more, the server is the one that is installed.
+func TestTheServerIsFoundWhereTheDistributionHasIt(t *testing.T) {
+	for _, c := range []struct {
+		engine       Engine
+		there, title string
+		file         string
+	}{
+		{mariadb{}, "/usr/libexec/mariadbd", "MariaDB", "testdata/mariadbd-help.txt"},
+		{mysql{}, "/usr/libexec/mysqld", "MySQL", "testdata/mysqld-help.txt"},
+	} {
+		program := pageOf(t, c.file, nil)
+		f := &fake{program: program, there: c.there}
+		set, err := c.engine.Settings(t.Context(), f, nil)
+		if err != nil || set.Program != c.there || f.asked[0].Argv[0] != c.there {
+			t.Errorf("got %+v, %v; asked %+v", set, err, f.asked)
+		}
+		f = &fake{program: program, there: "/opt/server"}
+		want := "cannot ask " + c.title + " for its settings: " + strings.Join(c.engine.Tools()[0].Paths, " or ") + " is not installed"
+		if _, err := c.engine.Settings(t.Context(), f, nil); err == nil || err.Error() != want || len(f.asked) > 0 {
+			t.Errorf("got %v, want %s; asked %+v", err, want, f.asked)
+		}
+		// The name alone, as systemd takes it.
+		f = &fake{program: program, there: c.there}
+		if set, err = c.engine.Settings(t.Context(), f, serviceOf("db.service", filepath.Base(c.there), "--datadir=/srv/a")); err != nil || set.Program != c.there || set.DataDirectory != "/srv/a" {
+			t.Errorf("got %+v, %v", set, err)
 		}
 	}
 }

@@ -48,20 +48,9 @@ func (p postgres) Settings(ctx context.Context, ask Asker, services []execstart.
 			return set, err
 		}
 	}
-	for i, way := range ways {
-		s, err := p.settings(ctx, ask, way)
-		switch {
-		case err != nil:
-			return set, err
-		case i > 0 && s.DataDirectory != set.DataDirectory:
-			return set, fault.Refuse(
-				"compare the services with systemctl cat; start all of them with one data directory, or make a data entry for each directory in the role file",
-				"the services of the role start postgres with two data directories, %s and %s", set.DataDirectory, s.DataDirectory)
-		}
-		set = s
-	}
+	set, err = agreed(p.Name(), ways, func(way pgstart.Start) (host.EngineSettings, error) { return p.settings(ctx, ask, way) })
 	set.NewPart = postgresWAL
-	return set, nil
+	return set, err
 }
 
 // postgresWAL is the directory of the log. It is a link where the log is elsewhere.
@@ -83,16 +72,8 @@ func onlyCluster(ask Asker) ([]pgstart.Start, error) {
 
 // settings are those of one way to start the server.
 func (postgres) settings(ctx context.Context, ask Asker, way pgstart.Start) (set host.EngineSettings, err error) {
-	for _, path := range way.Servers {
-		if there, err := ask.Glob(path); err != nil {
-			return set, err
-		} else if len(there) > 0 {
-			set.Program = path
-			break
-		}
-	}
-	if set.Program == "" {
-		return set, fmt.Errorf("cannot ask PostgreSQL for its settings: %s is not installed", strings.Join(way.Servers, " or "))
+	if set.Program, err = installed(ask, way.Servers); err != nil {
+		return set, fmt.Errorf("cannot ask PostgreSQL for its settings: %w", err)
 	}
 	said, err := ask.Run(ctx, Question{Argv: []string{set.Program, "--version"}, OfProgram: true})
 	if err != nil {

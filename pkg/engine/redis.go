@@ -80,7 +80,7 @@ func (r redis) Settings(ctx context.Context, ask Asker, services []execstart.Ser
 		}
 	}
 	if len(services) == 0 {
-		way, err := installed(ask)
+		way, err := packaged(ask)
 		if err != nil {
 			return set, err
 		}
@@ -89,8 +89,8 @@ func (r redis) Settings(ctx context.Context, ask Asker, services []execstart.Ser
 	return agreed(r.Name(), ways, func(way redisWay) (host.EngineSettings, error) { return r.settings(ctx, ask, way) })
 }
 
-// installed is how the server is started with its package's configuration file.
-func installed(ask Asker) (redisWay, error) {
+// packaged is how the server is started with its package's configuration file.
+func packaged(ask Asker) (redisWay, error) {
 	for _, i := range redisInstalls {
 		if _, err := ask.Read(i.file); !errors.Is(err, fs.ErrNotExist) {
 			return redisWay{argv: []string{i.program, i.file}}, err

@@ -53,7 +53,11 @@ func (f Find) String() string {
 func (f Find) TagList() string {
 	var tags []string
 	for _, key := range slices.Sorted(maps.Keys(f.Tags)) {
-		tags = append(tags, key+"="+f.Tags[key])
+		value := f.Tags[key]
+		if value == "" {
+			value = `""`
+		}
+		tags = append(tags, key+"="+value)
 	}
 	return strings.Join(tags, ", ")
 }

@@ -135,9 +135,15 @@ func (g Grammar) refuseExpansion(path []string, v strictyaml.Value) {
 // parameters are those that expansions may name.
 func (d *reading) parameters() expand.Parameters {
 	if d.lost("params") {
-		return nil
+		return expand.Parameters{}
 	}
-	return append(expand.Parameters{}, d.known["params"]...)
+	params := expand.Parameters{Names: append([]string{}, d.known["params"]...)}
+	for _, p := range d.role.Params {
+		if p.Default != nil && strings.Contains(*p.Default, "/") {
+			params.Slashed = append(params.Slashed, p.Name)
+		}
+	}
+	return params
 }
 
 func readRoleName(d *reading, v strictyaml.Value) { d.role.Name, _ = v.Name() }

@@ -103,6 +103,11 @@ func (r *Role) Plan(params, volumes map[string]string, instance Instance) (*Plan
 }
 
 func (p *planning) fail(section, name string, err error) {
+	if misfit := (*expand.Misfit)(nil); errors.As(err, &misfit) {
+		if _, set := p.selected.Params[misfit.Param]; set {
+			section, name = "params", misfit.Param
+		}
+	}
 	p.errs = append(p.errs, &Misfit{p.role.Name, section, name, err})
 }
 

@@ -192,7 +192,7 @@ func TestASelectionThatDoesNotFitIsRefused(t *testing.T) {
 		{"pattern, only the beginning fits", map[string]string{"disk": "d", "zone": "ahunter2"}, nil, `parameter "zone" does not match its pattern a|b`},
 		{"pattern, only the end fits", map[string]string{"disk": "d", "zone": "hunter2b"}, nil, `parameter "zone" does not match its pattern a|b`},
 		{"pattern, a line more", map[string]string{"disk": "d", "zone": "a\n"}, nil, `parameter "zone" contains a character that is neither printable nor a space`},
-		{"slash", map[string]string{"disk": "d", "free": "hunter2/"}, nil, `parameter "free" contains /, which is not allowed`},
+		{"slash", map[string]string{"disk": "d", "free": "hunter2/"}, nil, `volume "logs": serial: ${params.free}: the value contains /, which is allowed in the values of tags only`},
 		{"dots", map[string]string{"disk": "d", "free": "hunter2.."}, nil, `parameter "free" contains .., which is not allowed`},
 		{"star", map[string]string{"disk": "d", "free": "hunter2*"}, nil, `parameter "free" contains *, which is not allowed`},
 		{"question mark", map[string]string{"disk": "d", "free": "hunter2?"}, nil, `parameter "free" contains ?, which is not allowed`},
@@ -276,7 +276,11 @@ func TestASelectionThatDoesNotFitEC2IsRefused(t *testing.T) {
 		{"the tag is empty", params("", "1"), free, []string{`volume "data": tag "cluster": must not be empty`, `secret "sql": key: an element is empty: the key begins or ends with /, or has // in it`}},
 		{"the tag has a backslash", params(`hunter2\`, "1"), free, []string{`volume "data": tag "cluster": the characters * ? \ are not allowed: EC2 treats them as wildcards`}},
 		{"the tag has a wildcard", params("hunter2*", "1"), free, []string{`parameter "cluster" contains *, which is not allowed`}},
-		{"the tag is a path", params("hunter2/x", "1"), free, []string{`parameter "cluster" contains /, which is not allowed`}},
+		{"the key and the id have a slash", params("hunter2/x", "/"), free, []string{
+			`volume "temp": id: ${params.suffix}: the value contains /, which is allowed in the values of tags only`,
+			`secret "sql": ${params.cluster}: the value contains /, which is allowed in the values of tags only`,
+		}},
+		{"the tag goes up", params("hunter2/../x", "1"), free, []string{`parameter "cluster" contains .., which is not allowed`}},
 		{"the key goes up", params(".", "."), free, []string{
 			`volume "temp": id: not an EBS volume ID: vol- and 8 or 17 hexadecimal digits`,
 			`secret "sql": key: . is not allowed as an element: as a path it leads elsewhere`,
@@ -694,7 +698,7 @@ func FuzzDecode(f *testing.F) {
 			bad := ways != 1 || syntax.CheckMountPoint(v.Mount) != nil || v.Timeout <= 0 ||
 				v.Find.Serial != "" && syntax.CheckSerial(v.Find.Serial) != nil || v.Find.ID != "" && isNotID(v.Find.ID)
 			for key, tag := range v.Find.Tags {
-				bad = bad || name.CheckTagKey(key) != nil || name.CheckTagValue(tag) != nil
+				bad = bad || name.CheckTagKey(key) != nil || name.CheckTagPart(tag) != nil
 			}
 			if bad {
 				t.Errorf("volume %+v", v)
@@ -729,4 +733,64 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What goes into the values of tags only can't become a path.
+func TestAValueOfATagMayHaveASlashOrBeEmpty(t *testing.T) {
+	const file = `
+version: 1
+role: db
+params: {cluster: {default: team/orders}}
+volumes:
+  data: {find: {tags: {cluster: "${params.cluster}", reserved: ""}}}
+services:
+  db.service:
+`
+	r, err := grammar.All().Decode("db.yaml", []byte(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		params map[string]string
+		want   map[string]string
+	}{
+		{nil, map[string]string{"cluster": "team/orders", "reserved": ""}},
+		{map[string]string{"cluster": "/"}, map[string]string{"cluster": "/", "reserved": ""}},
+	} {
+		plan, err := r.Plan(c.params, nil, role.Instance{})
+		if err != nil || !reflect.DeepEqual(plan.Volumes[0].Find.Tags, c.want) {
+			t.Errorf("%v: got %+v, %v", c.params, plan, err)
+		}
+	}
+	if _, err := r.Plan(map[string]string{"cluster": ""}, nil, role.Instance{}); err == nil || !strings.Contains(err.Error(), `tag "cluster": must not be empty`) {
+		t.Errorf("a parameter without a value: %v", err)
+	}
+	for place, with := range map[string]string{
+		`db.yaml:6:25: volume "data": serial: `: `find: {serial: "${params.cluster}"}`,
+		`db.yaml:6:21: volume "data": id: `:     `find: {id: "vol-${params.cluster}"}`,
+		`db.yaml:6:9: secret "sql": `: `}
+secrets:
+  sql: {from: "s3://secrets/${params.cluster}", services: [db.service]`,
+		`db.yaml:6:9: file "a.conf": `: `}
+files:
+  a.conf: {content: "${params.cluster}", owner: db, services: [db.service]`,
+	} {
+		bad := strings.Replace(file, `find: {tags: {cluster: "${params.cluster}", reserved: ""}}`, with, 1)
+		_, err := grammar.All().Decode("db.yaml", []byte(bad))
+		if want := `the default of parameter "cluster" contains /, which is allowed in the values of tags only`; err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s%s: got %v", place, want, err)
+		}
+	}
+}
+
+func TestASlashOfTheUserDataIsFoundThere(t *testing.T) {
+	r, err := grammar.All().Decode("db.yaml", []byte(tagged))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.Plan(map[string]string{"cluster": "a/b", "suffix": "1"}, map[string]string{"free": "vol-0123456789abcdef0"}, role.Instance{})
+	misfit := (*role.Misfit)(nil)
+	if !errors.As(err, &misfit) || misfit.Section != "params" || misfit.Name != "cluster" {
+		t.Errorf("got %+v, %v", misfit, err)
+	}
 }

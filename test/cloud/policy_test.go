@@ -1,6 +1,7 @@
 package cloud_test
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -18,19 +19,19 @@ import (
 // with this cloud's IAM. It allows nothing on other volumes and instances.
 func TestThePolicyOfARoleIsEnoughHereAndNoMore(t *testing.T) {
 	c := cloudtest.New(t, cloud.Config{})
-	tags := map[string]string{"cluster": "it's $5 *", "holds": "mysql"}
+	tags := map[string]string{"cluster": "it's/our/$5 *", "holds": "mysql", "reserved": ""}
 	cloudtest.Must(t, c.IAM.SetPolicy("db", []byte(policy.Of(policy.Needs{
 		Volumes: []policy.Volume{{Name: "data", Tags: tags}}, Tagged: ebs.Tags(),
 	}).String())))
 	self, other := cloudtest.Launch(t, c, ec2.Launch{Role: "db"}), cloudtest.Launch(t, c, ec2.Launch{Role: "db"})
 	own := cloudtest.Volume(t, c, ec2.Volume{Tags: tags})
-	foreign := cloudtest.Volume(t, c, ec2.Volume{Tags: map[string]string{"cluster": "another", "holds": "mysql"}})
+	foreign := cloudtest.Volume(t, c, ec2.Volume{Tags: map[string]string{"cluster": tags["cluster"], "holds": "mysql", "reserved": "i-1"}})
 	url, err := c.Listen(c.EC2)
 	cloudtest.Must(t, err)
 	api := agentec2.New(agentec2.Config{Region: c.Region(), Endpoint: url, Credentials: cloudtest.Provider(c.IAM.Credentials("db", self.ID))})
 	v := ebs.New(api, ebs.Instance{ID: self.ID, Zone: "eu-central-1a"})
 
-	found, err := v.FindVolume(t.Context(), host.Find{Tags: map[string]string{"cluster": tags["cluster"], "holds": "mysql"}})
+	found, err := v.FindVolume(t.Context(), host.Find{Tags: maps.Clone(tags)})
 	cloudtest.Must(t, err)
 	cloudtest.Must(t, v.Claim(t.Context(), found))
 	for what, err := range map[string]error{

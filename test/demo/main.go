@@ -100,9 +100,13 @@ func run(ctx context.Context) (err error) {
 }
 
 func newImage(ctx context.Context) (*image.Image, error) {
-	debs, err := filepath.Glob("../build/bootagent_*_amd64.deb")
+	on, err := image.Chosen()
+	if err != nil {
+		return nil, err
+	}
+	debs, err := filepath.Glob("../build/bootagent_*_" + on.Architecture + ".deb")
 	if err != nil || len(debs) != 1 {
-		return nil, fmt.Errorf("build/ does not contain exactly one package for amd64, but %q: run make package", debs)
+		return nil, fmt.Errorf("build/ does not contain exactly one package for %s, but %q: run make package", on.Architecture, debs)
 	}
 	return image.Build(ctx, image.Spec{
 		Debs: debs,

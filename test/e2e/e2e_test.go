@@ -78,10 +78,14 @@ WantedBy=sockets.target
 	})
 }
 
-// deb is the package that make package has built.
+// deb is the package that make package has built for the platform.
 func deb(t *testing.T) string {
 	t.Helper()
-	debs, err := filepath.Glob("../../build/bootagent_*_amd64.deb")
+	on, err := image.Chosen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	debs, err := filepath.Glob("../../build/bootagent_*_" + on.Architecture + ".deb")
 	if err != nil || len(debs) != 1 {
 		t.Fatalf("there is not one package in build/, but %q: make package", debs)
 	}

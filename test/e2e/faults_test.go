@@ -92,7 +92,7 @@ var toldWrong = []fault{
 	},
 	{
 		"a path in a parameter", func(r rig) { r.told(strings.Replace(orders, "orders", `"../../other"`, 1)) }, nil,
-		[]string{"failed since", `parameter "cluster" contains /, which is not allowed`},
+		[]string{"failed since", `parameter "cluster" contains .., which is not allowed`},
 		"",
 	},
 	{

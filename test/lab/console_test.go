@@ -3,6 +3,9 @@ package lab
 import (
 	"os"
 	"testing"
+
+	"bootagent/test/lab/image"
+	"bootagent/test/lab/qemu"
 )
 
 func TestConsoleIsPlainText(t *testing.T) {
@@ -13,5 +16,24 @@ func TestConsoleIsPlainText(t *testing.T) {
 	}
 	if log, err := m.Console(); err != nil || log != "[  OK  ] Started a.service.\n[ ***  ] A job\n" {
 		t.Errorf("got %q, %v", log, err)
+	}
+}
+
+func TestAMachineTellsItsVersions(t *testing.T) {
+	console := "[    0.000000] Linux version 6.12.118+deb13-cloud-amd64 (debian-kernel@lists.debian.org)\n" +
+		"[    8.510273] systemd[1]: systemd 257.13-1~deb13u1 running in system mode (+PAM)\n"
+	if got := toldVersions(console); got != (Versions{Kernel: "6.12.118+deb13-cloud-amd64", Systemd: "257.13-1~deb13u1"}) {
+		t.Errorf("got %+v", got)
+	}
+	if got := toldVersions("hello\n"); got != (Versions{}) {
+		t.Errorf("without a boot: got %+v", got)
+	}
+}
+
+func TestEachPlatformHasAComputer(t *testing.T) {
+	for _, on := range image.Platforms() {
+		if qemu.Console(on.Architecture) == "" {
+			t.Errorf("%s: nothing runs machines with %s", on.Name, on.Architecture)
+		}
 	}
 }

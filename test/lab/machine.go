@@ -33,6 +33,7 @@ type Config struct {
 // methods at the same time.
 type Machine struct {
 	config Config
+	on     image.Platform
 	kernel string
 	log    *slog.Logger
 
@@ -53,13 +54,16 @@ func New(ctx context.Context, img *image.Image, cfg Config, log *slog.Logger) (*
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("cannot make a machine: %w", err)
 	}
-	m := &Machine{config: cfg, kernel: img.Kernel(), log: log.With("machine", filepath.Base(cfg.Dir))}
+	m := &Machine{config: cfg, on: img.Platform, kernel: img.Kernel(), log: log.With("machine", filepath.Base(cfg.Dir))}
 	m.disks[0] = &qemu.Disk{Path: m.path("disk.raw"), Serial: RootSerial, Cache: cfg.Cache}
 	if err := img.Copy(ctx, m.DiskPath(), cfg.Files); err != nil {
 		return nil, fmt.Errorf("cannot make a machine: %w", err)
 	}
 	return m, nil
 }
+
+// Platform returns what the machine runs.
+func (m *Machine) Platform() image.Platform { return m.on }
 
 // Dir returns the machine's folder.
 func (m *Machine) Dir() string { return m.config.Dir }
@@ -119,16 +123,19 @@ func (m *Machine) untilPID1(ctx context.Context, within time.Duration) error {
 }
 
 // commandLine is the kernel's. There is no initrd: the kernel has NVMe and ext4 built in.
-func commandLine() string {
+func (m *Machine) commandLine() string {
 	return strings.Join([]string{
 		"root=" + image.Root(), "rw", "rootwait",
-		"console=ttyS0",
+		"console=" + qemu.Console(m.on.Architecture),
 		"panic=-1",        // reboots at once, and -no-reboot makes QEMU exit then
 		"mitigations=off", // they cost emulated time, and protect nobody here
 		// The emulated counter is the host's, which is reliable. On a busy host, the kernel's check marked
 		// it as unstable. When that happened while the kernel compared the counters of its two CPUs, the
 		// kernel hung: one CPU skipped the comparison, and the other waited for it.
 		"tsc=reliable",
+		// On a busy host, the emulated timer's interrupts come too late for the kernel's test of the IO-APIC,
+		// and the kernel panics. As on all virtual machines, there is nothing to test.
+		"no_timer_check",
 		// systemd writes the name of each unit that it starts or stops to the console.
 		"systemd.show_status=yes", "systemd.status_unit_format=name",
 	}, " ")
@@ -152,7 +159,8 @@ func (m *Machine) Start(ctx context.Context) error {
 		return fmt.Errorf("cannot start the machine: %w", err)
 	}
 	p, err := qemu.Start(ctx, qemu.Config{
-		Kernel: m.kernel, CommandLine: commandLine(), Console: m.path("console.log"), Disks: m.disks,
+		Architecture: m.on.Architecture,
+		Kernel:       m.kernel, CommandLine: m.commandLine(), Console: m.path("console.log"), Disks: m.disks,
 		Ports: m.config.Ports, Servers: m.config.Servers, Capture: m.config.Capture,
 		UUID: m.config.UUID, AssetTag: m.config.AssetTag,
 	}, log)

@@ -11,10 +11,11 @@ import (
 
 // An event is one line of go test -json; see "go doc test2json".
 type event struct {
-	Action  string
-	Package string
-	Test    string
-	Output  string
+	Action     string
+	Package    string
+	Test       string
+	Output     string
+	Key, Value string // of an attribute
 }
 
 // A tally counts the events of a suite.
@@ -39,8 +40,16 @@ func (n name) String() string {
 type test struct {
 	action   string // pass, fail, skip; empty until it ends
 	output   strings.Builder
+	attrs    map[string]string
 	parent   bool // has subtests
 	badChild bool // one of them failed
+}
+
+func (t *test) set(key, value string) {
+	if t.attrs == nil {
+		t.attrs = map[string]string{}
+	}
+	t.attrs[key] = value
 }
 
 func newTally(out io.Writer, live bool) *tally {
@@ -66,6 +75,8 @@ func (t *tally) add(e event) {
 		}
 	case "output":
 		t.output(n, e.Output)
+	case "attr":
+		t.test(n).set(e.Key, e.Value)
 	case "pass", "fail", "skip":
 		t.end(n, e.Action)
 	}
@@ -126,7 +137,7 @@ func (t *tally) blame(n name) {
 // only if it failed and none of them did. A package that failed without a failed
 // test, because it did not build or was killed, counts as one failure.
 func (t *tally) result(suite string) result {
-	r := result{Suite: suite, Packages: t.lines}
+	r := result{Suite: suite, Packages: t.lines, Tests: map[string]ended{}}
 	for n, it := range t.tests {
 		if it.action == "" { // its process died
 			t.blame(n)
@@ -138,6 +149,9 @@ func (t *tally) result(suite string) result {
 	})
 	for _, n := range names {
 		it := t.tests[n]
+		if n.test != "" {
+			r.Tests[n.String()] = ended{How: it.action, Attributes: it.attrs}
+		}
 		switch {
 		case n.test == "":
 		case it.action == "pass":

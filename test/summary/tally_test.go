@@ -1,6 +1,9 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -146,5 +149,54 @@ func TestTotal(t *testing.T) {
 	}
 	if want := "\n0 passed, 1 failed, 0 skipped\n"; !strings.HasSuffix(out.String(), want) {
 		t.Errorf("printed %q, which does not end with %q", out.String(), want)
+	}
+}
+
+func TestAResultTellsHowEachTestEnded(t *testing.T) {
+	tally := newTally(new(strings.Builder), false)
+	events := `{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"run","Package":"p","Test":"TestA/one"}
+{"Action":"attr","Package":"p","Test":"TestA/one","Key":"systemd","Value":"257"}
+{"Action":"fail","Package":"p","Test":"TestA/one"}
+{"Action":"fail","Package":"p","Test":"TestA"}
+`
+	if err := tally.read(strings.NewReader(events)); err != nil {
+		t.Fatal(err)
+	}
+	r := tally.result("e2e")
+	want := map[string]ended{
+		"p TestA":     {How: "fail"},
+		"p TestA/one": {How: "fail", Attributes: map[string]string{"systemd": "257"}},
+	}
+	if !reflect.DeepEqual(r.Tests, want) {
+		t.Errorf("got %v, want %v", r.Tests, want)
+	}
+}
+
+// What is only reported is printed, and fails no sum. A suite that did not run
+// fails the sum, whatever it would have been.
+func TestFailuresThatAreOnlyReportedFailNoSum(t *testing.T) {
+	dir := t.TempDir()
+	write := func(suite, text string) {
+		if err := os.WriteFile(filepath.Join(dir, suite+".json"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("e2e", `{"Suite":"e2e","Passed":3}`)
+	write("sid", `{"Suite":"sid","Passed":1,"Failed":2,"Failures":["p TestA","p TestB"],"Reported":true}`)
+	var out strings.Builder
+	if ok, err := total(&out, dir, []string{"e2e", "sid"}, false); err != nil || !ok {
+		t.Errorf("the sum failed: %v", err)
+	}
+	for _, want := range []string{
+		"FAILED  p TestB\n", "sid: 1 passed, 2 failed, 0 skipped, which is only reported",
+		"\n4 passed, 0 failed, 0 skipped; 2 failures are only reported\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("does not print %q:\n%s", want, out.String())
+		}
+	}
+	if ok, err := total(&out, dir, []string{"e2e", "sid", "arm64"}, false); err != nil || ok {
+		t.Errorf("a suite that did not run passed: %v", err)
 	}
 }

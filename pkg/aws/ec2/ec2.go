@@ -128,7 +128,11 @@ func (c *client) Volumes(ctx context.Context, q ebs.Query) ([]ebs.Volume, error)
 		in.VolumeIds = append(in.VolumeIds, string(id))
 	}
 	for _, key := range slices.Sorted(maps.Keys(q.Tags)) {
-		in.Filters = append(in.Filters, types.Filter{Name: aws.String("tag:" + key), Values: []string{escape(q.Tags[key])}})
+		filter := types.Filter{Name: aws.String("tag:" + key), Values: []string{escape(q.Tags[key])}}
+		if q.Tags[key] == "" { // what an empty value of a filter fits is not documented
+			filter = types.Filter{Name: aws.String("tag-key"), Values: []string{escape(key)}}
+		}
+		in.Filters = append(in.Filters, filter)
 	}
 	if len(q.IDs) == 0 {
 		in.MaxResults = aws.Int32(pageSize)

@@ -108,7 +108,7 @@ func TestVolumesOfAllPages(t *testing.T) {
 		t.Errorf("got %+v", all)
 	}
 	const form = `Action=DescribeVolumes&Filter.1.Name=tag:a&Filter.1.Value.1=\*\?\\&Filter.2.Name=tag:cluster&Filter.2.Value.1=orders` +
-		`&Filter.3.Name=tag:empty&Filter.3.Value.1=&MaxResults=500`
+		`&Filter.3.Name=tag-key&Filter.3.Value.1=empty&MaxResults=500`
 	equal(t, "forms", e.took(), []string{form, form + "&NextToken=more", form + "&NextToken=evenmore"})
 }
 

@@ -30,8 +30,8 @@ func CheckTagKey(key string) error {
 	return CheckTagPart(key)
 }
 
-// CheckTagValue refuses a text that can't be the value of a tag that finds
-// something. An empty one is most likely what an expansion left of a value.
+// CheckTagValue refuses a text that can't be the value of a tag once values are
+// put into it. An empty one is most likely what an expansion left of a value.
 func CheckTagValue(value string) error {
 	if value == "" {
 		return errEmpty

@@ -43,13 +43,24 @@ func refer(inner string) reference {
 	return reference{scope, name}
 }
 
-// Parameters are the names of the parameters of a role. Any name will do where
-// it is nil.
-type Parameters []string
+// Parameters are the parameters of a role.
+type Parameters struct {
+	Names   []string // any name will do where it is nil
+	Slashed []string // those whose default has a slash
+}
 
 // Check checks a text that may have expansions: the whole of it where it has
-// none, or else the parts between them.
+// none, or else the parts between them. No value that is put in may have a slash.
 func (p Parameters) Check(text string, whole, part func(string) error) error {
+	return check(text, p.Known, whole, part)
+}
+
+// CheckTag checks the value of a tag as Check does, but for slashes.
+func (p Parameters) CheckTag(text string, whole, part func(string) error) error {
+	return check(text, p.named, whole, part)
+}
+
+func check(text string, known, whole, part func(string) error) error {
 	parts := expansion.Split(text, -1)
 	for _, part := range parts {
 		if strings.Contains(part, "$") {
@@ -57,7 +68,7 @@ func (p Parameters) Check(text string, whole, part func(string) error) error {
 		}
 	}
 	for _, match := range expansion.FindAllStringSubmatch(text, -1) {
-		if err := p.Known(match[1]); err != nil {
+		if err := known(match[1]); err != nil {
 			return err
 		}
 	}
@@ -72,14 +83,25 @@ func (p Parameters) Check(text string, whole, part func(string) error) error {
 	return nil
 }
 
-// Known refuses a name that has no value, such as params.cluster or instance.id.
+// Known refuses a name that has no value, such as params.cluster or instance.id,
+// and a parameter whose default has a slash.
 func (p Parameters) Known(name string) error {
+	if r := refer(name); r.scope == ofParams && slices.Contains(p.Slashed, r.name) {
+		return fmt.Errorf("the default of parameter %s contains /, %s", strictyaml.Quote(r.name), tagsOnly)
+	}
+	return p.named(name)
+}
+
+// tagsOnly goes on from the name of what has a slash.
+const tagsOnly = "which is allowed in the values of tags only"
+
+func (p Parameters) named(name string) error {
 	r := refer(name)
 	switch {
-	case r.scope == ofParams && (p == nil || slices.Contains(p, r.name)):
+	case r.scope == ofParams && (p.Names == nil || slices.Contains(p.Names, r.name)):
 		return nil
 	case r.scope == ofParams:
-		return fmt.Errorf("unknown parameter %s%s (parameters of the role: %s)", strictyaml.Quote(r.name), strictyaml.DidYouMean(r.name, p), listOrNone(p))
+		return fmt.Errorf("unknown parameter %s%s (parameters of the role: %s)", strictyaml.Quote(r.name), strictyaml.DidYouMean(r.name, p.Names), listOrNone(p.Names))
 	case r.scope == ofInstance && slices.Contains(instanceValues, r.name):
 		return nil
 	case r.scope == ofInstance:
@@ -87,7 +109,7 @@ func (p Parameters) Known(name string) error {
 			strictyaml.Quote(r.name), strictyaml.DidYouMean(r.name, instanceValues), strings.Join(instanceValues, ", "))
 	}
 	near := strictyaml.DidYouMean(r.scope, []string{ofParams, ofInstance})
-	if r.name == "" && slices.Contains(p, r.scope) {
+	if r.name == "" && slices.Contains(p.Names, r.scope) {
 		near = "; did you mean " + reference{ofParams, r.scope}.String() + "?"
 	}
 	return fmt.Errorf("unknown name %s in ${...}%s (known: %s)", strictyaml.Quote(r.scope), near, Form)
@@ -100,7 +122,7 @@ func listOrNone(words []string) string {
 	return strings.Join(words, ", ")
 }
 
-// Likely returns a text with a letter for each expansion. A value that is put
+// Likely returns a text with a letter for each expansion. A value that Put puts
 // in has no slash, so a check of the whole text fits this one as well.
 func Likely(text string) string { return expansion.ReplaceAllString(text, "x") }
 
@@ -111,11 +133,17 @@ type Values struct {
 	Local    bool                     // the machine is not an instance of EC2
 }
 
-// Put puts values into a text. What is put in is not expanded again.
-func (v Values) Put(text string) (string, error) {
+// Put puts values into a text. What is put in is not expanded again, and has no
+// slash: a value selects, so it can't become a path.
+func (v Values) Put(text string) (string, error) { return put(text, v.Of) }
+
+// PutTag puts values, which may have slashes, into the value of a tag.
+func (v Values) PutTag(text string) (string, error) { return put(text, v.of) }
+
+func put(text string, of func(name string) (string, error)) (string, error) {
 	var err error
 	expanded := expansion.ReplaceAllStringFunc(text, func(match string) string {
-		value, problem := v.Of(expansion.FindStringSubmatch(match)[1])
+		value, problem := of(expansion.FindStringSubmatch(match)[1])
 		if err == nil {
 			err = problem
 		}
@@ -127,8 +155,24 @@ func (v Values) Put(text string) (string, error) {
 	return expanded, nil
 }
 
-// Of returns the value of a name that Known accepts.
+// Of returns the value of a name that Known accepts. A parameter whose value has
+// a slash is a *Misfit.
 func (v Values) Of(name string) (string, error) {
+	value, err := v.of(name)
+	if ref := refer(name); err == nil && strings.Contains(value, "/") {
+		return "", &Misfit{ref.name}
+	}
+	return value, err
+}
+
+// A Misfit is a value of a parameter that does not fit where the role file puts it in.
+type Misfit struct{ Param string }
+
+func (m *Misfit) Error() string {
+	return fmt.Sprintf("%s: the value contains /, %s", reference{ofParams, m.Param}, tagsOnly)
+}
+
+func (v Values) of(name string) (string, error) {
 	ref := refer(name)
 	if ref.scope == ofParams {
 		return v.Params[ref.name], nil
@@ -140,7 +184,11 @@ func (v Values) Of(name string) (string, error) {
 	case value == "":
 		return "", fmt.Errorf("%s has no value: the instance metadata service did not report it", ref)
 	}
-	if err := CheckValue(value); err != nil {
+	err := CheckValue(value)
+	if strings.Contains(value, "/") {
+		err = errors.New("contains /, which is not allowed")
+	}
+	if err != nil {
 		return "", fmt.Errorf("%s: the %s of this instance %w", ref, ref.name, err)
 	}
 	return value, nil
@@ -149,11 +197,11 @@ func (v Values) Of(name string) (string, error) {
 // maxValue is the longest value, in bytes. A tag of EC2 has 256.
 const maxValue = 256
 
-// CheckValue refuses what can't be put into a text: a value selects, so it
-// can't become a path or a wildcard. Its error goes on from the name of the
-// value: "contains *".
+// CheckValue refuses what can't be put into any text: a value selects, so it
+// can't become a wildcard, or lead up in a path. Where a value may have a slash,
+// Values knows. Its error goes on from the name of the value: "contains *".
 func CheckValue(value string) error {
-	for _, no := range []string{"/", "..", "*", "?"} {
+	for _, no := range []string{"..", "*", "?"} {
 		if strings.Contains(value, no) {
 			return fmt.Errorf("contains %s, which is not allowed", no)
 		}

@@ -85,7 +85,7 @@ func (k Known) check(put string) error {
 		return k.Params.Known(put)
 	}
 	near := strictyaml.DidYouMean(scope, []string{ofParams, "instance", ofVolume, ofSecret})
-	if of == "" && slices.Contains(k.Params, scope) {
+	if of == "" && slices.Contains(k.Params.Names, scope) {
 		near = "; did you mean ${params." + scope + "}?"
 	}
 	return fmt.Errorf("unknown name %s in ${...}%s (known: %s); write $${ for the text ${", strictyaml.Quote(scope), near, Form)

@@ -116,10 +116,14 @@ func readText(params expand.Parameters, r key.Reader, what string, whole, part f
 	if !ok {
 		return ""
 	}
-	if err := params.Check(text, whole, part); err != nil {
+	refuse(r, what, params.Check(text, whole, part))
+	return text
+}
+
+func refuse(r key.Reader, what string, err error) {
+	if err != nil {
 		r.Failf("%s: %s: %v", strings.TrimPrefix(r.What, "find of "), what, err)
 	}
-	return text
 }
 
 // readTags reads tags, and refuses the ways in which AWS's tools write them.
@@ -146,7 +150,10 @@ func readTags(params expand.Parameters, r key.Reader) map[string]string {
 		if err := checkTagKey(text); err != nil {
 			e.Key.Failf("%s: the key of %s: %v", r.What, tag, err)
 		}
-		tags[text] = readText(params, key.Reader{Value: e.Value, What: r.What}, tag, name.CheckTagValue, name.CheckTagPart)
+		if value, ok := e.Value.Text(); ok {
+			refuse(key.Reader{Value: e.Value, What: r.What}, tag, params.CheckTag(value, name.CheckTagPart, name.CheckTagPart))
+			tags[text] = value
+		}
 	}
 	return tags
 }
@@ -168,8 +175,8 @@ func checkID(id string) error {
 
 // Expand returns the disk that a volume is on one instance.
 func (f Find) Expand(known expand.Values) (find Find, errs []error) {
-	put := func(text, what string, check func(string) error) string {
-		value, err := known.Put(text)
+	put := func(text, what string, fill func(string) (string, error), check func(string) error) string {
+		value, err := fill(text)
 		if err == nil {
 			err = check(value)
 		}
@@ -180,13 +187,17 @@ func (f Find) Expand(known expand.Values) (find Find, errs []error) {
 	}
 	switch f.way() {
 	case "serial":
-		find.Serial = put(f.Serial, "serial", syntax.CheckSerial)
+		find.Serial = put(f.Serial, "serial", known.Put, syntax.CheckSerial)
 	case "id":
-		find.ID = put(f.ID, "id", checkID)
+		find.ID = put(f.ID, "id", known.Put, checkID)
 	case "tags":
 		find.Tags = make(map[string]string)
 		for _, key := range slices.Sorted(maps.Keys(f.Tags)) {
-			find.Tags[key] = put(f.Tags[key], fmt.Sprintf("tag %q", key), name.CheckTagValue)
+			check := name.CheckTagPart // the role file may ask for an empty value
+			if f.Tags[key] != "" {
+				check = name.CheckTagValue
+			}
+			find.Tags[key] = put(f.Tags[key], fmt.Sprintf("tag %q", key), known.PutTag, check)
 		}
 	default:
 		errs = append(errs, fmt.Errorf("the role does not say which disk it is; name its volume ID below volumes in the user-data"))

@@ -55,6 +55,10 @@ func TestFind(t *testing.T) {
 			kind: waiting, words: "a volume with the tags cluster=orders, part=log", hint: none1a,
 		},
 		{
+			name: "an empty tag is there, and empty", want: host.Find{Tags: map[string]string{"cluster": "orders", "part": ""}},
+			kind: waiting, words: `a volume with the tags cluster=orders, part=""`, hint: none1a,
+		},
+		{
 			name: "none", want: host.Find{Tags: map[string]string{"cluster": "billing"}},
 			kind: waiting, words: "a volume with the tags cluster=billing", hint: none1a,
 		},

@@ -83,16 +83,16 @@ func (i *Image) disk() string { return filepath.Join(i.dir, "disk.raw") }
 // Build returns the image of spec. It takes 2 minutes for the first image, 20 seconds for another image
 // of the same base, and no time if the cache contains the image.
 func Build(ctx context.Context, spec Spec, log *slog.Logger) (*Image, error) {
-	if missing := program.Missing(); len(missing) > 0 {
-		return nil, fmt.Errorf("cannot build an image: this host lacks %s", strings.Join(missing, ", "))
-	}
 	var err error
 	if spec.Platform == (Platform{}) {
-		if spec.Platform, err = chosen(); err != nil {
+		if spec.Platform, err = Chosen(); err != nil {
 			return nil, err
 		}
 	}
 	on := spec.Platform
+	if missing := program.Missing(on.Architecture); len(missing) > 0 {
+		return nil, fmt.Errorf("cannot build an image: this host lacks %s", strings.Join(missing, ", "))
+	}
 	base := key(append([]string{version, customize}, on.bootstrap("")...)...)
 	whole, err := spec.key(base)
 	if err != nil {

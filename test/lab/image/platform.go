@@ -10,19 +10,21 @@ import (
 
 // A Platform is what the machines of an image run.
 type Platform struct {
-	Name    string // for people, in the cache and in results: "trixie"
-	Release string // of Debian
-	Systemd int    // its version
-	Moves   bool   // the release changes daily, so what fails on it may be new
-	extra   string // packages in addition to those of every platform
+	Name         string // in the cache and in results: "trixie"
+	Title        string // for people: "Debian 13"
+	Release      string // of Debian
+	Architecture string // as Debian and Go name it
+	Systemd      int    // its version
+	Moves        bool   // the release changes daily, so what fails on it may be new
+	extra        string // packages in addition to those of every platform
 }
 
 // Platforms returns all platforms. The first one is the default.
 func Platforms() []Platform {
 	return []Platform{
-		{Name: "bookworm", Release: "bookworm", Systemd: 252},
-		{Name: "trixie", Release: "trixie", Systemd: 257, extra: "apparmor"},
-		{Name: "sid", Release: "sid", Systemd: 262, Moves: true, extra: "apparmor"},
+		{Name: "bookworm", Title: "Debian 12", Release: "bookworm", Architecture: "amd64", Systemd: 252},
+		{Name: "trixie", Title: "Debian 13", Release: "trixie", Architecture: "amd64", Systemd: 257, extra: "apparmor"},
+		{Name: "sid", Title: "Debian sid", Release: "sid", Architecture: "amd64", Systemd: 262, Moves: true, extra: "apparmor"},
 	}
 }
 
@@ -39,8 +41,8 @@ func Named(name string) (Platform, error) {
 	return all[at], nil
 }
 
-// chosen returns the platform that the environment chooses.
-func chosen() (Platform, error) {
+// Chosen returns the platform that the environment chooses.
+func Chosen() (Platform, error) {
 	name := os.Getenv(Variable)
 	if name == "" {
 		return Platforms()[0], nil
@@ -52,12 +54,14 @@ func chosen() (Platform, error) {
 	return p, nil
 }
 
-// packages are the packages of every platform, in addition to apt and the essential packages of
-// mmdebstrap's minbase.
-var packages = []string{
-	"dbus", "e2fsprogs", "iproute2", "kmod", "linux-image-cloud-amd64",
-	"mariadb-server", "netcat-openbsd", "nginx-light", "nvme-cli", "postgresql", "procps",
-	"qemu-guest-agent", "redis-server", "systemd", "systemd-sysv", "udev", "util-linux", "xfsprogs",
+// packages returns what the platform has in addition to apt and the essential packages of mmdebstrap's
+// minbase.
+func (p Platform) packages() []string {
+	return append([]string{
+		"dbus", "e2fsprogs", "iproute2", "kmod", "linux-image-cloud-" + p.Architecture,
+		"mariadb-server", "netcat-openbsd", "nginx-light", "nvme-cli", "postgresql", "procps",
+		"qemu-guest-agent", "redis-server", "systemd", "systemd-sysv", "udev", "util-linux", "xfsprogs",
+	}, strings.Fields(p.extra)...)
 }
 
 // hook is the name of the file with customize.sh, below the folder of a build.
@@ -70,8 +74,8 @@ func (p Platform) bootstrap(dir string) []string {
 	// there is a third as much to copy for each machine.
 	argv := []string{
 		"env", "INITRD=No", "mmdebstrap",
-		"--variant=minbase", "--architectures=amd64",
-		"--include=" + strings.Join(append(slices.Clone(packages), strings.Fields(p.extra)...), ","),
+		"--variant=minbase", "--architectures=" + p.Architecture,
+		"--include=" + strings.Join(p.packages(), ","),
 		"--dpkgopt=path-exclude=/usr/share/man/*",
 		"--dpkgopt=path-exclude=/usr/share/doc/*",
 		"--dpkgopt=path-exclude=/usr/share/locale/*",

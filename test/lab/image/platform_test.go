@@ -7,15 +7,15 @@ import (
 
 func TestTheEnvironmentChoosesThePlatform(t *testing.T) {
 	t.Setenv(Variable, "")
-	if p, err := chosen(); err != nil || p.Name != "bookworm" {
+	if p, err := Chosen(); err != nil || p.Name != "bookworm" {
 		t.Errorf("without a choice: got %+v, %v", p, err)
 	}
 	t.Setenv(Variable, "trixie")
-	if p, err := chosen(); err != nil || p.Systemd != 257 {
+	if p, err := Chosen(); err != nil || p.Systemd != 257 {
 		t.Errorf("trixie: got %+v, %v", p, err)
 	}
 	t.Setenv(Variable, "potato")
-	if _, err := chosen(); err == nil || !strings.Contains(err.Error(), Variable+`: the lab has no platform "potato"`) {
+	if _, err := Chosen(); err == nil || !strings.Contains(err.Error(), Variable+`: the lab has no platform "potato"`) {
 		t.Errorf("potato: got %v", err)
 	}
 }

@@ -72,9 +72,15 @@ func folder(t testing.TB) string {
 // journalDeadline is how long a failed machine may take to print its journal.
 const journalDeadline = 30 * time.Second
 
-// Leave closes a machine at the end of its test, and removes its files if the test has passed.
+// Leave closes a machine at the end of its test, and removes its files if the test has passed. What the
+// machine ran becomes attributes of the test: the platform, and the versions that its console tells.
 func Leave(t testing.TB, m *lab.Machine) {
 	dir := m.Dir()
+	if told, err := m.Versions(); err == nil { // it was on
+		t.Attr("platform", m.Platform().Name)
+		t.Attr("kernel", told.Kernel)
+		t.Attr("systemd", told.Systemd)
+	}
 	if t.Failed() {
 		ctx, cancel := context.WithTimeout(context.Background(), journalDeadline) // the context of the test has ended
 		defer cancel()

@@ -13,19 +13,24 @@ import (
 	"time"
 )
 
-// needed maps each program that the lab needs to the Debian package that contains it.
-func needed() map[string]string {
+// emulators maps an architecture to the programs that only its machines need, and each to its Debian package.
+var emulators = map[string]map[string]string{
+	"amd64": {"qemu-system-x86_64": "qemu-system-x86"},
+}
+
+// needed maps each program that machines of an architecture need to the Debian package that contains it.
+func needed(architecture string) map[string]string {
 	need := map[string]string{
-		"cp":                 "coreutils",
-		"debugfs":            "e2fsprogs",
-		"mkfs.ext4":          "e2fsprogs",
-		"mmdebstrap":         "mmdebstrap",
-		"nbdkit":             "nbdkit",
-		"qemu-system-x86_64": "qemu-system-x86",
-		"socat":              "socat",
-		"tar":                "tar",
-		"unshare":            "util-linux",
+		"cp":         "coreutils",
+		"debugfs":    "e2fsprogs",
+		"mkfs.ext4":  "e2fsprogs",
+		"mmdebstrap": "mmdebstrap",
+		"nbdkit":     "nbdkit",
+		"socat":      "socat",
+		"tar":        "tar",
+		"unshare":    "util-linux",
 	}
+	maps.Copy(need, emulators[architecture])
 	if !privileged() {
 		need["newuidmap"] = "uidmap"
 	}
@@ -34,10 +39,11 @@ func needed() map[string]string {
 
 func privileged() bool { return os.Geteuid() == 0 }
 
-// Missing returns the names of the Debian packages that this host lacks to build and boot an image.
-func Missing() []string {
+// Missing returns the names of the Debian packages that this host lacks to build and boot an image of an
+// architecture, such as "amd64".
+func Missing(architecture string) []string {
 	missing := map[string]bool{}
-	for name, pkg := range needed() {
+	for name, pkg := range needed(architecture) {
 		if _, err := Path(name); err != nil {
 			missing[pkg] = true
 		}

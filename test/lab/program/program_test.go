@@ -7,7 +7,9 @@ import (
 
 func TestMissingNamesPackages(t *testing.T) {
 	t.Setenv("PATH", "/nonexistent")
-	if missing := strings.Join(Missing(), " "); !strings.Contains(missing, "qemu-system-x86") {
-		t.Errorf("missing %q", missing)
+	for architecture, want := range map[string]string{"amd64": "qemu-system-x86"} {
+		if missing := strings.Join(Missing(architecture), " "); !strings.Contains(missing, want) {
+			t.Errorf("for %s, missing %q", architecture, missing)
+		}
 	}
 }

@@ -11,6 +11,8 @@ import (
 
 // A Config describes a machine.
 type Config struct {
+	Architecture string // "amd64"
+
 	Kernel      string // the file of the kernel; there is no initrd
 	CommandLine string // of the kernel
 	Console     string // the file to which QEMU appends the output of the serial line
@@ -32,6 +34,25 @@ type Config struct {
 	Capture string // the file for a pcap(5) of the guest's network; empty means no capture
 }
 
+// A computer is what differs between the architectures.
+type computer struct {
+	program string
+	args    []string
+	console string // the serial line, as the kernel names it
+}
+
+var computers = map[string]computer{
+	"amd64": {
+		program: "qemu-system-x86_64",
+		// Each device less is a driver less that udev loads in emulated time.
+		args:    []string{"-machine", "q35,sata=off,smbus=off,vmport=off,hpet=off", "-cpu", "Nehalem"},
+		console: "ttyS0",
+	},
+}
+
+// Console returns the name that the kernel of an architecture has for the serial line.
+func Console(architecture string) string { return computers[architecture].console }
+
 // arguments returns QEMU's command line. QEMU's descriptor 3 is the monitor, 4 the line to the guest
 // agent.
 func (c Config) arguments(servers [Slots]*server) ([]string, error) {
@@ -39,19 +60,17 @@ func (c Config) arguments(servers [Slots]*server) ([]string, error) {
 	if accel == "" {
 		accel = "tcg,thread=multi"
 	}
-	args := []string{
+	args := append(slices.Clone(computers[c.Architecture].args),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		// Each device less is a driver less that udev loads in emulated time.
-		"-machine", "q35,sata=off,smbus=off,vmport=off,hpet=off",
-		"-accel", accel, "-cpu", "Nehalem", "-smp", "2", "-m", "1024",
+		"-accel", accel, "-smp", "2", "-m", "1024",
 		"-kernel", c.Kernel, "-append", c.CommandLine,
 		"-netdev", c.network(), "-device", "virtio-net-pci,netdev=net,romfile=",
 		"-device", "virtio-rng-pci",
-		"-chardev", "file,id=console,append=on,path=" + escape(c.Console), "-serial", "chardev:console",
+		"-chardev", "file,id=console,append=on,path="+escape(c.Console), "-serial", "chardev:console",
 		"-chardev", "socket,id=monitor,fd=3", "-mon", "chardev=monitor,mode=control",
 		"-chardev", "socket,id=agent,fd=4", "-device", "virtio-serial-pci",
 		"-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
-	}
+	)
 	if c.Capture != "" {
 		args = append(args, "-object", "filter-dump,id=capture,netdev=net,file="+escape(c.Capture))
 	}

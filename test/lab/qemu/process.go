@@ -49,7 +49,7 @@ func Start(ctx context.Context, c Config, log *os.File) (*Process, error) {
 	}
 	var p *Process
 	if err == nil {
-		p, err = start(ctx, args, servers, log)
+		p, err = start(ctx, computers[c.Architecture].program, args, servers, log)
 	}
 	if err != nil {
 		for _, s := range servers {
@@ -59,8 +59,8 @@ func Start(ctx context.Context, c Config, log *os.File) (*Process, error) {
 	return p, err
 }
 
-func start(ctx context.Context, args []string, servers [Slots]*server, log *os.File) (*Process, error) {
-	path, err := program.Path("qemu-system-x86_64")
+func start(ctx context.Context, name string, args []string, servers [Slots]*server, log *os.File) (*Process, error) {
+	path, err := program.Path(name)
 	if err != nil {
 		return nil, err
 	}

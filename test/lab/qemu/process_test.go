@@ -24,7 +24,7 @@ const orphan = "LAB_TEST_ORPHAN"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(orphan) != "" {
-		p, err := start(context.Background(), bare, [Slots]*server{}, os.Stderr)
+		p, err := start(context.Background(), computers["amd64"].program, bare, [Slots]*server{}, os.Stderr)
 		if err != nil {
 			fmt.Println(err)
 			os.Exit(1)
@@ -80,7 +80,7 @@ func TestMonitorDistinguishesARefusalFromAClosedConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	p, err := start(t.Context(), bare, [Slots]*server{}, log)
+	p, err := start(t.Context(), computers["amd64"].program, bare, [Slots]*server{}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
