@@ -1,0 +1,278 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"bootagent/test/contract"
+)
+
+// sees writes what was seen of an engine into the contract.
+func (c contracted) sees(e engine, situation, promise, seen string, args ...any) {
+	*c.filled = append(*c.filled, contract.Cell{
+		Platform: c.on.Name, Engine: e.name, Situation: situation, Promise: promise, Seen: fmt.Sprintf(seen, args...),
+	})
+}
+
+func (c contracted) plugAll() {
+	c.t.Helper()
+	for _, d := range c.disks {
+		c.plug(d)
+	}
+}
+
+func (c contracted) unplugAll() {
+	c.t.Helper()
+	for _, d := range c.disks {
+		c.unplug(d)
+	}
+}
+
+// loses has the machine lose its volumes, and looks at what the services do. One without a volume runs on.
+func (c contracted) loses(situation string, do func()) {
+	c.t.Helper()
+	since, before := c.cursor(), c.processes()
+	do()
+	c.stopped(situation, c.since(since))
+	c.nothingStarts(situation)
+	after := c.processes()
+	for i, e := range c.engines {
+		if !c.keeps(e, situation) {
+			continue
+		}
+		if was, is := strings.Fields(before)[i], strings.Fields(after)[i]; was == "0" || was != is {
+			c.t.Errorf("%s: the process of %s was %s, and is %s", situation, e.unit, was, is)
+			continue
+		}
+		c.sees(e, situation, "stops before unmount", "the same process")
+		c.sees(e, situation, "never early", "the same process")
+	}
+}
+
+// keeps tells whether an engine still has what it needs while the volumes are away.
+func (c contracted) keeps(e engine, situation string) bool {
+	return len(e.mounts) == 0 && slices.Contains([]string{"agent down", "agent upgraded", "pulled disk"}, situation)
+}
+
+// nothingStarts tries all roads to start each engine that lacks something. The engines are tried at the same
+// time, and the roads of one after the other.
+func (c contracted) nothingStarts(situation string) {
+	c.t.Helper()
+	var script strings.Builder
+	script.WriteString(runs)
+	tried := map[string][]string{}
+	for i, e := range c.engines {
+		if c.keeps(e, situation) {
+			continue
+		}
+		roads := append([]string{
+			"systemctl start " + e.unit, "systemctl restart " + e.unit, "systemctl start needs-" + e.example + ".service",
+			"systemctl start poke-" + e.example + ".timer", "systemctl start front-" + e.example + ".socket",
+			"systemctl start bootagent-grant-" + e.unit, "systemctl start lab-services.target",
+		}, e.roads...)
+		tried[e.name] = roads
+		fmt.Fprintf(&script, "(\ncd /\n")
+		patience := 60
+		if situation == "pulled disk" {
+			patience = 5 // systemd waits for the disk, with the job of a person, who goes away
+		}
+		for n, road := range roads {
+			fmt.Fprintf(&script, "timeout %d sh -c '%s' >/run/road.%d.%d 2>&1; echo %d %d $? $(runs %s)\n", patience, strings.ReplaceAll(road, "'", `'\''`), i, n, i, n, e.running)
+		}
+		fmt.Fprintf(&script, ") &\n")
+	}
+	script.WriteString("wait\n")
+	if situation == "first boot" {
+		const isolate = "systemctl isolate lab-services.target"
+		fmt.Fprintf(&script, "timeout 20 %s >/run/road.isolate 2>&1; code=$?\n", isolate)
+		for i, e := range c.engines {
+			fmt.Fprintf(&script, "echo %d %d $code $(runs %s)\n", i, len(tried[e.name]), e.running)
+			tried[e.name] = append(tried[e.name], isolate)
+		}
+		script.WriteString("systemctl isolate --no-block multi-user.target\n")
+	}
+	r, err := c.Input(c.ctx, []byte(script.String()), "/bin/bash", "-s")
+	c.ok(err)
+	failed := map[string]int{} // how many roads did, by engine
+	for line := range strings.Lines(r.Stdout) {
+		words := strings.Fields(line)
+		i, n := number(c.t, words[0]), number(c.t, words[1])
+		e := c.engines[i]
+		if road := tried[e.name][n]; words[2] == "0" || len(words) > 3 {
+			c.t.Errorf("%s: %s: %s exited with %s, and runs as %q: %s", situation, e.name, road, words[2], words[3:], c.sh("cat /run/road.%d.%d", i, n))
+			continue
+		}
+		failed[e.name]++
+	}
+	for _, e := range c.engines {
+		if c.keeps(e, situation) {
+			continue
+		}
+		left := c.sh("systemctl is-active %s", e.unit)
+		for _, bind := range e.mounts {
+			if !strings.HasPrefix(bind, "/srv/") {
+				left += c.sh("ls -A %s 2>/dev/null", bind)
+			}
+		}
+		// systemd counts refused starts, and gives up on who asks too often.
+		c.sh("systemctl reset-failed %s needs-%s.service", e.unit, e.example)
+		if roads := tried[e.name]; failed[e.name] != len(roads) || left != "inactive" && left != "failed" {
+			c.t.Errorf("%s: %s: %d of %d roads failed, and the service and its directories are: %s\n%s", situation, e.name, failed[e.name], len(roads), left, r.Stderr)
+			continue
+		}
+		c.sees(e, situation, "never early", "%d roads failed", failed[e.name])
+	}
+}
+
+// runs prints the processes of a server. The agent asks the server's program for its version and its settings.
+const runs = `runs() { for p in $("$@"); do case $(cat /proc/$p/cgroup) in '' | *bootagent*) ;; *) echo $p ;; esac; done 2>/dev/null; }
+`
+
+func number(t *testing.T, word string) int {
+	t.Helper()
+	n, err := strconv.Atoi(word)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// afterItsNeeds compares, in a boot with the disks attached, when each service was started with when it got
+// what it needs.
+func (c contracted) afterItsNeeds(situation string) {
+	c.t.Helper()
+	when := func(property, unit string) int {
+		return number(c.t, c.sh("systemctl show --value --property %sTimestampMonotonic '%s'", property, unit))
+	}
+	for _, e := range c.engines {
+		started := when("InactiveExit", e.unit)
+		needs := []string{"bootagent-grant-" + e.unit}
+		for _, at := range e.mounts {
+			needs = append(needs, mountUnit(at))
+		}
+		early := slices.DeleteFunc(needs, func(need string) bool { at := when("ActiveEnter", need); return at > 0 && at <= started })
+		if len(early) > 0 {
+			c.t.Errorf("%s: %s was started at %d µs, before %q", situation, e.unit, started, early)
+			continue
+		}
+		c.sees(e, situation, "never early", "started after what it needs")
+	}
+}
+
+// comesBack waits until all services serve, and counts the rows of each. Then it adds a row to each.
+func (c contracted) comesBack(situation string) {
+	c.t.Helper()
+	if r, err := c.Input(c.ctx, []byte(c.key.String()+"\n"), "bootagent", "unlock"); err != nil || r.Exit != 0 {
+		c.t.Errorf("bootagent unlock: %+v, %v", r, err)
+	}
+	c.until(2*settles, "bootagent wait --timeout 2m")
+	for _, e := range c.engines {
+		c.until(settles, "systemctl is-active %s", e.unit)
+		c.sees(e, situation, "comes back", "serves")
+		if situation == "first boot" {
+			c.sh("cd /; %s", e.create)
+			c.sh("cd /; %s", e.insert)
+			c.has(e, situation, 1)
+			continue
+		}
+		c.has(e, situation, c.rows)
+		c.sh("cd /; %s", e.insert)
+	}
+}
+
+// has counts the rows of an engine.
+func (c contracted) has(e engine, situation string, rows int) {
+	c.t.Helper()
+	want, seen := strconv.Itoa(rows), fmt.Sprintf("%d rows", rows)
+	if rows == 1 {
+		seen = "1 row"
+	}
+	if e.answer != "" {
+		want, seen = e.answer, "its answer"
+	}
+	if got := c.sh("cd /; %s", e.count); got != want {
+		c.t.Errorf("%s: %s has %q, not %q", situation, e.name, got, want)
+		return
+	}
+	c.sees(e, situation, "rows there", "%s", seen)
+}
+
+// mainPIDs is a command line that prints the main process of each service.
+func (c contracted) mainPIDs() string {
+	line := "systemctl show --value --property MainPID"
+	for _, e := range c.engines {
+		line += " " + e.unit
+	}
+	return line
+}
+
+func (c contracted) processes() string { return c.sh("%s", c.mainPIDs()) }
+
+// down turns the machine off, and returns what the console told meanwhile.
+func (c contracted) down(do func(context.Context) error) string {
+	c.t.Helper()
+	before, err := c.Console()
+	c.ok(err)
+	c.ok(do(c.ctx))
+	all, err := c.Console()
+	c.ok(err)
+	return strings.TrimPrefix(all, before)
+}
+
+// cursor is a place in the journal, and since is what PID 1 told after it.
+func (c contracted) cursor() string {
+	return c.sh("journalctl --sync; journalctl -n 0 --show-cursor | sed -n 's/^-- cursor: //p'")
+}
+
+func (c contracted) since(cursor string) string {
+	return c.sh("journalctl --sync; journalctl -b --no-pager --output=cat --after-cursor='%s' _PID=1", cursor)
+}
+
+// stopped looks in what systemd told whether each service stopped before its grant was gone, and before any of
+// its volumes was unmounted.
+func (c contracted) stopped(situation, told string) {
+	c.t.Helper()
+	first := func(unit string, how string) int {
+		q := regexp.QuoteMeta(unit)
+		at := regexp.MustCompile(how + q + `|` + q + `: (Deactivated|Failed with)`).FindStringIndex(told)
+		if at == nil {
+			return -1
+		}
+		return at[0]
+	}
+	for _, e := range c.engines {
+		if c.keeps(e, situation) {
+			continue
+		}
+		service := first(e.unit, "Stopped ")
+		if service < 0 {
+			c.t.Errorf("%s: %s did not stop:\n%s", situation, e.unit, told)
+			continue
+		}
+		after := map[string]int{"bootagent-grant-" + e.unit: first("bootagent-grant-"+e.unit, "Stopped ")}
+		for _, at := range e.mounts {
+			after[mountUnit(at)] = first(mountUnit(at), "Unmounted ")
+		}
+		maps.DeleteFunc(after, func(_ string, at int) bool { return at > service })
+		if len(after) > 0 {
+			c.t.Errorf("%s: %s did not stop before %q:\n%s", situation, e.unit, slices.Collect(maps.Keys(after)), told)
+			continue
+		}
+		seen := "stopped, then unmounted"
+		if len(e.mounts) == 0 {
+			seen = "stopped, then its grant"
+		}
+		c.sees(e, situation, "stops before unmount", "%s", seen)
+	}
+}
+
+// mountUnit returns the name of the unit for a mount.
+func mountUnit(at string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(at[1:], "-", `\x2d`), "/", "-") + ".mount"
+}
