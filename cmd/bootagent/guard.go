@@ -13,6 +13,7 @@ import (
 	"bootagent/pkg/fault"
 	"bootagent/pkg/grammar"
 	"bootagent/pkg/image"
+	"bootagent/pkg/machine"
 	"bootagent/pkg/shell"
 	"bootagent/pkg/systemd/guard"
 )
@@ -67,7 +68,7 @@ func checkGuards(ctx context.Context, root string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	report, err := image.Image{Root: dir, Roles: roles, Kept: root != "" || !hasRun()}.Check(ctx)
+	report, err := image.Image{Root: dir, Roles: roles, Kept: root != "" || !hasRun(), Bind: machine.BindOf(dir, runDir)}.Check(ctx)
 	printReport(out, report)
 	if err != nil {
 		return err

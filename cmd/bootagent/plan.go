@@ -36,6 +36,9 @@ func planCommand() command.Command {
 			userData := f.String("user-data", "", "print the plan of an example instance with the user-data in `FILE`")
 			return func(ctx context.Context, _ []string, out io.Writer) error {
 				plan, err := planOf(ctx, *dir, *userData)
+				if err == nil && *dir == rolesDir && *userData == "" {
+					plan, err = machine.BindIfTold(ctx, runDir, plan)
+				}
 				switch {
 				case err != nil:
 					return err

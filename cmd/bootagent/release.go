@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
@@ -46,18 +44,14 @@ func releaseAtShutdown(ctx context.Context, _ []string, _ io.Writer) error {
 			log.Error("cannot end the bypasses", "error", err)
 		}
 	}
-	src, err := os.ReadFile(machine.PlanFile(runDir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // the agent has said why there is no plan, and mounted nothing
-	}
-	var plan role.Plan
-	if err == nil {
-		err = json.Unmarshal(src, &plan)
-	}
+	plan, err := (&machine.Keeper{RunDir: runDir}).InForce()
 	if err != nil {
 		return fmt.Errorf("cannot tell which volumes there are: %w", err)
 	}
-	unmounted, err := releaseVolumes(ctx, plan, stopping, log)
+	if plan == nil {
+		return nil // the agent has said why there is no plan, and mounted nothing
+	}
+	unmounted, err := releaseVolumes(ctx, *plan, stopping, log)
 	if stopping {
 		err = errors.Join(err, keepRelease(unmounted))
 	}

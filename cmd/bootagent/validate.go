@@ -12,6 +12,7 @@ import (
 	"bootagent/pkg/command"
 	"bootagent/pkg/grammar"
 	"bootagent/pkg/image"
+	"bootagent/pkg/machine"
 	"bootagent/pkg/plan"
 	"bootagent/pkg/role"
 	"bootagent/pkg/settings"
@@ -63,7 +64,7 @@ func (v validation) run(ctx context.Context, out io.Writer) error {
 		fmt.Fprintf(out, "%s: role %s\n", r.File, r.Name)
 	}
 	if units != "" {
-		err = errors.Join(err, validateUnits(units, roles, out))
+		err = errors.Join(err, validateUnits(ctx, units, roles, out))
 	}
 	if v.userData != "" {
 		err = errors.Join(err, validateUserData(ctx, v.userData, roles, out))
@@ -101,7 +102,7 @@ func validateUserData(ctx context.Context, userData string, roles []*role.Role, 
 }
 
 // validateUnits checks the units that roles name among those below a root.
-func validateUnits(root string, roles []*role.Role, out io.Writer) error {
+func validateUnits(ctx context.Context, root string, roles []*role.Role, out io.Writer) error {
 	problems, err := guard.CheckUnits(root, image.Holds(roles))
 	if err != nil {
 		return err
@@ -109,13 +110,11 @@ func validateUnits(root string, roles []*role.Role, out io.Writer) error {
 	for _, p := range problems {
 		fmt.Fprintln(out, p)
 	}
-	report, err := image.Image{Root: root, Roles: roles}.Units()
+	report, err := image.Image{Root: root, Roles: roles, Bind: machine.BindOf(root, runDir)}.Units(ctx)
 	if err != nil {
 		return err
 	}
-	for _, problem := range report.Problems {
-		fmt.Fprintln(out, problem)
-	}
+	printReport(out, report)
 	if n := len(problems) + len(report.Problems); n > 0 {
 		return fmt.Errorf("%s with the units that the roles name", image.Count(n, "problem"))
 	}

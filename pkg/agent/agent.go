@@ -76,6 +76,10 @@ type Keeper interface {
 	// which instance this is.
 	Plan(role.Plan, host.Instance) error
 
+	// InForce returns the plan that Plan kept last in this boot of the machine, by
+	// this agent or an earlier one, or nil.
+	InForce() (*role.Plan, error)
+
 	// Check makes again what somebody deleted, a plan that is in force among it.
 	// nil is that no plan is in force.
 	Check(*role.Plan, host.Instance) error
@@ -107,6 +111,7 @@ type Agent struct {
 	mu         sync.Mutex
 	graph      *graph.Graph   // that runs: the one of Identify, and then the boot's; nil if none does
 	boot       *boot.Boot     // nil if there is no plan
+	host       host.Host      // of the boot that was made last
 	identity   *host.Identity // the last that the machine was told; nil before
 	lesson     *Lesson        // that the boot goes by
 	next       *Lesson        // to start over with; nil is to learn everything
@@ -151,25 +156,35 @@ func (a *Agent) once(ctx context.Context, learnt *Lesson) error {
 		if learnt, err = a.learn(ctx); ctx.Err() != nil {
 			return nil
 		} else if err != nil {
-			a.begin(nil, nil, nil)
-			a.withoutPlan(err)
-			<-ctx.Done()
-			return nil
+			return a.rest(ctx, err)
 		}
 	}
 	return a.boots(ctx, learnt)
 }
 
+// rest says why there is no plan, until ctx ends.
+func (a *Agent) rest(ctx context.Context, why error) error {
+	a.begin(nil, nil, nil)
+	a.withoutPlan(why)
+	<-ctx.Done()
+	return nil
+}
+
 // bootBy makes the plan true and keeps it so until ctx ends.
 func (a *Agent) bootBy(ctx context.Context, learnt *Lesson) error {
-	if err := a.Keep.Plan(learnt.Plan, learnt.Identity.Instance); err != nil {
-		return err
-	}
-	a.Keep.WarnOfGuards(ctx, learnt.Plan)
 	h, err := a.Host(learnt)
 	if err != nil {
 		return err
 	}
+	if err := a.bind(ctx, learnt, h); ctx.Err() != nil {
+		return nil
+	} else if err != nil {
+		return a.rest(ctx, err)
+	}
+	if err := a.Keep.Plan(learnt.Plan, learnt.Identity.Instance); err != nil {
+		return err
+	}
+	a.Keep.WarnOfGuards(ctx, learnt.Plan)
 	b := boot.New(learnt.Plan, h, a.Log)
 	b.Jitter, b.Wrap = a.Jitter, a.Wrap
 	return a.serve(ctx, b, learnt)

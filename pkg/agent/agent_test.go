@@ -90,6 +90,7 @@ func (r *reported) now() (status.Status, bool) {
 type keepsNothing struct{}
 
 func (keepsNothing) Plan(role.Plan, host.Instance) error       { return nil }
+func (keepsNothing) InForce() (*role.Plan, error)              { return nil, nil }
 func (keepsNothing) Check(*role.Plan, host.Instance) error     { return nil }
 func (keepsNothing) Granted(string) bool                       { return false }
 func (keepsNothing) Held() []string                            { return nil }

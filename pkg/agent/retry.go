@@ -49,13 +49,16 @@ func (a *Agent) Retry(ctx context.Context) (answer string, err error) {
 	a.retrying <- struct{}{}
 	defer func() { <-a.retrying }()
 	a.mu.Lock()
-	g, b, by, known := a.graph, a.boot, a.lesson, a.identity
+	g, b, by, known, h := a.graph, a.boot, a.lesson, a.identity, a.host
 	a.mu.Unlock()
 	if g != nil && b == nil { // it is learning
 		a.startOver(nil)
 		return "everything is read again", nil
 	}
 	learnt, err := a.relearn(ctx, known)
+	if b != nil && err == nil {
+		err = a.bindOnce(ctx, learnt, h)
+	}
 	switch pending := (*fault.Pending)(nil); {
 	case b == nil && errors.As(err, &pending):
 		a.startOver(nil) // that waits for an answer

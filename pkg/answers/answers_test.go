@@ -64,3 +64,15 @@ func TestAnAnswerThatCannotBeKeptIsGiven(t *testing.T) {
 		t.Errorf("got %q, %v", got, err)
 	}
 }
+
+func TestAStoreWithoutADirectoryKeepsNothing(t *testing.T) {
+	asked := 0
+	for range 2 {
+		if got, err := (Store{}).Of([]string{"/bin/sh"}, func() ([]byte, error) { asked++; return []byte("one"), nil }); err != nil || string(got) != "one" {
+			t.Errorf("got %q, %v", got, err)
+		}
+	}
+	if asked != 2 {
+		t.Errorf("asked %d times", asked)
+	}
+}

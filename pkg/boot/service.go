@@ -36,10 +36,9 @@ func (b *Boot) dataConfig(d role.Data) data.Config {
 			c.OnVolume = append(c.OnVolume, other.Name)
 		}
 	}
-	for _, s := range b.plan.Services {
-		if slices.Contains(s.Needs, role.Need{Kind: role.KindData, Name: d.Name}) {
-			c.Services, c.Files = append(c.Services, s.Unit), append(c.Files, b.filesOf(s.Unit)...)
-		}
+	c.Services = b.plan.ServicesOf(d.Name)
+	for _, unit := range c.Services {
+		c.Files = append(c.Files, b.filesOf(unit)...)
 	}
 	for _, other := range b.plan.Data {
 		if other.Plain && !d.Plain && b.needTogether(d.Name, other.Name) {

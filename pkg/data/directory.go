@@ -8,6 +8,7 @@ import (
 	"reflect"
 
 	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role/directory"
 	"bootagent/pkg/storage"
@@ -31,7 +32,13 @@ func (d *Directory) askEngine(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !same {
+	switch {
+	case !same && d.Auto:
+		return fault.Refuse(
+			fmt.Sprintf("to bind it to %s: systemctl reboot; as long as nothing is mounted at %s, this is enough: bootagent retry", set.DataDirectory, d.Bind),
+			"%s uses the data directory %s, by its own settings, and used %s when bootagent asked it where to bind data %q; the settings were changed since, or the package was upgraded",
+			d.Engine, set.DataDirectory, d.Bind, d.Name)
+	case !same:
 		return fault.Permanent(fault.WithHint(
 			fmt.Errorf("%s uses the data directory %s, by its own settings, and the role binds data %q to %s", d.Engine, set.DataDirectory, d.Name, d.Bind),
 			fmt.Sprintf("set bind: %s in the role file, or change the settings of the engine; then: bootagent retry", set.DataDirectory)))
@@ -115,6 +122,14 @@ func (d *Directory) service() string {
 	return string(d.Engine)
 }
 
+// tellMoved tells where the engine kept its data before, if that was elsewhere.
+func (d *Directory) tellMoved(ctx context.Context, was string) {
+	if was != "" && was != d.Bind {
+		graph.Warn(ctx, fmt.Sprintf("%s keeps its data in %s on this machine, and %s is bound there; it was bound to %s before: make sure that nothing else needs it there",
+			d.Engine, d.Bind, d.path(), was))
+	}
+}
+
 // noteReady writes into the ledger that the data is there, if all of it is where
 // the role has data.
 func (d *Directory) noteReady(ctx context.Context, found host.DirectoryReport) error {
@@ -130,6 +145,10 @@ func (d *Directory) noteReady(ctx context.Context, found host.DirectoryReport) e
 	want := storage.LedgerData{
 		Engine: string(d.Engine), Version: found.Version,
 		Ready: true, Filled: was.Filled || !found.Empty, Parts: parts,
+	}
+	if d.Auto {
+		want.Bind = d.Bind
+		d.tellMoved(ctx, was.Bind)
 	}
 	if reflect.DeepEqual(was, want) {
 		return nil

@@ -61,6 +61,10 @@ type Image struct {
 	// neither keys nor the state of an agent.
 	Kept bool
 
+	// Bind returns a plan with a path for all data that is bound to auto. It asks the
+	// engines, so it is nil for an image that does not run.
+	Bind func(ctx context.Context, plan role.Plan) (role.Plan, error)
+
 	held, granted []string // units that guards hold, and services that the agent grants; Check finds them
 }
 
@@ -79,6 +83,7 @@ func (i Image) Check(ctx context.Context) (Report, error) {
 	if err != nil {
 		r.problem("%v", err)
 	}
+	i.bind(ctx, &r)
 	i.checkReady(units, &r)
 	i.checkOwners(units, &r)
 	i.checkFiles(units, &r)
@@ -94,13 +99,15 @@ func (i Image) Check(ctx context.Context) (Report, error) {
 	return r, nil
 }
 
-// Units checks only the units that a role starts in addition to its services.
-func (i Image) Units() (Report, error) {
+// Units checks only the units that a role starts in addition to its services, and
+// where bind: auto binds.
+func (i Image) Units(ctx context.Context) (Report, error) {
 	units, err := unitfile.Load(i.Root)
 	if err != nil {
 		return Report{}, err
 	}
 	var r Report
+	i.bind(ctx, &r)
 	i.checkReady(units, &r)
 	return r, nil
 }
@@ -219,6 +226,9 @@ func (i Image) places() (all []place) {
 			all = append(all, place{v.Mount, fmt.Sprintf("the mount point of volume %q", v.Name), ro.File})
 		}
 		for _, d := range ro.Data {
+			if d.Bind == "" {
+				continue // the engine was not asked
+			}
 			all = append(all, place{d.Bind, fmt.Sprintf("the bind mount of data %q", d.Name), ro.File})
 		}
 	}

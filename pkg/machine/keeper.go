@@ -81,6 +81,22 @@ func (k *Keeper) Plan(plan role.Plan, of host.Instance) error {
 	return renameio.WriteFile(PlanFile(k.RunDir), src, 0o600)
 }
 
+// InForce returns the plan that is kept, or nil if none is.
+func (k *Keeper) InForce() (*role.Plan, error) {
+	src, err := os.ReadFile(PlanFile(k.RunDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	plan := new(role.Plan)
+	if err == nil {
+		err = json.Unmarshal(src, plan)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the plan that an agent kept in this boot of the machine: %w", err)
+	}
+	return plan, nil
+}
+
 func (k *Keeper) keepInstance(of host.Instance) error {
 	file := InstanceFile(k.RunDir)
 	if of == (host.Instance{}) {

@@ -96,7 +96,8 @@ func (p *Policy) volumes(needs Needs) {
 	// An attach is asked for both of its ends, and a condition on tags holds
 	// for each: so the instance has a statement of its own. It may attach to
 	// itself alone: the one that asks is compared with the one that is named.
-	attach, tag := []string{"ec2:AttachVolume"}, []string{"ec2:CreateTags"}
+	// The same holds for a detach, by which it takes an attach back that hangs.
+	attach, tag := []string{"ec2:AttachVolume", "ec2:DetachVolume"}, []string{"ec2:CreateTags"}
 	itself := Condition{}
 	itself.add("ArnLike", "ec2:SourceInstanceARN", arn("instance/${ec2:InstanceID}")...)
 	p.allow("AttachToItself", attach, arn("instance/*"), itself)
@@ -131,13 +132,16 @@ func Wider(needs Needs) []string {
 		tags = tags || len(v.Tags) > 0
 		switch unknown := v.unknown(); {
 		case v.any():
-			all = append(all, fmt.Sprintf("every volume of the account may be attached and tagged as volume %s, since only the user-data says which it is", v.Name))
+			all = append(all, fmt.Sprintf("every volume of the account may be attached, detached and tagged as volume %s, since only the user-data says which it is", v.Name))
 		case v.ID != "" && strings.Contains(pattern(v.ID), "*"):
 			all = append(all, fmt.Sprintf("volume %s may be every volume whose id is like %s", v.Name, pattern(v.ID)))
 		case len(unknown) > 0:
 			all = append(all, fmt.Sprintf("volume %s may be that of any other instance of the role: of the tags %s no value is known",
 				v.Name, strings.Join(unknown, ", ")))
 		}
+	}
+	if len(needs.Volumes) > 0 {
+		all = append(all, "ec2:DetachVolume allows a detach by force as well, which the agent never asks for")
 	}
 	if tags {
 		all = append(all, "IAM takes the keys of tags in conditions in upper and lower case alike, which the agent does not")

@@ -73,16 +73,17 @@ func TestWhatIsWiderThanNeededIsSaid(t *testing.T) {
 	}
 	want := []string{
 		"volume data may be that of any other instance of the role: of the tags cluster, zone no value is known",
-		"every volume of the account may be attached and tagged as volume bound, since only the user-data says which it is",
+		"every volume of the account may be attached, detached and tagged as volume bound, since only the user-data says which it is",
 		"volume half may be every volume whose id is like vol-0*",
-		"every volume of the account may be attached and tagged as volume free, since only the user-data says which it is",
+		"every volume of the account may be attached, detached and tagged as volume free, since only the user-data says which it is",
+		"ec2:DetachVolume allows a detach by force as well, which the agent never asks for",
 		"IAM takes the keys of tags in conditions in upper and lower case alike, which the agent does not",
 		"s3://b/*/key may be read whatever stands for the *, slashes as well",
 	}
 	if got := Wider(needs); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if got := Wider(Needs{Volumes: []Volume{{ID: "vol-0123456789abcdef0"}}, Objects: []string{"b/key"}}); len(got) > 0 {
+	if got := Wider(Needs{Volumes: []Volume{{ID: "vol-0123456789abcdef0"}}, Objects: []string{"b/key"}}); len(got) != 1 || !strings.Contains(got[0], "a detach by force") {
 		t.Errorf("got %q", got)
 	}
 	// The document has it as well, once for all.

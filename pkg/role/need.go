@@ -105,6 +105,16 @@ func (d *reading) allNeeds(s servicing) []Need {
 	return slices.Compact(needs)
 }
 
+// ServicesOf returns the services of the plan that need some data.
+func (p *Plan) ServicesOf(data string) (units []string) {
+	for _, s := range p.Services {
+		if slices.Contains(s.Needs, Need{KindData, data}) {
+			units = append(units, s.Unit)
+		}
+	}
+	return units
+}
+
 // MountsOf returns the mount points of the volumes and data that a service of the plan
 // stands on, sorted.
 func (p *Plan) MountsOf(unit string) (at []string) {

@@ -37,6 +37,7 @@ type LedgerData struct {
 	Ready   bool   `json:"ready"`             // it was there and valid once
 	Filled  bool   `json:"filled,omitempty"`  // it was not empty once
 	Staging string `json:"staging,omitempty"` // where it is being initialised
+	Bind    string `json:"bind,omitempty"`    // where its engine said that it keeps its data, if the bind is auto
 
 	// Parts are the filesystems, by their UUID, that other data was on when it
 	// held a part of this; by the names of that data.

@@ -63,6 +63,7 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 	c := cloudtest.New(t, cloud.Config{})
 	c.IAM.Allow("db", "ec2:*", "s3:GetObject", "s3:ListBucket")
 	c.IAM.Allow("forbidden", "ec2:Describe*")
+	c.IAM.Allow("attaches", "ec2:Describe*", "ec2:AttachVolume", "ec2:CreateTags")
 	c.IAM.Allow("person", "*")
 	p := newPerson(t, c)
 	self := cloudtest.Launch(t, c, ec2.Launch{Role: "db"})
@@ -108,9 +109,42 @@ func TestEveryCommandForAWSInAHintWorksWhenItIsPasted(t *testing.T) {
 			c.EC2.StickAttach(vol.ID)
 			cloudtest.Must(t, c.EC2.Attach(vol.ID, self.ID, "/dev/sdo"))
 			cloudtest.Must(t, c.EC2.ChangeVolume(vol.ID, func(v *ec2.Volume) { v.Attachments[0].Since = time.Now().Add(-2 * time.Minute) }))
-			p.pastes(t, attach(t, vol.ID), "ec2 detach-volume")
+			p.pastes(t, agent("attaches").Attach(t.Context(), name.VolumeID(vol.ID)), "ec2 detach-volume")
 			c.EC2.Release(vol.ID)
 			attaches(t, vol.ID)
+		})
+		t.Run("stuck, and then another one", func(t *testing.T) {
+			vol := cloudtest.Volume(t, c, ec2.Volume{})
+			c.EC2.StickAttach(vol.ID)
+			old := func(v *ec2.Volume) { v.Attachments[0].Since = time.Now().Add(-2 * time.Minute) }
+			cloudtest.Must(t, c.EC2.Attach(vol.ID, self.ID, "/dev/sdn"))
+			cloudtest.Must(t, c.EC2.ChangeVolume(vol.ID, old))
+			if err := attach(t, vol.ID); !strings.Contains(err.Error(), "since its attach as /dev/sdn hung") {
+				t.Errorf("an attach that hangs: %v", err)
+			}
+			cloudtest.Must(t, c.EC2.WaitVolume(t.Context(), vol.ID, ec2.Available))
+			if err := attach(t, vol.ID); !strings.Contains(err.Error(), "to be attached as /dev/sd") {
+				t.Errorf("an attach that was taken back: %v", err)
+			}
+			cloudtest.Must(t, c.EC2.ChangeVolume(vol.ID, old))
+			p.pastes(t, attach(t, vol.ID), "ec2 stop-instances")
+			c.EC2.Release(vol.ID)
+		})
+		t.Run("held by another that does not let it go", func(t *testing.T) {
+			vol := cloudtest.Volume(t, c, ec2.Volume{})
+			cloudtest.Must(t, c.EC2.Attach(vol.ID, other.ID, "/dev/sdk"))
+			cloudtest.Must(t, c.EC2.WaitVolume(t.Context(), vol.ID, ec2.Attached))
+			cloudtest.Must(t, c.EC2.ChangeVolume(vol.ID, func(v *ec2.Volume) { v.Attachments[0].State = ec2.Busy }))
+			p.pastes(t, attach(t, vol.ID), "ec2 stop-instances")
+		})
+		t.Run("held by one that is terminated", func(t *testing.T) {
+			vol, gone := cloudtest.Volume(t, c, ec2.Volume{}), cloudtest.Launch(t, c, ec2.Launch{})
+			cloudtest.Must(t, c.EC2.Attach(vol.ID, gone.ID, "/dev/sdf"))
+			cloudtest.Must(t, c.EC2.WaitVolume(t.Context(), vol.ID, ec2.Attached))
+			c.EC2.StickDetach(vol.ID)
+			cloudtest.Must(t, gone.Terminate())
+			p.pastes(t, attach(t, vol.ID), "ec2 describe-volumes")
+			c.EC2.Release(vol.ID)
 		})
 		t.Run("multi-attach", func(t *testing.T) {
 			vol := cloudtest.Volume(t, c, ec2.Volume{MultiAttach: true, Type: "io2"})

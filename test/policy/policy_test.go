@@ -164,25 +164,28 @@ func (j judged) questions(name string, policy []byte) (all []question) {
 		ask(allowed, "looks", "ec2:DescribeInstances", "*", from(map[string]any{}))
 		ask(allowed, "itself", "ec2:AttachVolume", ec2("instance", self), ofInstance(self))
 		ask(denied, "another instance", "ec2:AttachVolume", ec2("instance", other), ofInstance(other))
-		ask(denied, "itself", "ec2:DetachVolume", ec2("instance", self), ofInstance(self)) // by force or not
+		ask(allowed, "itself", "ec2:DetachVolume", ec2("instance", self), ofInstance(self)) // by force or not
+		ask(denied, "another instance", "ec2:DetachVolume", ec2("instance", other), ofInstance(other))
 		ask(denied, "itself", "ec2:TerminateInstances", ec2("instance", self), ofInstance(self))
 		ask(denied, "itself", "ec2:CreateTags", ec2("instance", self), ofVolume(volume{}, "bootagent:volume"))
 	}
 	for _, v := range j.own {
 		what, arn := fmt.Sprint("its own ", v), ec2("volume", v.id)
 		ask(allowed, what, "ec2:AttachVolume", arn, ofVolume(v))
+		ask(allowed, what, "ec2:DetachVolume", arn, ofVolume(v))
 		ask(allowed, what, "ec2:CreateTags", arn, ofVolume(v, "bootagent:volume"))
 		ask(allowed, what, "ec2:CreateTags", arn, ofVolume(v, "bootagent:filesystem"))
 		ask(denied, what+" with another key", "ec2:CreateTags", arn, ofVolume(v, "cluster"))
 		ask(denied, what+" with another key, too", "ec2:CreateTags", arn, ofVolume(v, "bootagent:volume", "cluster"))
 		ask(denied, what+" with no key", "ec2:CreateTags", arn, ofVolume(v))
-		for _, action := range []string{"DetachVolume", "DeleteVolume", "DeleteTags", "ModifyVolume", "CreateSnapshot"} {
+		for _, action := range []string{"DeleteVolume", "DeleteTags", "ModifyVolume", "CreateSnapshot"} {
 			ask(denied, what, "ec2:"+action, arn, ofVolume(v))
 		}
 	}
 	for _, v := range j.foreign {
 		what, arn := fmt.Sprint("a foreign ", v), ec2("volume", v.id)
 		ask(denied, what, "ec2:AttachVolume", arn, ofVolume(v))
+		ask(denied, what, "ec2:DetachVolume", arn, ofVolume(v))
 		ask(denied, what, "ec2:CreateTags", arn, ofVolume(v, "bootagent:volume"))
 	}
 	for _, object := range j.objects {

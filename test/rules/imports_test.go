@@ -68,7 +68,7 @@ var table = []row{
 	{pkg: "pkg/host", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/role/ready", "bootagent/pkg/role/source"}, never: effects, why: "what is asked of the machine and the cloud; it asks nobody"},
 	{pkg: "pkg/plan", may: slices.Concat(learns, []string{"bootagent/pkg/aws/cli", "bootagent/pkg/aws/imds", "bootagent/pkg/grammar"}), never: effects, why: "user-data and role files to a Plan; it reads nothing itself"},
 	{
-		pkg: "pkg/agent", may: slices.Concat(learns, []string{"bootagent/pkg/boot", "bootagent/pkg/graph", "bootagent/pkg/plan", "bootagent/pkg/status", "bootagent/pkg/unit", "bootagent/pkg/machine"}),
+		pkg: "pkg/agent", may: slices.Concat(learns, []string{"bootagent/pkg/boot", "bootagent/pkg/data/auto", "bootagent/pkg/graph", "bootagent/pkg/plan", "bootagent/pkg/status", "bootagent/pkg/unit", "bootagent/pkg/machine"}),
 		never: effects, why: "the life of the agent; every effect is behind its Config, and the simulated world runs it",
 	},
 	{pkg: "pkg/child", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/secret", xsys}, never: network, why: "processes that may hang"},
@@ -177,7 +177,7 @@ var table = []row{
 	{pkg: "pkg/systemd/unitfile/unitfiletest", never: network, why: "root directories, and the real systemd, for the tests of both; no program imports it"},
 	{
 		pkg:   "pkg/image",
-		may:   []string{"bootagent/pkg/secret", "bootagent/pkg/aws/name", "bootagent/pkg/engine", "bootagent/pkg/filesystem", "bootagent/pkg/grammar", "bootagent/pkg/program", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/shell", "bootagent/pkg/systemd/guard", "bootagent/pkg/systemd/unitfile", "bootagent/pkg/unit"},
+		may:   []string{"bootagent/pkg/secret", "bootagent/pkg/aws/name", "bootagent/pkg/engine", "bootagent/pkg/fault", "bootagent/pkg/filesystem", "bootagent/pkg/grammar", "bootagent/pkg/program", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/shell", "bootagent/pkg/systemd/guard", "bootagent/pkg/systemd/unitfile", "bootagent/pkg/unit"},
 		never: []string{"net", "net/http", "os/exec"},
 		why:   "files of an image, and systemd's verifier as a program; it asks no machine and changes nothing",
 	},
@@ -192,6 +192,10 @@ var table = []row{
 	{
 		pkg: "pkg/data", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage"}, never: effects,
 		why: "a data directory from its engine's settings to its bind; of services it knows names",
+	},
+	{
+		pkg: "pkg/data/auto", may: []string{"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/syntax"}, never: effects,
+		why: "the answer of an engine to a path of the plan; it asks by the interfaces of its caller",
 	},
 	{
 		pkg: "pkg/service", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/unit"}, never: effects,

@@ -86,7 +86,7 @@ var (
 func withSpool(r *role.Role) *role.Role {
 	with := *r
 	spool := r.Data[0]
-	spool.Name, spool.Dir, spool.Bind, spool.Engine, spool.Plain = "spool", "spool", spoolAt, "none", true
+	spool.Name, spool.Dir, spool.Bind, spool.Engine, spool.Plain, spool.Auto = "spool", "spool", spoolAt, "none", true, false
 	with.Data = append(slices.Clone(r.Data), spool)
 	with.Services = slices.Clone(r.Services)
 	with.Services[0].Needs = append(slices.Clone(r.Services[0].Needs), role.Need{Kind: role.KindData, Name: "spool"})
@@ -245,7 +245,7 @@ func (a *agent) nextChange(ctx context.Context) (unit string, err error) {
 
 // all has the agent told of all units, as after a new connection.
 func (m *machine) all() {
-	for _, where := range []string{volumeAt, dataDir, spoolAt} {
+	for _, where := range places {
 		m.changed(mountUnit(where))
 	}
 	m.changed(database)

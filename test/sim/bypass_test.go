@@ -86,7 +86,7 @@ func (u units) Revoke(ctx context.Context, unit string) error {
 // checkMount is asked before something is mounted for the role.
 func (w *World) checkMount(m *machine, where string) {
 	s := m.services[database]
-	if m.unproven() && s.runs() && s.vol == nil && slices.Contains([]string{volumeAt, dataDir}, where) {
+	if m.unproven() && s.runs() && s.vol == nil && slices.Contains([]string{volumeAt, m.serves}, where) {
 		w.breaks("%s mounts something at %s, under a database that started on what was there", m.id, where)
 	}
 }

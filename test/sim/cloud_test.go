@@ -251,6 +251,49 @@ func (c *cloud) attach(id name.VolumeID, to, device string) error {
 	return nil
 }
 
+func (e ec2) Detach(ctx context.Context, id name.VolumeID, instance, device string) error {
+	c := e.machine.world.cloud
+	const action = volume.DetachVolume
+	fails := append(trouble(action),
+		refusal(action, 400, "IncorrectState", "Volume '%s' is in the 'available' state.", id),
+		refusal(action, 400, "InvalidAttachment.NotFound", "The volume '%s' is not attached to instance '%s'", id, instance),
+		refusal(action, 400, "IncorrectInstanceState", "Unable to detach volume '%s' from instance '%s'. The instance is not in a state in which volumes can be detached.", id, instance),
+	)
+	return e.call(ctx, "detach", fmt.Sprintf("%s from %s", id, device), effect{fails: fails, bound: apiWithin, do: func() error {
+		return c.takeBack(e.machine, id, instance, device)
+	}})
+}
+
+// takeBack detaches a volume, in its time, as an agent asks for it.
+func (c *cloud) takeBack(by *machine, id name.VolumeID, from, device string) error {
+	w, v := c.world, c.volume(id)
+	a := v.holder()
+	switch {
+	case from != by.id:
+		w.breaks("%s detaches %s from %s, another instance", by.id, id, from)
+	case a == nil:
+		return refusal(volume.DetachVolume, 400, "IncorrectState", "Volume '%s' is in the '%s' state.", id, v.State)
+	case a.Instance != from || a.Device != device:
+		return refusal(volume.DetachVolume, 400, "InvalidAttachment.NotFound", "The volume '%s' is not attached to instance '%s'", id, from)
+	case a.State == volume.Detaching:
+		return refusal(volume.DetachVolume, 400, "IncorrectState", "Volume '%s' is in the 'detaching' state.", id)
+	case a.State != volume.Attaching || by.plugged[id.Serial()] != nil:
+		w.breaks("%s detaches %s, whose attach does not hang", by.id, id)
+	}
+	since := a.Since
+	v.becomes(func(v *volume.Volume) { v.Attachments[0].State = volume.Detaching })
+	if w.oneIn(8) && w.faults.act() {
+		w.tell("EC2", "the detach of %s hangs", id)
+		return nil
+	}
+	w.in(w.between(time.Second, 8*time.Second), "EC2", fmt.Sprintf("%s is detached from %s", id, from), func() {
+		if a := v.holder(); a != nil && a.Instance == from && a.Since.Equal(since) {
+			c.detach(v)
+		}
+	})
+	return nil
+}
+
 // detach takes a volume from its holder, whether that still uses it or not.
 func (c *cloud) detach(v *ebs) {
 	a := v.holder()

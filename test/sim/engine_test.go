@@ -381,7 +381,9 @@ type engines struct{ *agent }
 
 func (e engines) Settings(ctx context.Context, of host.Data, _ []string) (set host.EngineSettings, err error) {
 	err = e.call(ctx, "asks", "the engine for its settings", effect{bound: time.Minute, do: func() error {
-		set = models[of.Engine].settings
+		if set = models[of.Engine].settings; set.DataDirectory != "" && e.machine.world.isAuto() {
+			set.DataDirectory = e.machine.looks
+		}
 		if of.Engine != "none" && e.machine.world.hasSpool() {
 			set.Elsewhere = []host.Place{{Setting: "innodb_undo_directory", Value: spoolAt + "/undo", Path: spoolAt + "/undo"}}
 		}

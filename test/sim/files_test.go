@@ -102,6 +102,7 @@ func (k keeper) Plan(p role.Plan, of host.Instance) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.read(string(text))
+	k.machine.inForce = string(text)
 	if w.mutant == nil || !w.mutant.untold {
 		k.machine.told = of
 	}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,19 @@ var found = []scenario{
 	{
 		name: "the disk is back while the service still hangs on the one that was pulled",
 		then: []func(*World, *machine){pulledAndBack},
+	},
+	{
+		name: "an attach hangs, and the agent takes it back and tries another device name",
+		set:  func(_ *World, v *ebs) { v.stuck = true },
+	},
+	{
+		name: "an attach hangs, and EC2 does what it is asked to and says that it failed",
+		set:  func(_ *World, v *ebs) { v.stuck = true },
+		at: []moment{{step: "volume data: attach", op: "detach", do: func(w *World, m *machine) {
+			_ = w.cloud.takeBack(m, w.theVolume().ID, m.id, "/dev/sdf")
+			w.faults.last = []lasting{{op: "detach", err: refusal(volume.DetachVolume, 500, "InternalError", "An internal error has occurred")}}
+		}}},
+		then: []func(*World, *machine){after(3 * time.Minute)},
 	},
 	{
 		name: "a process holds what is mounted of a disk that is pulled and comes back",
@@ -206,6 +220,34 @@ var found = []scenario{
 			func(_ *World, m *machine) { m.restart() },
 			func(w *World, m *machine) { _ = w.cloud.attach(w.theVolume().ID, m.id, "/dev/sdf") },
 			all(mustBe(status.Failed, "was stopped by hand"), counted("start", 1), retried),
+		},
+	},
+	{
+		name: "the engine is upgraded to one that looks elsewhere, and the agent and then the machine are started again",
+		then: []func(*World, *machine){
+			func(_ *World, m *machine) { m.upgrade(); m.restart() },
+			all(
+				mustBe(status.Failed, "mariadb uses the data directory "+otherDir+", by its own settings, and used "+dataDir+" when bootagent asked it"), retried,
+				func(_ *World, m *machine) { m.shutDown(m.boot) },
+			),
+			func(w *World, m *machine) {
+				if m.mounts[otherDir] == nil || m.mounts[dataDir] != nil || !strings.Contains(m.mounts[otherDir].vol.live.ledger, `"bind":"`+otherDir+`"`) {
+					w.breaks("the data is not bound to where the engine looks now")
+				}
+				if warned := strings.Join(m.status().Warnings, "; "); !strings.Contains(warned, "it was bound to "+dataDir+" before") {
+					w.breaks("it is not told that the data was bound elsewhere before: %s", warned)
+				}
+			},
+		},
+	},
+	{
+		name: "the engine is late to say where it keeps its data",
+		set: func(w *World, _ *ebs) {
+			w.faults.last = []lasting{{"asks", "the engine for its settings", time.Minute, errors.New("mariadb did not tell its data directory within 1m0s")}}
+		},
+		then: []func(*World, *machine){
+			all(mustBe(status.Waiting, "instance: paths"), after(20*time.Minute), mustBe(status.Failed, "did not tell its data directory")),
+			func(w *World, _ *machine) { w.faults.last = nil },
 		},
 	},
 	{

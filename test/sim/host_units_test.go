@@ -103,7 +103,7 @@ func (u units) Kill(ctx context.Context, unit string) error {
 		if !s.runs() {
 			return nil
 		}
-		if mt := u.machine.mounts[dataDir]; mt != nil && !mt.dead {
+		if mt := u.machine.mounts[u.machine.serves]; mt != nil && !mt.dead {
 			u.machine.world.breaks("%s is killed, and its disk is there", unit)
 		}
 		s.active, s.sub, s.job, s.result, s.hangs, s.turn = "failed", "", "", "signal", false, s.turn+1

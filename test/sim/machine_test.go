@@ -34,7 +34,10 @@ type machine struct {
 
 	released release // the last shutdown
 
+	looks, serves string // where the engine says that it keeps its data, and where the server does that
+
 	bypasses map[string]host.Bypass // in /run; World.mu guards it
+	inForce  string                 // the plan, in /run; World.mu guards it
 
 	plugged          map[string]*disk
 	seq              uint64
@@ -75,6 +78,7 @@ func newMachine(w *World, id, userData string) *machine {
 	m := &machine{world: w, id: id, userData: userData}
 	m.records.now = map[string]name.VolumeID{}
 	m.clear()
+	m.settles()
 	return m
 }
 
@@ -87,7 +91,7 @@ func (m *machine) clear() {
 	m.files = map[string]string{}
 	m.world.mu.Lock()
 	m.bypasses = map[string]host.Bypass{}
-	m.told = host.Instance{}
+	m.told, m.inForce = host.Instance{}, ""
 	m.world.mu.Unlock()
 }
 
@@ -98,7 +102,7 @@ func (m *machine) boot() {
 		if m.up || m.gone {
 			return
 		}
-		m.up, m.booted = true, m.booted+1
+		m.up, m.booted, m.serves = true, m.booted+1, m.looks
 		for _, v := range w.cloud.volumes {
 			if a := v.holder(); a != nil && a.Instance == m.id && a.State == "attached" {
 				m.plug(v)

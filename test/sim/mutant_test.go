@@ -18,13 +18,14 @@ import (
 // the machine and is answered, what its steps do, which events reach it, and
 // what it reports. The agent has no code for it.
 type mutant struct {
-	name   string
-	breaks string                                        // words that say which promise it breaks; "" where it may be any
-	change func(*seams)                                  // what it asks, and what its steps do
-	role   func(*role.Role)                              // that it reads
-	misses func(a *agent, event string) bool             // the event of a unit, of a disk, or that a key was brought
-	untold bool                                          // it tells services not which instance this is
-	report func([]graph.Progress) (now []graph.Progress) // what it tells of its steps
+	name    string
+	breaks  string                                        // words that say which promise it breaks; "" where it may be any
+	change  func(*seams)                                  // what it asks, and what its steps do
+	role    func(*role.Role)                              // that it reads
+	misses  func(a *agent, event string) bool             // the event of a unit, of a disk, or that a key was brought
+	untold  bool                                          // it tells services not which instance this is
+	forgets bool                                          // it does not read the plan that is in force
+	report  func([]graph.Progress) (now []graph.Progress) // what it tells of its steps
 }
 
 // The events that are not of a unit.

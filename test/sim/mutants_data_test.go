@@ -114,6 +114,8 @@ var ofData = []mutant{
 		s.compare = func(context.Context, string, string) (string, error) { return "", nil }
 	}},
 
+	{name: "an engine is asked again although its data is bound", breaks: "is bound to /var/lib/", forgets: true},
+
 	// Secrets and keys.
 	{name: "what nobody sealed is taken for the secret", change: func(s *seams) {
 		open := s.open

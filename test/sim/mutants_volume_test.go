@@ -5,6 +5,7 @@ import (
 	"errors"
 	"regexp"
 	"strings"
+	"time"
 
 	"bootagent/pkg/aws/name"
 	"bootagent/pkg/fault"
@@ -189,6 +190,44 @@ var ofVolumes = []mutant{
 	}},
 	{name: "a volume counts as attached before it is", change: func(s *seams) {
 		s.attach = func(context.Context, name.VolumeID) error { return nil }
+	}},
+	{name: "an attach that hangs is waited for, for ever", breaks: "the role is not up in the end", change: func(s *seams) {
+		attach := s.attach
+		var first time.Time
+		s.attach = func(ctx context.Context, id name.VolumeID) error {
+			if !first.IsZero() && time.Since(first) > 80*time.Second {
+				return &fault.Pending{For: "volume " + string(id) + " to be attached as /dev/sdf"}
+			}
+			err := attach(ctx, id)
+			if isPending(err) && first.IsZero() {
+				first = time.Now()
+			}
+			return err
+		}
+	}},
+	{name: "a volume that another instance holds is taken away", breaks: "another instance", change: func(s *seams) {
+		holders := regexp.MustCompile(`to be detached from (i-[0-9a-f]{17})`)
+		attach := s.attach
+		s.attach = func(ctx context.Context, id name.VolumeID) error {
+			err := attach(ctx, id)
+			pending := (*fault.Pending)(nil)
+			if errors.As(err, &pending) {
+				if held := holders.FindStringSubmatch(pending.For); held != nil {
+					_ = ec2{s.agent}.Detach(ctx, id, held[1], "/dev/sdf")
+				}
+			}
+			return err
+		}
+	}},
+	{name: "a volume that is attached is detached", breaks: "whose attach does not hang", change: func(s *seams) {
+		attach := s.attach
+		s.attach = func(ctx context.Context, id name.VolumeID) error {
+			err := attach(ctx, id)
+			if err == nil {
+				_ = ec2{s.agent}.Detach(ctx, id, s.agent.machine.id, "/dev/sdf")
+			}
+			return err
+		}
 	}},
 	{name: "the first ledger counts as written whatever became of it", change: func(s *seams) {
 		s.introduce = func(context.Context, host.Disk, []byte, bool) error { return nil }

@@ -126,6 +126,7 @@ var acts = []act{
 			}
 		}
 	}},
+	{"upgrades the engine, to one that looks elsewhere, on", func(_ *World, m *machine) { m.upgrade() }},
 	{"bypasses what holds the database on", func(_ *World, m *machine) { m.bypass(false) }},
 	{"ends the bypass on", func(_ *World, m *machine) { m.endBypass() }},
 	{"ends, in favour of another,", func(w *World, m *machine) { w.cloud.replace(m) }},
@@ -170,7 +171,7 @@ func (w *World) mend() {
 			return strings.Contains(name, ".initializing-") && d.state != host.Ready && len(v.live.dirs) >= 3
 		})
 	}
-	if a := v.holder(); a != nil && (w.machine(a.Instance) == nil && a.Instance == "i-0000000000000beef" || a.State == volume.Attaching) {
+	if a := v.holder(); a != nil && (w.machine(a.Instance) == nil && a.Instance == "i-0000000000000beef" || a.State == volume.Attaching || a.State == volume.Detaching) {
 		w.cloud.detach(v)
 	}
 	v.stuck = false
@@ -185,7 +186,10 @@ func (w *World) mend() {
 		if m.up && m.mayRunWithout() {
 			m.endBypass()
 		}
-		if m.up {
+		switch {
+		case m.up && m.looks != m.serves: // an upgrade is in force with the next boot
+			m.shutDown(m.boot)
+		case m.up:
 			m.retry()
 		}
 	}
@@ -193,7 +197,10 @@ func (w *World) mend() {
 	again = func() {
 		w.bring(goodKey)
 		for _, m := range w.machines {
-			if words, _ := m.explained(); m.up && !m.isUp() && strings.Contains(words, "bootagent retry") {
+			if words, _ := m.explained(); m.up && !m.isUp() && strings.Contains(words, "to bind it to "+m.looks+": systemctl reboot") {
+				w.tell("a person", "reboots %s, as it says", m.id)
+				m.shutDown(m.boot)
+			} else if m.up && !m.isUp() && strings.Contains(words, "bootagent retry") {
 				w.tell("a person", "says bootagent retry on %s, as it says", m.id)
 				m.retry()
 			}

@@ -48,7 +48,7 @@ func (m *machine) startService(unit string) {
 func (m *machine) comesUp(s *service) {
 	s.active, s.sub, s.died, s.turn = "activating", "", "", s.turn+1
 	s.vol, s.dir, s.began = nil, "", time.Now()
-	if mt := m.mounts[dataDir]; mt != nil {
+	if mt := m.mounts[m.looksWhere()]; mt != nil {
 		s.vol, s.dir = mt.vol, mt.dir
 		s.vol.clean = false
 	}
@@ -133,7 +133,7 @@ func (m *machine) write(s *service, turn int) {
 		if s.turn != turn || s.active != "active" {
 			return
 		}
-		mt := m.mounts[dataDir]
+		mt := m.mounts[m.serves]
 		if mt != nil && !mt.dead && s.vol != nil && s.vol.live != nil {
 			s.vol.change(func(f *filesystem) {
 				d := f.dirs[s.dir]
@@ -164,7 +164,7 @@ func (m *machine) stopService(s *service, clean bool) {
 	s.active, s.job, s.byItself, s.turn = "deactivating", "stop", false, s.turn+1
 	m.changed(s.unit)
 	w, turn := m.world, s.turn
-	if mt := m.mounts[dataDir]; mt != nil && mt.dead && (s.clings || w.oneIn(3)) {
+	if mt := m.mounts[m.serves]; mt != nil && mt.dead && (s.clings || w.oneIn(3)) {
 		s.hangs = true
 		w.tell(m.id, "%s hangs, as its disk is gone", s.unit)
 		return
@@ -184,7 +184,7 @@ func (m *machine) stopService(s *service, clean bool) {
 			return
 		}
 		s.active, s.job, s.result = "inactive", "", "success"
-		if mt := m.mounts[dataDir]; mt != nil && !mt.dead && s.vol != nil && s.vol.live != nil && clean {
+		if mt := m.mounts[m.serves]; mt != nil && !mt.dead && s.vol != nil && s.vol.live != nil && clean {
 			s.vol.sync(s.dir)
 			s.vol.clean = true
 		}

@@ -174,7 +174,7 @@ func (m *machine) tornDown() {
 	s := m.services[database]
 	s.active, s.sub, s.job, s.result, s.byItself, s.turn = "inactive", "", "", "success", false, s.turn+1
 	m.grants, m.started = map[string]*grant{}, map[string]bool{}
-	for _, where := range []string{dataDir, spoolAt, volumeAt} {
+	for _, where := range []string{dataDir, otherDir, spoolAt, volumeAt} {
 		if mt := m.mounts[where]; mt != nil {
 			m.unmounted(mt)
 		}
@@ -229,7 +229,7 @@ func (m *machine) mountedAt(where string) string {
 
 // state is what systemd says of a unit.
 func (m *machine) state(unit string) host.UnitState {
-	for _, where := range []string{volumeAt, dataDir, spoolAt} {
+	for _, where := range places {
 		if unit == mountUnit(where) {
 			mt := m.mounts[where]
 			return host.UnitState{Active: m.mountedAt(where), Busy: mt != nil && mt.stopping}

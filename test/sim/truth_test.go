@@ -40,7 +40,7 @@ func (w *World) checkGrant(m *machine, mounts []string) {
 	for _, where := range mounts {
 		on[where] = m.mounts[where] != nil && !m.mounts[where].stopping
 	}
-	if !on[volumeAt] || !on[dataDir] {
+	if !on[volumeAt] || !on[m.serves] {
 		// A mount may go at any time, and the grant then fails; but one that
 		// names too few mounts would hold without them.
 		if len(mounts) < 2 {
@@ -80,6 +80,7 @@ func (w *World) look() {
 			continue
 		}
 		w.lookAtService(m, m.services[database])
+		w.lookAtBinds(m)
 		for _, where := range sortedKeys(m.mounts) {
 			mt := m.mounts[where]
 			if mt.dead || mt.dir != "" {
@@ -116,7 +117,7 @@ func (w *World) lookAtService(m *machine, s *service) {
 	if s.active != "active" && s.active != "activating" {
 		return
 	}
-	mt, on := m.mounts[dataDir], m.mounts[volumeAt]
+	mt, on := m.mounts[m.serves], m.mounts[volumeAt]
 	wrong := ""
 	if m.unproven() {
 		return
@@ -323,6 +324,7 @@ var reasons = []reason{
 	because("no data of the role is bound that the same services need", func(m *machine) bool {
 		return m.world.hasSpool() && len(m.world.role.Services[0].Needs) < len(withSpool(hastyRole()).Services[0].Needs)
 	}),
+	because("by its own settings, and used .* when bootagent asked it", func(m *machine) bool { return m.world.isAuto() && m.looks != m.serves }),
 	ofVolume("has format 12, of Redis 8.0.6", func(_ *machine, v *ebs) bool { return v.now() != nil && v.now().dirs["mysql"].newer }),
 	ofVolume("somebody to (copy data|finish the copy)", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && !v.now().hasDatabase()
@@ -366,8 +368,11 @@ var reasons = []reason{
 	because("mariadb.service was started too often.*systemctl reset-failed mariadb.service", func(m *machine) bool { return m.services[database].limited }),
 	because("mariadb.service failed", func(m *machine) bool { s := m.services[database]; return s.active == "failed" && !s.limited }),
 	because("unknown role", func(m *machine) bool { return m.userData == badUserData }),
-	ofVolume(`it seems to be stuck|to be attached as`, func(m *machine, v *ebs) bool {
-		return v.holder() != nil && v.holder().State == volume.Attaching || m.world.cloud.instances[m.id].cutOff
+	ofVolume(`to be attached as`, func(m *machine, v *ebs) bool {
+		return v.holder() != nil && v.holder().State == volume.Attaching && time.Since(v.holder().Since) > 2*time.Minute || m.world.cloud.instances[m.id].cutOff
+	}),
+	ofVolume(`its attach as /dev/[a-z]+ hung|to be detached from this instance \(detaching\)`, func(_ *machine, v *ebs) bool {
+		return v.holder() != nil && v.holder().State == volume.Detaching
 	}),
 	happened("does not allow ec2:"),
 	happened("is not a valid EBS device name"),

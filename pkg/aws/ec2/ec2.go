@@ -58,7 +58,7 @@ type Config struct {
 
 // New returns EC2 by the AWS SDK. Each of its calls ends within some ten
 // seconds, and tries again what was throttled, or where there was no answer.
-// An attach is asked for once, as long as it is not throttled. An action that
+// An attach or a detach is asked for once, as long as it is not throttled. An action that
 // EC2 has throttled is left alone for a while, see pace: calls of it fail
 // meanwhile as the throttled one did.
 func New(c Config) ebs.API { return newClient(c, callTimeout) }
@@ -210,7 +210,7 @@ func (c *client) Instance(ctx context.Context, id string) (ebs.Instance, error) 
 }
 
 func instanceOf(i types.Instance) ebs.Instance {
-	instance := ebs.Instance{ID: aws.ToString(i.InstanceId), Devices: map[string]name.VolumeID{}}
+	instance := ebs.Instance{ID: aws.ToString(i.InstanceId), Type: string(i.InstanceType), Devices: map[string]name.VolumeID{}}
 	if i.State != nil {
 		instance.State = string(i.State.Name)
 	}
@@ -230,6 +230,12 @@ func instanceOf(i types.Instance) ebs.Instance {
 func (c *client) Attach(ctx context.Context, id name.VolumeID, instance, device string) error {
 	in := &sdk.AttachVolumeInput{VolumeId: aws.String(string(id)), InstanceId: &instance, Device: &device}
 	_, err := call(ctx, c, ebs.AttachVolume, in, c.onlyThrottled, c.ec2.AttachVolume)
+	return err
+}
+
+func (c *client) Detach(ctx context.Context, id name.VolumeID, instance, device string) error {
+	in := &sdk.DetachVolumeInput{VolumeId: aws.String(string(id)), InstanceId: &instance, Device: &device}
+	_, err := call(ctx, c, ebs.DetachVolume, in, c.onlyThrottled, c.ec2.DetachVolume)
 	return err
 }
 

@@ -153,7 +153,7 @@ func TestWhatEC2SaysOfAVolume(t *testing.T) {
 func TestWhatEC2SaysOfAnInstance(t *testing.T) {
 	e, c := serve(t,
 		xml("DescribeInstances", `<reservationSet><item><instancesSet><item>
-			<instanceId>i-1</instanceId><instanceState><code>16</code><name>running</name></instanceState>
+			<instanceId>i-1</instanceId><instanceType>m7g.large</instanceType><instanceState><code>16</code><name>running</name></instanceState>
 			<launchTime>2026-11-26T10:00:00.000Z</launchTime><placement><availabilityZone>eu-west-1a</availabilityZone></placement>
 			<blockDeviceMapping>
 				<item><deviceName>/dev/xvda</deviceName><ebs><volumeId>vol-1</volumeId><status>attached</status></ebs></item>
@@ -163,7 +163,7 @@ func TestWhatEC2SaysOfAnInstance(t *testing.T) {
 	got, err := c.Instance(t.Context(), "i-1")
 	ok(t, err)
 	want := ebs.Instance{
-		ID: "i-1", Zone: "eu-west-1a", State: "running",
+		ID: "i-1", Zone: "eu-west-1a", Type: "m7g.large", State: "running",
 		Devices: map[string]name.VolumeID{"/dev/xvda": "vol-1", "/dev/sdf": ""},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -177,11 +177,13 @@ func TestWhatEC2SaysOfAnInstance(t *testing.T) {
 }
 
 func TestWhatIsSentToChangeAVolume(t *testing.T) {
-	e, c := serve(t, xml("AttachVolume", `<status>attaching</status>`), xml("CreateTags", `<return>true</return>`))
+	e, c := serve(t, xml("AttachVolume", `<status>attaching</status>`), xml("DetachVolume", `<status>detaching</status>`), xml("CreateTags", `<return>true</return>`))
 	ok(t, c.Attach(t.Context(), "vol-1", "i-1", "/dev/sdf"))
+	ok(t, c.Detach(t.Context(), "vol-1", "i-1", "/dev/sdf"))
 	ok(t, c.Tag(t.Context(), "vol-1", map[string]string{ebs.TagSelf: "vol-1", ebs.TagFilesystem: "made x"}))
 	equal(t, "forms", e.took(), []string{
 		"Action=AttachVolume&Device=/dev/sdf&InstanceId=i-1&VolumeId=vol-1",
+		"Action=DetachVolume&Device=/dev/sdf&InstanceId=i-1&VolumeId=vol-1", // and never Force
 		"Action=CreateTags&ResourceId.1=vol-1&Tag.1.Key=bootagent:filesystem&Tag.1.Value=made x&Tag.2.Key=bootagent:volume&Tag.2.Value=vol-1",
 	})
 }
@@ -194,6 +196,7 @@ var each = map[string]func(context.Context, ebs.API) error{
 	},
 	ebs.DescribeInstances: func(ctx context.Context, api ebs.API) error { _, err := api.Instance(ctx, "i-1"); return err },
 	ebs.AttachVolume:      func(ctx context.Context, api ebs.API) error { return api.Attach(ctx, "vol-1", "i-1", "/dev/sdf") },
+	ebs.DetachVolume:      func(ctx context.Context, api ebs.API) error { return api.Detach(ctx, "vol-1", "i-1", "/dev/sdf") },
 	ebs.CreateTags: func(ctx context.Context, api ebs.API) error {
 		return api.Tag(ctx, "vol-1", map[string]string{ebs.TagSelf: "vol-1"})
 	},
@@ -258,9 +261,9 @@ func TestWhatIsThrottledOrHasNoAnswerIsTriedAgain(t *testing.T) {
 				t.Parallel()
 				e, c := serve(t, first, xml(strings.TrimPrefix(action, "ec2:"), `<reservationSet><item><instancesSet><item/></instancesSet></item></reservationSet>`))
 				err := do(t.Context(), c)
-				// An attach may be done though there is no answer, so it is not for the SDK to ask again.
+				// An attach or a detach may be done though there is no answer, so it is not for the SDK to ask again.
 				want := 2
-				if action == ebs.AttachVolume && name != "throttled" {
+				if (action == ebs.AttachVolume || action == ebs.DetachVolume) && name != "throttled" {
 					want = 1
 				}
 				if got := len(e.took()); got != want || (err == nil) != (want == 2) {

@@ -11,9 +11,10 @@ import (
 // where its engine looks for it.
 type Data struct {
 	Name     string   `json:"name"`
-	Volume   string   `json:"volume"` // name of the volume
-	Dir      string   `json:"dir"`    // directory below the volume's root, one path element, or Root
-	Bind     string   `json:"bind"`   // absolute, clean path where the engine expects it
+	Volume   string   `json:"volume"`         // name of the volume
+	Dir      string   `json:"dir"`            // directory below the volume's root, one path element, or Root
+	Bind     string   `json:"bind"`           // absolute, clean path where the engine expects it; "" with Auto, as long as the engine was not asked
+	Auto     bool     `json:"auto,omitempty"` // bind is where the engine says that it keeps its data
 	Engine   Engine   `json:"engine"`
 	Plain    bool     `json:"plain,omitempty"` // the engine is a service that keeps any files
 	Owner    string   `json:"owner"`           // user name
@@ -23,6 +24,9 @@ type Data struct {
 	CopyFrom string   `json:"copy-from,omitempty"` // directory of the image, with Copy
 	Beside   []string `json:"beside,omitempty"`    // former data of the volume, beside which it may be initialised
 }
+
+// auto is the bind that is where the engine says that it keeps its data.
+const auto = "auto"
 
 // Root is the dir of data that has its whole volume.
 const Root = "."

@@ -14,6 +14,7 @@ import (
 type reading struct {
 	Data
 	root   strictyaml.Value // dir, where that is Root
+	bind   strictyaml.Value // where that is auto
 	absent strictyaml.Value // if-absent
 }
 
@@ -32,9 +33,14 @@ var keys = key.Table[*File, reading]{
 		readDir,
 	},
 	{
-		key.Key{Name: "bind", Says: "Where the engine looks for its data.", Kind: key.Kind{Type: key.Text, Doc: "an absolute path", Pattern: `^/`}},
+		key.Key{Name: "bind", Says: "Where the engine looks for its data. `auto` has bootagent ask the engine at boot, and binds it there.", Kind: key.Kind{Type: key.Text, Doc: "an absolute path, or `auto`", Pattern: `^(/.*|auto)$`}},
 		func(f *File, r key.Reader, d *reading) {
-			if path, ok := r.TextOf("an absolute path"); ok {
+			path, ok := r.TextOf("an absolute path, or auto")
+			switch {
+			case !ok:
+			case path == auto:
+				d.Auto, d.bind = true, r.Value
+			default:
 				f.Bind(r, path)
 				d.Bind = path
 			}
@@ -150,6 +156,9 @@ func readEngine(f *File, r key.Reader, d *reading) {
 	r.Key.Kind.Words = f.Engines
 	word, ok := r.Word()
 	d.Engine, d.Plain = Engine(word), len(f.Engines) == 0 || slices.Contains(f.Plain, word)
+	if d.Auto && slices.Contains(f.Plain, word) {
+		d.bind.Failf("%s: bind: %s needs an engine that says where it keeps its data, and engine: %s says nothing; write the path where the service looks", r.What, auto, word)
+	}
 	switch {
 	case !ok || !d.root.Given():
 	case !d.Plain:

@@ -92,7 +92,7 @@ func (p printer) data(d role.Data, mount string) {
 	} else {
 		p.row("dir", d.Dir+" ("+mount+"/"+d.Dir+")")
 	}
-	p.row("bind", d.Bind)
+	p.row("bind", bind(d))
 	p.row("engine", string(d.Engine))
 	p.row("owner", d.Owner)
 	if d.Group != "" {
@@ -116,6 +116,17 @@ func (p printer) data(d role.Data, mount string) {
 	if len(d.Beside) > 0 {
 		p.row("beside", strings.Join(d.Beside, ", "))
 	}
+}
+
+// bind says where data is bound.
+func bind(d role.Data) string {
+	switch {
+	case d.Auto && d.Bind == "":
+		return fmt.Sprintf("auto (%s is asked at boot where it keeps its data)", d.Engine)
+	case d.Auto:
+		return fmt.Sprintf("%s (auto: %s says that it keeps its data there)", d.Bind, d.Engine)
+	}
+	return d.Bind
 }
 
 // file prints a file as the role file has it: with what stands for the values of

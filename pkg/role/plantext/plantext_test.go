@@ -83,3 +83,17 @@ func TestDurationsAreWrittenAsInRoleFiles(t *testing.T) {
 		}
 	}
 }
+
+func TestThePrintedPlanSaysWhoseAnswerABindIs(t *testing.T) {
+	for want, d := range map[string]role.Data{
+		"  bind        auto (mariadb is asked at boot where it keeps its data)\n":          {Auto: true},
+		"  bind        /var/lib/mysql (auto: mariadb says that it keeps its data there)\n": {Auto: true, Bind: "/var/lib/mysql"},
+		"  bind        /var/lib/mysql\n":                                                   {Bind: "/var/lib/mysql"},
+	} {
+		var printed strings.Builder
+		d.Engine = "mariadb"
+		if Print(&printed, role.Plan{Data: []role.Data{d}}); !strings.Contains(printed.String(), want) {
+			t.Errorf("it lacks %q:\n%s", want, printed.String())
+		}
+	}
+}

@@ -13,11 +13,6 @@ import (
 	"bootagent/pkg/fault"
 )
 
-// An attach takes seconds. One that takes longer than stuckAfter has failed,
-// as far as the EBS CSI driver's experience goes, and its device name will not
-// work again before the instance is stopped.
-const stuckAfter = 90 * time.Second
-
 // settle is how long EC2 may say "available" of a volume whose attach it has
 // accepted, before that counts as an attach that it gave up.
 const settle = 15 * time.Second
@@ -44,7 +39,7 @@ func (v *Volumes) Attach(ctx context.Context, id name.VolumeID) error {
 		return fault.Refuse("detach it from all but one, then: bootagent retry",
 			"volume %s is attached more than once, which must not be: %s", id, list([]Volume{vol}))
 	case len(held) == 1 && held[0].Instance == v.self.ID:
-		return v.own(vol, held[0])
+		return v.own(ctx, vol, held[0])
 	case len(held) == 1:
 		return v.heldBy(ctx, vol, held[0])
 	case vol.State != Available:
@@ -54,35 +49,25 @@ func (v *Volumes) Attach(ctx context.Context, id name.VolumeID) error {
 }
 
 // own says how far the attachment of a volume to this instance is.
-func (v *Volumes) own(vol Volume, a Attachment) error {
+func (v *Volumes) own(ctx context.Context, vol Volume, a Attachment) error {
 	switch a.State {
 	case Attached:
 		v.names.attached(vol.ID, a.Device)
 		return nil
 	case Attaching:
 		stuck := vol.since(a) > stuckAfter
-		w := v.waiting(v.names.attaching(vol.ID, a, stuck), vol)
+		ask := v.names.attaching(vol.ID, a, stuck)
 		if stuck {
-			w.Hint = "it seems to be stuck: detach it, " + v.detach(vol) +
-				"; the agent then tries another device name; if that hangs as well, stop and start the instance"
+			return v.takeBack(ctx, vol, a, ask)
 		}
-		return w
+		return v.waiting(ask, vol)
 	case Busy:
 		return &fault.Pending{
 			For:  fmt.Sprintf("volume %s to be detached from this instance, which still uses it (busy)", vol.ID),
 			Hint: "someone detached it while it was mounted: unmount it; the agent attaches it again when it is free",
 		}
 	}
-	return &fault.Pending{For: fmt.Sprintf("volume %s to be detached from this instance (%s), and then attached again", vol.ID, a.State)}
-}
-
-// since is how long an attachment has been asked for, by EC2's clock where that
-// is known: the one of this machine may be set while it waits.
-func (vol Volume) since(a Attachment) time.Duration {
-	if vol.AsOf.IsZero() {
-		return time.Since(a.Since)
-	}
-	return vol.AsOf.Sub(a.Since)
+	return v.free(vol, a)
 }
 
 // detach is the command that has a volume let go, without force: a filesystem
@@ -118,17 +103,7 @@ func (v *Volumes) heldBy(ctx context.Context, vol Volume, a Attachment) error {
 	}
 	w := &fault.Pending{For: fmt.Sprintf("volume %s to be detached from %s (%s), attached there since %s",
 		vol.ID, a.Instance, state, clock(a.Since))}
-	switch {
-	case a.State == Busy:
-		w.For += " and is to let it go, but still uses it (busy)"
-		w.Hint = fmt.Sprintf("unmount it on %s, or stop that instance", a.Instance)
-	case a.State == Detaching:
-		w.For += " and is letting it go"
-	case state == "running" || state == "pending":
-		w.Hint = fmt.Sprintf("to move it here, stop the services on %s, unmount the volume there, and then detach it, %s", a.Instance, v.detach(vol))
-	case state == "stopped":
-		w.Hint = "a stopped instance keeps its volumes: detach it, " + v.detach(vol)
-	}
+	v.letGo(w, vol, a, state)
 	return w
 }
 
@@ -200,13 +175,13 @@ func (v *Volumes) attach(ctx context.Context, vol Volume) error {
 			"no device name is left for volume %s on this instance, %s: all are in use, or were in an attach that hung", vol.ID, v.self.ID)
 	}
 	if err := v.api.Attach(ctx, vol.ID, v.self.ID, device); err != nil {
-		return v.notAccepted(vol, device, err)
+		return v.notAccepted(vol, self, device, err)
 	}
 	return v.waiting(v.names.accepted(vol.ID, time.Now()), vol)
 }
 
 // notAccepted makes of what AttachVolume answered what the caller can act on.
-func (v *Volumes) notAccepted(vol Volume, device string, err error) error {
+func (v *Volumes) notAccepted(vol Volume, self Instance, device string, err error) error {
 	e := (*diagnose.Error)(nil)
 	if !errors.As(err, &e) {
 		return err
@@ -236,18 +211,18 @@ func (v *Volumes) notAccepted(vol Volume, device string, err error) error {
 		return fault.Refuse("", "%s, as %s: %s", cannot, device, e.Message)
 	case "AttachmentLimitExceeded":
 		return fault.Refuse("detach what it does not need, or take a larger instance type, then: bootagent retry",
-			"%s: it has as many attachments as its type allows: %s", cannot, e.Message)
+			"%s: it has as many attachments as its type, %s, allows, with %d volumes: %s", cannot, self.Type, len(self.Devices), e.Message)
 	case "IncorrectInstanceState":
 		return fault.Refuse("a volume with a Marketplace product code can be attached to a stopped instance only: copy its data to one without",
 			"%s: %s", cannot, e.Message)
 	case "InvalidVolume.ZoneMismatch", "ZoneMismatch":
 		hint := v.zoneHint(vol)
 		if vol.Zone == v.self.Zone { // as far as DescribeVolumes and the metadata service say
-			hint = "see which zone the volume is in, " + v.person("ec2 describe-volumes", "--volume-ids", string(vol.ID))
+			hint = "see which zone the volume is in, " + v.look(vol)
 		}
 		return fault.Refuse(hint, "%s: %s: %s", cannot, e.Code, e.Message)
 	case "OperationNotPermitted":
-		return fault.Refuse("see whether a service of AWS manages the volume, "+v.person("ec2 describe-volumes", "--volume-ids", string(vol.ID))+
+		return fault.Refuse("see whether a service of AWS manages the volume, "+v.look(vol)+
 			"; what it manages nobody else may attach: take another volume", "%s: %s: %s", cannot, e.Code, e.Message)
 	case "UnsupportedOperation":
 		return fault.Refuse("the instance type and the volume do not fit, as EC2 says: change one of them", "%s: %s: %s", cannot, e.Code, e.Message)

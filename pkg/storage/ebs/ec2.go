@@ -20,6 +20,10 @@ type API interface {
 	// Attach asks for a volume to be attached, which then takes its time.
 	Attach(ctx context.Context, volume name.VolumeID, instance, device string) error
 
+	// Detach asks for a volume to be detached from an instance, where it has this
+	// device name. It is not forced.
+	Detach(ctx context.Context, volume name.VolumeID, instance, device string) error
+
 	// Tag sets tags of a volume and leaves its others.
 	Tag(ctx context.Context, volume name.VolumeID, tags map[string]string) error
 }
@@ -29,6 +33,7 @@ const (
 	DescribeVolumes   = "ec2:DescribeVolumes"
 	DescribeInstances = "ec2:DescribeInstances"
 	AttachVolume      = "ec2:AttachVolume"
+	DetachVolume      = "ec2:DetachVolume"
 	CreateTags        = "ec2:CreateTags"
 )
 
@@ -90,6 +95,7 @@ const (
 type Instance struct {
 	ID      string
 	Zone    string
+	Type    string                   // as "m7g.large"
 	State   string                   // as "running"
 	Devices map[string]name.VolumeID // the volumes in its block device mapping, by device name
 

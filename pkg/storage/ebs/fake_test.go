@@ -22,13 +22,15 @@ type cloud struct {
 	mu        sync.Mutex
 	volumes   map[name.VolumeID]*Volume
 	instances map[string]*Instance
-	takes     time.Duration      // an attach
-	hidden    map[string]bool    // ids that EC2 does not know yet
-	baked     map[string]bool    // device names in use that the block device mapping does not tell
-	answers   map[string][]error // to the next calls of an action, instead of doing it
-	late      map[string]bool    // actions that are done though their answer is an error
-	calls     []string           // actions, and of an attach the device name
-	tagged    []string           // keys of the tags that were set
+	takes     time.Duration               // an attach
+	hidden    map[string]bool             // ids that EC2 does not know yet
+	baked     map[string]bool             // device names in use that the block device mapping does not tell
+	answers   map[string][]error          // to the next calls of an action, instead of doing it
+	late      map[string]bool             // actions that are done though their answer is an error
+	calls     []string                    // actions, and of an attach the device name
+	tagged    []string                    // keys of the tags that were set
+	letting   map[name.VolumeID]time.Time // since when volumes are being detached
+	clings    bool                        // what is being detached stays so
 }
 
 const (
@@ -48,7 +50,7 @@ func newCloud() *cloud {
 			vol: {ID: vol, Zone: zone, State: Available, Size: 8 << 30, Tags: map[string]string{"cluster": "orders"}},
 		},
 		instances: map[string]*Instance{
-			me:    {ID: me, Zone: zone, State: "running", Devices: map[string]name.VolumeID{"/dev/xvda": "vol-0000000000000root"}},
+			me:    {ID: me, Zone: zone, Type: "m7g.large", State: "running", Devices: map[string]name.VolumeID{"/dev/xvda": "vol-0000000000000root"}},
 			other: {ID: other, Zone: zone, State: "running", Devices: map[string]name.VolumeID{}},
 		},
 		takes:   2 * time.Second,
@@ -56,6 +58,7 @@ func newCloud() *cloud {
 		baked:   map[string]bool{},
 		answers: map[string][]error{},
 		late:    map[string]bool{},
+		letting: map[name.VolumeID]time.Time{},
 	}
 }
 
@@ -133,6 +136,32 @@ func (c *cloud) attach(volume name.VolumeID, instance, device string) error {
 	return nil
 }
 
+func (c *cloud) Detach(ctx context.Context, volume name.VolumeID, instance, device string) error {
+	done, err := c.begin(ctx, DetachVolume)
+	defer done()
+	c.calls[len(c.calls)-1] += " " + instance + " " + device
+	if err != nil && !c.late[DetachVolume] {
+		return err
+	}
+	return errors.Join(err, c.detach(volume, instance, device))
+}
+
+// detach detaches in its time, or refuses as EC2 does.
+func (c *cloud) detach(volume name.VolumeID, instance, device string) error {
+	v := c.volumes[volume]
+	switch {
+	case v == nil:
+		return refusal(DetachVolume, "InvalidVolume.NotFound", "The volume '%s' does not exist.", volume)
+	case len(v.Attachments) == 0:
+		return refusal(DetachVolume, "IncorrectState", "Volume '%s' is in the '%s' state.", volume, v.State)
+	case v.Attachments[0].Instance != instance || v.Attachments[0].Device != device:
+		return refusal(DetachVolume, "InvalidAttachment.NotFound", "The volume '%s' is not attached to instance '%s'", volume, instance)
+	}
+	v.Attachments[0].State = Detaching
+	c.letting[volume] = time.Now()
+	return nil
+}
+
 func (c *cloud) Tag(ctx context.Context, volume name.VolumeID, tags map[string]string) error {
 	done, err := c.begin(ctx, CreateTags)
 	defer done()
@@ -152,6 +181,9 @@ func (c *cloud) Tag(ctx context.Context, volume name.VolumeID, tags map[string]s
 func (c *cloud) begin(ctx context.Context, action string) (done func(), err error) {
 	c.mu.Lock()
 	for _, v := range c.volumes {
+		if since, is := c.letting[v.ID]; is && time.Since(since) >= 2*time.Second && !c.clings {
+			c.free(v)
+		}
 		for i, a := range v.Attachments {
 			if a.State == Attaching && time.Since(a.Since) >= c.takes {
 				v.Attachments[i].State = Attached
@@ -173,10 +205,14 @@ func (c *cloud) begin(ctx context.Context, action string) (done func(), err erro
 func (c *cloud) release(volume name.VolumeID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v := c.volumes[volume]
+	c.free(c.volumes[volume])
+}
+
+func (c *cloud) free(v *Volume) {
 	for _, a := range v.Attachments {
 		delete(c.instances[a.Instance].Devices, a.Device)
 	}
+	delete(c.letting, v.ID)
 	v.Attachments, v.State = nil, Available
 }
 

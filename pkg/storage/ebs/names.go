@@ -56,6 +56,7 @@ type asking struct {
 	since  time.Time // EC2 accepted it; zero if that is not known
 	seen   bool      // EC2 said that it is under way
 	failed time.Time // one came to nothing that was asked for then, or zero
+	freed  time.Time // the agent had one detached that hung, or zero
 }
 
 func newNames() names {
@@ -124,6 +125,22 @@ func (n *names) attaching(id name.VolumeID, a Attachment, stuck bool) asking {
 	return ask
 }
 
+// freed notes that EC2 accepted the detach of an attach that hung.
+func (n *names) freed(id name.VolumeID, now time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ask := n.asked[id]
+	ask.freed = now
+	n.asked[id] = ask
+}
+
+// of returns what is known of the attach of a volume.
+func (n *names) of(id name.VolumeID) asking {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.asked[id]
+}
+
 // attached notes that a volume is attached.
 func (n *names) attached(id name.VolumeID, device string) {
 	n.mu.Lock()
@@ -147,7 +164,7 @@ func (n *names) available(id name.VolumeID, now time.Time) (ask asking, underWay
 		return ask, true
 	}
 	n.spent[slot(ask.device)] = true
-	ask = asking{failed: ask.since}
+	ask = asking{failed: ask.since, freed: ask.freed}
 	n.asked[id] = ask
 	return ask, false
 }

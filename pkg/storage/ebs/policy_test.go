@@ -29,8 +29,12 @@ func TestThePolicyAllowsWhatIsAskedForAndNoMore(t *testing.T) {
 			if got, _ := kind(err); got != waiting {
 				t.Fatal(err)
 			}
-			if round == 0 {
+			switch round {
+			case 0:
 				c.release(vol)
+				c.takes = 24 * time.Hour
+			case 100: // it was taken back, and is asked for by another name
+				c.takes = 2 * time.Second
 			}
 			time.Sleep(time.Second)
 		}

@@ -4,8 +4,8 @@
 // *fault.Pending, and holds the deadline. Package aws/ec2 is the API by the AWS
 // SDK.
 //
-// Nothing in it detaches a volume, and nothing forces: the error names what
-// holds the volume, and the caller waits.
+// It detaches no volume but one whose attach to its own instance hangs, and
+// nothing in it forces: the error names what holds the volume, and the caller waits.
 package ebs
 
 import (
