@@ -68,72 +68,81 @@ func (c contracted) nothingStarts(situation string) {
 	c.t.Helper()
 	var script strings.Builder
 	script.WriteString(runs)
+	patience, idle := 60, []string{"inactive", "failed"}
+	if situation == "pulled disk" {
+		patience = 5                        // systemd waits for the disk, with the job of a person, who goes away
+		idle = append(idle, "deactivating") // what hangs on the disk
+	}
 	tried := map[string][]string{}
 	for i, e := range c.engines {
 		if c.keeps(e, situation) {
 			continue
 		}
-		roads := append([]string{
-			"systemctl start " + e.unit, "systemctl restart " + e.unit, "systemctl start needs-" + e.example + ".service",
-			"systemctl start poke-" + e.example + ".timer", "systemctl start front-" + e.example + ".socket",
-			"systemctl start bootagent-grant-" + e.unit, "systemctl start lab-services.target",
-		}, e.roads...)
-		tried[e.name] = roads
+		units := e.unit + " " + strings.ReplaceAll("needs-X.service poke-X.timer front-X.socket lab-services.target", "X", e.example)
+		tried[e.name] = append([]string{"systemctl start " + units + " bootagent-grant-" + e.unit, "systemctl restart " + e.unit}, e.roads...)
 		fmt.Fprintf(&script, "(\ncd /\nbefore=\" $(runs %s | tr '\\n' ' ') \"\n", e.running)
-		patience := 60
-		if situation == "pulled disk" {
-			patience = 5 // systemd waits for the disk, with the job of a person, who goes away
+		for n, road := range tried[e.name] {
+			fmt.Fprintf(&script, "timeout %d sh -c '%s' >/run/road.%d.%d 2>&1; echo road %d %d $? $(runs %s)\n", patience, strings.ReplaceAll(road, "'", `'\''`), i, n, i, n, e.running)
 		}
-		for n, road := range roads {
-			fmt.Fprintf(&script, "timeout %d sh -c '%s' >/run/road.%d.%d 2>&1; echo %d %d $? $(runs %s)\n", patience, strings.ReplaceAll(road, "'", `'\''`), i, n, i, n, e.running)
+		fmt.Fprintf(&script, "echo left %d $(systemctl is-active %s)", i, units)
+		for _, bind := range e.mounts {
+			if !strings.HasPrefix(bind, "/srv/") {
+				fmt.Fprintf(&script, " $(ls -A %s 2>/dev/null)", bind)
+			}
 		}
-		fmt.Fprintf(&script, ") &\n")
+		// systemd counts refused starts, and gives up on who asks too often.
+		fmt.Fprintf(&script, "\nsystemctl reset-failed %s needs-%s.service 2>/dev/null\n) &\n", e.unit, e.example)
 	}
 	script.WriteString("wait\n")
 	if situation == "first boot" { // nothing ran before
 		const isolate = "systemctl isolate lab-services.target"
-		fmt.Fprintf(&script, "timeout 20 %s >/run/road.isolate 2>&1; code=$?\n", isolate)
+		fmt.Fprintf(&script, "timeout 20 %s; code=$?\n", isolate)
 		for i, e := range c.engines {
-			fmt.Fprintf(&script, "echo %d %d $code $(runs %s)\n", i, len(tried[e.name]), e.running)
+			fmt.Fprintf(&script, "echo road %d %d $code $(runs %s)\n", i, len(tried[e.name]), e.running)
 			tried[e.name] = append(tried[e.name], isolate)
 		}
 		script.WriteString("systemctl isolate --no-block multi-user.target\n")
 	}
 	r, err := c.Input(c.ctx, []byte(script.String()), "/bin/bash", "-s")
 	c.ok(err)
-	failed := map[string]int{} // how many roads did, by engine
+	failed, held := map[string]int{}, map[string]bool{} // how many roads did, and whether nothing is there, by engine
 	for line := range strings.Lines(r.Stdout) {
 		words := strings.Fields(line)
-		i, n := number(c.t, words[0]), number(c.t, words[1])
-		e := c.engines[i]
-		if road := tried[e.name][n]; words[2] == "0" || len(words) > 3 {
-			c.t.Errorf("%s: %s: %s exited with %s, and runs as %q: %s", situation, e.name, road, words[2], words[3:], c.sh("cat /run/road.%d.%d", i, n))
+		e := c.engines[number(c.t, words[1])]
+		if words[0] == "left" {
+			held[e.name] = !slices.ContainsFunc(words[2:], func(word string) bool { return !slices.Contains(idle, word) })
 			continue
 		}
-		failed[e.name]++
+		road := tried[e.name][number(c.t, words[2])]
+		if words[3] == "0" || len(words) > 4 {
+			c.t.Errorf("%s: %s: %s exited with %s, and runs as %q: %s", situation, e.name, road, words[3], words[4:], c.sh("cat /run/road.%s.%s", words[1], words[2]))
+			continue
+		}
+		failed[e.name] += ways(road)
 	}
 	for _, e := range c.engines {
 		if c.keeps(e, situation) {
 			continue
 		}
-		left := c.sh("systemctl is-active %s", e.unit)
-		for _, bind := range e.mounts {
-			if !strings.HasPrefix(bind, "/srv/") {
-				left += c.sh("ls -A %s 2>/dev/null", bind)
-			}
+		want := 0
+		for _, road := range tried[e.name] {
+			want += ways(road)
 		}
-		// systemd counts refused starts, and gives up on who asks too often.
-		c.sh("systemctl reset-failed %s needs-%s.service", e.unit, e.example)
-		idle := []string{"inactive", "failed"}
-		if situation == "pulled disk" {
-			idle = append(idle, "deactivating") // it hangs on the disk
-		}
-		if roads := tried[e.name]; failed[e.name] != len(roads) || !slices.Contains(idle, left) {
-			c.t.Errorf("%s: %s: %d of %d roads failed, and the service and its directories are: %s\n%s", situation, e.name, failed[e.name], len(roads), left, r.Stderr)
+		if failed[e.name] != want || !held[e.name] {
+			c.t.Errorf("%s: %s: %d of %d roads failed; the guest said\n%s%s", situation, e.name, failed[e.name], want, r.Stdout, r.Stderr)
 			continue
 		}
-		c.sees(e, situation, "never early", "%d roads failed", failed[e.name])
+		c.sees(e, situation, "never early", "%d roads failed", want)
 	}
+}
+
+// ways returns how many roads a command line is: systemctl starts several units.
+func ways(road string) int {
+	units, several := strings.CutPrefix(road, "systemctl start ")
+	if !several {
+		return 1
+	}
+	return len(strings.Fields(units))
 }
 
 // runs prints the processes of a server that were not there before. The agent, too, runs the server's program, to
