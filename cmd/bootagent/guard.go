@@ -3,12 +3,14 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 
+	"bootagent/pkg/apparmor"
 	"bootagent/pkg/command"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/grammar"
@@ -24,9 +26,10 @@ func guardCommand() command.Command {
 		Verbs:   []string{"install", "check", "remove", "show"},
 		Args:    "[--root DIR]",
 		Summary: "hold the units of all roles until their needs are met",
-		About: "install  write the guards of all role files, and remove guards that no role file needs\n" +
+		About: "install  write the guards of all role files, and remove guards that no role file needs;\n" +
+			"         where AppArmor confines a service, allow what its role gives it\n" +
 			"check    check the guards, and everything else that the roles need of this machine or image\n" +
-			"remove   remove all installed guards\n" +
+			"remove   remove all installed guards, and all rules that were added for AppArmor\n" +
 			"show     print the guards that are in force",
 		Examples: []string{"bootagent guard install", "bootagent guard check --root image"},
 		Setup: func(f *flag.FlagSet) command.Action {
@@ -46,9 +49,13 @@ func runGuard(ctx context.Context, verb, root string, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		return printChanges(out)(guard.Install(dir, image.Holds(roles)))
+		return errors.Join(
+			printChanges(out)(guard.Install(dir, image.Holds(roles))),
+			printChanges(out)(apparmor.Install(dir, image.Given(roles), apparmor.Loader(ctx, dir))))
 	case "remove":
-		return printChanges(out)(guard.Remove(dir))
+		return errors.Join(
+			printChanges(out)(guard.Remove(dir)),
+			printChanges(out)(apparmor.Remove(dir, apparmor.Loader(ctx, dir))))
 	case "show":
 		guards, err := guard.Show(dir)
 		for _, g := range guards {
@@ -69,7 +76,7 @@ func checkGuards(ctx context.Context, root string, out io.Writer) error {
 		return err
 	}
 	report, err := image.Image{Root: dir, Roles: roles, Kept: root != "" || !hasRun(), Bind: machine.BindOf(dir, runDir)}.Check(ctx)
-	printReport(out, report)
+	report.Print(out)
 	if err != nil {
 		return err
 	}
@@ -80,21 +87,6 @@ func checkGuards(ctx context.Context, root string, out io.Writer) error {
 		}
 	}
 	return err
-}
-
-func printReport(out io.Writer, report image.Report) {
-	for _, problem := range report.Problems {
-		fmt.Fprintln(out, problem)
-	}
-	for _, words := range report.Checked {
-		fmt.Fprintf(out, "checked %s\n", words)
-	}
-	for _, words := range report.Suggested {
-		fmt.Fprintf(out, "suggestion: %s\n", words)
-	}
-	for _, words := range report.Unchecked {
-		fmt.Fprintf(out, "not checked: %s\n", words)
-	}
 }
 
 // hasRun tells whether an agent has run on this machine since it booted: then

@@ -114,7 +114,7 @@ func validateUnits(ctx context.Context, root string, roles []*role.Role, out io.
 	if err != nil {
 		return err
 	}
-	printReport(out, report)
+	report.Print(out)
 	if n := len(problems) + len(report.Problems); n > 0 {
 		return fmt.Errorf("%s with the units that the roles name", image.Count(n, "problem"))
 	}

@@ -6,6 +6,7 @@ package image
 import (
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -44,6 +45,22 @@ func (r *Report) check(before int, words string) {
 	}
 }
 
+// Print writes the report, a line for each thing.
+func (r Report) Print(out io.Writer) {
+	for _, problem := range r.Problems {
+		fmt.Fprintln(out, problem)
+	}
+	for _, words := range r.Checked {
+		fmt.Fprintf(out, "checked %s\n", words)
+	}
+	for _, words := range r.Suggested {
+		fmt.Fprintf(out, "suggestion: %s\n", words)
+	}
+	for _, words := range r.Unchecked {
+		fmt.Fprintf(out, "not checked: %s\n", words)
+	}
+}
+
 // Count returns a number with a noun: "1 unit", "2 units".
 func Count(n int, noun string) string {
 	if n == 1 {
@@ -77,6 +94,9 @@ func (i Image) Check(ctx context.Context) (Report, error) {
 	}
 	var r Report
 	if i.held, i.granted, err = i.checkGuards(&r); err != nil {
+		return r, err
+	}
+	if err := i.checkConfined(&r); err != nil {
 		return r, err
 	}
 	set, err := settings.Load(units.Path(agentFile))

@@ -174,10 +174,14 @@ var table = []row{
 		why: "the generator links it",
 	},
 	{pkg: "pkg/systemd/unitfile", may: []string{"bootagent/pkg/systemd/unitfile/unitfiletest", "bootagent/pkg/unit"}, never: []string{"net", "net/http", "os/exec"}, why: "unit files as systemd reads them; the generator links it"},
+	{
+		pkg: "pkg/apparmor", may: []string{"bootagent/pkg/program", "bootagent/pkg/shell", "bootagent/pkg/systemd/guard", "bootagent/pkg/systemd/unitfile", renameio}, never: []string{"net", "net/http", "os/exec"},
+		why: "profiles and their local files, and apparmor_parser as a program; the caller says what services are given",
+	},
 	{pkg: "pkg/systemd/unitfile/unitfiletest", never: network, why: "root directories, and the real systemd, for the tests of both; no program imports it"},
 	{
 		pkg:   "pkg/image",
-		may:   []string{"bootagent/pkg/secret", "bootagent/pkg/aws/name", "bootagent/pkg/engine", "bootagent/pkg/fault", "bootagent/pkg/filesystem", "bootagent/pkg/grammar", "bootagent/pkg/program", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/shell", "bootagent/pkg/systemd/guard", "bootagent/pkg/systemd/unitfile", "bootagent/pkg/unit"},
+		may:   []string{"bootagent/pkg/apparmor", "bootagent/pkg/secret", "bootagent/pkg/aws/name", "bootagent/pkg/engine", "bootagent/pkg/fault", "bootagent/pkg/filesystem", "bootagent/pkg/grammar", "bootagent/pkg/program", "bootagent/pkg/role", "bootagent/pkg/settings", "bootagent/pkg/shell", "bootagent/pkg/systemd/guard", "bootagent/pkg/systemd/unitfile", "bootagent/pkg/unit"},
 		never: []string{"net", "net/http", "os/exec"},
 		why:   "files of an image, and systemd's verifier as a program; it asks no machine and changes nothing",
 	},

@@ -42,9 +42,11 @@ var places = []place{
 	{path: "/proc", why: kernels},
 	{path: "/sys", why: kernels},
 
+	{path: "/etc/apparmor.d", why: "AppArmor's own, the same on all distributions that have it"},
 	{path: "/etc/machine-id", why: systemds},
 	{path: "/etc/systemd", why: systemds},
 	{path: "/etc/sysusers.d", why: systemds},
+	{path: "/run/credentials", why: systemds},
 	{path: "/run/systemd", why: systemds},
 	{path: "/run/sysusers.d", why: systemds},
 	{path: "/run/user", why: systemds},

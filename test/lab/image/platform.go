@@ -24,7 +24,7 @@ func Platforms() []Platform {
 	return []Platform{
 		{Name: "bookworm", Title: "Debian 12", Release: "bookworm", Architecture: "amd64", Systemd: 252},
 		{Name: "trixie", Title: "Debian 13", Release: "trixie", Architecture: "amd64", Systemd: 257, extra: "apparmor"},
-		{Name: "sid", Title: "Debian sid", Release: "sid", Architecture: "amd64", Systemd: 262, Moves: true, extra: "apparmor"},
+		{Name: "sid", Title: "Debian sid", Release: "sid", Architecture: "amd64", Systemd: 262, Moves: true, extra: "apparmor systemd-imds"},
 	}
 }
 
