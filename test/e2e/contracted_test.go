@@ -68,10 +68,9 @@ func (c contracted) nothingStarts(situation string) {
 	c.t.Helper()
 	var script strings.Builder
 	script.WriteString(runs)
-	patience, idle := 60, []string{"inactive", "failed"}
+	patience := 60
 	if situation == "pulled disk" {
-		patience = 5                        // systemd waits for the disk, with the job of a person, who goes away
-		idle = append(idle, "deactivating") // what hangs on the disk
+		patience = 5 // systemd waits for the disk, with the job of a person, who goes away
 	}
 	tried := map[string][]string{}
 	for i, e := range c.engines {
@@ -110,7 +109,10 @@ func (c contracted) nothingStarts(situation string) {
 		words := strings.Fields(line)
 		e := c.engines[number(c.t, words[1])]
 		if words[0] == "left" {
-			held[e.name] = !slices.ContainsFunc(words[2:], func(word string) bool { return !slices.Contains(idle, word) })
+			if situation == "pulled disk" && words[2] == "deactivating" {
+				words = words[:2] // it hangs on the disk, and keeps its grant until it ends, and so does what starts it
+			}
+			held[e.name] = !slices.ContainsFunc(words[2:], func(word string) bool { return word != "inactive" && word != "failed" })
 			continue
 		}
 		road := tried[e.name][number(c.t, words[2])]
