@@ -21,6 +21,7 @@ import (
 	"bootagent/pkg/host"
 	"bootagent/pkg/journal"
 	"bootagent/pkg/machine"
+	"bootagent/pkg/machine/disks"
 	"bootagent/pkg/report"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/settings"
@@ -99,7 +100,7 @@ func newAgent(log *slog.Logger, reporter *report.Reporter, keeper *machine.Keepe
 		Parts: map[string]func(context.Context, *boot.Boot) error{
 			"systemd": func(ctx context.Context, _ *boot.Boot) error { return manager.Follow(ctx) },
 			"disks": func(ctx context.Context, b *boot.Boot) error {
-				machine.FollowDisks(ctx, block.Listen, b.DiskChanged, func(why string) { reporter.SetProblem("disks", why) }, log)
+				disks.Follow(ctx, block.Listen, b.DiskChanged, func(why string) { reporter.SetProblem("disks", why) }, log)
 				return nil
 			},
 		},

@@ -14,8 +14,11 @@ import (
 	"bootagent/pkg/child"
 	"bootagent/pkg/command"
 	"bootagent/pkg/fault"
+	"bootagent/pkg/filesystem/growfs"
 	"bootagent/pkg/filesystem/introduce"
+	"bootagent/pkg/machine"
 	"bootagent/pkg/status"
+	grow "bootagent/pkg/storage/grow/byhand"
 )
 
 // The files of the agent; see FILES in bootagent(8).
@@ -47,6 +50,7 @@ func commands() command.List {
 		retryCommand(),
 		unlockCommand(),
 		byhand.Command(bypasses),
+		grow.Command(controlSocket),
 		planCommand(),
 		validateCommand(),
 		iamCommand(),
@@ -64,7 +68,8 @@ func commands() command.List {
 			Summary: "make a filesystem on a disk that is proven blank", RunBy: "bootagent-make-SERIAL.service",
 		},
 		introduce.Command(),
-		{Name: child.Command, Summary: "do for the agent what may hang", RunBy: "the agent", Raw: worker},
+		growfs.Command(),
+		{Name: child.Command, Summary: "do for the agent what may hang", RunBy: "the agent", Raw: machine.Worker},
 	}
 }
 

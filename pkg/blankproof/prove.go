@@ -12,6 +12,7 @@ import (
 
 	"bootagent/pkg/blankproof/signature"
 	"bootagent/pkg/block"
+	"bootagent/pkg/filesystem/superblock"
 )
 
 // A Task says which disk to prove, and how. The zero Task accepts any disk, and
@@ -129,6 +130,13 @@ func (p Prover) prove(ctx context.Context, path string, task Task) (Report, erro
 		}
 	}
 	r.conclude(marks, said)
+	if r.Filesystem != nil {
+		size, err := superblock.Size(r.Filesystem.Type, f)
+		if err != nil {
+			return r, err
+		}
+		r.Filesystem.Size = block.Bytes(size)
+	}
 	return r, nil
 }
 

@@ -285,7 +285,7 @@ func TestWhatOnlyBlkidOrWipefsFindIsNotBlank(t *testing.T) {
 		fs                  *Filesystem
 	}{
 		{"wipefs", "exit 2", "echo '# offset,uuid,label,type'; echo '0x3000,,a\\x2cb,frobfs'", "has a frobfs signature at 0x3000", nil},
-		{"blkid", "echo TYPE=frobfs; echo USAGE=filesystem; echo UUID=1-2", "exit 0", "has a frobfs signature at 0x0 (frobfs, UUID 1-2)", &Filesystem{"frobfs", "1-2"}},
+		{"blkid", "echo TYPE=frobfs; echo USAGE=filesystem; echo UUID=1-2", "exit 0", "has a frobfs signature at 0x0 (frobfs, UUID 1-2)", &Filesystem{Type: "frobfs", UUID: "1-2"}},
 		{"a partition table", "echo PTTYPE=frob", "exit 0", "has a frob signature at 0x0", nil},
 		{"several", "exit 8", "exit 0", "is ambiguous: it has several signatures", nil},
 	} {
@@ -395,8 +395,8 @@ func TestReportsPassAsJSON(t *testing.T) {
 		{},
 		{Path: "/dev/nvme1n1", Serial: "vol1", Major: 259, Minor: 3, Size: block.GiB, Blank: true, Read: block.GiB, Whole: true},
 		{Size: block.GiB, Found: []Signature{{"LVM2", at}, {"XFS", at}}, Ambiguous: true, FirstData: &at, Partitions: []string{"nvme1n1p1"}, InUse: []string{"held by dm-0"}},
-		{Filesystem: &Filesystem{"xfs", "1234"}, Stride: 2 * block.MiB},
-		{Found: []Signature{{"XFS", 0}, {"GPT", at}}, Stale: []Signature{{"GPT", at}}, Marks: []Signature{{"xfs", 0}, {"gpt", at}}, Filesystem: &Filesystem{"xfs", "1234"}},
+		{Filesystem: &Filesystem{Type: "xfs", UUID: "1234"}, Stride: 2 * block.MiB},
+		{Found: []Signature{{"XFS", 0}, {"GPT", at}}, Stale: []Signature{{"GPT", at}}, Marks: []Signature{{"xfs", 0}, {"gpt", at}}, Filesystem: &Filesystem{Type: "xfs", UUID: "1234"}},
 	} {
 		b, err := json.Marshal(r)
 		if err != nil {

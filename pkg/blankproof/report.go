@@ -49,6 +49,10 @@ func (s Signature) String() string {
 type Filesystem struct {
 	Type string `json:"type"` // as in mount -t
 	UUID string `json:"uuid,omitempty"`
+
+	// Size is how much of a disk it takes, as its superblock says; 0 for a type that
+	// bootagent does not make. See superblock.Size.
+	Size block.Bytes `json:"size,omitempty"`
 }
 
 // String returns the report as a sentence without its subject, the disk: "has an

@@ -172,6 +172,27 @@ func DiskSequence(f *os.File) (uint64, error) {
 	return seq, nil
 }
 
+// SameDisk returns the device number of an opened disk, and refuses another disk
+// than the one with a serial number and a disk sequence number, see Disk.
+func SameDisk(f *os.File, serial string, seq uint64) (dev uint64, err error) {
+	is, err := Serial(f)
+	if err != nil {
+		return 0, err
+	}
+	now, err := DiskSequence(f)
+	if err != nil {
+		return 0, err
+	}
+	if is != serial || now != seq {
+		return 0, fmt.Errorf("it is disk %q with sequence number %d now, not %s with %d", is, now, serial, seq)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return 0, os.NewSyscallError("fstat", err)
+	}
+	return st.Rdev, nil
+}
+
 // DescriptorPath returns a path by which this process, or a program that it
 // executes, can open the same open file again, see proc_pid_fd(5).
 func DescriptorPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }

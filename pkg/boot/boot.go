@@ -18,6 +18,7 @@ import (
 	"bootagent/pkg/role"
 	"bootagent/pkg/service"
 	"bootagent/pkg/storage"
+	"bootagent/pkg/storage/grow"
 	"bootagent/pkg/storage/stop"
 	"bootagent/pkg/unit"
 )
@@ -29,6 +30,7 @@ type Boot struct {
 	host     host.Host
 	log      *slog.Logger
 	volumes  map[string]*storage.Volume
+	growths  map[string]*grow.Growth // by volume
 	data     map[string]*data.Directory
 	secrets  map[string]*secret
 	files    map[string]*files.File
@@ -42,7 +44,7 @@ type Boot struct {
 func New(plan role.Plan, h host.Host, log *slog.Logger) *Boot {
 	b := &Boot{
 		Graph: graph.New(), plan: plan, host: h, log: log,
-		volumes: make(map[string]*storage.Volume), data: make(map[string]*data.Directory), secrets: make(map[string]*secret),
+		volumes: make(map[string]*storage.Volume), growths: make(map[string]*grow.Growth), data: make(map[string]*data.Directory), secrets: make(map[string]*secret),
 		files: make(map[string]*files.File),
 	}
 	b.RetryWithin = h.RetryWithin
@@ -56,6 +58,9 @@ func New(plan role.Plan, h host.Host, log *slog.Logger) *Boot {
 	}
 	for _, d := range dataInOrder(plan.Data) {
 		b.data[d.Name] = data.Add(b.dataConfig(d), d)
+	}
+	for _, v := range plan.Volumes {
+		b.growths[v.Name] = grow.Add(b.growConfig(v), v)
 	}
 	for _, s := range plan.Services {
 		b.services = append(b.services, service.Add(b.serviceConfig(s), s))
@@ -142,11 +147,14 @@ func (b *Boot) ordered() (volumes []*storage.Volume) {
 	return volumes
 }
 
-// DiskChanged runs the failed steps of a volume again if the event is about its
-// disk, and what is known of that disk has changed.
+// DiskChanged runs the failed steps of a volume again, and looks whether it can grow,
+// if the event is about its disk, and what is known of that disk has changed.
 func (b *Boot) DiskChanged(ctx context.Context, e host.DiskEvent) {
 	for _, v := range b.ordered() {
-		if v.DiskChanged(ctx, e); ctx.Err() != nil {
+		if why := v.DiskChanged(ctx, e); why != "" {
+			b.growths[v.Name].Again(why)
+		}
+		if ctx.Err() != nil {
 			return
 		}
 	}

@@ -117,6 +117,18 @@ func (c *cloud) Intend(_ context.Context, id name.VolumeID, intent host.Intent) 
 	return nil
 }
 
+func (c *cloud) Resized(_ context.Context, id name.VolumeID, size int64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.ask(); err != nil {
+		return err
+	}
+	if has := c.volumes[id].size; has < size {
+		return &fault.Pending{For: fmt.Sprintf("EC2 to have modified %s (it has %d bytes)", id, has)}
+	}
+	return nil
+}
+
 func (c *cloud) Tags(_ context.Context, id name.VolumeID) (map[string]string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

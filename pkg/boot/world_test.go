@@ -81,6 +81,9 @@ type disk struct {
 	ledger   []byte
 	names    map[string]host.DirectoryState
 	writable bool // nothing but a read-write mount or mkfs may change it
+
+	size  int64 // 0 is one GiB
+	grown int64 // the size of its filesystem; 0 is one GiB
 }
 
 func newMachine() *machine {
@@ -106,7 +109,7 @@ func newMachine() *machine {
 func (m *machine) world() host.Host {
 	return host.Host{
 		Volumes: &m.cloud, Records: m, Releases: m, Bypasses: m,
-		Disks: m, Filesystems: m, Ledgers: m, Intents: m, Mounts: m,
+		Disks: m, Filesystems: m, Growths: m, Ledgers: m, Intents: m, Mounts: m,
 		Directories: m, Engines: m, Secrets: &m.safe, Files: m, Units: m, Runs: m, Grants: m, Jobs: m, Probes: m, Stops: m, Shutdown: m,
 		Machine: host.Machine{ID: "machine", BootID: "boot"}, UnlockWithin: 24 * time.Hour,
 	}
@@ -165,7 +168,7 @@ func (m *machine) Find(_ context.Context, serial string) (host.Disk, bool, error
 	if d == nil || !d.plugged {
 		return host.Disk{}, false, nil
 	}
-	return host.Disk{Serial: serial, Path: "/dev/nvme1n1", Link: serial, Dev: d.dev, Seq: d.seq, Size: gib}, true, nil
+	return host.Disk{Serial: serial, Path: "/dev/nvme1n1", Link: serial, Dev: d.dev, Seq: d.seq, Size: cmp.Or(d.size, gib)}, true, nil
 }
 
 func (m *machine) Appear(ctx context.Context, serial string) (host.Disk, error) {
@@ -209,6 +212,30 @@ func (m *machine) Format(_ context.Context, d host.Disk, filesystem, uuid string
 	m.made++
 	on.content = host.Content{Filesystem: filesystem, UUID: uuid, Words: "has a filesystem"}
 	on.names = make(map[string]host.DirectoryState)
+	return nil
+}
+
+func (m *machine) Size(_ context.Context, d host.Disk, _, where string) (int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	on := m.disks[d.Serial]
+	if m.mounts[where] != d.Serial || on.dev != d.Dev {
+		return 0, fmt.Errorf("disk %s is not mounted at %s", d.Serial, where)
+	}
+	return cmp.Or(on.grown, gib), nil
+}
+
+func (m *machine) Grow(_ context.Context, g host.Growth) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	on := m.disks[g.Disk.Serial]
+	if m.mounts[g.Where] != g.Disk.Serial || on.dev != g.Disk.Dev || !on.writable || on.size != g.Disk.Size || g.UUID != on.content.UUID {
+		panic("a filesystem is grown that is not mounted, or not the volume's")
+	}
+	if err := m.does("grow %s", g.Disk.Serial); err != nil {
+		return err
+	}
+	on.grown = on.size
 	return nil
 }
 

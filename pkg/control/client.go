@@ -52,6 +52,11 @@ func (c Client) Bypass(ctx context.Context, want BypassRequest) (Answer, error) 
 	return c.askJSON(ctx, "bypass", want)
 }
 
+// Grow has the agent grow the filesystem of a volume, or say what it would do.
+func (c Client) Grow(ctx context.Context, want GrowRequest) (Answer, error) {
+	return c.askJSON(ctx, "grow", want)
+}
+
 // EndBypass ends a bypass. ErrNoPlan and ErrUnreachable say that the agent cannot do it.
 func (c Client) EndBypass(ctx context.Context, unit string) (Answer, error) {
 	return c.askJSON(ctx, "end-bypass", BypassRequest{Unit: unit})

@@ -51,6 +51,10 @@ type Commands struct {
 	Bypass    func(ctx context.Context, want BypassRequest) (message string, err error)
 	EndBypass func(ctx context.Context, unit string) (message string, err error)
 
+	// Grow makes the filesystem of a volume as large as its disk, or only says what it
+	// would do.
+	Grow func(ctx context.Context, want GrowRequest) (message string, err error)
+
 	KeysMax int // the most bytes of keys that Unlock accepts
 }
 
@@ -70,6 +74,12 @@ type BypassRequest struct {
 	Reason       string `json:"reason,omitempty"`
 	By           string `json:"by,omitempty"` // the user who asks
 	WithoutProof bool   `json:"without_proof,omitempty"`
+}
+
+// A GrowRequest is what a person wants to have grown.
+type GrowRequest struct {
+	Volume string `json:"volume"`            // its name in the role
+	DryRun bool   `json:"dry_run,omitempty"` // only say what would be done
 }
 
 // ErrNoPlan says that the agent has no plan for the unit of a bypass.

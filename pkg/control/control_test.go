@@ -64,6 +64,7 @@ func TestErrorsKeepTheirHintAndWhetherTheyArePermanent(t *testing.T) {
 			Unlock:    func(context.Context, []byte) (string, error) { return fail() },
 			Bypass:    func(context.Context, BypassRequest) (string, error) { return fail() },
 			EndBypass: func(context.Context, string) (string, error) { return fail() },
+			Grow:      func(context.Context, GrowRequest) (string, error) { return fail() },
 			KeysMax:   keysMax,
 		}
 		c := Client{serveAnyone(t, handler{commands})}
@@ -71,7 +72,8 @@ func TestErrorsKeepTheirHintAndWhetherTheyArePermanent(t *testing.T) {
 		_, unlockErr := c.Unlock(t.Context(), []byte("key"))
 		_, bypassErr := c.Bypass(t.Context(), BypassRequest{Unit: "mariadb.service"})
 		_, endErr := c.EndBypass(t.Context(), "mariadb.service")
-		for command, got := range map[string]error{"retry": retryErr, "unlock": unlockErr, "bypass": bypassErr, "end-bypass": endErr} {
+		_, growErr := c.Grow(t.Context(), GrowRequest{Volume: "data"})
+		for command, got := range map[string]error{"retry": retryErr, "unlock": unlockErr, "bypass": bypassErr, "end-bypass": endErr, "grow": growErr} {
 			if got == nil || got.Error() != "cannot "+command+": "+err.Error() ||
 				fault.HintOf(got) != fault.HintOf(err) || fault.IsPermanent(got) != fault.IsPermanent(err) {
 				t.Errorf("%s: %s gets %v, hint %q, permanent: %v", name, command, got, fault.HintOf(got), fault.IsPermanent(got))
@@ -86,6 +88,7 @@ func TestRequestsThatAreNotOfTheAPIAreRefused(t *testing.T) {
 		Unlock:    func(context.Context, []byte) (string, error) { t.Error("it ran"); return "", nil },
 		Bypass:    func(context.Context, BypassRequest) (string, error) { t.Error("it ran"); return "", nil },
 		EndBypass: func(context.Context, string) (string, error) { t.Error("it ran"); return "", nil },
+		Grow:      func(context.Context, GrowRequest) (string, error) { t.Error("it ran"); return "", nil },
 		KeysMax:   keysMax,
 	}
 	long := base64.StdEncoding.EncodeToString(make([]byte, keysMax+1))
@@ -94,10 +97,10 @@ func TestRequestsThatAreNotOfTheAPIAreRefused(t *testing.T) {
 		code               int
 		message, hint      string
 	}{
-		"an unknown path":      {"POST", "/", "", 404, `the control API has no path "/": it has /v1/ followed by retry, unlock, bypass, end-bypass`, ""},
+		"an unknown path":      {"POST", "/", "", 404, `the control API has no path "/": it has /v1/ followed by retry, unlock, bypass, end-bypass, grow`, ""},
 		"no version":           {"POST", "/retry", "", 404, `no path "/retry"`, ""},
 		"no number":            {"POST", "/v1x/retry", "", 404, `no path "/v1x/retry"`, ""},
-		"an unknown command":   {"POST", "/v1/lock", "", 404, `has no command "lock": it has retry, unlock, bypass, end-bypass`, ""},
+		"an unknown command":   {"POST", "/v1/lock", "", 404, `has no command "lock": it has retry, unlock, bypass, end-bypass, grow`, ""},
 		"no command":           {"POST", "/v1/", "", 404, `has no command ""`, ""},
 		"a wrong method":       {"GET", "/v1/unlock", "", 405, "the method GET is not allowed for /v1/unlock: use POST", ""},
 		"a newer version":      {"POST", "/v2/retry", "", 404, "the agent speaks version 1 of the control API, and the request is version 2", "systemctl restart bootagent"},
@@ -110,6 +113,7 @@ func TestRequestsThatAreNotOfTheAPIAreRefused(t *testing.T) {
 		"a bypass of no unit":  {"POST", "/v1/bypass", `{"reason": "down"}`, 400, "it names no unit", ""},
 		"a bypass with more":   {"POST", "/v1/bypass", `{"unit": "a.service", "force": true}`, 400, `unknown field "force"`, ""},
 		"an end of no bypass":  {"POST", "/v1/end-bypass", "", 400, "the body is not that of end-bypass", ""},
+		"a growth with more":   {"POST", "/v1/grow", `{"volume": "data", "force": true}`, 400, `unknown field "force"`, ""},
 		"a body that is large": {"POST", "/v1/unlock", strings.Repeat("x", 1<<16), 413, "the body has more than", ""},
 	} {
 		w := httptest.NewRecorder()
@@ -130,6 +134,20 @@ func TestRequestsThatAreNotOfTheAPIAreRefused(t *testing.T) {
 	handler{commands}.ServeHTTP(w, httptest.NewRequest("POST", "/v1/unlock", body))
 	if w.Code != 400 || !strings.Contains(w.Body.String(), "the body is incomplete") {
 		t.Errorf("a body that breaks off: status %d, %s", w.Code, w.Body)
+	}
+}
+
+func TestAGrowthReachesTheAgentAsItWasAsked(t *testing.T) {
+	for _, want := range []GrowRequest{{Volume: "data"}, {Volume: "data", DryRun: true}} {
+		c := Client{serveAnyone(t, handler{Commands{Grow: func(_ context.Context, got GrowRequest) (string, error) {
+			if got != want {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+			return "it is grown", nil
+		}}})}
+		if answer, err := c.Grow(t.Context(), want); err != nil || answer.Message != "it is grown" {
+			t.Errorf("got %+v, %v", answer, err)
+		}
 	}
 }
 

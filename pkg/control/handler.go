@@ -2,7 +2,6 @@ package control
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,14 +45,11 @@ func (h handler) answer(r *http.Request) (message string, code int, err error) {
 		message, err = h.commands.Retry(r.Context())
 	case name == "bypass", name == "end-bypass":
 		var want BypassRequest
-		body, code, err := readBody(r.Body, bypassMax)
-		if err != nil {
+		if code, err := decode(r.Body, name, `{"unit": "mariadb.service"}`, &want); err != nil {
 			return "", code, err
 		}
-		decoder := json.NewDecoder(bytes.NewReader(body))
-		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(&want); err != nil || want.Unit == "" {
-			return "", http.StatusBadRequest, fault.Permanent(fmt.Errorf("the body is not that of %s, such as {\"unit\": \"mariadb.service\"}: %w", name, cmp.Or(err, errNoUnit)))
+		if want.Unit == "" {
+			return "", http.StatusBadRequest, notOf(name, `{"unit": "mariadb.service"}`, errors.New("it names no unit"))
 		}
 		if name == "end-bypass" {
 			message, err = h.commands.EndBypass(r.Context(), want.Unit)
@@ -61,6 +57,12 @@ func (h handler) answer(r *http.Request) (message string, code int, err error) {
 			message, err = h.commands.Bypass(r.Context(), want)
 		}
 		return message, codeOf(err), err
+	case name == "grow":
+		var want GrowRequest
+		if code, err := decode(r.Body, name, `{"volume": "data"}`, &want); err != nil {
+			return "", code, err
+		}
+		message, err = h.commands.Grow(r.Context(), want)
 	default:
 		body, code, err := readBody(r.Body, bodyMax(h.commands.KeysMax))
 		defer clear(body)
@@ -83,12 +85,29 @@ func (h handler) answer(r *http.Request) (message string, code int, err error) {
 }
 
 // names are the commands of the API.
-var names = []string{"retry", "unlock", "bypass", "end-bypass"}
+var names = []string{"retry", "unlock", "bypass", "end-bypass", "grow"}
 
-// bypassMax is the most bytes of the body of bypass.
-const bypassMax = 4 << 10
+// requestMax is the most bytes of a body, but for that of unlock.
+const requestMax = 4 << 10
 
-var errNoUnit = errors.New("it names no unit")
+// decode reads the body of a command, which is like an example. On an error, the code
+// is the status to answer with.
+func decode(body io.Reader, name, like string, into any) (code int, err error) {
+	src, code, err := readBody(body, requestMax)
+	if err != nil {
+		return code, err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(src))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		return http.StatusBadRequest, notOf(name, like, err)
+	}
+	return 0, nil
+}
+
+func notOf(name, like string, why error) error {
+	return fault.Permanent(fmt.Errorf("the body is not that of %s, such as %s: %w", name, like, why))
+}
 
 // codeOf returns the status for the error of a command: a client may repeat
 // what was answered with 503.

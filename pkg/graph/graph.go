@@ -47,6 +47,7 @@ type Step struct {
 	needs []*Step
 
 	serves bool          // it is Done when a service is ready, see Serving
+	aside  bool          // see Aside
 	from   *Step         // the step that runs again first when this one failed
 	within time.Duration // how long it may fail or wait; 0 is the graph's RetryWithin
 
@@ -98,6 +99,13 @@ func (s *Step) From(step *Step) *Step {
 // Serving marks a step that is Done when a service is ready.
 func (s *Step) Serving() *Step {
 	s.serves = true
+	return s
+}
+
+// Aside marks a step that the graph is as good as Done without: what it waits for,
+// and what it fails of, is only to be known.
+func (s *Step) Aside() *Step {
+	s.aside = true
 	return s
 }
 

@@ -36,6 +36,7 @@ type Progress struct {
 	Err     error     // why it Failed, also while it is retried, or was Skipped
 	RetryAt time.Time
 	Serves  bool   // it is Done when a service is ready
+	Aside   bool   // what it waits for, or fails of, is only to be known
 	Answer  string // the last that it got
 	Warning string // what people should know of it, even if it is Done
 
@@ -52,7 +53,7 @@ func (g *Graph) progress() []Progress {
 	for i, st := range g.steps {
 		all[i] = Progress{
 			Step: st.name, State: st.state, Since: st.since, Started: st.started, Wait: st.wait, Err: st.err,
-			RetryAt: st.retryAt, Serves: st.serves, Answer: st.answer, Warning: st.warning,
+			RetryAt: st.retryAt, Serves: st.serves, Aside: st.aside, Answer: st.answer, Warning: st.warning,
 			Failures: st.failures, FailingSince: st.failingSince, First: st.first, FailsAt: g.due(st), CountsAsFailed: st.countsAsFailed,
 		}
 		switch {

@@ -21,6 +21,7 @@ type Host struct {
 	Releases    Releases
 	Disks       Disks
 	Filesystems Filesystems
+	Growths     Growths
 	Ledgers     Ledgers
 	Intents     Intents
 	Mounts      Mounts

@@ -30,6 +30,10 @@ type Volumes interface {
 	// Origin says what EC2 knows of a volume that is taken for new.
 	Origin(ctx context.Context, id name.VolumeID) (Origin, error)
 
+	// Resized returns nil once a volume has a size, in bytes, for good: a
+	// modification can't fail any more, or there is none.
+	Resized(ctx context.Context, id name.VolumeID, size int64) error
+
 	// Intent and Intend read and write the intent, which is a tag of the volume.
 	Intent(ctx context.Context, id name.VolumeID) (Intent, error) // the zero Intent if there is none
 	Intend(ctx context.Context, id name.VolumeID, intent Intent) error
@@ -137,6 +141,7 @@ type Content struct {
 	Blank      bool   // proven to hold nothing
 	Filesystem string // the type of the one filesystem on it, or ""
 	UUID       string // of that filesystem
+	Size       int64  // of that filesystem, in bytes; 0 if it is not known
 	Words      string // what was found and where: "has an LVM2 signature at 0x218"
 	Beside     string // what else is on a disk with a filesystem, in words that name it; or ""
 	Mend       string // the command that leaves the volume's filesystem alone on the disk, or ""
@@ -148,7 +153,7 @@ type Filesystems interface {
 	// forces, and goes on where an agent that died left it.
 	Format(ctx context.Context, disk Disk, filesystem, uuid string) error
 
-	// Settle waits until no Format and no Introduce runs on the disk.
+	// Settle waits until no Format, no Introduce and no Grow runs on the disk.
 	Settle(ctx context.Context, disk Disk) error
 
 	// Check mends what the filesystem's own checker mends without being

@@ -59,7 +59,7 @@ func (f filesystems) Format(ctx context.Context, d host.Disk, fstype, uuid strin
 }
 
 func (f filesystems) Settle(ctx context.Context, d host.Disk) error {
-	for _, name := range []string{makeUnit(d), introduceUnit(d)} {
+	for _, name := range []string{makeUnit(d), introduceUnit(d), growUnit(d)} {
 		if err := f.manager.Settle(ctx, name); err != nil {
 			return err
 		}

@@ -66,6 +66,7 @@ func (m *Machine) Host(c Config) (host.Host, error) {
 		Releases:    release.Kept(m.StateDir),
 		Disks:       d,
 		Filesystems: filesystems{m.Manager, d},
+		Growths:     filesystems{m.Manager, d},
 		Ledgers:     ledgers{m.Children},
 		Intents:     records.Intents(filepath.Join(m.StateDir, "intents")),
 		Mounts:      mounts{m.Manager, m.Children},

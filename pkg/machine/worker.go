@@ -6,13 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"bootagent/pkg/block"
 	"bootagent/pkg/child"
+	"bootagent/pkg/command"
 	"bootagent/pkg/datadir"
 	"bootagent/pkg/engine"
 	"bootagent/pkg/filesystem"
+	"bootagent/pkg/filesystem/growfs"
 	"bootagent/pkg/host"
 	"bootagent/pkg/probe"
 )
@@ -27,8 +30,8 @@ type task struct {
 	Data   host.Data // for examine, create and give
 	Set    host.EngineSettings
 
-	Dev        uint64 `json:",omitempty"` // of the device, for look-at
-	Filesystem string `json:",omitempty"` // its type, for look-at
+	Dev        uint64 `json:",omitempty"` // of the device, for look-at and size-of
+	Filesystem string `json:",omitempty"` // its type, for both
 }
 
 type taskKind string
@@ -47,6 +50,7 @@ const (
 	connect       taskKind = "connect"   // to the socket at Path
 	findDisk      taskKind = "find-disk" // whose serial number is Path
 	lookAt        taskKind = "look-at"   // the filesystem on a device
+	sizeOf        taskKind = "size-of"   // the filesystem that is mounted from the device Other
 )
 
 // do does the task in this process.
@@ -83,6 +87,8 @@ func (t task) do(ctx context.Context) (answer any, err error) {
 	case lookAt:
 		ledger, names, err := filesystem.Look(t.Path, t.Dev, t.Filesystem)
 		return host.Look{Ledger: ledger, Names: names}, err
+	case sizeOf:
+		return growfs.Size(t.Path, t.Dev, t.Filesystem, t.Other)
 	}
 	return nil, fmt.Errorf("there is no task %q", t.Do)
 }
@@ -102,7 +108,17 @@ func (t task) words() string {
 		publish:       "the data of %s to be brought to its disk",
 		findDisk:      "the disk with serial %s to tell which it is",
 		lookAt:        "the filesystem on %s to be looked at",
+		sizeOf:        "the filesystem at %s to tell its size",
 	}[t.Do]
+}
+
+// Worker is the command that a child of the agent runs: it does the tasks that
+// standard input names.
+func Worker(ctx context.Context, args []string, out io.Writer) error {
+	if err := command.Parse(child.Command, args, nil, 0, 0); err != nil {
+		return err
+	}
+	return Serve(ctx, os.Stdin, out)
 }
 
 // Serve does the tasks that in names until it ends, one after the other. The agent

@@ -91,7 +91,7 @@ func Of(needs Needs) Policy {
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
 func (p *Policy) volumes(needs Needs) {
 	arn := func(resource string) []string { return []string{"arn:" + needs.Partition + ":ec2:*:*:" + resource} }
-	p.allow("Look", []string{"ec2:DescribeInstances", "ec2:DescribeVolumes"}, []string{"*"}, nil)
+	p.allow("Look", []string{"ec2:DescribeInstances", "ec2:DescribeVolumes", "ec2:DescribeVolumesModifications"}, []string{"*"}, nil)
 
 	// An attach is asked for both of its ends, and a condition on tags holds
 	// for each: so the instance has a statement of its own. It may attach to

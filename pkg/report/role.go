@@ -22,6 +22,10 @@ func Of(told status.Status, held map[string]graph.Progress, progress []graph.Pro
 		if p.Warning != "" {
 			s.Warnings = append(s.Warnings, p.Step+": "+p.Warning)
 		}
+		if p.Aside {
+			s.Warnings = append(s.Warnings, aside(p)...)
+			continue
+		}
 		up = up || p.Serves && p.State == graph.Done
 		if severity(p) > isFine && (worst == nil || severity(p) > severity(*worst)) {
 			worst = &progress[i]
@@ -48,6 +52,17 @@ func Of(told status.Status, held map[string]graph.Progress, progress []graph.Pro
 	return s
 }
 
+// aside is what is to be known of a step that the role is ready without.
+func aside(p graph.Progress) []string {
+	switch {
+	case severity(p) < isWaiting:
+		return nil
+	case hintOf(p) != "":
+		return []string{p.String() + "; " + hintOf(p)}
+	}
+	return []string{p.String()}
+}
+
 // OfIdentify returns the status while the agent identifies the instance, from
 // the progress of that. The role is not ready when all steps are done, because
 // the boot then begins.
@@ -64,7 +79,7 @@ func OfIdentify(progress []graph.Progress) status.Status {
 // to run, and the boot is not settled.
 func Settled(progress []graph.Progress) bool {
 	is := func(states ...graph.State) bool {
-		return slices.ContainsFunc(progress, func(p graph.Progress) bool { return slices.Contains(states, p.State) })
+		return slices.ContainsFunc(progress, func(p graph.Progress) bool { return !p.Aside && slices.Contains(states, p.State) })
 	}
 	return !is(graph.Running) && (!is(graph.Pending) || is(graph.Waiting, graph.Failed))
 }

@@ -52,6 +52,29 @@ func gaveUp(p graph.Progress) graph.Progress {
 	return p
 }
 
+func TestAStepAsideIsOnlyToBeKnown(t *testing.T) {
+	grow := graph.Progress{Step: "volume data: grow", Since: since, Aside: true}
+	for name, c := range map[string]struct {
+		progress graph.Progress
+		says     string
+	}{
+		"running": {again(grow, graph.Running, nil), ""},
+		"skipped": {again(grow, graph.Skipped, nil), ""},
+		"waiting": {waiting(grow, attach), "volume data: grow: waiting since 10:00:01 until 10:20:01 for the disk with serial vol0; attach it"},
+		"failed":  {failed(grow, broken), "volume data: grow failed at 10:00:01: it is broken; mend it"},
+		"late":    {gaveUp(again(grow, graph.Failed, broken)), "volume data: grow failed at 10:00:01 (7 tries since 09:00:01): it is broken (at first: it was new); mend it"},
+	} {
+		progress := []graph.Progress{c.progress, up("a.service", graph.Done)}
+		s := Of(status.Status{}, nil, progress)
+		if s.State != status.Ready || strings.Join(s.Warnings, "|") != c.says || len(s.Steps) != 2 {
+			t.Errorf("%s: it is %s, and tells %q", name, s.State, s.Warnings)
+		}
+		if !Settled(progress) {
+			t.Errorf("%s: the boot is not settled", name)
+		}
+	}
+}
+
 func TestStateOfARoleIsThatOfItsWorstStep(t *testing.T) {
 	skipped := up("a.service", graph.Skipped)
 	skipped.Err = errors.New(`needs "volume data: device"`)

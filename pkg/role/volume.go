@@ -23,6 +23,7 @@ type Volume struct {
 	Mount      string         `json:"mount"`                 // absolute, clean path of the mount point
 	Timeout    time.Duration  `json:"timeout"`               // for the whole way of the volume
 	Adopt      bool           `json:"adopt,omitempty"`       // take a filesystem that has no ledger
+	Grow       bool           `json:"grow,omitempty"`        // make the filesystem as large as the disk when that is larger
 }
 
 // FilesystemType is a kind of filesystem that a volume may hold.
@@ -108,6 +109,10 @@ var volumeKeys = key.Table[*reading, Volume]{
 	{
 		key.Key{Name: "adopt", Says: "Whether a filesystem is taken that bootagent did not make.", Unset: "`false`", Kind: key.Kind{Type: key.Boolean}},
 		func(d *reading, r key.Reader, v *Volume) { v.Adopt, _ = r.Bool() },
+	},
+	{
+		key.Key{Name: "grow", Says: "Whether the filesystem is made as large as its disk, while it is in use, when the disk is larger.", Unset: "`false`: the status says so, and `bootagent grow` does it", Kind: key.Kind{Type: key.Boolean}},
+		func(d *reading, r key.Reader, v *Volume) { v.Grow, _ = r.Bool() },
 	},
 }
 

@@ -44,21 +44,22 @@ func (v *Volume) appear(ctx context.Context) (host.Disk, error) {
 // DiskChanged runs the volume's failed steps again at once if the event is about
 // its disk, and if what is known of that disk has changed: it came or went, it is
 // another one, it has another size, udev sees something else on it. An event that
-// changes nothing known is ignored: a checker that opens a disk makes one when it
+// changes nothing known is ignored, and why is "": a checker that opens a disk makes one when it
 // closes it. How long a step rests, and when it has failed, does not begin again.
-func (v *Volume) DiskChanged(ctx context.Context, e host.DiskEvent) {
+func (v *Volume) DiskChanged(ctx context.Context, e host.DiskEvent) (why string) {
 	serial, about := v.known.concerns(e)
 	if !about {
-		return
+		return ""
 	}
 	disk, there, err := v.host.Disks.Find(ctx, serial)
 	if ctx.Err() != nil {
-		return
+		return ""
 	}
-	if why := v.known.change(serial, e, disk, there, err); why != "" {
+	if why = v.known.change(serial, e, disk, there, err); why != "" {
 		v.log.Info("the disk of a volume has changed", "volume", v.Name, "serial", serial, "why", why)
 		v.graph.RetryFailed(why, v.steps...)
 	}
+	return why
 }
 
 // known is what is known of a volume's disk, by which an event that says

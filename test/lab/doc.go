@@ -1,6 +1,7 @@
 // Package lab boots virtual machines for the end-to-end tests and the demo: Debian with its own kernel,
 // systemd, MariaDB and nginx, in QEMU, with NVMe disks that are plugged and unplugged while the machine
-// runs. Debian is version 12, or the one that a platform of package image has.
+// runs. Debian is version 12 on amd64, or what a platform of package image has. A machine with arm64 boots
+// by UEFI, in emulation.
 //
 // Package image builds an image once and keeps it in the user's cache folder. Each machine has a copy
 // of the image's disk. Package qemu runs the process of a machine that is on.

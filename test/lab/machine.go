@@ -136,6 +136,8 @@ func (m *Machine) commandLine() string {
 		// On a busy host, the emulated timer's interrupts come too late for the kernel's test of the IO-APIC,
 		// and the kernel panics. As on all virtual machines, there is nothing to test.
 		"no_timer_check",
+		// A getty would hang up other programs that write to the line. The base masks that of amd64.
+		"systemd.mask=serial-getty@ttyAMA0.service",
 		// systemd writes the name of each unit that it starts or stops to the console.
 		"systemd.show_status=yes", "systemd.status_unit_format=name",
 	}, " ")

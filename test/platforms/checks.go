@@ -25,6 +25,7 @@ type check struct {
 // checks are what is tried on the platforms. Each row of the page has a cell for each of them.
 func checks() []check {
 	debian := []string{"trixie", "sid"}
+	all := append(slices.Clone(debian), "arm64")
 	return []check{
 		{
 			name: "demo", says: "what `make demo` shows: a database server, its replacement, and a web server",
@@ -32,11 +33,11 @@ func checks() []check {
 		},
 		{
 			name: "life of MariaDB", says: "all that can happen to a running database, and a second machine",
-			pkg: "e2e", tests: "^TestLifeOfADatabase$", on: debian,
+			pkg: "e2e", tests: "^TestLifeOfADatabase$", on: all,
 		},
 		{
 			name: "order at power-off", says: "the service stops before its volume is unmounted, and the network goes last",
-			pkg: "e2e", tests: "^TestLifeOfADatabase$", part: "^at_power-off_", on: debian,
+			pkg: "e2e", tests: "^TestLifeOfADatabase$", part: "^at_power-off_", on: all,
 		},
 		{
 			name: "contract", says: "each engine in each situation of [the contract](contract.md)",

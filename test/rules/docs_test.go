@@ -138,7 +138,7 @@ func bootagentHelp(t *testing.T) (pages map[string]helpPage, listed []string) {
 		t.Fatalf("bootagent help lists only %q", listed)
 	}
 	pages = make(map[string]helpPage)
-	for _, name := range slices.Concat(listed, []string{"mkfs", "introduce", "daemon", "release"}) {
+	for _, name := range slices.Concat(listed, []string{"mkfs", "introduce", "growfs", "daemon", "release"}) {
 		text := string(run(t, program, "help", name))
 		usage, rest, _ := strings.Cut(strings.TrimPrefix(text, "usage: bootagent "), "\n")
 		page := helpPage{usage: usage}

@@ -78,6 +78,7 @@ var table = []row{
 		may:   []string{"bootagent/pkg/answers", "bootagent/pkg/child", "bootagent/pkg/engine", "bootagent/pkg/host", "bootagent/pkg/regular", "bootagent/pkg/systemd", "bootagent/pkg/unit", "bootagent/pkg/datadir", xsys},
 		never: network, why: "programs of engines, in children and units; which, pkg/engine says",
 	},
+	{pkg: "pkg/machine/disks", may: []string{"bootagent/pkg/block", "bootagent/pkg/host"}, never: network, why: "events of disks, gathered; who makes it listens to the kernel"},
 	{pkg: "pkg/machine", may: all, why: "the real host: pkg/host by disks, filesystems, systemd and the cloud"},
 	{
 		pkg: "cmd/bootagent-generator", may: []string{"bootagent/pkg/role", "bootagent/pkg/systemd/guard", "bootagent/pkg/unit"}, never: network,
@@ -121,9 +122,11 @@ var table = []row{
 	{pkg: "pkg/records", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/host", renameio}, never: []string{"net", "net/http", "os/exec"}, why: "files of the machine's own disk"},
 	{pkg: "pkg/mountinfo", never: effects, why: "text of mountinfo to mounts; the one parser of it, which every package that reads the file may import"},
 	{pkg: "pkg/block", may: []string{"bootagent/pkg/mountinfo", xsys}, never: network, why: "ioctls of disks; no cloud"},
-	{pkg: "pkg/blankproof", may: []string{"bootagent/pkg/blankproof/signature", "bootagent/pkg/block", "bootagent/pkg/program", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "reads of a disk that pkg/block describes, blkid and wipefs as programs; it writes to no disk"},
+	{pkg: "pkg/blankproof", may: []string{"bootagent/pkg/blankproof/signature", "bootagent/pkg/block", "bootagent/pkg/filesystem/superblock", "bootagent/pkg/program", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "reads of a disk that pkg/block describes, blkid and wipefs as programs; it writes to no disk"},
 	{pkg: "pkg/blankproof/signature", may: []string{"bootagent/pkg/block"}, never: effects, why: "the table of formats and their marks; it is data, and takes of pkg/block its units"},
 	{pkg: "pkg/filesystem", may: []string{"bootagent/pkg/datadir", xsys}, never: network, why: "extended attributes, statx and mounts that are attached nowhere; no volumes"},
+	{pkg: "pkg/filesystem/superblock", never: effects, why: "bytes of a superblock to a size; its caller reads the disk"},
+	{pkg: "pkg/filesystem/growfs", may: []string{"bootagent/pkg/block", "bootagent/pkg/command", "bootagent/pkg/filesystem", "bootagent/pkg/filesystem/superblock", "bootagent/pkg/host", xsys}, never: network, why: "a command: it identifies a disk and what is mounted of it, and has the kernel grow that"},
 	{pkg: "pkg/filesystem/introduce", may: []string{"bootagent/pkg/block", "bootagent/pkg/command", "bootagent/pkg/filesystem", "bootagent/pkg/host", xsys}, never: network, why: "a command: it identifies a disk, and has pkg/filesystem write to it"},
 	{pkg: "pkg/datadir", may: []string{xsys}, never: network, why: "renameat2, which never replaces; no engines, no volumes, no units"},
 	{pkg: "pkg/engine/pgcontrol", never: effects, why: "the state in PostgreSQL's control file; its caller reads the file"},
@@ -209,6 +212,11 @@ var table = []row{
 	{pkg: "pkg/bypass/byhand", may: all, why: "a command: it asks the agent, and starts a service where no agent can"},
 	{pkg: "pkg/release", may: []string{renameio}, never: []string{"net", "net/http", "os/exec"}, why: "one file"},
 	{pkg: "pkg/storage/stop", never: effects, why: "how services stopped, in words; a ledger keeps it"},
+	{
+		pkg: "pkg/storage/grow", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage"}, never: effects,
+		why: "when a volume grows; every effect is behind an interface of pkg/host",
+	},
+	{pkg: "pkg/storage/grow/byhand", may: []string{"bootagent/pkg/command", "bootagent/pkg/control"}, never: effects, why: "a command: it asks the agent"},
 	{
 		pkg: "pkg/storage/diskinfo", may: []string{"bootagent/pkg/blankproof", "bootagent/pkg/block", "bootagent/pkg/host"}, never: effects,
 		why: "a disk and its proof in the types of pkg/host; the simulated world uses it, too",

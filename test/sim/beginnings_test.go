@@ -49,7 +49,7 @@ var beginnings = []beginning{
 		v.lvm = true
 	}},
 	{name: "a filesystem of somebody's", weight: 1, never: "without a ledger", set: func(_ *World, v *ebs) {
-		v.format("xfs", "11111111-1111-4111-8111-111111111111")
+		v.format("xfs", "11111111-1111-4111-8111-111111111111", 8<<30)
 		v.place.made, v.log.made = false, false
 	}},
 	{name: "a filesystem of ours that was repaired", weight: 1, never: "which bootagent made, and its ledger, bootagent's record on it, is gone", set: func(w *World, v *ebs) {
@@ -64,7 +64,7 @@ var beginnings = []beginning{
 	}},
 	{name: "a filesystem of somebody's that a tag calls ours", weight: 1, never: "which mkfs does not leave", set: func(_ *World, v *ebs) {
 		const uuid = "11111111-1111-4111-8111-111111111111"
-		v.format("xfs", uuid)
+		v.format("xfs", uuid, 8<<30)
 		v.place.made = false
 		v.place.dirs["home"] = directory{state: host.Damaged, engine: "mariadb", owner: "somebody", synced: true}
 		v.log = v.place.clone()
@@ -91,6 +91,11 @@ var beginnings = []beginning{
 	{name: "a volume of another role", weight: 1, never: "is a volume of role", set: func(w *World, v *ebs) {
 		w.withRows(v)
 		v.place.ledger = strings.Replace(v.place.ledger, `"role":"mysql-ec2"`, `"role":"queue"`, 1)
+		v.log = v.place.clone()
+	}},
+	{name: "a volume that is smaller than its filesystem", weight: 1, never: "is smaller than its xfs filesystem: it has 8589934592 bytes, and the filesystem 10737418240", set: func(w *World, v *ebs) {
+		w.withRows(v)
+		v.place.size, v.shrunk = 10<<30, true
 		v.log = v.place.clone()
 	}},
 	{name: "a volume with multi-attach", weight: 1, never: "multi-attach enabled", set: func(w *World, v *ebs) {

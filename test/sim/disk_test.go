@@ -17,6 +17,7 @@ type filesystem struct {
 	uuid   string
 	ledger string
 	made   bool // by the agent
+	size   int64
 	dirs   map[string]directory
 }
 
@@ -47,9 +48,9 @@ type blocks struct {
 func (b *blocks) blank() bool { return !b.lvm && !b.half && b.place == nil }
 
 // format puts a filesystem on the disk.
-func (b *blocks) format(kind, uuid string) {
+func (b *blocks) format(kind, uuid string, size int64) {
 	b.lvm, b.half = false, false
-	b.place = &filesystem{kind: kind, uuid: uuid, made: true, dirs: map[string]directory{}}
+	b.place = &filesystem{kind: kind, uuid: uuid, made: true, size: size, dirs: map[string]directory{}}
 	b.log, b.live = b.place.clone(), nil
 	b.made++
 }
@@ -126,7 +127,7 @@ func (b *blocks) report(d block.Disk) blankproof.Report {
 	case b.half:
 	case b.place != nil:
 		r.Found = []blankproof.Signature{{Name: b.place.kind, Offset: 0}}
-		r.Filesystem = &blankproof.Filesystem{Type: b.place.kind, UUID: b.place.uuid}
+		r.Filesystem = &blankproof.Filesystem{Type: b.place.kind, UUID: b.place.uuid, Size: block.Bytes(b.place.size)}
 	default:
 		r.Blank = true
 		return r
@@ -137,7 +138,7 @@ func (b *blocks) report(d block.Disk) blankproof.Report {
 
 // ours puts on the disk what a former instance of the role left.
 func (b *blocks) ours(id name.VolumeID, uuid string, rows int) {
-	b.format(string(role.XFS), uuid)
+	b.format(string(role.XFS), uuid, 8<<30)
 	b.made = 0
 	ledger := storage.Ledger{
 		Volume: string(id), UUID: uuid, Role: "mysql-ec2", Generation: 3, Instance: "i-before", BootID: "before",

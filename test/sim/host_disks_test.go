@@ -103,11 +103,11 @@ func (f filesystems) Format(ctx context.Context, d host.Disk, fstype, uuid strin
 				case 0:
 					v.half = false
 				case 1:
-					v.format(fstype, uuid)
+					v.format(fstype, uuid, v.sizeOf())
 				}
 			}}
 			m.runCommand(name, c, w.between(time.Second, 4*time.Second), func() error {
-				v.format(fstype, uuid)
+				v.format(fstype, uuid, v.sizeOf())
 				w.count(m.id, "make")
 				return nil
 			})
@@ -120,13 +120,14 @@ func (f filesystems) Format(ctx context.Context, d host.Disk, fstype, uuid strin
 
 func (f filesystems) Settle(ctx context.Context, d host.Disk) error {
 	m := f.machine
-	made, introduced := m.ended(makeUnit(d)), m.ended(introduceUnit(d))
+	made, introduced, grown := m.ended(makeUnit(d)), m.ended(introduceUnit(d)), m.ended(growUnit(d))
 	return f.call(ctx, "asks", "that no mkfs runs on "+d.Serial, effect{
 		do:    func() error { return nil },
-		until: func() bool { return made() && introduced() },
+		until: func() bool { return made() && introduced() && grown() },
 		result: func() error {
 			delete(m.commands, makeUnit(d))
 			delete(m.commands, introduceUnit(d))
+			delete(m.commands, growUnit(d))
 			return nil
 		},
 	})

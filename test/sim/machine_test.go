@@ -192,7 +192,7 @@ func (m *machine) shutDownFurther() {
 
 func (a *agent) world() host.Host {
 	return host.Host{
-		Volumes: a.volumes, Records: records{a}, Releases: releases{a}, Bypasses: bypasses{a}, Disks: disks{a}, Filesystems: filesystems{a}, Ledgers: ledgers{a},
+		Volumes: a.volumes, Records: records{a}, Releases: releases{a}, Bypasses: bypasses{a}, Disks: disks{a}, Filesystems: filesystems{a}, Growths: growths{a}, Ledgers: ledgers{a},
 		Mounts: mounts{a}, Directories: directories{a}, Engines: engines{a}, Secrets: a.secrets(), Files: configFiles{a}, Units: units{a}, Runs: units{a}, Grants: units{a}, Jobs: units{a}, Probes: probes{a}, Stops: units{a}, Shutdown: units{a},
 		Machine:      host.Machine{ID: a.machine.id, BootID: a.machine.bootID()},
 		UnlockWithin: time.Hour,

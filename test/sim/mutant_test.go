@@ -101,6 +101,7 @@ type seams struct {
 	intent     func(context.Context, name.VolumeID) (host.Intent, error)
 	intend     func(context.Context, name.VolumeID, host.Intent) error
 	tags       func(context.Context, name.VolumeID) (map[string]string, error)
+	resized    func(context.Context, name.VolumeID, int64) error
 	recordTag  func(name.VolumeID, string, string) error
 	recorded   func(string, host.Find) (name.VolumeID, error)
 	record     func(string, host.Find, name.VolumeID) error
@@ -158,7 +159,7 @@ func newSeams(a *agent, h host.Host) *seams {
 
 		findVolume: h.Volumes.FindVolume, claim: h.Volumes.Claim, attach: h.Volumes.Attach,
 		origin: h.Volumes.Origin, intent: h.Volumes.Intent, intend: h.Volumes.Intend,
-		tags: h.Volumes.Tags, recordTag: h.Records.RecordTag,
+		tags: h.Volumes.Tags, resized: h.Volumes.Resized, recordTag: h.Records.RecordTag,
 		recorded: h.Records.Recorded, record: h.Records.Record,
 
 		findDisk: h.Disks.Find, readDisk: h.Disks.Read,
@@ -316,6 +317,10 @@ func (s seamVolumes) Intend(ctx context.Context, of name.VolumeID, intent host.I
 
 func (s seamVolumes) Tags(ctx context.Context, of name.VolumeID) (map[string]string, error) {
 	return s.tags(ctx, of)
+}
+
+func (s seamVolumes) Resized(ctx context.Context, of name.VolumeID, size int64) error {
+	return s.resized(ctx, of, size)
 }
 
 func (s seamRecords) RecordTag(id name.VolumeID, key, value string) error {

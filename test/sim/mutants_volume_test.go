@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -232,6 +233,21 @@ var ofVolumes = []mutant{
 	{name: "the first ledger counts as written whatever became of it", change: func(s *seams) {
 		s.introduce = func(context.Context, host.Disk, []byte, bool) error { return nil }
 	}},
+	{name: "a disk that is smaller than its filesystem is taken", breaks: "does not refuse the volume", change: reads(func(c *host.Content) { c.Size = 0 })},
+	{name: "a filesystem is grown before EC2 is sure of the size", breaks: "EC2 has yet to be sure of its size", change: func(s *seams) {
+		s.resized = func(context.Context, name.VolumeID, int64) error { return nil }
+	}},
+	{name: "a filesystem is grown that nobody wants larger", breaks: "which nobody asked for", role: func(r *role.Role) {
+		r.Volumes = slices.Clone(r.Volumes)
+		r.Volumes[0].Grow = true
+	}},
+	{name: "a growth that failed is not tried again", breaks: "is not grown", change: func(s *seams) {
+		s.step("volume data: grow", func(ctx context.Context, run graph.Func) error {
+			_ = run(ctx)
+			return nil
+		})
+	}},
+	{name: "a disk that becomes larger is not looked at", breaks: "is not grown", misses: func(_ *agent, event string) bool { return event == diskEvent }},
 	{name: "a mount of a disk that is gone passes for one that is there", change: func(s *seams) {
 		says(&s.stale, func(_ string, stale *bool) { *stale = false })
 	}},

@@ -126,6 +126,12 @@ var acts = []act{
 			}
 		}
 	}},
+	{"makes the volume larger, not only for", func(w *World, _ *machine) {
+		if v := w.theVolume(); v != nil && !v.shrunk {
+			w.cloud.modify(v)
+		}
+	}},
+	{"says bootagent grow on", func(_ *World, m *machine) { m.order() }},
 	{"upgrades the engine, to one that looks elsewhere, on", func(_ *World, m *machine) { m.upgrade() }},
 	{"bypasses what holds the database on", func(_ *World, m *machine) { m.bypass(false) }},
 	{"ends the bypass on", func(_ *World, m *machine) { m.endBypass() }},

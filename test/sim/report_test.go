@@ -58,7 +58,7 @@ func (a *agent) report(told status.Status, held map[string]graph.Progress, p []g
 // or that the boot need not wait while a step runs.
 func early(p []graph.Progress) string {
 	is := func(states ...graph.State) bool {
-		return slices.ContainsFunc(p, func(s graph.Progress) bool { return slices.Contains(states, s.State) })
+		return slices.ContainsFunc(p, func(s graph.Progress) bool { return !s.Aside && slices.Contains(states, s.State) })
 	}
 	switch {
 	case is(graph.Running) && report.Settled(p):

@@ -131,6 +131,9 @@ func (w *World) live(b beginning) {
 		}
 	}
 	if w.wrong == nil {
+		w.mustGrow()
+	}
+	if w.wrong == nil {
 		w.secondRun()
 	}
 	if w.wrong == nil {

@@ -100,6 +100,7 @@ func (w *World) look() {
 			w.lookAtStop(m)
 		}
 	}
+	w.lookAtSizes()
 	for _, v := range w.cloud.volumes {
 		if acked := w.acked[v.ID]; acked > 0 {
 			at := v.log
@@ -241,7 +242,7 @@ func (m *machine) saysReady() bool {
 		return false
 	}
 	for _, p := range m.agent.progress {
-		if p.State != graph.Done {
+		if p.State != graph.Done && !p.Aside {
 			return false
 		}
 	}
@@ -298,6 +299,7 @@ var reasons = []reason{
 	because("volumes have the tags", func(m *machine) bool { return m.world.theVolume() == nil && len(m.world.cloud.volumes) > 1 }),
 	ofVolume("multi-attach enabled", func(_ *machine, v *ebs) bool { return v.MultiAttach }),
 	ofVolume("is in zone", func(_ *machine, v *ebs) bool { return v.Zone != zone }),
+	ofVolume("is smaller than its xfs filesystem", func(_ *machine, v *ebs) bool { return v.shrunk }),
 	ofVolume("is a copy of volume", func(_ *machine, v *ebs) bool { return v.Tags[volume.TagSelf] != string(v.ID) }),
 	ofVolume("is a copy of volume vol-[0-9a-f]+, as its ledger says", func(_ *machine, v *ebs) bool { return v.log != nil && !strings.Contains(v.log.ledger, string(v.ID)) }),
 	ofVolume("was made from snapshot", func(_ *machine, v *ebs) bool { return v.Snapshot != "" && v.blank() }),

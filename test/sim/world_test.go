@@ -111,6 +111,9 @@ func newWorld(seed uint64) *World {
 	}
 	w.role = hastyRoles()[seed%uint64(len(hastyRoles()))]
 	w.lies = seed%7 == 3
+	if seed%3 == 1 {
+		w.edit(mayGrow)
+	}
 	w.cloud = newCloud(w)
 	return w
 }

@@ -227,6 +227,31 @@ func instanceOf(i types.Instance) ebs.Instance {
 	return instance
 }
 
+func (c *client) Modification(ctx context.Context, id name.VolumeID) (ebs.Modification, error) {
+	const action = ebs.DescribeVolumesModifications
+	in := &sdk.DescribeVolumesModificationsInput{VolumeIds: []string{string(id)}}
+	out, err := call(ctx, c, action, in, c.retryer, c.ec2.DescribeVolumesModifications)
+	if err != nil {
+		return ebs.Modification{}, err
+	}
+	var last *types.VolumeModification
+	for i, m := range out.VolumesModifications {
+		if aws.ToString(m.VolumeId) == string(id) && (last == nil || aws.ToTime(m.StartTime).After(aws.ToTime(last.StartTime))) {
+			last = &out.VolumesModifications[i]
+		}
+	}
+	if last == nil {
+		return ebs.Modification{}, &diagnose.Error{
+			Action: action, Status: http.StatusOK,
+			Code: "InvalidVolumeModification.NotFound", Message: fmt.Sprintf("EC2 returned nothing for %s", id),
+		}
+	}
+	return ebs.Modification{
+		State: string(last.ModificationState), Message: aws.ToString(last.StatusMessage), Progress: aws.ToInt64(last.Progress),
+		From: int64(aws.ToInt32(last.OriginalSize)) << 30, To: int64(aws.ToInt32(last.TargetSize)) << 30, // from GiB
+	}, nil
+}
+
 func (c *client) Attach(ctx context.Context, id name.VolumeID, instance, device string) error {
 	in := &sdk.AttachVolumeInput{VolumeId: aws.String(string(id)), InstanceId: &instance, Device: &device}
 	_, err := call(ctx, c, ebs.AttachVolume, in, c.onlyThrottled, c.ec2.AttachVolume)

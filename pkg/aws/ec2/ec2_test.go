@@ -150,6 +150,25 @@ func TestWhatEC2SaysOfAVolume(t *testing.T) {
 	equal(t, "forms", e.took(), []string{"Action=DescribeVolumes&VolumeId.1=vol-1&VolumeId.2=vol-2"})
 }
 
+func TestWhatEC2SaysOfTheLastModificationOfAVolume(t *testing.T) {
+	const item = `<item><volumeId>%s</volumeId><modificationState>%s</modificationState><originalSize>%d</originalSize><targetSize>%d</targetSize><progress>%d</progress><statusMessage>%s</statusMessage><startTime>%s</startTime></item>`
+	e, c := serve(t,
+		xml("DescribeVolumesModifications", "<volumeModificationSet>"+
+			fmt.Sprintf(item, "vol-1", "completed", 4, 8, 100, "", "2026-11-24T10:00:00.000Z")+
+			fmt.Sprintf(item, "vol-1", "failed", 8, 10, 7, "a fault", "2026-11-26T10:00:00.000Z")+
+			fmt.Sprintf(item, "vol-2", "modifying", 1, 2, 3, "", "2026-11-27T10:00:00.000Z")+"</volumeModificationSet>"),
+		xml("DescribeVolumesModifications", `<volumeModificationSet/>`))
+	got, err := c.Modification(t.Context(), "vol-1")
+	ok(t, err)
+	if want := (ebs.Modification{State: ebs.ModifyFailed, Message: "a fault", From: 8 << 30, To: 10 << 30, Progress: 7}); got != want {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if _, err := c.Modification(t.Context(), "vol-3"); codeOf(err) != "InvalidVolumeModification.NotFound" {
+		t.Errorf("got %v", err)
+	}
+	equal(t, "forms", e.took(), []string{"Action=DescribeVolumesModifications&VolumeId.1=vol-1", "Action=DescribeVolumesModifications&VolumeId.1=vol-3"})
+}
+
 func TestWhatEC2SaysOfAnInstance(t *testing.T) {
 	e, c := serve(t,
 		xml("DescribeInstances", `<reservationSet><item><instancesSet><item>
@@ -194,9 +213,10 @@ var each = map[string]func(context.Context, ebs.API) error{
 		_, err := api.Volumes(ctx, ebs.Query{IDs: []name.VolumeID{"vol-1"}})
 		return err
 	},
-	ebs.DescribeInstances: func(ctx context.Context, api ebs.API) error { _, err := api.Instance(ctx, "i-1"); return err },
-	ebs.AttachVolume:      func(ctx context.Context, api ebs.API) error { return api.Attach(ctx, "vol-1", "i-1", "/dev/sdf") },
-	ebs.DetachVolume:      func(ctx context.Context, api ebs.API) error { return api.Detach(ctx, "vol-1", "i-1", "/dev/sdf") },
+	ebs.DescribeInstances:            func(ctx context.Context, api ebs.API) error { _, err := api.Instance(ctx, "i-1"); return err },
+	ebs.AttachVolume:                 func(ctx context.Context, api ebs.API) error { return api.Attach(ctx, "vol-1", "i-1", "/dev/sdf") },
+	ebs.DescribeVolumesModifications: func(ctx context.Context, api ebs.API) error { _, err := api.Modification(ctx, "vol-1"); return err },
+	ebs.DetachVolume:                 func(ctx context.Context, api ebs.API) error { return api.Detach(ctx, "vol-1", "i-1", "/dev/sdf") },
 	ebs.CreateTags: func(ctx context.Context, api ebs.API) error {
 		return api.Tag(ctx, "vol-1", map[string]string{ebs.TagSelf: "vol-1"})
 	},
@@ -259,7 +279,8 @@ func TestWhatIsThrottledOrHasNoAnswerIsTriedAgain(t *testing.T) {
 		for action, do := range each {
 			t.Run(name+"/"+action, func(t *testing.T) {
 				t.Parallel()
-				e, c := serve(t, first, xml(strings.TrimPrefix(action, "ec2:"), `<reservationSet><item><instancesSet><item/></instancesSet></item></reservationSet>`))
+				e, c := serve(t, first, xml(strings.TrimPrefix(action, "ec2:"), `<reservationSet><item><instancesSet><item/></instancesSet></item></reservationSet>`+
+					`<volumeModificationSet><item><volumeId>vol-1</volumeId></item></volumeModificationSet>`))
 				err := do(t.Context(), c)
 				// An attach or a detach may be done though there is no answer, so it is not for the SDK to ask again.
 				want := 2

@@ -37,6 +37,9 @@ type Machine struct {
 func Commands(a *agent.Agent) control.Commands {
 	return control.Commands{
 		Retry: a.Retry, Unlock: a.Unlock, KeysMax: secret.KeysTextMax,
+		Grow: func(ctx context.Context, want control.GrowRequest) (string, error) {
+			return a.Grow(ctx, want.Volume, want.DryRun)
+		},
 		Bypass: func(ctx context.Context, r control.BypassRequest) (string, error) {
 			want := host.Bypass{Unit: r.Unit, Reason: r.Reason, By: r.By, At: time.Now().UTC(), WithoutProof: r.WithoutProof}
 			if err := bypass.Check(want); err != nil {

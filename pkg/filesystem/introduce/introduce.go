@@ -12,8 +12,6 @@ import (
 	"math"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"bootagent/pkg/block"
 	"bootagent/pkg/command"
 	"bootagent/pkg/filesystem"
@@ -67,29 +65,9 @@ func run(_ context.Context, args []string, _ io.Writer) error {
 		return err
 	}
 	defer disk.Close()
-	dev, err := sameDisk(disk, serial, seq)
+	dev, err := block.SameDisk(disk, serial, seq)
 	if err != nil {
 		return fmt.Errorf("no ledger is written to %s: %w", device, err)
 	}
 	return filesystem.Introduce(block.DescriptorPath(disk), dev, fstype, []byte(ledger), empty)
-}
-
-// sameDisk returns the number of an opened disk, and refuses another disk.
-func sameDisk(disk *os.File, serial string, seq uint64) (uint64, error) {
-	is, err := block.Serial(disk)
-	if err != nil {
-		return 0, err
-	}
-	now, err := block.DiskSequence(disk)
-	if err != nil {
-		return 0, err
-	}
-	if is != serial || now != seq {
-		return 0, fmt.Errorf("it is disk %q with sequence number %d now, not %s with %d", is, now, serial, seq)
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(int(disk.Fd()), &st); err != nil {
-		return 0, os.NewSyscallError("fstat", err)
-	}
-	return st.Rdev, nil
 }

@@ -35,7 +35,7 @@ func Content(d block.Disk, r blankproof.Report, filesystem string) (host.Content
 	switch fs := r.Filesystem; {
 	// Partitions may be in use one by one, and what is in them is somebody's.
 	case fs != nil && !r.Ambiguous && len(r.Partitions) == 0:
-		content.Filesystem, content.UUID, content.Beside = fs.Type, fs.UUID, r.Beside()
+		content.Filesystem, content.UUID, content.Size, content.Beside = fs.Type, fs.UUID, int64(fs.Size), r.Beside()
 	case len(r.Partitions) == 0:
 		content.Mend = r.Mend(filesystem)
 	}

@@ -17,6 +17,10 @@ type API interface {
 	// Instance returns an instance.
 	Instance(ctx context.Context, id string) (Instance, error)
 
+	// Modification returns the last modification of a volume. That there was none is
+	// an error, InvalidVolumeModification.NotFound.
+	Modification(ctx context.Context, id name.VolumeID) (Modification, error)
+
 	// Attach asks for a volume to be attached, which then takes its time.
 	Attach(ctx context.Context, volume name.VolumeID, instance, device string) error
 
@@ -30,11 +34,12 @@ type API interface {
 
 // The actions of the API, as IAM calls them.
 const (
-	DescribeVolumes   = "ec2:DescribeVolumes"
-	DescribeInstances = "ec2:DescribeInstances"
-	AttachVolume      = "ec2:AttachVolume"
-	DetachVolume      = "ec2:DetachVolume"
-	CreateTags        = "ec2:CreateTags"
+	DescribeVolumes              = "ec2:DescribeVolumes"
+	DescribeInstances            = "ec2:DescribeInstances"
+	DescribeVolumesModifications = "ec2:DescribeVolumesModifications"
+	AttachVolume                 = "ec2:AttachVolume"
+	DetachVolume                 = "ec2:DetachVolume"
+	CreateTags                   = "ec2:CreateTags"
 )
 
 // A Query says which volumes are meant: those with the IDs, or those that have
@@ -71,6 +76,22 @@ const (
 	Deleting  = "deleting"
 	Deleted   = "deleted"
 	Failed    = "error"
+)
+
+// A Modification is a change of a volume's size, type or performance.
+type Modification struct {
+	State    string
+	Message  string // why it failed
+	From, To int64  // sizes, in bytes
+	Progress int64  // in percent
+}
+
+// The states of a modification. The new size counts from Optimizing on.
+const (
+	Modifying    = "modifying"
+	Optimizing   = "optimizing"
+	Completed    = "completed"
+	ModifyFailed = "failed"
 )
 
 // An Attachment is the tie between a volume and what it is attached to.

@@ -22,13 +22,14 @@ type cloud struct {
 	mu        sync.Mutex
 	volumes   map[name.VolumeID]*Volume
 	instances map[string]*Instance
-	takes     time.Duration               // an attach
-	hidden    map[string]bool             // ids that EC2 does not know yet
-	baked     map[string]bool             // device names in use that the block device mapping does not tell
-	answers   map[string][]error          // to the next calls of an action, instead of doing it
-	late      map[string]bool             // actions that are done though their answer is an error
-	calls     []string                    // actions, and of an attach the device name
-	tagged    []string                    // keys of the tags that were set
+	takes     time.Duration      // an attach
+	hidden    map[string]bool    // ids that EC2 does not know yet
+	baked     map[string]bool    // device names in use that the block device mapping does not tell
+	answers   map[string][]error // to the next calls of an action, instead of doing it
+	late      map[string]bool    // actions that are done though their answer is an error
+	calls     []string           // actions, and of an attach the device name
+	tagged    []string           // keys of the tags that were set
+	modified  map[name.VolumeID]Modification
 	letting   map[name.VolumeID]time.Time // since when volumes are being detached
 	clings    bool                        // what is being detached stays so
 }
@@ -101,6 +102,19 @@ func (c *cloud) Instance(ctx context.Context, id string) (Instance, error) {
 	instance := *i
 	instance.Devices = maps.Clone(i.Devices)
 	return instance, nil
+}
+
+func (c *cloud) Modification(ctx context.Context, id name.VolumeID) (Modification, error) {
+	done, err := c.begin(ctx, DescribeVolumesModifications)
+	defer done()
+	if err != nil {
+		return Modification{}, err
+	}
+	m, there := c.modified[id]
+	if !there {
+		return m, refusal(DescribeVolumesModifications, "InvalidVolumeModification.NotFound", "Modification for volume '%s' does not exist.", id)
+	}
+	return m, nil
 }
 
 func (c *cloud) Attach(ctx context.Context, volume name.VolumeID, instance, device string) error {

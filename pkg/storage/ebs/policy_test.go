@@ -40,6 +40,7 @@ func TestThePolicyAllowsWhatIsAskedForAndNoMore(t *testing.T) {
 		}
 		_, err = v.Origin(t.Context(), vol)
 		ok(t, err)
+		ok(t, v.Resized(t.Context(), vol, 8<<30))
 		_, err = v.Intent(t.Context(), vol)
 		ok(t, err)
 		ok(t, v.Intend(t.Context(), vol, host.Intent{UUID: uuid}))

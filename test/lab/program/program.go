@@ -16,6 +16,11 @@ import (
 // emulators maps an architecture to the programs that only its machines need, and each to its Debian package.
 var emulators = map[string]map[string]string{
 	"amd64": {"qemu-system-x86_64": "qemu-system-x86"},
+	"arm64": {
+		"arch-test":           "arch-test", // mmdebstrap asks it whether this host runs programs for arm64
+		"qemu-aarch64-static": "qemu-user-static",
+		"qemu-system-aarch64": "qemu-system-arm",
+	},
 }
 
 // needed maps each program that machines of an architecture need to the Debian package that contains it.

@@ -1,6 +1,6 @@
 // Package qemu runs QEMU: a machine with a kernel and NVMe disks that are plugged and unplugged while
 // it runs. It speaks QMP to QEMU and JSON to qemu-guest-agent in the guest. It needs the programs
-// qemu-system-x86_64 and socat, and reads BOOTAGENT_LAB_ACCEL from the environment.
+// qemu-system-x86_64 or qemu-system-aarch64, and socat, and reads BOOTAGENT_LAB_ACCEL from the environment.
 package qemu
 
 import (

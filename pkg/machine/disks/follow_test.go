@@ -1,4 +1,4 @@
-package machine
+package disks
 
 import (
 	"context"
@@ -79,7 +79,7 @@ func followed(t *testing.T) *kernel {
 			defer k.mu.Unlock()
 			k.said = append(k.said, why)
 		}
-		FollowDisks(ctx, k.listen, changed, ails, slog.New(slog.DiscardHandler))
+		Follow(ctx, k.listen, changed, ails, slog.New(slog.DiscardHandler))
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
 	return k

@@ -1,4 +1,5 @@
-package machine
+// Package disks tells the agent of disks to which something happened.
+package disks
 
 import (
 	"context"
@@ -22,9 +23,9 @@ const (
 	listenAgainMost = time.Minute
 )
 
-// FollowDisks tells of disks to which something happened, until ctx ends. While
+// Follow tells of disks to which something happened, until ctx ends. While
 // it can't listen to the kernel it says so, looks anyway, and tries again.
-func FollowDisks(ctx context.Context, listen func(context.Context) (<-chan block.Event, error),
+func Follow(ctx context.Context, listen func(context.Context) (<-chan block.Event, error),
 	changed func(context.Context, host.DiskEvent), ails func(why string), log *slog.Logger,
 ) {
 	rest := time.Second
