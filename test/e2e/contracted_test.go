@@ -192,6 +192,7 @@ func (c contracted) afterItsNeeds(situation string) {
 // comesBack waits until all services serve, and counts the rows of each. Then it adds a row to each.
 func (c contracted) comesBack(situation string) {
 	c.t.Helper()
+	c.until(settles, "test -S /run/bootagent/control.sock") // the machine runs commands before its agent is started
 	if r, err := c.Input(c.ctx, []byte(c.key.String()+"\n"), "bootagent", "unlock"); err != nil || r.Exit != 0 {
 		c.t.Errorf("bootagent unlock: %+v, %v", r, err)
 	}
