@@ -10,10 +10,8 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"os/user"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bootagent/pkg/account"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/secret"
 )
@@ -314,11 +313,9 @@ func (l *limited) Write(p []byte) (int, error) {
 // As returns what a program runs as for a user, and the home directory of that
 // user.
 func As(name string) (as *syscall.Credential, home string, err error) {
-	u, err := user.Lookup(name)
+	u, err := account.ByName(name)
 	if err != nil {
 		return nil, "", err
 	}
-	uid, errU := strconv.ParseUint(u.Uid, 10, 32)
-	gid, errG := strconv.ParseUint(u.Gid, 10, 32)
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, u.HomeDir, errors.Join(errU, errG)
+	return &syscall.Credential{Uid: u.UID, Gid: u.GID}, u.Home, nil
 }

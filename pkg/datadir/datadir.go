@@ -11,13 +11,14 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/account"
 )
 
 // Files are the files that an examination of a data directory reads: those of
@@ -100,18 +101,17 @@ func (Host) Link(path string) string {
 
 // Owner looks up a user in the machine's own accounts.
 func (Host) Owner(name string) (uint32, error) {
-	uid, _, err := ids(name)
-	return uid, err
+	u, err := owner(name)
+	return u.UID, err
 }
 
 // Group looks up a group in the machine's own accounts.
 func (Host) Group(name string) (uint32, error) {
-	g, err := user.LookupGroup(name)
+	gid, err := account.Group(name)
 	if err != nil {
 		return 0, fmt.Errorf("cannot find the group of a data directory: %w", err)
 	}
-	gid, err := strconv.ParseUint(g.Gid, 10, 32)
-	return uint32(gid), err
+	return gid, nil
 }
 
 // GroupOf returns the number of a file's group.
@@ -206,10 +206,11 @@ func Give(path string, a Access) error {
 
 // give sets the mode last: a change of the owner takes bits of it away.
 func (a Access) give(dir *os.File) error {
-	uid, gid, err := ids(a.Owner)
+	u, err := owner(a.Owner)
 	if err != nil {
 		return err
 	}
+	gid := u.GID
 	if a.Group != "" {
 		if gid, err = (Host{}).Group(a.Group); err != nil {
 			return err
@@ -219,7 +220,7 @@ func (a Access) give(dir *os.File) error {
 	if err != nil {
 		return fmt.Errorf("cannot read the mode of a directory: %w", err)
 	}
-	if err := dir.Chown(int(uid), int(gid)); err != nil {
+	if err := dir.Chown(int(u.UID), int(gid)); err != nil {
 		return err
 	}
 	return unix.Fchmod(int(dir.Fd()), uint32(mode))
@@ -279,13 +280,10 @@ func rename(from, to string) error {
 	return nil
 }
 
-// ids returns the numbers of a user and of the user's group.
-func ids(name string) (uid, gid uint32, err error) {
-	u, err := user.Lookup(name)
+func owner(name string) (account.User, error) {
+	u, err := account.ByName(name)
 	if err != nil {
-		return 0, 0, fmt.Errorf("cannot find the owner of a data directory: %w", err)
+		return u, fmt.Errorf("cannot find the owner of a data directory: %w", err)
 	}
-	uid64, errU := strconv.ParseUint(u.Uid, 10, 32)
-	gid64, errG := strconv.ParseUint(u.Gid, 10, 32)
-	return uint32(uid64), uint32(gid64), errors.Join(errU, errG)
+	return u, nil
 }

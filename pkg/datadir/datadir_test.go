@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"bootagent/pkg/account"
 )
 
 func ok(t *testing.T, err error) {
@@ -87,15 +89,15 @@ func TestCreateMakesAnEmptyDirectoryForOneUser(t *testing.T) {
 	if os.Getuid() == 0 {
 		owner = another(t).Username
 	}
-	uid, gid, err := ids(owner)
+	u, err := account.ByName(owner)
 	ok(t, err)
 	path := filepath.Join(t.TempDir(), "mysql.initializing-1")
 	ok(t, Create(path, Access{Owner: owner}))
 	info, err := os.Lstat(path)
 	ok(t, err)
 	stat := info.Sys().(*syscall.Stat_t)
-	if info.Mode() != fs.ModeDir|0o700 || stat.Uid != uid || stat.Gid != gid {
-		t.Errorf("it is %v of %d:%d, want a directory of mode 0700 of %d:%d", info.Mode(), stat.Uid, stat.Gid, uid, gid)
+	if info.Mode() != fs.ModeDir|0o700 || stat.Uid != u.UID || stat.Gid != u.GID {
+		t.Errorf("it is %v of %d:%d, want a directory of mode 0700 of %d:%d", info.Mode(), stat.Uid, stat.Gid, u.UID, u.GID)
 	}
 	if names, err := Names(filepath.Dir(path)); err != nil || len(names) != 1 {
 		t.Errorf("beside it there are %q, %v", names, err)

@@ -110,7 +110,9 @@ func (i Image) Check(ctx context.Context) (Report, error) {
 	i.checkPrograms(units, set, &r)
 	i.checkStops(units, &r)
 	i.checkMounts(units, &r)
+	i.checkCopies(units, &r)
 	if i.Kept {
+		i.checkLeft(units, &r)
 		i.checkLeftovers(units, set, &r)
 	} else {
 		r.Unchecked = append(r.Unchecked, "keys and kept state: an agent has run on this machine, so it may have both")

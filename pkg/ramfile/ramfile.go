@@ -9,9 +9,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/user"
-	"strconv"
 	"syscall"
+
+	"bootagent/pkg/account"
 )
 
 // A Dir is a directory that everybody may enter and only root may write to.
@@ -140,19 +140,16 @@ func (d Dir) Has(name string) (bool, error) {
 // ids returns the numbers of a user and a group. Without a name, the group is the
 // user's.
 func ids(owner, group string) (uid, gid int, err error) {
-	u, err := user.Lookup(owner)
+	u, err := account.ByName(owner)
 	if err != nil {
 		return 0, 0, fmt.Errorf("cannot find its owner: %w", err)
 	}
-	number := u.Gid
-	if group != "" {
-		g, err := user.LookupGroup(group)
-		if err != nil {
-			return 0, 0, fmt.Errorf("cannot find its group: %w", err)
-		}
-		number = g.Gid
+	if group == "" {
+		return int(u.UID), int(u.GID), nil
 	}
-	uid, errU := strconv.Atoi(u.Uid)
-	gid, errG := strconv.Atoi(number)
-	return uid, gid, errors.Join(errU, errG)
+	g, err := account.Group(group)
+	if err != nil {
+		return 0, 0, fmt.Errorf("cannot find its group: %w", err)
+	}
+	return int(u.UID), int(g), nil
 }

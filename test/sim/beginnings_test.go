@@ -173,6 +173,16 @@ var beginnings = []beginning{
 	{name: "a database of MySQL whose initialisation did not finish", weight: 1, never: "its initialisation did not finish", set: func(w *World, v *ebs) {
 		w.withMySQL(v, func(d *directory) { d.state, d.begun = host.Damaged, true })
 	}},
+	{name: "a database of MySQL that is damaged", weight: 1, never: "is not a data directory that mysql can start on", set: func(w *World, v *ebs) {
+		w.withMySQL(v, func(d *directory) { d.state = host.Damaged })
+	}},
+	{name: "a database of MySQL for MariaDB", weight: 1, never: "is not a data directory that mariadb can start on", set: func(w *World, v *ebs) {
+		w.withRows(v)
+		d := v.place.dirs["mysql"]
+		d.engine = "mysql"
+		v.place.dirs["mysql"] = d
+		v.log = v.place.clone()
+	}},
 	{name: "a database of MariaDB for MySQL", weight: 1, never: "it has data of MariaDB, which MySQL cannot read", set: func(w *World, v *ebs) {
 		w.withMySQL(v, func(d *directory) { d.engine = "mariadb" })
 	}},

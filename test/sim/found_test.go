@@ -432,6 +432,9 @@ var found = []scenario{
 			all(after(time.Minute), mustBe(status.Failed, "was started too often, and systemd does not start it again"), counted("start", 1)),
 			func(_ *World, m *machine) { m.retry() },
 			all(after(time.Minute), mustBe(status.Failed, "was started too often")),
+			func(w *World, _ *machine) { w.cloud.detach(w.theVolume()) },
+			func(w *World, m *machine) { _ = w.cloud.attach(w.theVolume().ID, m.id, "/dev/sdf") },
+			all(after(time.Minute), mustBe(status.Failed, "was started too often")),
 			func(_ *World, m *machine) {
 				m.services[database].limited, m.services[database].crashes = false, 0
 				m.startService(database)

@@ -37,6 +37,18 @@ var ofFiles = []mutant{
 			}
 		}
 	})},
+	{name: "a secret that a file has is noted in the records", breaks: "the secret is on a disk", change: func(s *seams) {
+		write := s.writeFile
+		s.writeFile = func(ctx context.Context, f host.File) (bool, error) {
+			changed, err := write(ctx, f)
+			if err == nil {
+				for _, v := range s.agent.machine.world.cloud.volumes {
+					err = s.real.Records.RecordTag(v.ID, f.Name, plaintext)
+				}
+			}
+			return changed, err
+		}
+	}},
 	{name: "a file of a former agent counts", breaks: "a person's tag is not in the file", change: func(s *seams) {
 		write := s.writeFile
 		s.writeFile = func(ctx context.Context, f host.File) (bool, error) {

@@ -100,6 +100,7 @@ func (w *World) look() {
 			w.lookAtStop(m)
 		}
 	}
+	w.lookAtDisks()
 	w.lookAtSizes()
 	for _, v := range w.cloud.volumes {
 		if acked := w.acked[v.ID]; acked > 0 {
@@ -108,6 +109,28 @@ func (w *World) look() {
 				w.breaks("rows that were acknowledged are gone from %s: %d of them were there", v.ID, acked)
 			}
 		}
+	}
+}
+
+// lookAtDisks breaks where the secret is anywhere but on the ramfs: on a volume, in its
+// tags, or on the machine's own disk.
+func (w *World) lookAtDisks() {
+	has := func(what string, texts ...string) {
+		if slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(text, plaintext) }) {
+			w.breaks("the secret is on a disk: %s", what)
+		}
+	}
+	for _, v := range w.cloud.volumes {
+		has("in the tags of "+string(v.ID), slices.Collect(maps.Values(v.Tags))...)
+		if v.log != nil {
+			has("in the ledger of "+string(v.ID), v.log.ledger)
+		}
+		if v.live != nil {
+			has("in the ledger of "+string(v.ID), v.live.ledger)
+		}
+	}
+	for _, m := range w.machines {
+		has("in the records of "+m.id, slices.Collect(maps.Values(m.tags.now))...)
 	}
 }
 
@@ -337,8 +360,8 @@ var reasons = []reason{
 	ofVolume("it is of PostgreSQL 1[37]", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && (v.now().dirs["mysql"].newer || v.now().dirs["mysql"].older)
 	}),
-	ofVolume("is not a data directory that (mariadb|mysql|postgres|redis) can start on", func(_ *machine, v *ebs) bool {
-		return v.now() != nil && v.now().dirs["mysql"].state != host.Ready
+	ofVolume("is not a data directory that (mariadb|mysql|postgres|redis) can start on", func(m *machine, v *ebs) bool {
+		return v.now() != nil && (v.now().dirs["mysql"].state != host.Ready || v.now().dirs["mysql"].engine != m.world.engine())
 	}),
 	ofVolume("it belongs to user number 1000", func(_ *machine, v *ebs) bool {
 		return v.now() != nil && v.now().dirs["mysql"].owner != "mysql"

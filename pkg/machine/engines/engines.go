@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"bootagent/pkg/answers"
@@ -16,6 +15,7 @@ import (
 	"bootagent/pkg/engine"
 	"bootagent/pkg/host"
 	"bootagent/pkg/regular"
+	"bootagent/pkg/shell"
 	"bootagent/pkg/systemd"
 	"bootagent/pkg/systemd/execstart"
 	"bootagent/pkg/unit"
@@ -91,7 +91,7 @@ func (e Engines) ask(ctx context.Context, d host.Data, q engine.Question) ([]byt
 	}
 	return e.Children.Run(ctx, child.Task{
 		Key: "engine of " + d.Name, Doing: q.Argv[0] + " to tell its data directory", Within: askWithin,
-		Hint: "runuser --user=" + d.Owner + " -- " + strings.Join(q.Argv, " "),
+		Hint: "runuser --user=" + d.Owner + " -- " + shell.Join(q.Argv),
 		Late: fmt.Errorf("%s did not tell its data directory within %s", d.Engine, askWithin),
 		Env:  append([]string{"HOME=" + home}, q.Env...),
 	}, owner, q.Argv[0], q.Argv[1:]...)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -35,7 +36,7 @@ func openCache() (*cache, error) {
 
 // entry returns the folder of an entry, locked until the closer is closed. If the entry does not exist,
 // build makes its content in a folder that is renamed when build succeeds. The cache then removes the
-// oldest entries of the kind until keep are left.
+// oldest entries of the kind until keep are left, and entries of any kind that nobody has used for long.
 func (c *cache) entry(ctx context.Context, kind, key string, keep int, log *slog.Logger, build func(tmp string) error) (string, io.Closer, error) {
 	dir := filepath.Join(c.dir, kind+"-"+key)
 	if lock, err := c.use(dir); err == nil {
@@ -94,20 +95,33 @@ func (c *cache) use(dir string) (io.Closer, error) {
 	return f, nil
 }
 
-// prune removes the oldest entries of a kind until keep are left. It skips entries in use.
+// unusedFor is how long an entry is kept that nobody uses: that of a platform that is tested seldom, or
+// of a kind that the lab has no more.
+const unusedFor = 30 * 24 * time.Hour
+
+// isEntry matches the name of an entry of any kind: KIND-KEY, with the keys that the lab makes.
+var isEntry = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*-[0-9a-f]{16}$`)
+
+// prune removes the oldest entries of a kind until keep are left, and entries of any kind that nobody
+// has used for long. It skips entries in use, and what is no entry.
 func (c *cache) prune(ctx context.Context, kind string, keep int) error {
 	entries, err := os.ReadDir(c.dir)
 	if err != nil {
 		return err
 	}
-	var kinds []os.FileInfo
+	var kinds, unused []os.FileInfo
 	for _, e := range entries {
-		if info, err := e.Info(); err == nil && e.IsDir() && strings.HasPrefix(e.Name(), kind+"-") {
+		info, err := e.Info()
+		switch {
+		case err != nil || !e.IsDir():
+		case strings.HasPrefix(e.Name(), kind+"-"):
 			kinds = append(kinds, info)
+		case isEntry.MatchString(e.Name()) && time.Since(info.ModTime()) > unusedFor:
+			unused = append(unused, info)
 		}
 	}
 	slices.SortFunc(kinds, func(a, b os.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
-	for _, old := range kinds[min(keep, len(kinds)):] {
+	for _, old := range append(unused, kinds[min(keep, len(kinds)):]...) {
 		dir := filepath.Join(c.dir, old.Name())
 		f, err := os.Open(dir)
 		if err != nil {

@@ -128,3 +128,34 @@ func TestCacheWaitsForAnotherBuildWithADeadline(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Names change: an entry of a kind that the lab has no more is removed when it was not used for long.
+// Nothing else is, whatever its age.
+func TestCacheDropsWhatNobodyHasUsedForLong(t *testing.T) {
+	c := newCache(t)
+	const key = "-0123456789abcdef"
+	for name, age := range map[string]time.Duration{
+		"base" + key: 2 * unusedFor, "sid-image" + key: 2 * unusedFor, "image" + key: unusedFor / 2, "inuse" + key: 2 * unusedFor,
+		"build-base": 2 * unusedFor, "my-photos": 2 * unusedFor, "base-0123": 2 * unusedFor, "Base" + key: 2 * unusedFor,
+	} {
+		dir := filepath.Join(c.dir, name)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if name == "inuse"+key {
+			lock, err := c.use(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer lock.Close()
+		}
+		if err := os.Chtimes(dir, time.Time{}, time.Now().Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lock, _ := c.request(t, "a")
+	lock.Close()
+	if got, want := c.has(t), []string{"Base" + key, "base-0123", "build-base", "image" + key, "inuse" + key, "my-photos", "thing-a"}; !slices.Equal(got, want) {
+		t.Errorf("kept %v, want %v", got, want)
+	}
+}
