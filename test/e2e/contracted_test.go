@@ -207,7 +207,12 @@ func (c contracted) comesBack(situation string) {
 			continue
 		}
 		c.has(e, situation, c.rows)
-		c.sh("cd /; %s", e.insert)
+		told := c.sh("cd /; %s", e.insert)
+		if e.answer == "" {
+			if got, want := c.sh("cd /; %s", e.count), strconv.Itoa(c.rows+1); got != want {
+				c.t.Errorf("%s: %s has %q after a row was added, not %q: %s", situation, e.name, got, want, told)
+			}
+		}
 	}
 }
 
