@@ -28,7 +28,8 @@ type cloud struct {
 	*machine
 	volumes map[name.VolumeID]*ebs
 	asked   int
-	silent  bool // it does not answer
+	last    name.VolumeID // that was asked for as the last one
+	silent  bool          // it does not answer
 }
 
 // An ebs is a volume of a cloud.
@@ -56,6 +57,7 @@ func (c *cloud) FindVolume(_ context.Context, find host.Find) (name.VolumeID, er
 	if err := c.ask(); err != nil {
 		return "", err
 	}
+	c.last = find.Last
 	for id, v := range c.volumes {
 		if id == find.ID || find.ID == "" && maps.Equal(v.tags, find.Tags) {
 			return id, nil
@@ -238,6 +240,9 @@ func TestAVolumeThatIsNotThereAnyMoreIsAskedFor(t *testing.T) {
 		r.is("volume data: attach", graph.Waiting, "to be detached from i-2", "stop i-2")
 		m.mu.Lock()
 		m.cloud.volumes[volumeID].holder = ""
+		if m.cloud.last != volumeID {
+			t.Errorf("EC2 is asked without the volume that the instance had last, but for %q", m.cloud.last)
+		}
 		m.mu.Unlock()
 		time.Sleep(time.Minute)
 		synctest.Wait()

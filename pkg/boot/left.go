@@ -9,6 +9,7 @@ import (
 
 	"bootagent/pkg/aws/name"
 	"bootagent/pkg/host"
+	"bootagent/pkg/storage"
 )
 
 // A volume that this instance had for another role stays attached when the instance gets
@@ -47,7 +48,7 @@ func (b *Boot) lookForLeft(ctx context.Context) error {
 // known.
 func (b *Boot) means(id name.VolumeID, had map[string]host.Recorded) bool {
 	for _, v := range b.volumes {
-		find := host.Find{ID: name.VolumeID(v.Find.ID), Tags: v.Find.Tags}
+		find := storage.Wanted(v.Find)
 		if v.KnownSerial() == id.Serial() || had[v.Name].ID == id && reflect.DeepEqual(find, had[v.Name].Find) {
 			return true
 		}

@@ -44,6 +44,11 @@ type Volumes interface {
 type Find struct {
 	ID   name.VolumeID     `json:"id,omitempty"`
 	Tags map[string]string `json:"tags,omitempty"`
+
+	// Any says that any volume of the instance's zone with the tags will do that no
+	// other instance has; Last is the one that this instance had last, or "".
+	Any  bool          `json:"any,omitempty"`
+	Last name.VolumeID `json:"-"`
 }
 
 func (f Find) String() string {

@@ -26,7 +26,7 @@ func TestTheFirstCureIsTheRightOne(t *testing.T) {
 	const name = "a name (lower-case letters, digits and dashes, beginning with a letter)"
 	for _, c := range []struct{ what, src, want string }{
 		{"format: true", volume("format: true"), `4:26: "format" in volume "data" can't be "true" (allowed: never, if-blank)`},
-		{"pick: 1", volume("find: {tags: {a: b}, pick: 1}"), `4:45: "pick" in find of volume "data" can't be "1" (allowed: one)`},
+		{"pick: 1", volume("find: {tags: {a: b}, pick: 1}"), `4:45: "pick" in find of volume "data" can't be "1" (allowed: one, any-free)`},
 		{"owner: 999", replaced("owner: mysql", "owner: 999"), `4:82: "owner" in data "sql" must be the name of a user, such as mysql, not a number`},
 		{"owner in quotes", replaced("owner: mysql", `owner: "999"`), `4:82: data "sql": owner: a user's number; write the user's name, such as mysql`},
 		{"owner and group", replaced("owner: mysql", "owner: mysql:mysql"), `4:82: data "sql": owner: a user and a group; write the user's name alone`},

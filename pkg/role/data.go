@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"bootagent/pkg/role/directory"
+	"bootagent/pkg/role/find"
 	"bootagent/pkg/role/key"
 	"bootagent/pkg/strictyaml"
 )
@@ -30,7 +31,15 @@ func readData(d *reading, value strictyaml.Value) {
 		},
 	}
 	for _, e := range value.Map("data").Entries() {
-		d.role.Data = append(d.role.Data, directory.Read(file, e))
+		data := directory.Read(file, e)
+		for _, v := range d.role.Volumes {
+			makes := data.IfAbsent == directory.Initialize || data.IfAbsent == directory.Copy
+			if v.Name == data.Volume && v.Find.Pick == find.AnyFree && !v.Disposable && makes {
+				e.Key.Failf("data %q: if-absent: %s on a volume with pick: %s needs disposable: true for the volume, since an empty volume may be taken in place of one with data",
+					data.Name, data.IfAbsent, find.AnyFree)
+			}
+		}
+		d.role.Data = append(d.role.Data, data)
 	}
 	byName(d.role.Data, func(data Data) string { return data.Name })
 }

@@ -17,6 +17,7 @@ import (
 	"bootagent/pkg/golden"
 	"bootagent/pkg/grammar"
 	"bootagent/pkg/role"
+	"bootagent/pkg/role/find"
 	"bootagent/pkg/strictyaml"
 	"bootagent/pkg/syntax"
 	"bootagent/pkg/unit"
@@ -792,5 +793,52 @@ func TestASlashOfTheUserDataIsFoundThere(t *testing.T) {
 	misfit := (*role.Misfit)(nil)
 	if !errors.As(err, &misfit) || misfit.Section != "params" || misfit.Name != "cluster" {
 		t.Errorf("got %+v, %v", misfit, err)
+	}
+}
+
+func TestAVolumeOfAPoolIsEmptiedOrAdoptedByNobody(t *testing.T) {
+	const file = `
+version: 1
+role: db
+volumes:
+  data: {find: {tags: {pool: brokers}, pick: any-free}%s}
+data:
+  db: {volume: data, dir: db, bind: /var/lib/mysql, engine: mariadb, owner: mysql%s}
+services:
+  db.service:
+`
+	for _, c := range []struct{ volume, data, want string }{
+		{"", "", ""},
+		{"", ", if-absent: wait", ""},
+		{", format: if-blank, disposable: true", ", if-absent: initialize", ""},
+		{", disposable: true", ", if-absent: initialize", ""},
+		{", format: if-blank", "", `db.yaml:5:3: volume "data": format: if-blank beside pick: any-free needs disposable: true, since an empty volume may be taken in place of one with data; write it, or leave format out`},
+		{"", ", if-absent: initialize", `db.yaml:7:3: data "db": if-absent: initialize on a volume with pick: any-free needs disposable: true for the volume, since an empty volume may be taken in place of one with data`},
+		{"", ", if-absent: copy, copy-from: /usr/share/db", `db.yaml:7:3: data "db": if-absent: copy on a volume with pick: any-free needs disposable: true for the volume, since an empty volume may be taken in place of one with data`},
+		{", adopt: true, disposable: true", "", `db.yaml:5:3: volume "data": adopt can't stand beside pick: any-free, which could take a filesystem of anybody's; leave one of them out`},
+	} {
+		r, err := grammar.All().Decode("db.yaml", fmt.Appendf(nil, file, c.volume, c.data))
+		if c.want != "" {
+			if err == nil || err.Error() != c.want {
+				t.Errorf("%s%s:\ngot  %v\nwant %s", c.volume, c.data, err, c.want)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s%s: %v", c.volume, c.data, err)
+			continue
+		}
+		plan, err := r.Plan(nil, nil, role.Instance{})
+		if err != nil || plan.Volumes[0].Find.Pick != find.AnyFree {
+			t.Errorf("%s%s: got %+v, %v", c.volume, c.data, plan, err)
+		}
+		plan, err = r.Plan(nil, map[string]string{"data": "vol-0123456789abcdef0"}, role.Instance{}) // which is one
+		if err != nil || plan.Volumes[0].Find.Pick != "" || plan.Volumes[0].Find.ID == "" {
+			t.Errorf("%s%s, bound: got %+v, %v", c.volume, c.data, plan, err)
+		}
+	}
+	one := strings.Replace(fmt.Sprintf(file, ", disposable: true", ""), "any-free", "one", 1)
+	if _, err := grammar.All().Decode("db.yaml", []byte(one)); err == nil || !strings.Contains(err.Error(), `volume "data": disposable applies to pick: any-free only; leave it out`) {
+		t.Errorf("got %v", err)
 	}
 }

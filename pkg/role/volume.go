@@ -23,6 +23,7 @@ type Volume struct {
 	Mount      string         `json:"mount"`                 // absolute, clean path of the mount point
 	Timeout    time.Duration  `json:"timeout"`               // for the whole way of the volume
 	Adopt      bool           `json:"adopt,omitempty"`       // take a filesystem that has no ledger
+	Disposable bool           `json:"disposable,omitempty"`  // of the volumes that it may be, an empty one is as good as any
 	Grow       bool           `json:"grow,omitempty"`        // make the filesystem as large as the disk when that is larger
 }
 
@@ -111,6 +112,15 @@ var volumeKeys = key.Table[*reading, Volume]{
 		func(d *reading, r key.Reader, v *Volume) { v.Adopt, _ = r.Bool() },
 	},
 	{
+		key.Key{Name: "disposable", Says: "With `pick: any-free`, whether an empty volume is as good as one with data: only then may a filesystem or a database be made.", Unset: "`false`", Kind: key.Kind{Type: key.Boolean}},
+		func(d *reading, r key.Reader, v *Volume) {
+			v.Disposable, _ = r.Bool()
+			if v.Disposable && v.Find.Pick != find.AnyFree {
+				r.Failf("%s: disposable applies to pick: %s only; leave it out", r.What, find.AnyFree)
+			}
+		},
+	},
+	{
 		key.Key{Name: "grow", Says: "Whether the filesystem is made as large as its disk, while it is in use, when the disk is larger.", Unset: "`false`: the status says so, and `bootagent grow` does it", Kind: key.Kind{Type: key.Boolean}},
 		func(d *reading, r key.Reader, v *Volume) { v.Grow, _ = r.Bool() },
 	},
@@ -122,6 +132,9 @@ func readVolumes(d *reading, value strictyaml.Value) {
 		what := "volume " + strictyaml.Quote(e.Key.String())
 		v := Volume{Name: name, Filesystem: XFS, Format: FormatNever, Timeout: defaultTimeout}
 		volumeKeys.Decode(d, e.Value.Example(e.Key.String()+": {find: {tags: {cluster: orders}}}"), what, &v)
+		if v.Find.Pick == find.AnyFree {
+			v.checkPool(what, e.Key)
+		}
 		if v.Mount == "" {
 			v.Mount = defaultMounts + name
 			d.mountPoint(v.Mount, what, e.Key)
@@ -129,6 +142,17 @@ func readVolumes(d *reading, value strictyaml.Value) {
 		d.role.Volumes = append(d.role.Volumes, v)
 	}
 	byName(d.role.Volumes, func(v Volume) string { return v.Name })
+}
+
+// checkPool refuses what could make something of whichever volume is free.
+func (v Volume) checkPool(what string, blame strictyaml.Value) {
+	switch {
+	case v.Adopt:
+		blame.Failf("%s: adopt can't stand beside pick: %s, which could take a filesystem of anybody's; leave one of them out", what, find.AnyFree)
+	case v.Format == FormatIfBlank && !v.Disposable:
+		blame.Failf("%s: format: %s beside pick: %s needs disposable: true, since an empty volume may be taken in place of one with data; write it, or leave format out",
+			what, FormatIfBlank, find.AnyFree)
+	}
 }
 
 // mountPoint notes the mount point of a volume.

@@ -10,6 +10,7 @@ import (
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
+	"bootagent/pkg/role/find"
 )
 
 // ebs is the source of a volume that is an EBS volume: it is found by its ID or
@@ -29,8 +30,11 @@ func (e *ebs) add(s *steps) {
 }
 
 // wanted is how the plan says which volume is meant.
-func (e *ebs) wanted() host.Find {
-	return host.Find{ID: name.VolumeID(e.volume.Find.ID), Tags: e.volume.Find.Tags}
+func (e *ebs) wanted() host.Find { return Wanted(e.volume.Find) }
+
+// Wanted is how a plan says which EBS volume is meant.
+func Wanted(f find.Find) host.Find {
+	return host.Find{ID: name.VolumeID(f.ID), Tags: f.Tags, Any: f.Pick == find.AnyFree}
 }
 
 // find finds the volume that is meant. One that this instance had mounted before
@@ -51,7 +55,9 @@ func (e *ebs) find(ctx context.Context) error {
 		}
 	}
 	return e.volume.Await(ctx, func(ctx context.Context) (err error) {
-		e.id, err = v.host.Volumes.FindVolume(ctx, e.wanted())
+		want := e.wanted()
+		want.Last = id
+		e.id, err = v.host.Volumes.FindVolume(ctx, want)
 		if err == nil {
 			v.known.is(e.id.Serial())
 		}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -276,12 +277,28 @@ func TestLifeOfADatabase(t *testing.T) {
 	})
 
 	second := machine(ctx, t, img, "second", mysql, nil)
-	step("a second machine takes the volume", second, func(g guest) {
+	step("a second machine takes the volume, which is larger, and grows it while the database runs", second, func(g guest) {
+		if err := os.Truncate(disk.Path, 1024*mib); err != nil {
+			t.Fatal(err)
+		}
 		g.plug(disk)
 		g.until(settles, "bootagent wait --timeout 2m")
 		if got := g.row(); got != "first order" {
 			t.Errorf("on the second machine the row is %q", got)
 		}
+		const bytes = "findmnt --noheadings --bytes --output SIZE /srv/data"
+		g.says("bootagent status", "mysql: ready since", "has 1.0 GiB, and its filesystem 0.5 GiB; to grow it: bootagent grow data")
+		small := g.sh(bytes)
+		g.says("bootagent grow --dry-run data", "the xfs filesystem at /srv/data would be grown from 0.5 GiB to 1.0 GiB", "Nothing was changed")
+		g.is(small, bytes)
+		g.says("bootagent grow data", "the xfs filesystem at /srv/data is grown from 0.5 GiB to 1.0 GiB")
+		g.until(settles, "bootagent status | grep -q 'it was grown from 0.5 GiB to 1.0 GiB'")
+		if large := g.sh(bytes); len(large) < len(small) || large <= small && len(large) == len(small) {
+			t.Errorf("the filesystem has %s bytes, and had %s", large, small)
+		}
+		g.exec("INSERT INTO orders VALUES (7, 'an order after that')")
+		g.says("bootagent grow data", "has nothing to grow")
+		g.is("", "systemctl list-units --no-legend --all 'bootagent-grow-*'")
 		g.healthy()
 		g.powerOff()
 	})

@@ -30,21 +30,6 @@ func (m *Machine) Plug(ctx context.Context, d *qemu.Disk) error {
 	return nil
 }
 
-// Resize makes a disk that is plugged larger, in bytes, as EC2 does with a volume. The machine is on.
-func (m *Machine) Resize(ctx context.Context, d *qemu.Disk, size int64) error {
-	m.plugging.Lock()
-	defer m.plugging.Unlock()
-	slot, p := slices.Index(m.disks[:], d), m.running()
-	if slot < 1 || p == nil {
-		return fmt.Errorf("cannot resize %s: it is not plugged into a machine that is on", d.Serial)
-	}
-	if err := p.Resize(ctx, slot, size); err != nil {
-		return fmt.Errorf("cannot resize %s: %w", d.Serial, err)
-	}
-	m.log.Info("resized", "serial", d.Serial, "size", size)
-	return nil
-}
-
 // Unplug unplugs a disk, mounted or not, and returns when the guest has released it. Another machine
 // can then have the disk. If the guest hangs, it keeps the disk, and Unplug fails when ctx ends.
 func (m *Machine) Unplug(ctx context.Context, d *qemu.Disk) error {

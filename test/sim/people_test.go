@@ -160,23 +160,8 @@ func (w *World) mend() {
 		v.Volume.Tags = map[string]string{}
 	}
 	v := w.cloud.volumes[0]
-	v.half = false // wipefs and blkdiscard
-	if v.scribbled {
-		v.lvm, v.scribbled = false, false
-	}
+	v.mend()
 	w.sealed = sealedSecret()
-	if v.log != nil && v.live == nil {
-		for name := range v.log.dirs {
-			if strings.Contains(name, ".initializing-") && len(v.log.dirs) >= 3 {
-				delete(v.log.dirs, name)
-			}
-		}
-	}
-	if v.live != nil {
-		maps.DeleteFunc(v.live.dirs, func(name string, d directory) bool {
-			return strings.Contains(name, ".initializing-") && d.state != host.Ready && len(v.live.dirs) >= 3
-		})
-	}
 	if a := v.holder(); a != nil && (w.machine(a.Instance) == nil && a.Instance == "i-0000000000000beef" || a.State == volume.Attaching || a.State == volume.Detaching) {
 		w.cloud.detach(v)
 	}
@@ -222,6 +207,26 @@ func (w *World) mend() {
 		w.in(time.Minute, "", "", again)
 	}
 	w.in(time.Minute, "", "", again)
+}
+
+// mend takes off a volume what was left of something that was cut off.
+func (b *blocks) mend() {
+	b.half = false // wipefs and blkdiscard
+	if b.scribbled {
+		b.lvm, b.scribbled = false, false
+	}
+	if b.log != nil && b.live == nil {
+		for name := range b.log.dirs {
+			if strings.Contains(name, ".initializing-") && len(b.log.dirs) >= 3 {
+				delete(b.log.dirs, name)
+			}
+		}
+	}
+	if b.live != nil {
+		maps.DeleteFunc(b.live.dirs, func(name string, d directory) bool {
+			return strings.Contains(name, ".initializing-") && d.state != host.Ready && len(b.live.dirs) >= 3
+		})
+	}
 }
 
 // waitsForDisk tells whether the agent says that a person has to attach it.

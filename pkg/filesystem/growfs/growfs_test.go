@@ -20,8 +20,11 @@ import (
 )
 
 const (
-	mib  = 1 << 20
-	uuid = "6d2f6f1c-6a55-4f8c-9d3e-0b7f3c1a2b4d"
+	mib = 1 << 20
+
+	// No other test has a filesystem with this UUID: XFS mounts only one of those
+	// that have the same, and tests of packages run at the same time.
+	uuid = "b1f0a7d4-52c3-4e0b-8a6f-9c2d7e4f1a35"
 )
 
 // A volume is a loop device with a filesystem that is mounted, and smaller than its

@@ -29,7 +29,19 @@ type Find struct {
 	// other tags. None of their keys and values has a wildcard of EC2's
 	// filters in it, nor the backslash that escapes one.
 	Tags map[string]string `json:"tags,omitempty"`
+
+	// Pick says how many volumes may have the tags; "" is One.
+	Pick Pick `json:"pick,omitempty"`
 }
+
+// Pick says which of several volumes with the tags is meant.
+type Pick string
+
+// One allows one volume only; AnyFree takes any that no other instance has.
+const (
+	One     Pick = "one"
+	AnyFree Pick = "any-free"
+)
 
 // Kind is what the key "find" of a volume may be.
 var Kind = key.Kind{
@@ -65,10 +77,14 @@ var keys = key.Table[expand.Parameters, finding]{
 		},
 	},
 	{
-		key.Key{Name: "pick", Says: "How many volumes the tags may fit.", Unset: "`one`", With: "tags", Kind: key.OneOf("one")},
+		key.Key{Name: "pick", Says: "Which volume the tags mean: `one` is the only one that has them, and `any-free` is any of the instance's zone that no other instance has.", Unset: "`one`", With: "tags", Kind: key.OneOf(One, AnyFree)},
 		func(params expand.Parameters, r key.Reader, f *finding) {
-			if _, ok := r.Word(); ok && f.way != "" && f.way != "tags" {
+			word, ok := r.Word()
+			if ok && f.way != "" && f.way != "tags" {
 				r.Failf("%s: pick applies to tags only; leave it out beside %s", r.What, f.way)
+			}
+			if ok && Pick(word) == AnyFree {
+				f.Pick = AnyFree
 			}
 		},
 	},
@@ -191,7 +207,7 @@ func (f Find) Expand(known expand.Values) (find Find, errs []error) {
 	case "id":
 		find.ID = put(f.ID, "id", known.Put, checkID)
 	case "tags":
-		find.Tags = make(map[string]string)
+		find.Tags, find.Pick = make(map[string]string), f.Pick
 		for _, key := range slices.Sorted(maps.Keys(f.Tags)) {
 			check := name.CheckTagPart // the role file may ask for an empty value
 			if f.Tags[key] != "" {

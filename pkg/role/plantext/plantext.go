@@ -13,6 +13,7 @@ import (
 	"bootagent/pkg/role"
 	"bootagent/pkg/role/directory"
 	"bootagent/pkg/role/file"
+	"bootagent/pkg/role/find"
 	"bootagent/pkg/role/ready"
 )
 
@@ -65,7 +66,11 @@ func (p printer) volume(v role.Volume) {
 		for _, key := range slices.Sorted(maps.Keys(v.Find.Tags)) {
 			tags = append(tags, key+"="+v.Find.Tags[key])
 		}
-		p.row("find", "the EBS volume with the tags "+strings.Join(tags, ", "))
+		which := "the EBS volume with the tags "
+		if v.Find.Pick == find.AnyFree {
+			which = "any EBS volume of the zone that no other instance has (" + string(find.AnyFree) + "), with the tags "
+		}
+		p.row("find", which+strings.Join(tags, ", "))
 	}
 	p.row("device", device)
 	p.row("mount", v.Mount)
@@ -80,6 +85,9 @@ func (p printer) volume(v role.Volume) {
 	}
 	if v.Adopt {
 		p.row("adopt", "true: take a filesystem that has no ledger")
+	}
+	if v.Disposable {
+		p.row("disposable", "true: an empty volume is as good as one with data")
 	}
 	p.row("timeout", duration(v.Timeout))
 }

@@ -31,7 +31,7 @@ func (v *Volumes) Attach(ctx context.Context, id name.VolumeID) error {
 		return err
 	}
 	if err := v.refuse(vol); err != nil {
-		return err
+		return v.lost(id, err)
 	}
 	held := slices.DeleteFunc(slices.Clone(vol.Attachments), func(a Attachment) bool { return a.State == Detached })
 	switch {
@@ -40,8 +40,10 @@ func (v *Volumes) Attach(ctx context.Context, id name.VolumeID) error {
 			"volume %s is attached more than once, which must not be: %s", id, list([]Volume{vol}))
 	case len(held) == 1 && held[0].Instance == v.self.ID:
 		return v.own(ctx, vol, held[0])
-	case len(held) == 1:
+	case len(held) == 1 && (!v.pooled(id) || v.names.open(id)):
 		return v.heldBy(ctx, vol, held[0])
+	case len(held) == 1:
+		return v.lost(id, fmt.Errorf("volume %s is attached to %s", id, held[0].holder()))
 	case vol.State != Available:
 		return &fault.Pending{For: fmt.Sprintf("volume %s to be available (it is %s)", id, vol.State)}
 	}
@@ -169,7 +171,10 @@ func (v *Volumes) attach(ctx context.Context, vol Volume) error {
 			return &fault.Pending{For: fmt.Sprintf("EC2 to say of volume %s, too, that this instance has it as %s", vol.ID, device)}
 		}
 	}
-	device, ok := v.names.take(vol.ID, self.Devices)
+	if other := v.beside(vol.ID, self); other != "" {
+		return v.lost(vol.ID, fmt.Errorf("this instance has volume %s, so it does not take volume %s", other, vol.ID))
+	}
+	device, ok := v.names.take(vol.ID, self.Devices, time.Now())
 	if !ok {
 		return fault.Refuse("detach what the instance does not need, or stop and start it, which frees the names",
 			"no device name is left for volume %s on this instance, %s: all are in use, or were in an attach that hung", vol.ID, v.self.ID)
@@ -186,6 +191,9 @@ func (v *Volumes) notAccepted(vol Volume, self Instance, device string, err erro
 	if !errors.As(err, &e) {
 		return err
 	}
+	if e.Unanswered() {
+		v.names.unanswered(vol.ID)
+	}
 	cannot := fmt.Sprintf("volume %s can't be attached to this instance, %s", vol.ID, v.self.ID)
 	if e.Kind() == diagnose.KMSKey {
 		return pending(fmt.Sprintf("EC2 to be able to use the KMS key of volume %s", vol.ID),
@@ -193,6 +201,9 @@ func (v *Volumes) notAccepted(vol Volume, self Instance, device string, err erro
 	}
 	switch e.Code {
 	case "VolumeInUse":
+		if v.pooled(vol.ID) && !v.names.open(vol.ID) {
+			return v.lost(vol.ID, err) // somebody else was quicker
+		}
 		return pending(fmt.Sprintf("EC2 to say who holds volume %s", vol.ID), "", err)
 	case "IncorrectState":
 		if strings.Contains(strings.ToLower(e.Message), "instance") {

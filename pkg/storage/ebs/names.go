@@ -53,7 +53,9 @@ type names struct {
 // An asking is an attach that is asked for.
 type asking struct {
 	device string    // or "", before there is one again
+	tried  time.Time // EC2 was asked last, whatever it answered
 	since  time.Time // EC2 accepted it; zero if that is not known
+	unsure bool      // it was asked and did not answer, and may have done it
 	seen   bool      // EC2 said that it is under way
 	failed time.Time // one came to nothing that was asked for then, or zero
 	freed  time.Time // the agent had one detached that hung, or zero
@@ -65,7 +67,7 @@ func newNames() names {
 
 // take returns the device name for the next attach of a volume: the one that
 // it has from a call whose outcome was not known, or one that is free.
-func (n *names) take(id name.VolumeID, inUse map[string]name.VolumeID) (device string, ok bool) {
+func (n *names) take(id name.VolumeID, inUse map[string]name.VolumeID, now time.Time) (device string, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	taken := maps.Clone(n.spent)
@@ -83,7 +85,7 @@ func (n *names) take(id name.VolumeID, inUse map[string]name.VolumeID) (device s
 	if i < 0 {
 		return "", false
 	}
-	ask.device = order[i]
+	ask.device, ask.tried = order[i], now
 	n.asked[id] = ask
 	return ask.device, true
 }
@@ -132,6 +134,28 @@ func (n *names) freed(id name.VolumeID, now time.Time) {
 	ask := n.asked[id]
 	ask.freed = now
 	n.asked[id] = ask
+}
+
+// unanswered notes that EC2 did not answer whether it accepts an attach.
+func (n *names) unanswered(id name.VolumeID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ask := n.asked[id]
+	ask.unsure = true
+	n.asked[id] = ask
+}
+
+// open tells whether EC2 may have accepted an attach and not tell it yet.
+func (n *names) open(id name.VolumeID) bool {
+	ask := n.of(id)
+	return (ask.unsure || !ask.since.IsZero()) && time.Since(ask.tried) < settle
+}
+
+// forget forgets an attach that came to nothing because another has the volume.
+func (n *names) forget(id name.VolumeID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.asked, id)
 }
 
 // of returns what is known of the attach of a volume.

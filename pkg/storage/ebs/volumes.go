@@ -31,6 +31,7 @@ type Volumes struct {
 
 	mu      sync.Mutex
 	holders map[name.VolumeID]holder
+	pools   map[string]pool // by the tags
 }
 
 var _ host.Volumes = (*Volumes)(nil)
@@ -38,11 +39,11 @@ var _ host.Volumes = (*Volumes)(nil)
 // New returns the volumes for an instance, of which the ID and the zone have to
 // be known.
 func New(api API, self Instance) *Volumes {
-	return &Volumes{api: api, self: self, names: newNames(), holders: map[name.VolumeID]holder{}}
+	return &Volumes{api: api, self: self, names: newNames(), holders: map[name.VolumeID]holder{}, pools: map[string]pool{}}
 }
 
 // FindVolume returns the ID of the one volume that is meant, of every zone and
-// state. Two kinds do not count: a volume that is deleted or being deleted, and a
+// state, or of one of a pool, see pick. Two kinds do not count: a volume that is deleted or being deleted, and a
 // copy that has the tags of its original. If there is none the error is a
 // *fault.Pending, because it may yet be made or tagged, or not be known to all of
 // EC2. It is also an error if there are several, or only copies; the latter is
@@ -76,6 +77,8 @@ func (v *Volumes) find(ctx context.Context, want host.Find) (Volume, error) {
 		}
 	}
 	switch {
+	case want.Any:
+		return v.pick(want, found, copies)
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) > 1:
@@ -99,8 +102,8 @@ func (v *Volumes) find(ctx context.Context, want host.Find) (Volume, error) {
 func (v *Volumes) describe(ctx context.Context, id name.VolumeID) (Volume, error) {
 	all, err := v.api.Volumes(ctx, Query{IDs: []name.VolumeID{id}})
 	if code := codeOf(err); code == "InvalidVolume.NotFound" || err == nil && len(all) == 0 {
-		return Volume{}, pending(fmt.Sprintf("EC2 to know volume %s", id),
-			"check the id, and that the volume is of this account and region", err)
+		return Volume{}, v.lost(id, pending(fmt.Sprintf("EC2 to know volume %s", id),
+			"check the id, and that the volume is of this account and region", err))
 	}
 	if code := codeOf(err); code == "InvalidVolumeID.Malformed" || code == "InvalidParameterValue" {
 		return Volume{}, fault.Refuse("correct the id, then: bootagent retry", "%q is not a volume ID, as EC2 says", id)
@@ -119,7 +122,7 @@ func (v *Volumes) Claim(ctx context.Context, id name.VolumeID) error {
 		return err
 	}
 	if err := v.refuse(vol); err != nil {
-		return err
+		return v.lost(id, err)
 	}
 	if vol.Tags[TagSelf] == string(id) {
 		return nil

@@ -42,6 +42,8 @@ type Delays struct {
 	Start     time.Duration // an instance, from pending
 	Stop      time.Duration // an instance, from stopping
 	Terminate time.Duration // an instance, from shutting-down
+	Modify    time.Duration // a modification, from modifying
+	Optimize  time.Duration // a modification, from optimizing
 }
 
 // Typical returns about the delays of EC2 on a good day.
@@ -49,6 +51,7 @@ func Typical() Delays {
 	return Delays{
 		Create: 2 * time.Second, Attach: 2 * time.Second, Detach: 3 * time.Second,
 		Start: 8 * time.Second, Stop: 20 * time.Second, Terminate: 20 * time.Second,
+		Modify: 5 * time.Second, Optimize: time.Minute, // of a small volume; a large one takes hours
 	}
 }
 

@@ -44,6 +44,8 @@ type Volume struct {
 	Created     time.Time
 	Attachments []Attachment
 
+	Modification *Modification // the last, or nil; it is replaced, never changed
+
 	// Path is the backing file, in raw format. If it does not exist, it is created: empty, or as a copy of the
 	// snapshot's.
 	Path string
@@ -66,7 +68,7 @@ func (e *EC2) CreateVolume(v Volume) (Volume, error) {
 	v.ID = cmp.Or(v.ID, newID("vol"))
 	v.Zone = cmp.Or(v.Zone, e.env.Region+"a")
 	v.Type = cmp.Or(v.Type, "gp3")
-	v.State, v.Created, v.Attachments = Creating, time.Now(), nil
+	v.State, v.Created, v.Attachments, v.Modification = Creating, time.Now(), nil, nil
 	v.Tags = maps.Clone(v.Tags)
 	if err := e.checkNew(v); err != nil {
 		return Volume{}, err

@@ -94,11 +94,6 @@ func (p *Process) Plug(ctx context.Context, slot int, d *Disk) error {
 	return nil
 }
 
-// Resize gives the disk in a slot, and its file, another size in bytes. The guest sees it at once.
-func (p *Process) Resize(ctx context.Context, slot int, size int64) error {
-	return p.Monitor.Do(ctx, "block_resize", map[string]any{"node-name": nodeName(slot), "size": size}, nil)
-}
-
 // Unplug unplugs the disk in a slot, and returns when the guest has released it and QEMU has closed
 // its file. It fails if the guest does not release the disk before ctx ends.
 func (p *Process) Unplug(ctx context.Context, slot int) error {

@@ -24,7 +24,7 @@ func Command(socket string) command.Command {
 			"can't fail any more. A filesystem can't be made smaller again: look first, with --dry-run.\n\n" +
 			"Where the role file says grow: true, the agent does it without being asked.",
 		Examples: []string{"bootagent grow --dry-run data", "bootagent grow data"},
-		Least:    1, Most: 1, Mixed: true,
+		Least:    1, Most: 1,
 		Setup: func(f *flag.FlagSet) command.Action {
 			only := f.Bool("dry-run", false, "only say what would be done")
 			return func(ctx context.Context, args []string, out io.Writer) error {

@@ -70,15 +70,16 @@ type action struct {
 }
 
 var actions = map[string]action{
-	"AttachVolume":      {attachmentRequests("ec2:AttachVolume"), (*Server).attachVolume},
-	"CreateTags":        {tagRequests("ec2:CreateTags"), (*Server).createTags},
-	"DeleteTags":        {tagRequests("ec2:DeleteTags"), (*Server).deleteTags},
-	"CreateVolume":      {createVolumeRequests, (*Server).createVolume},
-	"DescribeInstances": {describeRequests("ec2:DescribeInstances"), (*Server).describeInstances},
-	"DescribeSnapshots": {describeRequests("ec2:DescribeSnapshots"), (*Server).describeSnapshots},
-	"DescribeVolumes":   {describeRequests("ec2:DescribeVolumes"), (*Server).describeVolumes},
-	"DetachVolume":      {attachmentRequests("ec2:DetachVolume"), (*Server).detachVolume},
-	"ModifyVolume":      {modifyVolumeRequests, (*Server).modifyVolume},
+	"AttachVolume":                 {attachmentRequests("ec2:AttachVolume"), (*Server).attachVolume},
+	"CreateTags":                   {tagRequests("ec2:CreateTags"), (*Server).createTags},
+	"DeleteTags":                   {tagRequests("ec2:DeleteTags"), (*Server).deleteTags},
+	"CreateVolume":                 {createVolumeRequests, (*Server).createVolume},
+	"DescribeInstances":            {describeRequests("ec2:DescribeInstances"), (*Server).describeInstances},
+	"DescribeSnapshots":            {describeRequests("ec2:DescribeSnapshots"), (*Server).describeSnapshots},
+	"DescribeVolumes":              {describeRequests("ec2:DescribeVolumes"), (*Server).describeVolumes},
+	"DescribeVolumesModifications": {describeRequests("ec2:DescribeVolumesModifications"), (*Server).describeModifications},
+	"DetachVolume":                 {attachmentRequests("ec2:DetachVolume"), (*Server).detachVolume},
+	"ModifyVolume":                 {modifyVolumeRequests, (*Server).modifyVolume},
 }
 
 func describeRequests(action string) func(*Server, form) []iam.Request {

@@ -12,11 +12,19 @@ func modifyVolumeRequests(s *Server, f form) []iam.Request {
 	return []iam.Request{{Action: "ec2:ModifyVolume", Resource: s.arn("volume", id), Context: tagged(s.Now().Volumes[id].Tags)}}
 }
 
-// modifyVolume turns multi-attach on or off. It ignores all other parameters.
+// modifyVolume changes the size, or turns multi-attach on or off. It ignores all other parameters.
 func (s *Server) modifyVolume(f form) (response, error) {
 	id, multi := f.Get("VolumeId"), f.Get("MultiAttachEnabled") == "true"
 	if err := ec2.CheckVolumeID(id); err != nil {
 		return nil, err
+	}
+	if f.Get("Size") != "" {
+		size, err := strconv.Atoi(f.Get("Size"))
+		if err != nil {
+			return nil, ec2.Errorf("InvalidParameterValue", "Value (%s) for parameter size is invalid.", f.Get("Size"))
+		}
+		m, err := s.ModifyVolume(id, size)
+		return &resizedResponse{Modification: newModificationFields(id, m)}, err
 	}
 	err := s.ChangeVolume(id, func(v *ec2.Volume) { v.MultiAttach = multi })
 	return &modifiedResponse{VolumeID: id, State: "completed", MultiAttach: multi}, err
@@ -27,6 +35,53 @@ type modifiedResponse struct {
 	VolumeID    string `xml:"volumeModification>volumeId"`
 	State       string `xml:"volumeModification>modificationState"`
 	MultiAttach bool   `xml:"volumeModification>targetMultiAttachEnabled"`
+}
+
+type resizedResponse struct {
+	Head
+	Modification modificationFields `xml:"volumeModification"`
+}
+
+type modificationFields struct {
+	VolumeID string `xml:"volumeId"`
+	State    string `xml:"modificationState"`
+	Message  string `xml:"statusMessage,omitempty"`
+	From     int    `xml:"originalSize"`
+	To       int    `xml:"targetSize"`
+	Progress int    `xml:"progress"`
+	Started  string `xml:"startTime"`
+}
+
+func newModificationFields(id string, m ec2.Modification) modificationFields {
+	f := modificationFields{id, m.State, m.Message, m.From, m.To, 0, stamp(m.Started)}
+	if m.State == ec2.Completed {
+		f.Progress = 100
+	}
+	return f
+}
+
+type modificationsResponse struct {
+	Head
+	Modifications set[modificationFields] `xml:"volumeModificationSet"`
+}
+
+// describeModifications returns the last modifications of the volumes with the IDs. It knows no filters.
+func (s *Server) describeModifications(f form) (response, error) {
+	answer, state := &modificationsResponse{}, s.Seen()
+	for _, id := range f.list("VolumeId") {
+		if err := ec2.CheckVolumeID(id); err != nil {
+			return nil, err
+		}
+		v, err := state.Volume(id)
+		switch {
+		case err != nil:
+			return nil, err
+		case v.Modification == nil:
+			return nil, ec2.Errorf("InvalidVolumeModification.NotFound", "Modification for volume '%s' does not exist.", id)
+		}
+		answer.Modifications.Items = append(answer.Modifications.Items, newModificationFields(id, *v.Modification))
+	}
+	return answer, nil
 }
 
 type volumeResponse struct {
