@@ -206,8 +206,9 @@ func (b *Boot) StartAgain(ctx context.Context) error {
 }
 
 // StoppedServices notes in each volume's ledger how the services that use it
-// were stopped, and which of its data directories are not empty any more. It does so only while the machine shuts down: at any other
-// time the services go on without the agent.
+// were stopped, and which of its data directories are not empty any more. It does
+// so only while the machine shuts down: at any other time the services go on
+// without the agent.
 func (b *Boot) StoppedServices(ctx context.Context) error {
 	stopping, err := b.host.Shutdown.Stopping(ctx)
 	if err != nil || !stopping {

@@ -296,7 +296,7 @@ func TestLifeOfADatabase(t *testing.T) {
 		if large := g.sh(bytes); len(large) < len(small) || large <= small && len(large) == len(small) {
 			t.Errorf("the filesystem has %s bytes, and had %s", large, small)
 		}
-		g.exec("INSERT INTO orders VALUES (7, 'an order after that')")
+		g.exec("INSERT INTO orders VALUES (1000000, 'an order after that')")
 		g.says("bootagent grow data", "has nothing to grow")
 		g.is("", "systemctl list-units --no-legend --all 'bootagent-grow-*'")
 		g.healthy()
