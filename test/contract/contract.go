@@ -42,7 +42,7 @@ func Engines() []Engine {
 
 // Situations returns what happens to a machine.
 func Situations() []string {
-	return []string{"first boot", "second boot", "replacement", "agent down", "agent upgraded", "pulled disk", "reboot", "power cut"}
+	return []string{"first boot", "second boot", "replacement", "agent upgraded", "agent down", "pulled disk", "reboot", "power cut"}
 }
 
 // Promises returns what holds in each situation.
@@ -164,9 +164,9 @@ The situations:
 - **first boot**: the disks are blank, and are attached after the machine is up.
 - **second boot**: the machine was powered off. The disks are attached again after it is up.
 - **replacement**: the disks are attached to another machine of the same image.
-- **agent down**: the agent is stopped, and the services stay the same processes. Then the volumes are unmounted, by hand.
-- **agent upgraded**: the package is installed again while the services run, which stay the same processes. Then the new
-  agent is stopped and the volumes are unmounted, by hand.
+- **agent upgraded**: the package is installed again while the services run, which stay the same processes.
+- **agent down**: that new agent is stopped, and the services stay the same processes. Then the volumes are unmounted, by
+  hand. The cells of both situations are what was seen after that.
 - **pulled disk**: the disks are pulled while the services run, and come back.
 - **reboot**: ` + "`systemctl reboot`" + `, with the disks attached.
 - **power cut**: the machine and the disks lose what was not flushed.

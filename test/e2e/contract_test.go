@@ -82,13 +82,16 @@ func makeContract(t *testing.T, on image.Platform, all []engine) {
 		c.comesBack("first boot")
 	})
 	c.rows = 1
-	step("agent down", func(c contracted) {
-		before := c.processes()
+	step("agent upgraded, agent down", func(c contracted) {
+		before, agent := c.processes(), c.sh("systemctl show --value --property MainPID bootagent")
+		c.upgrade()
+		c.until(settles, "test $(systemctl show --value --property MainPID bootagent) != %s && bootagent wait --timeout 60s", agent)
+		c.is(before, "%s", c.mainPIDs())
 		c.sh("systemctl stop bootagent")
 		c.is(before, "%s", c.mainPIDs())
-		c.loses("agent down", func() { c.sh("systemctl stop srv-data.mount srv-log.mount") }, func() {
+		c.loses("agent upgraded, agent down", func() { c.sh("systemctl stop srv-data.mount srv-log.mount") }, func() {
 			c.sh("systemctl start bootagent")
-			c.comesBack("agent down")
+			c.comesBack("agent upgraded, agent down")
 		})
 	})
 	c.rows++
@@ -113,11 +116,7 @@ func makeContract(t *testing.T, on image.Platform, all []engine) {
 		// Redis wants to save what it has before it ends. The agent kills it when the disk is back.
 		c.loses("pulled disk", func() {
 			c.unplugAll()
-			for _, e := range c.engines {
-				if len(e.mounts) > 0 {
-					c.until(settles, "! systemctl is-active %s", e.unit)
-				}
-			}
+			c.until(settles, "! systemctl is-active %s", c.unitsOnVolumes())
 		}, func() {
 			c.plugAll()
 			c.comesBack("pulled disk")
@@ -131,17 +130,6 @@ func makeContract(t *testing.T, on image.Platform, all []engine) {
 		c.ok(c.Boot(ctx))
 		c.comesBack("reboot")
 		c.afterItsNeeds("reboot")
-	})
-	c.rows++
-	step("agent upgraded", func(c contracted) {
-		before, agent := c.processes(), c.sh("systemctl show --value --property MainPID bootagent")
-		c.upgrade()
-		c.until(settles, "test $(systemctl show --value --property MainPID bootagent) != %s && bootagent wait --timeout 60s", agent)
-		c.is(before, "%s", c.mainPIDs())
-		c.loses("agent upgraded", func() { c.sh("systemctl stop bootagent srv-data.mount srv-log.mount") }, func() {
-			c.sh("systemctl start bootagent")
-			c.comesBack("agent upgraded")
-		})
 	})
 	c.rows++
 	step("power cut", func(c contracted) {

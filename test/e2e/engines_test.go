@@ -52,7 +52,7 @@ func engines(image.Platform) []engine {
 			roads: []string{
 				"pg_ctlcluster VERSION main start", "pg_ctlcluster VERSION main start -- -t 5",
 				"runuser -u postgres -- pg_ctlcluster VERSION main start",
-				"systemctl restart postgresql; systemctl is-active postgresql@VERSION-main", "service postgresql start; pidof postgres",
+				"systemctl restart postgresql; systemctl is-active postgresql@VERSION-main", "service postgresql start; systemctl is-active postgresql@VERSION-main",
 			},
 			create: `runuser -u postgres -- psql -qXc "CREATE TABLE orders (id SERIAL)"`,
 			insert: `runuser -u postgres -- psql -qXc "INSERT INTO orders DEFAULT VALUES"`,
@@ -65,8 +65,8 @@ func engines(image.Platform) []engine {
 			mounts:  []string{"/var/lib/redis", "/srv/data"},
 			roads:   []string{"systemctl restart redis", "service redis-server start", "/etc/init.d/redis-server start"},
 			create:  "true",
-			insert:  "redis-cli INCR order; redis-cli SET order:$(redis-cli --raw GET order) new",
-			count:   "echo $(($(redis-cli --raw DBSIZE) - 1))",
+			insert:  "redis-cli RPUSH orders new",
+			count:   "redis-cli --raw LLEN orders",
 		},
 		{
 			name: "none", example: "kafka", unit: "kafka.service", running: "pgrep -f '^/usr/bin/perl /usr/local/bin/broker'",
