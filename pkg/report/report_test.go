@@ -2,10 +2,12 @@ package report
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -168,15 +170,56 @@ func TestAStatusThatWasDeletedOrOverwrittenIsWrittenAgain(t *testing.T) {
 	}
 }
 
-// An activeRoleUnit is bootagent-role.service, which is active, and counts how often
-// it was run again.
-type activeRoleUnit struct{ restarts int }
-
-func (*activeRoleUnit) State(context.Context) (host.UnitState, error) {
-	return host.UnitState{Active: "active"}, nil
+// A roleUnit is bootagent-role.service as systemd runs it: bootagent wait reads the role's
+// state some time after it was started, and its end is seen some time after that.
+type roleUnit struct {
+	ctx      context.Context
+	reporter *Reporter
+	mu       sync.Mutex
+	state    host.UnitState
+	errors   int // how often systemd does not restart it
+	restarts int
 }
-func (*activeRoleUnit) Stopping(context.Context) (bool, error) { return false, nil }
-func (u *activeRoleUnit) Restart(context.Context) error        { u.restarts++; return nil }
+
+func (u *roleUnit) is(active string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.state = host.UnitState{Active: active}
+}
+
+func (u *roleUnit) State(context.Context) (host.UnitState, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.state, nil
+}
+
+func (*roleUnit) Stopping(context.Context) (bool, error) { return false, nil }
+
+func (u *roleUnit) Restart(context.Context) error {
+	if u.errors > 0 {
+		u.errors--
+		return errors.New("systemd does not answer")
+	}
+	u.restarts++
+	u.is("activating")
+	go func() {
+		for u.ctx.Err() == nil {
+			time.Sleep(300 * time.Millisecond)
+			u.reporter.mu.Lock()
+			state := u.reporter.last.State
+			u.reporter.mu.Unlock()
+			if !state.Final() {
+				continue
+			}
+			time.Sleep(300 * time.Millisecond)
+			if u.is("failed"); state != status.Failed {
+				u.is("active")
+			}
+			return
+		}
+	}()
+	return nil
+}
 
 // An agent that is started again or upgraded finds the role's unit active. What
 // is ordered after the role must not be told that it is not ready, only since
@@ -196,8 +239,8 @@ func TestTheRolesUnitDoesNotFlapWhileAnAgentIsStartedAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
-				unit := new(activeRoleUnit)
 				r := newReporter(filepath.Join(t.TempDir(), "status.json"))
+				unit := &roleUnit{ctx: ctx, reporter: r, state: host.UnitState{Active: "active"}}
 				go r.KeepRoleUnit(ctx, unit)
 				for _, state := range c.states {
 					r.Report(status.Status{State: state})
@@ -209,7 +252,49 @@ func TestTheRolesUnitDoesNotFlapWhileAnAgentIsStartedAgain(t *testing.T) {
 					t.Errorf("it was run %d times, not %d", unit.restarts, c.restarts)
 				}
 				cancel()
-				synctest.Wait()
+				time.Sleep(time.Second) // what waits for the role ends
+			})
+		})
+	}
+}
+
+func TestTheRolesUnitComesToBeWhatTheRoleIs(t *testing.T) {
+	for name, c := range map[string]struct {
+		unit   string         // at first
+		states []status.State // one each 200 ms
+		errors int
+		want   string
+		most   int // restarts
+	}{
+		"ready":                              {"inactive", []status.State{status.Starting, status.Ready}, 0, "active", 1},
+		"failed":                             {"inactive", []status.State{status.Starting, status.Failed}, 0, "failed", 1},
+		"it ends with what the role was":     {"inactive", []status.State{status.Starting, status.Ready, status.Failed}, 0, "failed", 2},
+		"it fails with what the role was":    {"inactive", []status.State{status.Starting, status.Failed, status.Waiting}, 0, "activating", 2},
+		"it fails, and the role gets ready":  {"active", []status.State{status.Failed, status.Waiting, status.Starting, status.Ready}, 0, "active", 2},
+		"systemd does not answer, and later": {"active", []status.State{status.Failed}, 3, "failed", 1},
+		"it has failed already":              {"failed", []status.State{status.Starting, status.Failed}, 0, "failed", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				r := newReporter(filepath.Join(t.TempDir(), "status.json"))
+				unit := &roleUnit{ctx: ctx, reporter: r, errors: c.errors, state: host.UnitState{Active: c.unit}}
+				go r.KeepRoleUnit(ctx, unit)
+				for _, state := range c.states {
+					r.Report(status.Status{State: state})
+					time.Sleep(200 * time.Millisecond)
+				}
+				time.Sleep(time.Minute)
+				if at, _ := unit.State(ctx); at.Active != c.want || unit.restarts > c.most {
+					t.Errorf("it is %s, and was run %d times", at.Active, unit.restarts)
+				}
+				r.Report(status.Status{State: status.Ready})
+				time.Sleep(time.Minute)
+				if at, _ := unit.State(ctx); at.Active != "active" {
+					t.Errorf("the role is ready, and it is %s", at.Active)
+				}
+				cancel()
+				time.Sleep(time.Second) // what waits for the role ends
 			})
 		})
 	}

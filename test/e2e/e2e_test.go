@@ -148,7 +148,7 @@ func (g guest) until(within time.Duration, line string, args ...any) {
 	defer cancel()
 	line = fmt.Sprintf(line, args...)
 	if err := g.Until(ctx, line, "/bin/sh", "-c", line); err != nil {
-		g.t.Fatalf("%v\n\n%s\n\n%s", err, g.sh("bootagent status"), g.sh("journalctl --no-pager -b -u bootagent -n 40"))
+		g.t.Fatalf("%v\n\n%s\n\n%s", err, g.sh("bootagent status"), g.sh("journalctl --no-pager -b -u bootagent -u bootagent-role -n 50"))
 	}
 }
 
