@@ -97,7 +97,7 @@ debian13: prerequisites package summary ## run the demo on Debian 13, with syste
 	$(total) trixie-ci
 
 # Each platform has its own suite. What changes daily is only reported.
-platforms: prerequisites package summary ## run the demo and the lives of engines on all platforms of docs/platforms.md (90 min; the first time 100)
+platforms: prerequisites package summary ## run the demo, the life of a database and the contract on the platforms of docs/platforms.md (90 min; the first time 100)
 	$(if $(filter arm64,$(PLATFORMS)),test/prerequisites arm64)
 	status=0; cd test; for on in $(PLATFORMS); do \
 		BOOTAGENT_LAB_PLATFORM=$$on $(summary) -to $(results) $$(go run ./platforms suite $$on) || status=1; done; \
