@@ -169,7 +169,7 @@ The situations:
   hand. The cells of both situations are what was seen after that.
 - **pulled disk**: the disks are pulled while the services run, and come back.
 - **reboot**: ` + "`systemctl reboot`" + `, with the disks attached.
-- **power cut**: the machine and the disks lose what was not flushed.
+- **power cut**: the machine and the disks lose what was not flushed. The services stop at a power-off after they came back.
 
 The promises:
 
