@@ -112,7 +112,8 @@ func (f *fleet) boot() {
 			b.Run(f.ctx, func(progress []graph.Progress) {
 				m.mu.Lock()
 				defer m.mu.Unlock()
-				if last := progress[len(progress)-1]; last.State == graph.Done && m.up.IsZero() {
+				done := !slices.ContainsFunc(progress, func(p graph.Progress) bool { return p.State != graph.Done })
+				if done && m.up.IsZero() {
 					m.up = time.Now()
 				}
 			})
@@ -140,11 +141,17 @@ func (f *fleet) world(m *member) host.Host {
 		Records:     machine,
 		Disks:       disks{machine: machine},
 		Filesystems: filesystems{machine: machine},
+		Growths:     growths{},
 		Ledgers:     machine,
 		Mounts:      machine,
 		Machine:     host.Machine{ID: m.id, BootID: "boot"},
 	}
 }
+
+// No filesystem here is smaller than its disk.
+type growths struct{ host.Growths }
+
+func (growths) Size(_ context.Context, d host.Disk, _, _ string) (int64, error) { return d.Size, nil }
 
 // A machine is what of it the story of a volume asks for.
 type machine struct {
@@ -156,15 +163,27 @@ type machine struct {
 
 	mu      sync.Mutex
 	mounted bool
+	ledger  []byte // that this boot has written
 }
 
 func (*machine) Recorded(string, host.Find) (name.VolumeID, error) { return "", nil }
 func (*machine) Record(string, host.Find, name.VolumeID) error     { return nil }
-func (*machine) WriteLedger(context.Context, string, []byte) error { return nil }
 func (*machine) Stale(string) (bool, error)                        { return false, nil }
 func (m *machine) serial() string                                  { return name.VolumeID(m.member.volume).Serial() }
 
+func (m *machine) WriteLedger(_ context.Context, _ string, ledger []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ledger = ledger
+	return nil
+}
+
 func (m *machine) ReadLedger(context.Context, string) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ledger != nil {
+		return m.ledger, nil
+	}
 	return (&storage.Ledger{Volume: m.member.volume, UUID: "0f0b9c3e-7d1f-4b64-8f4e-5b8a3f1b2c3d", Role: "mysql"}).Encode()
 }
 
