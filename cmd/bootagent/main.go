@@ -64,7 +64,7 @@ func commands() command.List {
 		{Name: "daemon", Summary: "run the agent", RunBy: "bootagent.service", Raw: daemonCommand},
 		releaseCommand(),
 		{
-			Name: "mkfs", Args: "--type TYPE --uuid UUID --serial SERIAL --sequence N DEVICE", Raw: mkfs,
+			Name: "mkfs", Args: "--type TYPE --uuid UUID --serial SERIAL --sequence N --size BYTES DEVICE", Raw: mkfs,
 			Summary: "make a filesystem on a disk that is proven blank", RunBy: "bootagent-make-SERIAL.service",
 		},
 		introduce.Command(),

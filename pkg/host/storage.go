@@ -31,12 +31,23 @@ type Volumes interface {
 	Origin(ctx context.Context, id name.VolumeID) (Origin, error)
 
 	// Resized returns nil once a volume has a size, in bytes, for good: a
-	// modification can't fail any more, or there is none.
+	// modification can't fail any more, or there is none. The error is a *Denied if
+	// this instance may not ask for modifications.
 	Resized(ctx context.Context, id name.VolumeID, size int64) error
 
 	// Intent and Intend read and write the intent, which is a tag of the volume.
 	Intent(ctx context.Context, id name.VolumeID) (Intent, error) // the zero Intent if there is none
 	Intend(ctx context.Context, id name.VolumeID, intent Intent) error
+}
+
+// A Denied says that the IAM role of the instance does not allow a call.
+type Denied struct {
+	Action  string // as IAM calls it
+	Message string // of AWS
+}
+
+func (e *Denied) Error() string {
+	return "the instance's IAM role does not allow " + e.Action + ": " + e.Message
 }
 
 // Find says which EBS volume is meant: the one with the ID, or the one that has
@@ -154,8 +165,9 @@ type Content struct {
 
 // Filesystems makes and checks filesystems, by their type: "xfs", "ext4".
 type Filesystems interface {
-	// Format makes a filesystem on a disk that was just proven blank. It never
-	// forces, and goes on where an agent that died left it.
+	// Format makes a filesystem on a disk that was just proven blank, as large as
+	// disk.Size, whatever the kernel sees meanwhile. It never forces, and goes on
+	// where an agent that died left it.
 	Format(ctx context.Context, disk Disk, filesystem, uuid string) error
 
 	// Settle waits until no Format, no Introduce and no Grow runs on the disk.

@@ -200,7 +200,7 @@ func TestTheWholeWayOnEC2(t *testing.T) {
 		}
 	})
 	step("the agent asked for what its policy allows, and for all of it but a detach", first, func(g guest) {
-		want := "ec2:AttachVolume ec2:CreateTags ec2:DescribeInstances ec2:DescribeVolumes s3:GetObject"
+		want := "ec2:AttachVolume ec2:CreateTags ec2:DescribeInstances ec2:DescribeVolumes ec2:DescribeVolumesModifications s3:GetObject"
 		if got := strings.Join(r.Calls.Needs(), " "); got != want {
 			g.t.Errorf("it asked for %s; the policy is for %s", got, want)
 		}

@@ -125,10 +125,10 @@ var table = []row{
 	{pkg: "pkg/block", may: []string{"bootagent/pkg/mountinfo", xsys}, never: network, why: "ioctls of disks; no cloud"},
 	{pkg: "pkg/blankproof", may: []string{"bootagent/pkg/blankproof/signature", "bootagent/pkg/block", "bootagent/pkg/filesystem/superblock", "bootagent/pkg/program", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "reads of a disk that pkg/block describes, blkid and wipefs as programs; it writes to no disk"},
 	{pkg: "pkg/blankproof/signature", may: []string{"bootagent/pkg/block"}, never: effects, why: "the table of formats and their marks; it is data, and takes of pkg/block its units"},
-	{pkg: "pkg/filesystem", may: []string{"bootagent/pkg/datadir", xsys}, never: network, why: "extended attributes, statx and mounts that are attached nowhere; no volumes"},
+	{pkg: "pkg/filesystem", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/filesystem/superblock", xsys}, never: network, why: "extended attributes, statx and mounts that are attached nowhere; no volumes"},
 	{pkg: "pkg/filesystem/superblock", never: effects, why: "bytes of a superblock to a size; its caller reads the disk"},
-	{pkg: "pkg/filesystem/growfs", may: []string{"bootagent/pkg/block", "bootagent/pkg/command", "bootagent/pkg/filesystem", "bootagent/pkg/filesystem/superblock", "bootagent/pkg/host", xsys}, never: network, why: "a command: it identifies a disk and what is mounted of it, and has the kernel grow that"},
-	{pkg: "pkg/filesystem/introduce", may: []string{"bootagent/pkg/block", "bootagent/pkg/command", "bootagent/pkg/filesystem", "bootagent/pkg/host", xsys}, never: network, why: "a command: it identifies a disk, and has pkg/filesystem write to it"},
+	{pkg: "pkg/filesystem/growfs", may: []string{"bootagent/pkg/block", "bootagent/pkg/command", "bootagent/pkg/filesystem", "bootagent/pkg/filesystem/superblock", "bootagent/pkg/host", "bootagent/pkg/storage/diskinfo", xsys}, never: network, why: "a command: it identifies a disk and what is mounted of it, and has the kernel grow that"},
+	{pkg: "pkg/filesystem/introduce", may: []string{"bootagent/pkg/block", "bootagent/pkg/command", "bootagent/pkg/filesystem", "bootagent/pkg/host", "bootagent/pkg/storage/diskinfo", xsys}, never: network, why: "a command: it identifies a disk, and has pkg/filesystem write to it"},
 	{pkg: "pkg/datadir", may: []string{"bootagent/pkg/account", xsys}, never: network, why: "renameat2, which never replaces; no engines, no volumes, no units"},
 	{pkg: "pkg/engine/pgcontrol", never: effects, why: "the state in PostgreSQL's control file; its caller reads the file"},
 	{pkg: "pkg/engine/pgstart", may: []string{"bootagent/pkg/systemd/execstart"}, never: effects, why: "how a service starts PostgreSQL; its caller asks and reads"},
@@ -194,7 +194,7 @@ var table = []row{
 		why: "it asks the metadata service, and no other, by sockets that it may have to mark; it knows no plans",
 	},
 	{
-		pkg: "pkg/storage", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage/stop"}, never: effects,
+		pkg: "pkg/storage", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage/size", "bootagent/pkg/storage/stop"}, never: effects,
 		why: "a volume as layers; of a plan it knows volumes, and no services",
 	},
 	{
@@ -212,6 +212,7 @@ var table = []row{
 	{pkg: "pkg/bypass", may: []string{"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/unit", renameio}, never: []string{"net", "net/http", "os/exec"}, why: "files in /run"},
 	{pkg: "pkg/bypass/byhand", may: all, why: "a command: it asks the agent, and starts a service where no agent can"},
 	{pkg: "pkg/release", may: []string{renameio}, never: []string{"net", "net/http", "os/exec"}, why: "one file"},
+	{pkg: "pkg/storage/size", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/host", "bootagent/pkg/role/find"}, never: effects, why: "whether the size of a disk is for good; it asks by pkg/host"},
 	{pkg: "pkg/storage/stop", never: effects, why: "how services stopped, in words; a ledger keeps it"},
 	{
 		pkg: "pkg/storage/grow", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage"}, never: effects,

@@ -103,11 +103,11 @@ func (f filesystems) Format(ctx context.Context, d host.Disk, fstype, uuid strin
 				case 0:
 					v.half = false
 				case 1:
-					v.format(fstype, uuid, v.sizeOf())
+					v.format(fstype, uuid, d.Size)
 				}
 			}}
 			m.runCommand(name, c, w.between(time.Second, 4*time.Second), func() error {
-				v.format(fstype, uuid, v.sizeOf())
+				v.format(fstype, uuid, d.Size)
 				w.count(m.id, "make")
 				return nil
 			})

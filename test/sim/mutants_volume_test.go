@@ -237,6 +237,25 @@ var ofVolumes = []mutant{
 	{name: "a filesystem is grown before EC2 is sure of the size", breaks: "EC2 has yet to be sure of its size", change: func(s *seams) {
 		s.resized = func(context.Context, name.VolumeID, int64) error { return nil }
 	}},
+	{name: "a filesystem is made without asking EC2 for the size", breaks: "bytes, and the volume", change: func(s *seams) {
+		resized := s.resized
+		s.resized = func(ctx context.Context, id name.VolumeID, size int64) error {
+			if s.agent.actor() == "volume data: prepare" {
+				return nil
+			}
+			return resized(ctx, id, size)
+		}
+	}},
+	{name: "a filesystem is made in the size that the kernel sees when it is made", breaks: "bytes, and the volume", change: func(s *seams) {
+		format := s.format
+		s.format = func(ctx context.Context, d host.Disk, fstype, uuid string) error {
+			err := format(ctx, d, fstype, uuid)
+			if now, there, _ := s.findDisk(ctx, d.Serial); err == nil && there {
+				s.agent.machine.plugged[d.Serial].vol.format(fstype, uuid, now.Size)
+			}
+			return err
+		}
+	}},
 	{name: "a filesystem is grown that nobody wants larger", breaks: "which nobody asked for", role: func(r *role.Role) {
 		r.Volumes = slices.Clone(r.Volumes)
 		r.Volumes[0].Grow = true

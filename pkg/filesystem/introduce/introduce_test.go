@@ -20,8 +20,8 @@ func TestIntroduceRefusesADiskThatIsNotNamedByAll(t *testing.T) {
 	if err := os.WriteFile(file, []byte("data"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	whole := Argv("xfs", host.Disk{Serial: "vol0123456789abcdef0", Seq: 7, Path: file}, []byte("{}"), true)[2:]
-	for flag := 0; flag < 8; flag += 2 {
+	whole := Argv("xfs", host.Disk{Serial: "vol0123456789abcdef0", Seq: 7, Size: 4, Path: file}, []byte("{}"), true)[2:]
+	for flag := 0; flag < 10; flag += 2 {
 		args := slices.Delete(slices.Clone(whole), flag, flag+2)
 		if err := run(t.Context(), args, io.Discard); !errors.As(err, new(*command.UsageError)) {
 			t.Errorf("%q: %v", args, err)
