@@ -40,12 +40,8 @@ func checks() []check {
 			pkg: "e2e", tests: "^TestLifeOfADatabase$", part: "^at_power-off_", on: all,
 		},
 		{
-			name: "life of PostgreSQL", says: "first boot, pulled disk, second boot, power cut, second machine",
-			pkg: "e2e", tests: "^TestLifeOfEachEngine$/^postgres$", on: debian,
-		},
-		{
-			name: "life of Redis", says: "the same",
-			pkg: "e2e", tests: "^TestLifeOfEachEngine$/^redis$", on: debian,
+			name: "contract", says: "each engine in each situation of [the contract](contract.md)",
+			pkg: "e2e", tests: "^TestContract$", on: []string{"trixie"},
 		},
 		{
 			name: "whole way on EC2", says: "a volume by its tags, a secret, a replaced instance, and errors of EC2 and S3",
