@@ -78,7 +78,14 @@ func (e *ebs) attach(ctx context.Context) error {
 	if e.here {
 		return nil
 	}
-	return e.volume.Await(ctx, func(ctx context.Context) error { return e.volume.host.Volumes.Attach(ctx, e.id) })
+	v := e.volume
+	if err := v.Await(ctx, func(ctx context.Context) error { return v.host.Volumes.Attach(ctx, e.id) }); err != nil {
+		return err
+	}
+	if deleted := v.host.Volumes.DeletedWithInstance(e.id); deleted != "" && !v.Disposable {
+		graph.Warn(ctx, deleted)
+	}
+	return nil
 }
 
 // How long to rest between two questions to EC2, at the most: while a volume is
