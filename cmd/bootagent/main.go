@@ -19,6 +19,7 @@ import (
 	"bootagent/pkg/machine"
 	"bootagent/pkg/status"
 	grow "bootagent/pkg/storage/grow/byhand"
+	"bootagent/pkg/systemd/imdsd"
 )
 
 // The files of the agent; see FILES in bootagent(8).
@@ -64,11 +65,12 @@ func commands() command.List {
 		{Name: "daemon", Summary: "run the agent", RunBy: "bootagent.service", Raw: daemonCommand},
 		releaseCommand(),
 		{
-			Name: "mkfs", Args: "--type TYPE --uuid UUID --serial SERIAL --sequence N DEVICE", Raw: mkfs,
+			Name: "mkfs", Args: "--type TYPE --uuid UUID --serial SERIAL --sequence N --size BYTES DEVICE", Raw: mkfs,
 			Summary: "make a filesystem on a disk that is proven blank", RunBy: "bootagent-make-SERIAL.service",
 		},
 		introduce.Command(),
 		growfs.Command(),
+		imdsd.Command(),
 		{Name: child.Command, Summary: "do for the agent what may hang", RunBy: "the agent", Raw: machine.Worker},
 	}
 }

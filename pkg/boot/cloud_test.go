@@ -30,6 +30,7 @@ type cloud struct {
 	asked   int
 	last    name.VolumeID // that was asked for as the last one
 	silent  bool          // it does not answer
+	resizes error         // what it says of the modification of a volume, where it is not that there is none
 }
 
 // An ebs is a volume of a cloud.
@@ -131,6 +132,9 @@ func (c *cloud) Resized(_ context.Context, id name.VolumeID, size int64) error {
 	defer c.mu.Unlock()
 	if err := c.ask(); err != nil {
 		return err
+	}
+	if c.resizes != nil {
+		return c.resizes
 	}
 	if has := c.volumes[id].size; has < size {
 		return &fault.Pending{For: fmt.Sprintf("EC2 to have modified %s (it has %d bytes)", id, has)}

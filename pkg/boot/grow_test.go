@@ -179,6 +179,65 @@ func TestAnEBSVolumeIsGrownOnlyOnceEC2SaysSo(t *testing.T) {
 	})
 }
 
+// A filesystem that is made while its volume is modified ends up larger than the volume,
+// if the modification fails.
+func TestNoFilesystemIsMadeWhileItsVolumeIsModified(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p := inEC2()
+		m.cloud.resizes = &fault.Pending{For: "EC2 to have modified " + volumeID}
+		r := start(t, p, m)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		r.is("volume data: prepare", graph.Failed, "in vain for EC2 to have modified "+volumeID)
+		if m.made > 0 {
+			t.Errorf("a filesystem is made: %q", m.effects)
+		}
+		m.mu.Lock()
+		m.cloud.resizes = nil
+		m.mu.Unlock()
+		time.Sleep(20 * time.Minute)
+		synctest.Wait()
+		r.isUp()
+		r.stop()
+	})
+}
+
+// A policy that an earlier version was enough for does not keep a new volume from its
+// filesystem: EC2 tells its size all the same.
+func TestAFilesystemIsMadeWhereEC2MayNotBeAskedForModifications(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p := inEC2()
+		m.cloud.resizes = fault.Permanent(&host.Denied{Action: "ec2:DescribeVolumesModifications", Message: "no"})
+		r := firstBoot(t, p, m)
+		if got := r.step("volume data: prepare").Warning; !strings.Contains(got, "the instance's IAM role does not allow ec2:DescribeVolumesModifications") {
+			t.Errorf("the warning is %q", got)
+		}
+		r.stop()
+	})
+}
+
+// The size that EC2 tells otherwise is compared once more.
+func TestWhereEC2MayNotBeAskedASizeThatIsAnotherByNowIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p := inEC2()
+		m.cloud.resizes = fault.Permanent(&host.Denied{Action: "ec2:DescribeVolumesModifications", Message: "no"})
+		m.fail = func(effect string) error {
+			if effect == "intend false" { // EC2 takes the modification back after the proof
+				m.cloud.volumes[volumeID].size = gib / 2
+			}
+			return nil
+		}
+		r := start(t, p, m)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		r.is("volume data: prove", graph.Failed, "they are not the same")
+		if m.made > 0 {
+			t.Errorf("a filesystem is made: %q", m.effects)
+		}
+		r.stop()
+	})
+}
+
 func TestWhereEC2DoesNotAnswerNothingIsGrown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, p := inEC2()

@@ -11,21 +11,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MakeCommand is the command that makes a filesystem of a type, with a UUID,
-// on a device. It has no option that forces: mkfs.xfs(8) by itself refuses a
+// MakeCommand is the command that makes a filesystem of a type, with a UUID, on a
+// device. The filesystem gets the size, in bytes: what mkfs finds by itself may have
+// changed since the device was proven blank. The command has no option that forces: mkfs.xfs(8) by itself refuses a
 // device that holds something. mkfs.ext4 does not, when no terminal asks, so
 // the proof that the device is blank has to come right before it.
 //
 // What is proven blank need not be discarded first.
-func MakeCommand(fstype, uuid, device string) ([]string, error) {
+func MakeCommand(fstype, uuid string, size int64, device string) ([]string, error) {
+	size -= size % blockSize
 	switch fstype {
 	case "xfs":
-		return []string{"/sbin/mkfs.xfs", "-q", "-K", "-m", "uuid=" + uuid, device}, nil
+		return []string{"/sbin/mkfs.xfs", "-q", "-K", "-m", "uuid=" + uuid, "-d", fmt.Sprintf("size=%d", size), device}, nil
 	case "ext4":
-		return []string{"/sbin/mkfs.ext4", "-q", "-E", "nodiscard", "-U", uuid, device}, nil
+		return []string{"/sbin/mkfs.ext4", "-q", "-E", "nodiscard", "-U", uuid, device, fmt.Sprintf("%dk", size>>10)}, nil
 	}
 	return nil, fmt.Errorf("cannot make a filesystem of type %q", fstype)
 }
+
+// blockSize is the size of a block of most filesystems, in bytes: of those that mkfs
+// makes unless it is told otherwise, and a multiple of those on small disks.
+const blockSize = 4 << 10
 
 // CheckCommand is the command that mends what can be mended without asking
 // before a filesystem is mounted, and the exit codes beside 0 that mean that

@@ -5,10 +5,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"bootagent/pkg/filesystem/superblock"
 	"bootagent/pkg/golden"
 )
 
@@ -20,7 +22,7 @@ var types = []string{"xfs", "ext4"}
 func TestCommandsAreThoseThatWereReviewed(t *testing.T) {
 	var b strings.Builder
 	for _, fstype := range types {
-		argv, err := MakeCommand(fstype, uuid, "/dev/nvme1n1")
+		argv, err := MakeCommand(fstype, uuid, 1<<30, "/dev/nvme1n1")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,7 +41,7 @@ func TestCommandsAreThoseThatWereReviewed(t *testing.T) {
 func TestNoCommandForces(t *testing.T) {
 	forces := []string{"-f", "-F", "-ff", "-FF", "--force", "-L", "-y"}
 	for _, fstype := range types {
-		maker, err := MakeCommand(fstype, uuid, "/dev/nvme1n1")
+		maker, err := MakeCommand(fstype, uuid, 1<<30, "/dev/nvme1n1")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +58,7 @@ func TestNoCommandForces(t *testing.T) {
 
 func TestThereIsNoCommandForAnotherType(t *testing.T) {
 	for _, fstype := range []string{"", "btrfs", "XFS", "xfs -f"} {
-		if argv, err := MakeCommand(fstype, uuid, "/dev/nvme1n1"); err == nil {
+		if argv, err := MakeCommand(fstype, uuid, 1<<30, "/dev/nvme1n1"); err == nil {
 			t.Errorf("%q: %q", fstype, argv)
 		}
 	}
@@ -75,6 +77,66 @@ func TestMakeCommandMakesAFilesystemWithTheUUID(t *testing.T) {
 		})
 	}
 }
+
+// What EC2 has confirmed is the size, and not what the kernel sees a moment later: a
+// modification that begins then can still fail.
+func TestAFilesystemGetsTheSizeThatIsMeantOnADiskThatHasBecomeLarger(t *testing.T) {
+	for _, fstype := range types {
+		t.Run(fstype, func(t *testing.T) {
+			t.Parallel()
+			need(t, "mkfs."+fstype)
+			disk := newImage(t)
+			argv := makeCommand(t, fstype, uuid, disk)
+			if err := os.Truncate(disk, 2*imageSize); err != nil {
+				t.Fatal(err)
+			}
+			succeed(t, argv...)
+			f, err := os.Open(disk)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if size, err := superblock.Size(fstype, f); err != nil || size > imageSize || size < imageSize-16<<20 {
+				t.Errorf("it has %d bytes (%v), want %d", size, err, imageSize)
+			}
+		})
+	}
+}
+
+// The filesystem is one that mkfs would have made by itself.
+func TestASizeThatIsSaidMakesTheSameFilesystem(t *testing.T) {
+	for fstype, shows := range map[string][]string{"xfs": {"xfs_db", "-r", "-c", "sb 0", "-c", "print"}, "ext4": {"dumpe2fs", "-h"}} {
+		t.Run(fstype, func(t *testing.T) {
+			t.Parallel()
+			need(t, "mkfs."+fstype, shows[0])
+			var says []string
+			for _, odd := range []int64{0, 0, 512} { // with the size, without it, and of a disk whose last block is not whole
+				disk := newImage(t)
+				if err := os.Truncate(disk, imageSize+odd); err != nil {
+					t.Fatal(err)
+				}
+				argv, err := MakeCommand(fstype, uuid, imageSize+odd, disk)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(says) == 1 {
+					argv = slices.DeleteFunc(argv, func(arg string) bool { return said.MatchString(arg) })
+				}
+				succeed(t, argv...)
+				says = append(says, varies.ReplaceAllString(succeed(t, append(slices.Clone(shows), disk)...), ""))
+			}
+			if says[0] != says[1] || says[0] != says[2] {
+				t.Errorf("they differ: %q", says)
+			}
+		})
+	}
+}
+
+// said are the arguments that say a size.
+var said = regexp.MustCompile(`^(-d|size=\d+|\d+k)$`)
+
+// varies is what no two filesystems have in common.
+var varies = regexp.MustCompile(`(?m)^(Filesystem created|Last write time|Last checked|Directory Hash Seed|Lifetime writes|Checksum|crc).*$`)
 
 // mkfs is given the descriptor on which the disk was proven, as a path.
 func TestMkfsTakesADescriptor(t *testing.T) {
@@ -172,6 +234,8 @@ func lack(t *testing.T, what string) {
 	t.Skip(what)
 }
 
+const imageSize = 600 << 20
+
 // newImage makes a sparse disk. mkfs.xfs refuses those below 300 MB, and
 // mkfs.ext4 makes small blocks on those below 512 MB, mke2fs.conf(5).
 func newImage(t *testing.T) string {
@@ -180,7 +244,7 @@ func newImage(t *testing.T) string {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(path, 600<<20); err != nil {
+	if err := os.Truncate(path, imageSize); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -188,7 +252,7 @@ func newImage(t *testing.T) string {
 
 func makeCommand(t *testing.T, fstype, uuid, disk string) []string {
 	t.Helper()
-	argv, err := MakeCommand(fstype, uuid, disk)
+	argv, err := MakeCommand(fstype, uuid, imageSize, disk)
 	if err != nil {
 		t.Fatal(err)
 	}

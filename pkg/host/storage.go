@@ -36,12 +36,23 @@ type Volumes interface {
 	Origin(ctx context.Context, id name.VolumeID) (Origin, error)
 
 	// Resized returns nil once a volume has a size, in bytes, for good: a
-	// modification can't fail any more, or there is none.
+	// modification can't fail any more, or there is none. The error is a *Denied if
+	// this instance may not ask for modifications.
 	Resized(ctx context.Context, id name.VolumeID, size int64) error
 
 	// Intent and Intend read and write the intent, which is a tag of the volume.
 	Intent(ctx context.Context, id name.VolumeID) (Intent, error) // the zero Intent if there is none
 	Intend(ctx context.Context, id name.VolumeID, intent Intent) error
+}
+
+// A Denied says that the IAM role of the instance does not allow a call.
+type Denied struct {
+	Action  string // as IAM calls it
+	Message string // of AWS
+}
+
+func (e *Denied) Error() string {
+	return "the instance's IAM role does not allow " + e.Action + ": " + e.Message
 }
 
 // Find says which EBS volume is meant: the one with the ID, or the one that has
@@ -159,8 +170,9 @@ type Content struct {
 
 // Filesystems makes and checks filesystems, by their type: "xfs", "ext4".
 type Filesystems interface {
-	// Format makes a filesystem on a disk that was just proven blank. It never
-	// forces, and goes on where an agent that died left it.
+	// Format makes a filesystem on a disk that was just proven blank, as large as
+	// disk.Size, whatever the kernel sees meanwhile. It never forces, and goes on
+	// where an agent that died left it.
 	Format(ctx context.Context, disk Disk, filesystem, uuid string) error
 
 	// Settle waits until no Format, no Introduce and no Grow runs on the disk.
@@ -175,9 +187,19 @@ type Filesystems interface {
 	Look(ctx context.Context, disk Disk, filesystem string) (Look, error)
 
 	// Introduce writes the first ledger of a filesystem and brings it to where
-	// Look sees it. It writes nothing if there is a ledger already, or, with
-	// empty, if there is a file that mkfs does not leave. Look tells.
-	Introduce(ctx context.Context, disk Disk, filesystem string, ledger []byte, empty bool) error
+	// Look sees it. It writes nothing if there is a ledger already, or, if the
+	// filesystem is to be just made, if there is a file that mkfs does not leave.
+	// Look tells. The root directory of one that was just made gets the SELinux
+	// label of where it will be mounted, because mkfs gives it none.
+	Introduce(ctx context.Context, disk Disk, i Introduction) error
+}
+
+// An Introduction is what Introduce has to know of a filesystem.
+type Introduction struct {
+	Filesystem string // its type
+	Ledger     []byte
+	Made       bool   // it was just made, and holds nothing
+	Mount      string // the directory on which it will be mounted
 }
 
 // A Look is what a filesystem says of itself.

@@ -31,7 +31,7 @@ func programsOf(r *role.Role) (all []tool) {
 	for _, v := range r.Volumes {
 		of := fmt.Sprintf("of volume %q", v.Name)
 		if v.Format == role.FormatIfBlank {
-			if argv, err := filesystem.MakeCommand(string(v.Filesystem), "", ""); err == nil {
+			if argv, err := filesystem.MakeCommand(string(v.Filesystem), "", 0, ""); err == nil {
 				all = append(all, tool{paths: argv[:1], does: "which makes the filesystem " + of, get: "install " + packageOf(v.Filesystem)})
 			}
 		}

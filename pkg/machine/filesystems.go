@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/filesystem/introduce"
 	"bootagent/pkg/host"
+	"bootagent/pkg/storage/diskinfo"
 	"bootagent/pkg/systemd"
 	"bootagent/pkg/unit"
 )
@@ -42,7 +44,7 @@ func (f filesystems) Format(ctx context.Context, d host.Disk, fstype, uuid strin
 	if _, err := f.disks.same(ctx, d); err != nil {
 		return err
 	}
-	maker, err := filesystem.MakeCommand(fstype, uuid, d.Path)
+	maker, err := filesystem.MakeCommand(fstype, uuid, d.Size, d.Path)
 	if err == nil {
 		err = inImage(maker[0])
 	}
@@ -51,7 +53,7 @@ func (f filesystems) Format(ctx context.Context, d host.Disk, fstype, uuid strin
 	}
 	c := systemd.Command{
 		Unit: makeUnit(d), Description: "Making of the filesystem on disk " + d.Serial,
-		Argv: FormatCommand(fstype, uuid, d.Serial, d.Seq, d.Path), Devices: []string{d.Path},
+		Argv: FormatCommand(d, fstype, uuid), Devices: []string{d.Path},
 		Timeout: makeWithin + blankproof.ReadWithin(block.Bytes(d.Size), false), // it proves the disk first
 	}
 	tried := try(f.disks.children, c.Unit, d.Path)
@@ -98,16 +100,16 @@ func (f filesystems) Look(ctx context.Context, d host.Disk, fstype string) (seen
 
 // Introduce mounts the filesystem in a unit of its own, because the agent may write
 // to no disk.
-func (f filesystems) Introduce(ctx context.Context, d host.Disk, fstype string, ledger []byte, empty bool) error {
+func (f filesystems) Introduce(ctx context.Context, d host.Disk, i host.Introduction) error {
 	if _, err := f.disks.same(ctx, d); err != nil {
 		return err
 	}
 	c := systemd.Command{
 		Unit: introduceUnit(d), Description: "First ledger of the filesystem on disk " + d.Serial,
-		Argv: introduce.Argv(fstype, d, ledger, empty), Devices: []string{d.Path}, Timeout: introduceWithin,
+		Argv: introduce.Argv(d, i), Devices: []string{d.Path}, Timeout: introduceWithin,
 	}
 	tried := try(f.disks.children, c.Unit, d.Path)
-	return unmountable(ctx, tried, d.Link, fstype, f.run(ctx, c))
+	return unmountable(ctx, tried, d.Link, i.Filesystem, f.run(ctx, c))
 }
 
 func (f filesystems) run(ctx context.Context, c systemd.Command) error {
@@ -119,11 +121,8 @@ func (f filesystems) run(ctx context.Context, c systemd.Command) error {
 
 // FormatCommand is the command of a unit that makes a filesystem on a disk. Other
 // than mkfs itself, it proves the disk blank once more, when all else is done.
-func FormatCommand(fstype, uuid, serial string, seq uint64, device string) []string {
-	return []string{
-		systemd.Agent, "mkfs", "--type", fstype, "--uuid", uuid,
-		"--serial", serial, "--sequence", fmt.Sprint(seq), "--", device,
-	}
+func FormatCommand(d host.Disk, fstype, uuid string) []string {
+	return slices.Concat([]string{systemd.Agent, "mkfs"}, diskinfo.Named(d, fstype).Args(), []string{"--uuid", uuid, "--", d.Path})
 }
 
 // unmade is what the making of a filesystem failed with.

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -8,7 +9,9 @@ import (
 	"time"
 
 	"bootagent/pkg/fault"
+	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
+	"bootagent/pkg/storage/size"
 )
 
 // create makes the filesystem on the blank disk, with a UUID that is noted
@@ -24,11 +27,32 @@ func (f *filesystem) create(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := f.sure(ctx); err != nil {
+		return err
+	}
 	if err := f.host.Filesystems.Format(ctx, f.disk, string(f.Filesystem), intent.UUID); err != nil {
 		return err
 	}
 	f.content = host.Content{Filesystem: string(f.Filesystem), UUID: intent.UUID}
 	return f.introduce(ctx, Ledger{UUID: intent.UUID, Made: now()})
+}
+
+// sure returns nil once EC2 is sure of the size of the blank disk. A policy of before
+// bootagent asked for modifications does not allow the question. The role comes up all
+// the same, with a warning: isNew has the size that EC2 tells otherwise compared once
+// more, and a modification has to fail in the first minutes of a new volume to matter.
+func (f *filesystem) sure(ctx context.Context) error {
+	err := f.Await(ctx, func(ctx context.Context) error {
+		if disk, there, err := f.host.Disks.Find(ctx, f.disk.Serial); err != nil || !there || disk != f.disk {
+			return cmp.Or(err, fmt.Errorf("disk %s is not as it was when it was read", f.disk.Serial))
+		}
+		return size.Sure(ctx, f.host.Volumes, f.Find, f.disk)
+	})
+	if !errors.As(err, new(*host.Denied)) {
+		return err
+	}
+	graph.Warn(ctx, fmt.Sprintf("a filesystem of %d bytes is made on disk %s, and whether EC2 is still changing its size is not known: %s", f.disk.Size, f.disk.Serial, err))
+	return f.source.isNew(ctx, f.disk)
 }
 
 // intentWithin is how long EC2 may take to return a tag that was just written.

@@ -200,7 +200,7 @@ func TestTheWholeWayOnEC2(t *testing.T) {
 		}
 	})
 	step("the agent asked for what its policy allows, and for all of it but a detach", first, func(g guest) {
-		want := "ec2:AttachVolume ec2:CreateTags ec2:DescribeInstances ec2:DescribeVolumes s3:GetObject"
+		want := "ec2:AttachVolume ec2:CreateTags ec2:DescribeInstances ec2:DescribeVolumes ec2:DescribeVolumesModifications s3:GetObject"
 		if got := strings.Join(r.Calls.Needs(), " "); got != want {
 			g.t.Errorf("it asked for %s; the policy is for %s", got, want)
 		}
@@ -239,6 +239,7 @@ func TestTheWholeWayOnEC2(t *testing.T) {
 		g.t.Log(g.sh("bootagent timeline"))
 	})
 	step("services read what differs from instance to instance", second, func(g guest) { readsFiles(g, r, v, i) })
+	step("a service with imds: allow reaches the metadata service, also where the kernel has no BPF", second, func(g guest) { reachesIMDS(g, i) })
 	step("the second instance is turned off", second, func(g guest) {
 		g.powerOff()
 		if where := findIn(g.t, replicaPassword, v.Path, second.DiskPath()); len(where) > 0 {

@@ -161,6 +161,7 @@ func (j judged) questions(name string, policy []byte) (all []question) {
 	}
 	if len(j.own) > 0 {
 		ask(allowed, "looks", "ec2:DescribeVolumes", "*", from(map[string]any{}))
+		ask(allowed, "looks", "ec2:DescribeVolumesModifications", "*", from(map[string]any{}))
 		ask(allowed, "looks", "ec2:DescribeInstances", "*", from(map[string]any{}))
 		ask(allowed, "itself", "ec2:AttachVolume", ec2("instance", self), ofInstance(self))
 		ask(denied, "another instance", "ec2:AttachVolume", ec2("instance", other), ofInstance(other))

@@ -107,6 +107,9 @@ func (c *cloud) told(v *ebs) volume.Volume {
 	if stale := c.world.oneIn(6) && c.world.faults.on; recent && (stale || c.late) {
 		as = v.before
 	}
+	if m := v.modified; m != nil && m.State == volume.Modifying && v.early {
+		as.Size = m.To
+	}
 	as.Tags, as.Attachments = maps.Clone(as.Tags), slices.Clone(as.Attachments)
 	return as
 }

@@ -2,10 +2,12 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"bootagent/pkg/aws/diagnose"
 	"bootagent/pkg/aws/name"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
@@ -18,6 +20,8 @@ type size struct {
 	modified *volume.Modification // the last, or nil
 	told     *volume.Modification // what EC2 tells of it, which may be late
 	ordered  bool                 // a person has asked for its filesystem to be grown
+	early    bool                 // DescribeVolumes tells the size that a modification may come to, before EC2 is sure
+	unasked  bool                 // EC2 did not allow the question for its modification
 }
 
 // sizeOf is the size of the disk that a volume is.
@@ -51,6 +55,7 @@ func (c *cloud) modify(v *ebs) {
 	if w.oneIn(2) {
 		w.in(w.between(time.Second, 20*time.Second), "the kernel", fmt.Sprintf("sees that %s is larger, before EC2 says so", v.ID), func() { w.resize(v, to) })
 	}
+	v.early = w.oneIn(2)
 	if w.oneIn(4) {
 		w.in(w.between(20*time.Second, time.Minute), "EC2", fmt.Sprintf("the modification of %s fails", v.ID), func() {
 			v.becomesModified(w, volume.Modification{State: volume.ModifyFailed, From: from, To: to, Message: "a fault"})
@@ -89,6 +94,9 @@ func (e ec2) Modification(ctx context.Context, id name.VolumeID) (got volume.Mod
 		got = *v.told
 		return nil
 	}})
+	if v := c.volume(id); v != nil && errors.As(err, new(*diagnose.Error)) && strings.Contains(err.Error(), "UnauthorizedOperation") {
+		v.unasked = true
+	}
 	return got, err
 }
 
@@ -178,7 +186,7 @@ func (w *World) checkGrow(m *machine, v *ebs) {
 func (w *World) lookAtSizes() {
 	for _, v := range w.cloud.volumes {
 		for _, f := range []*filesystem{v.live, v.log} {
-			if f != nil && f.size > v.sizeOf() && !v.shrunk {
+			if f != nil && f.size > v.sizeOf() && !v.shrunk && !v.unasked {
 				w.breaks("the filesystem of %s has %d bytes, and the volume %d", v.ID, f.size, v.sizeOf())
 			}
 		}
@@ -268,6 +276,49 @@ var growing = []scenario{
 	},
 }
 
+// making are the scenarios of a volume that is modified while its filesystem is made.
+var making = []scenario{
+	{
+		name: "a new volume is made larger, which the kernel and EC2 tell at once, and then it fails",
+		set: func(w *World, v *ebs) {
+			v.early = true
+			v.isModified(w, volume.Modifying, 10<<30)
+		},
+		then: []func(*World, *machine){
+			func(w *World, _ *machine) { w.theVolume().isModified(w, volume.ModifyFailed, 8<<30) },
+			mustHave(8 << 30),
+		},
+	},
+	{
+		name: "a new volume is made larger, and what is waited for is told",
+		set: func(w *World, v *ebs) {
+			v.early = true
+			v.isModified(w, volume.Modifying, 10<<30)
+		},
+		then: []func(*World, *machine){
+			all(mustSay("EC2 to have modified volume"), func(w *World, _ *machine) { w.theVolume().isModified(w, volume.Optimizing, 10<<30) }),
+			mustHave(10 << 30),
+		},
+	},
+	{
+		name: "the kernel sees that a volume is larger once mkfs runs, and then the modification fails",
+		at: []moment{{step: "volume data: prepare", op: "make", do: func(w *World, _ *machine) {
+			w.in(time.Second/2, "the kernel", "sees that the volume is larger", func() { w.theVolume().isModified(w, volume.Modifying, 10<<30) })
+		}}},
+		then: []func(*World, *machine){
+			func(w *World, _ *machine) { w.theVolume().isModified(w, volume.ModifyFailed, 8<<30) },
+			mustHave(8 << 30),
+		},
+	},
+	{
+		name: "an instance makes a filesystem that may not ask EC2 for modifications",
+		set: func(w *World, _ *ebs) {
+			w.faults.last = []lasting{{op: "asks", about: "EC2 for the modification", err: refusal(volume.DescribeVolumesModifications, 403, "UnauthorizedOperation", "You are not authorized to perform this operation.")}}
+		},
+		then: []func(*World, *machine){all(mustHave(8<<30), mustWarn("does not allow ec2:DescribeVolumesModifications"))},
+	},
+}
+
 // isModified has a modification of a volume be in a state, and the kernel see a size.
 func (v *ebs) isModified(w *World, state string, kernel int64) {
 	if state == volume.Optimizing || state == volume.Completed {
@@ -283,6 +334,24 @@ func mustHave(size int64) func(*World, *machine) {
 	return func(w *World, m *machine) {
 		if v := w.theVolume(); v.live == nil || v.live.size != size {
 			w.breaks("the filesystem of %s is not grown as it should be: it is to have %d bytes: %+v", v.ID, size, v.live)
+		}
+	}
+}
+
+// mustSay breaks unless some step waits or has failed with these words.
+func mustSay(words string) func(*World, *machine) {
+	return func(w *World, m *machine) {
+		if line := m.status().Line(); !strings.Contains(line, words) {
+			w.breaks("it does not say %q, but %s", words, line)
+		}
+	}
+}
+
+// mustWarn breaks unless a warning has these words.
+func mustWarn(words string) func(*World, *machine) {
+	return func(w *World, m *machine) {
+		if all := strings.Join(m.status().Warnings, "; "); !strings.Contains(all, words) {
+			w.breaks("it does not warn of %q, but of %q", words, all)
 		}
 	}
 }

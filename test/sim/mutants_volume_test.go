@@ -231,11 +231,44 @@ var ofVolumes = []mutant{
 		}
 	}},
 	{name: "the first ledger counts as written whatever became of it", change: func(s *seams) {
-		s.introduce = func(context.Context, host.Disk, []byte, bool) error { return nil }
+		s.introduce = func(context.Context, host.Disk, host.Introduction) error { return nil }
+	}},
+	{name: "a new filesystem is labelled like another directory", change: func(s *seams) {
+		introduce := s.introduce
+		s.introduce = func(ctx context.Context, d host.Disk, i host.Introduction) error {
+			i.Mount = dataDir
+			return introduce(ctx, d, i)
+		}
+	}},
+	{name: "a new data directory is labelled like nothing", change: func(s *seams) {
+		create := s.create
+		s.create = func(ctx context.Context, d host.Data) error {
+			d.Bind = ""
+			return create(ctx, d)
+		}
 	}},
 	{name: "a disk that is smaller than its filesystem is taken", breaks: "does not refuse the volume", change: reads(func(c *host.Content) { c.Size = 0 })},
 	{name: "a filesystem is grown before EC2 is sure of the size", breaks: "EC2 has yet to be sure of its size", change: func(s *seams) {
 		s.resized = func(context.Context, name.VolumeID, int64) error { return nil }
+	}},
+	{name: "a filesystem is made without asking EC2 for the size", breaks: "bytes, and the volume", change: func(s *seams) {
+		resized := s.resized
+		s.resized = func(ctx context.Context, id name.VolumeID, size int64) error {
+			if s.agent.actor() == "volume data: prepare" {
+				return nil
+			}
+			return resized(ctx, id, size)
+		}
+	}},
+	{name: "a filesystem is made in the size that the kernel sees when it is made", breaks: "bytes, and the volume", change: func(s *seams) {
+		format := s.format
+		s.format = func(ctx context.Context, d host.Disk, fstype, uuid string) error {
+			err := format(ctx, d, fstype, uuid)
+			if now, there, _ := s.findDisk(ctx, d.Serial); err == nil && there {
+				s.agent.machine.plugged[d.Serial].vol.format(fstype, uuid, now.Size)
+			}
+			return err
+		}
 	}},
 	{name: "a filesystem is grown that nobody wants larger", breaks: "which nobody asked for", role: func(r *role.Role) {
 		r.Volumes = slices.Clone(r.Volumes)
@@ -257,7 +290,8 @@ var ofVolumes = []mutant{
 func noNames(s *seams) {
 	answers(&s.look, func(_ host.Disk, seen *host.Look) { seen.Names = nil })
 	introduce := s.introduce
-	s.introduce = func(ctx context.Context, d host.Disk, ledger []byte, _ bool) error {
-		return introduce(ctx, d, ledger, false)
+	s.introduce = func(ctx context.Context, d host.Disk, i host.Introduction) error {
+		i.Made = false
+		return introduce(ctx, d, i)
 	}
 }

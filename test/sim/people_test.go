@@ -126,10 +126,8 @@ var acts = []act{
 			}
 		}
 	}},
-	// A filesystem that is made while the kernel sees a size that EC2 takes back is larger than its volume:
-	// nobody makes a volume larger before it has a filesystem.
 	{"makes the volume larger, not only for", func(w *World, _ *machine) {
-		if v := w.theVolume(); v != nil && !v.shrunk && v.now() != nil {
+		if v := w.theVolume(); v != nil && !v.shrunk {
 			w.cloud.modify(v)
 		}
 	}},

@@ -16,8 +16,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math"
 	"os"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +27,7 @@ import (
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/filesystem/superblock"
 	"bootagent/pkg/host"
+	"bootagent/pkg/storage/diskinfo"
 )
 
 // Command returns the command, for the list of the program's commands.
@@ -39,41 +40,36 @@ func Command() command.Command {
 
 // Argv returns the command line of a unit that grows a filesystem.
 func Argv(g host.Growth) []string {
-	return []string{
-		"/usr/bin/bootagent", "growfs", "--type", g.Filesystem, "--serial", g.Disk.Serial, "--sequence", fmt.Sprint(g.Disk.Seq),
-		"--size", fmt.Sprint(g.Disk.Size), "--volume", g.Volume, "--role", g.Role, "--uuid", g.UUID, "--at", g.Where, "--", g.Disk.Path,
-	}
+	return slices.Concat([]string{"/usr/bin/bootagent", "growfs"}, diskinfo.Named(g.Disk, g.Filesystem).Args(),
+		[]string{"--volume", g.Volume, "--role", g.Role, "--uuid", g.UUID, "--at", g.Where, "--", g.Disk.Path})
 }
 
 // run grows the filesystem that is mounted from a disk, if both are those that are
 // named.
 func run(_ context.Context, args []string, _ io.Writer) error {
 	var g host.Growth
-	const notGiven = math.MaxUint64 // 0 is what the kernel has before Linux 5.15
+	var of block.Named
 	err := command.Parse("growfs", args, func(f *flag.FlagSet) func([]string) {
-		f.StringVar(&g.Filesystem, "type", "", "")
-		f.StringVar(&g.Disk.Serial, "serial", "", "")
-		f.Uint64Var(&g.Disk.Seq, "sequence", notGiven, "")
-		f.Int64Var(&g.Disk.Size, "size", 0, "")
+		of.Flags(f)
 		f.StringVar(&g.Volume, "volume", "", "")
 		f.StringVar(&g.Role, "role", "", "")
 		f.StringVar(&g.UUID, "uuid", "", "")
 		f.StringVar(&g.Where, "at", "", "")
-		return func(args []string) { g.Disk.Path = args[0] }
+		return func(args []string) { of.Path = args[0] }
 	}, 1, 1)
-	if err == nil && (g.Filesystem == "" || g.Disk.Serial == "" || g.Disk.Seq == notGiven || g.Disk.Size == 0 ||
-		g.Volume == "" || g.Role == "" || g.UUID == "" || g.Where == "") {
+	if err == nil && (!of.Whole() || g.Volume == "" || g.Role == "" || g.UUID == "" || g.Where == "") {
 		err = command.Misuse(errors.New("growfs wants all of its flags: it grows no filesystem that is not named by all of them"))
 	}
 	if err != nil {
 		return err
 	}
-	disk, err := os.Open(g.Disk.Path)
+	disk, err := os.Open(of.Path)
 	if err != nil {
 		return err
 	}
 	defer disk.Close()
-	if g.Disk.Dev, err = block.SameDisk(disk, g.Disk.Serial, g.Disk.Seq); err == nil {
+	g.Filesystem, g.Disk = of.Filesystem, host.Disk{Serial: of.Serial, Size: of.Size}
+	if g.Disk.Dev, err = of.Is(disk); err == nil {
 		err = grow(disk, g)
 	}
 	if err != nil {
@@ -85,13 +81,10 @@ func run(_ context.Context, args []string, _ io.Writer) error {
 // grow grows the filesystem that is mounted from an opened disk. All that it looks
 // at and changes is by two descriptors.
 func grow(disk *os.File, g host.Growth) error {
-	end, err := disk.Seek(0, io.SeekEnd)
-	if err != nil {
+	if err := diskinfo.Named(g.Disk, g.Filesystem).HasSize(disk); err != nil {
 		return err
 	}
-	if end != g.Disk.Size {
-		return fmt.Errorf("disk %s has %d bytes now, not %d", g.Disk.Serial, end, g.Disk.Size)
-	}
+	end := g.Disk.Size
 	root, err := open(g.Where, g.Disk.Dev, g.Filesystem)
 	if err != nil {
 		return err

@@ -9,32 +9,32 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math"
 	"os"
+	"slices"
 
 	"bootagent/pkg/block"
 	"bootagent/pkg/command"
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/host"
+	"bootagent/pkg/selinux"
+	"bootagent/pkg/storage/diskinfo"
 )
 
 // Command returns the command, for the list of the program's commands.
 func Command() command.Command {
 	return command.Command{
-		Name: "introduce", Args: "--type TYPE --serial SERIAL --sequence N --ledger LEDGER [--empty] DEVICE", Raw: run,
+		Name: "introduce", Args: "--type TYPE --serial SERIAL --sequence N --size BYTES --ledger LEDGER [--made MOUNT] DEVICE", Raw: run,
 		Summary: "write the first ledger of a filesystem", RunBy: "bootagent-introduce-SERIAL.service",
 	}
 }
 
 // Argv returns the command line of a unit that introduces the filesystem on a disk:
-// it writes a ledger, or, with empty, none if the filesystem holds a file already.
-func Argv(fstype string, d host.Disk, ledger []byte, empty bool) []string {
-	argv := []string{
-		"/usr/bin/bootagent", "introduce", "--type", fstype,
-		"--serial", d.Serial, "--sequence", fmt.Sprint(d.Seq), "--ledger", string(ledger),
-	}
-	if empty {
-		argv = append(argv, "--empty")
+// it writes a ledger. Of one that was just made, it writes none if the filesystem
+// holds a file already, and it labels the root directory like the mount point.
+func Argv(d host.Disk, i host.Introduction) []string {
+	argv := slices.Concat([]string{"/usr/bin/bootagent", "introduce"}, diskinfo.Named(d, i.Filesystem).Args(), []string{"--ledger", string(i.Ledger)})
+	if i.Made {
+		argv = append(argv, "--made", i.Mount)
 	}
 	return append(argv, "--", d.Path)
 }
@@ -42,32 +42,41 @@ func Argv(fstype string, d host.Disk, ledger []byte, empty bool) []string {
 // run writes the first ledger of the filesystem on a disk, unless it has one.
 // What it opens, identifies and mounts is one descriptor.
 func run(_ context.Context, args []string, _ io.Writer) error {
-	var fstype, serial, ledger, device string
-	var empty bool
-	var seq uint64 // 0 where the kernel, before Linux 5.15, has none
-	const notGiven = math.MaxUint64
+	var of block.Named
+	var ledger, mount string
+	made := false
 	err := command.Parse("introduce", args, func(f *flag.FlagSet) func([]string) {
-		f.StringVar(&fstype, "type", "", "")
-		f.StringVar(&serial, "serial", "", "")
-		f.Uint64Var(&seq, "sequence", notGiven, "")
+		of.Flags(f)
 		f.StringVar(&ledger, "ledger", "", "")
-		f.BoolVar(&empty, "empty", false, "")
-		return func(args []string) { device = args[0] }
+		f.Func("made", "", func(value string) error { made, mount = true, value; return nil })
+		return func(args []string) { of.Path = args[0] }
 	}, 1, 1)
-	if err == nil && (fstype == "" || serial == "" || ledger == "" || seq == notGiven) {
-		err = command.Misuse(errors.New("introduce wants --type, --serial, --sequence and --ledger: it writes to no disk that is not named by all of them"))
+	if err == nil && made && mount == "" {
+		err = command.Misuse(errors.New("introduce wants the mount point with --made: what was just made has no label yet"))
+	}
+	if err == nil && (!of.Whole() || ledger == "") {
+		err = command.Misuse(errors.New("introduce wants --type, --serial, --sequence, --size and --ledger: it writes to no disk that is not named by all of them"))
 	}
 	if err != nil {
 		return err
 	}
-	disk, err := os.Open(device)
+	disk, err := os.Open(of.Path)
 	if err != nil {
 		return err
 	}
 	defer disk.Close()
-	dev, err := block.SameDisk(disk, serial, seq)
-	if err != nil {
-		return fmt.Errorf("no ledger is written to %s: %w", device, err)
+	dev, err := of.Is(disk)
+	if err == nil {
+		err = of.HasSize(disk)
 	}
-	return filesystem.Introduce(block.DescriptorPath(disk), dev, fstype, []byte(ledger), empty)
+	if err != nil {
+		return fmt.Errorf("no ledger is written to %s: %w", of.Path, err)
+	}
+	var root selinux.Label
+	if made {
+		if root, err = selinux.Kernel.Of(mount); err != nil {
+			return err
+		}
+	}
+	return filesystem.Introduce(block.DescriptorPath(disk), dev, of.Filesystem, []byte(ledger), made, root)
 }

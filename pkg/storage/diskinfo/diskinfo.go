@@ -15,6 +15,11 @@ func Of(d block.Disk) host.Disk {
 	return host.Disk{Serial: d.Serial, Path: d.Path, Link: d.Link, Dev: d.Dev(), Seq: d.Seq, Size: int64(d.Size)}
 }
 
+// Named returns a disk as it is named to a command that changes what is on it.
+func Named(d host.Disk, filesystem string) block.Named {
+	return block.Named{Filesystem: filesystem, Serial: d.Serial, Seq: d.Seq, Size: d.Size, Path: d.Path}
+}
+
 // Same refuses a disk that is not the one that is meant: it is another one as
 // soon as it was pulled.
 func Same(want host.Disk, now block.Disk) error {

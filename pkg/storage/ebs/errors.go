@@ -5,6 +5,7 @@ import (
 
 	"bootagent/pkg/aws/diagnose"
 	"bootagent/pkg/fault"
+	"bootagent/pkg/host"
 )
 
 // pending returns the error for what EC2's answer says is not there yet. What
@@ -19,8 +20,8 @@ func pending(what, hint string, err error) *fault.Pending {
 }
 
 // answer returns the error for what EC2 answered, whatever the call was:
-// *fault.Pending where EC2 did not answer the question, a permanent error where
-// the IAM role does not allow the call, and err with a hint otherwise.
+// *fault.Pending where EC2 did not answer the question, a *host.Denied that is
+// permanent where the IAM role does not allow the call, and err with a hint otherwise.
 func (v *Volumes) answer(err error) error {
 	e := (*diagnose.Error)(nil)
 	if !errors.As(err, &e) {
@@ -31,7 +32,7 @@ func (v *Volumes) answer(err error) error {
 	case e.Unanswered():
 		return pending("EC2 to answer "+e.Action, hint, err)
 	case e.Kind() == diagnose.Denied:
-		return fault.Refuse(hint, "the instance's IAM role does not allow %s: %s", e.Action, e.Message)
+		return fault.Permanent(fault.WithHint(&host.Denied{Action: e.Action, Message: e.Message}, hint))
 	case hint != "":
 		return fault.WithHint(err, hint)
 	}

@@ -13,12 +13,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"bootagent/pkg/aws/name"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/storage"
+	"bootagent/pkg/storage/size"
 )
 
 // A Config is what a growth needs to know of the boot that it is part of.
@@ -92,21 +92,10 @@ func (g *Growth) run(ctx context.Context) error {
 	return nil
 }
 
-// confirm asks EC2 whether the size that the kernel sees is for good. Until a
-// modification is in the state optimizing, it can still fail, and a filesystem that
-// was grown by then would be larger than its volume. So where EC2 does not answer,
-// or may not be asked, the volume is not grown: room can be waited for. Of a disk that
-// the role does not find by EC2, nobody but the kernel knows the size.
-// https://docs.aws.amazon.com/ebs/latest/userguide/monitoring-volume-modifications.html
+// confirm returns nil once EC2 is sure of the size of the disk. Where EC2 does not
+// answer, or may not be asked, the volume is not grown: room can be waited for.
 func (g *Growth) confirm(ctx context.Context, disk host.Disk) error {
-	if g.plan.Find.ID == "" && len(g.plan.Find.Tags) == 0 {
-		return nil
-	}
-	id, ok := name.VolumeOfSerial(disk.Serial)
-	if !ok {
-		return fmt.Errorf("the serial number of disk %s is not that of an EBS volume", disk.Serial)
-	}
-	return g.Host.Volumes.Resized(ctx, id, disk.Size)
+	return size.Sure(ctx, g.Host.Volumes, g.plan.Find, disk)
 }
 
 // Order grows the volume because a person asks for it, and says what is done; or
