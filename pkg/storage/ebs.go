@@ -79,13 +79,11 @@ func (e *ebs) attach(ctx context.Context) error {
 		return nil
 	}
 	v := e.volume
-	if err := v.Await(ctx, func(ctx context.Context) error { return v.host.Volumes.Attach(ctx, e.id) }); err != nil {
-		return err
-	}
-	if deleted := v.host.Volumes.DeletedWithInstance(e.id); deleted != "" && !v.Disposable {
+	err := v.Await(ctx, func(ctx context.Context) error { return v.host.Volumes.Attach(ctx, e.id) })
+	if deleted := v.host.Volumes.DeletedWithInstance(e.id); err == nil && deleted != "" && !v.Disposable {
 		graph.Warn(ctx, deleted)
 	}
-	return nil
+	return err
 }
 
 // How long to rest between two questions to EC2, at the most: while a volume is
