@@ -24,7 +24,7 @@ var fileSection = section{
 			known.Secrets = append([]string{}, d.known["secrets"]...)
 		}
 		for _, volume := range d.role.Volumes {
-			if volume.Find.Local() {
+			if volume.Find.Plugged() {
 				known.Local = append(known.Local, volume.Name)
 			}
 		}
@@ -47,7 +47,7 @@ func planFiles(p *planning) {
 	for _, f := range p.role.Files {
 		expanded, err := f.Expand(p.values, patterned)
 		for _, volume := range p.plan.Volumes {
-			if err == nil && volume.Find.Local() && slices.Contains(f.Volumes(), volume.Name) {
+			if err == nil && volume.Find.Plugged() && slices.Contains(f.Volumes(), volume.Name) {
 				err = fmt.Errorf("volume %q is not found by EC2, so nothing of EC2 is known of it", volume.Name)
 			}
 		}

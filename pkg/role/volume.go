@@ -227,7 +227,7 @@ func planVolumes(p *planning) {
 // found by its serial number, or by what is on it, needs nothing of AWS.
 func permitVolumes(_ Grammar, r *Role, needs *policy.Needs) {
 	for _, v := range r.Volumes {
-		if !v.Find.Local() {
+		if !v.Find.Plugged() {
 			needs.Volumes = append(needs.Volumes, policy.Volume{Name: v.Name, ID: v.Find.ID, Tags: v.Find.Tags})
 		}
 	}

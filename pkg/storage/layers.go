@@ -69,7 +69,7 @@ type source interface {
 func (v *Volume) sources() []candidate {
 	return []candidate{
 		{v.Find.ID != "" || len(v.Find.Tags) > 0, &ebs{volume: v}},
-		{v.Find.Local(), &local{volume: v}},
+		{v.Find.Plugged(), &local{volume: v}},
 	}
 }
 

@@ -252,7 +252,7 @@ func (f Find) Expand(known expand.Values) (find Find, errs []error) {
 func (f Find) Bind(bound string) (Find, error) {
 	id, err := name.ParseVolumeID(bound)
 	switch way := f.way(); {
-	case err == nil && f.Local():
+	case err == nil && f.Plugged():
 		return Find{Serial: id.Serial()}, nil
 	case err == nil:
 		return Find{ID: string(id)}, nil
@@ -297,8 +297,8 @@ func (f Find) Cloud() string {
 // OnDisk reports whether the filesystem on the disk says which disk it is.
 func (f Find) OnDisk() bool { return f.UUID != "" || f.Label != "" }
 
-// Local reports whether somebody else attaches the disk, and EC2 is not asked for it.
-func (f Find) Local() bool { return f.Serial != "" || f.OnDisk() }
+// Plugged reports whether somebody else attaches the disk, and EC2 is not asked for it.
+func (f Find) Plugged() bool { return f.Serial != "" || f.OnDisk() }
 
 // disk is the same text for two ways to find one disk.
 func (f Find) disk() string {
