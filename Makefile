@@ -97,16 +97,21 @@ debian13: prerequisites package summary ## run the demo on Debian 13, with syste
 	$(total) trixie-ci
 
 # Each platform has its own suite. What changes daily is only reported.
-platforms: prerequisites package summary ## run the demo and the lives of engines on all platforms of docs/platforms.md (90 min; the first time 100)
+platforms: prerequisites package summary ## run the demo, the life of a database and the contract on the platforms of docs/platforms.md (90 min; the first time 100)
 	$(if $(filter arm64,$(PLATFORMS)),test/prerequisites arm64)
 	status=0; cd test; for on in $(PLATFORMS); do \
 		BOOTAGENT_LAB_PLATFORM=$$on $(summary) -to $(results) $$(go run ./platforms suite $$on) || status=1; done; \
 		$(total) $(PLATFORMS) && exit $$status
 
-PLATFORMS ?= bookworm trixie sid arm64
+PLATFORMS ?= bookworm trixie sid arm64 selinux
 
 platforms-page: ## write docs/platforms.md from the results of make test and make platforms
 	cd test && go run ./platforms page $(results)
+
+contract: prerequisites package ## make each engine go through each situation in virtual machines, and write docs/contract.md (12 min)
+	rm -f $(results)/contract-*.jsonl
+	-cd test && go test ./e2e -count=1 -timeout 40m -v -run Contract
+	cd test && go test ./contract -count=1 -update
 
 powercut: prerequisites package ## cut the power of machines with each engine CUTS times, and count the rows that clients saw committed (1 min a cut)
 	cd test && go test ./e2e -count=1 -timeout 0 -v -run NoCommitIsLost -cuts $(CUTS) -cut-seed $$RANDOM
@@ -143,4 +148,4 @@ prerequisites:
 summary:
 	cd test && go build -buildvcs=false -o $(summary) ./summary
 
-.PHONY: help build package package-doc test unit simulated sim fleet lab e2e debian13 platforms platforms-page demo powercut figures proof-table lint clean prerequisites summary
+.PHONY: help build package package-doc test unit simulated sim fleet lab e2e debian13 platforms platforms-page demo contract powercut figures proof-table lint clean prerequisites summary

@@ -49,9 +49,10 @@ func runGuard(ctx context.Context, verb, root string, out io.Writer) error {
 		if err != nil {
 			return err
 		}
+		given := image.Image{Root: dir, Roles: roles, Bind: machine.BindOf(dir, runDir)}.Given(ctx)
 		return errors.Join(
 			printChanges(out)(guard.Install(dir, image.Holds(roles))),
-			printChanges(out)(apparmor.Install(dir, image.Given(roles), apparmor.Loader(ctx, dir))))
+			printChanges(out)(apparmor.Install(dir, given, apparmor.Loader(ctx, dir))))
 	case "remove":
 		return errors.Join(
 			printChanges(out)(guard.Remove(dir)),

@@ -19,6 +19,7 @@ import (
 	"bootagent/pkg/machine"
 	"bootagent/pkg/status"
 	grow "bootagent/pkg/storage/grow/byhand"
+	"bootagent/pkg/systemd/imdsd"
 )
 
 // The files of the agent; see FILES in bootagent(8).
@@ -69,6 +70,7 @@ func commands() command.List {
 		},
 		introduce.Command(),
 		growfs.Command(),
+		imdsd.Command(),
 		{Name: child.Command, Summary: "do for the agent what may hang", RunBy: "the agent", Raw: machine.Worker},
 	}
 }

@@ -283,15 +283,15 @@ func (m *machine) Look(_ context.Context, d host.Disk, _ string) (host.Look, err
 	return host.Look{Names: slices.Collect(maps.Keys(on.names))}, nil
 }
 
-func (m *machine) Introduce(_ context.Context, d host.Disk, _ string, ledger []byte, empty bool) error {
+func (m *machine) Introduce(_ context.Context, d host.Disk, i host.Introduction) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	on := m.disks[d.Serial]
 	if err := m.does("introduce %s", d.Serial); err != nil {
 		return err
 	}
-	if on.ledger == nil && (!empty || len(on.names) == 0) {
-		on.ledger = ledger
+	if on.ledger == nil && (!i.Made || len(on.names) == 0) {
+		on.ledger = i.Ledger
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bootagent/pkg/account"
+	"bootagent/pkg/selinux"
 )
 
 // Files are the files that an examination of a data directory reads: those of
@@ -169,10 +170,12 @@ type Access struct {
 	Owner string // name of a user
 	Group string // name of a group; "" is the owner's own
 	Mode  string // octal digits; "" is 0700
+
+	Label selinux.Label
 }
 
 // Create makes an empty directory. What has the name already is fs.ErrExist. The
-// directory gets its name when it has its owner, group and mode, so that one that
+// directory gets its name when it has its owner, group, mode and label, so that one that
 // is found after a crash can be used.
 func Create(path string, a Access) error {
 	fresh := path + ".new"
@@ -190,7 +193,7 @@ func Create(path string, a Access) error {
 	return rename(fresh, path)
 }
 
-// Give changes the owner, the group and the mode of a directory, and of nothing
+// Give changes the owner, the group, the mode and the label of a directory, and of nothing
 // that is in it.
 func Give(path string, a Access) error {
 	dir, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
@@ -223,7 +226,10 @@ func (a Access) give(dir *os.File) error {
 	if err := dir.Chown(int(u.UID), int(gid)); err != nil {
 		return err
 	}
-	return unix.Fchmod(int(dir.Fd()), uint32(mode))
+	if err := unix.Fchmod(int(dir.Fd()), uint32(mode)); err != nil {
+		return err
+	}
+	return a.Label.Give(dir)
 }
 
 // Digits writes a mode as role files do: "0750".

@@ -11,7 +11,10 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"bootagent/pkg/account"
+	"bootagent/pkg/selinux"
 )
 
 func ok(t *testing.T, err error) {
@@ -234,5 +237,42 @@ func TestADirectoryGetsItsGroupAndItsMode(t *testing.T) {
 	}
 	if err := Give(path, Access{Owner: me, Group: "nosuchgroup"}); err == nil || !strings.Contains(err.Error(), "nosuchgroup") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A label is given to the directory itself. What is in it keeps its own.
+func TestADirectoryGetsItsLabelAndWhatIsInItKeepsItsOwn(t *testing.T) {
+	const label = selinux.Label("system_u:object_r:mysqld_db_t:s0")
+	of := func(path string) string {
+		value := make([]byte, 100)
+		n, err := unix.Lgetxattr(path, selinux.Attribute, value)
+		if err != nil {
+			return ""
+		}
+		return string(value[:n])
+	}
+	dir := t.TempDir()
+	if err := unix.Setxattr(dir, selinux.Attribute, []byte("system_u:object_r:var_t:s0"), 0); err != nil {
+		t.Skip("a label cannot be set here: ", err)
+	}
+	made := filepath.Join(dir, "mysql")
+	ok(t, Create(made, Access{Owner: me(t), Label: label}))
+	if got := of(made); got != string(label) {
+		t.Errorf("a new directory has the label %q", got)
+	}
+	write(t, filepath.Join(dir, "file"), "")
+	before := of(filepath.Join(dir, "file"))
+	ok(t, Give(dir, Access{Owner: me(t), Label: label}))
+	if got, file := of(dir), of(filepath.Join(dir, "file")); got != string(label) || file != before {
+		t.Errorf("it has the label %q, and a file in it %q", got, file)
+	}
+
+	// Two directories with different labels are the same to a copy.
+	replica := t.TempDir()
+	ok(t, Create(filepath.Join(replica, "mysql"), Access{Owner: me(t)}))
+	ok(t, os.Chmod(replica, 0o700))
+	write(t, filepath.Join(replica, "file"), "")
+	if differs, err := Compare(t.Context(), dir, replica); err != nil || strings.Contains(differs, "attribute") {
+		t.Errorf("they differ: %q, %v", differs, err)
 	}
 }

@@ -30,7 +30,12 @@ func onEach(t *testing.T, test func(t *testing.T, image, root string)) {
 			}
 			need(t, "mkfs."+fstype)
 			image := newImage(t)
-			succeed(t, makeCommand(t, fstype, uuid, image)...)
+			// XFS mounts only one of those that have the same UUID, and these run at the same time.
+			unique, err := os.ReadFile("/proc/sys/kernel/random/uuid")
+			if err != nil {
+				t.Fatal(err)
+			}
+			succeed(t, makeCommand(t, fstype, strings.TrimSpace(string(unique)), image)...)
 			test(t, image, mount(t, image))
 		})
 	}

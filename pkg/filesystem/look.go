@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bootagent/pkg/datadir"
+	"bootagent/pkg/selinux"
 )
 
 // lostAndFound is the directory where a checker puts what has lost its name.
@@ -39,19 +40,34 @@ func Look(device string, dev uint64, fstype string) (ledger []byte, names []stri
 
 // Introduce writes the first ledger of the filesystem on a device with the number
 // dev, and brings it to its final place on the device. It writes nothing if there is
-// a ledger once the log is replayed, or, with empty, if there is a name in the root
-// directory that mkfs does not leave there. Its caller looks afterwards.
-func Introduce(device string, dev uint64, fstype string, ledger []byte, empty bool) error {
+// a ledger once the log is replayed, or, if the filesystem is to be just made, if
+// there is a name in the root directory that mkfs does not leave there. The root
+// directory of one that was just made gets a label. Its caller looks afterwards.
+func Introduce(device string, dev uint64, fstype string, ledger []byte, just bool, label selinux.Label) error {
 	return hold(device, dev, fstype, false, func(root string) error {
 		there, err := ReadLedger(root)
 		if err != nil || there != nil {
 			return err
 		}
-		if names, err := made(root, fstype); err != nil || empty && len(names) > 0 {
-			return err
+		if just {
+			if names, err := made(root, fstype); err != nil || len(names) > 0 {
+				return err
+			}
+			if err := labelRoot(root, label); err != nil {
+				return err
+			}
 		}
 		return WriteLedger(root, ledger)
 	})
+}
+
+func labelRoot(root string, label selinux.Label) error {
+	dir, err := os.Open(root)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return label.Give(dir)
 }
 
 // made returns the names in a root directory that mkfs does not leave there.

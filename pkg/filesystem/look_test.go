@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"bootagent/pkg/selinux"
 )
 
 // onLoop runs a test on each filesystem that a volume may hold, on a loop device
@@ -90,7 +92,7 @@ func TestALookChangesNothingAndMountsNowhere(t *testing.T) {
 func TestAFilesystemGetsItsFirstLedgerOnce(t *testing.T) {
 	onLoop(t, func(t *testing.T, fstype, device, _ string, dev uint64) {
 		for _, ledger := range []string{"first", "second"} {
-			if err := Introduce(device, dev, fstype, []byte(ledger), true); err != nil {
+			if err := Introduce(device, dev, fstype, []byte(ledger), true, ""); err != nil {
 				t.Fatal(err)
 			}
 			if got, names, err := Look(device, dev, fstype); string(got) != "first" || names != nil || err != nil {
@@ -99,6 +101,63 @@ func TestAFilesystemGetsItsFirstLedgerOnce(t *testing.T) {
 		}
 		if seen := mountsOf(t, device); seen != "" {
 			t.Errorf("it is still mounted: %s", seen)
+		}
+	})
+}
+
+// labelOf is the SELinux label of the root directory of a filesystem.
+func labelOf(t *testing.T, fstype, device string, dev uint64) (label string) {
+	t.Helper()
+	err := hold(device, dev, fstype, true, func(root string) error {
+		value := make([]byte, 100)
+		if n, err := unix.Getxattr(root, selinux.Attribute, value); err == nil {
+			label = string(value[:n])
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return label
+}
+
+// A label is given to what mkfs has just made, and never to what somebody has.
+func TestOnlyAFilesystemThatWasJustMadeIsLabelled(t *testing.T) {
+	const label = "system_u:object_r:var_t:s0"
+	onLoop(t, func(t *testing.T, fstype, device, _ string, dev uint64) {
+		if err := Introduce(device, dev, fstype, []byte("made"), true, label); err != nil {
+			t.Fatal(err)
+		}
+		if got := labelOf(t, fstype, device, dev); got != label {
+			t.Errorf("just made: it has the label %q", got)
+		}
+	})
+	onLoop(t, func(t *testing.T, fstype, device, _ string, dev uint64) {
+		if err := Introduce(device, dev, fstype, []byte("adopted"), false, label); err != nil {
+			t.Fatal(err)
+		}
+		if got := labelOf(t, fstype, device, dev); got != "" {
+			t.Errorf("adopted: it has the label %q", got)
+		}
+		if err := Introduce(device, dev, fstype, []byte("made"), true, label); err != nil {
+			t.Fatal(err)
+		}
+		if got := labelOf(t, fstype, device, dev); got != "" {
+			t.Errorf("with a ledger: it has the label %q", got)
+		}
+	})
+	onLoop(t, func(t *testing.T, fstype, device, _ string, dev uint64) {
+		root := t.TempDir()
+		succeed(t, "mount", device, root)
+		if err := os.WriteFile(filepath.Join(root, "file"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		succeed(t, "umount", root)
+		if err := Introduce(device, dev, fstype, []byte("made"), true, label); err != nil {
+			t.Fatal(err)
+		}
+		if got := labelOf(t, fstype, device, dev); got != "" {
+			t.Errorf("with a file: it has the label %q", got)
 		}
 	})
 }
@@ -127,13 +186,13 @@ func TestWhatWasTakenForJustMadeAndHoldsAFileGetsNoLedger(t *testing.T) {
 			t.Fatal(err)
 		}
 		succeed(t, "umount", root)
-		if err := Introduce(device, dev, fstype, []byte("made"), true); err != nil {
+		if err := Introduce(device, dev, fstype, []byte("made"), true, ""); err != nil {
 			t.Fatal(err)
 		}
 		if got, names, err := Look(device, dev, fstype); got != nil || !slices.Equal(names, []string{"file"}) || err != nil {
 			t.Errorf("got %q, %q, %v", got, names, err)
 		}
-		if err := Introduce(device, dev, fstype, []byte("adopted"), false); err != nil {
+		if err := Introduce(device, dev, fstype, []byte("adopted"), false, ""); err != nil {
 			t.Fatal(err)
 		}
 		if got, _, err := Look(device, dev, fstype); string(got) != "adopted" || err != nil {
@@ -147,7 +206,7 @@ func TestWhatIsNotTheDiskOrCannotBeMountedIsRefused(t *testing.T) {
 		if _, _, err := Look(device, dev+1, fstype); err == nil || !strings.Contains(err.Error(), "is not the one that was read") {
 			t.Errorf("another device: got %v", err)
 		}
-		if err := Introduce(device, dev+1, fstype, []byte("ledger"), true); err == nil || !strings.Contains(err.Error(), "is not the one that was read") {
+		if err := Introduce(device, dev+1, fstype, []byte("ledger"), true, ""); err == nil || !strings.Contains(err.Error(), "is not the one that was read") {
 			t.Errorf("another device: got %v", err)
 		}
 		if got, _, err := Look(device, dev, fstype); got != nil || err != nil {

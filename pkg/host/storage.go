@@ -197,9 +197,19 @@ type Filesystems interface {
 	Look(ctx context.Context, disk Disk, filesystem string) (Look, error)
 
 	// Introduce writes the first ledger of a filesystem and brings it to where
-	// Look sees it. It writes nothing if there is a ledger already, or, with
-	// empty, if there is a file that mkfs does not leave. Look tells.
-	Introduce(ctx context.Context, disk Disk, filesystem string, ledger []byte, empty bool) error
+	// Look sees it. It writes nothing if there is a ledger already, or, if the
+	// filesystem is to be just made, if there is a file that mkfs does not leave.
+	// Look tells. The root directory of one that was just made gets the SELinux
+	// label of where it will be mounted, because mkfs gives it none.
+	Introduce(ctx context.Context, disk Disk, i Introduction) error
+}
+
+// An Introduction is what Introduce has to know of a filesystem.
+type Introduction struct {
+	Filesystem string // its type
+	Ledger     []byte
+	Made       bool   // it was just made, and holds nothing
+	Mount      string // the directory on which it will be mounted
 }
 
 // A Look is what a filesystem says of itself.

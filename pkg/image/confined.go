@@ -1,6 +1,7 @@
 package image
 
 import (
+	"context"
 	"path"
 	"slices"
 	"strings"
@@ -9,8 +10,15 @@ import (
 	"bootagent/pkg/role"
 )
 
-// Given returns what roles give to their services, for the rules of AppArmor.
-func Given(roles []*role.Role) (given []apparmor.Given) {
+// Given returns what the roles give to their services, for the rules of AppArmor. Of
+// data that is bound to auto it has the path where the engine can be asked.
+func (i Image) Given(ctx context.Context) []apparmor.Given {
+	var told Report // by Check
+	i.bind(ctx, &told)
+	return given(i.Roles)
+}
+
+func given(roles []*role.Role) (all []apparmor.Given) {
 	for _, r := range roles {
 		for _, u := range r.Services {
 			g := apparmor.Given{Service: u.Unit}
@@ -27,16 +35,16 @@ func Given(roles []*role.Role) (given []apparmor.Given) {
 					g.Data = append(g.Data, d.Bind)
 				}
 			}
-			given = append(given, g)
+			all = append(all, g)
 		}
 	}
-	return given
+	return all
 }
 
 // checkConfined checks that the profiles of AppArmor allow to services what the
 // roles give them.
 func (i Image) checkConfined(r *Report) error {
-	problems, confined, err := apparmor.Check(i.Root, Given(i.Roles))
+	problems, confined, err := apparmor.Check(i.Root, given(i.Roles))
 	for _, p := range problems {
 		r.problem("%v", p)
 		r.Install = r.Install || p.Install

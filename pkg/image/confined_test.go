@@ -1,12 +1,14 @@
 package image
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
 
 	"bootagent/pkg/apparmor"
 	"bootagent/pkg/grammar"
+	"bootagent/pkg/role"
 )
 
 func TestWhatAServiceIsGivenIsWhatItsRoleHasForIt(t *testing.T) {
@@ -18,7 +20,7 @@ services:
   nginx.service: {needs: [volume.logs]}
 `, 1)})
 	roles, err := grammar.All().Load(root)
-	got := Given(roles)
+	got := Image{Roles: roles}.Given(t.Context())
 	if err != nil || len(got) != 2 {
 		t.Fatalf("got %+v, %v", got, err)
 	}
@@ -44,10 +46,40 @@ func TestCheckTellsWhatAppArmorKeepsFromAService(t *testing.T) {
 	if !r.Install || !slices.Equal(r.Problems, []string{want}) {
 		t.Errorf("without rules: %+v", r)
 	}
-	if _, err := apparmor.Install(root, Given(img.Roles), apparmor.Loader(t.Context(), root)); err != nil {
+	if _, err := apparmor.Install(root, img.Given(t.Context()), apparmor.Loader(t.Context(), root)); err != nil {
 		t.Fatal(err)
 	}
 	if r := check(t, img); len(r.Problems) > 0 || !slices.Contains(r.Checked, "1 profile of AppArmor: allowed is what the roles give (worker)") {
 		t.Errorf("with rules: %+v", r)
+	}
+}
+
+// What guard install allows is what guard check asks for: both ask the engine.
+func TestWhereAutoBindsIsAllowed(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	files := whole()
+	files["etc/bootagent/roles.d/db.yaml"] = strings.Replace(dbRole, "bind: /var/lib/mysql", "bind: auto", 1)
+	files["etc/apparmor.d/worker"] = "profile worker /usr/sbin/work {\n  /run/credentials/** r,\n  /var/lib/mysql/ r,\n  /var/lib/mysql/** rwk,\n  include if exists <local/worker>\n}\n"
+	root := build(t, files)
+	img := load(t, root, true)
+	img.Bind = func(_ context.Context, plan role.Plan) (role.Plan, error) {
+		plan.Data = slices.Clone(plan.Data)
+		plan.Data[0].Bind = "/data/mysql"
+		return plan, nil
+	}
+	const want = "(/data/mysql/ r, /data/mysql/** rwk)"
+	if r := check(t, img); !r.Install || len(r.Problems) != 1 || !strings.Contains(r.Problems[0], want) {
+		t.Errorf("without rules: %q", r.Problems)
+	}
+	if _, err := apparmor.Install(root, img.Given(t.Context()), apparmor.Loader(t.Context(), root)); err != nil {
+		t.Fatal(err)
+	}
+	if r := check(t, img); len(r.Problems) > 0 {
+		t.Errorf("with rules: %q", r.Problems)
+	}
+
+	img.Bind = nil // an image
+	if g := img.Given(t.Context()); len(g[0].Data) > 0 {
+		t.Errorf("the engine cannot be asked, and yet: %+v", g)
 	}
 }

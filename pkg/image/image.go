@@ -96,6 +96,7 @@ func (i Image) Check(ctx context.Context) (Report, error) {
 	if i.held, i.granted, err = i.checkGuards(&r); err != nil {
 		return r, err
 	}
+	i.bind(ctx, &r)
 	if err := i.checkConfined(&r); err != nil {
 		return r, err
 	}
@@ -103,13 +104,14 @@ func (i Image) Check(ctx context.Context) (Report, error) {
 	if err != nil {
 		r.problem("%v", err)
 	}
-	i.bind(ctx, &r)
 	i.checkReady(units, &r)
 	i.checkOwners(units, &r)
 	i.checkFiles(units, &r)
 	i.checkPrograms(units, set, &r)
 	i.checkStops(units, &r)
 	i.checkMounts(units, &r)
+	i.checkSELinux(units, &r)
+	i.checkPass(units, &r)
 	i.checkCopies(units, &r)
 	if i.Kept {
 		i.checkLeft(units, &r)

@@ -100,16 +100,16 @@ func (f filesystems) Look(ctx context.Context, d host.Disk, fstype string) (seen
 
 // Introduce mounts the filesystem in a unit of its own, because the agent may write
 // to no disk.
-func (f filesystems) Introduce(ctx context.Context, d host.Disk, fstype string, ledger []byte, empty bool) error {
+func (f filesystems) Introduce(ctx context.Context, d host.Disk, i host.Introduction) error {
 	if _, err := f.disks.same(ctx, d); err != nil {
 		return err
 	}
 	c := systemd.Command{
 		Unit: introduceUnit(d), Description: "First ledger of the filesystem on disk " + d.Serial,
-		Argv: introduce.Argv(fstype, d, ledger, empty), Devices: []string{d.Path}, Timeout: introduceWithin,
+		Argv: introduce.Argv(d, i), Devices: []string{d.Path}, Timeout: introduceWithin,
 	}
 	tried := try(f.disks.children, c.Unit, d.Path)
-	return unmountable(ctx, tried, d.Link, fstype, f.run(ctx, c))
+	return unmountable(ctx, tried, d.Link, i.Filesystem, f.run(ctx, c))
 }
 
 func (f filesystems) run(ctx context.Context, c systemd.Command) error {

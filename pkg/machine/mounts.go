@@ -11,6 +11,7 @@ import (
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
+	"bootagent/pkg/selinux"
 	"bootagent/pkg/systemd"
 	"bootagent/pkg/systemd/pid1"
 	"bootagent/pkg/unit"
@@ -26,10 +27,14 @@ func (mounts) At(where string) (uint64, bool, error) { return systemd.MountedAt(
 
 func (m mounts) Mount(ctx context.Context, mt host.Mount) error {
 	tried := try(m.children, unit.MountAt(mt.Where), mt.What)
-	if err := m.manager.Mount(ctx, systemd.Mount(mt)); err != nil {
-		return unmountable(ctx, tried, mt.What, mt.Type, err)
+	err := m.manager.Mount(ctx, systemd.Mount(mt))
+	switch {
+	case err == nil:
+		return nil
+	case mt.Type == "":
+		return unbindable(err, selinux.Kernel.Enforces())
 	}
-	return nil
+	return unmountable(ctx, tried, mt.What, mt.Type, err)
 }
 
 func (m mounts) Stale(where string) (bool, error) { return m.manager.Stale(where) }
@@ -48,6 +53,17 @@ func (m mounts) Unmount(ctx context.Context, where string) error {
 func hasFailed(err error) bool {
 	job := (*pid1.JobError)(nil)
 	return errors.As(err, &job) && job.Result == "failed"
+}
+
+// unbindable is what a bind failed with. mount(8) may be denied it where it is for
+// an engine, whose label is that of the engine's data.
+func unbindable(err error, enforced bool) error {
+	if !enforced || !hasFailed(err) {
+		return err
+	}
+	return fault.WithHint(err, "SELinux enforces its policy here; see what it has denied: ausearch --message AVC --start today; "+
+		"allow binds by bootagent's module: semodule --install="+selinux.Module+"; "+
+		"or by a boolean: setsebool -P allow_mount_anyfile on, which is mount_anyfile in Red Hat's family; then: bootagent retry")
 }
 
 // unmountable is what a mount failed with, what the kernel says of it, and what

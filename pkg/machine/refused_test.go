@@ -16,6 +16,7 @@ import (
 	"bootagent/pkg/fault"
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/host"
+	"bootagent/pkg/selinux"
 	"bootagent/pkg/systemd/pid1"
 )
 
@@ -111,6 +112,26 @@ func TestAMountThatFailsHasAHintThatChangesNothing(t *testing.T) {
 		var may interface{ Permanent() bool }
 		if final := errors.As(err, &may) && may.Permanent(); final != c.final {
 			t.Errorf("%v of %+v is final: %t", c.err, c.mt, final)
+		}
+	}
+}
+
+// Where SELinux does not enforce, a bind was not denied by it.
+func TestABindThatFailsUnderSELinuxNamesWhatAllowsIt(t *testing.T) {
+	other := &pid1.JobError{Result: "canceled"}
+	for _, c := range []struct {
+		err      error
+		enforced bool
+		hint     string
+	}{
+		{errMount, true, "setsebool -P allow_mount_anyfile on"},
+		{errMount, true, "semodule --install=" + selinux.Module},
+		{errMount, false, ""},
+		{other, true, ""},
+	} {
+		err := unbindable(c.err, c.enforced)
+		if hint := fault.HintOf(err); !errors.Is(err, c.err) || !strings.Contains(hint, c.hint) || c.hint == "" && hint != "" {
+			t.Errorf("%v, enforced %t: the hint is %q", c.err, c.enforced, hint)
 		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"bootagent/pkg/host"
 	"bootagent/pkg/machine/marked"
 	"bootagent/pkg/probe"
+	"bootagent/pkg/selinux"
 )
 
 // A task is one call to a disk or into a filesystem that may hang: the filesystem
@@ -75,9 +76,9 @@ func (t task) do(ctx context.Context) (answer any, err error) {
 	case sameDirectory:
 		return datadir.Same(t.Path, t.Other)
 	case create:
-		return nil, datadir.Create(t.Path, datadir.Access{Owner: t.Data.Owner, Group: t.Data.Group, Mode: t.Data.Mode})
+		return nil, t.give(datadir.Create)
 	case give:
-		return nil, datadir.Give(t.Path, datadir.Access{Owner: t.Data.Owner, Group: t.Data.Group, Mode: t.Data.Mode})
+		return nil, t.give(datadir.Give)
 	case compare:
 		return datadir.Compare(ctx, t.Path, t.Other)
 	case syncAll:
@@ -101,6 +102,16 @@ func (t task) do(ctx context.Context) (answer any, err error) {
 		return growfs.Size(t.Path, t.Dev, t.Filesystem, t.Other)
 	}
 	return nil, fmt.Errorf("there is no task %q", t.Do)
+}
+
+// give makes a directory that is the owner's, and to SELinux what the directory is
+// on which it will be bound.
+func (t task) give(do func(string, datadir.Access) error) error {
+	label, err := selinux.Kernel.Of(t.Data.Bind)
+	if err != nil {
+		return err
+	}
+	return do(t.Path, datadir.Access{Owner: t.Data.Owner, Group: t.Data.Group, Mode: t.Data.Mode, Label: label})
 }
 
 // words says what is done and waited for.

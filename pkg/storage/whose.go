@@ -9,6 +9,7 @@ import (
 
 	"bootagent/pkg/aws/name"
 	"bootagent/pkg/fault"
+	"bootagent/pkg/host"
 )
 
 // check makes sure by its ledger that the filesystem is the volume of this plan,
@@ -90,7 +91,9 @@ func (f *filesystem) introduce(ctx context.Context, l Ledger) error {
 	if err != nil {
 		return err
 	}
-	if err := f.host.Filesystems.Introduce(ctx, f.disk, string(f.Filesystem), src, l.Made != nil); err != nil {
+	if err := f.host.Filesystems.Introduce(ctx, f.disk, host.Introduction{
+		Filesystem: string(f.Filesystem), Ledger: src, Made: l.Made != nil, Mount: f.Mount,
+	}); err != nil {
 		return err
 	}
 	there, names, err := f.look(ctx)

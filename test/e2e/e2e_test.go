@@ -71,12 +71,6 @@ WantedBy=sockets.target
 		},
 		Commands: [][]string{
 			{"cp", examples + "mysql.yaml", examples + "web.yaml", "/etc/bootagent/roles.d/"},
-			// Each release of Debian has another PostgreSQL. Its clusters start at boot, as its packages leave them.
-			{"sh", "-c", "sed s/15/$(ls /etc/postgresql)/ " + examples + "postgres.yaml >/etc/bootagent/roles.d/postgres.yaml && rm /etc/postgresql/*/*/start.conf"},
-			// Each write of Redis is on the disk before the client hears of it.
-			{"cp", examples + "redis.yaml", "/etc/bootagent/roles.d/"},
-			{"sed", "-i", "s/^appendonly .*/appendonly yes/; s/^appendfsync .*/appendfsync always/", "/etc/redis/redis.conf"},
-			{"systemctl", "enable", "redis-server.service"},
 			{"systemctl", "enable", "needs-database.service", "poke-database.timer", "front-database.socket"},
 			{"bootagent", "guard", "install"},
 			{"bootagent", "guard", "check"},

@@ -239,6 +239,7 @@ func TestTheWholeWayOnEC2(t *testing.T) {
 		g.t.Log(g.sh("bootagent timeline"))
 	})
 	step("services read what differs from instance to instance", second, func(g guest) { readsFiles(g, r, v, i) })
+	step("a service with imds: allow reaches the metadata service, also where the kernel has no BPF", second, func(g guest) { reachesIMDS(g, i) })
 	step("the second instance is turned off", second, func(g guest) {
 		g.powerOff()
 		if where := findIn(g.t, replicaPassword, v.Path, second.DiskPath()); len(where) > 0 {

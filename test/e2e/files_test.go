@@ -44,6 +44,7 @@ files:
     env: {VOLUME: "${volume.data.id}", QUOTED: '`+strings.ReplaceAll(quoted, "'", "''")+`'}
     services: [mariadb.service]
 services:
+  asks-imds.service: {needs: [], imds: allow}
 `, 1)
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "mysql-ec2.yaml"), []byte(role), 0o644); err != nil {
@@ -61,6 +62,8 @@ services:
 	return lab.Config{Files: map[string]image.File{
 		"/etc/bootagent/roles.d/mysql-ec2.yaml":    {Data: []byte(role)},
 		"/etc/mysql/mariadb.conf.d/90-replica.cnf": {Data: []byte("!include /run/bootagent/files/server-id.cnf\n")},
+		"/usr/local/bin/asks-imds":                 {Data: []byte(asksIMDS), Mode: 0o755},
+		"/etc/systemd/system/asks-imds.service":    {Data: []byte(asksIMDSOnce)},
 		"/etc/systemd/system/which-instance.service": {Data: []byte(`[Service]
 Type=oneshot
 User=nobody
@@ -69,6 +72,31 @@ EnvironmentFile=/run/bootagent/files/vars
 ExecStart=/usr/bin/env
 `)},
 	}}
+}
+
+// reachesIMDS checks that the service of withFiles with imds: allow reaches the metadata service, where
+// systemd gives it the BPF programs of its guard and where the kernel has none.
+func reachesIMDS(g guest, i *region.Instance) {
+	g.t.Helper()
+	reached := func(times int) {
+		g.t.Helper()
+		got := g.sh("journalctl -b --no-pager --output=cat _SYSTEMD_UNIT=asks-imds.service")
+		if strings.Count(got, "by the network: "+i.Cloud.ID) != times {
+			g.t.Errorf("it was to reach the metadata service %d times: %s", times, got)
+		}
+	}
+	reached(1)
+	g.is("connect4\nconnect6", "ls /sys/fs/bpf/bootagent")
+	g.is("", "bootagent guard check 2>/dev/null | grep 'imds: allow.*would not pass'")
+
+	g.sh("systemctl stop bootagent-pass-imds; umount /sys/fs/bpf; systemctl restart asks-imds")
+	g.is("active\ninactive", "systemctl is-active asks-imds bootagent-pass-imds")
+	g.is("", "systemctl --failed --plain --no-legend")
+	reached(2)
+	g.says("bootagent guard check", "asks-imds.service (imds: allow) would not pass the lock", "no BPF file system is mounted on /sys/fs/bpf")
+	g.sh("mount -t bpf bpf /sys/fs/bpf; systemctl restart asks-imds")
+	g.is("active", "systemctl is-active bootagent-pass-imds")
+	reached(3)
 }
 
 // readsFiles checks what the services of withFiles read.

@@ -315,8 +315,6 @@ const modes = `755 root run/bootagent
 600 root run/bootagent/plan.json
 755 root run/bootagent/roles.d
 644 root run/bootagent/roles.d/mysql.yaml
-644 root run/bootagent/roles.d/postgres.yaml
-644 root run/bootagent/roles.d/redis.yaml
 644 root run/bootagent/roles.d/web.yaml
 700 root run/bootagent/secrets
 700 root run/bootagent/started

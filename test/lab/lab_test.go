@@ -36,6 +36,8 @@ func TestMachine(t *testing.T) {
 	first := disk(t, dir, "vol0123456789abcdef0")
 	second := disk(t, dir, "vol0123456789abcdef1")
 	second.BadSectors = []int64{4096}
+	third := disk(t, dir, "vol0123456789abcdef2")
+	third.Cache = qemu.Volatile
 
 	m := labtest.Machine(t, img, "machine", lab.Config{
 		Files: map[string]image.File{
@@ -45,6 +47,7 @@ func TestMachine(t *testing.T) {
 		Ports:   []int{80},
 		Servers: map[string]string{"169.254.169.254:80": greeter(t)},
 		UUID:    "ec2a1b2c-1111-2222-3333-444455556666", AssetTag: "i-0123456789abcdef0",
+		Cache: qemu.Volatile,
 	})
 	ok(t, m.Plug(ctx, first))
 	ok(t, m.Boot(ctx))
@@ -177,6 +180,15 @@ func TestMachine(t *testing.T) {
 	if last := bootID(); before == again || again == last {
 		t.Errorf("the boot IDs %s, %s, %s are not different", before, again, last)
 	}
+
+	// On each disk, the last fsync is followed by no other. Direct writes go to the disk at once, into its cache.
+	const synced = `mkfs.xfs -q "$1" && mount "$1" /mnt && printf '%4096s' old >/mnt/direct && sync /mnt/direct
+		for n in 1 2 3; do echo $n >>/mnt/synced && sync /mnt/synced || exit; done
+		printf '%4096s' new | dd of=/mnt/direct bs=4096 iflag=fullblock oflag=direct conv=notrunc status=none
+		for n in 1 2 3; do echo $n >>/root/synced && sync /root/synced || exit; done`
+	ok(t, m.Plug(ctx, third))
+	until(t, m, third.Serial, "test", "-b", byID(third))
+	output(t, m, "", "sh", "-c", synced, "sh", byID(third))
 	m.Kill()
 	if m.Addr(80) != "" {
 		t.Error("a killed machine has an address")
@@ -191,6 +203,11 @@ func TestMachine(t *testing.T) {
 		if m.Addr(80) == hung {
 			t.Errorf("the machine that hung still runs, at %s", hung)
 		}
+	})
+	t.Run("has lost only what was not synced", func(t *testing.T) {
+		until(t, m, third.Serial, "mount", byID(third), "/mnt")
+		output(t, m, "1\n2\n3\n1\n2\n3", "cat", "/mnt/synced", "/root/synced")
+		output(t, m, "old", "cat", "/mnt/direct")
 	})
 }
 

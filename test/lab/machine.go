@@ -124,7 +124,7 @@ func (m *Machine) untilPID1(ctx context.Context, within time.Duration) error {
 
 // commandLine is the kernel's. There is no initrd: the kernel has NVMe and ext4 built in.
 func (m *Machine) commandLine() string {
-	return strings.Join([]string{
+	words := []string{
 		"root=" + image.Root(), "rw", "rootwait",
 		"console=" + qemu.Console(m.on.Architecture),
 		"panic=-1",        // reboots at once, and -no-reboot makes QEMU exit then
@@ -140,7 +140,11 @@ func (m *Machine) commandLine() string {
 		"systemd.mask=serial-getty@ttyAMA0.service",
 		// systemd writes the name of each unit that it starts or stops to the console.
 		"systemd.show_status=yes", "systemd.status_unit_format=name",
-	}, " ")
+	}
+	if m.on.SELinux {
+		words = append(words, "security=selinux", "selinux=1", "enforcing=1")
+	}
+	return strings.Join(words, " ")
 }
 
 // Start turns the machine on.
@@ -223,10 +227,18 @@ func (m *Machine) PowerOff(ctx context.Context) error {
 	return nil
 }
 
-// Reboot runs "systemctl reboot", waits until the machine has gone down, for as long as ctx allows, and
-// then until it can run commands again, for 5 minutes at most. It starts a new QEMU, because the second
-// kernel in a QEMU boots half as fast as the first.
+// Reboot lets the machine go down, see GoDown, and boots it. It starts a new QEMU, because the second kernel
+// in a QEMU boots half as fast as the first.
 func (m *Machine) Reboot(ctx context.Context) error {
+	if err := m.GoDown(ctx); err != nil {
+		return err
+	}
+	return m.Boot(ctx)
+}
+
+// GoDown runs "systemctl reboot", and waits until the machine has gone down, for as long as ctx allows. It is
+// off then: call Boot.
+func (m *Machine) GoDown(ctx context.Context) error {
 	p := m.running()
 	if p == nil {
 		return fmt.Errorf("cannot reboot: %w", errOff)
@@ -240,7 +252,7 @@ func (m *Machine) Reboot(ctx context.Context) error {
 		return err
 	}
 	m.log.Info("down", "took", since(began))
-	return m.Boot(ctx)
+	return nil
 }
 
 // waitOff waits until QEMU exits because the guest has shut down.

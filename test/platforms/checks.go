@@ -40,12 +40,8 @@ func checks() []check {
 			pkg: "e2e", tests: "^TestLifeOfADatabase$", part: "^at_power-off_", on: all,
 		},
 		{
-			name: "life of PostgreSQL", says: "first boot, pulled disk, second boot, power cut, second machine",
-			pkg: "e2e", tests: "^TestLifeOfEachEngine$/^postgres$", on: debian,
-		},
-		{
-			name: "life of Redis", says: "the same",
-			pkg: "e2e", tests: "^TestLifeOfEachEngine$/^redis$", on: debian,
+			name: "contract", says: "each engine in each situation of [the contract](contract.md)",
+			pkg: "e2e", tests: "^TestContract$", on: []string{"trixie"},
 		},
 		{
 			name: "whole way on EC2", says: "a volume by its tags, a secret, a replaced instance, and errors of EC2 and S3",
@@ -54,6 +50,14 @@ func checks() []check {
 		{
 			name: "disk of someone else", says: "refused, and not one byte of it changes",
 			pkg: "e2e", tests: "^TestADiskOfSomeoneElse$", on: debian,
+		},
+		{
+			name: "AppArmor and systemd-imdsd", says: "a confined database reads what its role gives it; with `imds: allow` a service passes the lock to the metadata service, others do not",
+			pkg: "e2e", tests: "^TestAppArmorLetsInWhatTheRoleGives$", on: []string{"sid"},
+		},
+		{
+			name: "SELinux enforced", says: "a new volume and a second boot of MariaDB with a secret and a file, and nothing of it is denied",
+			pkg: "e2e", tests: "^TestSELinuxEnforced$", on: []string{"selinux"},
 		},
 		{
 			name: "rpm", says: "installed, upgraded and erased in a root with systemd",

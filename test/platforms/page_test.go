@@ -36,8 +36,7 @@ var suites = map[string]string{
 		"bootagent/test/e2e TestLifeOfADatabase": {"How": "fail", "Attributes": {"platform": "bookworm", "systemd": "252.39-1", "kernel": "6.1.0"}},
 		"bootagent/test/e2e TestLifeOfADatabase/a_disk": {"How": "fail"},
 		"bootagent/test/e2e TestLifeOfADatabase/at_power-off_it_stops": {"How": "pass"},
-		"bootagent/test/e2e TestLifeOfEachEngine": {"How": "pass"},
-		"bootagent/test/e2e TestLifeOfEachEngine/redis": {"How": "pass", "Attributes": {"platform": "bookworm", "systemd": "252.39-1", "kernel": "6.1.0"}},
+		"bootagent/test/e2e TestContract": {"How": "pass", "Attributes": {"platform": "bookworm", "systemd": "252.39-1", "kernel": "6.1.0"}},
 		"bootagent/test/e2e TestTheWholeWayOnEC2": {"How": "skip", "Attributes": {"platform": "bookworm"}}}}`,
 	"trixie": `{"Ended": "2026-11-21T10:00:00Z", "Tests": {
 		"bootagent/test/demo TestTheDemoSucceeds": {"How": "", "Attributes": {"platform": "trixie"}}}}`,
@@ -63,10 +62,9 @@ func TestEachCellSaysHowItsTestsEnded(t *testing.T) {
 	for _, want := range []struct{ check, platform, says string }{
 		{"life of MariaDB", "bookworm", "**fails**"},
 		{"order at power-off", "bookworm", "holds"}, // though the test that it is a part of failed
-		{"life of Redis", "bookworm", "holds"},
-		{"life of PostgreSQL", "bookworm", notRun}, // though the test of all engines passed
+		{"contract", "bookworm", "holds"},
 		{"whole way on EC2", "bookworm", "skipped"},
-		{"life of Redis", "trixie", notRun},
+		{"contract", "trixie", notRun},
 		{"demo", "trixie", "**fails**"}, // the latest
 		{"demo", "sid", notRun},
 		{"rpm", plain.Name, "holds"},

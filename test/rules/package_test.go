@@ -104,6 +104,7 @@ func contents(t *testing.T) map[string]fs.FileMode {
 		"/usr/lib/systemd/system-preset/50-bootagent.preset":          0o644,
 		"/usr/share/man/man5/bootagent-role.5.gz":                     0o644,
 		"/usr/share/man/man8/bootagent.8.gz":                          0o644,
+		"/usr/share/selinux/packages/bootagent.cil":                   0o644,
 		"/usr/share/doc/bootagent/changelog.gz":                       0o644,
 		"/usr/share/doc/bootagent/copyright":                          0o644,
 		"/usr/share/doc/bootagent/examples/roles.d/kafka.yaml":        0o644,

@@ -86,6 +86,10 @@ var places = []place{
 	{path: "/usr/share/site", why: example},
 	{path: "/bin/postgres", why: "the end of a path"},
 
+	{path: "/etc/selinux/config", why: same},
+	{path: "/usr/share/selinux/packages", why: same},
+	{path: "/var/lib/selinux", why: same},
+
 	{path: "/usr/bin/mariadb-install-db", why: same},
 	{path: "/usr/bin/my_print_defaults", why: same},
 	{path: "/usr/sbin/mariadbd", why: "Debian's", beside: "/usr/libexec/mariadbd"},

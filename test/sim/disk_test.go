@@ -18,6 +18,7 @@ type filesystem struct {
 	ledger string
 	made   bool // by the agent
 	size   int64
+	label  string // the SELinux type that the agent gave to its root directory, "" where it gave none
 	dirs   map[string]directory
 }
 

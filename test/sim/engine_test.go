@@ -121,8 +121,9 @@ type directory struct {
 	bare   bool // it is ready, and nothing is in it yet, or any more
 	lost   bool // somebody removed what was in it
 	rows   int
-	synced bool // what is in it is on the disk
-	half   bool // it is a copy, and not all of it is there, although it looks so
+	synced bool   // what is in it is on the disk
+	half   bool   // it is a copy, and not all of it is there, although it looks so
+	label  string // the SELinux type that the agent gave to it, "" where it gave none
 }
 
 // names are what is in it.
@@ -493,7 +494,7 @@ func (e engines) Initialize(ctx context.Context, of host.Data, _ host.EngineSett
 			}
 			set := func(state host.DirectoryState) {
 				v.change(func(f *filesystem) {
-					f.dirs[name] = directory{state: state, engine: of.Engine, owner: of.Owner, begun: state == host.Damaged}
+					f.dirs[name] = directory{state: state, engine: of.Engine, owner: of.Owner, begun: state == host.Damaged, label: f.dirs[name].label}
 				})
 			}
 			if !m.spoolThere() {

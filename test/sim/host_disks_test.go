@@ -169,7 +169,7 @@ func (f filesystems) Look(ctx context.Context, d host.Disk, fstype string) (seen
 
 func introduceUnit(d host.Disk) string { return "bootagent-introduce-" + d.Serial }
 
-func (f filesystems) Introduce(ctx context.Context, d host.Disk, fstype string, ledger []byte, empty bool) error {
+func (f filesystems) Introduce(ctx context.Context, d host.Disk, i host.Introduction) error {
 	m := f.machine
 	w := m.world
 	name := introduceUnit(d)
@@ -181,15 +181,20 @@ func (f filesystems) Introduce(ctx context.Context, d host.Disk, fstype string, 
 				return err
 			}
 			v := disk.vol
-			if v.place == nil || v.place.kind != fstype || v.live != nil {
+			if v.place == nil || v.place.kind != i.Filesystem || v.live != nil {
 				return errStorage
 			}
 			write := func() {
 				v.open()
-				if v.live.ledger != "" || empty && len(v.live.dirs) > 0 {
+				if v.live.ledger != "" || i.Made && len(v.live.dirs) > 0 {
 					return
 				}
-				v.change(func(f *filesystem) { f.ledger = string(ledger) })
+				v.change(func(f *filesystem) {
+					f.ledger = string(i.Ledger)
+					if i.Made {
+						f.label = labelLike(i.Mount)
+					}
+				})
 			}
 			c := &command{about: "the first ledger of " + d.Serial, dev: disk.dev(), cut: func() {
 				if w.oneIn(2) {

@@ -113,7 +113,7 @@ type seams struct {
 	settle      func(context.Context, host.Disk) error
 	check       func(context.Context, host.Disk, string) error
 	look        func(context.Context, host.Disk) (host.Look, error)
-	introduce   func(ctx context.Context, d host.Disk, ledger []byte, empty bool) error
+	introduce   func(context.Context, host.Disk, host.Introduction) error
 	readLedger  func(context.Context, string) ([]byte, error)
 	writeLedger func(context.Context, string, []byte) error
 	at          func(string) (uint64, bool, error)
@@ -124,6 +124,7 @@ type seams struct {
 	examine    func(context.Context, host.Data, host.EngineSettings) (host.DirectoryReport, error)
 	names      func(context.Context, string) ([]string, error)
 	publish    func(context.Context, string, string) error
+	create     func(context.Context, host.Data) error
 	compare    func(context.Context, string, string) (string, error)
 	sync       func(context.Context, string) error
 	settings   func(context.Context, host.Data, []string) (host.EngineSettings, error)
@@ -168,13 +169,11 @@ func newSeams(a *agent, h host.Host) *seams {
 		look: func(ctx context.Context, d host.Disk) (host.Look, error) {
 			return h.Filesystems.Look(ctx, d, string(role.XFS))
 		},
-		introduce: func(ctx context.Context, d host.Disk, ledger []byte, empty bool) error {
-			return h.Filesystems.Introduce(ctx, d, string(role.XFS), ledger, empty)
-		},
+		introduce:  h.Filesystems.Introduce,
 		readLedger: h.Ledgers.ReadLedger, writeLedger: h.Ledgers.WriteLedger,
 		at: h.Mounts.At, mount: h.Mounts.Mount, stale: h.Mounts.Stale, unmount: h.Mounts.Unmount,
 
-		examine: h.Directories.Examine, names: h.Directories.Names, publish: h.Directories.Publish,
+		examine: h.Directories.Examine, names: h.Directories.Names, publish: h.Directories.Publish, create: h.Directories.Create,
 		compare: h.Directories.Compare, sync: h.Directories.Sync,
 		settings: h.Engines.Settings, initialize: h.Engines.Initialize,
 		writeFile: h.Files.Write,
@@ -363,8 +362,8 @@ func (s seamFilesystems) Look(ctx context.Context, d host.Disk, _ string) (host.
 	return s.look(ctx, d)
 }
 
-func (s seamFilesystems) Introduce(ctx context.Context, d host.Disk, _ string, ledger []byte, empty bool) error {
-	return s.introduce(ctx, d, ledger, empty)
+func (s seamFilesystems) Introduce(ctx context.Context, d host.Disk, i host.Introduction) error {
+	return s.introduce(ctx, d, i)
 }
 
 func (s seamLedgers) ReadLedger(ctx context.Context, root string) ([]byte, error) {
@@ -397,6 +396,8 @@ func (s seamDirectories) Sync(ctx context.Context, path string) error { return s
 func (s seamDirectories) Publish(ctx context.Context, staging, p string) error {
 	return s.publish(ctx, staging, p)
 }
+
+func (s seamDirectories) Create(ctx context.Context, d host.Data) error { return s.create(ctx, d) }
 
 func (s seamEngines) Settings(ctx context.Context, d host.Data, units []string) (host.EngineSettings, error) {
 	return s.settings(ctx, d, units)

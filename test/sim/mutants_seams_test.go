@@ -108,8 +108,9 @@ func writesLedger(change func(*storage.Ledger)) func(*seams) {
 			return write(ctx, root, edited(ledger, change))
 		}
 		introduce := s.introduce
-		s.introduce = func(ctx context.Context, d host.Disk, ledger []byte, empty bool) error {
-			return introduce(ctx, d, edited(ledger, change), empty)
+		s.introduce = func(ctx context.Context, d host.Disk, i host.Introduction) error {
+			i.Ledger = edited(i.Ledger, change)
+			return introduce(ctx, d, i)
 		}
 	}
 }

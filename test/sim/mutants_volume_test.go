@@ -231,7 +231,21 @@ var ofVolumes = []mutant{
 		}
 	}},
 	{name: "the first ledger counts as written whatever became of it", change: func(s *seams) {
-		s.introduce = func(context.Context, host.Disk, []byte, bool) error { return nil }
+		s.introduce = func(context.Context, host.Disk, host.Introduction) error { return nil }
+	}},
+	{name: "a new filesystem is labelled like another directory", change: func(s *seams) {
+		introduce := s.introduce
+		s.introduce = func(ctx context.Context, d host.Disk, i host.Introduction) error {
+			i.Mount = dataDir
+			return introduce(ctx, d, i)
+		}
+	}},
+	{name: "a new data directory is labelled like nothing", change: func(s *seams) {
+		create := s.create
+		s.create = func(ctx context.Context, d host.Data) error {
+			d.Bind = ""
+			return create(ctx, d)
+		}
 	}},
 	{name: "a disk that is smaller than its filesystem is taken", breaks: "does not refuse the volume", change: reads(func(c *host.Content) { c.Size = 0 })},
 	{name: "a filesystem is grown before EC2 is sure of the size", breaks: "EC2 has yet to be sure of its size", change: func(s *seams) {
@@ -299,7 +313,8 @@ func marks(change func([]host.Disk, error) ([]host.Disk, error)) func(*seams) {
 func noNames(s *seams) {
 	answers(&s.look, func(_ host.Disk, seen *host.Look) { seen.Names = nil })
 	introduce := s.introduce
-	s.introduce = func(ctx context.Context, d host.Disk, ledger []byte, _ bool) error {
-		return introduce(ctx, d, ledger, false)
+	s.introduce = func(ctx context.Context, d host.Disk, i host.Introduction) error {
+		i.Made = false
+		return introduce(ctx, d, i)
 	}
 }

@@ -1,6 +1,10 @@
 package sim
 
-import "bootagent/pkg/host"
+import (
+	"cmp"
+
+	"bootagent/pkg/host"
+)
 
 // withKeys puts a database of Redis on a volume that a former instance had. Redis
 // has a ledger say that its directory had content.
@@ -34,7 +38,15 @@ func takesEmpty(engine string) bool { return engine == "redis" }
 // created is a directory that has just been made for an engine.
 func created(of host.Data) directory {
 	if takesEmpty(of.Engine) {
-		return directory{state: host.Ready, engine: of.Engine, owner: of.Owner, bare: true}
+		return directory{state: host.Ready, engine: of.Engine, owner: of.Owner, bare: true, label: labelLike(of.Bind)}
 	}
-	return directory{state: host.Foreign, engine: emptyOf(of.Engine), owner: of.Owner}
+	return directory{state: host.Foreign, engine: emptyOf(of.Engine), owner: of.Owner, label: labelLike(of.Bind)}
+}
+
+// labelLike is the type that the policy of the world gives to a path. Both paths at
+// which MariaDB may look have one.
+func labelLike(path string) string {
+	return cmp.Or(map[string]string{
+		volumeAt: "var_t", spoolAt: "var_lib_t", dataDir: "mysqld_db_t", otherDir: "mysqld_db_t",
+	}[path], "unlabeled_t")
 }

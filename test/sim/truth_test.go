@@ -51,11 +51,29 @@ func (w *World) checkGrant(m *machine, mounts []string) {
 		w.breaks("%s grants its service without a part of its data, for the mounts %v", m.id, mounts)
 	}
 	w.checkFiles(m)
+	w.checkLabels(m)
 	if mt := m.mounts[volumeAt]; mt != nil && mt.vol.mayStillSayStopped() {
 		w.breaks("%s grants its service, and a power cut may leave a ledger that says that it has stopped", m.id)
 	}
 	if m.staged["root-sql"] != plaintext && !m.mayRunWithout() {
 		w.breaks("%s grants its service with the secret %q", m.id, m.staged["root-sql"])
+	}
+}
+
+// checkLabels is asked with checkGrant: SELinux takes what the agent made for what is
+// at the path where the service sees it.
+func (w *World) checkLabels(m *machine) {
+	for where, mt := range m.mounts {
+		if mt.vol == nil || mt.vol.live == nil {
+			continue
+		}
+		label := mt.vol.live.label
+		if mt.dir != "" {
+			label = mt.vol.live.dirs[mt.dir].label
+		}
+		if label != "" && label != labelLike(where) {
+			w.breaks("%s grants its service, and what is at %s has the SELinux type %s", m.id, where, label)
+		}
 	}
 }
 

@@ -9,13 +9,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// imdsMark is the firewall mark of the packets that systemd-imdsd asks the
-// metadata service with. Where systemd.imds.network=locked is set, systemd-networkd
-// has a "prohibit" route to the service, which only marked packets pass
-// (systemd-imdsd@.service(8), since 261; IMDS_FWMARK in its sources).
-const imdsMark = 0x7FFF0815
+	"bootagent/pkg/systemd/guard"
+)
 
 // dialer connects to the service, also where the way to it is barred for all
 // but those that know the mark.
@@ -44,7 +40,7 @@ func barred(err error) bool { return errors.Is(err, unix.EACCES) || errors.Is(er
 func mark(_, _ string, c syscall.RawConn) error {
 	var marking error
 	err := c.Control(func(fd uintptr) {
-		marking = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, imdsMark)
+		marking = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, guard.PassMark)
 	})
 	if err = errors.Join(err, marking); err != nil {
 		return fmt.Errorf("cannot mark the packets: %w", err)

@@ -123,6 +123,9 @@ func (h Hold) Text() string {
 	// job of its choice. The assertion holds without an order.
 	if unit.IsService(h.Unit) {
 		b.WriteString("After=" + unit.Agent + " " + unit.GrantOf(h.Service) + "\n")
+		if h.IMDS {
+			b.WriteString("Wants=" + PassUnit + "\nAfter=" + PassUnit + "\n")
+		}
 	}
 	b.WriteString("BindsTo=" + unit.GrantOf(h.Service) + "\n")
 	b.WriteString(assertGranted + GrantFile(h.Service) + "\n")
@@ -138,7 +141,11 @@ func (h Hold) serviceSettings() string {
 		return ""
 	}
 	var b strings.Builder
-	if !h.IMDS {
+	if h.IMDS {
+		for _, hook := range []string{"connect4", "connect6"} {
+			b.WriteString("BPFProgram=" + hook + ":" + PassDir + "/" + hook + "\n")
+		}
+	} else {
 		b.WriteString("IPAddressDeny=" + imds4 + " " + imds6 + "\n")
 		b.WriteString("InaccessiblePaths=-" + MetadataSocket + "\n")
 	}

@@ -13,6 +13,20 @@ import (
 // apply to processes that use it.
 const MetadataSocket = "/run/systemd/io.systemd.InstanceMetadata"
 
+// PassUnit pins the BPF programs that let a service pass the lock of systemd-imdsd,
+// see package imdsd. They are in PassDir, and are named after the hooks that
+// BPFProgram= attaches them to.
+const (
+	PassUnit = "bootagent-pass-imds.service"
+	PassDir  = "/sys/fs/bpf/bootagent"
+)
+
+// PassMark is the firewall mark of the packets that systemd-imdsd asks the metadata
+// service with. Where systemd.imds.network=locked is set, systemd-networkd has a
+// "prohibit" route to the service, which only marked packets pass
+// (systemd-imdsd@.service(8), since 261; IMDS_FWMARK in its sources).
+const PassMark = 0x7FFF0815
+
 // MetadataAddresses are the addresses of the metadata service.
 func MetadataAddresses() []netip.Addr {
 	return []netip.Addr{netip.MustParseAddr(imds4), netip.MustParseAddr(imds6)}

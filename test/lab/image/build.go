@@ -94,7 +94,11 @@ func (s Spec) build(ctx context.Context, tarball, dir string) (err error) {
 	if err := program.RunAsRoot(ctx, "cp", "--", kernels[0], filepath.Join(dir, "vmlinuz")); err != nil {
 		return err
 	}
-	return makeDisk(ctx, root, filepath.Join(dir, "disk.raw"))
+	disk := filepath.Join(dir, "disk.raw")
+	if err := makeDisk(ctx, root, disk); err != nil || !s.Platform.SELinux {
+		return err
+	}
+	return label(ctx, root, disk)
 }
 
 // runInChroot runs a program in root, without a network. Processes that it starts end when it does.

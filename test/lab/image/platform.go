@@ -16,6 +16,7 @@ type Platform struct {
 	Architecture string // as Debian and Go name it
 	Systemd      int    // its version
 	Moves        bool   // the release changes daily, so what fails on it may be new
+	SELinux      bool   // the kernel enforces the policy of the platform
 	extra        string // packages in addition to those of every platform
 }
 
@@ -26,6 +27,7 @@ func Platforms() []Platform {
 		{Name: "trixie", Title: "Debian 13", Release: "trixie", Architecture: "amd64", Systemd: 257, extra: "apparmor"},
 		{Name: "sid", Title: "Debian sid", Release: "sid", Architecture: "amd64", Systemd: 262, Moves: true, extra: "apparmor systemd-imds"},
 		{Name: "arm64", Title: "Debian 12, arm64", Release: "bookworm", Architecture: "arm64", Systemd: 252},
+		{Name: "selinux", Title: "Debian 13, SELinux", Release: "trixie", Architecture: "amd64", Systemd: 257, SELinux: true, extra: "auditd policycoreutils selinux-policy-default selinux-utils"},
 	}
 }
 

@@ -32,11 +32,13 @@ const (
 )
 
 // A server is an nbdkit that serves a disk to QEMU, and is the disk's volatile cache. Its cache filter
-// keeps written data to itself until the client flushes (nbdkit-cache-filter(1)).
+// keeps written data to itself until the client flushes (nbdkit-cache-filter(1)). What it then writes to the
+// disk's file is safe: this host outlives the machine.
 type server struct {
-	dir    string // with the socket
-	cmd    *exec.Cmd
-	exited chan struct{}
+	dir      string // with the sockets
+	cmd      *exec.Cmd
+	exited   chan struct{}
+	listener net.Listener
 }
 
 func (s *server) socket() string { return filepath.Join(s.dir, "nbd") }
@@ -55,7 +57,9 @@ func (d *Disk) serve() (*server, error) {
 		return nil, err
 	}
 	s := &server{dir: dir, exited: make(chan struct{})}
-	s.cmd = exec.Command(path, "--foreground", "--unix", s.socket(), "--filter=cache", "file", d.Path, "cache="+string(d.Cache))
+	behind := filepath.Join(dir, "server")
+	s.cmd = exec.Command(path, "--foreground", "--unix", behind, "--filter=cache", "--filter=fua", "file", d.Path,
+		"cache="+string(d.Cache), "fuamode=discard")
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var output bytes.Buffer
 	s.cmd.Stderr = &output
@@ -74,8 +78,14 @@ func (d *Disk) serve() (*server, error) {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	for range 500 {
-		if conn, err := net.Dial("unix", s.socket()); err == nil {
-			return s, conn.Close()
+		if conn, err := net.Dial("unix", behind); err == nil {
+			conn.Close()
+			if s.listener, err = net.Listen("unix", s.socket()); err != nil {
+				s.drop()
+				return nil, err
+			}
+			go journalWriter{s.listener, behind}.serve()
+			return s, nil
 		}
 		select {
 		case <-s.exited:
@@ -94,5 +104,8 @@ func (s *server) drop() {
 	}
 	_ = s.cmd.Process.Kill() // fails only if it has exited
 	<-s.exited
+	if s.listener != nil {
+		_ = s.listener.Close() // QEMU's connection ends with the server's
+	}
 	_ = os.RemoveAll(s.dir)
 }

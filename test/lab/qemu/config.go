@@ -82,7 +82,8 @@ func (c Config) arguments(servers [Slots]*server) ([]string, error) {
 		args = append(args, "-object", "filter-dump,id=capture,netdev=net,file="+escape(c.Capture))
 	}
 	if c.UUID != "" {
-		args = append(args, "-smbios", "type=1,manufacturer=Amazon EC2,uuid="+c.UUID)
+		// systemd knows EC2 by the vendor of the firmware (40-imds.hwdb).
+		args = append(args, "-smbios", "type=0,vendor=Amazon EC2", "-smbios", "type=1,manufacturer=Amazon EC2,uuid="+c.UUID)
 	}
 	if c.AssetTag != "" {
 		args = append(args, "-smbios", "type=2,manufacturer=Amazon EC2,asset="+c.AssetTag)
