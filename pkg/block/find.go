@@ -54,6 +54,24 @@ func (s System) Find(ctx context.Context, serial string) (Disk, error) {
 	return d, nil
 }
 
+// Serials returns the serial numbers of all NVMe controllers that are there, each once.
+func (s System) Serials() ([]string, error) {
+	dir := filepath.Join(s.Sys, "class/nvme")
+	controllers, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var all []string
+	for _, c := range controllers {
+		path := filepath.Join(dir, c.Name())
+		if serial := readLine(path, "serial"); serial != "" && !leaving(readLine(path, "state")) {
+			all = append(all, serial)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}
+
 // The block device of a namespace is below its controller in sysfs. With multipath
 // it is hidden there, as nvme0c1n1 (subsystem 0, controller 1, namespace 1), and
 // the disk to use is nvme0n1 of the subsystem.

@@ -78,6 +78,7 @@ type disk struct {
 	dev, seq uint64
 	plugged  bool
 	content  host.Content
+	label    string // of its filesystem
 	ledger   []byte
 	names    map[string]host.DirectoryState
 	writable bool // nothing but a read-write mount or mkfs may change it
@@ -169,6 +170,25 @@ func (m *machine) Find(_ context.Context, serial string) (host.Disk, bool, error
 		return host.Disk{}, false, nil
 	}
 	return host.Disk{Serial: serial, Path: "/dev/nvme1n1", Link: serial, Dev: d.dev, Seq: d.seq, Size: cmp.Or(d.size, gib)}, true, nil
+}
+
+func (m *machine) Marked(ctx context.Context, mark host.Mark) (all []host.Disk, err error) {
+	m.mu.Lock()
+	serials := slices.Sorted(maps.Keys(m.disks))
+	m.mu.Unlock()
+	for _, serial := range serials {
+		d, there, err := m.Find(ctx, serial)
+		if err != nil {
+			return nil, err
+		}
+		m.mu.Lock()
+		content, label := m.disks[serial].content, m.disks[serial].label
+		m.mu.Unlock()
+		if there && content.Filesystem == mark.Filesystem && (mark.UUID == "" || content.UUID == mark.UUID) && (mark.Label == "" || label == mark.Label) {
+			all = append(all, d)
+		}
+	}
+	return all, nil
 }
 
 func (m *machine) Appear(ctx context.Context, serial string) (host.Disk, error) {

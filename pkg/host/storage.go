@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -23,6 +24,11 @@ type Volumes interface {
 	// Attach returns nil once the volume is attached to this instance. It
 	// neither forces nor detaches.
 	Attach(ctx context.Context, id name.VolumeID) error
+
+	// DeletedWithInstance says that EC2 deletes a volume when this instance is
+	// terminated, and what keeps it. It is "" if EC2 does not, and if EC2 was not
+	// asked in this boot: it answers from what Attach has learned.
+	DeletedWithInstance(id name.VolumeID) string
 
 	// Tags returns all tags of a volume.
 	Tags(ctx context.Context, id name.VolumeID) (map[string]string, error)
@@ -120,6 +126,10 @@ type Disks interface {
 	// Find returns the disk with a serial number, if it is there.
 	Find(ctx context.Context, serial string) (disk Disk, there bool, err error)
 
+	// Marked returns the disks, of those that are there, whose filesystem has a mark. A
+	// disk that can't be read is an error: it may be one of them.
+	Marked(ctx context.Context, mark Mark) ([]Disk, error)
+
 	// Appear returns the disk with a serial number, as soon as it is there.
 	Appear(ctx context.Context, serial string) (Disk, error)
 
@@ -136,6 +146,16 @@ type Disk struct {
 	Dev    uint64 // device number, as in st_rdev
 	Seq    uint64 // another one each time that it is plugged in
 	Size   int64  // in bytes
+}
+
+// A Mark is what tells a filesystem of a type from others: its UUID, or its label.
+type Mark struct{ Filesystem, UUID, Label string }
+
+func (m Mark) String() string {
+	if m.UUID != "" {
+		return fmt.Sprintf("the %s filesystem %s", m.Filesystem, m.UUID)
+	}
+	return fmt.Sprintf("an %s filesystem with the label %s", m.Filesystem, m.Label)
 }
 
 // A DiskEvent says that something may have happened to a disk. It is a reason

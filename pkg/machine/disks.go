@@ -38,6 +38,11 @@ func (d disks) find(ctx context.Context, serial string) (disk block.Disk, err er
 	return disk, err
 }
 
+func (d disks) Marked(ctx context.Context, mark host.Mark) (all []host.Disk, err error) {
+	err = reach(ctx, d.children, task{Do: findMarked, Path: mark.String(), Mark: mark}, &all)
+	return all, err
+}
+
 func (d disks) Appear(ctx context.Context, serial string) (host.Disk, error) {
 	disk, err := d.WaitFor(ctx, serial)
 	return diskinfo.Of(disk), err

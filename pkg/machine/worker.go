@@ -17,6 +17,7 @@ import (
 	"bootagent/pkg/filesystem"
 	"bootagent/pkg/filesystem/growfs"
 	"bootagent/pkg/host"
+	"bootagent/pkg/machine/marked"
 	"bootagent/pkg/probe"
 	"bootagent/pkg/selinux"
 )
@@ -30,6 +31,8 @@ type task struct {
 	Ledger []byte    `json:",omitempty"`
 	Data   host.Data // for examine, create and give
 	Set    host.EngineSettings
+
+	Mark host.Mark // for find-marked, whose Path is its text
 
 	Dev        uint64 `json:",omitempty"` // of the device, for look-at and size-of
 	Filesystem string `json:",omitempty"` // its type, for both
@@ -48,10 +51,11 @@ const (
 	compare       taskKind = "compare"
 	syncAll       taskKind = "sync"
 	publish       taskKind = "publish"
-	connect       taskKind = "connect"   // to the socket at Path
-	findDisk      taskKind = "find-disk" // whose serial number is Path
-	lookAt        taskKind = "look-at"   // the filesystem on a device
-	sizeOf        taskKind = "size-of"   // the filesystem that is mounted from the device Other
+	connect       taskKind = "connect"     // to the socket at Path
+	findMarked    taskKind = "find-marked" // disks, whose filesystem is Mark
+	findDisk      taskKind = "find-disk"   // whose serial number is Path
+	lookAt        taskKind = "look-at"     // the filesystem on a device
+	sizeOf        taskKind = "size-of"     // the filesystem that is mounted from the device Other
 )
 
 // do does the task in this process.
@@ -85,6 +89,12 @@ func (t task) do(ctx context.Context) (answer any, err error) {
 		return nil, probe.Connect(ctx, "unix", t.Path)
 	case findDisk:
 		return block.Host().Find(ctx, t.Path)
+	case findMarked:
+		serials, err := block.Host().Serials()
+		if err != nil {
+			return nil, err
+		}
+		return marked.Find(ctx, serials, block.Host().Find, t.Mark)
 	case lookAt:
 		ledger, names, err := filesystem.Look(t.Path, t.Dev, t.Filesystem)
 		return host.Look{Ledger: ledger, Names: names}, err
@@ -118,6 +128,7 @@ func (t task) words() string {
 		syncAll:       "the data of %s to be brought to its disk",
 		publish:       "the data of %s to be brought to its disk",
 		findDisk:      "the disk with serial %s to tell which it is",
+		findMarked:    "the disk with %s to be looked for",
 		lookAt:        "the filesystem on %s to be looked at",
 		sizeOf:        "the filesystem at %s to tell its size",
 	}[t.Do]
@@ -174,7 +185,7 @@ func reach(ctx context.Context, c *child.Group, t task, answer any) error {
 	}
 	doing := fmt.Sprintf(t.words(), t.Path)
 	hint := lookAtKernel
-	if t.Do != findDisk && t.Do != lookAt {
+	if t.Do != findDisk && t.Do != findMarked && t.Do != lookAt {
 		hint += "; where somebody has frozen the filesystem: fsfreeze --unfreeze " + t.Path
 	}
 	return c.Do(ctx, child.Task{

@@ -24,8 +24,8 @@ var fileSection = section{
 			known.Secrets = append([]string{}, d.known["secrets"]...)
 		}
 		for _, volume := range d.role.Volumes {
-			if volume.Find.Serial != "" {
-				known.Serials = append(known.Serials, volume.Name)
+			if volume.Find.Plugged() {
+				known.Local = append(known.Local, volume.Name)
 			}
 		}
 		for _, s := range d.role.Secrets {
@@ -47,8 +47,8 @@ func planFiles(p *planning) {
 	for _, f := range p.role.Files {
 		expanded, err := f.Expand(p.values, patterned)
 		for _, volume := range p.plan.Volumes {
-			if err == nil && volume.Find.Serial != "" && slices.Contains(f.Volumes(), volume.Name) {
-				err = fmt.Errorf("volume %q is found by its serial number, so nothing of EC2 is known of it", volume.Name)
+			if err == nil && volume.Find.Plugged() && slices.Contains(f.Volumes(), volume.Name) {
+				err = fmt.Errorf("volume %q is not found by EC2, so nothing of EC2 is known of it", volume.Name)
 			}
 		}
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"bootagent/pkg/policy"
@@ -132,8 +133,13 @@ func readVolumes(d *reading, value strictyaml.Value) {
 		what := "volume " + strictyaml.Quote(e.Key.String())
 		v := Volume{Name: name, Filesystem: XFS, Format: FormatNever, Timeout: defaultTimeout}
 		volumeKeys.Decode(d, e.Value.Example(e.Key.String()+": {find: {tags: {cluster: orders}}}"), what, &v)
-		if v.Find.Pick == find.AnyFree {
+		switch {
+		case v.Find.Pick == find.AnyFree:
 			v.checkPool(what, e.Key)
+		case v.Find.OnDisk() && v.Format == FormatIfBlank:
+			e.Key.Failf("%s: format: %s can't stand beside uuid or label of find: no blank disk has one; leave format out", what, FormatIfBlank)
+		case v.Filesystem == XFS && len(v.Find.Label) > xfsLabel && !strings.Contains(v.Find.Label, "${"):
+			e.Key.Failf("%s: label: too long: %d characters; the label of an XFS filesystem has at most %d", what, len(v.Find.Label), xfsLabel)
 		}
 		if v.Mount == "" {
 			v.Mount = defaultMounts + name
@@ -143,6 +149,9 @@ func readVolumes(d *reading, value strictyaml.Value) {
 	}
 	byName(d.role.Volumes, func(v Volume) string { return v.Name })
 }
+
+// xfsLabel is how long the label of an XFS filesystem may be, in bytes: mkfs.xfs(8).
+const xfsLabel = 12
 
 // checkPool refuses what could make something of whichever volume is free.
 func (v Volume) checkPool(what string, blame strictyaml.Value) {
@@ -215,10 +224,10 @@ func planVolumes(p *planning) {
 }
 
 // permitVolumes allows volumes to be found, tagged and attached. A disk that is
-// found by its serial number needs nothing of AWS.
+// found by its serial number, or by what is on it, needs nothing of AWS.
 func permitVolumes(_ Grammar, r *Role, needs *policy.Needs) {
 	for _, v := range r.Volumes {
-		if v.Find.Serial == "" {
+		if !v.Find.Plugged() {
 			needs.Volumes = append(needs.Volumes, policy.Volume{Name: v.Name, ID: v.Find.ID, Tags: v.Find.Tags})
 		}
 	}

@@ -3,8 +3,6 @@ package storage
 import (
 	"context"
 	"fmt"
-	"path"
-	"sync"
 
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
@@ -14,12 +12,18 @@ import (
 // findDevice finds the disk of the source, or waits for it.
 func (v *Volume) findDevice(ctx context.Context) error {
 	v.filesystem.forget()
+	if err := v.source.seek(ctx); err != nil {
+		return err
+	}
 	disk, there, err := v.host.Disks.Find(ctx, v.Serial())
-	if err == nil && !there {
-		v.known.seen(disk, false, nil)
+	switch {
+	case err == nil && !there && v.Find.OnDisk():
+		err = fmt.Errorf("disk %s was there with the filesystem that is meant, and is gone", v.Serial())
+	case err == nil && !there:
+		v.known.Seen(disk, false, nil)
 		disk, err = v.appear(ctx)
 	}
-	v.known.seen(disk, err == nil, err)
+	v.known.Seen(disk, err == nil, err)
 	v.disk = disk
 	return err
 }
@@ -47,7 +51,7 @@ func (v *Volume) appear(ctx context.Context) (host.Disk, error) {
 // changes nothing known is ignored, and why is "": a checker that opens a disk makes one when it
 // closes it. How long a step rests, and when it has failed, does not begin again.
 func (v *Volume) DiskChanged(ctx context.Context, e host.DiskEvent) (why string) {
-	serial, about := v.known.concerns(e)
+	serial, about := v.known.Concerns(e)
 	if !about {
 		return ""
 	}
@@ -55,96 +59,14 @@ func (v *Volume) DiskChanged(ctx context.Context, e host.DiskEvent) (why string)
 	if ctx.Err() != nil {
 		return ""
 	}
-	if why = v.known.change(serial, e, disk, there, err); why != "" {
+	if why = v.known.Change(serial, e, disk, there, err); why != "" {
 		v.log.Info("the disk of a volume has changed", "volume", v.Name, "serial", serial, "why", why)
 		v.graph.RetryFailed(why, v.steps...)
 	}
 	return why
 }
 
-// known is what is known of a volume's disk, by which an event that says
-// something new is told from one that does not. The steps of the volume and the
-// events of disks both use it.
-type known struct {
-	mu     sync.Mutex
-	serial string // "" while it is not known which disk is meant
-	name   string // of the disk, while it is there
-	found  string // how the disk was found
-	holds  string // what udev saw on it
-}
-
 // KnownSerial is Serial for callers that are no step of the volume.
 func (v *Volume) KnownSerial() string {
-	v.known.mu.Lock()
-	defer v.known.mu.Unlock()
-	return v.known.serial
-}
-
-// is says which disk is meant.
-func (k *known) is(serial string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.serial != serial {
-		k.serial, k.name, k.found, k.holds = serial, "", "", ""
-	}
-}
-
-// seen says how the disk was found.
-func (k *known) seen(d host.Disk, there bool, err error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.note(d, there, err)
-}
-
-func (k *known) note(d host.Disk, there bool, err error) {
-	k.name, k.found = "", found(d, there, err)
-	if there && err == nil {
-		k.name = path.Base(d.Path)
-	}
-}
-
-// found is all that tells how a disk was found.
-func found(d host.Disk, there bool, err error) string {
-	switch {
-	case err != nil:
-		return "error: " + err.Error()
-	case !there:
-		return "absent"
-	}
-	return fmt.Sprintf("%+v", d)
-}
-
-// concerns reports whether an event may be about the disk: it says so, or does
-// not say which disk it is about.
-func (k *known) concerns(e host.DiskEvent) (serial string, about bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.serial, k.serial != "" && (e.Serial == "" && (k.name == "" || e.Name == "" || e.Name == k.name) ||
-		e.Serial == k.serial || e.Name == k.name && k.name != "")
-}
-
-// change notes how the disk is found now, and says what of that is new, or "".
-func (k *known) change(serial string, e host.DiskEvent, d host.Disk, there bool, err error) (why string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.serial != serial {
-		return "" // another volume is meant by now, and its own step finds its disk
-	}
-	before, now := k.found, found(d, there, err)
-	k.note(d, there, err)
-	holds := k.holds
-	if e.Holds != "" && e.Name == k.name {
-		k.holds = e.Holds
-	}
-	switch {
-	case before == "" && now == "absent":
-		return "" // no step has looked before, and there is nothing
-	case now != before && !there:
-		return "disk " + serial + " is gone"
-	case now != before:
-		return "disk " + serial + " is there, and not as it was"
-	case k.holds != holds:
-		return "disk " + serial + " holds something else"
-	}
-	return ""
+	return v.known.Serial()
 }

@@ -48,7 +48,7 @@ func (e *ebs) find(ctx context.Context) error {
 	}
 	e.id, e.here = id, false
 	if id != "" {
-		v.known.is(id.Serial())
+		v.known.Is(id.Serial())
 		_, e.here, err = v.host.Disks.Find(ctx, id.Serial())
 		if e.here || err != nil {
 			return err
@@ -59,7 +59,7 @@ func (e *ebs) find(ctx context.Context) error {
 		want.Last = id
 		e.id, err = v.host.Volumes.FindVolume(ctx, want)
 		if err == nil {
-			v.known.is(e.id.Serial())
+			v.known.Is(e.id.Serial())
 		}
 		return err
 	})
@@ -78,7 +78,12 @@ func (e *ebs) attach(ctx context.Context) error {
 	if e.here {
 		return nil
 	}
-	return e.volume.Await(ctx, func(ctx context.Context) error { return e.volume.host.Volumes.Attach(ctx, e.id) })
+	v := e.volume
+	err := v.Await(ctx, func(ctx context.Context) error { return v.host.Volumes.Attach(ctx, e.id) })
+	if deleted := v.host.Volumes.DeletedWithInstance(e.id); err == nil && deleted != "" && !v.Disposable {
+		graph.Warn(ctx, deleted)
+	}
+	return err
 }
 
 // How long to rest between two questions to EC2, at the most: while a volume is
@@ -95,9 +100,15 @@ const (
 // tells the agent when somebody detaches the volume after all, so the agent keeps
 // asking.
 func (v *Volume) Await(ctx context.Context, ask func(context.Context) error) error {
-	err := v.graph.AwaitSince(ctx, graph.Since(ctx), askVolume, v.Timeout, ask)
+	return v.await(ctx, askVolume, askAnyway, ask)
+}
+
+// await asks, with at most so long a rest between two questions: while the volume may
+// take its time, and afterwards.
+func (v *Volume) await(ctx context.Context, rest, anyway time.Duration, ask func(context.Context) error) error {
+	err := v.graph.AwaitSince(ctx, graph.Since(ctx), rest, v.Timeout, ask)
 	if expired := (*fault.Expired)(nil); errors.As(err, &expired) {
-		return v.graph.KeepAsking(ctx, expired, askVolume, askAnyway, ask)
+		return v.graph.KeepAsking(ctx, expired, rest, anyway, ask)
 	}
 	return err
 }
@@ -129,6 +140,8 @@ func (e *ebs) intent(ctx context.Context) (host.Intent, error) {
 func (e *ebs) intend(ctx context.Context, intent host.Intent) error {
 	return e.volume.host.Volumes.Intend(ctx, e.id, intent)
 }
+
+func (e *ebs) seek(context.Context) error { return nil } // the step find did
 
 func (e *ebs) remote() bool { return true }
 

@@ -75,6 +75,8 @@ func (f *filesystem) refuse(ctx context.Context, content host.Content, intent ho
 	case content.Filesystem != string(f.Filesystem):
 		return fault.Refuse(look+"; nothing was changed",
 			"disk %s does not hold the %s filesystem of the role: it %s", f.disk.Serial, f.Filesystem, content.Words)
+	case f.Find.UUID != "" && content.UUID != f.Find.UUID:
+		return fmt.Errorf("disk %s has the filesystem %s now, and not %s", f.disk.Serial, content.UUID, f.Find.UUID)
 	case content.Size > f.disk.Size:
 		return fault.Refuse("what lies beyond its end is not on it: it was made smaller, or the filesystem was copied here from a larger one; "+
 			"give the instance a volume that is as large as the filesystem, such as one made of a snapshot from before; nothing was changed",

@@ -36,6 +36,9 @@ type source interface {
 	// disk is meant.
 	serial() string
 
+	// seek finds out which disk is meant, where its serial number does not say so.
+	seek(ctx context.Context) error
+
 	// isNew refuses a blank disk that has a history, or is not the one that the
 	// source knows.
 	isNew(ctx context.Context, disk host.Disk) error
@@ -66,7 +69,7 @@ type source interface {
 func (v *Volume) sources() []candidate {
 	return []candidate{
 		{v.Find.ID != "" || len(v.Find.Tags) > 0, &ebs{volume: v}},
-		{v.Find.Serial != "", &serial{volume: v}},
+		{v.Find.Plugged(), &local{volume: v}},
 	}
 }
 

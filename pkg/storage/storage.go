@@ -16,6 +16,7 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/storage/known"
 	"bootagent/pkg/storage/stop"
 )
 
@@ -52,8 +53,8 @@ type Volume struct {
 	last    atomic.Pointer[stop.Stop] // see LastStop
 	engines asked
 
-	known known     // of its disk, by which events are told apart
-	disk  host.Disk // that the source found, from the step "device" on
+	known known.Known // of its disk, by which events are told apart
+	disk  host.Disk   // that the source found, from the step "device" on
 }
 
 // Add adds the steps of a volume to a graph.

@@ -189,6 +189,56 @@ func CheckSerial(serial string) error {
 	return CheckSerialPart(serial)
 }
 
+// uuid is a UUID as blkid(8) and mkfs print it.
+var uuid = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
+// CheckUUID refuses a text that can't be the UUID of a filesystem.
+func CheckUUID(text string) error {
+	switch {
+	case text == "":
+		return errEmpty
+	case uuid.MatchString(strings.ToLower(text)) && !uuid.MatchString(text):
+		return fmt.Errorf("a UUID is written in lower case, as blkid prints it")
+	case !uuid.MatchString(text):
+		return fmt.Errorf("not a UUID such as 0f0b9c3e-7d1f-4b64-8f4e-5b8a3f1b2c3d, as blkid prints it")
+	}
+	return nil
+}
+
+// CheckUUIDPart refuses a text that can't be part of a UUID.
+func CheckUUIDPart(text string) error {
+	if strings.Trim(text, "0123456789abcdef-") != "" {
+		return fmt.Errorf("a UUID has only the characters 0 to 9, a to f and - in it")
+	}
+	return nil
+}
+
+// maxLabel is how long the label of a filesystem may be, in bytes: that of ext4,
+// mke2fs(8). XFS has 12.
+const maxLabel = 16
+
+// CheckLabel refuses a text that can't be the label of a filesystem that a role
+// names.
+func CheckLabel(label string) error {
+	if label == "" {
+		return errEmpty
+	}
+	return CheckLabelPart(label)
+}
+
+// CheckLabelPart refuses a text that can't be part of a label.
+func CheckLabelPart(text string) error {
+	for _, r := range text {
+		if r <= ' ' || r > '~' || strings.ContainsRune(`*?$\{}"'`+"`", r) {
+			return fmt.Errorf(`only printable ASCII characters are allowed, without spaces, quotes and * ? $ \ { }`)
+		}
+	}
+	if len(text) > maxLabel {
+		return fmt.Errorf("too long: %d characters; the label of a filesystem has at most 16 (ext4) or 12 (XFS)", len(text))
+	}
+	return nil
+}
+
 // CheckSerialPart refuses a text that can't be part of a serial number.
 func CheckSerialPart(text string) error {
 	for _, r := range text {

@@ -52,7 +52,8 @@ type ebs struct {
 	clean bool // the services that were last started on it have stopped cleanly
 
 	size
-	shrunk bool // its disk is smaller than its filesystem
+	shrunk bool   // its disk is smaller than its filesystem
+	label  string // of its filesystem
 
 	unsound     bool // its filesystem is not mended without being asked
 	unmountable bool // the kernel refuses it

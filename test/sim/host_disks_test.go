@@ -43,6 +43,20 @@ func (d disks) Find(ctx context.Context, serial string) (found host.Disk, there 
 	return found, there && err == nil, err
 }
 
+func (d disks) Marked(ctx context.Context, mark host.Mark) (all []host.Disk, err error) {
+	err = d.call(ctx, "asks", "for the disks with "+mark.String(), effect{bound: 2 * time.Minute, do: func() error {
+		for _, serial := range sortedKeys(d.machine.plugged) {
+			on := d.machine.plugged[serial]
+			fs := on.vol.place
+			if fs != nil && fs.kind == mark.Filesystem && (mark.UUID == "" || fs.uuid == mark.UUID) && (mark.Label == "" || on.vol.label == mark.Label) {
+				all = append(all, diskinfo.Of(on.block()))
+			}
+		}
+		return nil
+	}})
+	return all, err
+}
+
 func (d disks) Appear(ctx context.Context, serial string) (found host.Disk, err error) {
 	err = d.call(ctx, "waits", "for disk "+serial, effect{
 		do:     func() error { return nil },

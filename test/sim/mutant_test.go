@@ -107,6 +107,7 @@ type seams struct {
 	record     func(string, host.Find, name.VolumeID) error
 
 	findDisk    func(context.Context, string) (host.Disk, bool, error)
+	marked      func(context.Context, host.Mark) ([]host.Disk, error)
 	readDisk    func(context.Context, host.Disk, host.Reading) (host.Content, error)
 	format      func(context.Context, host.Disk, string, string) error
 	settle      func(context.Context, host.Disk) error
@@ -163,7 +164,7 @@ func newSeams(a *agent, h host.Host) *seams {
 		tags: h.Volumes.Tags, resized: h.Volumes.Resized, recordTag: h.Records.RecordTag,
 		recorded: h.Records.Recorded, record: h.Records.Record,
 
-		findDisk: h.Disks.Find, readDisk: h.Disks.Read,
+		findDisk: h.Disks.Find, marked: h.Disks.Marked, readDisk: h.Disks.Read,
 		format: h.Filesystems.Format, settle: h.Filesystems.Settle, check: h.Filesystems.Check,
 		look: func(ctx context.Context, d host.Disk) (host.Look, error) {
 			return h.Filesystems.Look(ctx, d, string(role.XFS))
@@ -334,6 +335,10 @@ func (s seamRecords) Recorded(volume string, find host.Find) (name.VolumeID, err
 
 func (s seamRecords) Record(volume string, find host.Find, id name.VolumeID) error {
 	return s.record(volume, find, id)
+}
+
+func (s seamDisks) Marked(ctx context.Context, mark host.Mark) ([]host.Disk, error) {
+	return s.marked(ctx, mark)
 }
 
 func (s seamDisks) Find(ctx context.Context, serial string) (host.Disk, bool, error) {

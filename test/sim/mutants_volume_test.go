@@ -281,9 +281,32 @@ var ofVolumes = []mutant{
 		})
 	}},
 	{name: "a disk that becomes larger is not looked at", breaks: "is not grown", misses: func(_ *agent, event string) bool { return event == diskEvent }},
+	{name: "of two disks with the filesystem that is meant, any will do", breaks: `does not say "2 disks have`, change: marks(func(all []host.Disk, err error) ([]host.Disk, error) {
+		return all[:min(1, len(all))], err
+	})},
+	{name: "a disk with the filesystem that is meant is not waited for", breaks: "the role is not up in the end", change: marks(func(all []host.Disk, err error) ([]host.Disk, error) {
+		if err == nil && len(all) == 0 {
+			err = fault.Permanent(errors.New("there is no disk with it"))
+		}
+		return all, err
+	})},
+	{name: "a disk that can't be looked at is none", breaks: "the role is not up in the end", change: marks(func(all []host.Disk, err error) ([]host.Disk, error) {
+		if err != nil {
+			err = fault.Permanent(err)
+		}
+		return all, err
+	})},
 	{name: "a mount of a disk that is gone passes for one that is there", change: func(s *seams) {
 		says(&s.stale, func(_ string, stale *bool) { *stale = false })
 	}},
+}
+
+// marks changes which disks have the filesystem that is meant.
+func marks(change func([]host.Disk, error) ([]host.Disk, error)) func(*seams) {
+	return func(s *seams) {
+		marked := s.marked
+		s.marked = func(ctx context.Context, mark host.Mark) ([]host.Disk, error) { return change(marked(ctx, mark)) }
+	}
 }
 
 // noNames says of every filesystem without a ledger that it holds no file.

@@ -2,6 +2,7 @@ package superblock
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,6 +32,45 @@ func made(t *testing.T, size int64, argv ...string) *os.File {
 		t.Fatalf("%v: %s", err, out)
 	}
 	return file
+}
+
+func TestTheNamesAreThoseOfBlkid(t *testing.T) {
+	const mib = 1 << 20
+	for name, c := range map[string]struct {
+		fstype string
+		argv   []string
+	}{
+		"xfs":                     {"xfs", []string{"mkfs.xfs", "-q", "-L", "orders"}},
+		"xfs with a long label":   {"xfs", []string{"mkfs.xfs", "-q", "-L", "orders-12345"}},
+		"xfs without a label":     {"xfs", []string{"mkfs.xfs", "-q"}},
+		"xfs with another format": {"xfs", []string{"mkfs.xfs", "-q", "-m", "crc=0", "-L", "orders"}},
+		"ext4":                    {"ext4", []string{"mkfs.ext4", "-q", "-L", "orders"}},
+		"ext4 with a long label":  {"ext4", []string{"mkfs.ext4", "-q", "-L", "orders-123456789"}},
+		"ext4 without a label":    {"ext4", []string{"mkfs.ext4", "-q"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			file := made(t, 600*mib, c.argv...)
+			var want []string
+			for _, tag := range []string{"UUID", "LABEL"} {
+				out, _ := exec.Command("blkid", "-p", "-o", "value", "-s", tag, file.Name()).Output() // 2 if there is no label
+				want = append(want, strings.TrimSpace(string(out)))
+			}
+			uuid, label, err := Names(c.fstype, file)
+			if err != nil || want[0] == "" || uuid != want[0] || label != want[1] {
+				t.Errorf("got %q, %q, %v, want %q", uuid, label, err, want)
+			}
+			other := map[string]string{"xfs": "ext4", "ext4": "xfs"}[c.fstype]
+			if _, _, err := Names(other, file); !errors.Is(err, ErrNone) {
+				t.Errorf("as %s: got %v", other, err)
+			}
+		})
+	}
+	for _, none := range [][]byte{nil, make([]byte, 512), make([]byte, 8192)} {
+		if _, _, err := Names("xfs", bytes.NewReader(none)); !errors.Is(err, ErrNone) {
+			t.Errorf("%d bytes: got %v", len(none), err)
+		}
+	}
 }
 
 func TestTheSizeIsWhatMkfsMade(t *testing.T) {
@@ -80,7 +120,7 @@ func TestWhatIsNoSuperblockIsAnError(t *testing.T) {
 	}{
 		"zeros, as xfs":  {"xfs", zeros, "there is no superblock of xfs"},
 		"zeros, as ext4": {"ext4", zeros, "there is no superblock of ext4"},
-		"a short disk":   {"xfs", bytes.NewReader([]byte("XFSB")), "cannot read the superblock"},
+		"a short disk":   {"xfs", bytes.NewReader([]byte("XFSB")), "there is no superblock of xfs: the disk has 4 bytes"},
 		"an absurd size": {"xfs", bytes.NewReader(absurd), "which no disk has"},
 	} {
 		if size, err := Size(c.fstype, c.disk); err == nil || size != 0 || !strings.Contains(err.Error(), c.says) {

@@ -62,7 +62,7 @@ func readText(known Known, text string) (parts Text, err error) {
 type Known struct {
 	Params  expand.Parameters
 	Volumes []string
-	Serials []string            // volumes that are found by a serial number
+	Local   []string            // volumes that are not found by EC2
 	Secrets []string            //
 	For     map[string][]string // by secret, the services that get it
 }
@@ -96,8 +96,8 @@ func (k Known) checkVolume(volume, what string) error {
 	switch {
 	case k.Volumes != nil && !slices.Contains(k.Volumes, volume):
 		return unknown("volume", volume, k.Volumes)
-	case slices.Contains(k.Serials, volume):
-		return fmt.Errorf("volume %q is found by its serial number, so nothing of EC2 is known of it", volume)
+	case slices.Contains(k.Local, volume):
+		return fmt.Errorf("volume %q is not found by EC2, so nothing of EC2 is known of it", volume)
 	case isTag:
 		if err := name.CheckTagKey(key); err != nil {
 			return fmt.Errorf("tag %s of volume %q: %w", strictyaml.Quote(key), volume, err)

@@ -1,5 +1,6 @@
 // Package find knows how a role file says which disk a volume is: by its serial
-// number, by its EBS volume ID, or by tags. It looks at no disk.
+// number, by the filesystem on it, by its EBS volume ID, or by tags. It looks at no
+// disk.
 package find
 
 import (
@@ -15,12 +16,17 @@ import (
 	"bootagent/pkg/syntax"
 )
 
-// Find says which disk a volume is, in one of three ways. In a Plan, one of
-// them is there.
+// Find says which disk a volume is, in one of its ways. In a Plan, one of them is
+// there.
 type Find struct {
 	// Serial is the serial number that the NVMe controller of a disk reports
 	// which somebody else attaches.
 	Serial string `json:"serial,omitempty"`
+
+	// UUID and Label are those of the filesystem on a disk which somebody else
+	// attaches: one of them says which disk it is.
+	UUID  string `json:"uuid,omitempty"`
+	Label string `json:"label,omitempty"`
 
 	// ID is the ID of an EBS volume, which the agent attaches.
 	ID string `json:"id,omitempty"`
@@ -45,7 +51,7 @@ const (
 
 // Kind is what the key "find" of a volume may be.
 var Kind = key.Kind{
-	Type: key.Object, Keys: keys.Keys(), OneOf: []string{"serial", "id", "tags"}, Example: "find: {tags: {cluster: orders}}",
+	Type: key.Object, Keys: keys.Keys(), OneOf: []string{"serial", "uuid", "label", "id", "tags"}, Example: "find: {tags: {cluster: orders}}",
 }
 
 var keys = key.Table[expand.Parameters, finding]{
@@ -54,6 +60,22 @@ var keys = key.Table[expand.Parameters, finding]{
 		func(params expand.Parameters, r key.Reader, f *finding) {
 			if f.first(r) {
 				f.Serial = readText(params, r, "serial", syntax.CheckSerial, syntax.CheckSerialPart)
+			}
+		},
+	},
+	{
+		key.Key{Name: "uuid", Says: "The UUID of the filesystem on an NVMe disk. Somebody else attaches the disk, and `format` is `never`.", Unset: otherWay, Kind: key.Kind{Type: key.Text, Doc: "a UUID, in lower case", Expands: true}},
+		func(params expand.Parameters, r key.Reader, f *finding) {
+			if f.first(r) {
+				f.UUID = readText(params, r, "uuid", syntax.CheckUUID, syntax.CheckUUIDPart)
+			}
+		},
+	},
+	{
+		key.Key{Name: "label", Says: "The label of the filesystem on an NVMe disk. Somebody else attaches the disk, and `format` is `never`.", Unset: otherWay, Kind: key.Kind{Type: key.Text, Doc: "a label, up to 12 (XFS) or 16 (ext4) characters", Expands: true}},
+		func(params expand.Parameters, r key.Reader, f *finding) {
+			if f.first(r) {
+				f.Label = readText(params, r, "label", syntax.CheckLabel, syntax.CheckLabelPart)
 			}
 		},
 	},
@@ -90,7 +112,7 @@ var keys = key.Table[expand.Parameters, finding]{
 	},
 }
 
-const otherWay = "another of `serial`, `id` and `tags`"
+const otherWay = "another of `serial`, `uuid`, `label`, `id` and `tags`"
 
 // A finding is a Find that is being read.
 type finding struct {
@@ -115,7 +137,7 @@ func Read(r key.Reader, params expand.Parameters, found Disks, volume string) Fi
 	var f finding
 	keys.Decode(params, r.Value, "find of "+r.What, &f)
 	if f.way == "" {
-		r.Failf("find of %s does not say how to find the disk; write one of serial, id and tags, or leave find out", r.What)
+		r.Failf("find of %s does not say how to find the disk; write one of serial, uuid, label, id and tags, or leave find out", r.What)
 		return Find{}
 	}
 	if !f.open() {
@@ -204,6 +226,10 @@ func (f Find) Expand(known expand.Values) (find Find, errs []error) {
 	switch f.way() {
 	case "serial":
 		find.Serial = put(f.Serial, "serial", known.Put, syntax.CheckSerial)
+	case "uuid":
+		find.UUID = put(f.UUID, "uuid", known.Put, syntax.CheckUUID)
+	case "label":
+		find.Label = put(f.Label, "label", known.Put, syntax.CheckLabel)
 	case "id":
 		find.ID = put(f.ID, "id", known.Put, checkID)
 	case "tags":
@@ -221,13 +247,12 @@ func (f Find) Expand(known expand.Values) (find Find, errs []error) {
 	return find, errs
 }
 
-// Bind returns the disk that the user-data names for a volume. Where the role
-// goes by serial numbers, a volume ID is that of a disk which somebody else
-// attaches.
+// Bind returns the disk that the user-data names for a volume. Where the role does
+// not find it by EC2, a volume ID is that of a disk which somebody else attaches.
 func (f Find) Bind(bound string) (Find, error) {
 	id, err := name.ParseVolumeID(bound)
 	switch way := f.way(); {
-	case err == nil && way == "serial":
+	case err == nil && f.Plugged():
 		return Find{Serial: id.Serial()}, nil
 	case err == nil:
 		return Find{ID: string(id)}, nil
@@ -245,6 +270,10 @@ func (f Find) way() string {
 	switch {
 	case f.Serial != "":
 		return "serial"
+	case f.UUID != "":
+		return "uuid"
+	case f.Label != "":
+		return "label"
 	case f.ID != "":
 		return "id"
 	case len(f.Tags) > 0:
@@ -265,11 +294,21 @@ func (f Find) Cloud() string {
 	return ""
 }
 
+// OnDisk reports whether the filesystem on the disk says which disk it is.
+func (f Find) OnDisk() bool { return f.UUID != "" || f.Label != "" }
+
+// Plugged reports whether somebody else attaches the disk, and EC2 is not asked for it.
+func (f Find) Plugged() bool { return f.Serial != "" || f.OnDisk() }
+
 // disk is the same text for two ways to find one disk.
 func (f Find) disk() string {
 	switch f.way() {
 	case "serial":
 		return f.Serial
+	case "uuid":
+		return "uuid " + f.UUID
+	case "label":
+		return "label " + f.Label
 	case "id":
 		return name.VolumeID(f.ID).Serial()
 	}

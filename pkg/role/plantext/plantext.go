@@ -59,6 +59,13 @@ func (p printer) volume(v role.Volume) {
 	case v.Find.Serial != "":
 		p.row("find", "the disk with serial number "+v.Find.Serial)
 		device = "the NVMe disk that reports this serial number; the agent waits until somebody attaches it"
+	case v.Find.OnDisk():
+		by := "the UUID " + v.Find.UUID
+		if v.Find.Label != "" {
+			by = "the label " + v.Find.Label
+		}
+		p.row("find", fmt.Sprintf("the one disk whose %s filesystem has %s", v.Filesystem, by))
+		device = "the NVMe disk with that filesystem; the agent waits until somebody attaches it"
 	case v.Find.ID != "":
 		p.row("find", "the EBS volume "+v.Find.ID)
 	default:

@@ -18,7 +18,7 @@ import (
 // that the role does not find by EC2, nobody but the kernel knows the size.
 // https://docs.aws.amazon.com/ebs/latest/userguide/monitoring-volume-modifications.html
 func Sure(ctx context.Context, volumes host.Volumes, by find.Find, disk host.Disk) error {
-	if by.ID == "" && len(by.Tags) == 0 {
+	if by.Plugged() {
 		return nil
 	}
 	id, ok := name.VolumeOfSerial(disk.Serial)
