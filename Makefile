@@ -59,8 +59,8 @@ test: prerequisites ## run lint and all tests, also those in virtual machines; f
 	rm -rf $(results)
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory package summary
-	status=0; $(MAKE) --no-print-directory --keep-going total=: unit simulated lab e2e || status=1; \
-		$(summary) -packages -to $(results) total unit rules sim race mutants fleet walks lab e2e && exit $$status
+	status=0; $(MAKE) --no-print-directory --keep-going total=: unit simulated lab e2e debian13 || status=1; \
+		$(summary) -packages -to $(results) total unit rules sim race mutants fleet walks lab e2e trixie-ci && exit $$status
 
 unit: prerequisites package summary ## run the tests that need no virtual machine, with the race detector (2 min; the first time 9, for the AWS SDK)
 	CGO_ENABLED=1 $(summary) -to $(results) -budget 140s unit -race -timeout 5m ./...

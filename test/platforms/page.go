@@ -133,7 +133,7 @@ func once(words []string) string {
 const intro = `# Platforms (reference)
 
 bootagent is tested on each of these platforms in virtual machines, with the programs of the distribution as they are.
-` + "`make test`" + ` runs all end-to-end tests on the first platform. ` + "`make platforms`" + ` runs
+` + "`make test`" + ` runs all end-to-end tests on the first platform, and the demo on Debian 13. ` + "`make platforms`" + ` runs
 the tests below on the others. What fails on Debian sid is reported only, because sid changes every day.
 
 ` + "`make platforms-page`" + ` writes this page from the results of the tests. The machines tell their versions themselves. A test
