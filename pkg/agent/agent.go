@@ -291,8 +291,7 @@ func (a *Agent) serve(ctx context.Context, b *boot.Boot, by *Lesson) error {
 
 // report tells how a boot goes on.
 func (a *Agent) report(b *boot.Boot, by *Lesson, progress []graph.Progress) {
-	held := b.Held(progress)
-	maps.DeleteFunc(held, func(unit string, _ graph.Progress) bool { return a.Keep.Granted(unit) })
+	held := b.Held(progress, a.Keep.Granted)
 	told := status.Status{Role: by.Plan.Role, Volumes: volumesOf(b), Bypassed: bypassesOf(b, progress), LeftAlone: b.LeftAlone()}
 	a.mu.Lock()
 	progress = slices.Concat(a.identified, progress)

@@ -62,7 +62,7 @@ func TestABypassStartsAServiceWithoutItsSecretOnProvenData(t *testing.T) {
 		if all := r.Bypassed(r.progress); len(all) != 1 || len(all[0].Steps) != 1 || !strings.Contains(all[0].Steps[0], "key: waiting") {
 			t.Errorf("it is told to lack %+v", all)
 		}
-		if held := r.Held(r.progress); len(held) > 0 {
+		if held := r.Held(r.progress, ungranted); len(held) > 0 {
 			t.Errorf("it is told to be held: %v", held)
 		}
 		refused(t, r.Bypass(t.Context(), asked(false)), "is in force already")

@@ -40,6 +40,7 @@ type ebs struct {
 	from   string
 	size   int64
 	intent host.Intent
+	doomed string    // what it says of a volume that goes with the instance
 	named  bool      // it has the tag of its own name
 	untold time.Time // until then the cloud does not tell of the intent
 }
@@ -93,6 +94,12 @@ func (c *cloud) Attach(_ context.Context, id name.VolumeID) error {
 		return nil
 	}
 	return &fault.Pending{For: fmt.Sprintf("volume %s to be detached from %s", id, v.holder), Hint: "stop " + v.holder}
+}
+
+func (c *cloud) DeletedWithInstance(id name.VolumeID) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.volumes[id].doomed
 }
 
 func (c *cloud) Origin(_ context.Context, id name.VolumeID) (host.Origin, error) {
@@ -229,6 +236,23 @@ func TestAPlainRebootAsksTheCloudForNothing(t *testing.T) {
 			t.Errorf("%d filesystems, %d databases were made", m.made, m.initialised)
 		}
 	})
+}
+
+func TestAVolumeThatGoesWithTheInstanceIsSaidUnlessItIsDisposable(t *testing.T) {
+	for name, disposable := range map[string]bool{"of data": false, "of a pool of caches": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, p := inEC2()
+				m.cloud.volumes[volumeID].doomed = "EC2 deletes it"
+				p.Volumes[0].Disposable = disposable
+				r := firstBoot(t, p, m)
+				if got := r.step("volume data: attach").Warning; (got == "EC2 deletes it") == disposable {
+					t.Errorf("it says %q", got)
+				}
+				r.stop()
+			})
+		})
+	}
 }
 
 // A record alone is no reason: the volume may have been moved while the

@@ -183,12 +183,13 @@ func byStep(progress []graph.Progress) map[string]graph.Progress {
 }
 
 // Held says of each service that may not start yet which step holds it, from
-// the progress of all steps.
-func (b *Boot) Held(progress []graph.Progress) map[string]graph.Progress {
+// the progress of all steps. One that was granted, by this agent or one before, is
+// not held, unless it has lost its disk.
+func (b *Boot) Held(progress []graph.Progress, granted func(unit string) bool) map[string]graph.Progress {
 	at := byStep(progress)
 	held := make(map[string]graph.Progress)
 	for _, s := range b.services {
-		if by := s.Granted().HeldBy(at); by != nil {
+		if by := s.Granted().HeldBy(at); by != nil && (!granted(s.Unit) || s.Lost(at)) {
 			held[s.Unit] = at[by.Name()]
 		}
 	}

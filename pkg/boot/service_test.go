@@ -294,6 +294,45 @@ func TestAFailedStepThatIsHeldUpIsNotWhatIsTold(t *testing.T) {
 	})
 }
 
+func granted(string) bool { return true }
+
+func ungranted(string) bool { return false }
+
+// One that hangs without its disk, as Redis does, has its grant until it has ended.
+func TestAServiceIsHeldAsSoonAsItHasLostItsDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, m := upToNow(t)
+		if held := r.Held(r.progress, granted); len(held) > 0 {
+			t.Errorf("it is up, and held: %v", held)
+		}
+		m.pull(serial)
+		r.volumes["data"].Lost("the disk was pulled")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if held := r.Held(r.progress, granted); held[mariadb].Step != "volume data: device" || held[mariadb].State != graph.Waiting {
+			t.Errorf("held are %v", held)
+		}
+		r.stop()
+	})
+}
+
+// Until a new agent has found all again, a service that was granted is not held.
+func TestAServiceThatWasGrantedIsNotHeldWhileANewAgentLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := upToNow(t)
+		r.stop()
+		for i := range r.progress {
+			r.progress[i].State = graph.Pending
+		}
+		if held := r.Held(r.progress, granted); len(held) > 0 {
+			t.Errorf("held are %v", held)
+		}
+		if held := r.Held(r.progress, ungranted); len(held) == 0 {
+			t.Error("without a grant it is not held")
+		}
+	})
+}
+
 func TestAServiceThatIsStoppedAsItWaitsForItsRestartWasStoppedByHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, m := upToNow(t)

@@ -25,6 +25,11 @@ type Volumes interface {
 	// neither forces nor detaches.
 	Attach(ctx context.Context, id name.VolumeID) error
 
+	// DeletedWithInstance says that EC2 deletes a volume when this instance is
+	// terminated, and what keeps it. It is "" if EC2 does not, and if EC2 was not
+	// asked in this boot: it answers from what Attach has learned.
+	DeletedWithInstance(id name.VolumeID) string
+
 	// Tags returns all tags of a volume.
 	Tags(ctx context.Context, id name.VolumeID) (map[string]string, error)
 

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,21 +45,26 @@ func TestADirectoryThatIsCopiedHasToBeInTheImage(t *testing.T) {
 // The database that a package made as it was installed is told, with what empties its
 // directory; a machine on which an agent has run shows its volume there.
 func TestADatabaseThatIsLeftInTheImageIsTold(t *testing.T) {
+	auto := strings.Replace(dbRole, "bind: /var/lib/mysql", "bind: auto", 1)
 	for name, c := range map[string]struct {
 		role string
 		put  string
 		kept bool
 		left string
 	}{
-		"a database": {dbRole, "var/lib/mysql/ibdata1", true, "/var/lib/mysql"},
-		"nothing":    {dbRole, "var/lib/mysql/", true, ""},
-		"another's":  {dbRole, "var/lib/postgresql/15/main/base", true, ""},
-		"auto":       {strings.Replace(dbRole, "bind: /var/lib/mysql", "bind: auto", 1), "var/lib/mysql/ibdata1", true, ""}, // it is not known where that is
-		"a machine":  {dbRole, "var/lib/mysql/ibdata1", false, ""},
+		"a database":                 {dbRole, "var/lib/mysql/ibdata1", true, "/var/lib/mysql"},
+		"nothing":                    {dbRole, "var/lib/mysql/", true, ""},
+		"another's":                  {dbRole, "var/lib/postgresql/15/main/base", true, ""},
+		"auto":                       {auto, "var/lib/mysql/ibdata1", true, "/var/lib/mysql"},
+		"auto, deep":                 {strings.Replace(auto, "engine: mariadb", "engine: postgres", 1), "var/lib/mysql/15/main/PG_VERSION", true, "/var/lib/mysql/15/main"},
+		"auto, and another engine's": {auto, "var/lib/mysql/dump.rdb", true, ""},
+		"auto, and another user's":   {strings.Replace(auto, "owner: mysql", "owner: other", 1), "var/lib/mysql/ibdata1", true, ""},
+		"a machine":                  {dbRole, "var/lib/mysql/ibdata1", false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := whole()
 			files["etc/bootagent/roles.d/db.yaml"], files[c.put] = c.role, "x"
+			files["etc/passwd"] = fmt.Sprintf("mysql:x:%d:100::/:/bin/false\nother:x:4711:100::/:/bin/false\n", os.Getuid())
 			if strings.HasSuffix(c.put, "/") {
 				files[c.put] = ""
 			}

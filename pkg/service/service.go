@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -83,6 +84,16 @@ func Add(c Config, plan role.Service) *Service {
 
 // Granted is the step that is done when the service may start.
 func (s *Service) Granted() *graph.Step { return s.granted }
+
+// Lost reports whether a disk that the service stands on is waited for, by the
+// progress of all steps. One that was granted is being stopped then. It keeps its
+// grant until it has ended, which can take as long as the disk is away.
+func (s *Service) Lost(at map[string]graph.Progress) bool {
+	return slices.ContainsFunc(s.Volumes, func(v Volume) bool {
+		state := at[v.Device().Name()].State
+		return state == graph.Waiting || state == graph.Failed
+	})
+}
 
 // A Change is a unit whose state has changed.
 type Change struct {

@@ -78,7 +78,12 @@ func (e *ebs) attach(ctx context.Context) error {
 	if e.here {
 		return nil
 	}
-	return e.volume.Await(ctx, func(ctx context.Context) error { return e.volume.host.Volumes.Attach(ctx, e.id) })
+	v := e.volume
+	err := v.Await(ctx, func(ctx context.Context) error { return v.host.Volumes.Attach(ctx, e.id) })
+	if deleted := v.host.Volumes.DeletedWithInstance(e.id); err == nil && deleted != "" && !v.Disposable {
+		graph.Warn(ctx, deleted)
+	}
+	return err
 }
 
 // How long to rest between two questions to EC2, at the most: while a volume is

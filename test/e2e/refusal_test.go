@@ -60,6 +60,17 @@ func TestADiskOfSomeoneElse(t *testing.T) {
 		})
 	}
 
+	t.Run("a request to an EBS volume waits as long as EBS takes, one to another disk does not", func(t *testing.T) {
+		g := guest{m, t, ctx}
+		const timeout = "cat /sys/block/nvme0n1/queue/io_timeout" // in ms
+		g.is("30000", "%s", timeout)
+		g.sh("sed 's/Amazon Elastic Block Store/QEMU NVMe Ctrl/' /usr/lib/udev/rules.d/70-bootagent.rules >/etc/udev/rules.d/70-bootagent.rules")
+		g.sh("udevadm control --reload; udevadm trigger --settle /sys/block/nvme0n1")
+		if got := g.sh("%s", timeout); len(got) < len("4000000000") {
+			t.Errorf("a request to a disk with the model that the rule names has %s ms", got)
+		}
+	})
+
 	last := newDisk(t)
 	t.Run("an agent that is killed at every step gets there, and makes nothing twice", func(t *testing.T) {
 		g := guest{m, t, ctx}

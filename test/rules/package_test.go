@@ -102,6 +102,7 @@ func contents(t *testing.T) map[string]fs.FileMode {
 		"/usr/bin/bootagent":      0o755,
 		"/usr/lib/systemd/system-generators/bootagent-generator":      0o755,
 		"/usr/lib/systemd/system-preset/50-bootagent.preset":          0o644,
+		"/usr/lib/udev/rules.d/70-bootagent.rules":                    0o644,
 		"/usr/share/man/man5/bootagent-role.5.gz":                     0o644,
 		"/usr/share/man/man8/bootagent.8.gz":                          0o644,
 		"/usr/share/selinux/packages/bootagent.cil":                   0o644,

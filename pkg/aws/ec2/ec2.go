@@ -188,6 +188,8 @@ func volumeOf(vol types.Volume) ebs.Volume {
 			Device:   aws.ToString(a.Device),
 			State:    string(a.State),
 			Since:    aws.ToTime(a.AttachTime),
+
+			DeleteOnTermination: aws.ToBool(a.DeleteOnTermination),
 		})
 	}
 	return v

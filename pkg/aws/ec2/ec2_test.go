@@ -120,7 +120,7 @@ func TestWhatEC2SaysOfAVolume(t *testing.T) {
 		<tagSet><item><key>cluster</key><value>orders</value></item><item><key>empty</key><value/></item></tagSet>
 		<attachmentSet>
 			<item><volumeId>vol-1</volumeId><instanceId>i-1</instanceId><device>/dev/sdf</device><status>attaching</status>
-				<attachTime>2026-11-26T10:04:11.000Z</attachTime></item>
+				<attachTime>2026-11-26T10:04:11.000Z</attachTime><deleteOnTermination>true</deleteOnTermination></item>
 			<item><instanceOwningService>fargate.amazonaws.com</instanceOwningService><status>busy</status></item>
 		</attachmentSet></item>
 		<item><volumeId>vol-2</volumeId><size>16384</size><status>available</status></item></volumeSet>`))
@@ -131,7 +131,7 @@ func TestWhatEC2SaysOfAVolume(t *testing.T) {
 			ID: "vol-1", Zone: "eu-west-1a", State: ebs.InUse, Size: 8 << 30, Snapshot: "snap-1", Source: "vol-0", Encrypted: true, Key: "arn:aws:kms:eu-west-1:123456789012:key/1", MultiAttach: true,
 			Tags: map[string]string{"cluster": "orders", "empty": ""},
 			Attachments: []ebs.Attachment{
-				{Instance: "i-1", Device: "/dev/sdf", State: ebs.Attaching, Since: time.Date(2026, 11, 26, 10, 4, 11, 0, time.UTC)},
+				{Instance: "i-1", Device: "/dev/sdf", State: ebs.Attaching, Since: time.Date(2026, 11, 26, 10, 4, 11, 0, time.UTC), DeleteOnTermination: true},
 				{Service: "fargate.amazonaws.com", State: ebs.Busy},
 			},
 		},

@@ -55,6 +55,7 @@ func (v *Volumes) own(ctx context.Context, vol Volume, a Attachment) error {
 	switch a.State {
 	case Attached:
 		v.names.attached(vol.ID, a.Device)
+		v.learn(vol.ID, a)
 		return nil
 	case Attaching:
 		stuck := vol.since(a) > stuckAfter
@@ -70,6 +71,31 @@ func (v *Volumes) own(ctx context.Context, vol Volume, a Attachment) error {
 		}
 	}
 	return v.free(vol, a)
+}
+
+// learn remembers whether a volume that is attached goes with this instance.
+func (v *Volumes) learn(id name.VolumeID, a Attachment) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if delete(v.doomed, id); a.DeleteOnTermination {
+		v.doomed[id] = a.Device
+	}
+}
+
+// DeletedWithInstance says that EC2 deletes a volume when this instance is
+// terminated, and what keeps it; "" if EC2 does not, or was not asked. A volume that
+// AttachVolume attached stays. One of the launch's block device mapping may not:
+// https://docs.aws.amazon.com/ebs/latest/userguide/ebs-detaching-volume.html
+func (v *Volumes) DeletedWithInstance(id name.VolumeID) string {
+	v.mu.Lock()
+	device, doomed := v.doomed[id]
+	v.mu.Unlock()
+	if !doomed {
+		return ""
+	}
+	mapping := fmt.Sprintf(`[{"DeviceName":%q,"Ebs":{"DeleteOnTermination":false}}]`, device)
+	return fmt.Sprintf("EC2 deletes volume %s when this instance is terminated (DeleteOnTermination); to keep it: %s", id,
+		v.person("ec2 modify-instance-attribute", "--instance-id", string(v.self.ID), "--block-device-mappings", mapping))
 }
 
 // detach is the command that has a volume let go, without force: a filesystem

@@ -550,6 +550,28 @@ func TestANameThatServedIsTheLastToServeAgain(t *testing.T) {
 	})
 }
 
+func TestThatAVolumeGoesWithTheInstanceIsKnownOnceItIsAttached(t *testing.T) {
+	c := newCloud()
+	c.volumes[vol] = held(me, "/dev/sdg", Attached, time.Now())
+	at := &c.volumes[vol].Attachments[0]
+	v := New(c, Instance{ID: me, Zone: zone})
+	for _, doomed := range []bool{false, true, false} {
+		at.DeleteOnTermination = doomed
+		if err := v.Attach(t.Context(), vol); err != nil {
+			t.Fatal(err)
+		}
+		want := ""
+		if doomed {
+			want = "EC2 deletes volume vol-00000000000000001 when this instance is terminated (DeleteOnTermination); to keep it: with your own credentials: " +
+				"aws ec2 modify-instance-attribute --instance-id i-00000000000000001 " +
+				`--block-device-mappings '[{"DeviceName":"/dev/sdg","Ebs":{"DeleteOnTermination":false}}]'`
+		}
+		if got := v.DeletedWithInstance(vol); got != want {
+			t.Errorf("it says\n%q, not\n%q", got, want)
+		}
+	}
+}
+
 func TestAVolumeIsTakenOverWhenItsHolderLetsGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCloud()

@@ -101,6 +101,8 @@ type Attachment struct {
 	Device   string // the name that it was asked for by; not what Linux calls it
 	State    string
 	Since    time.Time // it was asked for
+
+	DeleteOnTermination bool // of the instance, which deletes the volume
 }
 
 // The states of an attachment.

@@ -31,7 +31,8 @@ type Volumes struct {
 
 	mu      sync.Mutex
 	holders map[name.VolumeID]holder
-	pools   map[string]pool // by the tags
+	pools   map[string]pool          // by the tags
+	doomed  map[name.VolumeID]string // the devices of those that go with this instance
 }
 
 var _ host.Volumes = (*Volumes)(nil)
@@ -39,7 +40,7 @@ var _ host.Volumes = (*Volumes)(nil)
 // New returns the volumes for an instance, of which the ID and the zone have to
 // be known.
 func New(api API, self Instance) *Volumes {
-	return &Volumes{api: api, self: self, names: newNames(), holders: map[name.VolumeID]holder{}, pools: map[string]pool{}}
+	return &Volumes{api: api, self: self, names: newNames(), holders: map[name.VolumeID]holder{}, pools: map[string]pool{}, doomed: map[name.VolumeID]string{}}
 }
 
 // FindVolume returns the ID of the one volume that is meant, of every zone and

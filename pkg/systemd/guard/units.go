@@ -34,9 +34,23 @@ func (t *tree) checkFile(name string) []Problem {
 		return []Problem{{Unit: name, Detail: detail + ": " + t.insteadOf(name, refused), unholdable: true}}
 	}
 	if t.Exists(name) {
-		return nil
+		return t.checkCluster(name)
 	}
 	return []Problem{t.absent(name)}
+}
+
+// checkCluster reports a service of Debian's PostgreSQL that has no cluster, where
+// there are others, which the role does not hold: the image has another version of
+// PostgreSQL than the role was written for.
+func (t *tree) checkCluster(name string) []Problem {
+	if unit.Prefix(name) != "postgresql" || unit.Instance(name) == "" {
+		return nil
+	}
+	instances := t.Instances("postgresql")
+	if len(instances) == 0 || slices.Contains(instances, name) {
+		return nil
+	}
+	return []Problem{{Unit: name, Detail: "has no cluster in /etc/postgresql: in the role, name " + strings.Join(instances, " or ") + " instead"}}
 }
 
 // insteadOf says what to do about a link that systemd ignores.

@@ -277,6 +277,26 @@ func TestAServiceThatRunsNothingIsRefused(t *testing.T) {
 	}
 }
 
+// The role file was written for another version of PostgreSQL than the image has,
+// whose own cluster nothing would hold.
+func TestAClusterThatIsNotThereIsToldWithThoseThatAre(t *testing.T) {
+	const template, conf = "usr/lib/systemd/system/postgresql@.service", "/main/postgresql.conf"
+	for name, test := range map[string]struct {
+		machine machine
+		words   string
+	}{
+		"it is there":     {machine{template: service, "etc/postgresql/15" + conf: "", "etc/postgresql/17" + conf: ""}, ""},
+		"another version": {machine{template: service, "etc/postgresql/17" + conf: ""}, "postgresql@15-main.service: has no cluster in /etc/postgresql: in the role, name postgresql@17-main.service instead"},
+		"none":            {machine{template: service}, ""}, // it may be made at boot
+		"its own file":    {machine{"usr/lib/systemd/system/postgresql@15-main.service": service, "etc/postgresql/17" + conf: ""}, ""},
+	} {
+		problems, err := CheckUnits(test.machine.root(t), []Hold{hold("postgresql@15-main.service")})
+		if err != nil || (len(problems) > 0) != (test.words != "") || len(problems) > 0 && problems[0].String() != test.words {
+			t.Errorf("%s: %q, %v", name, problems, err)
+		}
+	}
+}
+
 // A unit that is needed is not held by another name of it either.
 func TestANeededUnitIsNotHeldByAnotherName(t *testing.T) {
 	root := machine{
