@@ -8,10 +8,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"bootagent/test/lab/image"
+	"bootagent/test/lab/qemu"
 )
 
 // TestADiskOfSomeoneElse plugs disks that hold something, one after the other, each with the serial
@@ -106,6 +108,29 @@ done`
 		g.says("bootagent status", "was mounted at /srv/data before its disk was gone is detached; still held by sleep (pid ")
 		g.is("active", "systemctl is-active sitter")
 		g.is("", "systemctl --failed --no-legend")
+	})
+
+	t.Run("a role finds the disk by its filesystem when it comes, and takes no copy of it", func(t *testing.T) {
+		g := guest{m, t, ctx}
+		g.sh("systemctl stop sitter; uuid=$(blkid -p -o value -s UUID $(findmnt --noheadings --output SOURCE /srv/data)) && " +
+			`sed -i "s/find: {serial: .*}/find: {uuid: $uuid}/; s/format: if-blank .*/format: never/" /etc/bootagent/roles.d/mysql.yaml && bootagent validate`)
+		g.unplug(last)
+		g.until(settles, "! systemctl is-active mariadb && ! findmnt /srv/data")
+		src, err := os.ReadFile(last.Path)
+		g.ok(err)
+		other, err := qemu.NewDisk(filepath.Join(t.TempDir(), "copy.raw"), "vol0fedcba9876543210", 512*mib)
+		g.ok(err)
+		g.ok(os.WriteFile(other.Path, src, 0o600))
+		g.sh("bootagent retry")
+		g.until(settles, "bootagent status | grep -q 'for a disk with the xfs filesystem '")
+		g.plug(other)
+		g.until(settles, "bootagent status | grep -q 'disk vol0fedcba9876543210 is a copy of volume '")
+		g.plug(last)
+		g.sh("bootagent retry")
+		g.until(settles, "bootagent status | grep -q '2 disks have the xfs filesystem '")
+		g.sh("! systemctl is-active mariadb && ! findmnt /srv/data")
+		g.unplug(other)
+		g.until(settles, "bootagent wait --timeout 2m && systemctl is-active mariadb")
 	})
 }
 
