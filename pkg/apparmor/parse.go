@@ -50,7 +50,9 @@ func header(words []string) (p profile) {
 		flags, isFlags := strings.CutPrefix(word, "flags=")
 		switch {
 		case isFlags:
-			p.unconfined = slices.Contains(strings.FieldsFunc(flags, func(r rune) bool { return strings.ContainsRune("(), \t\n", r) }), "unconfined")
+			all := strings.FieldsFunc(flags, func(r rune) bool { return strings.ContainsRune("(), \t\n", r) })
+			p.unconfined = slices.Contains(all, "unconfined")
+			p.attachDisconnected = slices.Contains(all, "attach_disconnected")
 		case word == "profile" && p.name == "" || strings.HasPrefix(word, "xattrs="):
 		case p.name == "":
 			p.name = word

@@ -21,12 +21,13 @@ const (
 
 // A profile is what is known of one profile of AppArmor.
 type profile struct {
-	file       string   // below the root
-	name       string   // as the kernel shows it
-	attach     []string // patterns of the programs that it confines
-	unconfined bool     // it confines nothing
-	includes   []include
-	rules      []rule // of the profile itself, without those of files that it includes
+	file               string   // below the root
+	name               string   // as the kernel shows it
+	attach             []string // patterns of the programs that it confines
+	unconfined         bool     // it confines nothing
+	attachDisconnected bool     // a path that is outside of the namespace counts as one below /
+	includes           []include
+	rules              []rule // of the profile itself, without those of files that it includes
 }
 
 // An include is a file of localDir that a profile includes.

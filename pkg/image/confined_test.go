@@ -54,6 +54,34 @@ func TestCheckTellsWhatAppArmorKeepsFromAService(t *testing.T) {
 	}
 }
 
+// MySQL's profile in Debian has no such flag.
+func TestAServiceWhoseMessageAppArmorKeepsBackIsTold(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	const service, profile = "usr/lib/systemd/system/mariadb.service", "etc/apparmor.d/usr.sbin.work"
+	want := "/etc/apparmor.d/usr.sbin.work: the profile /usr/sbin/work of AppArmor may keep mariadb.service from telling systemd that it is ready (Type=notify), " +
+		"as newer kernels ask AppArmor about that socket: add the flag attach_disconnected, as in /usr/sbin/work flags=(attach_disconnected) {, " +
+		"and then run apparmor_parser --replace /etc/apparmor.d/usr.sbin.work"
+	for name, c := range map[string]struct {
+		unit, flags string
+		told        bool
+	}{
+		"it notifies":                            {"Type=notify\n", "", true},
+		"it notifies of a reload, too":           {"Type=notify-reload\n", "flags=(complain) ", true},
+		"its profile attaches what is elsewhere": {"Type=notify\n", "flags=(complain, attach_disconnected) ", false},
+		"its profile confines nothing":           {"Type=notify\n", "flags=(unconfined) ", false},
+		"it does not notify":                     {"Type=notify\nType=simple\n", "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := whole()
+			files[service] += "[Service]\n" + c.unit
+			files[profile] = "/usr/sbin/work " + c.flags + "{\n  /run/credentials/** r,\n  /var/lib/mysql/ r,\n  /var/lib/mysql/** rwk,\n}\n"
+			if r := check(t, load(t, build(t, files), true)); slices.Contains(r.Suggested, want) != c.told || len(r.Problems) > 0 {
+				t.Errorf("got %+v", r)
+			}
+		})
+	}
+}
+
 // What guard install allows is what guard check asks for: both ask the engine.
 func TestWhereAutoBindsIsAllowed(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
