@@ -242,6 +242,21 @@ var growing = []scenario{
 		},
 	},
 	{
+		name: "the kernel and EC2 tell that the volume is larger, and EC2 tells late that it is being modified, which fails",
+		set:  func(w *World, _ *ebs) { w.edit(mayGrow) },
+		then: []func(*World, *machine){
+			func(w *World, _ *machine) {
+				v := w.theVolume()
+				v.early = true
+				v.isModified(w, volume.Modifying, 10<<30)
+				v.told = nil
+				w.in(w.cloud.lag, "EC2", "tells of the modification", func() { v.told = v.modified })
+			},
+			func(w *World, _ *machine) { w.theVolume().isModified(w, volume.ModifyFailed, 8<<30) },
+			mustHave(8 << 30),
+		},
+	},
+	{
 		name: "nobody asks for a filesystem to be grown, and then a person does",
 		then: []func(*World, *machine){
 			func(w *World, _ *machine) { w.theVolume().isModified(w, volume.Completed, 10<<30) },

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"bootagent/pkg/aws/name"
@@ -250,6 +251,17 @@ var ofVolumes = []mutant{
 	{name: "a disk that is smaller than its filesystem is taken", breaks: "does not refuse the volume", change: reads(func(c *host.Content) { c.Size = 0 })},
 	{name: "a filesystem is grown before EC2 is sure of the size", breaks: "EC2 has yet to be sure of its size", change: func(s *seams) {
 		s.resized = func(context.Context, name.VolumeID, int64) error { return nil }
+	}},
+	{name: "that EC2 is sure once is enough", breaks: "EC2 has yet to be sure of its size", change: func(s *seams) {
+		resized, sure := s.resized, new(atomic.Bool)
+		s.resized = func(ctx context.Context, id name.VolumeID, size int64) error {
+			if sure.Load() {
+				return nil
+			}
+			err := resized(ctx, id, size)
+			sure.Store(err == nil && s.agent.actor() == "volume data: grow")
+			return err
+		}
 	}},
 	{name: "a filesystem is made without asking EC2 for the size", breaks: "bytes, and the volume", change: func(s *seams) {
 		resized := s.resized

@@ -70,7 +70,7 @@ func (g *Growth) run(ctx context.Context) error {
 		graph.Warn(ctx, fmt.Sprintf("%s; to grow it: bootagent grow %s", at, g.plan.Name))
 		return nil
 	}
-	if err := g.Volume.Await(ctx, func(ctx context.Context) error { return g.confirm(ctx, at.disk) }); err != nil {
+	if err := g.Volume.Await(ctx, g.confirmTwice(at.disk)); err != nil {
 		return err
 	}
 	done := graph.SetWaiting(ctx, graph.Wait{For: at.layer.name() + " to be " + at.change(), Until: time.Now().Add(within)})
@@ -96,6 +96,28 @@ func (g *Growth) run(ctx context.Context) error {
 // answer, or may not be asked, the volume is not grown: room can be waited for.
 func (g *Growth) confirm(ctx context.Context, disk host.Disk) error {
 	return size.Sure(ctx, g.Host.Volumes, g.plan.Find, disk)
+}
+
+// told is how late EC2 may tell of a modification: until then it may call the volume
+// never modified, and yet of the new size.
+const told = 15 * time.Second
+
+// confirmTwice is confirm where EC2 may be late: EC2 has to be sure twice.
+func (g *Growth) confirmTwice(disk host.Disk) func(context.Context) error {
+	var first time.Time // that it was sure
+	return func(ctx context.Context) error {
+		if err := g.confirm(ctx, disk); err != nil {
+			first = time.Time{}
+			return err
+		}
+		if first.IsZero() {
+			first = time.Now()
+		}
+		if g.plan.Find.Plugged() || time.Since(first) >= told {
+			return nil
+		}
+		return &fault.Pending{For: fmt.Sprintf("EC2 to say a second time that disk %s has %d bytes: it may tell late of a modification that can fail", disk.Serial, disk.Size)}
+	}
 }
 
 // Order grows the volume because a person asks for it, and says what is done; or
