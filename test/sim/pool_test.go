@@ -117,7 +117,8 @@ func runPool(seed uint64, as *mutant) (err error) {
 }
 
 func TestAPoolOfMachinesSharesItsVolumes(t *testing.T) {
-	for seed := range uint64(max(*seeds/3, 1)) {
+	t.Parallel()
+	for seed := range uint64(max(*seeds/5, 1)) {
 		var err error
 		synctest.Test(t, func(*testing.T) { err = runPool(seed, nil) })
 		if err != nil {

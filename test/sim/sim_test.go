@@ -143,6 +143,7 @@ func TestSchedules(t *testing.T) {
 }
 
 func TestASeedTellsTheSameStoryEachTime(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(*twice) {
 		seed += 1000
 		a, b := run(t, scheduleOf(seed)), run(t, scheduleOf(seed))
