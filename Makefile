@@ -55,7 +55,7 @@ results := $(abspath $(BUILD))/results
 summary := $(abspath $(BUILD))/summary
 total    = $(summary) -to $(results) total
 
-test: prerequisites ## run lint and all tests, also those in virtual machines; first install what they need (45 min)
+test: prerequisites ## run lint and all tests, also those in virtual machines; first install what they need (60 min)
 	rm -rf $(results)
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory package summary
@@ -88,8 +88,8 @@ lab: prerequisites package summary ## run the tests of the lab itself, in a virt
 	cd test && $(summary) -to $(results) -live -budget 5m lab -count=1 -timeout 20m ./lab/...
 	$(total) lab
 
-e2e: prerequisites package summary ## run the end-to-end tests in virtual machines (30 min)
-	cd test && $(summary) -to $(results) -live -budget 30m e2e -count=1 -p 1 -timeout 60m ./e2e/...
+e2e: prerequisites package summary ## run the end-to-end tests in virtual machines (40 min)
+	cd test && $(summary) -to $(results) -live -budget 40m e2e -count=1 -p 1 -timeout 60m ./e2e/...
 	$(total) e2e
 
 debian13: prerequisites package summary ## run the demo on Debian 13, with systemd 257 (4 min; the first time 6)
