@@ -10,6 +10,7 @@ import (
 	"bootagent/pkg/policy"
 	"bootagent/pkg/role/find"
 	"bootagent/pkg/role/key"
+	"bootagent/pkg/role/mountoption"
 	"bootagent/pkg/strictyaml"
 	"bootagent/pkg/syntax"
 )
@@ -22,6 +23,7 @@ type Volume struct {
 	Format     Format         `json:"format"`
 	BlankProof BlankProof     `json:"blank-proof,omitempty"` // how much is read before a filesystem is made; "" is sampled
 	Mount      string         `json:"mount"`                 // absolute, clean path of the mount point
+	Options    []string       `json:"options,omitempty"`     // of the mount, beside those that it always has
 	Timeout    time.Duration  `json:"timeout"`               // for the whole way of the volume
 	Adopt      bool           `json:"adopt,omitempty"`       // take a filesystem that has no ledger
 	Disposable bool           `json:"disposable,omitempty"`  // of the volumes that it may be, an empty one is as good as any
@@ -103,6 +105,10 @@ var volumeKeys = key.Table[*reading, Volume]{
 				v.Mount = path
 			}
 		},
+	},
+	{
+		key.Key{Name: "options", Says: "Mount options, beside those that bootagent sets.", Unset: "none", Kind: mountoption.Kind},
+		func(_ *reading, r key.Reader, v *Volume) { v.Options = mountoption.Read(r, string(v.Filesystem)) },
 	},
 	{
 		key.Key{Name: "timeout", Says: "How long each step of the volume, and of the data on it, may wait or keep failing, such as until another instance releases it. After that the role has failed; the agent still tries again.", Unset: "`10m`", Kind: key.DurationKind},

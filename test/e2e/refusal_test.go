@@ -113,7 +113,7 @@ done`
 	t.Run("a role finds the disk by its filesystem when it comes, and takes no copy of it", func(t *testing.T) {
 		g := guest{m, t, ctx}
 		g.sh("systemctl stop sitter; uuid=$(blkid -p -o value -s UUID $(findmnt --noheadings --output SOURCE /srv/data)) && " +
-			`sed -i "s/find: {serial: .*}/find: {uuid: $uuid}/; s/format: if-blank .*/format: never/" /etc/bootagent/roles.d/mysql.yaml && bootagent validate`)
+			`sed -i "s/find: {serial: .*}/find: {uuid: $uuid}/; s/format: if-blank .*/format: never\n    options: [noatime, prjquota]/" /etc/bootagent/roles.d/mysql.yaml && bootagent validate`)
 		g.unplug(last)
 		g.until(settles, "! systemctl is-active mariadb && ! findmnt /srv/data")
 		src, err := os.ReadFile(last.Path)
@@ -131,6 +131,9 @@ done`
 		g.sh("! systemctl is-active mariadb && ! findmnt /srv/data")
 		g.unplug(other)
 		g.until(settles, "bootagent wait --timeout 2m && systemctl is-active mariadb")
+		for _, at := range []string{"/srv/data", "/var/lib/mysql"} {
+			g.says("findmnt --noheadings --output OPTIONS "+at, "nosuid,nodev,noatime", "prjquota")
+		}
 	})
 }
 

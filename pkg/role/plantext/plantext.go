@@ -81,6 +81,9 @@ func (p printer) volume(v role.Volume) {
 	}
 	p.row("device", device)
 	p.row("mount", v.Mount)
+	if len(v.Options) > 0 {
+		p.row("options", strings.Join(v.Options, ", "))
+	}
 	p.row("filesystem", string(v.Filesystem))
 	switch {
 	case v.Format != role.FormatIfBlank:
