@@ -50,11 +50,12 @@ type machine struct {
 	cloud     cloud
 	safe      safe
 
-	sameErr  error         // of SameDirectory
-	mounted  uint64        // device that is mounted, where it is not the disk's any more
-	stale    bool          // that device is gone
-	slow     time.Duration // what an unmount takes
-	lastStop host.LastStop // what the engine's files say
+	sameErr  error             // of SameDirectory
+	mounted  uint64            // device that is mounted, where it is not the disk's any more
+	stale    bool              // that device is gone
+	stopped  map[string]string // why nothing can be written, by mount point
+	slow     time.Duration     // what an unmount takes
+	lastStop host.LastStop     // what the engine's files say
 	bypasses map[string]host.Bypass
 	boundTo  []string                 // the last grant
 	released map[string]time.Time     // by boot
@@ -392,6 +393,12 @@ func (m *machine) Stale(where string) (bool, error) {
 	defer m.mu.Unlock()
 	_, mounted := m.mounts[where]
 	return mounted && m.stale && (m.held == "" || m.held == where), nil
+}
+
+func (m *machine) Stopped(_ context.Context, where string) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.stopped[where], nil
 }
 
 func (m *machine) Unmount(_ context.Context, where string) error {

@@ -257,6 +257,11 @@ type Mounts interface {
 	// nothing that is written there gets anywhere any more.
 	Stale(where string) (bool, error)
 
+	// Stopped says why nothing can be written any more to the filesystem that is
+	// mounted at a path, as after an error of its disk. It is "" if it can be written,
+	// and if nothing is mounted there.
+	Stopped(ctx context.Context, where string) (why string, err error)
+
 	// Unmount unmounts what was mounted by Mount. What processes hold is not
 	// unmounted, and they are named; but where it is stale it is taken out of
 	// sight, and they keep what they hold.

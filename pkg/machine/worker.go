@@ -55,6 +55,7 @@ const (
 	findMarked    taskKind = "find-marked" // disks, whose filesystem is Mark
 	findDisk      taskKind = "find-disk"   // whose serial number is Path
 	lookAt        taskKind = "look-at"     // the filesystem on a device
+	stopped       taskKind = "stopped"     // why nothing can be written to the filesystem at Path
 	sizeOf        taskKind = "size-of"     // the filesystem that is mounted from the device Other
 )
 
@@ -98,6 +99,8 @@ func (t task) do(ctx context.Context) (answer any, err error) {
 	case lookAt:
 		ledger, names, err := filesystem.Look(t.Path, t.Dev, t.Filesystem)
 		return host.Look{Ledger: ledger, Names: names}, err
+	case stopped:
+		return filesystem.Stopped(t.Path)
 	case sizeOf:
 		return growfs.Size(t.Path, t.Dev, t.Filesystem, t.Other)
 	}
@@ -131,6 +134,7 @@ func (t task) words() string {
 		findMarked:    "the disk with %s to be looked for",
 		lookAt:        "the filesystem on %s to be looked at",
 		sizeOf:        "the filesystem at %s to tell its size",
+		stopped:       "the filesystem at %s to tell whether it can be written",
 	}[t.Do]
 }
 

@@ -135,6 +135,15 @@ done`
 			g.says("findmnt --noheadings --output OPTIONS "+at, "nosuid,nodev,noatime", "prjquota")
 		}
 	})
+
+	t.Run("a filesystem that has shut itself down is told, and comes back as the hint says", func(t *testing.T) {
+		g := guest{m, t, ctx}
+		g.sh("xfs_io -x -c shutdown /srv/data")
+		g.until(settles, "bootagent status | grep -q 'nothing can be written any more to the xfs filesystem at /srv/data: it has shut itself down after an error'")
+		g.says("bootagent status", "systemctl stop srv-data.mount")
+		g.sh("systemctl stop srv-data.mount")
+		g.until(settles, "bootagent wait --timeout 2m && systemctl is-active mariadb && ! bootagent status | grep -q 'nothing can be written'")
+	})
 }
 
 // healer is what xfs_healer of xfsprogs 7.2 is to systemd: a unit that is started for each new XFS

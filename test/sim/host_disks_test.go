@@ -235,7 +235,7 @@ func (l ledgers) ReadLedger(ctx context.Context, root string) (ledger []byte, er
 	err = l.call(ctx, "asks", "for the ledger at "+root, effect{do: func() error {
 		mt := l.machine.mounts[root]
 		switch {
-		case mt == nil || mt.dead:
+		case mt == nil || mt.dead || !mt.stopped.IsZero():
 			return errStorage
 		default:
 			ledger = []byte(mt.vol.live.ledger)
@@ -253,7 +253,7 @@ func (l ledgers) write(ctx context.Context, root string, ledger []byte, sync boo
 	return l.call(ctx, "write", "the ledger at "+root, effect{do: func() error {
 		mt := l.machine.mounts[root]
 		switch {
-		case mt == nil || mt.dead:
+		case mt == nil || mt.dead || !mt.stopped.IsZero():
 			return errStorage
 		}
 		mt.vol.change(func(f *filesystem) { f.ledger = string(ledger) })

@@ -56,6 +56,7 @@ type machine struct {
 
 	down  time.Time // since when the service does not run
 	early time.Time // since when the role is told to be ready
+	mute  time.Time // since when it is not told that nothing can be written to the volume
 }
 
 // A file is written to the disk some seconds after the program that wrote it
