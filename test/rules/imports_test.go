@@ -128,7 +128,7 @@ var table = []row{
 	{pkg: "pkg/blankproof", may: []string{"bootagent/pkg/blankproof/signature", "bootagent/pkg/block", "bootagent/pkg/filesystem/superblock", "bootagent/pkg/program", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "reads of a disk that pkg/block describes, blkid and wipefs as programs; it writes to no disk"},
 	{pkg: "pkg/blankproof/signature", may: []string{"bootagent/pkg/block"}, never: effects, why: "the table of formats and their marks; it is data, and takes of pkg/block its units"},
 	{pkg: "pkg/selinux", may: []string{xsys}, never: network, why: "one extended attribute; no policy, and no library of SELinux"},
-	{pkg: "pkg/filesystem", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/filesystem/superblock", "bootagent/pkg/selinux", xsys}, never: network, why: "extended attributes, statx and mounts that are attached nowhere; no volumes"},
+	{pkg: "pkg/filesystem", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/filesystem/superblock", "bootagent/pkg/mountinfo", "bootagent/pkg/selinux", xsys}, never: network, why: "extended attributes, statx, what the kernel says of a mounted filesystem, and mounts that are attached nowhere; no volumes"},
 	{pkg: "pkg/filesystem/superblock", never: effects, why: "bytes of a superblock to a size; its caller reads the disk"},
 	{pkg: "pkg/filesystem/growfs", may: []string{"bootagent/pkg/block", "bootagent/pkg/command", "bootagent/pkg/filesystem", "bootagent/pkg/filesystem/superblock", "bootagent/pkg/host", "bootagent/pkg/storage/diskinfo", xsys}, never: network, why: "a command: it identifies a disk and what is mounted of it, and has the kernel grow that"},
 	{pkg: "pkg/filesystem/introduce", may: []string{"bootagent/pkg/block", "bootagent/pkg/command", "bootagent/pkg/filesystem", "bootagent/pkg/host", "bootagent/pkg/selinux", "bootagent/pkg/storage/diskinfo", xsys}, never: network, why: "a command: it identifies a disk, and has pkg/filesystem write to it"},
@@ -226,6 +226,10 @@ var table = []row{
 	{
 		pkg: "pkg/storage/grow", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage"}, never: effects,
 		why: "when a volume grows; every effect is behind an interface of pkg/host",
+	},
+	{
+		pkg: "pkg/storage/health", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/unit"}, never: effects,
+		why: "whether a volume can be written; it asks by pkg/host",
 	},
 	{pkg: "pkg/storage/grow/byhand", may: []string{"bootagent/pkg/command", "bootagent/pkg/control"}, never: effects, why: "a command: it asks the agent"},
 	{
