@@ -80,6 +80,7 @@ type disk struct {
 	plugged  bool
 	content  host.Content
 	label    string // of its filesystem
+	model    string
 	ledger   []byte
 	names    map[string]host.DirectoryState
 	writable bool // nothing but a read-write mount or mkfs may change it
@@ -170,7 +171,7 @@ func (m *machine) Find(_ context.Context, serial string) (host.Disk, bool, error
 	if d == nil || !d.plugged {
 		return host.Disk{}, false, nil
 	}
-	return host.Disk{Serial: serial, Path: "/dev/nvme1n1", Link: serial, Dev: d.dev, Seq: d.seq, Size: cmp.Or(d.size, gib)}, true, nil
+	return host.Disk{Serial: serial, Model: d.model, Path: "/dev/nvme1n1", Link: serial, Dev: d.dev, Seq: d.seq, Size: cmp.Or(d.size, gib)}, true, nil
 }
 
 func (m *machine) Marked(ctx context.Context, mark host.Mark) (all []host.Disk, err error) {
@@ -185,6 +186,12 @@ func (m *machine) Marked(ctx context.Context, mark host.Mark) (all []host.Disk, 
 		m.mu.Lock()
 		content, label := m.disks[serial].content, m.disks[serial].label
 		m.mu.Unlock()
+		if mark.Model != "" {
+			if there && d.Model == mark.Model {
+				all = append(all, d)
+			}
+			continue
+		}
 		if there && content.Filesystem == mark.Filesystem && (mark.UUID == "" || content.UUID == mark.UUID) && (mark.Label == "" || label == mark.Label) {
 			all = append(all, d)
 		}

@@ -144,6 +144,10 @@ func readVolumes(d *reading, value strictyaml.Value) {
 			v.checkPool(what, e.Key)
 		case v.Find.OnDisk() && v.Format == FormatIfBlank:
 			e.Key.Failf("%s: format: %s can't stand beside uuid or label of find: no blank disk has one; leave format out", what, FormatIfBlank)
+		case v.Find.Store != "" && v.Adopt:
+			e.Key.Failf("%s: adopt can't stand beside instance-store of find: a filesystem there is bootagent's, or nobody knows whose; leave adopt out", what)
+		case v.Find.Store != "" && v.Format != FormatIfBlank:
+			e.Key.Failf("%s: instance-store of find needs format: %s, since its disk is blank after each launch and each start; write it", what, FormatIfBlank)
 		case v.Filesystem == XFS && len(v.Find.Label) > xfsLabel && !strings.Contains(v.Find.Label, "${"):
 			e.Key.Failf("%s: label: too long: %d characters; the label of an XFS filesystem has at most %d", what, len(v.Find.Label), xfsLabel)
 		}

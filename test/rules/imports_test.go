@@ -116,6 +116,7 @@ var table = []row{
 		pkg: "pkg/grammar", may: append([]string{"bootagent/pkg/engine", "bootagent/pkg/role", "bootagent/pkg/secret/sources"}, declared...), never: effects,
 		why: "the one place that joins engines and sources for role files",
 	},
+	{pkg: "pkg/uuid", never: effects, why: "random UUIDs; it asks nobody but the kernel's source of random numbers"},
 	{pkg: "pkg/syntax", may: []string{"bootagent/pkg/unit"}, never: effects, why: "names on the machine; it looks at none"},
 	{pkg: "pkg/aws/name", never: effects, why: "names in AWS; it asks nobody"},
 	{pkg: "pkg/settings", may: []string{"bootagent/pkg/secret", "bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"}, why: "one file to Settings"},
@@ -201,7 +202,7 @@ var table = []row{
 		why: "it asks the metadata service, and no other, by sockets that it may have to mark; it knows no plans",
 	},
 	{
-		pkg: "pkg/storage", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage/known", "bootagent/pkg/storage/plugged", "bootagent/pkg/storage/size", "bootagent/pkg/storage/stop"}, never: effects,
+		pkg: "pkg/storage", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage/known", "bootagent/pkg/storage/plugged", "bootagent/pkg/storage/size", "bootagent/pkg/storage/stop", "bootagent/pkg/uuid"}, never: effects,
 		why: "a volume as layers; of a plan it knows volumes, and no services",
 	},
 	{
@@ -220,7 +221,7 @@ var table = []row{
 	{pkg: "pkg/bypass/byhand", may: all, why: "a command: it asks the agent, and starts a service where no agent can"},
 	{pkg: "pkg/release", may: []string{renameio}, never: []string{"net", "net/http", "os/exec"}, why: "one file"},
 	{pkg: "pkg/storage/known", may: []string{"bootagent/pkg/host"}, never: effects, why: "which events of a disk say something new; it looks at no disk"},
-	{pkg: "pkg/storage/plugged", may: []string{"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/role"}, never: effects, why: "which of the disks that are there is meant; it asks by pkg/host"},
+	{pkg: "pkg/storage/plugged", may: []string{"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/syntax"}, never: effects, why: "which of the disks that are there is meant; it asks by pkg/host"},
 	{pkg: "pkg/storage/size", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/host", "bootagent/pkg/role/find"}, never: effects, why: "whether the size of a disk is for good; it asks by pkg/host"},
 	{pkg: "pkg/storage/stop", never: effects, why: "how services stopped, in words; a ledger keeps it"},
 	{

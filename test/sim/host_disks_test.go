@@ -47,6 +47,12 @@ func (d disks) Marked(ctx context.Context, mark host.Mark) (all []host.Disk, err
 	err = d.call(ctx, "asks", "for the disks with "+mark.String(), effect{bound: 2 * time.Minute, do: func() error {
 		for _, serial := range sortedKeys(d.machine.plugged) {
 			on := d.machine.plugged[serial]
+			if mark.Model != "" {
+				if on.block().Model == mark.Model {
+					all = append(all, diskinfo.Of(on.block()))
+				}
+				continue
+			}
 			fs := on.vol.place
 			if fs != nil && fs.kind == mark.Filesystem && (mark.UUID == "" || fs.uuid == mark.UUID) && (mark.Label == "" || on.vol.label == mark.Label) {
 				all = append(all, diskinfo.Of(on.block()))

@@ -27,6 +27,8 @@ func (w *World) checkMake(v *ebs) {
 		w.breaks("a filesystem is made on %s, which was made from %s%s", v.ID, v.Snapshot, v.Source)
 	case w.acked[v.ID] > 0:
 		w.breaks("a filesystem is made on %s, which holds acknowledged rows", v.ID)
+	case w.role.Volumes[0].Find.Store != "" && !v.store:
+		w.breaks("a filesystem is made on %s, which is no instance store", v.ID)
 	case v.MultiAttach:
 		w.breaks("a filesystem is made on %s, which several instances can attach", v.ID)
 	}
