@@ -29,7 +29,7 @@ var usage = map[string]string{"e2fsck": "e2fsck 2>&1", "xfs_repair": "xfs_repair
 
 // forPeople are the commands of bootagent that a hint may name. Other words
 // behind its name are prose.
-var forPeople = []string{"retry", "unlock", "wait", "status", "validate", "guard", "inspect", "holders", "iam", "secret"}
+var forPeople = []string{"retry", "adopt", "unlock", "wait", "status", "validate", "guard", "inspect", "holders", "iam", "secret"}
 
 // runs is where the commands of a program are run as a whole, beside.
 var runs = map[string]string{
