@@ -55,6 +55,8 @@ type ebs struct {
 	shrunk bool   // its disk is smaller than its filesystem
 	label  string // of its filesystem
 
+	adoptions map[adoption]bool // that people have ordered
+
 	unsound     bool // its filesystem is not mended without being asked
 	unmountable bool // the kernel refuses it
 }

@@ -181,6 +181,9 @@ func (f filesystems) Introduce(ctx context.Context, d host.Disk, i host.Introduc
 				return err
 			}
 			v := disk.vol
+			if v.live != nil && i.Instead != "" {
+				w.breaks("the filesystem of %s is adopted on %s, while it is in use", v.ID, m.id)
+			}
 			if v.place == nil || v.place.kind != i.Filesystem || v.live != nil {
 				return errStorage
 			}
@@ -189,6 +192,7 @@ func (f filesystems) Introduce(ctx context.Context, d host.Disk, i host.Introduc
 				if ledger.Digest([]byte(v.live.ledger)) != i.Instead || i.Made && len(v.live.dirs) > 0 {
 					return
 				}
+				w.checkIntroduce(m, v, i)
 				v.change(func(f *filesystem) {
 					f.ledger = string(i.Ledger)
 					if i.Made {
