@@ -131,6 +131,23 @@ done`
 		g.sh("! systemctl is-active mariadb && ! findmnt /srv/data")
 		g.unplug(other)
 		g.until(settles, "bootagent wait --timeout 2m && systemctl is-active mariadb")
+
+		// A person adopts the copy, by the command that the status names.
+		g.unplug(last)
+		g.until(settles, "! systemctl is-active mariadb && ! findmnt /srv/data")
+		before := sum(t, other.Path)
+		g.plug(other)
+		g.until(settles, "bootagent status | grep -q 'bootagent adopt data --as-copy-of '")
+		const pasted = `$(bootagent status | grep -o 'bootagent adopt data [^;]*')`
+		g.says(pasted+" </dev/null; echo exit $?", "disk vol0fedcba9876543210 is a copy of volume ", `"mysql" of mariadb 1`, " in mysql: ready", "would write, into the ledger alone:", "exit 3")
+		g.says("bootagent adopt data --lost-ledger --yes vol-0fedcba9876543210; echo exit $?", "it is a copy of volume ", "exit 1")
+		g.says(pasted+" --yes vol-01; echo exit $?", "it is vol-0fedcba9876543210, and not vol-01", "exit 1")
+		if sum(t, other.Path) != before {
+			t.Error("the disk was changed, and nobody has confirmed it")
+		}
+		g.says("SUDO_USER=alice "+pasted+" --yes vol-0fedcba9876543210; echo exit $?", "is being adopted as a copy of volume ", "exit 0")
+		g.until(settles, "bootagent wait --timeout 2m && systemctl is-active mariadb")
+		g.says("journalctl -b --no-pager -u bootagent", "a person has a filesystem adopted")
 	})
 }
 

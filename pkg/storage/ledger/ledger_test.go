@@ -2,12 +2,14 @@ package ledger
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"bootagent/pkg/fault"
+	"bootagent/pkg/host"
 )
 
 func disk() Disk {
@@ -84,5 +86,31 @@ func TestAnAdoptionLeavesTheFormerLedger(t *testing.T) {
 	}
 	if order.Ends(nil) || (*Order)(nil).Ends(doubt) {
 		t.Error("no order ends no doubt")
+	}
+}
+
+// docs/adopt.md shows what a person is told.
+func TestTheReportIsAsTheGuideShowsIt(t *testing.T) {
+	guide, err := os.ReadFile("../../../docs/adopt.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := Disk{
+		Name: "data", Role: "mysql", Serial: "vol0fedcba9876543210", Volume: "vol-0fedcba9876543210", Size: 100 << 30,
+		Filesystem: "xfs", UUID: "6d2f6f1c-6a55-4f8c-9d3e-0b7f3c1a2b4d", Used: 100 << 30, Machine: "i-2", Exclusive: true,
+	}
+	was := Ledger{
+		Volume: "vol-0123456789abcdef0", UUID: d.UUID, Role: "mysql", Instance: "i-0123456789abcdef0",
+		Data: map[string]Data{"mysql": {Engine: "mariadb", Version: "10.11.6", Ready: true}},
+	}
+	src, err := was.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, doubt := d.Judge(src)
+	report := doubt.Holding([]string{"mysql"}).Report(
+		[]host.DirectoryReport{{State: host.Ready, Version: "10.11.6"}}, []host.Data{{Name: "mysql", Engine: "mariadb", Dir: "mysql"}}, "snapshot snap-0a1b2c3d4e5f60718")
+	if !strings.Contains(string(guide), "```\n"+report+"Nothing was changed yet; to do it: ") {
+		t.Errorf("the guide does not show this:\n%s", report)
 	}
 }
