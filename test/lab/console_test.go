@@ -30,6 +30,31 @@ func TestAMachineTellsItsVersions(t *testing.T) {
 	}
 }
 
+// A machine is started again only after what the agent can't have caused.
+func TestAKernelFailsBeforeTheAgentBegins(t *testing.T) {
+	const (
+		kernel = "[    0.000000] Linux version 6.12.118+deb13-cloud-amd64\n"
+		pid1   = "[    4.510273] systemd[1]: systemd 257.13-1~deb13u1 running in system mode (+PAM)\n"
+		agent  = "         Starting bootagent.service...\n"
+		panics = "[    6.893332] Kernel panic - not syncing: Fatal exception in interrupt\n"
+	)
+	for _, c := range []struct {
+		name, console string
+		on, failed    bool
+	}{
+		{"hangs before PID 1", kernel, true, true},
+		{"QEMU has ended before PID 1", kernel, false, false},
+		{"panics before PID 1", kernel + panics, false, true},
+		{"panics before the agent", kernel + pid1 + panics, false, true},
+		{"panics after the agent has begun", kernel + pid1 + agent + panics, false, false},
+		{"hangs after PID 1 has begun", kernel + pid1, true, false},
+	} {
+		if got := kernelFailed(c.console, c.on); got != c.failed {
+			t.Errorf("%s: got %t", c.name, got)
+		}
+	}
+}
+
 func TestEachPlatformHasAComputer(t *testing.T) {
 	for _, on := range image.Platforms() {
 		if qemu.Console(on.Architecture) == "" {

@@ -7,4 +7,4 @@ func (m *Machine) Freeze(ctx context.Context) error {
 	return m.running().Monitor.Do(ctx, "stop", nil, nil)
 }
 
-var UntilPID1 = (*Machine).untilPID1
+var Up = (*Machine).up

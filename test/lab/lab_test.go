@@ -19,14 +19,31 @@ import (
 	"bootagent/test/lab/qemu"
 )
 
+// panicOnce makes the kernel panic at the next boot, and not at the one after it.
+const panicOnce = `[Unit]
+DefaultDependencies=no
+After=systemd-remount-fs.service
+Before=sysinit.target
+ConditionPathExists=/etc/lab/panic
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'rm /etc/lab/panic && sync /etc/lab && echo c >/proc/sysrq-trigger'
+[Install]
+WantedBy=sysinit.target
+`
+
 // All checks use one machine, because a boot takes longer than all of them together.
 func TestMachine(t *testing.T) {
 	img := labtest.Image(t, image.Spec{
-		Debs:  []string{deb(t)},
-		Files: map[string]image.File{"/etc/lab/image": {Data: []byte("the image's\n")}},
+		Debs: []string{deb(t)},
+		Files: map[string]image.File{
+			"/etc/lab/image":                         {Data: []byte("the image's\n")},
+			"/etc/systemd/system/panic-once.service": {Data: []byte(panicOnce)},
+		},
 		Commands: [][]string{
 			{"sh", "-c", "cat /etc/lab/installed /etc/lab/image >/etc/lab/command"},
 			{"systemctl", "mask", "mariadb.service"}, // its data directory is empty
+			{"systemctl", "enable", "panic-once.service"},
 		},
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
@@ -189,19 +206,24 @@ func TestMachine(t *testing.T) {
 	ok(t, m.Plug(ctx, third))
 	until(t, m, third.Serial, "test", "-b", byID(third))
 	output(t, m, "", "sh", "-c", synced, "sh", byID(third))
+	output(t, m, "", "sh", "-c", "touch /etc/lab/panic && sync /etc/lab /etc/lab/panic")
 	m.Kill()
 	if m.Addr(80) != "" {
 		t.Error("a killed machine has an address")
 	}
 
-	t.Run("is started again if its kernel hangs", func(t *testing.T) {
+	t.Run("is started again if its kernel hangs, and if it panics before the agent begins", func(t *testing.T) {
 		ok(t, m.Start(ctx))
 		hung := m.Addr(80)
 		ok(t, m.Freeze(ctx))
-		ok(t, lab.UntilPID1(m, ctx, 20*time.Second))
+		ok(t, lab.Up(m, ctx, 20*time.Second))
 		ok(t, m.WaitConsole(ctx, "Reached target multi-user.target"))
 		if m.Addr(80) == hung {
 			t.Errorf("the machine that hung still runs, at %s", hung)
+		}
+		log, err := os.ReadFile(filepath.Join(m.Dir(), "console.log"))
+		if ok(t, err); strings.Count(string(log), "Kernel panic - not syncing: sysrq triggered crash") != 1 {
+			t.Error("the kernel has not panicked once")
 		}
 	})
 	t.Run("has lost only what was not synced", func(t *testing.T) {

@@ -77,16 +77,22 @@ func (m *Machine) path(name string) string { return filepath.Join(m.config.Dir, 
 // on a busy host with two CPUs.
 const bootDeadline = 5 * time.Minute
 
-// In about one of several hundred boots the emulation stops 2 s after its start, while the kernel
-// calibrates its clocks and before PID 1 runs. PID 1 usually writes its first line after 4 s, and after
-// 15 s on a busy host.
+// In about one of several hundred boots the emulation fails before anything that is tested has begun: it
+// stops 2 s after its start, while the kernel calibrates its clocks and before PID 1 runs, or the kernel
+// panics while udev loads modules. PID 1 usually writes its first line after 4 s, and after 15 s on a busy
+// host.
 const (
 	kernelDeadline = time.Minute
 	kernelStarts   = 3
+
+	ofPID1  = "systemd[1]: "
+	ofAgent = "bootagent.service"
+	ofPanic = "Kernel panic - not syncing"
 )
 
 // Boot starts the machine and waits until it can run commands, for 5 minutes at most. If the kernel hangs
-// before PID 1 runs, Boot starts the machine again.
+// before PID 1 runs, or panics before the agent begins, Boot starts the machine again, up to 3 starts in all.
+// What the agent could have caused is an error.
 func (m *Machine) Boot(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, bootDeadline, fmt.Errorf("not up after %v", bootDeadline))
 	defer cancel()
@@ -94,32 +100,48 @@ func (m *Machine) Boot(ctx context.Context) error {
 	if err := m.Start(ctx); err != nil {
 		return err
 	}
-	if err := m.untilPID1(ctx, kernelDeadline); err != nil {
-		return err
-	}
-	if err := m.WaitGuest(ctx); err != nil {
+	if err := m.up(ctx, kernelDeadline); err != nil {
 		return err
 	}
 	m.log.Info("up", "took", since(began))
 	return nil
 }
 
-// untilPID1 waits until PID 1 has written to the console. If it does not do so within the given time,
-// untilPID1 starts the machine again, up to kernelStarts starts in all.
-func (m *Machine) untilPID1(ctx context.Context, within time.Duration) error {
+// up waits until the machine can run commands, and starts it again as Boot does. PID 1 has to write to the
+// console within the given time.
+func (m *Machine) up(ctx context.Context, within time.Duration) error {
 	for start := 1; ; start++ {
-		short, cancel := context.WithTimeout(ctx, within)
-		err := m.WaitConsole(short, "systemd[1]: ")
-		cancel()
-		if err == nil || ctx.Err() != nil || start == kernelStarts || m.running() == nil {
+		err := m.answers(ctx, within)
+		if err == nil || ctx.Err() != nil || start == kernelStarts {
 			return err
 		}
-		m.log.Warn("the kernel hangs; starting the machine again", "start", start, "error", err)
+		if console, _ := m.Console(); !kernelFailed(console, m.running() != nil) {
+			return err
+		}
+		m.log.Warn("the emulated kernel has failed; starting the machine again", "start", start, "error", err)
 		m.Kill()
 		if err := m.Start(ctx); err != nil {
 			return err
 		}
 	}
+}
+
+func (m *Machine) answers(ctx context.Context, within time.Duration) error {
+	short, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	if err := m.WaitConsole(short, ofPID1); err != nil {
+		return err
+	}
+	return m.WaitGuest(ctx)
+}
+
+// kernelFailed tells by the console of a boot that the kernel has panicked before the agent began, or that it
+// hangs, which is that the machine is on, and PID 1 has written nothing.
+func kernelFailed(console string, on bool) bool {
+	if strings.Contains(console, ofPanic) {
+		return !strings.Contains(console, ofAgent)
+	}
+	return on && !strings.Contains(console, ofPID1)
 }
 
 // commandLine is the kernel's. There is no initrd: the kernel has NVMe and ext4 built in.
