@@ -141,6 +141,7 @@ func files(t *testing.T, dir string) []string {
 func expect(t *testing.T, got map[string]string, want ...guard.Hold) {
 	t.Helper()
 	for _, h := range want {
+		h.NoSocket = true // these machines have no systemd-imdsd
 		if got[h.Unit] != h.Text() {
 			t.Errorf("the guard of %s is %q, not %q", h.Unit, got[h.Unit], h.Text())
 		}

@@ -3,6 +3,7 @@ package apparmor
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -334,6 +335,57 @@ profile unknown @{nowhere}/x { }
 		}
 		if strings.Join(got, " ") != want {
 			t.Errorf("%s: got %q, want %q", program, got, want)
+		}
+	}
+}
+
+// The command that is told adds the flag, and does nothing when it is run again.
+func TestTheFlagThatIsMissingIsAddedByTheCommandThatIsTold(t *testing.T) {
+	const inside = "\n  /x r, # {\n}\n"
+	for _, c := range []struct{ head, want string }{
+		{"/usr/sbin/mysqld {", "/usr/sbin/mysqld flags=(attach_disconnected) {"},
+		{"/usr/sbin/mysqld{", ""}, // no parser takes it
+		{"profile my.sql /usr/{bin,sbin}/my*[sd]ql{,d} {", "profile my.sql /usr/{bin,sbin}/my*[sd]ql{,d} flags=(attach_disconnected) {"},
+		{"  profile db /usr/sbin/mysqld flags=(complain) { # mine", "  profile db /usr/sbin/mysqld flags=(attach_disconnected, complain) { # mine"},
+		{`profile "d'b&$x" /usr/sbin/mysqld {`, `profile "d'b&$x" /usr/sbin/mysqld flags=(attach_disconnected) {`},
+		{"/usr/sbin/mysqld flags=(complain)\n{", "add the flag"},
+		{"profile db /usr/sbin/mysqld\n{", "add the flag"},
+		{"profile db /usr/sbin/mysqld xattrs=(security.x=a) {", "add the flag"},
+		{"/usr/sbin/mysqld (complain) {", "add the flag"},
+	} {
+		root := image(t, files{
+			"etc/apparmor.d/usr.sbin.mysqld":       "include <tunables/global>\n" + c.head + inside,
+			"usr/lib/systemd/system/mysql.service": "[Service]\nType=notify\nExecStart=/usr/sbin/mysqld\n",
+		})
+		problems, err := Unheard(root, []string{"mysql.service"})
+		ok(t, err)
+		if c.want == "" {
+			if len(problems) > 0 {
+				t.Errorf("%s: told %q", c.head, problems)
+			}
+			continue
+		}
+		if len(problems) != 1 || problems[0].Install {
+			t.Errorf("%s: told %q", c.head, problems)
+			continue
+		}
+		_, command, is := strings.Cut(problems[0].Detail, ": run ")
+		if c.want == "add the flag" {
+			if !strings.HasSuffix(problems[0].Detail, ": add the flag attach_disconnected to its head") {
+				t.Errorf("%s: told %q", c.head, problems)
+			}
+			continue
+		}
+		for range 2 {
+			if out, err := exec.Command("sh", "-c", command).CombinedOutput(); !is || err != nil {
+				t.Errorf("%s: %s: %v: %s", c.head, command, err, out)
+			}
+			if got := read(t, root, "etc/apparmor.d/usr.sbin.mysqld"); got != "include <tunables/global>\n"+c.want+inside {
+				t.Errorf("%s: after %s it is\n%s", c.head, command, got)
+			}
+		}
+		if problems, err := Unheard(root, []string{"mysql.service"}); err != nil || len(problems) > 0 {
+			t.Errorf("%s: after %s: %q, %v", c.head, command, problems, err)
 		}
 	}
 }

@@ -19,7 +19,7 @@ const loadWithin = time.Minute
 // unless the root is that of the running machine, and its kernel has AppArmor: in a
 // chroot, where an image is built, the kernel is another machine's.
 func Loader(ctx context.Context, root string) func(profile string) error {
-	if filepath.Clean(root) != "/" || !booted() {
+	if !runs(root) {
 		return func(string) error { return nil }
 	}
 	return func(profile string) error {
@@ -41,9 +41,12 @@ func Loader(ctx context.Context, root string) func(profile string) error {
 	}
 }
 
-// booted reports whether systemd runs this root (sd_booted(3)) and the kernel has
-// AppArmor.
-func booted() bool {
+// runs reports whether a root is that of the running machine: systemd runs it
+// (sd_booted(3)), and the kernel has AppArmor.
+func runs(root string) bool {
+	if filepath.Clean(root) != "/" {
+		return false
+	}
 	enabled, err := os.ReadFile("/sys/module/apparmor/parameters/enabled")
 	if err != nil || !strings.HasPrefix(string(enabled), "Y") {
 		return false

@@ -24,7 +24,10 @@ func parse(text string, vars variables) (profiles []profile) {
 			depth = max(depth-1, 0)
 		case end == '{':
 			if depth++; depth == 1 {
-				profiles = append(profiles, header(words))
+				p := header(words)
+				before := text[:len(text)-len(in.rest)]
+				p.head = before[strings.LastIndex(before, "\n")+1:]
+				profiles = append(profiles, p)
 			}
 		case depth != 1 || first == "":
 		case first == "include":
@@ -51,6 +54,7 @@ func header(words []string) (p profile) {
 		switch {
 		case isFlags:
 			all := strings.FieldsFunc(flags, func(r rune) bool { return strings.ContainsRune("(), \t\n", r) })
+			p.flagged = true
 			p.unconfined = slices.Contains(all, "unconfined")
 			p.attachDisconnected = slices.Contains(all, "attach_disconnected")
 		case word == "profile" && p.name == "" || strings.HasPrefix(word, "xattrs="):

@@ -23,8 +23,10 @@ const (
 type profile struct {
 	file               string   // below the root
 	name               string   // as the kernel shows it
+	head               string   // the line that opens it, to its brace
 	attach             []string // patterns of the programs that it confines
 	unconfined         bool     // it confines nothing
+	flagged            bool     // it has flags=
 	attachDisconnected bool     // a path that is outside of the namespace counts as one below /
 	includes           []include
 	rules              []rule // of the profile itself, without those of files that it includes

@@ -37,6 +37,7 @@ type cloud struct {
 type ebs struct {
 	tags   map[string]string
 	holder string // instance that has it attached
+	device string // that it is attached as, by somebody else
 	from   string
 	size   int64
 	intent host.Intent
@@ -61,7 +62,7 @@ func (c *cloud) FindVolume(_ context.Context, find host.Find) (name.VolumeID, er
 	}
 	c.last = find.Last
 	for id, v := range c.volumes {
-		if id == find.ID || find.ID == "" && maps.Equal(v.tags, find.Tags) {
+		if id == find.ID || find.ID == "" && find.Device == v.device && maps.Equal(v.tags, find.Tags) {
 			return id, nil
 		}
 	}
@@ -94,6 +95,21 @@ func (c *cloud) Attach(_ context.Context, id name.VolumeID) error {
 		return nil
 	}
 	return &fault.Pending{For: fmt.Sprintf("volume %s to be detached from %s", id, v.holder), Hint: "stop " + v.holder}
+}
+
+func (c *cloud) Held(_ context.Context, id name.VolumeID, device string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.ask(); err != nil {
+		return err
+	}
+	switch v := c.volumes[id]; {
+	case v.device != device:
+		return fmt.Errorf("%s is not attached as %s", id, device)
+	case !c.disks[id.Serial()].plugged:
+		return &fault.Pending{For: fmt.Sprintf("volume %s to be attached as %s", id, device)}
+	}
+	return nil
 }
 
 func (c *cloud) DeletedWithInstance(id name.VolumeID) string {

@@ -25,9 +25,13 @@ type Volumes interface {
 	// neither forces nor detaches.
 	Attach(ctx context.Context, id name.VolumeID) error
 
+	// Held returns nil once this instance has the volume attached under a device
+	// name. It asks for no attach: that is somebody else's part.
+	Held(ctx context.Context, id name.VolumeID, device string) error
+
 	// DeletedWithInstance says that EC2 deletes a volume when this instance is
 	// terminated, and what keeps it. It is "" if EC2 does not, and if EC2 was not
-	// asked in this boot: it answers from what Attach has learned.
+	// asked in this boot: it answers from what Attach and Held have learned.
 	DeletedWithInstance(id name.VolumeID) string
 
 	// Tags returns all tags of a volume.
@@ -56,11 +60,14 @@ func (e *Denied) Error() string {
 	return "the instance's IAM role does not allow " + e.Action + ": " + e.Message
 }
 
-// Find says which EBS volume is meant: the one with the ID, or the one that has
-// all of the tags.
+// Find says which EBS volume is meant: the one with the ID, the one that this
+// instance has under a device name, or the one that has all of the tags.
 type Find struct {
 	ID   name.VolumeID     `json:"id,omitempty"`
 	Tags map[string]string `json:"tags,omitempty"`
+
+	// Device is a device name of EC2, such as /dev/sdf.
+	Device string `json:"device,omitempty"`
 
 	// Any says that any volume of the instance's zone with the tags will do that no
 	// other instance has; Last is the one that this instance had last, or "".
@@ -71,6 +78,9 @@ type Find struct {
 func (f Find) String() string {
 	if f.ID != "" {
 		return "volume " + string(f.ID)
+	}
+	if f.Device != "" {
+		return "the volume that is attached as " + f.Device
 	}
 	return "a volume with the tags " + f.TagList()
 }

@@ -42,16 +42,6 @@ func given(roles []*role.Role) (all []apparmor.Given) {
 	return all
 }
 
-// hidden returns the services from which the guard hides systemd-imdsd's socket.
-func (i Image) hidden() (services []string) {
-	for _, h := range Holds(i.Roles) {
-		if !h.IMDS && h.Unit == h.Service {
-			services = append(services, h.Service)
-		}
-	}
-	return services
-}
-
 // checkConfined checks that the profiles of AppArmor allow to services what the
 // roles give them.
 func (i Image) checkConfined(r *Report) error {
@@ -60,11 +50,11 @@ func (i Image) checkConfined(r *Report) error {
 		r.problem("%v", p)
 		r.Install = r.Install || p.Install
 	}
-	unheard, failed := apparmor.Unheard(i.Root, i.hidden())
+	unheard, failed := apparmor.Unheard(i.Root, i.hidden)
 	for _, p := range unheard {
-		r.Suggested = append(r.Suggested, p.String())
+		r.problem("%v", p)
 	}
-	err = errors.Join(err, failed)
+	problems, err = append(problems, unheard...), errors.Join(err, failed)
 	if err == nil && len(problems) == 0 && len(confined) > 0 {
 		r.Checked = append(r.Checked, Count(len(confined), "profile")+" of AppArmor: allowed is what the roles give ("+strings.Join(confined, ", ")+")")
 	}

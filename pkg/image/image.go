@@ -83,6 +83,7 @@ type Image struct {
 	Bind func(ctx context.Context, plan role.Plan) (role.Plan, error)
 
 	held, granted []string // units that guards hold, and services that the agent grants; Check finds them
+	hidden        []string // services from which guards hide systemd-imdsd's socket; Check finds them
 }
 
 // Check checks everything. The error is one of reading the directories of units;
@@ -93,7 +94,7 @@ func (i Image) Check(ctx context.Context) (Report, error) {
 		return Report{}, err
 	}
 	var r Report
-	if i.held, i.granted, err = i.checkGuards(&r); err != nil {
+	if err := i.checkGuards(&r); err != nil {
 		return r, err
 	}
 	i.bind(ctx, &r)

@@ -35,13 +35,17 @@ func Partitions() []string {
 	return []string{"aws", "aws-cn", "aws-eusc", "aws-iso", "aws-iso-b", "aws-iso-e", "aws-iso-f", "aws-us-gov"}
 }
 
-// A Volume is a volume by its id, or by its tags, or neither where only the
-// user-data says which it is.
+// A Volume is a volume by its id, or by its tags, or by the device name under which
+// EC2 attaches it, or nothing of these where only the user-data says which it is.
 type Volume struct {
-	Name string // in the role
-	ID   string
-	Tags map[string]string
+	Name   string // in the role
+	ID     string
+	Tags   map[string]string
+	Device string // whoever has it attached as this, it is not the instance
 }
+
+// attached tells whether the instance attaches it.
+func (v Volume) attached() bool { return v.Device == "" }
 
 // any tells whether nothing is known of which volume it is.
 func (v Volume) any() bool { return len(v.Tags) == 0 && strings.Trim(pattern(v.ID), "*") == "" }
@@ -100,7 +104,9 @@ func (p *Policy) volumes(needs Needs) {
 	attach, tag := []string{"ec2:AttachVolume", "ec2:DetachVolume"}, []string{"ec2:CreateTags"}
 	itself := Condition{}
 	itself.add("ArnLike", "ec2:SourceInstanceARN", arn("instance/${ec2:InstanceID}")...)
-	p.allow("AttachToItself", attach, arn("instance/*"), itself)
+	if slices.ContainsFunc(needs.Volumes, Volume.attached) {
+		p.allow("AttachToItself", attach, arn("instance/*"), itself)
+	}
 	var done []string
 	for _, v := range needs.Volumes {
 		resource, which, volume := "volume/*", v.condition(), "Volume"
@@ -114,10 +120,12 @@ func (p *Policy) volumes(needs Needs) {
 		// ForAllValues is also true of no values at all.
 		own.add("ForAllValues:StringEquals", "aws:TagKeys", sorted(slices.Clone(needs.Tagged))...)
 		own.add("Null", "aws:TagKeys", "false")
-		if same, _ := json.Marshal([]any{resource, which}); !slices.Contains(done, string(same)) {
+		if same, _ := json.Marshal([]any{resource, which, v.attached()}); !slices.Contains(done, string(same)) {
 			done = append(done, string(same))
 			n := number(len(done))
-			p.allow("Attach"+volume+n, attach, arn(resource), which)
+			if v.attached() {
+				p.allow("Attach"+volume+n, attach, arn(resource), which)
+			}
 			p.allow("Tag"+volume+n, tag, arn(resource), own)
 		}
 	}
@@ -131,6 +139,8 @@ func Wider(needs Needs) []string {
 	for _, v := range needs.Volumes {
 		tags = tags || len(v.Tags) > 0
 		switch unknown := v.unknown(); {
+		case !v.attached():
+			all = append(all, fmt.Sprintf("every volume of the account may be tagged as volume %s, since IAM does not know which one is attached as %s", v.Name, v.Device))
 		case v.any():
 			all = append(all, fmt.Sprintf("every volume of the account may be attached, detached and tagged as volume %s, since only the user-data says which it is", v.Name))
 		case v.ID != "" && strings.Contains(pattern(v.ID), "*"):
@@ -140,7 +150,7 @@ func Wider(needs Needs) []string {
 				v.Name, strings.Join(unknown, ", ")))
 		}
 	}
-	if len(needs.Volumes) > 0 {
+	if slices.ContainsFunc(needs.Volumes, Volume.attached) {
 		all = append(all, "ec2:DetachVolume allows a detach by force as well, which the agent never asks for")
 	}
 	if tags {

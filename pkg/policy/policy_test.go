@@ -36,6 +36,14 @@ func TestPolicies(t *testing.T) {
 			Tagged:  tagged,
 			Objects: []string{"b/key"},
 		},
+		"attached-by-others": {
+			Volumes: []Volume{{Name: "data", Device: "/dev/sdf"}, {Name: "log", Device: "/dev/sdg"}},
+			Tagged:  tagged,
+		},
+		"attached-and-by-id": {
+			Volumes: []Volume{{Name: "data", Device: "/dev/sdf"}, {Name: "log", ID: "vol-0123456789abcdef0"}},
+			Tagged:  tagged,
+		},
 		// What is special to IAM stands for itself.
 		"special": {
 			Volumes: []Volume{{Tags: map[string]string{"a": "*", "b": "${aws:username}?", "c": "*?$${params.x}"}}},
@@ -84,6 +92,10 @@ func TestWhatIsWiderThanNeededIsSaid(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	if got := Wider(Needs{Volumes: []Volume{{ID: "vol-0123456789abcdef0"}}, Objects: []string{"b/key"}}); len(got) != 1 || !strings.Contains(got[0], "a detach by force") {
+		t.Errorf("got %q", got)
+	}
+	want = []string{"every volume of the account may be tagged as volume data, since IAM does not know which one is attached as /dev/sdf"}
+	if got := Wider(Needs{Volumes: []Volume{{Name: "data", Device: "/dev/sdf"}}}); !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
 	}
 	// The document has it as well, once for all.

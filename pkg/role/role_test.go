@@ -96,7 +96,9 @@ func TestThePlanOfARoleIsWhole(t *testing.T) {
 				"bound-from-id":     "vol-00000000000000002",
 				"bound-from-serial": "vol-00000000000000003",
 				"bound-to-id":       "vol-00000000000000004",
-				"bound-to-serial":   "QEMU-7",
+
+				"bound-from-attached": "vol-00000000000000005",
+				"bound-to-serial":     "QEMU-7",
 			},
 		},
 		{file: "testdata/plan/files.yaml", params: map[string]string{"cluster": "the orders"}},
@@ -691,13 +693,13 @@ func FuzzDecode(f *testing.F) {
 		}
 		for i, v := range plan.Volumes {
 			ways := 0
-			for _, is := range []bool{v.Find.Serial != "", v.Find.ID != "", len(v.Find.Tags) > 0} {
+			for _, is := range []bool{v.Find.Serial != "", v.Find.ID != "", v.Find.Attached != "", len(v.Find.Tags) > 0} {
 				if is {
 					ways++
 				}
 			}
 			bad := ways != 1 || syntax.CheckMountPoint(v.Mount) != nil || v.Timeout <= 0 ||
-				v.Find.Serial != "" && syntax.CheckSerial(v.Find.Serial) != nil || v.Find.ID != "" && isNotID(v.Find.ID)
+				v.Find.Serial != "" && syntax.CheckSerial(v.Find.Serial) != nil || v.Find.ID != "" && isNotID(v.Find.ID) || v.Find.Attached != "" && name.CheckDevice(v.Find.Attached) != nil
 			for key, tag := range v.Find.Tags {
 				bad = bad || name.CheckTagKey(key) != nil || name.CheckTagPart(tag) != nil
 			}

@@ -228,7 +228,7 @@ func planVolumes(p *planning) {
 func permitVolumes(_ Grammar, r *Role, needs *policy.Needs) {
 	for _, v := range r.Volumes {
 		if !v.Find.Plugged() {
-			needs.Volumes = append(needs.Volumes, policy.Volume{Name: v.Name, ID: v.Find.ID, Tags: v.Find.Tags})
+			needs.Volumes = append(needs.Volumes, policy.Volume{Name: v.Name, ID: v.Find.ID, Tags: v.Find.Tags, Device: v.Find.Attached})
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // ebs is the source of a volume that is an EBS volume: it is found by its ID or
-// its tags, and attached to this instance.
+// its tags, and attached to this instance; or it is found where EC2 attaches it.
 type ebs struct {
 	volume *Volume
 
@@ -34,7 +34,7 @@ func (e *ebs) wanted() host.Find { return Wanted(e.volume.Find) }
 
 // Wanted is how a plan says which EBS volume is meant.
 func Wanted(f find.Find) host.Find {
-	return host.Find{ID: name.VolumeID(f.ID), Tags: f.Tags, Any: f.Pick == find.AnyFree}
+	return host.Find{ID: name.VolumeID(f.ID), Tags: f.Tags, Device: f.Attached, Any: f.Pick == find.AnyFree}
 }
 
 // find finds the volume that is meant. One that this instance had mounted before
@@ -73,13 +73,19 @@ func (e *ebs) claim(ctx context.Context) error {
 	return e.volume.Await(ctx, func(ctx context.Context) error { return e.volume.host.Volumes.Claim(ctx, e.id) })
 }
 
-// attach attaches the volume to this instance once nobody else has it.
+// attach attaches the volume to this instance once nobody else has it, or waits until
+// EC2 has attached it.
 func (e *ebs) attach(ctx context.Context) error {
 	if e.here {
 		return nil
 	}
 	v := e.volume
-	err := v.Await(ctx, func(ctx context.Context) error { return v.host.Volumes.Attach(ctx, e.id) })
+	err := v.Await(ctx, func(ctx context.Context) error {
+		if v.Find.Attached != "" {
+			return v.host.Volumes.Held(ctx, e.id, v.Find.Attached)
+		}
+		return v.host.Volumes.Attach(ctx, e.id)
+	})
 	if deleted := v.host.Volumes.DeletedWithInstance(e.id); err == nil && deleted != "" && !v.Disposable {
 		graph.Warn(ctx, deleted)
 	}
@@ -141,7 +147,20 @@ func (e *ebs) intend(ctx context.Context, intent host.Intent) error {
 	return e.volume.host.Volumes.Intend(ctx, e.id, intent)
 }
 
-func (e *ebs) seek(context.Context) error { return nil } // the step find did
+// seek has nothing to do: the step find did it. But where somebody else attaches the
+// volume and its disk is gone, another one may have its place: then the step fails, and
+// begins with find.
+func (e *ebs) seek(ctx context.Context) error {
+	if e.volume.Find.Attached == "" {
+		return nil
+	}
+	_, there, err := e.volume.host.Disks.Find(ctx, e.serial())
+	if there || err != nil {
+		return err
+	}
+	e.here = false
+	return e.attach(ctx)
+}
 
 func (e *ebs) remote() bool { return true }
 

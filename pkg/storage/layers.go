@@ -68,7 +68,7 @@ type source interface {
 // counts. A new one is a file of its own and a line here.
 func (v *Volume) sources() []candidate {
 	return []candidate{
-		{v.Find.ID != "" || len(v.Find.Tags) > 0, &ebs{volume: v}},
+		{v.Find.Cloud() != "", &ebs{volume: v}},
 		{v.Find.Plugged(), &local{volume: v}},
 	}
 }

@@ -3,12 +3,10 @@ package storage
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
-	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
+	"bootagent/pkg/storage/plugged"
 )
 
 // local is the source of a volume whose disk is there without the agent's doing. It
@@ -39,40 +37,15 @@ func (d *local) seek(ctx context.Context) error {
 	if !d.volume.Find.OnDisk() {
 		return nil
 	}
-	return d.volume.await(ctx, lookEvery, lookEvery, d.look)
-}
-
-// look refuses several disks with the filesystem: a copy has the UUID and the label of
-// its original. The one that is mounted where the volume belongs is in use already, and
-// its ledger is read as always.
-func (d *local) look(ctx context.Context) error {
 	v := d.volume
-	mark := host.Mark{Filesystem: string(v.Filesystem), UUID: v.Find.UUID, Label: v.Find.Label}
-	all, err := v.host.Disks.Marked(ctx, mark)
-	if err != nil {
-		return err
-	}
-	dev, mounted, err := v.host.Mounts.At(v.Mount)
-	if err != nil {
-		return err
-	}
-	if at := slices.IndexFunc(all, func(disk host.Disk) bool { return mounted && disk.Dev == dev }); at >= 0 {
-		all = all[at : at+1]
-	}
-	switch {
-	case len(all) == 0:
-		return &fault.Pending{For: "a disk with " + mark.String(), Hint: "attach it; the agent goes on as soon as it is there"}
-	case len(all) > 1:
-		var serials []string
-		for _, disk := range all {
-			serials = append(serials, disk.Serial)
+	return v.await(ctx, lookEvery, lookEvery, func(ctx context.Context) error {
+		disk, err := plugged.Marked(ctx, v.host, v.Volume)
+		if err == nil {
+			d.found = disk.Serial
+			v.known.Is(d.found)
 		}
-		return fault.WithHint(fmt.Errorf("%d disks have %s, and one is meant: %s", len(all), mark, strings.Join(serials, ", ")),
-			"a copy has what its original has: detach those that are not meant, or name the serial number of the one below volumes in the user-data")
-	}
-	d.found = all[0].Serial
-	v.known.Is(d.found)
-	return nil
+		return err
+	})
 }
 
 // isNew allows any blank disk with the serial number: nothing else is known of one.

@@ -31,6 +31,7 @@ type judged struct {
 	partition string
 	own       []volume // that an instance may attach and tag
 	foreign   []volume
+	tagged    []volume // that an instance may tag, and somebody else attaches
 	objects   []string // of S3 that it may read
 	closed    []string
 }
@@ -80,6 +81,8 @@ var policies = map[string]judged{
 		objects:   []string{"b/key"},
 		closed:    []string{"b/key2", "c/key"},
 	},
+	"attached-by-others": {tagged: []volume{{id: id}, tagged("cluster=orders")}},
+	"attached-and-by-id": {own: []volume{{id: id}}, tagged: []volume{{id: "vol-0123456789abcdef1"}}},
 	"special": {
 		own: []volume{
 			tagged("a=*", "b=${aws:username}?", "c=*?$x"),
@@ -159,10 +162,12 @@ func (j judged) questions(name string, policy []byte) (all []question) {
 		}
 		return context
 	}
-	if len(j.own) > 0 {
+	if len(j.own)+len(j.tagged) > 0 {
 		ask(allowed, "looks", "ec2:DescribeVolumes", "*", from(map[string]any{}))
 		ask(allowed, "looks", "ec2:DescribeVolumesModifications", "*", from(map[string]any{}))
 		ask(allowed, "looks", "ec2:DescribeInstances", "*", from(map[string]any{}))
+	}
+	if len(j.own) > 0 {
 		ask(allowed, "itself", "ec2:AttachVolume", ec2("instance", self), ofInstance(self))
 		ask(denied, "another instance", "ec2:AttachVolume", ec2("instance", other), ofInstance(other))
 		ask(allowed, "itself", "ec2:DetachVolume", ec2("instance", self), ofInstance(self)) // by force or not
@@ -182,6 +187,13 @@ func (j judged) questions(name string, policy []byte) (all []question) {
 		for _, action := range []string{"DeleteVolume", "DeleteTags", "ModifyVolume", "CreateSnapshot"} {
 			ask(denied, what, "ec2:"+action, arn, ofVolume(v))
 		}
+	}
+	for _, v := range j.tagged {
+		what, arn := fmt.Sprint("an attached ", v), ec2("volume", v.id)
+		ask(allowed, what, "ec2:CreateTags", arn, ofVolume(v, "bootagent:volume", "bootagent:filesystem"))
+		ask(denied, what+" with another key", "ec2:CreateTags", arn, ofVolume(v, "cluster"))
+		ask(denied, what, "ec2:AttachVolume", arn, ofVolume(v))
+		ask(denied, what, "ec2:DetachVolume", arn, ofVolume(v))
 	}
 	for _, v := range j.foreign {
 		what, arn := fmt.Sprint("a foreign ", v), ec2("volume", v.id)

@@ -200,7 +200,7 @@ var table = []row{
 		why: "it asks the metadata service, and no other, by sockets that it may have to mark; it knows no plans",
 	},
 	{
-		pkg: "pkg/storage", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage/known", "bootagent/pkg/storage/ledger", "bootagent/pkg/storage/size", "bootagent/pkg/storage/stop"}, never: effects,
+		pkg: "pkg/storage", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage/known", "bootagent/pkg/storage/ledger", "bootagent/pkg/storage/plugged", "bootagent/pkg/storage/size", "bootagent/pkg/storage/stop"}, never: effects,
 		why: "a volume as layers; of a plan it knows volumes, and no services",
 	},
 	{
@@ -219,6 +219,7 @@ var table = []row{
 	{pkg: "pkg/bypass/byhand", may: all, why: "a command: it asks the agent, and starts a service where no agent can"},
 	{pkg: "pkg/release", may: []string{renameio}, never: []string{"net", "net/http", "os/exec"}, why: "one file"},
 	{pkg: "pkg/storage/known", may: []string{"bootagent/pkg/host"}, never: effects, why: "which events of a disk say something new; it looks at no disk"},
+	{pkg: "pkg/storage/plugged", may: []string{"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/role"}, never: effects, why: "which of the disks that are there is meant; it asks by pkg/host"},
 	{pkg: "pkg/storage/size", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/host", "bootagent/pkg/role/find"}, never: effects, why: "whether the size of a disk is for good; it asks by pkg/host"},
 	{
 		pkg: "pkg/storage/ledger", may: []string{"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/shell", "bootagent/pkg/storage/stop"}, never: effects,

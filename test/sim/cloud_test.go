@@ -25,6 +25,7 @@ type cloud struct {
 	volumes   []*ebs
 	instances map[string]*instance
 	launched  int
+	mapping   devices       // that an instance is launched with, beside its root
 	lag       time.Duration // how long EC2 may tell what was before
 	late      bool          // and does, each time
 }
@@ -205,7 +206,12 @@ func (e ec2) Attach(ctx context.Context, id name.VolumeID, instance, device stri
 	)
 	return e.call(ctx, "attach", fmt.Sprintf("%s as %s", id, device), effect{
 		fails: fails, bound: apiWithin,
-		do: func() error { return c.attach(id, instance, device) },
+		do: func() error {
+			if as := c.world.role.Volumes[0].Find.Attached; as != "" {
+				c.world.breaks("%s attaches %s, although the launch of the instance attaches its volume as %s", e.machine.id, id, as)
+			}
+			return c.attach(id, instance, device)
+		},
 	})
 }
 
@@ -347,6 +353,9 @@ func (c *cloud) launch(userData string) *machine {
 	w.in(w.between(time.Second, 20*time.Second), "EC2", id+" runs", func() {
 		if c.instances[id].state == "pending" {
 			c.instances[id].state = "running"
+			for _, device := range sortedKeys(c.mapping) {
+				_ = c.attach(c.mapping[device], id, device)
+			}
 		}
 	})
 	m.boot()

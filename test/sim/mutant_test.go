@@ -97,6 +97,7 @@ type seams struct {
 	findVolume func(context.Context, host.Find) (name.VolumeID, error)
 	claim      func(context.Context, name.VolumeID) error
 	attach     func(context.Context, name.VolumeID) error
+	held       func(context.Context, name.VolumeID, string) error
 	origin     func(context.Context, name.VolumeID) (host.Origin, error)
 	intent     func(context.Context, name.VolumeID) (host.Intent, error)
 	intend     func(context.Context, name.VolumeID, host.Intent) error
@@ -159,7 +160,7 @@ func newSeams(a *agent, h host.Host) *seams {
 		agent: a, real: h,
 		run: func(_ string, run graph.Func) graph.Func { return run },
 
-		findVolume: h.Volumes.FindVolume, claim: h.Volumes.Claim, attach: h.Volumes.Attach,
+		findVolume: h.Volumes.FindVolume, claim: h.Volumes.Claim, attach: h.Volumes.Attach, held: h.Volumes.Held,
 		origin: h.Volumes.Origin, intent: h.Volumes.Intent, intend: h.Volumes.Intend,
 		tags: h.Volumes.Tags, resized: h.Volumes.Resized, recordTag: h.Records.RecordTag,
 		recorded: h.Records.Recorded, record: h.Records.Record,
@@ -302,6 +303,10 @@ func (s seamVolumes) FindVolume(ctx context.Context, find host.Find) (name.Volum
 }
 func (s seamVolumes) Claim(ctx context.Context, id name.VolumeID) error  { return s.claim(ctx, id) }
 func (s seamVolumes) Attach(ctx context.Context, id name.VolumeID) error { return s.attach(ctx, id) }
+
+func (s seamVolumes) Held(ctx context.Context, id name.VolumeID, device string) error {
+	return s.held(ctx, id, device)
+}
 
 func (s seamVolumes) Origin(ctx context.Context, id name.VolumeID) (host.Origin, error) {
 	return s.origin(ctx, id)

@@ -93,6 +93,7 @@ func (w *World) checkFiles(m *machine) {
 // look holds the world against what must always be so.
 func (w *World) look() {
 	w.lookAtPool()
+	w.lookAtLaunched()
 	using := map[*ebs]string{}
 	for _, m := range w.machines {
 		if !m.up {

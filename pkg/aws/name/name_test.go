@@ -14,6 +14,7 @@ func TestNamesOfAWS(t *testing.T) {
 	long := func(n int) string { return strings.Repeat("a", n) }
 	const (
 		notID     = "not an EBS volume ID: vol- and 8 or 17 hexadecimal digits"
+		notDevice = "not a device name of EC2: /dev/sdb to /dev/sdz, or /dev/xvdb to /dev/xvdz"
 		notBucket = "not a bucket name: 3 to 63 lower-case letters, digits, dots and dashes; the first and the last a letter or digit"
 		wildcards = `the characters * ? \ are not allowed: EC2 treats them as wildcards`
 		printing  = "only printable characters and spaces are allowed"
@@ -40,6 +41,19 @@ func TestNamesOfAWS(t *testing.T) {
 		{"part of a volume", CheckVolumeIDPart, "snap", "not part of an EBS volume ID: vol- and 8 or 17 hexadecimal digits"},
 		{"part of a volume", CheckVolumeIDPart, long(21), ""},
 		{"part of a volume", CheckVolumeIDPart, long(22), "not part of an EBS volume ID: vol- and 8 or 17 hexadecimal digits"},
+		{"device", CheckDevice, "/dev/sdf", ""},
+		{"device", CheckDevice, "/dev/sdb", ""},
+		{"device", CheckDevice, "/dev/xvdf", ""},
+		{"device", CheckDevice, "/dev/xvdba", ""},
+		{"device", CheckDevice, "", "must not be empty"},
+		{"device", CheckDevice, "/dev/sda", "a device name of the root volume"},
+		{"device", CheckDevice, "/dev/sda1", "a device name of the root volume"},
+		{"device", CheckDevice, "/dev/xvda", "a device name of the root volume"},
+		{"device", CheckDevice, "sdf", notDevice},
+		{"device", CheckDevice, "/dev/sdf1", notDevice},
+		{"device", CheckDevice, "/dev/sdaa", notDevice},
+		{"device", CheckDevice, "/dev/sdf\n", notDevice},
+		{"device", CheckDevice, "/dev/nvme1n1", "a name that Linux gives, not the device name of a block device mapping, such as /dev/sdf"},
 		{"tag key", CheckTagKey, "Name", ""},
 		{"tag key", CheckTagKey, "", "must not be empty"},
 		{"tag key", CheckTagKey, "aws:x", "begins with aws:, which AWS reserves"},
@@ -102,6 +116,17 @@ func TestAVolumeIsKnownByTheSerialNumberOfItsDisk(t *testing.T) {
 		}
 		if is && got.Serial() != serial {
 			t.Errorf("%q has the serial number %q, not %q", got, got.Serial(), serial)
+		}
+	}
+}
+
+func TestTwoNamesOfOneSlotAreTheSame(t *testing.T) {
+	for device, want := range map[string]string{
+		"/dev/sdf": "f", "sdf": "f", "/dev/xvdf": "f", "xvdf": "f", "/dev/sdf1": "f", "/dev/hdf": "f",
+		"/dev/xvdba": "ba", "/dev/sda1": "a", "/dev/xvda": "a", "/dev/nvme1n1": "nvme1n1",
+	} {
+		if got := Slot(device); got != want {
+			t.Errorf("%s: got %q, want %q", device, got, want)
 		}
 	}
 }

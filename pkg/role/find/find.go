@@ -1,5 +1,6 @@
 // Package find knows how a role file says which disk a volume is: by its serial
-// number, by the filesystem on it, by its EBS volume ID, or by tags. It looks at no
+// number, by the filesystem on it, by its EBS volume ID, by tags,
+// or by the device name under which EC2 attaches it. It looks at no
 // disk.
 package find
 
@@ -36,6 +37,10 @@ type Find struct {
 	// filters in it, nor the backslash that escapes one.
 	Tags map[string]string `json:"tags,omitempty"`
 
+	// Attached is the device name of EC2 under which this instance has the EBS
+	// volume that is meant, such as /dev/sdf. The agent does not attach it.
+	Attached string `json:"attached,omitempty"`
+
 	// Pick says how many volumes may have the tags; "" is One.
 	Pick Pick `json:"pick,omitempty"`
 }
@@ -51,7 +56,7 @@ const (
 
 // Kind is what the key "find" of a volume may be.
 var Kind = key.Kind{
-	Type: key.Object, Keys: keys.Keys(), OneOf: []string{"serial", "uuid", "label", "id", "tags"}, Example: "find: {tags: {cluster: orders}}",
+	Type: key.Object, Keys: keys.Keys(), OneOf: []string{"serial", "uuid", "label", "id", "attached", "tags"}, Example: "find: {tags: {cluster: orders}}",
 }
 
 var keys = key.Table[expand.Parameters, finding]{
@@ -88,6 +93,18 @@ var keys = key.Table[expand.Parameters, finding]{
 		},
 	},
 	{
+		key.Key{Name: "attached", Says: "The device name under which the instance's launch mapping attaches the EBS volume. The agent asks EC2 which volume it is, and does not attach it.", Unset: otherWay, Kind: key.Kind{Type: key.Text, Doc: "a device name of EC2, such as `/dev/sdf`", Pattern: name.DevicePattern}},
+		func(_ expand.Parameters, r key.Reader, f *finding) {
+			if !f.first(r) {
+				return
+			}
+			if text, ok := r.Text(); ok {
+				refuse(r, "attached", name.CheckDevice(text))
+				f.Attached = text
+			}
+		},
+	},
+	{
 		key.Key{
 			Name: "tags", Says: "Tags of the one EBS volume that has all of these, and maybe others, in any zone and state. The agent attaches it.", Unset: otherWay,
 			Kind: key.Kind{Type: key.Map, Doc: "a map of tags", Entry: &key.Kind{Type: key.Text, Expands: true}, Least: 1, Example: "tags: {cluster: orders, holds: mysql}"},
@@ -112,7 +129,7 @@ var keys = key.Table[expand.Parameters, finding]{
 	},
 }
 
-const otherWay = "another of `serial`, `uuid`, `label`, `id` and `tags`"
+const otherWay = "another of `serial`, `uuid`, `label`, `id`, `attached` and `tags`"
 
 // A finding is a Find that is being read.
 type finding struct {
@@ -137,7 +154,7 @@ func Read(r key.Reader, params expand.Parameters, found Disks, volume string) Fi
 	var f finding
 	keys.Decode(params, r.Value, "find of "+r.What, &f)
 	if f.way == "" {
-		r.Failf("find of %s does not say how to find the disk; write one of serial, uuid, label, id and tags, or leave find out", r.What)
+		r.Failf("find of %s does not say how to find the disk; write one of serial, uuid, label, id, attached and tags, or leave find out", r.What)
 		return Find{}
 	}
 	if !f.open() {
@@ -232,6 +249,8 @@ func (f Find) Expand(known expand.Values) (find Find, errs []error) {
 		find.Label = put(f.Label, "label", known.Put, syntax.CheckLabel)
 	case "id":
 		find.ID = put(f.ID, "id", known.Put, checkID)
+	case "attached":
+		find.Attached = f.Attached
 	case "tags":
 		find.Tags, find.Pick = make(map[string]string), f.Pick
 		for _, key := range slices.Sorted(maps.Keys(f.Tags)) {
@@ -256,7 +275,7 @@ func (f Find) Bind(bound string) (Find, error) {
 		return Find{Serial: id.Serial()}, nil
 	case err == nil:
 		return Find{ID: string(id)}, nil
-	case way == "id", way == "tags", strings.HasPrefix(bound, "vol-"):
+	case way == "id", way == "attached", way == "tags", strings.HasPrefix(bound, "vol-"):
 		return Find{}, err
 	}
 	if err := syntax.CheckSerial(bound); err != nil {
@@ -276,6 +295,8 @@ func (f Find) way() string {
 		return "label"
 	case f.ID != "":
 		return "id"
+	case f.Attached != "":
+		return "attached"
 	case len(f.Tags) > 0:
 		return "tags"
 	}
@@ -288,6 +309,8 @@ func (f Find) Cloud() string {
 	switch f.way() {
 	case "id":
 		return "is the EBS volume " + f.ID
+	case "attached":
+		return "is attached as " + f.Attached
 	case "tags":
 		return "is found by its tags"
 	}
@@ -311,6 +334,8 @@ func (f Find) disk() string {
 		return "label " + f.Label
 	case "id":
 		return name.VolumeID(f.ID).Serial()
+	case "attached":
+		return "slot " + name.Slot(f.Attached)
 	}
 	var b strings.Builder
 	for _, key := range slices.Sorted(maps.Keys(f.Tags)) {
@@ -337,6 +362,9 @@ func (f Disks) Add(volume string, find Find) error {
 		f[disk] = struct{ volume, way string }{volume, way}
 		return nil
 	case other.way == way:
+		if way == "attached" {
+			way = "device name"
+		}
 		return fmt.Errorf("volumes %q and %q are the same disk: they have the same %s", other.volume, volume, way)
 	}
 	return fmt.Errorf("volumes %q and %q are the same disk: the %s of %q is the %s of %q", other.volume, volume, other.way, other.volume, way, volume)

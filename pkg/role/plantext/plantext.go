@@ -68,6 +68,9 @@ func (p printer) volume(v role.Volume) {
 		device = "the NVMe disk with that filesystem; the agent waits until somebody attaches it"
 	case v.Find.ID != "":
 		p.row("find", "the EBS volume "+v.Find.ID)
+	case v.Find.Attached != "":
+		p.row("find", "the EBS volume that EC2 says this instance has as "+v.Find.Attached)
+		device = "the NVMe disk of this EBS volume; the agent waits until EC2 has attached it"
 	default:
 		var tags []string
 		for _, key := range slices.Sorted(maps.Keys(v.Find.Tags)) {

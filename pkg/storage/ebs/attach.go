@@ -183,12 +183,10 @@ func (v *Volumes) attach(ctx context.Context, vol Volume) error {
 	if ask, underWay := v.names.available(vol.ID, time.Now()); underWay {
 		return v.waiting(ask, vol)
 	}
-	self, err := v.api.Instance(ctx, v.self.ID)
+	self, err := v.itself(ctx)
 	switch {
-	case codeOf(err) == "InvalidInstanceID.NotFound":
-		return pending(fmt.Sprintf("EC2 to know this instance, %s", v.self.ID), "", err)
 	case err != nil:
-		return v.answer(err)
+		return err
 	case self.State != "running":
 		return &fault.Pending{For: fmt.Sprintf("EC2 to say of this instance, %s, that it is running (it says %s)", v.self.ID, self.State)}
 	}
@@ -209,6 +207,15 @@ func (v *Volumes) attach(ctx context.Context, vol Volume) error {
 		return v.notAccepted(vol, self, device, err)
 	}
 	return v.waiting(v.names.accepted(vol.ID, time.Now()), vol)
+}
+
+// itself returns what EC2 says of this instance.
+func (v *Volumes) itself(ctx context.Context) (Instance, error) {
+	self, err := v.api.Instance(ctx, v.self.ID)
+	if codeOf(err) == "InvalidInstanceID.NotFound" {
+		return self, pending(fmt.Sprintf("EC2 to know this instance, %s", v.self.ID), "", err)
+	}
+	return self, v.answer(err)
 }
 
 // notAccepted makes of what AttachVolume answered what the caller can act on.

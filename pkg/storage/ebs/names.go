@@ -3,24 +3,11 @@ package ebs
 import (
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"bootagent/pkg/aws/name"
 )
-
-// slot is what two device names have in common that can't be used side by
-// side: to a Xen guest /dev/sdf is /dev/xvdf, and partitions are of their disk.
-func slot(device string) string {
-	device = strings.TrimPrefix(device, "/dev/")
-	for _, prefix := range []string{"xvd", "sd", "hd"} {
-		if rest, ok := strings.CutPrefix(device, prefix); ok {
-			return strings.TrimRight(rest, "0123456789")
-		}
-	}
-	return device
-}
 
 // deviceNames returns the names that a volume can be attached as, in the order
 // in which they are tried: first those that EC2 recommends for EBS volumes,
@@ -72,16 +59,16 @@ func (n *names) take(id name.VolumeID, inUse map[string]name.VolumeID, now time.
 	defer n.mu.Unlock()
 	taken := maps.Clone(n.spent)
 	for device := range inUse {
-		taken[slot(device)] = true
+		taken[name.Slot(device)] = true
 	}
 	for other, ask := range n.asked {
 		if other != id && ask.device != "" {
-			taken[slot(ask.device)] = true
+			taken[name.Slot(ask.device)] = true
 		}
 	}
 	ask := n.asked[id]
 	order := slices.Concat([]string{ask.device}, n.sorted())
-	i := slices.IndexFunc(order, func(device string) bool { return device != "" && !taken[slot(device)] })
+	i := slices.IndexFunc(order, func(device string) bool { return device != "" && !taken[name.Slot(device)] })
 	if i < 0 {
 		return "", false
 	}
@@ -93,7 +80,7 @@ func (n *names) take(id name.VolumeID, inUse map[string]name.VolumeID, now time.
 // sorted returns the device names, those that have served last at the end.
 func (n *names) sorted() []string {
 	all := deviceNames()
-	slices.SortStableFunc(all, func(a, b string) int { return n.old[slot(a)] - n.old[slot(b)] })
+	slices.SortStableFunc(all, func(a, b string) int { return n.old[name.Slot(a)] - n.old[name.Slot(b)] })
 	return all
 }
 
@@ -101,7 +88,7 @@ func (n *names) sorted() []string {
 func (n *names) spend(device string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.spent[slot(device)] = true
+	n.spent[name.Slot(device)] = true
 }
 
 // accepted notes that EC2 accepted an attach.
@@ -122,7 +109,7 @@ func (n *names) attaching(id name.VolumeID, a Attachment, stuck bool) asking {
 	ask.device, ask.since, ask.seen = a.Device, a.Since, true
 	n.asked[id] = ask
 	if stuck {
-		n.spent[slot(a.Device)] = true
+		n.spent[name.Slot(a.Device)] = true
 	}
 	return ask
 }
@@ -171,7 +158,7 @@ func (n *names) attached(id name.VolumeID, device string) {
 	defer n.mu.Unlock()
 	delete(n.asked, id)
 	n.count++
-	n.old[slot(device)] = n.count
+	n.old[name.Slot(device)] = n.count
 }
 
 // available notes that EC2 says that a volume is available, and tells whether
@@ -187,7 +174,7 @@ func (n *names) available(id name.VolumeID, now time.Time) (ask asking, underWay
 	case !ask.seen && now.Sub(ask.since) < settle:
 		return ask, true
 	}
-	n.spent[slot(ask.device)] = true
+	n.spent[name.Slot(ask.device)] = true
 	ask = asking{failed: ask.since, freed: ask.freed}
 	n.asked[id] = ask
 	return ask, false

@@ -58,6 +58,8 @@ func (v *Volumes) find(ctx context.Context, want host.Find) (Volume, error) {
 	switch {
 	case want.ID != "":
 		return v.describe(ctx, want.ID)
+	case want.Device != "":
+		return v.at(ctx, want.Device)
 	case len(want.Tags) == 0:
 		return Volume{}, fault.Refuse("give it an id or tags in the role file", "the volume has neither an id nor tags to be found by")
 	}

@@ -141,7 +141,8 @@ func (d *Doubt) Report(found []host.DirectoryReport, data []host.Data, from stri
 	}
 	fmt.Fprintf(&b, "would write, into the ledger alone:\n")
 	row("ledger", "volume %s of role %q, filesystem %s; adopted as %s", d.Volume, d.Role, d.UUID, d.Claim)
-	b.WriteString("No file on it is changed. Only the filesystem's own log is replayed, as by any mount.\n")
+	b.WriteString("No file on it is changed. The filesystem's own log is replayed, as by any mount. The disk was read without it: what was\n" +
+		"written last before it was copied or cut off may not be seen here.\n")
 	return b.String()
 }
 

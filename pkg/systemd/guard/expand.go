@@ -73,7 +73,11 @@ func (t *tree) expand(holds []Hold) ([]Hold, error) {
 			}
 		}
 	}
-	return slices.SortedFunc(maps.Values(held), func(a, b Hold) int { return strings.Compare(a.Unit, b.Unit) }), err
+	all := slices.SortedFunc(maps.Values(held), func(a, b Hold) int { return strings.Compare(a.Unit, b.Unit) })
+	for i := range all {
+		all[i].NoSocket = !t.Exists(metadataUnit)
+	}
+	return all, err
 }
 
 // triggers returns the units that may start others: the sockets, timers and paths

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"path/filepath"
 	"reflect"
 	"strings"
 	"syscall"
@@ -228,8 +229,8 @@ func TestAHoldOnAnotherNameHoldsTheUnit(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Hold{
-		{Unit: "mariadb.service", Service: "mysql.service", IMDS: true, Credentials: []string{"root-sql"}},
-		{Unit: "mysql.service", Service: "mysql.service", IMDS: true, Credentials: []string{"root-sql"}},
+		{Unit: "mariadb.service", Service: "mysql.service", IMDS: true, NoSocket: true, Credentials: []string{"root-sql"}},
+		{Unit: "mysql.service", Service: "mysql.service", IMDS: true, NoSocket: true, Credentials: []string{"root-sql"}},
 	}
 	if !reflect.DeepEqual(all, want) {
 		t.Errorf("held is %v, not %v", all, want)
@@ -245,5 +246,40 @@ func TestAPipeInThePlaceOfAUnitFileIsNotOpened(t *testing.T) {
 	all, err := Expand(root, []Hold{hold("mariadb.service")})
 	if got, want := units(all), "mariadb.service mariadb.socket mariadb.timer"; got != want || err != nil {
 		t.Errorf("held is %q, %v", got, err)
+	}
+}
+
+// Without it, a service gets no mount namespace. What can't be read may have it.
+func TestTheSocketOfSystemdImdsdIsHiddenWhereItIs(t *testing.T) {
+	const line = "InaccessiblePaths=-" + MetadataSocket + "\n"
+	for name, c := range map[string]struct {
+		unit   string // a file of systemd-imdsd
+		hidden bool
+	}{
+		"it is installed":        {"usr/lib/systemd/system/systemd-imdsd.socket", true},
+		"it is masked, for now":  {"etc/systemd/system/systemd-imdsd.socket", true},
+		"it is not installed":    {"", false},
+		"there is another thing": {"usr/lib/systemd/system/imdsd.socket", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := image()
+			delete(m, "usr/lib/systemd/system/"+metadataUnit)
+			if c.unit != "" {
+				m[c.unit] = ""
+			}
+			root := m.root(t)
+			install_(t, root, hold("mariadb.service"))
+			text, err := Installed(root, "mariadb.service")
+			if err != nil || strings.Contains(text, line) != c.hidden {
+				t.Errorf("the guard is %q, %v", text, err)
+			}
+			if problems, err := Check(root, []Hold{hold("mariadb.service")}); err != nil || len(problems) > 0 {
+				t.Errorf("told: %v, %v", problems, err)
+			}
+		})
+	}
+	all, err := Expand(filepath.Join(t.TempDir(), "absent"), []Hold{{Unit: "a.service", Service: "a.service"}})
+	if err == nil || len(all) != 1 || !strings.Contains(all[0].Text(), line) {
+		t.Errorf("of what cannot be read: %+v, %v", all, err)
 	}
 }

@@ -73,6 +73,11 @@ type Hold struct {
 	// IMDS says that the unit may reach the instance's metadata service.
 	IMDS bool
 
+	// NoSocket says that there is no systemd-imdsd below the root, and so no socket to
+	// hide from the unit. Expand sets it. To hide a path, systemd gives the service a
+	// mount namespace, which a profile of AppArmor may not be made for.
+	NoSocket bool
+
 	// Credentials are the names of the credentials that the agent stages for the
 	// unit, sorted. Only a service that is held for itself has any.
 	Credentials []string
@@ -147,7 +152,9 @@ func (h Hold) serviceSettings() string {
 		}
 	} else {
 		b.WriteString("IPAddressDeny=" + imds4 + " " + imds6 + "\n")
-		b.WriteString("InaccessiblePaths=-" + MetadataSocket + "\n")
+		if !h.NoSocket {
+			b.WriteString("InaccessiblePaths=-" + MetadataSocket + "\n")
+		}
 	}
 	for _, name := range h.Credentials {
 		b.WriteString("LoadCredential=" + name + ":" + Staged(h.Service, name) + "\n")

@@ -25,6 +25,7 @@ func hold(unit string) Hold { return Hold{Unit: unit, Service: unit} }
 func TestText(t *testing.T) {
 	for file, h := range map[string]Hold{
 		"service":      hold("mariadb.service"),
+		"no-imdsd":     {Unit: "mariadb.service", Service: "mariadb.service", NoSocket: true},
 		"imds-allowed": {Unit: "web.service", Service: "web.service", IMDS: true},
 		"also-guarded": {Unit: "mysql-exporter.service", Service: "mariadb.service"},
 		"socket":       {Unit: "mariadb.socket", Service: "mariadb.service"},

@@ -13,6 +13,9 @@ import (
 // apply to processes that use it.
 const MetadataSocket = "/run/systemd/io.systemd.InstanceMetadata"
 
+// metadataUnit is the unit of that socket.
+const metadataUnit = "systemd-imdsd.socket"
+
 // PassUnit pins the BPF programs that let a service pass the lock of systemd-imdsd,
 // see package imdsd. They are in PassDir, and are named after the hooks that
 // BPFProgram= attaches them to.

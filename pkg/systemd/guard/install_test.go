@@ -26,6 +26,7 @@ func image() machine {
 		"usr/lib/systemd/system/mariadb.service": service,
 		"usr/lib/systemd/system/mariadb.socket":  "[Socket]\nListenStream=3306\n",
 		"usr/lib/systemd/system/nginx.service":   service,
+		"usr/lib/systemd/system/" + metadataUnit: "[Socket]\nListenStream=" + MetadataSocket + "\n",
 	}
 }
 

@@ -46,6 +46,10 @@ type Launch struct {
 	// Volumes is how many volumes may be attached, including the root volume; 27 by default.
 	Volumes int
 
+	// Mapping is the block device mapping beside the root: by device name, the size, the snapshot and the tags of a
+	// volume that is made with the instance, attached to it, and deleted with it.
+	Mapping map[string]Volume
+
 	// Hardware is the machine, if there is one. SetHardware sets it later.
 	Hardware Hardware
 }
@@ -110,6 +114,16 @@ func (e *EC2) Run(l Launch) (*Instance, error) {
 		ID: newID("vol"), Zone: i.Zone, State: InUse, Size: 8, Type: "gp3", Created: i.Launched,
 		Attachments: []Attachment{{i.ID, RootDevice, Attached, i.Launched, true}},
 	}
+	mapped := map[string]Volume{}
+	for device, v := range l.Mapping {
+		a := Attachment{i.ID, device, Attaching, i.Launched, true}
+		mapped[device] = Volume{
+			ID: newID("vol"), Zone: i.Zone, State: InUse, Size: cmp.Or(v.Size, 1), Type: "gp3", SnapshotID: v.SnapshotID,
+			Tags: maps.Clone(v.Tags), Created: i.Launched, Attachments: []Attachment{a},
+		}
+		i.atStart = append(i.atStart, device)
+	}
+	slices.Sort(i.atStart)
 	err := e.change(func(s *State) error {
 		if _, ok := s.Instances[i.ID]; ok {
 			return fmt.Errorf("cannot run %s: it already exists", i.ID)
@@ -117,6 +131,9 @@ func (e *EC2) Run(l Launch) (*Instance, error) {
 		i.Address = fmt.Sprintf("10.0.%d.%d", len(s.Instances)/200, 10+len(s.Instances)%200)
 		s.Instances[i.ID] = i
 		s.Volumes[root.ID] = root
+		for _, v := range mapped {
+			s.Volumes[v.ID] = v
+		}
 		e.instances[i.ID] = instance
 		return nil
 	})
@@ -124,6 +141,9 @@ func (e *EC2) Run(l Launch) (*Instance, error) {
 		return nil, err
 	}
 	instance.becomes(Running, e.delay().Start, nil)
+	for _, v := range mapped {
+		e.env.Later(e.delay().Attach, func(ctx context.Context) { e.finishAttach(ctx, ends{v.ID, i.ID}) })
+	}
 	return instance, nil
 }
 
