@@ -358,6 +358,36 @@ func TestALedgerThatTheLogHoldsIsNotReplaced(t *testing.T) {
 
 var errNot = fault.Permanent(errors.New("the kernel would not"))
 
+// A disk that was in use when it was copied or pulled has a later ledger in its log,
+// which says the same of whose it is.
+func TestALaterLedgerThatTheLogHoldsIsAdoptedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := holds(t, new(used(original, "mysql")))
+		r := start(t, plan(), m)
+		m.mu.Lock()
+		tries := 0
+		m.fail = func(effect string) error {
+			if effect == "introduce "+serial {
+				if tries++; tries == 1 {
+					l := used(original, "mysql")
+					l.Generation = 70
+					m.disks[serial].ledger, _ = l.Encode()
+				}
+			}
+			return nil
+		}
+		m.mu.Unlock()
+		if _, err := r.adopt(ledger.Claim{CopyOf: original}, volumeID); err != nil {
+			t.Fatal(err)
+		}
+		r.isUp()
+		if l := m.says(t); l.Generation != 71 || l.Volume != volumeID || len(l.Adoptions) != 1 || tries != 2 {
+			t.Errorf("after %d tries the ledger says %+v", tries, l)
+		}
+		r.stop()
+	})
+}
+
 // An order is for one try: nothing is adopted by an order that a person has forgotten.
 func TestAnOrderEndsWithItsTry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

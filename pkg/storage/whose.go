@@ -38,7 +38,15 @@ func (f *filesystem) orRefuse(ctx context.Context, doubt *ledger.Doubt) error {
 		return doubt.Err()
 	}
 	f.log.Warn("a person has a filesystem adopted", "volume", f.Name, "serial", f.disk.Serial, "by", order.By, "as", doubt.Claim.String())
-	return f.introduce(ctx, doubt.Adopted(order, *now()), doubt.Replaces())
+	err := f.introduce(ctx, doubt.Adopted(order, *now()), doubt.Replaces())
+	// The log, which is replayed by now, may have held a later ledger. If it says the
+	// same of whose the filesystem is, the order is for that one, too.
+	if later := f.doubt.Swap(nil); later != nil && order.EndsLater(later) {
+		return f.introduce(ctx, later.Adopted(order, *now()), later.Replaces())
+	} else if later != nil {
+		f.doubt.Store(later)
+	}
+	return err
 }
 
 // described is the disk and its filesystem as a ledger is judged by.

@@ -12,9 +12,17 @@ import (
 	"bootagent/pkg/storage/ledger"
 )
 
-// An adoption is what a person has ordered of a volume: which filesystem, with which
-// ledger, to adopt.
-type adoption struct{ uuid, ledger string }
+// An adoption is what a person has ordered of a volume: which filesystem to adopt, whose
+// ledger says that it is of this volume and role, or says nothing.
+type adoption struct{ uuid, volume, role string }
+
+func (f *filesystem) adoption() adoption {
+	l, err := ledger.Decode([]byte(f.ledger))
+	if err != nil || l == nil {
+		return adoption{uuid: f.uuid}
+	}
+	return adoption{f.uuid, l.Volume, l.Role}
+}
 
 // says is what the filesystem of a volume is before the first boot: its ledger is
 // changed.
@@ -87,7 +95,7 @@ func (v *ebs) orderedFor(f *filesystem) {
 	if v.adoptions == nil {
 		v.adoptions = make(map[adoption]bool)
 	}
-	v.adoptions[adoption{f.uuid, f.ledger}] = true
+	v.adoptions[f.adoption()] = true
 }
 
 // adoptable are beginnings of volumes that are refused until a person adopts them.
@@ -116,7 +124,7 @@ func (w *World) checkIntroduce(m *machine, v *ebs, i host.Introduction) {
 	f := v.live
 	switch mine := f.ledger == "" && f.made && len(f.dirs) == 0; {
 	case mine && i.Made, w.role.Volumes[0].Adopt && f.ledger == "":
-	case !v.adoptions[adoption{f.uuid, f.ledger}]:
+	case !v.adoptions[f.adoption()]:
 		w.breaks("the filesystem of %s is adopted on %s, and no person ordered it", v.ID, m.id)
 	case !w.cloud.fits(v):
 		w.breaks("the filesystem of %s is adopted on %s, which is not its volume", v.ID, m.id)
@@ -205,6 +213,16 @@ var adopting = []scenario{
 			all(mustHint("--as-copy-of vol-0000000000000beef --from-role queue;"), func(_ *World, m *machine) { m.adopt() }),
 			mustBeAdopted(`a copy of volume vol-0000000000000beef of role "queue"`),
 		},
+	},
+	{
+		name: "a snapshot was made right after the ledger was written, which is in its log",
+		set: func(w *World, v *ebs) {
+			w.restored(v)
+			seen := v.place.clone()
+			v.says(func(l *ledger.Ledger) { l.Generation++ })
+			v.place = seen
+		},
+		then: []func(*World, *machine){adopts("is a copy of volume"), mustBeAdopted("a copy of volume")},
 	},
 	{
 		name: "a volume that is adopted has its data under another name",

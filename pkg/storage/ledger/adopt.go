@@ -38,7 +38,7 @@ const (
 )
 
 // An Order is a person's order to adopt the filesystem that a doubt is about. It is
-// for that very filesystem, with that very ledger.
+// for that very filesystem, with that very ledger, or with one that its log held.
 type Order struct {
 	Claim  Claim
 	By     string // the user
@@ -80,6 +80,14 @@ func (d *Doubt) neverHint() string {
 // Ends reports whether an order is for this doubt.
 func (o *Order) Ends(d *Doubt) bool {
 	return o != nil && d != nil && d.Never == "" && o.Claim == d.Claim && o.target == d.target()
+}
+
+// EndsLater reports whether an order is for this doubt, too, which is about the same
+// filesystem with a later ledger.
+func (o *Order) EndsLater(d *Doubt) bool {
+	later := *o
+	later.target.digest = d.digest
+	return later.Ends(d)
 }
 
 // Adopted is the ledger that an adoption writes. What the former one says of the data
