@@ -270,6 +270,7 @@ func (a *Agent) serve(ctx context.Context, b *boot.Boot, by *Lesson) error {
 	a.begin(b.Graph, b, by)
 	parts := map[string]func(context.Context) error{
 		"units":    func(ctx context.Context) error { a.followUnits(ctx, b); return nil },
+		"health":   func(ctx context.Context) error { b.WatchHealth(ctx); return nil },
 		"metadata": func(ctx context.Context) error { return a.confirm(ctx, by) },
 	}
 	for name, run := range a.Parts {

@@ -19,6 +19,7 @@ import (
 	"bootagent/pkg/service"
 	"bootagent/pkg/storage"
 	"bootagent/pkg/storage/grow"
+	"bootagent/pkg/storage/health"
 	"bootagent/pkg/storage/stop"
 	"bootagent/pkg/unit"
 )
@@ -31,6 +32,7 @@ type Boot struct {
 	log      *slog.Logger
 	volumes  map[string]*storage.Volume
 	growths  map[string]*grow.Growth // by volume
+	health   map[string]*health.Health
 	data     map[string]*data.Directory
 	secrets  map[string]*secret
 	files    map[string]*files.File
@@ -44,7 +46,7 @@ type Boot struct {
 func New(plan role.Plan, h host.Host, log *slog.Logger) *Boot {
 	b := &Boot{
 		Graph: graph.New(), plan: plan, host: h, log: log,
-		volumes: make(map[string]*storage.Volume), growths: make(map[string]*grow.Growth), data: make(map[string]*data.Directory), secrets: make(map[string]*secret),
+		volumes: make(map[string]*storage.Volume), growths: make(map[string]*grow.Growth), health: make(map[string]*health.Health), data: make(map[string]*data.Directory), secrets: make(map[string]*secret),
 		files: make(map[string]*files.File),
 	}
 	b.RetryWithin = h.RetryWithin
@@ -61,6 +63,7 @@ func New(plan role.Plan, h host.Host, log *slog.Logger) *Boot {
 	}
 	for _, v := range plan.Volumes {
 		b.growths[v.Name] = grow.Add(b.growConfig(v), v)
+		b.health[v.Name] = health.Add(health.Config{Graph: b.Graph, Host: b.host, Device: b.volumes[v.Name].Device()}, v)
 	}
 	for _, s := range plan.Services {
 		b.services = append(b.services, service.Add(b.serviceConfig(s), s))

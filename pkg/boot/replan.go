@@ -88,7 +88,8 @@ func changedVolume(v role.Volume, i int, next []role.Volume) []string {
 		return noMore
 	}
 	n := next[i]
-	return changes("find", reflect.DeepEqual(v.Find, n.Find), "filesystem", v.Filesystem == n.Filesystem, "mount", v.Mount == n.Mount)
+	return changes("find", reflect.DeepEqual(v.Find, n.Find), "filesystem", v.Filesystem == n.Filesystem, "mount", v.Mount == n.Mount,
+		"options", slices.Equal(v.Options, n.Options))
 }
 
 func changedData(d role.Data, i int, next []role.Data) []string {

@@ -45,6 +45,7 @@ func TestAPlanThatWasReadAnewIsTakenWhereNothingThatStandsIsAnother(t *testing.T
 		"another role":                  {func(p *role.Plan) { p.Role = "web" }, []string{"role mysql is in force, and the new one is web"}},
 		"another disk":                  {func(p *role.Plan) { p.Volumes[0].Find.Serial = "vol1" }, []string{"volume data is mounted at /srv/data: find has changed"}},
 		"another mount point":           {func(p *role.Plan) { p.Volumes[0].Mount = "/srv/other" }, []string{"volume data is mounted at /srv/data: mount has changed"}},
+		"other mount options":           {func(p *role.Plan) { p.Volumes[0].Options = []string{"noatime"} }, []string{"volume data is mounted at /srv/data: options has changed"}},
 		"another name of the volume":    {func(p *role.Plan) { p.Volumes[0].Name = "other" }, []string{"volume data is mounted at /srv/data: the new plan does not name it"}},
 		"another directory":             {func(p *role.Plan) { p.Data[0].Dir = "other" }, []string{"data mysql is bound to /var/lib/mysql: dir has changed"}},
 		"another secret":                {func(p *role.Plan) { p.Secrets[0].From.Ref = "other" }, []string{"secret root-sql is decrypted: from has changed"}},

@@ -175,14 +175,14 @@ func TestAnUnmountThatTakesLongIsTold(t *testing.T) {
 
 func TestMountOptions(t *testing.T) {
 	for fs, want := range map[role.FilesystemType]string{
-		role.XFS:  "mount /srv/data nosuid,nodev,nouuid",
-		role.Ext4: "mount /srv/data nosuid,nodev,errors=remount-ro",
+		role.XFS:  "mount /srv/data nosuid,nodev,nouuid,noatime,discard",
+		role.Ext4: "mount /srv/data nosuid,nodev,errors=remount-ro,noatime,discard",
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			m := newMachine()
 			m.disks[serial] = blank()
 			p := plan()
-			p.Volumes[0].Filesystem = fs
+			p.Volumes[0].Filesystem, p.Volumes[0].Options = fs, []string{"noatime", "discard"}
 			r := start(t, p, m)
 			r.isUp()
 			if !slices.Contains(m.effects, want) {

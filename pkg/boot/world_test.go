@@ -51,11 +51,12 @@ type machine struct {
 	cloud     cloud
 	safe      safe
 
-	sameErr  error         // of SameDirectory
-	mounted  uint64        // device that is mounted, where it is not the disk's any more
-	stale    bool          // that device is gone
-	slow     time.Duration // what an unmount takes
-	lastStop host.LastStop // what the engine's files say
+	sameErr  error             // of SameDirectory
+	mounted  uint64            // device that is mounted, where it is not the disk's any more
+	stale    bool              // that device is gone
+	stopped  map[string]string // why nothing can be written, by mount point
+	slow     time.Duration     // what an unmount takes
+	lastStop host.LastStop     // what the engine's files say
 	bypasses map[string]host.Bypass
 	boundTo  []string                 // the last grant
 	released map[string]time.Time     // by boot
@@ -80,6 +81,7 @@ type disk struct {
 	plugged  bool
 	content  host.Content
 	label    string // of its filesystem
+	model    string
 	ledger   []byte
 	names    map[string]host.DirectoryState
 	writable bool // nothing but a read-write mount or mkfs may change it
@@ -170,7 +172,7 @@ func (m *machine) Find(_ context.Context, serial string) (host.Disk, bool, error
 	if d == nil || !d.plugged {
 		return host.Disk{}, false, nil
 	}
-	return host.Disk{Serial: serial, Path: "/dev/nvme1n1", Link: serial, Dev: d.dev, Seq: d.seq, Size: cmp.Or(d.size, gib)}, true, nil
+	return host.Disk{Serial: serial, Model: d.model, Path: "/dev/nvme1n1", Link: serial, Dev: d.dev, Seq: d.seq, Size: cmp.Or(d.size, gib)}, true, nil
 }
 
 func (m *machine) Marked(ctx context.Context, mark host.Mark) (all []host.Disk, err error) {
@@ -185,6 +187,12 @@ func (m *machine) Marked(ctx context.Context, mark host.Mark) (all []host.Disk, 
 		m.mu.Lock()
 		content, label := m.disks[serial].content, m.disks[serial].label
 		m.mu.Unlock()
+		if mark.Model != "" {
+			if there && d.Model == mark.Model {
+				all = append(all, d)
+			}
+			continue
+		}
 		if there && content.Filesystem == mark.Filesystem && (mark.UUID == "" || content.UUID == mark.UUID) && (mark.Label == "" || label == mark.Label) {
 			all = append(all, d)
 		}
@@ -394,6 +402,12 @@ func (m *machine) Stale(where string) (bool, error) {
 	defer m.mu.Unlock()
 	_, mounted := m.mounts[where]
 	return mounted && m.stale && (m.held == "" || m.held == where), nil
+}
+
+func (m *machine) Stopped(_ context.Context, where string) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.stopped[where], nil
 }
 
 func (m *machine) Unmount(_ context.Context, where string) error {

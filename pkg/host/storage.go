@@ -136,7 +136,7 @@ type Disks interface {
 	// Find returns the disk with a serial number, if it is there.
 	Find(ctx context.Context, serial string) (disk Disk, there bool, err error)
 
-	// Marked returns the disks, of those that are there, whose filesystem has a mark. A
+	// Marked returns the disks, of those that are there, that have a mark. A
 	// disk that can't be read is an error: it may be one of them.
 	Marked(ctx context.Context, mark Mark) ([]Disk, error)
 
@@ -151,6 +151,7 @@ type Disks interface {
 // A Disk is one disk that is plugged in.
 type Disk struct {
 	Serial string
+	Model  string // that its controller reports
 	Path   string // of its device node, until it is pulled
 	Link   string // that names it under whatever number it comes back
 	Dev    uint64 // device number, as in st_rdev
@@ -158,10 +159,19 @@ type Disk struct {
 	Size   int64  // in bytes
 }
 
-// A Mark is what tells a filesystem of a type from others: its UUID, or its label.
-type Mark struct{ Filesystem, UUID, Label string }
+// InstanceStore is the model that the disks of an EC2 instance store report: what is on
+// them is lost when the instance stops.
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ssd-instance-store.html
+const InstanceStore = "Amazon EC2 NVMe Instance Storage"
+
+// A Mark is what tells a filesystem of a type from others, its UUID or its label; or it is
+// the model of a disk, whatever is on it.
+type Mark struct{ Filesystem, UUID, Label, Model string }
 
 func (m Mark) String() string {
+	if m.Model != "" {
+		return "the model " + m.Model
+	}
 	if m.UUID != "" {
 		return fmt.Sprintf("the %s filesystem %s", m.Filesystem, m.UUID)
 	}
@@ -271,6 +281,11 @@ type Mounts interface {
 	// Stale tells whether what is mounted at a path is of a disk that is gone:
 	// nothing that is written there gets anywhere any more.
 	Stale(where string) (bool, error)
+
+	// Stopped says why nothing can be written any more to the filesystem that is
+	// mounted at a path, as after an error of its disk. It is "" if it can be written,
+	// and if nothing is mounted there.
+	Stopped(ctx context.Context, where string) (why string, err error)
 
 	// Unmount unmounts what was mounted by Mount. What processes hold is not
 	// unmounted, and they are named; but where it is stale it is taken out of

@@ -39,6 +39,11 @@ func (m mounts) Mount(ctx context.Context, mt host.Mount) error {
 
 func (m mounts) Stale(where string) (bool, error) { return m.manager.Stale(where) }
 
+func (m mounts) Stopped(ctx context.Context, where string) (why string, err error) {
+	err = reach(ctx, m.children, task{Do: stopped, Path: where}, &why)
+	return why, err
+}
+
 func (m mounts) Unmount(ctx context.Context, where string) error {
 	held, err := m.manager.Unmount(ctx, where)
 	if len(held) > 0 {

@@ -57,6 +57,7 @@ const (
 	findMarked    taskKind = "find-marked" // disks, whose filesystem is Mark
 	findDisk      taskKind = "find-disk"   // whose serial number is Path
 	lookAt        taskKind = "look-at"     // the filesystem on a device
+	stopped       taskKind = "stopped"     // why nothing can be written to the filesystem at Path
 	sizeOf        taskKind = "size-of"     // the filesystem that is mounted from the device Other
 )
 
@@ -99,6 +100,8 @@ func (t task) do(ctx context.Context) (answer any, err error) {
 		return marked.Find(ctx, serials, block.Host().Find, t.Mark)
 	case lookAt:
 		return t.look()
+	case stopped:
+		return filesystem.Stopped(t.Path)
 	case sizeOf:
 		return growfs.Size(t.Path, t.Dev, t.Filesystem, t.Other)
 	}
@@ -148,6 +151,7 @@ func (t task) words() string {
 		findMarked:    "the disk with %s to be looked for",
 		lookAt:        "the filesystem on %s to be looked at",
 		sizeOf:        "the filesystem at %s to tell its size",
+		stopped:       "the filesystem at %s to tell whether it can be written",
 	}[t.Do]
 }
 

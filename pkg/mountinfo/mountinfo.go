@@ -16,6 +16,7 @@ type Mount struct {
 	Major, Minor uint32 // the device number of what is mounted, as in st_dev
 	Point        string // the path where it is mounted
 	Source       string // what was mounted, as the filesystem names it: "/dev/nvme1n1", "tmpfs"
+	ReadOnly     bool   // nothing can be written there: by the mount's options, or by those of its filesystem
 	Private      bool   // an unmount in another mount namespace does not reach it (mount_namespaces(7))
 }
 
@@ -60,6 +61,10 @@ func parseLine(line string) (Mount, error) {
 	m.Private = !slices.ContainsFunc(fields[min(6, dash):dash], func(tag string) bool {
 		return strings.HasPrefix(tag, "shared:") || strings.HasPrefix(tag, "master:")
 	})
+	readOnly := func(options string) bool {
+		return slices.ContainsFunc(strings.Split(options, ","), func(o string) bool { return o == "ro" || o == "emergency_ro" }) // the latter is ext4's
+	}
+	m.ReadOnly = len(fields) > 5 && readOnly(fields[5]) || len(fields) > dash+3 && readOnly(fields[dash+3])
 	m.Major, m.Minor, m.Source = uint32(ma), uint32(mi), Unescape(fields[dash+2])
 	return m, nil
 }

@@ -11,19 +11,23 @@ import (
 const lines = `21 27 0:19 / /proc rw,nosuid,nodev,noexec,relatime shared:12 - proc proc rw
 40 27 259:3 / /srv/data rw,nosuid,nodev,relatime shared:40 master:1 - xfs /dev/nvme1n1 rw,attr2,inode64
 43 27 4095:1048575 / /srv/a\040b\011c\012d\134e rw - xfs /dev/my\040disk rw
-44 27 259:5 / /srv/\134040 rw - xfs /dev/nvme3n1 rw
+44 27 259:5 / /srv/\134040 rw - xfs /dev/nvme3n1 ro
 45 27 0:44 / /srv/empty rw - tmpfs  rw
 46 27 0:45 / /srv/no` + "\u00a0" + `break rw - tmpfs tmpfs rw
+47 27 259:6 / /srv/ro ro,relatime - ext4 /dev/nvme4n1 rw
+48 27 259:7 / /srv/error rw,relatime - ext4 /dev/nvme5n1 rw,errors=remount-ro,emergency_ro
 `
 
 func TestParseGivesDeviceMountPointAndSourceInTheOrderOfTheFile(t *testing.T) {
 	want := []Mount{
-		{0, 19, "/proc", "proc", false},
-		{259, 3, "/srv/data", "/dev/nvme1n1", false},
-		{4095, 1048575, "/srv/a b\tc\nd\\e", "/dev/my disk", true},
-		{259, 5, `/srv/\040`, "/dev/nvme3n1", true}, // an escaped backslash does not start an escape
-		{0, 44, "/srv/empty", "", true},
-		{0, 45, "/srv/no\u00a0break", "tmpfs", true}, // the kernel escapes no other space
+		{0, 19, "/proc", "proc", false, false},
+		{259, 3, "/srv/data", "/dev/nvme1n1", false, false},
+		{4095, 1048575, "/srv/a b\tc\nd\\e", "/dev/my disk", false, true},
+		{259, 5, `/srv/\040`, "/dev/nvme3n1", true, true}, // an escaped backslash does not start an escape
+		{0, 44, "/srv/empty", "", false, true},
+		{0, 45, "/srv/no\u00a0break", "tmpfs", false, true}, // the kernel escapes no other space
+		{259, 6, "/srv/ro", "/dev/nvme4n1", true, true},
+		{259, 7, "/srv/error", "/dev/nvme5n1", true, true},
 	}
 	var got []Mount
 	for m, err := range Parse(lines) {
@@ -54,7 +58,7 @@ func TestALineWithoutTheFormatIsAnErrorAndTheNextLineIsRead(t *testing.T) {
 		for m, err := range Parse("\n" + line + "\n" + lines) {
 			mounts, errs = append(mounts, m), append(errs, err)
 		}
-		if len(mounts) != 7 || errs[0] == nil || !strings.Contains(errs[0].Error(), line) || mounts[0] != (Mount{Point: point}) {
+		if len(mounts) != 9 || errs[0] == nil || !strings.Contains(errs[0].Error(), line) || mounts[0] != (Mount{Point: point}) {
 			t.Errorf("%s: %d lines, first %+v, %v", line, len(mounts), mounts[0], errs[0])
 		} else if mounts[2].Point != "/srv/data" || errs[2] != nil {
 			t.Errorf("%s: later %+v, %v", line, mounts[2], errs[2])
@@ -81,7 +85,7 @@ func TestALineMayHaveAnyLength(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if seen != 7 {
+	if seen != 9 {
 		t.Errorf("%d lines beside one of %d bytes", seen, len(overlay))
 	}
 }

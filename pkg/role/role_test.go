@@ -441,6 +441,23 @@ func TestAVolumeIdBindsAVolumeToItsSerial(t *testing.T) {
 	}
 }
 
+// A disk that lasts is not made in the place of one that does not, whatever the user-data says.
+func TestNoDiskTakesThePlaceOfInstanceStore(t *testing.T) {
+	r, err := grammar.All().Decode("db.yaml", []byte("version: 1\nrole: db\nvolumes: {data: {find: {instance-store: one}, format: if-blank}}\nservices: {db.service: {}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bound := range []string{"vol-0123456789abcdef0", "vol0123456789abcdef0", "AWS22F6E3B7A0E6F6B1"} {
+		_, err := r.Plan(nil, map[string]string{"data": bound}, role.Instance{})
+		if want := `volume "data": it is instance store, and no other disk can take its place; leave it out of the user-data`; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v", bound, err)
+		}
+	}
+	if plan, err := r.Plan(nil, nil, role.Instance{}); err != nil || plan.Volumes[0].Find.Store != find.OneStore {
+		t.Errorf("got %+v, %v", plan, err)
+	}
+}
+
 func TestAVolumeThatNothingFindsHasToBeBound(t *testing.T) {
 	r, err := grammar.All().Decode("db.yaml", []byte("version: 1\nrole: db\nvolumes: {data: {}}\nservices: {db.service: {}}\n"))
 	if err != nil {
@@ -693,7 +710,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		for i, v := range plan.Volumes {
 			ways := 0
-			for _, is := range []bool{v.Find.Serial != "", v.Find.ID != "", v.Find.Attached != "", len(v.Find.Tags) > 0} {
+			for _, is := range []bool{v.Find.Serial != "", v.Find.ID != "", v.Find.Attached != "", v.Find.Store != "", len(v.Find.Tags) > 0} {
 				if is {
 					ways++
 				}

@@ -10,6 +10,7 @@ import (
 	"bootagent/pkg/policy"
 	"bootagent/pkg/role/find"
 	"bootagent/pkg/role/key"
+	"bootagent/pkg/role/mountoption"
 	"bootagent/pkg/strictyaml"
 	"bootagent/pkg/syntax"
 )
@@ -22,6 +23,7 @@ type Volume struct {
 	Format     Format         `json:"format"`
 	BlankProof BlankProof     `json:"blank-proof,omitempty"` // how much is read before a filesystem is made; "" is sampled
 	Mount      string         `json:"mount"`                 // absolute, clean path of the mount point
+	Options    []string       `json:"options,omitempty"`     // of the mount, beside those that it always has
 	Timeout    time.Duration  `json:"timeout"`               // for the whole way of the volume
 	Adopt      bool           `json:"adopt,omitempty"`       // take a filesystem that has no ledger
 	Disposable bool           `json:"disposable,omitempty"`  // of the volumes that it may be, an empty one is as good as any
@@ -105,6 +107,10 @@ var volumeKeys = key.Table[*reading, Volume]{
 		},
 	},
 	{
+		key.Key{Name: "options", Says: "Mount options, beside those that bootagent sets.", Unset: "none", Kind: mountoption.Kind},
+		func(_ *reading, r key.Reader, v *Volume) { v.Options = mountoption.Read(r, string(v.Filesystem)) },
+	},
+	{
 		key.Key{Name: "timeout", Says: "How long each step of the volume, and of the data on it, may wait or keep failing, such as until another instance releases it. After that the role has failed; the agent still tries again.", Unset: "`10m`", Kind: key.DurationKind},
 		key.Duration[*reading](func(v *Volume) *time.Duration { return &v.Timeout }),
 	},
@@ -138,6 +144,10 @@ func readVolumes(d *reading, value strictyaml.Value) {
 			v.checkPool(what, e.Key)
 		case v.Find.OnDisk() && v.Format == FormatIfBlank:
 			e.Key.Failf("%s: format: %s can't stand beside uuid or label of find: no blank disk has one; leave format out", what, FormatIfBlank)
+		case v.Find.Store != "" && v.Adopt:
+			e.Key.Failf("%s: adopt can't stand beside instance-store of find: a filesystem there is bootagent's, or nobody knows whose; leave adopt out", what)
+		case v.Find.Store != "" && v.Format != FormatIfBlank:
+			e.Key.Failf("%s: instance-store of find needs format: %s, since its disk is blank after each launch and each start; write it", what, FormatIfBlank)
 		case v.Filesystem == XFS && len(v.Find.Label) > xfsLabel && !strings.Contains(v.Find.Label, "${"):
 			e.Key.Failf("%s: label: too long: %d characters; the label of an XFS filesystem has at most %d", what, len(v.Find.Label), xfsLabel)
 		}

@@ -17,8 +17,8 @@ func (v *Volume) findDevice(ctx context.Context) error {
 	}
 	disk, there, err := v.host.Disks.Find(ctx, v.Serial())
 	switch {
-	case err == nil && !there && v.Find.OnDisk():
-		err = fmt.Errorf("disk %s was there with the filesystem that is meant, and is gone", v.Serial())
+	case err == nil && !there && v.Find.Sought():
+		err = fmt.Errorf("disk %s was there, and is gone", v.Serial())
 	case err == nil && !there:
 		v.known.Seen(disk, false, nil)
 		disk, err = v.appear(ctx)

@@ -122,7 +122,7 @@ func (f *filesystem) options() []string {
 		// says: the default is to go on.
 		options = append(options, "errors=remount-ro")
 	}
-	return options
+	return append(options, f.Options...)
 }
 
 // isMounted reports whether the disk is mounted where the role wants it, as it

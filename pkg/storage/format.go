@@ -3,7 +3,6 @@ package storage
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/storage/size"
+	"bootagent/pkg/uuid"
 )
 
 // create makes the filesystem on the blank disk, with a UUID that is noted
@@ -100,15 +100,10 @@ func (f *filesystem) closeIntent(ctx context.Context) error {
 	return f.record(ctx, func(l *Ledger) { l.Closed = true })
 }
 
-// newUUID returns a UUID for a filesystem: a random one, RFC 9562 version 4,
-// unless the host has its own.
+// newUUID returns a UUID for a filesystem: a random one, unless the host has its own.
 func (f *filesystem) newUUID() string {
 	if f.host.NewUUID != nil {
 		return f.host.NewUUID()
 	}
-	var b [16]byte
-	rand.Read(b[:]) // never fails, see its documentation
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	return uuid.New()
 }

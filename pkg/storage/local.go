@@ -5,15 +5,16 @@ import (
 	"fmt"
 	"time"
 
+	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/storage/plugged"
 )
 
 // local is the source of a volume whose disk is there without the agent's doing. It
-// is found by its serial number, or by the filesystem on it.
+// is found by its serial number, by the filesystem on it, or as instance store.
 type local struct {
 	volume *Volume
-	found  string // the serial number of the disk with the filesystem, once it is found
+	found  string // the serial number of the disk that is sought, once it is found
 }
 
 func (d *local) add(s *steps) {
@@ -22,7 +23,7 @@ func (d *local) add(s *steps) {
 }
 
 func (d *local) serial() string {
-	if d.volume.Find.OnDisk() {
+	if d.volume.Find.Sought() {
 		return d.found
 	}
 	return d.volume.Find.Serial
@@ -31,34 +32,46 @@ func (d *local) serial() string {
 // lookEvery is how long to rest between two looks at the disks of the machine.
 const lookEvery = 10 * time.Second
 
-// seek finds the one disk with the filesystem that is meant, or waits for it. From then
-// on, its serial number says which disk it is, until the step "device" runs again.
+// seek finds the one disk that is meant, or waits for it. From then on, its serial number
+// says which disk it is, until the step "device" runs again.
 func (d *local) seek(ctx context.Context) error {
-	if !d.volume.Find.OnDisk() {
+	v := d.volume
+	if !v.Find.Sought() {
 		return nil
 	}
-	v := d.volume
 	return v.await(ctx, lookEvery, lookEvery, func(ctx context.Context) error {
-		disk, err := plugged.Marked(ctx, v.host, v.Volume)
+		disk, warning, err := plugged.Sought(ctx, v.host, v.Volume)
 		if err == nil {
 			d.found = disk.Serial
 			v.known.Is(d.found)
+			graph.Warn(ctx, warning)
 		}
 		return err
 	})
 }
 
 // isNew allows any blank disk with the serial number: nothing else is known of one.
-// Where a filesystem says which disk it is, no blank one is meant.
+// Where a filesystem says which disk it is, no blank one is meant, and where it is
+// instance store, no other.
 func (d *local) isNew(_ context.Context, disk host.Disk) error {
-	if d.volume.Find.OnDisk() {
+	switch {
+	case d.volume.Find.OnDisk():
 		return fmt.Errorf("disk %s is blank now, and had the filesystem by which it was found", disk.Serial)
+	case d.volume.Find.Store != "":
+		return plugged.IsStore(disk)
 	}
 	return nil
 }
 
+// intent forgets that a filesystem was made on instance store that is blank now: EC2
+// wiped it when the instance stopped.
 func (d *local) intent(ctx context.Context) (host.Intent, error) {
-	return d.volume.host.Intents.Intent(ctx, d.serial())
+	v := d.volume
+	intent, err := v.host.Intents.Intent(ctx, d.serial())
+	if v.Find.Store != "" && intent.Made && v.filesystem.content.Blank {
+		return host.Intent{}, err
+	}
+	return intent, err
 }
 
 func (d *local) intend(ctx context.Context, intent host.Intent) error {

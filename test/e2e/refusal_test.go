@@ -113,7 +113,7 @@ done`
 	t.Run("a role finds the disk by its filesystem when it comes, and takes no copy of it", func(t *testing.T) {
 		g := guest{m, t, ctx}
 		g.sh("systemctl stop sitter; uuid=$(blkid -p -o value -s UUID $(findmnt --noheadings --output SOURCE /srv/data)) && " +
-			`sed -i "s/find: {serial: .*}/find: {uuid: $uuid}/; s/format: if-blank .*/format: never/" /etc/bootagent/roles.d/mysql.yaml && bootagent validate`)
+			`sed -i "s/find: {serial: .*}/find: {uuid: $uuid}/; s/format: if-blank .*/format: never\n    options: [noatime, prjquota]/" /etc/bootagent/roles.d/mysql.yaml && bootagent validate`)
 		g.unplug(last)
 		g.until(settles, "! systemctl is-active mariadb && ! findmnt /srv/data")
 		src, err := os.ReadFile(last.Path)
@@ -131,10 +131,29 @@ done`
 		g.sh("! systemctl is-active mariadb && ! findmnt /srv/data")
 		g.unplug(other)
 		g.until(settles, "bootagent wait --timeout 2m && systemctl is-active mariadb")
+		for _, at := range []string{"/srv/data", "/var/lib/mysql"} {
+			g.says("findmnt --noheadings --output OPTIONS "+at, "nosuid,nodev,noatime", "prjquota")
+		}
+	})
 
-		// A person adopts the copy, by the command that the status names.
+	t.Run("a filesystem that has shut itself down is told, and comes back as the hint says", func(t *testing.T) {
+		g := guest{m, t, ctx}
+		g.sh("xfs_io -x -c shutdown /srv/data")
+		g.until(settles, "bootagent status | grep -q 'nothing can be written any more to the xfs filesystem at /srv/data: it has shut itself down after an error'")
+		g.says("bootagent status", "systemctl stop srv-data.mount")
+		g.sh("systemctl stop srv-data.mount")
+		g.until(settles, "bootagent wait --timeout 2m && systemctl is-active mariadb && ! bootagent status | grep -q 'nothing can be written'")
+	})
+
+	t.Run("a person adopts a copy, by the command that the status names", func(t *testing.T) {
+		g := guest{m, t, ctx}
 		g.unplug(last)
 		g.until(settles, "! systemctl is-active mariadb && ! findmnt /srv/data")
+		src, err := os.ReadFile(last.Path)
+		g.ok(err)
+		other, err := qemu.NewDisk(filepath.Join(t.TempDir(), "copy.raw"), "vol0fedcba9876543210", 512*mib)
+		g.ok(err)
+		g.ok(os.WriteFile(other.Path, src, 0o600))
 		before := sum(t, other.Path)
 		g.plug(other)
 		g.until(settles, "bootagent status | grep -q 'bootagent adopt data --as-copy-of '")

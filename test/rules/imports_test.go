@@ -99,13 +99,14 @@ var table = []row{
 	{pkg: "pkg/userdata", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "bytes to a Selection: no disk, no network"},
 	{
 		pkg:   "pkg/role",
-		may:   append([]string{"bootagent/pkg/regular", "bootagent/pkg/role/directory", "bootagent/pkg/role/file", "bootagent/pkg/role/find", "bootagent/pkg/role/param", "bootagent/pkg/role/ready", "bootagent/pkg/role/source", "bootagent/pkg/grammar"}, declared...),
+		may:   append([]string{"bootagent/pkg/regular", "bootagent/pkg/role/directory", "bootagent/pkg/role/file", "bootagent/pkg/role/find", "bootagent/pkg/role/mountoption", "bootagent/pkg/role/param", "bootagent/pkg/role/ready", "bootagent/pkg/role/source", "bootagent/pkg/grammar"}, declared...),
 		never: []string{"net", "net/http", "os/exec"},
 		why:   "role files to a Plan: it reads those and touches nothing",
 	},
 	{pkg: "pkg/role/key", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "declarations of keys, and how they are read; it knows none"},
 	{pkg: "pkg/role/expand", may: []string{"bootagent/pkg/strictyaml"}, never: effects, why: "values into texts"},
 	{pkg: "pkg/role/find", may: declared, never: effects, why: "how a role file says which disk a volume is; it looks at none"},
+	{pkg: "pkg/role/mountoption", may: declared, never: effects, why: "which mount options a role may give a volume; it mounts nothing"},
 	{pkg: "pkg/role/directory", may: declared, never: effects, why: "how a role file declares a data directory; it looks at none"},
 	{pkg: "pkg/role/ready", may: declared, never: effects, why: "how a role file says what tells that a service serves; it asks none"},
 	{pkg: "pkg/role/file", may: declared, never: effects, why: "how a role file declares configuration files; it writes none"},
@@ -115,6 +116,7 @@ var table = []row{
 		pkg: "pkg/grammar", may: append([]string{"bootagent/pkg/engine", "bootagent/pkg/role", "bootagent/pkg/secret/sources"}, declared...), never: effects,
 		why: "the one place that joins engines and sources for role files",
 	},
+	{pkg: "pkg/uuid", never: effects, why: "random UUIDs; it asks nobody but the kernel's source of random numbers"},
 	{pkg: "pkg/syntax", may: []string{"bootagent/pkg/unit"}, never: effects, why: "names on the machine; it looks at none"},
 	{pkg: "pkg/aws/name", never: effects, why: "names in AWS; it asks nobody"},
 	{pkg: "pkg/settings", may: []string{"bootagent/pkg/secret", "bootagent/pkg/strictyaml"}, never: []string{"net", "net/http", "os/exec"}, why: "one file to Settings"},
@@ -127,7 +129,7 @@ var table = []row{
 	{pkg: "pkg/blankproof", may: []string{"bootagent/pkg/blankproof/signature", "bootagent/pkg/block", "bootagent/pkg/filesystem/superblock", "bootagent/pkg/program", xsys}, never: []string{"net", "net/http", "os/exec"}, why: "reads of a disk that pkg/block describes, blkid and wipefs as programs; it writes to no disk"},
 	{pkg: "pkg/blankproof/signature", may: []string{"bootagent/pkg/block"}, never: effects, why: "the table of formats and their marks; it is data, and takes of pkg/block its units"},
 	{pkg: "pkg/selinux", may: []string{xsys}, never: network, why: "one extended attribute; no policy, and no library of SELinux"},
-	{pkg: "pkg/filesystem", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/filesystem/superblock", "bootagent/pkg/selinux", xsys}, never: network, why: "extended attributes, statx and mounts that are attached nowhere; no volumes"},
+	{pkg: "pkg/filesystem", may: []string{"bootagent/pkg/datadir", "bootagent/pkg/filesystem/superblock", "bootagent/pkg/mountinfo", "bootagent/pkg/selinux", xsys}, never: network, why: "extended attributes, statx, what the kernel says of a mounted filesystem, and mounts that are attached nowhere; no volumes"},
 	{pkg: "pkg/filesystem/superblock", never: effects, why: "bytes of a superblock to a size; its caller reads the disk"},
 	{pkg: "pkg/filesystem/growfs", may: []string{"bootagent/pkg/block", "bootagent/pkg/command", "bootagent/pkg/filesystem", "bootagent/pkg/filesystem/superblock", "bootagent/pkg/host", "bootagent/pkg/storage/diskinfo", xsys}, never: network, why: "a command: it identifies a disk and what is mounted of it, and has the kernel grow that"},
 	{pkg: "pkg/filesystem/introduce", may: []string{"bootagent/pkg/block", "bootagent/pkg/command", "bootagent/pkg/filesystem", "bootagent/pkg/host", "bootagent/pkg/selinux", "bootagent/pkg/storage/diskinfo", xsys}, never: network, why: "a command: it identifies a disk, and has pkg/filesystem write to it"},
@@ -200,7 +202,7 @@ var table = []row{
 		why: "it asks the metadata service, and no other, by sockets that it may have to mark; it knows no plans",
 	},
 	{
-		pkg: "pkg/storage", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage/known", "bootagent/pkg/storage/ledger", "bootagent/pkg/storage/plugged", "bootagent/pkg/storage/size", "bootagent/pkg/storage/stop"}, never: effects,
+		pkg: "pkg/storage", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage/known", "bootagent/pkg/storage/ledger", "bootagent/pkg/storage/plugged", "bootagent/pkg/storage/size", "bootagent/pkg/storage/stop", "bootagent/pkg/uuid"}, never: effects,
 		why: "a volume as layers; of a plan it knows volumes, and no services",
 	},
 	{
@@ -219,7 +221,7 @@ var table = []row{
 	{pkg: "pkg/bypass/byhand", may: all, why: "a command: it asks the agent, and starts a service where no agent can"},
 	{pkg: "pkg/release", may: []string{renameio}, never: []string{"net", "net/http", "os/exec"}, why: "one file"},
 	{pkg: "pkg/storage/known", may: []string{"bootagent/pkg/host"}, never: effects, why: "which events of a disk say something new; it looks at no disk"},
-	{pkg: "pkg/storage/plugged", may: []string{"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/role"}, never: effects, why: "which of the disks that are there is meant; it asks by pkg/host"},
+	{pkg: "pkg/storage/plugged", may: []string{"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/syntax"}, never: effects, why: "which of the disks that are there is meant; it asks by pkg/host"},
 	{pkg: "pkg/storage/size", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/host", "bootagent/pkg/role/find"}, never: effects, why: "whether the size of a disk is for good; it asks by pkg/host"},
 	{
 		pkg: "pkg/storage/ledger", may: []string{"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/shell", "bootagent/pkg/storage/stop"}, never: effects,
@@ -230,6 +232,10 @@ var table = []row{
 	{
 		pkg: "pkg/storage/grow", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage"}, never: effects,
 		why: "when a volume grows; every effect is behind an interface of pkg/host",
+	},
+	{
+		pkg: "pkg/storage/health", may: []string{"bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/unit"}, never: effects,
+		why: "whether a volume can be written; it asks by pkg/host",
 	},
 	{pkg: "pkg/storage/grow/byhand", may: []string{"bootagent/pkg/command", "bootagent/pkg/control"}, never: effects, why: "a command: it asks the agent"},
 	{

@@ -57,6 +57,7 @@ type ebs struct {
 	label  string // of its filesystem
 
 	adoptions map[adoption]bool // that people have ordered
+	store     bool              // it is no volume, but instance store
 
 	unsound     bool // its filesystem is not mended without being asked
 	unmountable bool // the kernel refuses it

@@ -29,7 +29,7 @@ var allFaults = []mishap{failed, slow, hung, partial, crashBefore, crashWithin, 
 // allSteps are the steps of the story, without the names of what they are about.
 var allSteps = []string{
 	"instance: metadata", "instance: plan", "instance: paths",
-	"volume: find", "volume: claim", "volume: attach", "volume: device", "volume: prove", "volume: prepare", "volume: mount", "volume: ledger", "volume: intent", "volume: grow",
+	"volume: find", "volume: claim", "volume: attach", "volume: device", "volume: prove", "volume: prepare", "volume: mount", "volume: ledger", "volume: intent", "volume: grow", "volume: health",
 	"data: engine", "data: directory", "data: bind",
 	"key", "secret: fetch", "secret: decrypt", "file: write",
 	"service: grant", "service: up",

@@ -135,7 +135,7 @@ func (g growths) Grow(ctx context.Context, of host.Growth) error {
 			}
 			v := disk.vol
 			mt := m.mounts[of.Where]
-			if mt == nil || mt.dead || mt.stopping || mt.vol != v || !strings.Contains(v.live.ledger, of.UUID) {
+			if mt == nil || mt.dead || !mt.stopped.IsZero() || mt.stopping || mt.vol != v || !strings.Contains(v.live.ledger, of.UUID) {
 				return errStorage
 			}
 			w.checkGrow(m, v)

@@ -48,6 +48,12 @@ func (d disks) Marked(ctx context.Context, mark host.Mark) (all []host.Disk, err
 	err = d.call(ctx, "asks", "for the disks with "+mark.String(), effect{bound: 2 * time.Minute, do: func() error {
 		for _, serial := range sortedKeys(d.machine.plugged) {
 			on := d.machine.plugged[serial]
+			if mark.Model != "" {
+				if on.block().Model == mark.Model {
+					all = append(all, diskinfo.Of(on.block()))
+				}
+				continue
+			}
 			fs := on.vol.place
 			if fs != nil && fs.kind == mark.Filesystem && (mark.UUID == "" || fs.uuid == mark.UUID) && (mark.Label == "" || on.vol.label == mark.Label) {
 				all = append(all, diskinfo.Of(on.block()))
@@ -239,7 +245,7 @@ func (l ledgers) ReadLedger(ctx context.Context, root string) (ledger []byte, er
 	err = l.call(ctx, "asks", "for the ledger at "+root, effect{do: func() error {
 		mt := l.machine.mounts[root]
 		switch {
-		case mt == nil || mt.dead:
+		case mt == nil || mt.dead || !mt.stopped.IsZero():
 			return errStorage
 		default:
 			ledger = []byte(mt.vol.live.ledger)
@@ -257,7 +263,7 @@ func (l ledgers) write(ctx context.Context, root string, ledger []byte, sync boo
 	return l.call(ctx, "write", "the ledger at "+root, effect{do: func() error {
 		mt := l.machine.mounts[root]
 		switch {
-		case mt == nil || mt.dead:
+		case mt == nil || mt.dead || !mt.stopped.IsZero():
 			return errStorage
 		}
 		mt.vol.change(func(f *filesystem) { f.ledger = string(ledger) })

@@ -94,6 +94,19 @@ func (ms mounts) Stale(where string) (stale bool, err error) {
 	return stale && err == nil, err
 }
 
+func (ms mounts) Stopped(ctx context.Context, where string) (why string, err error) {
+	if ms.actor() == "" {
+		ms.is("health")
+	}
+	err = ms.call(ctx, "asks", "whether "+where+" can be written", effect{bound: 2 * time.Minute, do: func() error {
+		if mt := ms.machine.mounts[where]; mt != nil && !mt.stopped.IsZero() {
+			why = "it has shut itself down after an error"
+		}
+		return nil
+	}})
+	return why, err
+}
+
 func (ms mounts) Unmount(ctx context.Context, where string) error {
 	m := ms.machine
 	return ms.call(ctx, "unmount", where, effect{

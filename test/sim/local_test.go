@@ -15,12 +15,17 @@ func onDisk(by find.Find) func(*World, *ebs) {
 		w.withRows(v)
 		v.label = "orders"
 		w.edit(func(vol *role.Volume) { vol.Find, vol.Format = by, role.FormatNever })
-		w.role.Files = nil // they have what EC2 knows of the volume
-		w.role.Services = slices.Clone(w.role.Services)
-		for i := range w.role.Services {
-			s := &w.role.Services[i]
-			s.Needs = slices.DeleteFunc(slices.Clone(s.Needs), func(n role.Need) bool { return n.Kind == role.KindFile })
-		}
+		w.withoutFiles()
+	}
+}
+
+// withoutFiles takes the files from the role: they have what EC2 knows of the volume.
+func (w *World) withoutFiles() {
+	w.role.Files = nil
+	w.role.Services = slices.Clone(w.role.Services)
+	for i := range w.role.Services {
+		s := &w.role.Services[i]
+		s.Needs = slices.DeleteFunc(slices.Clone(s.Needs), func(n role.Need) bool { return n.Kind == role.KindFile })
 	}
 }
 

@@ -28,6 +28,7 @@ type machine struct {
 
 	// On its own disk, where a power cut takes what was written last.
 	records file[map[string]name.VolumeID]
+	intents map[string]host.Intent // of disks that are no volumes
 	facts   file[*host.Identity]
 	kept    file[bool] // the sealed secret
 	tags    file[map[string]string]
@@ -56,6 +57,7 @@ type machine struct {
 
 	down  time.Time // since when the service does not run
 	early time.Time // since when the role is told to be ready
+	mute  time.Time // since when it is not told that nothing can be written to the volume
 }
 
 // A file is written to the disk some seconds after the program that wrote it
@@ -76,6 +78,7 @@ func (f *file[T]) cut(w *World) {
 
 func newMachine(w *World, id, userData string) *machine {
 	m := &machine{world: w, id: id, userData: userData}
+	m.intents = map[string]host.Intent{}
 	m.records.now = map[string]name.VolumeID{}
 	m.clear()
 	m.settles()
@@ -104,7 +107,7 @@ func (m *machine) boot() {
 		}
 		m.up, m.booted, m.serves = true, m.booted+1, m.looks
 		for _, v := range w.cloud.volumes {
-			if a := v.holder(); a != nil && a.Instance == m.id && a.State == "attached" {
+			if a := v.holder(); a != nil && a.Instance == m.id && a.State == "attached" || v.store {
 				m.plug(v)
 			}
 		}
@@ -192,7 +195,7 @@ func (m *machine) shutDownFurther() {
 
 func (a *agent) world() host.Host {
 	return host.Host{
-		Volumes: a.volumes, Records: records{a}, Releases: releases{a}, Bypasses: bypasses{a}, Disks: disks{a}, Filesystems: filesystems{a}, Growths: growths{a}, Ledgers: ledgers{a},
+		Volumes: a.volumes, Records: records{a}, Intents: intents{a}, Releases: releases{a}, Bypasses: bypasses{a}, Disks: disks{a}, Filesystems: filesystems{a}, Growths: growths{a}, Ledgers: ledgers{a},
 		Mounts: mounts{a}, Directories: directories{a}, Engines: engines{a}, Secrets: a.secrets(), Files: configFiles{a}, Units: units{a}, Runs: units{a}, Grants: units{a}, Jobs: units{a}, Probes: probes{a}, Stops: units{a}, Shutdown: units{a},
 		Machine:      host.Machine{ID: a.machine.id, BootID: a.machine.bootID()},
 		UnlockWithin: time.Hour,

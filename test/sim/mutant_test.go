@@ -120,6 +120,7 @@ type seams struct {
 	at          func(string) (uint64, bool, error)
 	mount       func(context.Context, host.Mount) error
 	stale       func(string) (bool, error)
+	stopped     func(context.Context, string) (string, error)
 	unmount     func(context.Context, string) error
 
 	examine    func(context.Context, host.Data, host.EngineSettings) (host.DirectoryReport, error)
@@ -172,7 +173,7 @@ func newSeams(a *agent, h host.Host) *seams {
 		},
 		introduce:  h.Filesystems.Introduce,
 		readLedger: h.Ledgers.ReadLedger, writeLedger: h.Ledgers.WriteLedger,
-		at: h.Mounts.At, mount: h.Mounts.Mount, stale: h.Mounts.Stale, unmount: h.Mounts.Unmount,
+		at: h.Mounts.At, mount: h.Mounts.Mount, stale: h.Mounts.Stale, stopped: h.Mounts.Stopped, unmount: h.Mounts.Unmount,
 
 		examine: h.Directories.Examine, names: h.Directories.Names, publish: h.Directories.Publish, create: h.Directories.Create,
 		compare: h.Directories.Compare, sync: h.Directories.Sync,
@@ -379,9 +380,13 @@ func (s seamLedgers) WriteLedger(ctx context.Context, root string, ledger []byte
 	return s.writeLedger(ctx, root, ledger)
 }
 
-func (s seamMounts) At(where string) (uint64, bool, error)           { return s.at(where) }
-func (s seamMounts) Mount(ctx context.Context, m host.Mount) error   { return s.mount(ctx, m) }
-func (s seamMounts) Stale(where string) (bool, error)                { return s.stale(where) }
+func (s seamMounts) At(where string) (uint64, bool, error)         { return s.at(where) }
+func (s seamMounts) Mount(ctx context.Context, m host.Mount) error { return s.mount(ctx, m) }
+func (s seamMounts) Stale(where string) (bool, error)              { return s.stale(where) }
+func (s seamMounts) Stopped(ctx context.Context, where string) (string, error) {
+	return s.stopped(ctx, where)
+}
+
 func (s seamMounts) Unmount(ctx context.Context, where string) error { return s.unmount(ctx, where) }
 
 func (s seamDirectories) Names(ctx context.Context, p string) ([]string, error) {

@@ -356,6 +356,16 @@ var ofVolumes = []mutant{
 		}
 		return all, err
 	})},
+	{name: "whether a volume can be written is asked at boot only", breaks: "and the agent does not say so", change: func(s *seams) {
+		ask := s.stopped
+		s.stopped = func(ctx context.Context, where string) (string, error) {
+			why, err := ask(ctx, where)
+			if s.agent.actor() == "health" {
+				why = ""
+			}
+			return why, err
+		}
+	}},
 	{name: "a mount of a disk that is gone passes for one that is there", change: func(s *seams) {
 		says(&s.stale, func(_ string, stale *bool) { *stale = false })
 	}},

@@ -133,6 +133,16 @@ var acts = []act{
 	}},
 	{"says bootagent grow on", func(_ *World, m *machine) { m.order() }},
 	{"upgrades the engine, to one that looks elsewhere, on", func(_ *World, m *machine) { m.upgrade() }},
+	{"has an error of the disk end all writing to the volume of", func(_ *World, m *machine) {
+		if mt := m.mounts[volumeAt]; mt != nil && !mt.dead && !mt.byPerson && m.services[database].active == "active" && m.isUp() {
+			mt.stopped = time.Now()
+		}
+	}},
+	{"stops the mount of the volume, where the agent says so, on", func(_ *World, m *machine) {
+		if m.saysStopMount() {
+			m.mounts[volumeAt].stopping = true
+		}
+	}},
 	{"bypasses what holds the database on", func(_ *World, m *machine) { m.bypass(false) }},
 	{"ends the bypass on", func(_ *World, m *machine) { m.endBypass() }},
 	{"ends, in favour of another,", func(w *World, m *machine) { w.cloud.replace(m) }},
@@ -176,6 +186,9 @@ func (w *World) mend() {
 		w.bring(goodKey)
 		if m.up && m.mayRunWithout() {
 			m.endBypass()
+		}
+		if mt := m.mounts[volumeAt]; mt != nil && !mt.stopped.IsZero() {
+			mt.stopping = true // as the agent says
 		}
 		switch {
 		case m.up && m.looks != m.serves: // an upgrade is in force with the next boot

@@ -21,7 +21,7 @@ type disk struct {
 func (d *disk) block() block.Disk {
 	serial, name := d.vol.ID.Serial(), fmt.Sprintf("nvme%dn1", d.seq)
 	return block.Disk{
-		Path: "/dev/" + name, Link: "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_" + serial, Name: name, Serial: serial,
+		Path: "/dev/" + name, Link: "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_" + serial, Name: name, Serial: serial, Model: d.vol.model(),
 		Size: block.Bytes(d.vol.sizeOf()), Major: 259, Minor: d.minor, Seq: d.seq,
 	}
 }

@@ -148,10 +148,10 @@ const restWithin = 20 * time.Minute
 // settled tells whether every machine is up, or waits for somebody.
 func (w *World) settled() bool {
 	for _, m := range w.machines {
-		if m.gone || m.isUp() {
+		if m.gone || m.isUp() && !m.mutelyStopped() {
 			continue
 		}
-		if !m.up || m.agent == nil || !m.rests() {
+		if !m.up || m.agent == nil || m.isUp() || !m.rests() {
 			return false
 		}
 	}

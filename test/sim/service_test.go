@@ -118,7 +118,7 @@ func (m *machine) exits(s *service) {
 		return
 	}
 	s.active, s.sub, s.job, s.result, s.byItself, s.turn = "inactive", "", "", "success", true, s.turn+1
-	if s.vol != nil && s.vol.live != nil {
+	if s.vol != nil && s.vol.live != nil && m.takesWrites() {
 		s.vol.sync(s.dir)
 		s.vol.clean = true
 	}
@@ -134,7 +134,7 @@ func (m *machine) write(s *service, turn int) {
 			return
 		}
 		mt := m.mounts[m.serves]
-		if mt != nil && !mt.dead && s.vol != nil && s.vol.live != nil {
+		if mt != nil && !mt.dead && s.vol != nil && s.vol.live != nil && m.takesWrites() {
 			s.vol.change(func(f *filesystem) {
 				d := f.dirs[s.dir]
 				d.rows++
@@ -184,7 +184,7 @@ func (m *machine) stopService(s *service, clean bool) {
 			return
 		}
 		s.active, s.job, s.result = "inactive", "", "success"
-		if mt := m.mounts[m.serves]; mt != nil && !mt.dead && s.vol != nil && s.vol.live != nil && clean {
+		if mt := m.mounts[m.serves]; mt != nil && !mt.dead && s.vol != nil && s.vol.live != nil && clean && m.takesWrites() {
 			s.vol.sync(s.dir)
 			s.vol.clean = true
 		}

@@ -26,10 +26,11 @@ type mount struct {
 	dir      string // of the volume, for one that is bound
 	on       string // mount point that it goes with
 	since    time.Time
-	clean    bool // the services had stopped cleanly when it was mounted
-	byPerson bool // who is free to mount what he likes
-	dead     bool // its disk is gone
-	pinned   bool // a process holds it, so that it can only be detached
+	clean    bool      // the services had stopped cleanly when it was mounted
+	byPerson bool      // who is free to mount what he likes
+	dead     bool      // its disk is gone
+	stopped  time.Time // since when nothing can be written to it; zero is that it can
+	pinned   bool      // a process holds it, so that it can only be detached
 	stopping bool
 }
 
@@ -162,10 +163,20 @@ func (m *machine) unmounted(mt *mount) {
 	if d := m.plugged[mt.vol.ID.Serial()]; d != nil && mt.where == volumeAt {
 		d.read = false // whoever mounts it next has to read it first
 	}
-	if mt.dir == "" && !mt.dead {
+	switch {
+	case mt.dir != "" || mt.dead:
+	case !mt.stopped.IsZero():
+		mt.vol.cut(m.world) // what was not on the disk is lost
+	default:
 		mt.vol.close()
 	}
 	m.changed(mountUnit(mt.where))
+}
+
+// takesWrites tells whether the volume is mounted, and can be written.
+func (m *machine) takesWrites() bool {
+	mt := m.mounts[volumeAt]
+	return mt != nil && !mt.dead && mt.stopped.IsZero()
 }
 
 // tornDown is a systemctl stop of the volume's mount, with all that stands on

@@ -15,6 +15,7 @@ import (
 	"bootagent/pkg/host"
 	"bootagent/pkg/role/ready"
 	volume "bootagent/pkg/storage/ebs"
+	"bootagent/pkg/storage/health"
 )
 
 // checkMake is asked before a filesystem is made.
@@ -26,6 +27,8 @@ func (w *World) checkMake(v *ebs) {
 		w.breaks("a filesystem is made on %s, which was made from %s%s", v.ID, v.Snapshot, v.Source)
 	case w.acked[v.ID] > 0:
 		w.breaks("a filesystem is made on %s, which holds acknowledged rows", v.ID)
+	case w.role.Volumes[0].Find.Store != "" && !v.store:
+		w.breaks("a filesystem is made on %s, which is no instance store", v.ID)
 	case v.MultiAttach:
 		w.breaks("a filesystem is made on %s, which several instances can attach", v.ID)
 	}
@@ -117,6 +120,7 @@ func (w *World) look() {
 		if m.agent != nil {
 			w.lookAtWaits(m.agent)
 			w.lookAtReady(m)
+			w.lookAtHealth(m)
 			w.lookAtStop(m)
 		}
 	}
@@ -274,6 +278,53 @@ func (w *World) lookAtReady(m *machine) {
 	case s.active == "active" && s.restarts > 0 && time.Since(s.since) > sees && time.Since(s.since) < holds:
 		w.breaks("%s is told to be ready %s after restart %d of its service", m.id, time.Since(s.since), s.restarts)
 	}
+}
+
+// lookAtHealth breaks where nothing can be written to the volume, and the agent does not
+// say so.
+func (w *World) lookAtHealth(m *machine) {
+	if !m.mutelyStopped() {
+		m.mute = time.Time{}
+		return
+	}
+	if _, done := m.progressOf("volume data: device"); !done {
+		m.mute = time.Time{} // it has yet to find out which volume it is
+	} else if m.mute.IsZero() {
+		m.mute = time.Now()
+	}
+	if !m.mute.IsZero() && time.Since(m.mute) > 2*seesLate+health.Every {
+		w.breaks("nothing can be written to the volume of %s for %s, and the agent does not say so", m.id, time.Since(m.mounts[volumeAt].stopped))
+	}
+}
+
+// mutelyStopped tells whether nothing can be written to the volume, and the agent does not
+// say so.
+func (m *machine) mutelyStopped() bool {
+	mt := m.mounts[volumeAt]
+	return mt != nil && !mt.stopped.IsZero() && !mt.stopping && !m.stopping && !m.saysStopMount()
+}
+
+// saysStopMount tells whether the agent says that nothing can be written to the volume,
+// and what a person can do.
+func (m *machine) saysStopMount() bool {
+	p, _ := m.progressOf("volume data: health")
+	return p.State == graph.Failed && strings.Contains(fault.HintOf(p.Err), "systemctl stop srv-data.mount")
+}
+
+// progressOf returns what the agent tells of a step, and whether it is done.
+func (m *machine) progressOf(step string) (p graph.Progress, done bool) {
+	if m.agent == nil {
+		return p, false
+	}
+	w := m.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range m.agent.progress {
+		if p.Step == step {
+			return p, p.State == graph.Done
+		}
+	}
+	return p, false
 }
 
 // saysReady tells whether the agent tells that the role is ready.

@@ -1,5 +1,5 @@
-// Package marked finds the disks whose filesystem has a UUID or a label. It opens
-// disks read-only.
+// Package marked finds the disks whose filesystem has a UUID or a label, or that are of a
+// model. It opens disks read-only.
 package marked
 
 import (
@@ -16,8 +16,7 @@ import (
 	"bootagent/pkg/storage/diskinfo"
 )
 
-// Find returns the disks, of those with these serial numbers, whose filesystem has a
-// mark. A disk whose serial number does not tell it from others is left out: bootagent
+// Find returns the disks, of those with these serial numbers, that have a mark. A disk whose serial number does not tell it from others is left out: bootagent
 // can use none of them. A disk that can't be read is an error: it may be one of them.
 func Find(ctx context.Context, serials []string, find func(context.Context, string) (block.Disk, error), mark host.Mark) (all []host.Disk, err error) {
 	for _, serial := range serials {
@@ -28,7 +27,10 @@ func Find(ctx context.Context, serials []string, find func(context.Context, stri
 		case err != nil:
 			return nil, err
 		}
-		has, err := has(disk.Path, mark)
+		has, err := disk.Model == mark.Model, error(nil) // as the disk itself says
+		if mark.Model == "" {
+			has, err = holds(disk.Path, mark)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("cannot tell whether disk %s has %s: %w", serial, mark, err)
 		}
@@ -39,8 +41,8 @@ func Find(ctx context.Context, serials []string, find func(context.Context, stri
 	return all, nil
 }
 
-// has reports whether the filesystem on a disk has a mark. One that was pulled has none.
-func has(path string, mark host.Mark) (bool, error) {
+// holds reports whether the filesystem on a disk has a mark. One that was pulled has none.
+func holds(path string, mark host.Mark) (bool, error) {
 	disk, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV) {
 		return false, nil

@@ -101,6 +101,24 @@ func TestTheDisksWithAMarkAreFound(t *testing.T) {
 	}
 }
 
+// The model is what the disk itself says: nothing is read of it.
+func TestTheDisksOfAModelAreFound(t *testing.T) {
+	models := map[string]string{"a": host.InstanceStore, "b": "Amazon Elastic Block Store", "c": "", "d": host.InstanceStore, "e": host.InstanceStore + " 2"}
+	find := func(_ context.Context, serial string) (block.Disk, error) {
+		return block.Disk{Serial: serial, Model: models[serial], Path: t.TempDir()}, nil
+	}
+	all, err := Find(t.Context(), []string{"a", "b", "c", "d", "e"}, find, host.Mark{Model: host.InstanceStore})
+	if err != nil || len(all) != 2 || all[0].Serial != "a" || all[1].Serial != "d" || all[0].Model != host.InstanceStore {
+		t.Errorf("got %+v, %v", all, err)
+	}
+	stuck := func(context.Context, string) (block.Disk, error) {
+		return block.Disk{}, errors.New("it does not answer")
+	}
+	if all, err := Find(t.Context(), []string{"a"}, stuck, host.Mark{Model: host.InstanceStore}); err == nil {
+		t.Errorf("a disk that does not say its model is left out: %v", all)
+	}
+}
+
 // A disk that can't be read may be one of those that are meant.
 func TestADiskThatCanNotBeReadIsADoubt(t *testing.T) {
 	mark := host.Mark{Filesystem: "xfs", UUID: uuid}

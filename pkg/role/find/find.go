@@ -1,6 +1,6 @@
 // Package find knows how a role file says which disk a volume is: by its serial
 // number, by the filesystem on it, by its EBS volume ID, by tags,
-// or by the device name under which EC2 attaches it. It looks at no
+// by the device name under which EC2 attaches it, or as instance store. It looks at no
 // disk.
 package find
 
@@ -29,6 +29,10 @@ type Find struct {
 	UUID  string `json:"uuid,omitempty"`
 	Label string `json:"label,omitempty"`
 
+	// Store says that the disk is instance store of this instance; "" is that it is
+	// not.
+	Store Store `json:"instance-store,omitempty"`
+
 	// ID is the ID of an EBS volume, which the agent attaches.
 	ID string `json:"id,omitempty"`
 
@@ -54,9 +58,15 @@ const (
 	AnyFree Pick = "any-free"
 )
 
+// Store says which disks of the instance store are meant.
+type Store string
+
+// OneStore is the only disk of the instance store.
+const OneStore Store = "one"
+
 // Kind is what the key "find" of a volume may be.
 var Kind = key.Kind{
-	Type: key.Object, Keys: keys.Keys(), OneOf: []string{"serial", "uuid", "label", "id", "attached", "tags"}, Example: "find: {tags: {cluster: orders}}",
+	Type: key.Object, Keys: keys.Keys(), OneOf: []string{"serial", "uuid", "label", "id", "attached", "instance-store", "tags"}, Example: "find: {tags: {cluster: orders}}",
 }
 
 var keys = key.Table[expand.Parameters, finding]{
@@ -105,6 +115,17 @@ var keys = key.Table[expand.Parameters, finding]{
 		},
 	},
 	{
+		key.Key{Name: "instance-store", Says: "The instance's own NVMe disk, which is blank after each launch and each start: `one` is the only one that there is. `format` is `if-blank`.", Unset: otherWay, Kind: key.OneOf(OneStore)},
+		func(_ expand.Parameters, r key.Reader, f *finding) {
+			if !f.first(r) {
+				return
+			}
+			if word, ok := r.Word(); ok {
+				f.Store = Store(word)
+			}
+		},
+	},
+	{
 		key.Key{
 			Name: "tags", Says: "Tags of the one EBS volume that has all of these, and maybe others, in any zone and state. The agent attaches it.", Unset: otherWay,
 			Kind: key.Kind{Type: key.Map, Doc: "a map of tags", Entry: &key.Kind{Type: key.Text, Expands: true}, Least: 1, Example: "tags: {cluster: orders, holds: mysql}"},
@@ -129,7 +150,7 @@ var keys = key.Table[expand.Parameters, finding]{
 	},
 }
 
-const otherWay = "another of `serial`, `uuid`, `label`, `id`, `attached` and `tags`"
+const otherWay = "another of `serial`, `uuid`, `label`, `id`, `attached`, `instance-store` and `tags`"
 
 // A finding is a Find that is being read.
 type finding struct {
@@ -154,7 +175,7 @@ func Read(r key.Reader, params expand.Parameters, found Disks, volume string) Fi
 	var f finding
 	keys.Decode(params, r.Value, "find of "+r.What, &f)
 	if f.way == "" {
-		r.Failf("find of %s does not say how to find the disk; write one of serial, uuid, label, id, attached and tags, or leave find out", r.What)
+		r.Failf("find of %s does not say how to find the disk; write one of serial, uuid, label, id, attached, instance-store and tags, or leave find out", r.What)
 		return Find{}
 	}
 	if !f.open() {
@@ -251,6 +272,8 @@ func (f Find) Expand(known expand.Values) (find Find, errs []error) {
 		find.ID = put(f.ID, "id", known.Put, checkID)
 	case "attached":
 		find.Attached = f.Attached
+	case "instance-store":
+		find.Store = f.Store
 	case "tags":
 		find.Tags, find.Pick = make(map[string]string), f.Pick
 		for _, key := range slices.Sorted(maps.Keys(f.Tags)) {
@@ -271,6 +294,8 @@ func (f Find) Expand(known expand.Values) (find Find, errs []error) {
 func (f Find) Bind(bound string) (Find, error) {
 	id, err := name.ParseVolumeID(bound)
 	switch way := f.way(); {
+	case way == "instance-store":
+		return Find{}, fmt.Errorf("it is instance store, and no other disk can take its place; leave it out of the user-data")
 	case err == nil && f.Plugged():
 		return Find{Serial: id.Serial()}, nil
 	case err == nil:
@@ -297,6 +322,8 @@ func (f Find) way() string {
 		return "id"
 	case f.Attached != "":
 		return "attached"
+	case f.Store != "":
+		return "instance-store"
 	case len(f.Tags) > 0:
 		return "tags"
 	}
@@ -320,8 +347,12 @@ func (f Find) Cloud() string {
 // OnDisk reports whether the filesystem on the disk says which disk it is.
 func (f Find) OnDisk() bool { return f.UUID != "" || f.Label != "" }
 
+// Sought reports whether the disk is one of those that are there, of which the role knows
+// no serial number.
+func (f Find) Sought() bool { return f.OnDisk() || f.Store != "" }
+
 // Plugged reports whether somebody else attaches the disk, and EC2 is not asked for it.
-func (f Find) Plugged() bool { return f.Serial != "" || f.OnDisk() }
+func (f Find) Plugged() bool { return f.Serial != "" || f.Sought() }
 
 // disk is the same text for two ways to find one disk.
 func (f Find) disk() string {
@@ -336,6 +367,8 @@ func (f Find) disk() string {
 		return name.VolumeID(f.ID).Serial()
 	case "attached":
 		return "slot " + name.Slot(f.Attached)
+	case "instance-store":
+		return "instance store"
 	}
 	var b strings.Builder
 	for _, key := range slices.Sorted(maps.Keys(f.Tags)) {
@@ -361,6 +394,8 @@ func (f Disks) Add(volume string, find Find) error {
 	case !twice:
 		f[disk] = struct{ volume, way string }{volume, way}
 		return nil
+	case other.way == way && way == "instance-store":
+		return fmt.Errorf("volumes %q and %q are the same disk: both are the one disk of the instance store", other.volume, volume)
 	case other.way == way:
 		if way == "attached" {
 			way = "device name"

@@ -66,6 +66,9 @@ func (p printer) volume(v role.Volume) {
 		}
 		p.row("find", fmt.Sprintf("the one disk whose %s filesystem has %s", v.Filesystem, by))
 		device = "the NVMe disk with that filesystem; the agent waits until somebody attaches it"
+	case v.Find.Store != "":
+		p.row("find", "the one NVMe disk of the instance store ("+string(v.Find.Store)+")")
+		device = "the NVMe disk that reports the model of instance store; what is on it is lost when the instance stops or is terminated"
 	case v.Find.ID != "":
 		p.row("find", "the EBS volume "+v.Find.ID)
 	case v.Find.Attached != "":
@@ -84,6 +87,9 @@ func (p printer) volume(v role.Volume) {
 	}
 	p.row("device", device)
 	p.row("mount", v.Mount)
+	if len(v.Options) > 0 {
+		p.row("options", strings.Join(v.Options, ", "))
+	}
 	p.row("filesystem", string(v.Filesystem))
 	switch {
 	case v.Format != role.FormatIfBlank:

@@ -23,6 +23,7 @@ func TestThePrintedPlanLacksNothing(t *testing.T) {
 			{Name: "data", Find: find.Find{Serial: "vol-serial"}, Filesystem: role.XFS, Format: role.FormatIfBlank, BlankProof: role.Whole, Mount: "/srv/data", Timeout: 20 * time.Minute, Adopt: true},
 			{Name: "logs", Find: find.Find{ID: "vol-0123456789abcdef0"}, Filesystem: role.Ext4, Format: role.FormatNever, Mount: "/srv/logs", Timeout: time.Hour},
 			{Name: "launched", Find: find.Find{Attached: "/dev/sdf"}, Filesystem: role.XFS, Format: role.FormatNever, Mount: "/srv/launched", Timeout: 10 * time.Minute},
+			{Name: "scratch", Find: find.Find{Store: find.OneStore}, Filesystem: role.XFS, Format: role.FormatIfBlank, Mount: "/srv/scratch", Timeout: 10 * time.Minute},
 			{Name: "more", Find: find.Find{Tags: map[string]string{"cluster": "orders", "holds": "more-data"}, Pick: find.AnyFree}, Filesystem: role.XFS, Format: role.FormatIfBlank, Mount: "/srv/more", Timeout: 90 * time.Second, Disposable: true},
 		},
 		Data:    []role.Data{{Name: "db", Volume: "data", Dir: "subdir", Bind: "/var/lib/mysql", Engine: "mariadb", Owner: "own", IfAbsent: directory.Initialize, Beside: []string{"former"}}},

@@ -12,7 +12,7 @@ import (
 
 // Of returns a disk as package host has it.
 func Of(d block.Disk) host.Disk {
-	return host.Disk{Serial: d.Serial, Path: d.Path, Link: d.Link, Dev: d.Dev(), Seq: d.Seq, Size: int64(d.Size)}
+	return host.Disk{Serial: d.Serial, Model: d.Model, Path: d.Path, Link: d.Link, Dev: d.Dev(), Seq: d.Seq, Size: int64(d.Size)}
 }
 
 // Named returns a disk as it is named to a command that changes what is on it.
