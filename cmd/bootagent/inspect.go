@@ -85,7 +85,7 @@ func (i inspection) run(ctx context.Context, device string, out io.Writer) error
 		_, err = fmt.Fprintln(out, device, found)
 	}
 	if err == nil && code != 0 {
-		return exitCode(code)
+		return command.Ends(code)
 	}
 	return err
 }

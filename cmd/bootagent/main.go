@@ -19,6 +19,7 @@ import (
 	"bootagent/pkg/machine"
 	"bootagent/pkg/status"
 	grow "bootagent/pkg/storage/grow/byhand"
+	adopt "bootagent/pkg/storage/ledger/byhand"
 	"bootagent/pkg/systemd/imdsd"
 )
 
@@ -52,6 +53,7 @@ func commands() command.List {
 		unlockCommand(),
 		byhand.Command(bypasses),
 		grow.Command(controlSocket),
+		adopt.Command(controlSocket),
 		planCommand(),
 		validateCommand(),
 		iamCommand(),
@@ -123,7 +125,7 @@ func help(args []string, out, errs io.Writer) int {
 // exitOf prints the error of a command, and returns the exit code for it: all
 // errors become exit codes here. The command is nil if it is unknown.
 func exitOf(c *command.Command, err error, errs io.Writer) int {
-	var code exitCode
+	var code command.Ends
 	switch {
 	case err == nil:
 		return 0
@@ -147,12 +149,6 @@ func exitOf(c *command.Command, err error, errs io.Writer) int {
 	}
 	return exitFailed
 }
-
-// exitCode is the error of a command that has printed everything, and ends with
-// this code.
-type exitCode int
-
-func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 
 // codedError is an error with an exit code of its own.
 type codedError struct {

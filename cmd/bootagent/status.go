@@ -41,7 +41,7 @@ func showStatus(asJSON bool, out io.Writer) error {
 	s, err := status.Current(statusFile)
 	if errors.Is(err, status.ErrNone) {
 		fmt.Fprintf(os.Stderr, "bootagent: %v\nhint: systemctl status --no-pager bootagent shows why\n", err)
-		return exitCode(status.Starting.ExitCode())
+		return command.Ends(status.Starting.ExitCode())
 	}
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func showStatus(asJSON bool, out io.Writer) error {
 		s.Print(out)
 	}
 	if code := s.State.ExitCode(); err == nil && code != 0 {
-		return exitCode(code)
+		return command.Ends(code)
 	}
 	return err
 }

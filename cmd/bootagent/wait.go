@@ -53,13 +53,13 @@ func waitFor(ctx context.Context, file string, absent time.Duration, out io.Writ
 	switch {
 	case errors.Is(err, status.ErrNone):
 		fmt.Fprintln(out, err)
-		return exitCode(status.Starting.ExitCode())
+		return command.Ends(status.Starting.ExitCode())
 	case err != nil:
 		return err
 	}
 	fmt.Fprintln(out, s.Line())
 	if code := s.State.ExitCode(); code != 0 {
-		return exitCode(code)
+		return command.Ends(code)
 	}
 	return nil
 }

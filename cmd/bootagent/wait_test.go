@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"bootagent/pkg/command"
 	"bootagent/pkg/status"
 )
 
@@ -52,7 +53,7 @@ func TestWaitBearsThatAnAgentIsStartedAgainAndNoMore(t *testing.T) {
 			var out bytes.Buffer
 			began := time.Now()
 			err := waitFor(t.Context(), file, bear, &out)
-			var code exitCode
+			var code command.Ends
 			switch {
 			case c.code == 0 && (err != nil || !strings.HasPrefix(out.String(), "mysql: ready since ")),
 				c.code > 0 && (!errors.As(err, &code) || int(code) != c.code),

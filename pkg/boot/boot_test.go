@@ -22,6 +22,7 @@ import (
 	"bootagent/pkg/role/ready"
 	"bootagent/pkg/service"
 	"bootagent/pkg/storage"
+	"bootagent/pkg/storage/ledger"
 	"bootagent/pkg/storage/stop"
 	"bootagent/pkg/unit"
 )
@@ -142,7 +143,7 @@ func TestABlankDiskBecomesARunningDatabase(t *testing.T) {
 		r.isUp()
 		r.stop()
 
-		ledger, err := storage.DecodeLedger(m.disks[serial].ledger)
+		ledger, err := ledger.Decode(m.disks[serial].ledger)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -178,6 +179,7 @@ func TestRefusals(t *testing.T) {
 		return src
 	}
 	xfs := host.Content{Filesystem: "xfs", UUID: uuid, Words: "has an XFS signature at 0x0"}
+	files := map[string]host.DirectoryState{"mysql": host.Ready}
 	for _, c := range []struct {
 		name   string
 		disk   disk
@@ -216,17 +218,17 @@ func TestRefusals(t *testing.T) {
 		},
 		{
 			name: "a filesystem without a ledger", disk: disk{content: xfs},
-			step: "volume data: prepare", words: []string{"without a ledger", uuid, "adopt: true"},
+			step: "volume data: prepare", words: []string{"without a ledger", uuid, "adopt: true", "for this volume: bootagent adopt data;"},
 		},
 		{
 			name: "a filesystem of ours that lost its ledger", disk: disk{content: xfs, names: map[string]host.DirectoryState{"lost+found": host.Damaged}},
 			intent: host.Intent{UUID: uuid, Made: true},
-			step:   "volume data: prepare", words: []string{"which bootagent made, and its ledger, bootagent's record on it, is gone", `"lost+found"`, "mount -t xfs -o ro,norecovery " + serial + " /mnt"},
+			step:   "volume data: prepare", words: []string{"which bootagent made, and its ledger, bootagent's record on it, is gone", `"lost+found"`, "mount -t xfs -o ro,norecovery " + serial + " /mnt", "bootagent adopt data --lost-ledger;"},
 		},
 		{
 			name: "an empty filesystem of ours that lost its ledger, which the role would adopt", disk: disk{content: xfs},
 			plan: func(p *role.Plan) { p.Volumes[0].Adopt = true }, intent: host.Intent{UUID: uuid, Made: true},
-			step: "volume data: prepare", words: []string{"is gone: something else repaired it", "holds no file"},
+			step: "volume data: prepare", words: []string{"is gone: something else repaired it", "holds no file", "restore the volume from an older snapshot", "then: bootagent retry"},
 		},
 		{
 			name: "a filesystem that an intent calls ours", disk: disk{content: xfs, names: map[string]host.DirectoryState{"a": host.Ready, "b": host.Ready, "c": host.Ready, "home": host.Ready}},
@@ -266,27 +268,31 @@ func TestRefusals(t *testing.T) {
 		},
 		{
 			name: "a copy of the volume", disk: disk{content: xfs, ledger: ledger(storage.Ledger{Volume: "vol-0fedcba9876543210", Role: "mysql"})},
-			step: "volume data: prepare", words: []string{"is a copy of volume vol-0fedcba9876543210, as its ledger says"},
+			step: "volume data: prepare", words: []string{"is a copy of volume vol-0fedcba9876543210, as its ledger says", "bootagent adopt data --as-copy-of vol-0fedcba9876543210;"},
 		},
 		{
 			name: "the volume of another role", disk: disk{content: xfs, ledger: ledger(storage.Ledger{Volume: volumeID, Role: "kafka"})},
-			step: "volume data: prepare", words: []string{`is a volume of role "kafka"`, `has role "mysql"`},
+			step: "volume data: prepare", words: []string{`is a volume of role "kafka"`, `has role "mysql"`, "bootagent adopt data --from-role kafka;"},
 		},
 		{
-			name: "a ledger of another filesystem", disk: disk{content: xfs, ledger: ledger(storage.Ledger{Volume: volumeID, Role: "mysql", UUID: "other"})},
-			step: "volume data: prepare", words: []string{"its ledger names other"},
+			name: "a copy of the volume of another role", disk: disk{content: xfs, ledger: ledger(storage.Ledger{Volume: "vol-0fedcba9876543210", Role: "a role"})},
+			step: "volume data: prepare", words: []string{"is a copy of volume vol-0fedcba9876543210", "bootagent adopt data --as-copy-of vol-0fedcba9876543210 --from-role 'a role';"},
+		},
+		{
+			name: "a ledger of another filesystem", disk: disk{names: files, content: xfs, ledger: ledger(storage.Ledger{Volume: volumeID, Role: "mysql", UUID: "other"})},
+			step: "volume data: prepare", words: []string{"its ledger names other", "bootagent adopt data --lost-ledger;"},
 		},
 		{
 			name: "a ledger of a newer agent", disk: disk{content: xfs, ledger: []byte(`{"version":2}`)},
 			step: "volume data: prepare", words: []string{"has version 2", "reads version 1", "an image that has that version"},
 		},
 		{
-			name: "a damaged ledger", disk: disk{content: xfs, ledger: []byte(`{"version":1,"volume"`)},
-			step: "volume data: prepare", words: []string{"cannot read the ledger", "getfattr --name trusted.bootagent --only-values /mnt"},
+			name: "a damaged ledger", disk: disk{names: files, content: xfs, ledger: []byte(`{"version":1,"volume"`)},
+			step: "volume data: prepare", words: []string{"cannot read the ledger", "mount -t xfs -o ro,norecovery", "bootagent adopt data --lost-ledger;"},
 		},
 		{
 			name: "a ledger that names nothing", disk: disk{content: xfs, ledger: []byte(`{"version":1}`)},
-			step: "volume data: prepare", words: []string{"the ledger is damaged", "setfattr --remove trusted.bootagent"},
+			step: "volume data: prepare", words: []string{"the ledger is damaged", "restore the volume from an older snapshot"},
 		},
 		{
 			name: "a data directory that is gone",

@@ -29,10 +29,15 @@ func (b *Boot) Grow(ctx context.Context, volume string, only bool) (answer strin
 	if g := b.growths[volume]; g != nil {
 		return g.Order(ctx, only)
 	}
+	return "", b.noVolume(volume)
+}
+
+// noVolume refuses the name of a volume that the role does not have.
+func (b *Boot) noVolume(volume string) error {
 	var names []string
 	for _, v := range b.ordered() {
 		names = append(names, v.Name)
 	}
 	slices.Sort(names)
-	return "", fault.Permanent(fmt.Errorf("the role has no volume %q; its volumes are: %s", volume, strings.Join(names, ", ")))
+	return fault.Permanent(fmt.Errorf("the role has no volume %q; its volumes are: %s", volume, strings.Join(names, ", ")))
 }

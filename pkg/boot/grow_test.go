@@ -12,6 +12,7 @@ import (
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/storage"
+	"bootagent/pkg/storage/ledger"
 )
 
 const growStep = "volume data: grow"
@@ -133,7 +134,7 @@ func TestOnlyTheVolumeOfTheRoleInUseHereIsGrown(t *testing.T) {
 				r.isUp()
 				m.mu.Lock()
 				d := m.disks[serial]
-				l, err := storage.DecodeLedger(d.ledger)
+				l, err := ledger.Decode(d.ledger)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -9,6 +9,7 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/storage"
+	"bootagent/pkg/storage/ledger"
 	"bootagent/pkg/storage/stop"
 )
 
@@ -33,7 +34,7 @@ func TestTheLedgerTellsHowTheServicesStopped(t *testing.T) {
 				if err := r.StoppedServices(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				if l, _ := storage.DecodeLedger(m.disks[serial].ledger); l.Stopped != nil {
+				if l, _ := ledger.Decode(m.disks[serial].ledger); l.Stopped != nil {
 					t.Error("it noted a stop though the machine goes on")
 				}
 				m.stopping = true
@@ -41,7 +42,7 @@ func TestTheLedgerTellsHowTheServicesStopped(t *testing.T) {
 				if err := r.StoppedServices(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				l, err := storage.DecodeLedger(m.disks[serial].ledger)
+				l, err := ledger.Decode(m.disks[serial].ledger)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -74,7 +75,7 @@ func kept(t *testing.T, change func(*storage.Ledger)) *disk {
 // ledgerOf is the ledger that is on a disk.
 func ledgerOf(t *testing.T, d *disk) storage.Ledger {
 	t.Helper()
-	l, err := storage.DecodeLedger(d.ledger)
+	l, err := ledger.Decode(d.ledger)
 	if err != nil || l == nil {
 		t.Fatalf("the ledger is %q: %v", d.ledger, err)
 	}

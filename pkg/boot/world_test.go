@@ -17,6 +17,7 @@ import (
 	"bootagent/pkg/host"
 	"bootagent/pkg/role/ready"
 	"bootagent/pkg/storage"
+	"bootagent/pkg/storage/ledger"
 )
 
 // A machine is a World in memory: it keeps state as the real one does, and
@@ -133,7 +134,7 @@ func (m *machine) state(t *testing.T) (all []string) {
 	t.Helper()
 	say := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	for serial, d := range m.disks {
-		l, err := storage.DecodeLedger(d.ledger)
+		l, err := ledger.Decode(d.ledger)
 		if err != nil || l == nil {
 			t.Fatalf("disk %s has the ledger %q: %v", serial, d.ledger, err)
 		}
@@ -275,7 +276,7 @@ func (m *machine) Check(context.Context, host.Disk, string) error {
 	return m.does("check")
 }
 
-func (m *machine) Look(_ context.Context, d host.Disk, _ string) (host.Look, error) {
+func (m *machine) Look(_ context.Context, d host.Disk, _ string, inside []host.Data) (seen host.Look, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	on := m.disks[d.Serial]
@@ -285,10 +286,11 @@ func (m *machine) Look(_ context.Context, d host.Disk, _ string) (host.Look, err
 	if !on.plugged || on.content.Filesystem == "" {
 		return host.Look{}, fmt.Errorf("cannot look at %s", d.Serial)
 	}
-	if on.ledger != nil {
-		return host.Look{Ledger: on.ledger}, nil
+	for _, data := range inside {
+		seen.Inside = append(seen.Inside, host.DirectoryReport{State: cmp.Or(on.names[data.Dir], host.Absent), Version: "10.11"})
 	}
-	return host.Look{Names: slices.Collect(maps.Keys(on.names))}, nil
+	seen.Ledger, seen.Names = on.ledger, slices.Collect(maps.Keys(on.names))
+	return seen, nil
 }
 
 func (m *machine) Introduce(_ context.Context, d host.Disk, i host.Introduction) error {
@@ -298,7 +300,7 @@ func (m *machine) Introduce(_ context.Context, d host.Disk, i host.Introduction)
 	if err := m.does("introduce %s", d.Serial); err != nil {
 		return err
 	}
-	if on.ledger == nil && (!i.Made || len(on.names) == 0) {
+	if ledger.Digest(on.ledger) == i.Instead && (!i.Made || len(on.names) == 0) {
 		on.ledger = i.Ledger
 	}
 	return nil
@@ -777,7 +779,7 @@ func (m *machine) pull(serial string) {
 // ledgerOf is the ledger of a disk.
 func (m *machine) ledgerOf(t *testing.T, serial string) *storage.Ledger {
 	t.Helper()
-	l, err := storage.DecodeLedger(m.disks[serial].ledger)
+	l, err := ledger.Decode(m.disks[serial].ledger)
 	if err != nil || l == nil {
 		t.Fatalf("disk %s has the ledger %q: %v", serial, m.disks[serial].ledger, err)
 	}

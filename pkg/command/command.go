@@ -51,6 +51,11 @@ func Misuse(err error) error { return &UsageError{err} }
 func (e *UsageError) Error() string { return e.err.Error() }
 func (e *UsageError) Unwrap() error { return e.err }
 
+// Ends is the error of a command that has printed everything, and ends with this code.
+type Ends int
+
+func (e Ends) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
 // Usage returns the usage line.
 func (c *Command) Usage() string {
 	words := []string{"bootagent", c.Name}

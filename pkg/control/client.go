@@ -57,6 +57,12 @@ func (c Client) Grow(ctx context.Context, want GrowRequest) (Answer, error) {
 	return c.askJSON(ctx, "grow", want)
 }
 
+// Adopt has the agent take a filesystem for a volume that it refuses for its ledger, or
+// say what it would do.
+func (c Client) Adopt(ctx context.Context, want AdoptRequest) (Answer, error) {
+	return c.askJSON(ctx, "adopt", want)
+}
+
 // EndBypass ends a bypass. ErrNoPlan and ErrUnreachable say that the agent cannot do it.
 func (c Client) EndBypass(ctx context.Context, unit string) (Answer, error) {
 	return c.askJSON(ctx, "end-bypass", BypassRequest{Unit: unit})

@@ -11,6 +11,10 @@
 //	POST /v1/bypass {"unit": "...", "reason": "...", "by": "...", "without_proof": false}
 //	                                    -> 200 {"message": "..."}
 //	POST /v1/end-bypass {"unit": "..."} -> 200 {"message": "..."}
+//	POST /v1/grow {"volume": "...", "dry_run": false}
+//	                                    -> 200 {"message": "..."}
+//	POST /v1/adopt {"volume": "...", "as_copy_of": "...", "from_role": "...", "lost_ledger": false, "yes": "...", "by": "..."}
+//	                                    -> 200 {"message": "..."}
 //
 // Each error, also one about the path, the method or the version, is
 //
@@ -55,6 +59,10 @@ type Commands struct {
 	// would do.
 	Grow func(ctx context.Context, want GrowRequest) (message string, err error)
 
+	// Adopt has a filesystem taken for a volume that is refused for its ledger, or only
+	// says what it would do.
+	Adopt func(ctx context.Context, want AdoptRequest) (message string, err error)
+
 	KeysMax int // the most bytes of keys that Unlock accepts
 }
 
@@ -80,6 +88,16 @@ type BypassRequest struct {
 type GrowRequest struct {
 	Volume string `json:"volume"`            // its name in the role
 	DryRun bool   `json:"dry_run,omitempty"` // only say what would be done
+}
+
+// An AdoptRequest is what a person says of the filesystem that is refused for a volume.
+type AdoptRequest struct {
+	Volume     string `json:"volume"`                // its name in the role
+	AsCopyOf   string `json:"as_copy_of,omitempty"`  // the volume of which it is a copy
+	FromRole   string `json:"from_role,omitempty"`   // the role whose volume it was
+	LostLedger bool   `json:"lost_ledger,omitempty"` // its ledger is gone
+	Yes        string `json:"yes,omitempty"`         // which volume it is; "": only say what would be done
+	By         string `json:"by,omitempty"`          // the user who asks
 }
 
 // ErrNoPlan says that the agent has no plan for the unit of a bypass.

@@ -65,6 +65,7 @@ func TestErrorsKeepTheirHintAndWhetherTheyArePermanent(t *testing.T) {
 			Bypass:    func(context.Context, BypassRequest) (string, error) { return fail() },
 			EndBypass: func(context.Context, string) (string, error) { return fail() },
 			Grow:      func(context.Context, GrowRequest) (string, error) { return fail() },
+			Adopt:     func(context.Context, AdoptRequest) (string, error) { return fail() },
 			KeysMax:   keysMax,
 		}
 		c := Client{serveAnyone(t, handler{commands})}
@@ -73,7 +74,8 @@ func TestErrorsKeepTheirHintAndWhetherTheyArePermanent(t *testing.T) {
 		_, bypassErr := c.Bypass(t.Context(), BypassRequest{Unit: "mariadb.service"})
 		_, endErr := c.EndBypass(t.Context(), "mariadb.service")
 		_, growErr := c.Grow(t.Context(), GrowRequest{Volume: "data"})
-		for command, got := range map[string]error{"retry": retryErr, "unlock": unlockErr, "bypass": bypassErr, "end-bypass": endErr, "grow": growErr} {
+		_, adoptErr := c.Adopt(t.Context(), AdoptRequest{Volume: "data"})
+		for command, got := range map[string]error{"retry": retryErr, "unlock": unlockErr, "bypass": bypassErr, "end-bypass": endErr, "grow": growErr, "adopt": adoptErr} {
 			if got == nil || got.Error() != "cannot "+command+": "+err.Error() ||
 				fault.HintOf(got) != fault.HintOf(err) || fault.IsPermanent(got) != fault.IsPermanent(err) {
 				t.Errorf("%s: %s gets %v, hint %q, permanent: %v", name, command, got, fault.HintOf(got), fault.IsPermanent(got))
@@ -89,6 +91,7 @@ func TestRequestsThatAreNotOfTheAPIAreRefused(t *testing.T) {
 		Bypass:    func(context.Context, BypassRequest) (string, error) { t.Error("it ran"); return "", nil },
 		EndBypass: func(context.Context, string) (string, error) { t.Error("it ran"); return "", nil },
 		Grow:      func(context.Context, GrowRequest) (string, error) { t.Error("it ran"); return "", nil },
+		Adopt:     func(context.Context, AdoptRequest) (string, error) { t.Error("it ran"); return "", nil },
 		KeysMax:   keysMax,
 	}
 	long := base64.StdEncoding.EncodeToString(make([]byte, keysMax+1))
@@ -97,10 +100,10 @@ func TestRequestsThatAreNotOfTheAPIAreRefused(t *testing.T) {
 		code               int
 		message, hint      string
 	}{
-		"an unknown path":      {"POST", "/", "", 404, `the control API has no path "/": it has /v1/ followed by retry, unlock, bypass, end-bypass, grow`, ""},
+		"an unknown path":      {"POST", "/", "", 404, `the control API has no path "/": it has /v1/ followed by retry, unlock, bypass, end-bypass, grow, adopt`, ""},
 		"no version":           {"POST", "/retry", "", 404, `no path "/retry"`, ""},
 		"no number":            {"POST", "/v1x/retry", "", 404, `no path "/v1x/retry"`, ""},
-		"an unknown command":   {"POST", "/v1/lock", "", 404, `has no command "lock": it has retry, unlock, bypass, end-bypass, grow`, ""},
+		"an unknown command":   {"POST", "/v1/lock", "", 404, `has no command "lock": it has retry, unlock, bypass, end-bypass, grow, adopt`, ""},
 		"no command":           {"POST", "/v1/", "", 404, `has no command ""`, ""},
 		"a wrong method":       {"GET", "/v1/unlock", "", 405, "the method GET is not allowed for /v1/unlock: use POST", ""},
 		"a newer version":      {"POST", "/v2/retry", "", 404, "the agent speaks version 1 of the control API, and the request is version 2", "systemctl restart bootagent"},
@@ -113,6 +116,7 @@ func TestRequestsThatAreNotOfTheAPIAreRefused(t *testing.T) {
 		"a bypass of no unit":  {"POST", "/v1/bypass", `{"reason": "down"}`, 400, "it names no unit", ""},
 		"a bypass with more":   {"POST", "/v1/bypass", `{"unit": "a.service", "force": true}`, 400, `unknown field "force"`, ""},
 		"an end of no bypass":  {"POST", "/v1/end-bypass", "", 400, "the body is not that of end-bypass", ""},
+		"an adoption by force": {"POST", "/v1/adopt", `{"volume": "data", "force": true}`, 400, `unknown field "force"`, ""},
 		"a growth with more":   {"POST", "/v1/grow", `{"volume": "data", "force": true}`, 400, `unknown field "force"`, ""},
 		"a body that is large": {"POST", "/v1/unlock", strings.Repeat("x", 1<<16), 413, "the body has more than", ""},
 	} {
@@ -134,6 +138,22 @@ func TestRequestsThatAreNotOfTheAPIAreRefused(t *testing.T) {
 	handler{commands}.ServeHTTP(w, httptest.NewRequest("POST", "/v1/unlock", body))
 	if w.Code != 400 || !strings.Contains(w.Body.String(), "the body is incomplete") {
 		t.Errorf("a body that breaks off: status %d, %s", w.Code, w.Body)
+	}
+}
+
+func TestAnAdoptionReachesTheAgentAsItWasAsked(t *testing.T) {
+	for _, want := range []AdoptRequest{
+		{Volume: "data", By: "alice"}, {Volume: "data", AsCopyOf: "vol-1", FromRole: "orders", Yes: "vol-2", By: "alice"}, {Volume: "data", LostLedger: true, Yes: "vol-2"},
+	} {
+		c := Client{serveAnyone(t, handler{Commands{Adopt: func(_ context.Context, got AdoptRequest) (string, error) {
+			if got != want {
+				t.Errorf("the agent is asked for %+v, and %+v was wanted", got, want)
+			}
+			return "it is adopted", nil
+		}}})}
+		if answer, err := c.Adopt(t.Context(), want); err != nil || answer.Message != "it is adopted" {
+			t.Errorf("got %q, %v", answer, err)
+		}
 	}
 }
 

@@ -63,6 +63,12 @@ func (h handler) answer(r *http.Request) (message string, code int, err error) {
 			return "", code, err
 		}
 		message, err = h.commands.Grow(r.Context(), want)
+	case name == "adopt":
+		var want AdoptRequest
+		if code, err := decode(r.Body, name, `{"volume": "data"}`, &want); err != nil {
+			return "", code, err
+		}
+		message, err = h.commands.Adopt(r.Context(), want)
 	default:
 		body, code, err := readBody(r.Body, bodyMax(h.commands.KeysMax))
 		defer clear(body)
@@ -85,7 +91,7 @@ func (h handler) answer(r *http.Request) (message string, code int, err error) {
 }
 
 // names are the commands of the API.
-var names = []string{"retry", "unlock", "bypass", "end-bypass", "grow"}
+var names = []string{"retry", "unlock", "bypass", "end-bypass", "grow", "adopt"}
 
 // requestMax is the most bytes of a body, but for that of unlock.
 const requestMax = 4 << 10

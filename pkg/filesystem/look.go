@@ -1,6 +1,7 @@
 package filesystem
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,12 +26,16 @@ const lostAndFound = "lost+found"
 var ErrUnmountable = errors.New("the kernel cannot mount it")
 
 // Look returns the ledger of the filesystem on a device with the number dev, or
-// nil, and, if it has none, the names in its root directory that mkfs does not
-// leave there. It does not change a byte of the device, not even to replay the log.
-func Look(device string, dev uint64, fstype string) (ledger []byte, names []string, err error) {
+// nil, and the names in its root directory that mkfs does not leave there. Inside is
+// called meanwhile, with the path of that directory, unless it is nil. Look does not
+// change a byte of the device, not even to replay the log.
+func Look(device string, dev uint64, fstype string, inside func(root string)) (ledger []byte, names []string, err error) {
 	err = hold(device, dev, fstype, true, func(root string) (err error) {
-		if ledger, err = ReadLedger(root); err != nil || ledger != nil {
+		if ledger, err = ReadLedger(root); err != nil {
 			return err
+		}
+		if inside != nil {
+			inside(root)
 		}
 		names, err = made(root, fstype)
 		return err
@@ -38,15 +43,16 @@ func Look(device string, dev uint64, fstype string) (ledger []byte, names []stri
 	return ledger, names, err
 }
 
-// Introduce writes the first ledger of the filesystem on a device with the number
-// dev, and brings it to its final place on the device. It writes nothing if there is
-// a ledger once the log is replayed, or, if the filesystem is to be just made, if
-// there is a name in the root directory that mkfs does not leave there. The root
-// directory of one that was just made gets a label. Its caller looks afterwards.
-func Introduce(device string, dev uint64, fstype string, ledger []byte, just bool, label selinux.Label) error {
+// Introduce writes the ledger of the filesystem on a device with the number dev, and
+// brings it to its final place on the device. It writes nothing if the ledger that is
+// there, once the log is replayed, is not the one that is replaced, which is named by
+// its SHA-256 in hexadecimal digits, and "" is none; or, if the filesystem is to be just
+// made, if there is a name in the root directory that mkfs does not leave there. The
+// root directory of one that was just made gets a label. Its caller looks afterwards.
+func Introduce(device string, dev uint64, fstype string, ledger []byte, instead string, just bool, label selinux.Label) error {
 	return hold(device, dev, fstype, false, func(root string) error {
 		there, err := ReadLedger(root)
-		if err != nil || there != nil {
+		if err != nil || digest(there) != instead {
 			return err
 		}
 		if just {
@@ -59,6 +65,14 @@ func Introduce(device string, dev uint64, fstype string, ledger []byte, just boo
 		}
 		return WriteLedger(root, ledger)
 	})
+}
+
+// digest names a ledger by its bytes; "" is none.
+func digest(ledger []byte) string {
+	if len(ledger) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(ledger))
 }
 
 func labelRoot(root string, label selinux.Label) error {

@@ -217,13 +217,15 @@ type Filesystems interface {
 	// asked, before the first mount, and refuses what it would not.
 	Check(ctx context.Context, disk Disk, filesystem string) error
 
-	// Look returns what the filesystem on a disk says of itself. It does not
+	// Look returns what the filesystem on a disk says of itself, and the state of
+	// directories in it, which are named by their paths below its root. It does not
 	// change a byte of the disk, and nobody else sees the filesystem mounted.
-	Look(ctx context.Context, disk Disk, filesystem string) (Look, error)
+	Look(ctx context.Context, disk Disk, filesystem string, inside []Data) (Look, error)
 
-	// Introduce writes the first ledger of a filesystem and brings it to where
-	// Look sees it. It writes nothing if there is a ledger already, or, if the
-	// filesystem is to be just made, if there is a file that mkfs does not leave.
+	// Introduce writes the ledger of a filesystem and brings it to where Look sees
+	// it. It writes nothing if there is another ledger than the one that it is to
+	// replace, or, if the filesystem is to be just made, if there is a file that mkfs
+	// does not leave. It changes nothing else.
 	// Look tells. The root directory of one that was just made gets the SELinux
 	// label of where it will be mounted, because mkfs gives it none.
 	Introduce(ctx context.Context, disk Disk, i Introduction) error
@@ -233,6 +235,7 @@ type Filesystems interface {
 type Introduction struct {
 	Filesystem string // its type
 	Ledger     []byte
+	Instead    string // the SHA-256 of the ledger that is replaced, in hexadecimal digits; "" where there is none
 	Made       bool   // it was just made, and holds nothing
 	Mount      string // the directory on which it will be mounted
 }
@@ -240,7 +243,9 @@ type Introduction struct {
 // A Look is what a filesystem says of itself.
 type Look struct {
 	Ledger []byte   // nil if there is none
-	Names  []string // in its root directory that mkfs does not leave there, if there is no ledger
+	Names  []string // in its root directory that mkfs does not leave there
+
+	Inside []DirectoryReport // in the order in which they were asked for
 }
 
 // Ledgers keeps a volume's ledger on the root directory of its filesystem.

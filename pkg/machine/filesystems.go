@@ -89,12 +89,12 @@ func (f filesystems) Check(ctx context.Context, d host.Disk, fstype string) erro
 }
 
 // Look mounts the filesystem in a child, whose end unmounts it.
-func (f filesystems) Look(ctx context.Context, d host.Disk, fstype string) (seen host.Look, err error) {
+func (f filesystems) Look(ctx context.Context, d host.Disk, fstype string, inside []host.Data) (seen host.Look, err error) {
 	if _, err := f.disks.same(ctx, d); err != nil {
 		return host.Look{}, err
 	}
 	tried := try(f.disks.children, "", d.Path)
-	err = reach(ctx, f.disks.children, task{Do: lookAt, Path: d.Path, Dev: d.Dev, Filesystem: fstype}, &seen)
+	err = reach(ctx, f.disks.children, task{Do: lookAt, Path: d.Path, Dev: d.Dev, Filesystem: fstype, Inside: inside}, &seen)
 	return seen, unmountable(ctx, tried, d.Link, fstype, err)
 }
 
@@ -105,7 +105,7 @@ func (f filesystems) Introduce(ctx context.Context, d host.Disk, i host.Introduc
 		return err
 	}
 	c := systemd.Command{
-		Unit: introduceUnit(d), Description: "First ledger of the filesystem on disk " + d.Serial,
+		Unit: introduceUnit(d), Description: "Ledger of the filesystem on disk " + d.Serial,
 		Argv: introduce.Argv(d, i), Devices: []string{d.Path}, Timeout: introduceWithin,
 	}
 	tried := try(f.disks.children, c.Unit, d.Path)

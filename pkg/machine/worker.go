@@ -34,6 +34,8 @@ type task struct {
 
 	Mark host.Mark // for find-marked, whose Path is its text
 
+	Inside []host.Data `json:",omitempty"` // for look-at
+
 	Dev        uint64 `json:",omitempty"` // of the device, for look-at and size-of
 	Filesystem string `json:",omitempty"` // its type, for both
 }
@@ -97,14 +99,29 @@ func (t task) do(ctx context.Context) (answer any, err error) {
 		}
 		return marked.Find(ctx, serials, block.Host().Find, t.Mark)
 	case lookAt:
-		ledger, names, err := filesystem.Look(t.Path, t.Dev, t.Filesystem)
-		return host.Look{Ledger: ledger, Names: names}, err
+		return t.look()
 	case stopped:
 		return filesystem.Stopped(t.Path)
 	case sizeOf:
 		return growfs.Size(t.Path, t.Dev, t.Filesystem, t.Other)
 	}
 	return nil, fmt.Errorf("there is no task %q", t.Do)
+}
+
+// look looks at a filesystem, and at directories in it. What can't be told of one of
+// those is no error: the person who asks for it sees why.
+func (t task) look() (seen host.Look, err error) {
+	seen.Ledger, seen.Names, err = filesystem.Look(t.Path, t.Dev, t.Filesystem, func(root string) {
+		for _, d := range t.Inside {
+			d.Dir = root + "/" + d.Dir // which for the root itself is no link
+			found, err := engine.Examine(datadir.Host{}, d, host.EngineSettings{})
+			if err != nil {
+				found = host.DirectoryReport{State: host.Damaged, Reason: err.Error()}
+			}
+			seen.Inside = append(seen.Inside, found)
+		}
+	})
+	return seen, err
 }
 
 // give makes a directory that is the owner's, and to SELinux what the directory is

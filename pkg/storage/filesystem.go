@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"bootagent/pkg/fault"
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/storage/ledger"
 )
 
 // filesystem is the highest layer of every volume. On the disk that the layers
@@ -25,6 +27,10 @@ type filesystem struct {
 	content host.Content // what the step "prove" read
 	proven  bool         // the disk is this volume, read as it is now
 	fresh   bool         // this agent has mounted it, and not taken it into use yet
+	names   []string     // in its root directory, when it was last looked at
+
+	doubt atomic.Pointer[ledger.Doubt] // why it was refused, until it is checked again
+	order atomic.Pointer[ledger.Order] // a person's, to adopt what was refused
 
 	// Several data directories may write into the ledger at once. This is a lock
 	// that a simulated world can see a step wait for.
@@ -46,7 +52,10 @@ func (f *filesystem) add(s *steps) {
 }
 
 // forget forgets what was read, as the disk may be another by now.
-func (f *filesystem) forget() { f.proven, f.content = false, host.Content{} }
+func (f *filesystem) forget() {
+	f.proven, f.content = false, host.Content{}
+	f.doubt.Store(nil)
+}
 
 // prepare creates the filesystem if the disk is blank, or checks the one that is
 // there.
@@ -92,9 +101,6 @@ func (f *filesystem) open(ctx context.Context) error {
 	err = f.onDevice(f.Mount)
 	if err == nil {
 		f.ledger, err = f.read(ctx, f.Mount)
-	}
-	if err == nil {
-		err = f.accept(f.ledger)
 	}
 	if err != nil && !mounted {
 		err = errors.Join(err, f.unmount(ctx, f.Mount))

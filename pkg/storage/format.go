@@ -34,7 +34,7 @@ func (f *filesystem) create(ctx context.Context) error {
 		return err
 	}
 	f.content = host.Content{Filesystem: string(f.Filesystem), UUID: intent.UUID}
-	return f.introduce(ctx, Ledger{UUID: intent.UUID, Made: now()})
+	return f.introduce(ctx, Ledger{UUID: intent.UUID, Made: now()}, "")
 }
 
 // sure returns nil once EC2 is sure of the size of the blank disk. A policy of before

@@ -11,6 +11,7 @@ import (
 	"bootagent/pkg/graph"
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
+	"bootagent/pkg/storage/ledger"
 )
 
 // inspect reads what is on the disk. It refuses all but the filesystem of the
@@ -85,15 +86,20 @@ func (f *filesystem) refuse(ctx context.Context, content host.Content, intent ho
 	return nil
 }
 
-// look reads the ledger without changing a byte of the disk, and where there is
-// none also the names in the root directory that mkfs does not leave there.
-func (f *filesystem) look(ctx context.Context) (*Ledger, []string, error) {
-	seen, err := f.host.Filesystems.Look(ctx, f.disk, string(f.Filesystem))
+// look reads the ledger without changing a byte of the disk, and says why it is not
+// that of this volume. It keeps the names in the root directory that mkfs does not leave
+// there.
+func (f *filesystem) look(ctx context.Context) (*Ledger, *ledger.Doubt, error) {
+	seen, err := f.host.Filesystems.Look(ctx, f.disk, string(f.Filesystem), nil)
 	if err != nil {
 		return nil, nil, err
 	}
-	ledger, err := f.decode(seen.Ledger)
-	return ledger, seen.Names, err
+	f.names = seen.Names
+	l, doubt := f.described().Judge(seen.Ledger)
+	if doubt != nil {
+		doubt.Holding(seen.Names)
+	}
+	return l, doubt, nil
 }
 
 // readOnlyMount is the command by which a person inspects the filesystem without
@@ -126,16 +132,4 @@ func withoutLostAndFound(ctx context.Context, directories host.Directories, root
 		return names, err
 	}
 	return slices.Delete(slices.Clone(names), at, at+1), nil
-}
-
-// listed names some of the names in a root directory.
-func listed(names []string) string {
-	const most = 3
-	switch {
-	case len(names) == 0:
-		return "no file"
-	case len(names) > most:
-		return fmt.Sprintf("%q and %d more", names[:most], len(names)-most)
-	}
-	return fmt.Sprintf("%q", names)
 }

@@ -24,7 +24,7 @@ func (f *filesystem) recordUse(ctx context.Context) error {
 		return err
 	}
 	before, now := f.current(), f.thisUse()
-	if before.Stopped == nil && before.use().Same(now) && !f.fresh {
+	if before.Stopped == nil && before.Use().Same(now) && !f.fresh {
 		f.last.Store(before.Before)
 		return nil
 	}
@@ -74,7 +74,7 @@ func (f *filesystem) stopBefore(before *Ledger, now stop.Use) (*stop.Stop, error
 			return nil, err
 		}
 	}
-	stopped := stop.Unnoted(before.use(), now, released)
+	stopped := stop.Unnoted(before.Use(), now, released)
 	return &stopped, nil
 }
 
@@ -127,7 +127,7 @@ func (v *Volume) RecordStop(ctx context.Context, stopped func(context.Context) (
 	if mounted, err := v.filesystem.isMounted(); err != nil || !mounted || v.filesystem.ledger == nil {
 		return err
 	}
-	if !v.filesystem.current().use().Same(v.filesystem.thisUse()) {
+	if !v.filesystem.current().Use().Same(v.filesystem.thisUse()) {
 		return nil
 	}
 	last, err := stopped(ctx)

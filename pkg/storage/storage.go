@@ -17,7 +17,14 @@ import (
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/storage/known"
+	"bootagent/pkg/storage/ledger"
 	"bootagent/pkg/storage/stop"
+)
+
+// What a volume says of itself, and of one data directory on it; see package ledger.
+type (
+	Ledger     = ledger.Ledger
+	LedgerData = ledger.Data
 )
 
 // A Config is what a volume needs to know of the boot that it is part of.

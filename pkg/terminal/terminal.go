@@ -1,5 +1,5 @@
-// Package terminal reads what a person types at a terminal and does not show, such
-// as a key.
+// Package terminal reads what a person types at a terminal, also what it does not show,
+// such as a key; and says who that person is.
 package terminal
 
 import (
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -78,4 +79,19 @@ func ReadLine(ctx context.Context, in *os.File) (string, error) {
 func Is(f *os.File) bool {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 	return err == nil
+}
+
+// User is the person that runs this command: who used sudo, or else who has logged in.
+func User() string {
+	if by := os.Getenv("SUDO_USER"); by != "" {
+		return by
+	}
+	src, err := os.ReadFile("/proc/self/loginuid")
+	if uid := strings.TrimSpace(string(src)); err == nil && uid != "4294967295" { // unset
+		if u, err := user.LookupId(uid); err == nil {
+			return u.Username
+		}
+		return "user " + uid
+	}
+	return "root"
 }

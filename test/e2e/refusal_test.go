@@ -144,6 +144,30 @@ done`
 		g.sh("systemctl stop srv-data.mount")
 		g.until(settles, "bootagent wait --timeout 2m && systemctl is-active mariadb && ! bootagent status | grep -q 'nothing can be written'")
 	})
+
+	t.Run("a person adopts a copy, by the command that the status names", func(t *testing.T) {
+		g := guest{m, t, ctx}
+		g.unplug(last)
+		g.until(settles, "! systemctl is-active mariadb && ! findmnt /srv/data")
+		src, err := os.ReadFile(last.Path)
+		g.ok(err)
+		other, err := qemu.NewDisk(filepath.Join(t.TempDir(), "copy.raw"), "vol0fedcba9876543210", 512*mib)
+		g.ok(err)
+		g.ok(os.WriteFile(other.Path, src, 0o600))
+		before := sum(t, other.Path)
+		g.plug(other)
+		g.until(settles, "bootagent status | grep -q 'bootagent adopt data --as-copy-of '")
+		const pasted = `$(bootagent status | grep -o 'bootagent adopt data [^;]*')`
+		g.says(pasted+" </dev/null; echo exit $?", "disk vol0fedcba9876543210 is a copy of volume ", `data        "mysql" of mariadb`, "would write, into the ledger alone:", "exit 3")
+		g.says("bootagent adopt data --lost-ledger --yes vol-0fedcba9876543210; echo exit $?", "it is a copy of volume ", "exit 1")
+		g.says(pasted+" --yes vol-01; echo exit $?", "it is vol-0fedcba9876543210, and not vol-01", "exit 1")
+		if sum(t, other.Path) != before {
+			t.Error("the disk was changed, and nobody has confirmed it")
+		}
+		g.says("SUDO_USER=alice "+pasted+" --yes vol-0fedcba9876543210; echo exit $?", "is being adopted as a copy of volume ", "exit 0")
+		g.until(settles, "bootagent status | grep -q 'done .* volume data: prepare'")
+		g.says("journalctl -b --no-pager -u bootagent", "a person has a filesystem adopted", "by: alice")
+	})
 }
 
 // healer is what xfs_healer of xfsprogs 7.2 is to systemd: a unit that is started for each new XFS

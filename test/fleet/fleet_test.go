@@ -243,7 +243,7 @@ type filesystems struct {
 func (filesystems) Settle(context.Context, host.Disk) error        { return nil }
 func (filesystems) Check(context.Context, host.Disk, string) error { return nil }
 
-func (f filesystems) Look(ctx context.Context, _ host.Disk, _ string) (host.Look, error) {
+func (f filesystems) Look(ctx context.Context, _ host.Disk, _ string, _ []host.Data) (host.Look, error) {
 	ledger, err := f.ReadLedger(ctx, "")
 	return host.Look{Ledger: ledger}, err
 }

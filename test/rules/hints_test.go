@@ -18,7 +18,7 @@ import (
 
 // hinted are the programs of systemd, of disks and of files that hints name. Those of
 // AWS are tried by test/cloud, which pastes each command.
-const hinted = "systemctl|journalctl|findmnt|umount|mount|wipefs|blkdiscard|xfs_repair|e2fsck|getfattr|setfattr|chown|chmod|fsfreeze|runuser|ls|rm|mv|ip|bootagent"
+const hinted = "systemctl|journalctl|findmnt|umount|mount|wipefs|blkdiscard|xfs_repair|e2fsck|chown|chmod|fsfreeze|runuser|ls|rm|mv|ip|bootagent"
 
 // verbs are the programs whose first word is a command of theirs, and how they
 // tell them where that is not by --help.
@@ -29,7 +29,7 @@ var usage = map[string]string{"e2fsck": "e2fsck 2>&1", "xfs_repair": "xfs_repair
 
 // forPeople are the commands of bootagent that a hint may name. Other words
 // behind its name are prose.
-var forPeople = []string{"retry", "unlock", "wait", "status", "validate", "guard", "inspect", "holders", "iam", "secret"}
+var forPeople = []string{"retry", "adopt", "unlock", "wait", "status", "validate", "guard", "inspect", "holders", "iam", "secret"}
 
 // runs is where the commands of a program are run as a whole, beside.
 var runs = map[string]string{
@@ -162,7 +162,7 @@ func beforeProse(program string, rest []string) []string {
 		return nil
 	}
 	for _, word := range rest {
-		if !regexp.MustCompile(`^(-|%|/|[A-Z]+$|[a-z]+=|trusted\.)`).MatchString(word) {
+		if !regexp.MustCompile(`^(-|%|/|[A-Z]+$|[a-z]+=)`).MatchString(word) {
 			break
 		}
 		words = append(words, strings.TrimRight(word, ",:"))

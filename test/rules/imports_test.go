@@ -68,7 +68,7 @@ var table = []row{
 	{pkg: "pkg/host", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/role/ready", "bootagent/pkg/role/source"}, never: effects, why: "what is asked of the machine and the cloud; it asks nobody"},
 	{pkg: "pkg/plan", may: slices.Concat(learns, []string{"bootagent/pkg/aws/cli", "bootagent/pkg/aws/imds", "bootagent/pkg/grammar"}), never: effects, why: "user-data and role files to a Plan; it reads nothing itself"},
 	{
-		pkg: "pkg/agent", may: slices.Concat(learns, []string{"bootagent/pkg/boot", "bootagent/pkg/data/auto", "bootagent/pkg/graph", "bootagent/pkg/plan", "bootagent/pkg/status", "bootagent/pkg/unit", "bootagent/pkg/machine"}),
+		pkg: "pkg/agent", may: slices.Concat(learns, []string{"bootagent/pkg/boot", "bootagent/pkg/data/auto", "bootagent/pkg/graph", "bootagent/pkg/plan", "bootagent/pkg/status", "bootagent/pkg/storage", "bootagent/pkg/unit", "bootagent/pkg/machine"}),
 		never: effects, why: "the life of the agent; every effect is behind its Config, and the simulated world runs it",
 	},
 	{pkg: "pkg/account", never: network, why: "accounts of the machine; no files, no units"},
@@ -202,7 +202,7 @@ var table = []row{
 		why: "it asks the metadata service, and no other, by sockets that it may have to mark; it knows no plans",
 	},
 	{
-		pkg: "pkg/storage", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage/known", "bootagent/pkg/storage/plugged", "bootagent/pkg/storage/size", "bootagent/pkg/storage/stop", "bootagent/pkg/uuid"}, never: effects,
+		pkg: "pkg/storage", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage/known", "bootagent/pkg/storage/ledger", "bootagent/pkg/storage/plugged", "bootagent/pkg/storage/size", "bootagent/pkg/storage/stop", "bootagent/pkg/uuid"}, never: effects,
 		why: "a volume as layers; of a plan it knows volumes, and no services",
 	},
 	{
@@ -223,6 +223,11 @@ var table = []row{
 	{pkg: "pkg/storage/known", may: []string{"bootagent/pkg/host"}, never: effects, why: "which events of a disk say something new; it looks at no disk"},
 	{pkg: "pkg/storage/plugged", may: []string{"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/syntax"}, never: effects, why: "which of the disks that are there is meant; it asks by pkg/host"},
 	{pkg: "pkg/storage/size", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/host", "bootagent/pkg/role/find"}, never: effects, why: "whether the size of a disk is for good; it asks by pkg/host"},
+	{
+		pkg: "pkg/storage/ledger", may: []string{"bootagent/pkg/fault", "bootagent/pkg/host", "bootagent/pkg/shell", "bootagent/pkg/storage/stop"}, never: effects,
+		why: "what a volume says of itself, and whose it is by that; who reads and writes it hands in the bytes",
+	},
+	{pkg: "pkg/storage/ledger/byhand", may: []string{"bootagent/pkg/command", "bootagent/pkg/control", "bootagent/pkg/terminal", xsys}, never: network, why: "a command: it asks a person, and the agent"},
 	{pkg: "pkg/storage/stop", never: effects, why: "how services stopped, in words; a ledger keeps it"},
 	{
 		pkg: "pkg/storage/grow", may: []string{"bootagent/pkg/aws/name", "bootagent/pkg/fault", "bootagent/pkg/graph", "bootagent/pkg/host", "bootagent/pkg/role", "bootagent/pkg/storage"}, never: effects,

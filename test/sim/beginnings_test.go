@@ -198,6 +198,9 @@ var beginnings = []beginning{
 		w.withKeys(v, func(d *directory) { d.bare, d.lost, d.rows = true, true, 0 })
 		w.acked[v.ID] = 0
 	}},
+	{name: "a volume of a snapshot, which a person adopts", weight: 1, set: adoptable((*World).restored)},
+	{name: "a volume of a role that was renamed, which a person adopts", weight: 1, set: adoptable((*World).renamed)},
+	{name: "a volume that lost its ledger, which a person adopts", weight: 1, set: adoptable((*World).lost)},
 	{name: "a volume that says it was formatted, and is blank", weight: 1, never: "was made on it before", set: func(_ *World, v *ebs) {
 		v.Tags[volume.TagFilesystem] = "made 33333333-3333-4333-8333-333333333333"
 	}},

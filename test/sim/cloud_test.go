@@ -56,7 +56,8 @@ type ebs struct {
 	shrunk bool   // its disk is smaller than its filesystem
 	label  string // of its filesystem
 
-	store bool // it is no volume, but instance store
+	adoptions map[adoption]bool // that people have ordered
+	store     bool              // it is no volume, but instance store
 
 	unsound     bool // its filesystem is not mended without being asked
 	unmountable bool // the kernel refuses it

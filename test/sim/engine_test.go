@@ -15,7 +15,7 @@ import (
 	"bootagent/pkg/engine"
 	"bootagent/pkg/host"
 	declared "bootagent/pkg/role/directory"
-	"bootagent/pkg/storage"
+	"bootagent/pkg/storage/ledger"
 )
 
 // dataDir is where the engine of the role looks for its data.
@@ -422,7 +422,7 @@ func (w *World) engine() string { return string(w.role.Data[0].Engine) }
 
 // hasDatabase tells whether the ledger says that the database was there.
 func (f *filesystem) hasDatabase() bool {
-	l, err := storage.DecodeLedger([]byte(f.ledger))
+	l, err := ledger.Decode([]byte(f.ledger))
 	return err == nil && l != nil && l.Data["mysql"].Ready
 }
 

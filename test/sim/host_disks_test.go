@@ -9,6 +9,7 @@ import (
 	"bootagent/pkg/aws/name"
 	"bootagent/pkg/host"
 	"bootagent/pkg/storage/diskinfo"
+	"bootagent/pkg/storage/ledger"
 )
 
 type records struct{ *agent }
@@ -153,20 +154,19 @@ func (f filesystems) Settle(ctx context.Context, d host.Disk) error {
 	})
 }
 
-func (f filesystems) Look(ctx context.Context, d host.Disk, fstype string) (seen host.Look, err error) {
+func (f filesystems) Look(ctx context.Context, d host.Disk, fstype string, inside []host.Data) (seen host.Look, err error) {
 	err = f.call(ctx, "asks", "what the filesystem on "+d.Serial+" says", effect{bound: 2 * time.Minute, do: func() error {
 		disk, err := f.same(d)
 		if err != nil {
 			return err
 		}
 		place := disk.vol.place
-		switch {
-		case place == nil || place.kind != fstype:
+		if place == nil || place.kind != fstype {
 			return errStorage
-		case place.ledger != "":
-			seen.Ledger = []byte(place.ledger)
-		default:
-			seen.Names = sortedKeys(place.dirs)
+		}
+		seen.Ledger, seen.Names = []byte(place.ledger), sortedKeys(place.dirs)
+		for range inside {
+			seen.Inside = append(seen.Inside, host.DirectoryReport{State: host.Ready})
 		}
 		return nil
 	}})
@@ -187,14 +187,18 @@ func (f filesystems) Introduce(ctx context.Context, d host.Disk, i host.Introduc
 				return err
 			}
 			v := disk.vol
+			if v.live != nil && i.Instead != "" {
+				w.breaks("the filesystem of %s is adopted on %s, while it is in use", v.ID, m.id)
+			}
 			if v.place == nil || v.place.kind != i.Filesystem || v.live != nil {
 				return errStorage
 			}
 			write := func() {
 				v.open()
-				if v.live.ledger != "" || i.Made && len(v.live.dirs) > 0 {
+				if ledger.Digest([]byte(v.live.ledger)) != i.Instead || i.Made && len(v.live.dirs) > 0 {
 					return
 				}
+				w.checkIntroduce(m, v, i)
 				v.change(func(f *filesystem) {
 					f.ledger = string(i.Ledger)
 					if i.Made {
@@ -202,7 +206,7 @@ func (f filesystems) Introduce(ctx context.Context, d host.Disk, i host.Introduc
 					}
 				})
 			}
-			c := &command{about: "the first ledger of " + d.Serial, dev: disk.dev(), cut: func() {
+			c := &command{about: "the ledger of " + d.Serial, dev: disk.dev(), cut: func() {
 				if w.oneIn(2) {
 					write()
 					v.cut(w)

@@ -169,7 +169,7 @@ func newSeams(a *agent, h host.Host) *seams {
 		findDisk: h.Disks.Find, marked: h.Disks.Marked, readDisk: h.Disks.Read,
 		format: h.Filesystems.Format, settle: h.Filesystems.Settle, check: h.Filesystems.Check,
 		look: func(ctx context.Context, d host.Disk) (host.Look, error) {
-			return h.Filesystems.Look(ctx, d, string(role.XFS))
+			return h.Filesystems.Look(ctx, d, string(role.XFS), nil)
 		},
 		introduce:  h.Filesystems.Introduce,
 		readLedger: h.Ledgers.ReadLedger, writeLedger: h.Ledgers.WriteLedger,
@@ -364,7 +364,7 @@ func (s seamFilesystems) Check(ctx context.Context, d host.Disk, t string) error
 	return s.check(ctx, d, t)
 }
 
-func (s seamFilesystems) Look(ctx context.Context, d host.Disk, _ string) (host.Look, error) {
+func (s seamFilesystems) Look(ctx context.Context, d host.Disk, _ string, _ []host.Data) (host.Look, error) {
 	return s.look(ctx, d)
 }
 

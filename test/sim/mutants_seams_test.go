@@ -14,6 +14,7 @@ import (
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/storage"
+	"bootagent/pkg/storage/ledger"
 )
 
 // answers changes what a seam answers. An error stays as it is.
@@ -79,15 +80,15 @@ func isReady(words string) func(*seams) {
 }
 
 // edited changes a ledger, where there is one.
-func edited(ledger []byte, change func(*storage.Ledger)) []byte {
-	l, err := storage.DecodeLedger(ledger)
+func edited(src []byte, change func(*storage.Ledger)) []byte {
+	l, err := ledger.Decode(src)
 	if err != nil || l == nil {
-		return ledger
+		return src
 	}
 	change(l)
 	changed, err := l.Encode()
 	if err != nil {
-		return ledger
+		return src
 	}
 	return changed
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"bootagent/pkg/storage"
+	"bootagent/pkg/storage/ledger"
 	"bootagent/pkg/storage/stop"
 )
 
@@ -12,8 +13,8 @@ import (
 var ofStops = []mutant{
 	{name: "the mark of a clean stop is not cleared", breaks: "that it has stopped", change: func(s *seams) {
 		var last *stop.Stop
-		answers(&s.readLedger, func(_ string, ledger *[]byte) {
-			if l, err := storage.DecodeLedger(*ledger); err == nil && l != nil {
+		answers(&s.readLedger, func(_ string, src *[]byte) {
+			if l, err := ledger.Decode(*src); err == nil && l != nil {
 				last = l.Stopped
 			}
 		})

@@ -44,7 +44,7 @@ func (m *mutant) broken(wrong error) bool {
 // schedule with each beginning, then a fault that is forced in a step, then any
 // schedule.
 func findMutant(t *testing.T, m *mutant) (by string, wrong error) {
-	for _, s := range slices.Concat(found, growing, making, local, launching, storing) {
+	for _, s := range slices.Concat(found, growing, making, local, launching, storing, adopting) {
 		synctest.Test(t, func(*testing.T) { wrong = s.prove(m) })
 		if m.broken(wrong) {
 			return fmt.Sprintf("the scenario %q", s.name), wrong
@@ -70,7 +70,7 @@ func findMutant(t *testing.T, m *mutant) (by string, wrong error) {
 // with them, each schedule tells the same story.
 func TestAMutantWithoutAMistakeIsTheAgent(t *testing.T) {
 	honest := &mutant{name: "none", change: func(*seams) {}}
-	for _, s := range slices.Concat(found, growing, making, local, launching, storing) {
+	for _, s := range slices.Concat(found, growing, making, local, launching, storing, adopting) {
 		synctest.Test(t, func(*testing.T) {
 			if err := s.prove(honest); err != nil {
 				t.Errorf("%s: %v", s.name, err)

@@ -15,6 +15,7 @@ import (
 	"bootagent/pkg/host"
 	"bootagent/pkg/role"
 	"bootagent/pkg/storage"
+	"bootagent/pkg/storage/ledger"
 )
 
 // The mistakes about volumes, their disks and filesystems.
@@ -84,6 +85,53 @@ var ofVolumes = []mutant{
 				return err
 			}
 			return ec2{s.agent}.Attach(ctx, id, s.agent.machine.id, "/dev/sdf")
+		}
+	}},
+	{name: "a copy is adopted without a person", breaks: "and no person ordered it", change: func(s *seams) {
+		look := s.look
+		s.look = func(ctx context.Context, d host.Disk) (host.Look, error) {
+			seen, err := look(ctx, d)
+			l, wrong := ledger.Decode(seen.Ledger)
+			id, is := name.VolumeOfSerial(d.Serial)
+			if err != nil || wrong != nil || l == nil || !is || l.Volume == string(id) {
+				return seen, err
+			}
+			l.Volume = string(id)
+			src, _ := l.Encode()
+			if err := s.introduce(ctx, d, host.Introduction{Filesystem: string(role.XFS), Ledger: src, Instead: ledger.Digest(seen.Ledger)}); err != nil {
+				return host.Look{}, err
+			}
+			return look(ctx, d)
+		}
+	}},
+	{name: "another ledger is replaced than the one that a person has seen", breaks: "and no person ordered it", change: func(s *seams) {
+		introduce := s.introduce
+		s.introduce = func(ctx context.Context, d host.Disk, i host.Introduction) error {
+			if v := s.agent.machine.world.ofSerial(d.Serial); i.Instead != "" && v != nil {
+				i.Instead = ledger.Digest([]byte(v.log.ledger))
+			}
+			return introduce(ctx, d, i)
+		}
+	}},
+	{name: "a volume is adopted that is in use", breaks: ", while it is in use", change: func(s *seams) {
+		disk := s.lastDisk()
+		s.step("volume data: ledger", func(ctx context.Context, run graph.Func) error {
+			src, err := s.readLedger(ctx, volumeAt)
+			if err == nil {
+				_ = s.introduce(ctx, disk(), host.Introduction{Filesystem: string(role.XFS), Ledger: src, Instead: ledger.Digest(src)})
+			}
+			return run(ctx)
+		})
+	}},
+	{name: "what a person has adopted counts as made by bootagent", change: func(s *seams) {
+		introduce := s.introduce
+		s.introduce = func(ctx context.Context, d host.Disk, i host.Introduction) error {
+			i.Ledger = edited(i.Ledger, func(l *storage.Ledger) {
+				if l.Adopted != nil {
+					l.Made = l.Adopted
+				}
+			})
+			return introduce(ctx, d, i)
 		}
 	}},
 	{name: "the volume of another role is taken", change: readsLedger(func(l *storage.Ledger) { l.Role = exampleRole().Name })},

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	declared "bootagent/pkg/role/directory"
-	"bootagent/pkg/storage"
 	volume "bootagent/pkg/storage/ebs"
+	"bootagent/pkg/storage/ledger"
 )
 
 // A Schedule is a boot of one or more instances, with all that goes wrong. The
@@ -281,7 +281,7 @@ func (w *World) lastShutdown() {
 			w.breaks("%s does not shut down", m.id)
 			return
 		}
-		l, err := storage.DecodeLedger([]byte(v.place.ledger))
+		l, err := ledger.Decode([]byte(v.place.ledger))
 		switch {
 		case err != nil:
 			w.breaks("%v", err)

@@ -70,7 +70,7 @@ func (r Result) tell() string {
 
 // Mistakes that schedules have found, each of which has to be found again.
 func TestWhatWasFoundStaysMended(t *testing.T) {
-	for _, s := range slices.Concat(found, growing, making, local, launching, storing) {
+	for _, s := range slices.Concat(found, growing, making, local, launching, storing, adopting) {
 		t.Run(s.name, func(t *testing.T) {
 			var err error
 			synctest.Test(t, func(*testing.T) { err = s.prove(nil) })

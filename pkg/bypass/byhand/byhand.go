@@ -11,7 +11,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/user"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +23,8 @@ import (
 	"bootagent/pkg/host"
 	"bootagent/pkg/secret"
 	"bootagent/pkg/status"
+	"bootagent/pkg/storage"
+	"bootagent/pkg/storage/ledger"
 	"bootagent/pkg/terminal"
 )
 
@@ -39,6 +40,11 @@ func Commands(a *agent.Agent) control.Commands {
 		Retry: a.Retry, Unlock: a.Unlock, KeysMax: secret.KeysTextMax,
 		Grow: func(ctx context.Context, want control.GrowRequest) (string, error) {
 			return a.Grow(ctx, want.Volume, want.DryRun)
+		},
+		Adopt: func(ctx context.Context, want control.AdoptRequest) (string, error) {
+			return a.Adopt(ctx, want.Volume, storage.Adoption{
+				Claim: ledger.Claim{CopyOf: want.AsCopyOf, Role: want.FromRole, Lost: want.LostLedger}, Yes: want.Yes, By: want.By,
+			})
 		},
 		Bypass: func(ctx context.Context, r control.BypassRequest) (string, error) {
 			want := host.Bypass{Unit: r.Unit, Reason: r.Reason, By: r.By, At: time.Now().UTC(), WithoutProof: r.WithoutProof}
@@ -136,7 +142,7 @@ func (m Machine) unit(ctx context.Context, o options, name string, out io.Writer
 		}
 		return printed(out, answer, err)
 	}
-	want := host.Bypass{Unit: name, Reason: o.reason, By: who(), At: time.Now().UTC(), WithoutProof: o.withoutProof}
+	want := host.Bypass{Unit: name, Reason: o.reason, By: terminal.User(), At: time.Now().UTC(), WithoutProof: o.withoutProof}
 	if strings.TrimSpace(o.reason) == "" {
 		return command.Misuse(errors.New("bypass needs --reason: it is shown to everybody who looks at this machine"))
 	}
@@ -189,21 +195,6 @@ func confirm(ctx context.Context, yes, name string, out io.Writer) error {
 		return command.Misuse(fmt.Errorf("--without-proof needs the name of the unit again: --yes %s", name))
 	}
 	return nil
-}
-
-// who is the person that runs this command: who used sudo, or else who has logged in.
-func who() string {
-	if by := os.Getenv("SUDO_USER"); by != "" {
-		return by
-	}
-	src, err := os.ReadFile("/proc/self/loginuid")
-	if uid := strings.TrimSpace(string(src)); err == nil && uid != "4294967295" { // unset
-		if u, err := user.LookupId(uid); err == nil {
-			return u.Username
-		}
-		return "user " + uid
-	}
-	return "root"
 }
 
 // console writes a line on the console, for whoever looks at it. It may fail.

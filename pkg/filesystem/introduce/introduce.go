@@ -1,5 +1,5 @@
-// Package introduce is the command bootagent introduce, which writes the first ledger
-// of a filesystem. It runs in a unit of its own, because the agent may write to no
+// Package introduce is the command bootagent introduce, which writes the ledger of a
+// filesystem that has none, or, by a person's order, another than it has. It runs in a unit of its own, because the agent may write to no
 // disk.
 package introduce
 
@@ -23,31 +23,36 @@ import (
 // Command returns the command, for the list of the program's commands.
 func Command() command.Command {
 	return command.Command{
-		Name: "introduce", Args: "--type TYPE --serial SERIAL --sequence N --size BYTES --ledger LEDGER [--made MOUNT] DEVICE", Raw: run,
-		Summary: "write the first ledger of a filesystem", RunBy: "bootagent-introduce-SERIAL.service",
+		Name: "introduce", Args: "--type T --serial S --sequence N --size B --ledger JSON [--instead SUM] [--made DIR] DEVICE", Raw: run,
+		Summary: "write the ledger of a filesystem", RunBy: "bootagent-introduce-SERIAL.service",
 	}
 }
 
 // Argv returns the command line of a unit that introduces the filesystem on a disk:
-// it writes a ledger. Of one that was just made, it writes none if the filesystem
+// it writes a ledger, in place of none or of the one that is named. Of one that was just made, it writes none if the filesystem
 // holds a file already, and it labels the root directory like the mount point.
 func Argv(d host.Disk, i host.Introduction) []string {
 	argv := slices.Concat([]string{"/usr/bin/bootagent", "introduce"}, diskinfo.Named(d, i.Filesystem).Args(), []string{"--ledger", string(i.Ledger)})
+	if i.Instead != "" {
+		argv = append(argv, "--instead", i.Instead)
+	}
 	if i.Made {
 		argv = append(argv, "--made", i.Mount)
 	}
 	return append(argv, "--", d.Path)
 }
 
-// run writes the first ledger of the filesystem on a disk, unless it has one.
+// run writes the ledger of the filesystem on a disk, unless it has another than it is to
+// replace.
 // What it opens, identifies and mounts is one descriptor.
 func run(_ context.Context, args []string, _ io.Writer) error {
 	var of block.Named
-	var ledger, mount string
+	var ledger, instead, mount string
 	made := false
 	err := command.Parse("introduce", args, func(f *flag.FlagSet) func([]string) {
 		of.Flags(f)
 		f.StringVar(&ledger, "ledger", "", "")
+		f.StringVar(&instead, "instead", "", "")
 		f.Func("made", "", func(value string) error { made, mount = true, value; return nil })
 		return func(args []string) { of.Path = args[0] }
 	}, 1, 1)
@@ -78,5 +83,5 @@ func run(_ context.Context, args []string, _ io.Writer) error {
 			return err
 		}
 	}
-	return filesystem.Introduce(block.DescriptorPath(disk), dev, of.Filesystem, []byte(ledger), made, root)
+	return filesystem.Introduce(block.DescriptorPath(disk), dev, of.Filesystem, []byte(ledger), instead, made, root)
 }

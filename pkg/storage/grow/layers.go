@@ -7,7 +7,7 @@ import (
 	"bootagent/pkg/aws/name"
 	"bootagent/pkg/fault"
 	"bootagent/pkg/host"
-	"bootagent/pkg/storage"
+	"bootagent/pkg/storage/ledger"
 )
 
 // A layer is what lies on a disk, or on another layer, and can be grown to take all
@@ -32,7 +32,7 @@ func (g *Growth) layers() []layer { return []layer{&filesystem{g}} }
 // this machine.
 type ground struct {
 	disk   host.Disk
-	ledger *storage.Ledger
+	ledger *ledger.Ledger
 }
 
 // A state is how far the layers of a volume take what is below them.
@@ -101,7 +101,7 @@ func (g *Growth) prove(ctx context.Context) (ground, error) {
 	if err != nil {
 		return ground{}, err
 	}
-	ledger, err := storage.DecodeLedger(src)
+	l, err := ledger.Decode(src)
 	volume := serial
 	if id, ok := name.VolumeOfSerial(serial); ok {
 		volume = string(id)
@@ -110,13 +110,13 @@ func (g *Growth) prove(ctx context.Context) (ground, error) {
 	switch {
 	case err != nil:
 		return ground{}, err
-	case ledger == nil:
+	case l == nil:
 		return ground{}, fmt.Errorf("the filesystem at %s has no ledger", g.plan.Mount)
-	case ledger.Volume != volume, ledger.Role != g.Role, ledger.Instance != self.ID, ledger.BootID != self.BootID:
+	case l.Volume != volume, l.Role != g.Role, l.Instance != self.ID, l.BootID != self.BootID:
 		return ground{}, fmt.Errorf("the ledger of the filesystem at %s names volume %s of role %s, in use by %s in its boot %s: it is not in use here",
-			g.plan.Mount, ledger.Volume, ledger.Role, ledger.Instance, ledger.BootID)
+			g.plan.Mount, l.Volume, l.Role, l.Instance, l.BootID)
 	}
-	return ground{disk, ledger}, nil
+	return ground{disk, l}, nil
 }
 
 // filesystem is the highest layer.
