@@ -63,7 +63,7 @@ func New(plan role.Plan, h host.Host, log *slog.Logger) *Boot {
 	}
 	for _, v := range plan.Volumes {
 		b.growths[v.Name] = grow.Add(b.growConfig(v), v)
-		b.health[v.Name] = health.Add(health.Config{Graph: b.Graph, Host: b.host, Device: b.volumes[v.Name].Device()}, v)
+		b.health[v.Name] = health.Add(b.healthConfig(v), v)
 	}
 	for _, s := range plan.Services {
 		b.services = append(b.services, service.Add(b.serviceConfig(s), s))

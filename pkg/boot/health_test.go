@@ -33,7 +33,7 @@ func TestAFilesystemThatTakesNoWritesIsToldAndLeftAlone(t *testing.T) {
 			synctest.Wait()
 		}
 		becomes("it has shut itself down after an error")
-		r.is("volume data: health", graph.Failed, "nothing can be written any more to the xfs filesystem at /srv/data: it has shut itself down after an error", "systemctl stop srv-data.mount")
+		r.is("volume data: health", graph.Failed, "nothing can be written any more to the xfs filesystem at /srv/data: it has shut itself down after an error", "systemctl stop --no-block srv-data.mount", "systemctl kill --signal=SIGKILL mariadb.service")
 		becomes("it is read-only")
 		r.is("volume data: health", graph.Failed, "it is read-only")
 		r.isUp() // a service that only reads goes on

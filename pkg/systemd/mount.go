@@ -46,10 +46,38 @@ func (m *Manager) Mount(ctx context.Context, mt Mount) error {
 	}
 	defer os.Remove(permit)
 
+	if err := m.unloadOther(ctx, mt); err != nil {
+		return fmt.Errorf("cannot mount %s at %s: %w", mt.What, mt.Where, err)
+	}
 	if err := m.startTransient(ctx, unit.MountAt(mt.Where), mt.properties(permit)); err != nil {
 		return fmt.Errorf("cannot mount %s at %s: %w", mt.What, mt.Where, err)
 	}
 	return nil
+}
+
+// transientUnits is where PID 1 keeps the files of transient units.
+const transientUnits = "/run/systemd/transient"
+
+// unloadOther has PID 1 forget the unit of an earlier mount at the same path, if that was
+// of something else, or had other options. PID 1 keeps the unit of an unmounted volume
+// for as long as others name it, such as those of services, and would start it as it was.
+func (m *Manager) unloadOther(ctx context.Context, mt Mount) error {
+	name := unit.MountAt(mt.Where)
+	file := filepath.Join(transientUnits, name)
+	if there, err := exists(file); !there || err != nil {
+		return err
+	}
+	if _, mounted, err := MountedAt(mt.Where); mounted || err != nil {
+		return err
+	}
+	what, options, err := m.MountOf(ctx, name)
+	if err != nil || what == mt.What && options == strings.Join(mt.Options, ",") {
+		return err
+	}
+	if err := os.Remove(file); err != nil {
+		return err
+	}
+	return m.Reload(ctx)
 }
 
 func (mt Mount) properties(permit string) []dbus.Property {

@@ -140,8 +140,8 @@ done`
 		g := guest{m, t, ctx}
 		g.sh("xfs_io -x -c shutdown /srv/data")
 		g.until(settles, "bootagent status | grep -q 'nothing can be written any more to the xfs filesystem at /srv/data: it has shut itself down after an error'")
-		g.says("bootagent status", "systemctl stop srv-data.mount")
-		g.sh("systemctl stop srv-data.mount")
+		g.says("bootagent status", "systemctl stop --no-block srv-data.mount", "systemctl kill --signal=SIGKILL mariadb.service")
+		g.sh("systemctl stop --no-block srv-data.mount; sleep 1; systemctl kill --signal=SIGKILL mariadb.service")
 		g.until(settles, "bootagent wait --timeout 2m && systemctl is-active mariadb && ! bootagent status | grep -q 'nothing can be written'")
 	})
 

@@ -308,7 +308,7 @@ func (m *machine) mutelyStopped() bool {
 // and what a person can do.
 func (m *machine) saysStopMount() bool {
 	p, _ := m.progressOf("volume data: health")
-	return p.State == graph.Failed && strings.Contains(fault.HintOf(p.Err), "systemctl stop srv-data.mount")
+	return p.State == graph.Failed && strings.Contains(fault.HintOf(p.Err), "systemctl stop --no-block srv-data.mount")
 }
 
 // progressOf returns what the agent tells of a step, and whether it is done.

@@ -9,6 +9,7 @@ package health
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +28,9 @@ type Config struct {
 	Graph  *graph.Graph // gets the step
 	Host   host.Host
 	Device *graph.Step // is done while the volume's disk is there
+
+	// Services returns the units of the services that use the volume.
+	Services func() []string
 }
 
 // A Health is that of one volume.
@@ -55,10 +59,13 @@ func (h *Health) run(ctx context.Context) error {
 	if why == "" {
 		return nil
 	}
+	again := "systemctl stop --no-block " + unit.MountAt(h.plan.Mount)
+	if units := h.Services(); len(units) > 0 {
+		again += "; a service that does not stop, because it cannot write, is ended by: systemctl kill --signal=SIGKILL " + strings.Join(units, " ")
+	}
 	return fault.Permanent(fault.WithHint(
 		fmt.Errorf("nothing can be written any more to the %s filesystem at %s: %s", h.plan.Filesystem, h.plan.Mount, why),
-		"see what the kernel says: journalctl --dmesg --priority=warning --no-pager; to have the services stopped, the filesystem checked and mounted again, and the services started: "+
-			"systemctl stop "+unit.MountAt(h.plan.Mount)))
+		"see what the kernel says: journalctl --dmesg --priority=warning --no-pager; to have the services stopped, the filesystem checked and mounted again, and the services started: "+again))
 }
 
 // Look has the step run again if it would end in another way than it has.

@@ -114,6 +114,32 @@ func (c *Conn) ExecStart(ctx context.Context, service string) ([]string, error) 
 	return execArgv(p.Value.Value()), nil
 }
 
+// MountOf returns What= and Options= of a mount unit, as its file has them while it is
+// inactive.
+func (c *Conn) MountOf(ctx context.Context, unit string) (what, options string, err error) {
+	conn, err := c.connection()
+	if err != nil {
+		return "", "", err
+	}
+	for name, into := range map[string]*string{"What": &what, "Options": &options} {
+		p, err := conn.GetUnitTypePropertyContext(ctx, unit, "Mount", name)
+		if err != nil {
+			return "", "", fmt.Errorf("cannot ask systemd about %s: %w", unit, err)
+		}
+		*into, _ = p.Value.Value().(string)
+	}
+	return what, options, nil
+}
+
+// Reload is systemctl daemon-reload.
+func (c *Conn) Reload(ctx context.Context) error {
+	conn, err := c.connection()
+	if err != nil {
+		return err
+	}
+	return conn.ReloadContext(ctx)
+}
+
 // Description returns the description of a unit.
 func (c *Conn) Description(ctx context.Context, unit string) (string, error) {
 	conn, err := c.connection()
