@@ -7,6 +7,8 @@ package filesystem
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,16 +19,36 @@ import (
 // device that holds something. mkfs.ext4 does not, when no terminal asks, so
 // the proof that the device is blank has to come right before it.
 //
-// What is proven blank need not be discarded first.
+// What is proven blank need not be discarded first. The filesystem has the features of
+// those that Linux 5.15 makes, whatever the image has by default: an image of the year
+// before has to be able to mount it, and to check it.
 func MakeCommand(fstype, uuid string, size int64, device string) ([]string, error) {
 	size -= size % blockSize
 	switch fstype {
 	case "xfs":
-		return []string{"/sbin/mkfs.xfs", "-q", "-K", "-m", "uuid=" + uuid, "-d", fmt.Sprintf("size=%d", size), device}, nil
+		argv := append([]string{"/sbin/mkfs.xfs", "-q", "-K"}, xfsFeatures(xfsConfigs)...)
+		return append(argv, "-m", "uuid="+uuid, "-d", fmt.Sprintf("size=%d", size), device), nil
 	case "ext4":
-		return []string{"/sbin/mkfs.ext4", "-q", "-E", "nodiscard", "-U", uuid, device, fmt.Sprintf("%dk", size>>10)}, nil
+		return []string{"/sbin/mkfs.ext4", "-q", "-E", "nodiscard", "-O", ext4Features, "-U", uuid, device, fmt.Sprintf("%dk", size>>10)}, nil
 	}
 	return nil, fmt.Errorf("cannot make a filesystem of type %q", fstype)
+}
+
+// ext4Features are those of e2fsprogs 1.46, without any that a mke2fs.conf(5) adds: 1.47
+// adds orphan_file, with which e2fsck 1.46 refuses a filesystem.
+const ext4Features = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum"
+
+// xfsConfigs is where xfsprogs has its configuration files, each for a kernel.
+const xfsConfigs = "/usr/share/xfsprogs/mkfs"
+
+// xfsFeatures are the options by which mkfs.xfs makes what Linux 5.15 mounts. xfsprogs
+// 6.5 is the first that makes what it does not mount. The files of xfsprogs 6.1 are not
+// read by its own mkfs.xfs; it needs none.
+func xfsFeatures(configs string) []string {
+	if _, err := os.Stat(filepath.Join(configs, "lts_6.6.conf")); err != nil {
+		return nil
+	}
+	return []string{"-c", "options=" + filepath.Join(configs, "lts_5.15.conf")}
 }
 
 // blockSize is the size of a block of most filesystems, in bytes: of those that mkfs

@@ -26,6 +26,7 @@ func TestCommandsAreThoseThatWereReviewed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		argv = slices.DeleteFunc(argv, func(arg string) bool { return slices.Contains(xfsFeatures(xfsConfigs), arg) }) // by this machine's xfsprogs
 		fmt.Fprintf(&b, "make %s: %q\n", fstype, argv)
 		argv, success := CheckCommand(fstype, "/dev/nvme1n1")
 		fmt.Fprintf(&b, "check %s: %q, success beside 0: %v\n", fstype, argv, success)
@@ -52,6 +53,42 @@ func TestNoCommandForces(t *testing.T) {
 					t.Errorf("%q forces: %s", argv, arg)
 				}
 			}
+		}
+	}
+}
+
+// An image of the year before has to be able to mount and to check what this one makes.
+func TestAFilesystemHasTheFeaturesThatOlderImagesKnow(t *testing.T) {
+	onEach(t, func(t *testing.T, image, _ string) {
+		if fstype, _, _ := strings.Cut(probe(t, image), " "); fstype == "ext4" {
+			got := succeed(t, "sh", "-c", `dumpe2fs -h "$0" 2>/dev/null | sed -n 's/^Filesystem features: *//p'`, image)
+			const want = "has_journal ext_attr resize_inode dir_index filetype needs_recovery extent 64bit flex_bg sparse_super large_file huge_file dir_nlink extra_isize metadata_csum"
+			if got = strings.TrimSpace(got); got != want {
+				t.Errorf("its features are %s, want %s", got, want)
+			}
+			return
+		}
+		got := succeed(t, "xfs_db", "-r", "-c", "sb 0", "-c", "p features_incompat", "-c", "p features_ro_compat", image)
+		if want := "features_incompat = 0xb\nfeatures_ro_compat = 0xd"; strings.TrimSpace(got) != want { // ftype, spinodes, bigtime; finobt, reflink, inobtcount
+			t.Errorf("its features are %s, want %s", got, want)
+		}
+	})
+}
+
+func TestMkfsOfANewXfsprogsIsToldWhatOlderKernelsMount(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		file string // that this xfsprogs has, and the one before has not
+		want []string
+	}{
+		{"lts_5.15.conf", nil}, // xfsprogs 6.1
+		{"lts_6.6.conf", []string{"-c", "options=" + filepath.Join(dir, "lts_5.15.conf")}},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, c.file), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := xfsFeatures(dir); !slices.Equal(got, c.want) {
+			t.Errorf("with %s: got %q, want %q", c.file, got, c.want)
 		}
 	}
 }
