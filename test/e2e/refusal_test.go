@@ -165,7 +165,8 @@ done`
 			t.Error("the disk was changed, and nobody has confirmed it")
 		}
 		g.says("SUDO_USER=alice "+pasted+" --yes vol-0fedcba9876543210; echo exit $?", "is being adopted as a copy of volume ", "exit 0")
-		g.until(settles, "bootagent status | grep -q 'done .* volume data: prepare'")
+		g.until(settles, "bootagent wait --timeout 2m && systemctl is-active mariadb") // where another disk was mounted in this boot
+		g.says("bootagent status", "was in use when it was copied")
 		g.says("journalctl -b --no-pager -u bootagent", "a person has a filesystem adopted", "by: alice")
 	})
 }
