@@ -61,6 +61,25 @@ func TestWhatIsMountedOfADiskThatIsGoneIsUnmountedWhenItComesBack(t *testing.T) 
 	})
 }
 
+// systemd unmounts it, unless somebody starts a service of it while it does so.
+func TestWhatIsStillMountedWhenTheDiskComesBackIsUnmounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		m.disks[serial] = blank()
+		r := start(t, plan(), m)
+		r.isUp()
+		m.comesBack(true)
+		r.DiskChanged(t.Context(), host.DiskEvent{Name: "nvme1n1", Serial: serial})
+		time.Sleep(time.Second)
+		synctest.Wait()
+		r.isUp()
+		if got := unmounts(m.effects); !slices.Equal(got, []string{"unmount /var/lib/mysql", "unmount /srv/data"}) {
+			t.Errorf("it did %q", got)
+		}
+		r.stop()
+	})
+}
+
 // A process in the data directory holds what is bound there, and not the volume.
 func TestWhatIsBoundOfADiskThatIsGoneIsUnmountedToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -62,6 +62,11 @@ func (v *Volume) DiskChanged(ctx context.Context, e host.DiskEvent) (why string)
 	if why = v.known.Change(serial, e, disk, there, err); why != "" {
 		v.log.Info("the disk of a volume has changed", "volume", v.Name, "serial", serial, "why", why)
 		v.graph.RetryFailed(why, v.steps...)
+		// systemd unmounts what is mounted of a disk that goes, unless somebody starts a
+		// service of it in that moment. It does not come back with the disk.
+		if stale, err := v.host.Mounts.Stale(v.Mount); there && stale && err == nil {
+			v.Lost(fmt.Sprintf("what is mounted at %s is of the disk from before it was gone", v.Mount))
+		}
 	}
 	return why
 }
