@@ -115,7 +115,7 @@ var volumeKeys = key.Table[*reading, Volume]{
 		key.Duration[*reading](func(v *Volume) *time.Duration { return &v.Timeout }),
 	},
 	{
-		key.Key{Name: "adopt", Says: "Whether a filesystem is taken that bootagent did not make.", Unset: "`false`", Kind: key.Kind{Type: key.Boolean}},
+		key.Key{Name: "adopt", Says: "Whether a filesystem is taken that bootagent did not make.", Unset: "`false`: the status says so, and `bootagent adopt` takes it once", Kind: key.Kind{Type: key.Boolean}},
 		func(d *reading, r key.Reader, v *Volume) { v.Adopt, _ = r.Bool() },
 	},
 	{

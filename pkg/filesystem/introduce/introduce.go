@@ -1,6 +1,6 @@
 // Package introduce is the command bootagent introduce, which writes the ledger of a
-// filesystem that has none, or, by a person's order, another than it has. It runs in a unit of its own, because the agent may write to no
-// disk.
+// filesystem that has none, or, by a person's order, another than it has. It runs in a
+// unit of its own, because the agent may write to no disk.
 package introduce
 
 import (
@@ -29,8 +29,9 @@ func Command() command.Command {
 }
 
 // Argv returns the command line of a unit that introduces the filesystem on a disk:
-// it writes a ledger, in place of none or of the one that is named. Of one that was just made, it writes none if the filesystem
-// holds a file already, and it labels the root directory like the mount point.
+// it writes a ledger, in place of none or of the one that is named. Of one that was just
+// made, it writes none if the filesystem holds a file already, and it labels the root
+// directory like the mount point.
 func Argv(d host.Disk, i host.Introduction) []string {
 	argv := slices.Concat([]string{"/usr/bin/bootagent", "introduce"}, diskinfo.Named(d, i.Filesystem).Args(), []string{"--ledger", string(i.Ledger)})
 	if i.Instead != "" {

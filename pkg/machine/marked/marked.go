@@ -16,8 +16,9 @@ import (
 	"bootagent/pkg/storage/diskinfo"
 )
 
-// Find returns the disks, of those with these serial numbers, that have a mark. A disk whose serial number does not tell it from others is left out: bootagent
-// can use none of them. A disk that can't be read is an error: it may be one of them.
+// Find returns the disks, of those with these serial numbers, that have a mark. A disk
+// whose serial number does not tell it from others is left out: bootagent can use none of
+// them. A disk that can't be read is an error: it may be one of them.
 func Find(ctx context.Context, serials []string, find func(context.Context, string) (block.Disk, error), mark host.Mark) (all []host.Disk, err error) {
 	for _, serial := range serials {
 		disk, err := find(ctx, serial)
