@@ -218,6 +218,31 @@ func TestIfNoServiceRanTheyHaveStoppedAsBefore(t *testing.T) {
 	})
 }
 
+// A filesystem that was adopted may have been cut off before that: nobody knows.
+func TestAnAdoptedFilesystemHasNotStoppedCleanlyBeforeAServiceHasRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := holds(t, nil)
+		p := plan()
+		p.Volumes[0].Adopt = true
+		r := start(t, p, m)
+		r.isUp()
+		r.stop()
+		m.stopping = true
+		m.units["mariadb.service"] = aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success"}}
+		m.began = map[string]time.Duration{"srv-data.mount": 5 * time.Second, "mariadb.service": 4 * time.Second}
+		for began, clean := range map[time.Duration]bool{4 * time.Second: false, 6 * time.Second: true} {
+			m.began["mariadb.service"] = began
+			if err := r.StoppedServices(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			l := ledgerOf(t, m.disks[serial])
+			if l.Stopped == nil || l.Stopped.Clean != clean || !clean && !strings.Contains(l.Stopped.Why, "no service has run since the filesystem was adopted") {
+				t.Errorf("it was mounted at 5 s, and the service started at %s: the ledger says %s", began, m.disks[serial].ledger)
+			}
+		}
+	})
+}
+
 // What is empty when its service is started may hold data when it has stopped.
 func TestTheLedgerTellsWhatWasWrittenIntoAnEmptyDirectory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

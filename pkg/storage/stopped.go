@@ -139,8 +139,11 @@ func (v *Volume) RecordStop(ctx context.Context, stopped func(context.Context) (
 	} else {
 		last.At, last.On = *now(), v.host.Machine.ID
 	}
-	if last == nil { // no service ever ran on it
+	if last == nil { // no service has run on it that its ledger knows of
 		last = &stop.Stop{At: *now(), On: v.host.Machine.ID, Clean: true}
+		if v.filesystem.current().Adopted != nil {
+			last.Clean, last.Why = false, "no service has run since the filesystem was adopted, and how it was left before that is not known"
+		}
 	}
 	if err := v.filesystem.record(ctx, func(l *Ledger) { l.Stopped = last }); err != nil {
 		return err
