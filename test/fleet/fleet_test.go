@@ -169,6 +169,7 @@ type machine struct {
 func (*machine) Recorded(string, host.Find) (name.VolumeID, error) { return "", nil }
 func (*machine) Record(string, host.Find, name.VolumeID) error     { return nil }
 func (*machine) Stale(string) (bool, error)                        { return false, nil }
+func (*machine) Stopped(context.Context, string) (string, error)   { return "", nil }
 func (m *machine) serial() string                                  { return name.VolumeID(m.member.volume).Serial() }
 
 func (m *machine) WriteLedger(_ context.Context, _ string, ledger []byte) error {

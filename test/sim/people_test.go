@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -184,15 +185,22 @@ func (w *World) mend() {
 		s := m.services[database]
 		s.stopped, s.sure, s.limited = false, false, false // as systemctl reset-failed has it
 		w.bring(goodKey)
-		if m.up && m.mayRunWithout() {
-			m.endBypass()
-		}
 		if mt := m.mounts[volumeAt]; mt != nil && !mt.stopped.IsZero() {
 			mt.stopping = true // as the agent says
 		}
 		switch {
 		case m.up && m.looks != m.serves: // an upgrade is in force with the next boot
 			m.shutDown(m.boot)
+		case m.up && m.mayRunWithout(): // one after the other: at once, their order would be by chance
+			a := m.agent
+			if a == nil {
+				continue
+			}
+			a.person(func() error {
+				_, err := a.life.EndBypass(context.Background(), database)
+				_, again := a.life.Retry(context.Background())
+				return errors.Join(err, again)
+			})
 		case m.up:
 			m.retry()
 		}

@@ -54,6 +54,23 @@ func (a *agent) report(told status.Status, held map[string]graph.Progress, p []g
 	}
 }
 
+// A saying is what an agent reported last.
+type saying struct {
+	told     status.Status
+	progress []graph.Progress
+	held     map[string]graph.Progress
+	noPlan   error
+}
+
+// said returns what the agent reported last. What it waits for with a timer of its own
+// may come at any moment.
+func (a *agent) said() saying {
+	w := a.machine.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return saying{a.told, a.progress, a.held, a.noPlan}
+}
+
 // early says what is told too early: that the role is ready between two steps,
 // or that the boot need not wait while a step runs.
 func early(p []graph.Progress) string {

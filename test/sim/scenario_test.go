@@ -236,11 +236,11 @@ func (s scenario) prove(as *mutant) error {
 
 // status is what bootagent status tells.
 func (m *machine) status() status.Status {
-	a := m.agent
-	if a.told.Role == "" {
-		return report.OfIdentify(a.progress)
+	said := m.agent.said()
+	if said.told.Role == "" {
+		return report.OfIdentify(said.progress)
 	}
-	return report.Of(a.told, a.held, a.progress)
+	return report.Of(said.told, said.held, said.progress)
 }
 
 // idle tells whether the agent is at no step, and is to be told nothing that it
@@ -252,5 +252,5 @@ func (m *machine) idle() bool {
 			return false
 		}
 	}
-	return m.up && m.agent != nil && report.Settled(m.agent.progress) && s.job == "" && s.active != "activating"
+	return m.up && m.agent != nil && report.Settled(m.agent.said().progress) && s.job == "" && s.active != "activating"
 }

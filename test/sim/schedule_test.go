@@ -160,7 +160,7 @@ func (w *World) settled() bool {
 
 // rests tells whether the agent waits for a person, or has given up.
 func (m *machine) rests() bool {
-	if m.agent.noPlan != nil {
+	if m.agent.said().noPlan != nil {
 		return true
 	}
 	_, truly := m.explained()
@@ -170,7 +170,7 @@ func (m *machine) rests() bool {
 // mustBeExplained breaks where a machine is not up and does not say truly why.
 func (w *World) mustBeExplained() {
 	for _, m := range w.machines {
-		if w.wrong != nil || m.gone || !m.up || m.agent == nil || m.isUp() || m.agent.noPlan != nil {
+		if w.wrong != nil || m.gone || !m.up || m.agent == nil || m.isUp() || m.agent.said().noPlan != nil {
 			continue
 		}
 		if words, truly := m.explained(); !truly {
