@@ -198,7 +198,7 @@ func (w *World) lookAtSizes() {
 func (w *World) grown() bool {
 	for _, m := range w.machines {
 		mt := m.mounts[volumeAt]
-		if !w.role.Volumes[0].Grow || m.gone || mt == nil {
+		if !w.role.Volumes[0].Grow || m.gone || mt == nil || mt.dead { // another machine may have its disk by now
 			continue
 		}
 		if v := mt.vol; !m.isUp() || v.modified != nil && v.modified.State == volume.Modifying || v.live.size != v.sizeOf() {
