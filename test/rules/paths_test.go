@@ -78,6 +78,7 @@ var places = []place{
 	{path: "/usr/bin/true", why: "in a unit file", beside: "/bin/true"},
 	{path: "/bin/umount", why: standard, from: "util-linux"},
 	{path: "/sbin/mkfs.xfs", why: same, from: "xfsprogs"},
+	{path: "/usr/share/xfsprogs/mkfs", why: same, from: "xfsprogs"},
 	{path: "/sbin/mkfs.ext4", why: same, from: "e2fsprogs"},
 	{path: "/sbin/e2fsck", why: same, from: "e2fsprogs"},
 
