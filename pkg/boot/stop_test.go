@@ -195,26 +195,37 @@ func TestTheMarkOfACleanStopIsClearedBeforeAServiceIsGranted(t *testing.T) {
 	})
 }
 
+// whetherItRan has the machine stop twice: its service was started before the volume was
+// mounted, so that it has not run on it, and then after.
+func (r *run) whetherItRan(m *machine, check func(ran bool, l storage.Ledger)) {
+	r.t.Helper()
+	r.isUp()
+	r.stop()
+	m.stopping = true
+	m.units["mariadb.service"] = aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success"}}
+	m.began = map[string]time.Duration{"srv-data.mount": 5 * time.Second}
+	for _, ran := range []bool{false, true} {
+		m.began["mariadb.service"] = 4 * time.Second
+		if ran {
+			m.began["mariadb.service"] = 6 * time.Second
+		}
+		if err := r.StoppedServices(r.t.Context()); err != nil {
+			r.t.Fatal(err)
+		}
+		check(ran, ledgerOf(r.t, m.disks[serial]))
+	}
+}
+
 // Services that did not run say nothing about how those before them stopped.
 func TestIfNoServiceRanTheyHaveStoppedAsBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine()
 		m.disks[serial] = kept(t, func(*storage.Ledger) {})
-		r := start(t, plan(), m)
-		r.isUp()
-		r.stop()
-		m.stopping = true
-		m.units["mariadb.service"] = aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success"}}
-		m.began = map[string]time.Duration{"srv-data.mount": 5 * time.Second, "mariadb.service": 4 * time.Second}
-		for began, clean := range map[time.Duration]bool{4 * time.Second: false, 6 * time.Second: true} {
-			m.began["mariadb.service"] = began
-			if err := r.StoppedServices(t.Context()); err != nil {
-				t.Fatal(err)
+		start(t, plan(), m).whetherItRan(m, func(ran bool, l storage.Ledger) {
+			if l.Stopped == nil || l.Stopped.Clean != ran {
+				t.Errorf("it ran: %t; the ledger says %s", ran, m.disks[serial].ledger)
 			}
-			if l := ledgerOf(t, m.disks[serial]); l.Stopped == nil || l.Stopped.Clean != clean {
-				t.Errorf("it was mounted at 5 s, and the service started at %s: the ledger says %s", began, m.disks[serial].ledger)
-			}
-		}
+		})
 	})
 }
 
@@ -224,22 +235,11 @@ func TestAnAdoptedFilesystemHasNotStoppedCleanlyBeforeAServiceHasRun(t *testing.
 		m := holds(t, nil)
 		p := plan()
 		p.Volumes[0].Adopt = true
-		r := start(t, p, m)
-		r.isUp()
-		r.stop()
-		m.stopping = true
-		m.units["mariadb.service"] = aUnit{host.UnitState{Active: "inactive"}, host.Ended{Result: "success"}}
-		m.began = map[string]time.Duration{"srv-data.mount": 5 * time.Second, "mariadb.service": 4 * time.Second}
-		for began, clean := range map[time.Duration]bool{4 * time.Second: false, 6 * time.Second: true} {
-			m.began["mariadb.service"] = began
-			if err := r.StoppedServices(t.Context()); err != nil {
-				t.Fatal(err)
+		start(t, p, m).whetherItRan(m, func(ran bool, l storage.Ledger) {
+			if l.Stopped == nil || l.Stopped.Clean != ran || !ran && !strings.Contains(l.Stopped.Why, "no service has run since the filesystem was adopted") {
+				t.Errorf("it ran: %t; the ledger says %s", ran, m.disks[serial].ledger)
 			}
-			l := ledgerOf(t, m.disks[serial])
-			if l.Stopped == nil || l.Stopped.Clean != clean || !clean && !strings.Contains(l.Stopped.Why, "no service has run since the filesystem was adopted") {
-				t.Errorf("it was mounted at 5 s, and the service started at %s: the ledger says %s", began, m.disks[serial].ledger)
-			}
-		}
+		})
 	})
 }
 
