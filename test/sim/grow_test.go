@@ -198,7 +198,10 @@ func (w *World) lookAtSizes() {
 func (w *World) grown() bool {
 	for _, m := range w.machines {
 		mt := m.mounts[volumeAt]
-		if !w.role.Volumes[0].Grow || m.gone || mt == nil || mt.dead { // another machine may have its disk by now
+		if !w.role.Volumes[0].Grow || m.gone || mt == nil {
+			continue
+		}
+		if a := mt.vol.holder(); mt.dead && a != nil && a.Instance != m.id { // another machine has taken its disk
 			continue
 		}
 		if v := mt.vol; !m.isUp() || v.modified != nil && v.modified.State == volume.Modifying || v.live.size != v.sizeOf() {

@@ -55,7 +55,13 @@ var ofData = []mutant{
 		s.publish = func(context.Context, string, string) error { return nil }
 	}},
 	{name: "a directory on a disk that is gone is looked at for ever", change: func(s *seams) {
-		disk, find, at := s.lastDisk(), s.findDisk, s.at
+		disk, find, at, stale := s.lastDisk(), s.findDisk, s.at, s.stale
+		s.stale = func(where string) (bool, error) { // which would have the way of the volume begin anew
+			if !s.inStep("volume ") {
+				return false, nil
+			}
+			return stale(where)
+		}
 		s.findDisk = func(ctx context.Context, serial string) (host.Disk, bool, error) {
 			if s.inStep("data ") {
 				return disk(), true, nil
